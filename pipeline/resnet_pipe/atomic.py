@@ -1,0 +1,62 @@
+"""Files that appear complete or not at all, and stay after a power cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def temporary_name(path: Path, tag: str = "") -> Path:
+    """Return the hidden name, in the directory of `path`, under which it is written.
+
+    Args:
+        path: the final path.
+        tag: who writes it, where several runs share a directory.
+    """
+    return path.with_name(f".{path.name}.{tag}tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; put it in the place of `path` when the block ends well.
+
+    On an exception the temporary file is removed and `path` stays as it was.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        put_in_place(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, atomically and durably."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Make `temporary` durable and give it the name `path`, in one step that cannot be seen half done."""
+    sync(temporary)
+    os.replace(temporary, path)  # noqa: PTH105 - the os call is the one with the guarantee
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a directory to the disk.
+
+    A directory whose file system cannot do this (some network mounts) is left to the server.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,238 @@
+"""YAML documents (jobs and recipes) that know the line and column of every value.
+
+YAML 1.2, loaded without any object construction. Errors are collected, all of them, and each one
+names its place as `file:line:column`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from resnet_pipe.errors import DocumentError
+
+MAX_BYTES = 1 << 20
+"""A larger document is refused: nobody writes one by hand."""
+MAX_VALUES = 100_000
+"""More values than this come from an alias bomb."""
+
+Place = tuple[str | int, ...]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML mapping.
+
+    Attributes:
+        path: the file it came from.
+        values: plain dicts, lists and scalars.
+        positions: place of a value (keys and indices from the root) to its 1-based (line, column).
+        overrides: places that were set on the command line, so that errors can say so.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    positions: Mapping[Place, tuple[int, int]]
+    overrides: frozenset[Place] = field(default=frozenset())
+
+    def where(self, place: Place) -> str:
+        """Return `file:line:column` of a place, or of its nearest ancestor that stands in the file."""
+        for end in range(len(place), -1, -1):
+            if place[:end] in self.overrides:
+                return f"--set {'.'.join(map(str, place[:end]))}"
+            if place[:end] in self.positions:
+                line, column = self.positions[place[:end]]
+                return f"{self.path}:{line}:{column}"
+        return f"{self.path}:1:1"
+
+    def with_overrides(self, assignments: Sequence[str]) -> Document:
+        """Return a copy with `key.key=value` assignments applied; values are YAML.
+
+        Raises:
+            DocumentError: an assignment is malformed or goes through a value that has no keys.
+        """
+        values = _copy(self.values)
+        places: set[Place] = set()
+        problems = []
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            place = tuple(name.strip().split("."))
+            if not equals or not all(place):
+                problems.append(f"--set {assignment}: expected key.key=value, such as infer.batch_size=32")
+                continue
+            try:
+                value = _plain(_parse(text), (), {})
+            except Exception as error:
+                problems.append(f"--set {assignment}: the value is not YAML: {_one_line(error)}")
+                continue
+            target: Any = values
+            for key in place[:-1]:
+                target = target.setdefault(key, {}) if isinstance(target, dict) else None
+            if not isinstance(target, dict):
+                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} has no keys of its own")
+                continue
+            target[place[-1]] = value
+            places.add(place)
+        if problems:
+            raise DocumentError(problems)
+        return Document(self.path, values, self.positions, self.overrides | places)
+
+    def validate(self, model: type[_M], context: Mapping[str, Any]) -> _M:
+        """Return the document as `model`.
+
+        Args:
+            model: a pydantic model; its validators see `context`.
+            context: what the validators need, such as the directory that relative paths start from.
+
+        Raises:
+            DocumentError: with every problem found.
+        """
+        try:
+            return model.model_validate(self.values, context=dict(context))
+        except ValidationError as error:
+            raise DocumentError(self._problems(error, model)) from None
+
+    def _problems(self, error: ValidationError, model: type[BaseModel]) -> list[str]:
+        problems = []
+        for item in error.errors(include_url=False):
+            place = self._place(item["loc"])
+            name = ".".join(map(str, place))
+            if item["type"] == "extra_forbidden":
+                known = _known_keys(model, item["loc"][:-1])
+                text = f"unknown key {name!r}{_suggestion(str(place[-1]), known)}"
+            elif item["type"] == "missing":
+                text = f"{name} is missing"
+                place = place[:-1]
+            elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+                expected = item["ctx"].get("expected_tags", "").replace("'", "")
+                text = f"{name}.kind must be one of: {expected}"
+                place = (*place, "kind")
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                text = f"{name}: {message[0].lower()}{message[1:]}" if name else message
+            problems.append((self._order(place), f"{self.where(place)}: {text}"))
+        return [text for _, text in sorted(dict.fromkeys(problems))]
+
+    def _order(self, place: Place) -> tuple[int, int]:
+        return self.positions.get(place, (0, 0))
+
+    def _place(self, loc: Place) -> Place:
+        """Drop the union tags and validator names that pydantic puts into an error's location."""
+        place: Place = ()
+        value: Any = self.values
+        for index, part in enumerate(loc):
+            last = index == len(loc) - 1
+            if isinstance(value, dict) and (part in value or last):
+                value = value.get(part)
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                continue
+            place = (*place, part)
+        return place
+
+
+def read(path: Path) -> Document:
+    """Read a YAML mapping from a file.
+
+    Raises:
+        DocumentError: the file cannot be read, is not YAML, or is not a mapping.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise DocumentError([f"{path}: no such file"]) from None
+    except OSError as error:
+        raise DocumentError([f"{path}: cannot be read: {error.strerror}"]) from None
+    if len(text) > MAX_BYTES:
+        raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or a recipe"])
+    positions: dict[Place, tuple[int, int]] = {(): (1, 1)}
+    try:
+        values = _plain(_parse(text.decode("utf-8")), (), positions)
+    except Exception as error:
+        raise DocumentError([f"{path}:{_mark(error)}: not valid YAML: {_one_line(error)}"]) from None
+    if not isinstance(values, dict):
+        raise DocumentError([f"{path}:1:1: expected keys and values, such as `name: folder`"])
+    return Document(path, values, positions)
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - YAML may hold anything
+    from ruamel.yaml import YAML
+
+    # The round-trip loader is the one that keeps positions; it never constructs objects from tags.
+    return YAML(typ="rt", pure=True).load(text)
+
+
+def _plain(value: Any, place: Place, positions: dict[Place, tuple[int, int]]) -> Any:  # noqa: ANN401
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    if len(positions) > MAX_VALUES:
+        raise ValueError("too many values (an alias bomb?)")
+    if isinstance(value, CommentedMap):
+        result = {}
+        for key, item in value.items():
+            inner = (*place, key if isinstance(key, int) else str(key))
+            line, column = value.lc.key(key) if key in value.lc.data else (value.lc.line, value.lc.col)
+            positions[inner] = (line + 1, column + 1)
+            result[str(key)] = _plain(item, inner, positions)
+        return result
+    if isinstance(value, CommentedSeq):
+        items = []
+        for index, item in enumerate(value):
+            line, column = value.lc.item(index)
+            positions[(*place, index)] = (line + 1, column + 1)
+            items.append(_plain(item, (*place, index), positions))
+        return items
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value if value is None else str(value)
+
+
+def _copy(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _mark(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return "1:1" if mark is None else f"{mark.line + 1}:{mark.column + 1}"
+
+
+def _one_line(error: Exception) -> str:
+    problem = getattr(error, "problem", None) or str(error)
+    return " ".join(str(problem).split())
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _known_keys(model: type[BaseModel], loc: Place) -> list[str]:
+    """Return the keys that are allowed at `loc`, following fields and the tags of unions."""
+    current: list[type[BaseModel]] = [model]
+    for part in loc:
+        inner: list[type[BaseModel]] = []
+        for candidate in current:
+            if part in candidate.model_fields:
+                inner += _models_in(candidate.model_fields[str(part)].annotation)
+            kind = candidate.model_fields.get("kind")
+            if kind is not None and part in get_args(kind.annotation):
+                inner.append(candidate)
+        current = inner or current
+    return sorted({name for candidate in current for name in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - any type annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

@@ -1,0 +1,115 @@
+"""The errors a user can meet, each with what to do about it, and the exit code each one gives."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller. Documented, and never renumbered."""
+
+    DONE = 0
+    """Everything was processed, or there was nothing new."""
+    FAILED = 1
+    """The run could not finish. What was committed stays."""
+    USAGE = 2
+    """The command, the job file or the environment is wrong. Nothing was started."""
+    SOME_FAILED = 3
+    """The run finished, but some sources failed: see failures.jsonl."""
+    LOCKED = 11
+    """Another run holds the output directory."""
+    SIGINT = 130
+    """Stopped by SIGINT (Ctrl-C) after committing what was complete."""
+    SIGTERM = 143
+    """Stopped by SIGTERM after committing what was complete."""
+
+
+class ResnetPipeError(Exception):
+    """A problem that is reported to the user without a traceback.
+
+    Args:
+        problem: what is wrong, and where.
+        remedy: what to do about it; the exact command where there is one.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, problem: str, remedy: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.problem if self.remedy is None else f"{self.problem}\n  what to do: {self.remedy}"
+
+
+class UsageError(ResnetPipeError):
+    """The command, the job, the model or the environment is wrong; nothing has been started."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DocumentError(UsageError):
+    """A YAML document is wrong in one or more places.
+
+    Args:
+        problems: one line each, beginning with `file:line:column`.
+    """
+
+    def __init__(self, problems: list[str], remedy: str | None = None) -> None:
+        super().__init__("\n".join(problems), remedy)
+        self.problems = problems
+
+
+class MissingExtraError(UsageError):
+    """An optional library is not installed.
+
+    Args:
+        library: the import name that failed.
+        extra: the extra of resnet-pipe that brings it.
+        purpose: what it was wanted for.
+    """
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {library}, which is not installed.",
+            f"pip install 'resnet-pipe[{extra}]'",
+        )
+
+
+class ModelError(UsageError):
+    """A model file, its sidecar or a checkpoint cannot be used."""
+
+
+class DeviceError(UsageError):
+    """A requested device or precision is not to be had. There is never a silent fall-back."""
+
+
+class EngineError(ResnetPipeError):
+    """The engine failed while it was executing the network."""
+
+
+class RunError(ResnetPipeError):
+    """The run cannot go on. What was committed stays."""
+
+
+class LockedError(ResnetPipeError):
+    """Another run holds the output directory."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class SourceError(Exception):
+    """One source cannot be processed. It becomes a failure; the run goes on.
+
+    Args:
+        stage: `reader` or `preprocess`.
+        error: a short, stable class of error, such as `truncated`, for counting and filtering.
+        message: what is wrong with this source, in words.
+    """
+
+    def __init__(self, stage: str, error: str, message: str) -> None:
+        super().__init__(stage, error, message)
+        self.stage = stage
+        self.error = error
+        self.message = message

@@ -1,0 +1,194 @@
+"""A converted model: the ONNX file and, beside it, the sidecar that says what it is and what it eats."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resnet_pipe.errors import ModelError
+
+DEPTHS = (18, 34, 50, 101, 152)
+"""The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
+
+SIDECAR_VERSION = 1
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Preprocessing(_Section):
+    """How an image becomes the network's input.
+
+    The geometry is torchvision's: resize the shorter side to `resize` pixels, then cut the central
+    `crop` x `crop` pixels. The engine then computes (value / 255 - mean) / std for each channel.
+    """
+
+    resize: Annotated[int, Field(ge=1, le=8192, description="shorter side after resizing, pixels")]
+    crop: Annotated[int, Field(ge=1, le=8192, description="side of the central square, pixels")]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: Annotated[Triple, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    std: Annotated[Triple, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
+
+
+class Weights(_Section):
+    """Where the numbers in the network came from.
+
+    Attributes:
+        kind: `imagenet`, `random` or `checkpoint`.
+        name: torchvision's name of the weights, the seed, or the checkpoint's file name.
+        sha256: of the checkpoint file; null for the others.
+        requested: what was asked for; differs from `kind` only for `auto`.
+    """
+
+    kind: Literal["imagenet", "random", "checkpoint"]
+    name: str
+    sha256: str | None = None
+    requested: str
+
+    def describe(self) -> str:
+        """Return one phrase for people, loud where the numbers mean nothing."""
+        if self.kind == "random":
+            return f"RANDOM weights ({self.name}): the rows mean nothing, only the speed does"
+        return f"{self.kind} weights ({self.name})"
+
+
+class Sidecar(_Section):
+    """The contents of `resnet50.json` beside `resnet50.onnx`.
+
+    Attributes:
+        macs: multiply-accumulates of one forward pass of one image at the crop size.
+        max_relative_difference: from the source network, on real images, when it was converted.
+        onnx_sha256: of the ONNX file this sidecar belongs to.
+        recipe_sha256: of everything that decided the result, so that converting again can do nothing.
+    """
+
+    schema_version: Literal[1] = SIDECAR_VERSION
+    name: str
+    source: str
+    architecture: str
+    depth: int | None
+    weights: Weights
+    classes: list[str]
+    features: int
+    preprocessing: Preprocessing
+    params: int
+    macs: int
+    file_bytes: int
+    onnx_sha256: str
+    recipe_sha256: str
+    max_relative_difference: float
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX file that is ready to run.
+
+    Attributes:
+        name: the file's stem.
+        path: the ONNX file.
+        sha256: of the ONNX file, hexadecimal.
+        sidecar: None for an ONNX that resnet-pipe did not make.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    sidecar: Sidecar | None
+
+
+def checkout() -> Path | None:
+    """Return the root of the source checkout this package runs from, or None when it is installed."""
+    root = _PACKAGE.parents[1]
+    return root if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file() else None
+
+
+def models_dir() -> Path:
+    """Return where converted models live: `models/` of a checkout, else a cache directory."""
+    root = checkout()
+    if root is not None:
+        return root / "models"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "resnet-pipe" / "models"
+
+
+def recipes_dir() -> Path:
+    """Return where the recipes live that come with the package."""
+    root = checkout()
+    return root / "models" if root is not None else _PACKAGE / "recipes"
+
+
+def model_path(spec: str, base: Path) -> Path:
+    """Return the ONNX file that a job means by `spec`.
+
+    Args:
+        spec: a bare name such as `resnet50` (looked up in `models_dir()`), or a path to an .onnx file.
+        base: the directory that relative paths start from.
+    """
+    if spec.endswith(".onnx") or "/" in spec:
+        return base / spec
+    return models_dir() / f"{spec}.onnx"
+
+
+def open_model(path: Path) -> Model:
+    """Read a model's sidecar and check that both files belong together.
+
+    Raises:
+        ModelError: the file is missing, or the sidecar is not of this file or not readable.
+    """
+    if not path.is_file():
+        known = path.stem in {f"resnet{depth}" for depth in DEPTHS}
+        raise ModelError(
+            f"model {path} does not exist",
+            f"resnet-pipe convert {path.stem}" if known else "give the path of an .onnx file",
+        )
+    digest = file_sha256(path)
+    sidecar_path = path.with_suffix(".json")
+    if not sidecar_path.exists():
+        return Model(path.stem, path, digest, None)
+    sidecar = read_sidecar(sidecar_path)
+    if sidecar.onnx_sha256 != digest:
+        raise ModelError(
+            f"{sidecar_path} describes another file than {path}: the SHA-256 differs",
+            f"convert it again, or remove {sidecar_path} and give `preprocess` in the job",
+        )
+    return Model(path.stem, path, digest, sidecar)
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar.
+
+    Raises:
+        ModelError: it is not readable or not of a known schema version.
+    """
+    try:
+        return Sidecar.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        if hasattr(hashlib, "file_digest"):  # Python 3.11
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
