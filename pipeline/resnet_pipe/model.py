@@ -112,7 +112,11 @@ class Model:
 def checkout() -> Path | None:
     """Return the root of the source checkout this package runs from, or None when it is installed."""
     root = _PACKAGE.parents[1]
-    return root if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file() else None
+    return (
+        root
+        if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file()
+        else None
+    )
 
 
 def models_dir() -> Path:
@@ -180,7 +184,9 @@ def read_sidecar(path: Path) -> Sidecar:
     except ValidationError as error:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again") from None
+        raise ModelError(
+            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again"
+        ) from None
 
 
 def file_sha256(path: Path) -> str:

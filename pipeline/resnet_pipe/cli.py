@@ -1,0 +1,174 @@
+"""The commands: parse, call, print, exit. No logic, and no heavy import before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from resnet_pipe import __version__
+from resnet_pipe.errors import ExitCode, ResnetPipeError
+
+if TYPE_CHECKING:
+    from resnet_pipe.plan import Part
+    from resnet_pipe.resolve import Resolved
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="resnet-pipe")
+def commands() -> None:
+    """Batch inference for ResNets.
+
+    Convert a network once, then run it over any number of images, unattended; and know where the time went.
+
+    \b
+    resnet-pipe convert resnet50          make models/resnet50.onnx
+    resnet-pipe run jobs/folder.yaml      process what is new
+
+    Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
+    sources failed, 11 another run holds the output, 130/143 stopped by a signal.
+    """
+
+
+def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
+    if value is None:
+        return None
+    from resnet_pipe.plan import Part
+
+    index, slash, count = value.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal() or not 1 <= int(index) <= int(count):
+        raise click.BadParameter("expected I/N with I from 1 to N, such as 1/4")
+    return Part(int(index), int(count))
+
+
+@commands.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one value of the job, such as infer.batch_size=32. Repeatable; the value is YAML.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Process failed sources again although they have not changed."
+)
+@click.option("--prune", is_flag=True, help="Remove the rows of sources that have disappeared.")
+@click.option("--fresh", is_flag=True, help="Drop what the output directory holds, and process everything.")
+@click.option(
+    "--shard",
+    "part",
+    callback=_part,
+    metavar="I/N",
+    help="Process only part I of N; the parts may run at the same time, on several machines.",
+)
+@click.option("--quiet", is_flag=True, help="No progress and no table; only errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
+def run(
+    job: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    retry_failed: bool,
+    prune: bool,
+    fresh: bool,
+    part: Part | None,
+    quiet: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Run the job file JOB: read what is new, infer, write, and report.
+
+    Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
+    """
+    from resnet_pipe import job as jobs
+    from resnet_pipe.plan import Rules
+    from resnet_pipe.resolve import resolve
+    from resnet_pipe.run import local, record
+
+    resolved = resolve(*jobs.load(job, overrides))
+    rules = Rules(retry_failed, prune, part)
+    if dry_run:
+        _print_plan(resolved, rules)
+        sys.exit(ExitCode.DONE)
+    outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
+    if as_json:
+        click.echo(json.dumps(outcome.to_json(), indent=1))
+    elif not quiet:
+        click.echo(record.summary(outcome))
+    sys.exit(outcome.exit_code)
+
+
+def _print_plan(resolved: Resolved, rules: Rules) -> None:  # type: ignore[name-defined]  # noqa: F821
+    from resnet_pipe.run import local
+
+    plan = local.plan_only(resolved, rules)
+    infer = resolved.job.infer
+    click.echo(
+        f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared"
+    )
+    click.echo(f"chunks   {plan.chunk_count}")
+    click.echo(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
+    click.echo(
+        f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}"
+    )
+    click.echo(f"output   {resolved.job.writer.path}")
+
+
+@commands.command()
+@click.argument("recipe")
+@click.option(
+    "--weights",
+    metavar="NAME|FILE",
+    help="imagenet, random, auto, or a checkpoint file (a state dict). Default: the recipe's.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for the .onnx and its sidecar."
+)
+def convert(recipe: str, weights: str | None, out: Path | None) -> None:
+    """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
+
+    The result is compared with the source network on photographs; if they differ, no file is left.
+    """
+    from resnet_pipe.convert.conversion import convert as convert_recipe
+
+    result = convert_recipe(recipe, weights=weights, out=out, say=click.echo)
+    click.echo(f"{'wrote' if result.changed else 'up to date:'} {result.path}")
+
+
+@commands.command()
+def models() -> None:
+    """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
+    from resnet_pipe.convert import catalogue
+
+    click.echo(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
+    for entry in catalogue.entries():
+        click.echo(
+            f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}{entry.fp32_bytes / 1e6:>7.0f} MB  "
+            f"{entry.status}"
+        )
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON Schema of job files, for completion and checking in editors."""
+    from resnet_pipe.job import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def main() -> NoReturn:
+    """Run the command line: the one place where errors become messages and exit codes."""
+    try:
+        code = commands.main(standalone_mode=False)
+        sys.exit(code or ExitCode.DONE)
+    except ResnetPipeError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(ExitCode.SIGINT)

@@ -1,0 +1,1 @@
+"""Engines execute the network."""

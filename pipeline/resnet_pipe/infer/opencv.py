@@ -1,0 +1,183 @@
+"""cv2.dnn on the CPU or on CUDA: the default engine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import DeviceError, EngineError, ModelError
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest
+from resnet_pipe.infer.normalize import Normalizer
+
+if TYPE_CHECKING:
+    import cv2
+
+_CUDA_WHEEL = "install a cv2 that was built with CUDA, or use device: cpu"
+
+
+def load(request: EngineRequest) -> OpenCvEngine:
+    """Load an ONNX file into cv2.dnn and run it once.
+
+    `auto` takes CUDA if a forward pass really runs there, and otherwise the CPU, and says why.
+
+    Raises:
+        DeviceError: the device or the precision is not to be had.
+        ModelError: cv2.dnn cannot load or run the model.
+    """
+    if request.device == "auto":
+        try:
+            return OpenCvEngine(replace(request, device="cuda"))
+        except DeviceError as error:
+            note = f"device auto took the CPU: {error.problem}"
+        return OpenCvEngine(replace(request, device="cpu"), note)
+    return OpenCvEngine(request)
+
+
+class OpenCvEngine:
+    """One network in cv2.dnn. Normalises on the CPU; always gives cv2.dnn a full batch."""
+
+    def __init__(self, request: EngineRequest, note: str = "") -> None:
+        import cv2
+
+        self._request = request
+        self._note = note
+        self._on_cuda = request.device != "cpu"
+        if request.precision != "fp32" and not self._on_cuda:
+            raise DeviceError(
+                f"engine opencv has no {request.precision} on the CPU",
+                "infer.precision: fp32, or a CUDA device",
+            )
+        cv2.setNumThreads(request.threads)
+        self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
+        self._normalizer = Normalizer(request.preprocessing, request.batch_size)
+        try:
+            self._net = _read(cv2, request, self._on_cuda)
+            self._forward()
+        except cv2.error as error:
+            problem = (
+                f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {_words(error)}"
+            )
+            raise (DeviceError if self._on_cuda else ModelError)(problem) from None
+        self._proof = _prove(self._net.dump(), self._on_cuda)
+
+    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute the network; see `Engine.infer`."""
+        import cv2
+
+        self._normalizer.fill(batch)
+        try:
+            outputs = self._forward()
+        except cv2.error as error:
+            raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {_words(error)}") from None
+        return {
+            name: np.array(output[: len(batch)], np.float32)
+            for name, output in zip(self._request.outputs, outputs, strict=True)
+        }
+
+    def shrink(self, batch_size: int) -> None:
+        """Use a smaller batch from now on; see `Engine.shrink`."""
+        self._normalizer = Normalizer(self._request.preprocessing, batch_size)
+
+    def describe(self) -> EngineInfo:
+        """Return what really runs."""
+        import cv2
+
+        return EngineInfo(
+            name="opencv",
+            version=cv2.__version__,
+            device=self._device,
+            precision=self._request.precision,
+            threads=0 if self._on_cuda else cv2.getNumThreads(),
+            proof=self._proof,
+            note=self._note,
+        )
+
+    def _forward(self) -> Any:  # noqa: ANN401 - a sequence of arrays, which cv2 does not type
+        # Always float32 and always the same shape: uint8 poisons later inputs of the classic engine,
+        # and another batch size makes it rebuild the network.
+        self._net.setInput(self._normalizer.output)
+        return self._net.forward(list(self._request.outputs))
+
+
+def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> cv2.dnn.Net:  # noqa: ANN401 - the module
+    # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
+    # the CPU. OpenCV 4 has one, and no names for it.
+    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
+    if on_cuda and classic is not None:
+        net = cv2.dnn.readNetFromONNX(str(request.model), classic)
+    else:
+        net = cv2.dnn.readNetFromONNX(str(request.model))
+    if on_cuda:
+        half = request.precision == "fp16"
+        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)
+        net.setPreferableTarget(cv2.dnn.DNN_TARGET_CUDA_FP16 if half else cv2.dnn.DNN_TARGET_CUDA)
+    else:
+        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    return net
+
+
+def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
+    """Make `cuda` or `cuda:N` the current device and return its full name.
+
+    Raises:
+        DeviceError: with the reason why cv2.dnn cannot run there.
+    """
+    index = int(device.partition(":")[2] or 0)
+    count = cv2.cuda.getCudaEnabledDeviceCount()
+    if count == 0 and not _built_with_cuda(cv2):
+        raise DeviceError(f"this cv2 {cv2.__version__} was built without CUDA", _CUDA_WHEEL)
+    if count <= 0:
+        raise DeviceError(
+            "cv2 was built with CUDA, but finds no NVIDIA driver or no GPU",
+            "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
+        )
+    if index >= count:
+        raise DeviceError(f"{device} does not exist: there are {count} CUDA devices, numbered from 0")
+    info = cv2.cuda.DeviceInfo(index)
+    architecture = f"{info.majorVersion()}.{info.minorVersion()}"
+    if not info.isCompatible():
+        raise DeviceError(
+            f"this cv2 has no code for the architecture of {device}, {architecture}",
+            f"build cv2 with CUDA_ARCH_BIN={architecture}",
+        )
+    if not cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA):
+        raise DeviceError("this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)", _CUDA_WHEEL)
+    cv2.cuda.setDevice(index)
+    return f"cuda:{index} (architecture {architecture})"
+
+
+def _built_with_cuda(cv2: Any) -> bool:  # noqa: ANN401 - the module
+    return bool(re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()))
+
+
+def _prove(dump: str, on_cuda: bool) -> str:
+    """Return in words where the layers of a network ran, from its dump after a forward pass.
+
+    The classic engine writes the backend of each layer, such as OCV/CPU or CUDA/CUDA_FP16, into it.
+    The graph engine of OpenCV 5.0 runs on the CPU only, and writes its operations without a backend.
+
+    Raises:
+        DeviceError: CUDA was asked for, and layers beside the input ran elsewhere or nothing is known.
+    """
+    on_gpu = len(re.findall(r"CUDA/CUDA", dump))
+    on_cpu = len(re.findall(r"OCV/CPU", dump))
+    operations = len(re.findall(r"// op #", dump))
+    if not on_cuda:
+        if on_gpu:
+            raise DeviceError(f"the CPU was asked for, but {on_gpu} layers ran on CUDA")
+        counted = f"{on_cpu} layers on OCV/CPU" if on_cpu else f"{operations} operations of the CPU graph"
+        return f"after the first forward pass: {counted}"
+    if on_gpu == 0 or on_cpu > 1:  # the input layer is always on the CPU
+        raise DeviceError(
+            f"CUDA was asked for, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
+            "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
+        )
+    return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,123 @@
+"""The job file: what a run reads, how it prepares it, what it infers and where it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from resnet_pipe import document
+from resnet_pipe.document import Document
+from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.model import DEPTHS, Triple, model_path
+from resnet_pipe.reader.images import ImagesSection
+from resnet_pipe.writer.csv import CsvSection
+from resnet_pipe.writer.jsonl import JsonlSection
+from resnet_pipe.writer.parquet import ParquetSection
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessSection(_Section):
+    """From a decoded frame to the network's input. What is left out comes from the model's sidecar."""
+
+    resize: Annotated[int | None, Field(ge=1, le=8192, description="shorter side, pixels")] = None
+    crop: Annotated[int | None, Field(ge=1, le=8192, description="side of the central square, pixels")] = None
+    interpolation: Annotated[
+        Literal["bilinear", "bicubic"] | None, Field(description="resampling filter of the exact mode")
+    ] = None
+    mode: Annotated[
+        Literal["exact", "fast"],
+        Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
+    ] = "exact"
+    mean: Annotated[Triple | None, Field(description="per channel, of values in 0..1")] = None
+    std: Annotated[Triple | None, Field(description="per channel, of values in 0..1")] = None
+    color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order of the network")] = None
+
+
+def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
+    path = model_path(value, info.context["base"] if info.context else Path())
+    if not path.is_file():
+        remedy = f": resnet-pipe convert {path.stem}" if path.stem in _NAMES else ""
+        raise ValueError(f"no such model: {path}{remedy}")
+    return path.resolve()
+
+
+_NAMES = frozenset(f"resnet{depth}" for depth in DEPTHS)
+
+
+class InferSection(_Section):
+    """Which network, and what executes it."""
+
+    model: Annotated[
+        Path,
+        BeforeValidator(_model_file, json_schema_input_type=str),
+        Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
+    ]
+    engine: Annotated[str, Field(description="what executes the network", examples=list(ENGINES))] = "opencv"
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+            description="auto, cpu, cuda or cuda:N; auto takes CUDA if it works, and says what it took",
+        ),
+    ] = "auto"
+    precision: Annotated[Literal["fp32", "fp16"], Field(description="fp16 needs a CUDA device")] = "fp32"
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="items in one forward pass")] = 16
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value not in ENGINES:
+            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}")
+        return value
+
+
+class RunSection(_Section):
+    """How the run is carried out. Nothing here changes a row."""
+
+    workers: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
+        Field(description="decoding processes; auto: one for each core"),
+    ] = "auto"
+    chunk_items: Annotated[
+        int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
+    ] = 4096
+
+
+class Job(_Section):
+    """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
+    reader: ImagesSection
+    preprocess: PreprocessSection = PreprocessSection()
+    infer: InferSection
+    writer: Annotated[ParquetSection | CsvSection | JsonlSection, Field(discriminator="kind")]
+    run: RunSection = RunSection()
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
+    """Read and check a job file.
+
+    Args:
+        path: the YAML file; relative paths in it start from its directory.
+        overrides: `key.key=value` assignments, applied before anything is checked.
+
+    Raises:
+        DocumentError: with every problem found, each as `file:line:column: what is wrong`.
+    """
+    doc = document.read(path).with_overrides(overrides)
+    return doc.validate(Job, {"base": path.absolute().parent}), doc
+
+
+def json_schema() -> dict[str, Any]:
+    """Return a JSON Schema (draft-07) of the job file, for completion in editors."""
+    schema = Job.model_json_schema(ref_template="#/definitions/{model}")
+    definitions = schema.pop("$defs")
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "definitions": definitions}

@@ -1,0 +1,198 @@
+"""The plan of a run: which sources are new or changed, in which chunks, minus what the ledger has."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from resnet_pipe.reader.source import Source
+from resnet_pipe.run.ledger import Entry, Record
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Sources whose results are committed together, as one shard.
+
+    Attributes:
+        id: in the names of the shard and of the record.
+        sources: to process, sorted by key.
+        kept: entries of the chunk's old record whose rows or failures stay.
+        replaces: the old record, if the chunk is written again.
+    """
+
+    id: str
+    sources: tuple[Source, ...]
+    kept: tuple[Entry, ...] = ()
+    replaces: Record | None = None
+
+
+class SourceTable:
+    """Sources in a fifth of the memory that objects take: a job may have a million of them."""
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._ends = array("q")
+        self._sizes = array("q")
+        self._mtimes = array("q")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def append(self, source: Source) -> None:
+        """Add a source at the end."""
+        self._keys += source.key.encode()
+        self._ends.append(len(self._keys))
+        self._sizes.append(source.size)
+        self._mtimes.append(source.mtime_ns)
+
+    def __iter__(self) -> Iterator[Source]:
+        start = 0
+        for end, size, mtime in zip(self._ends, self._sizes, self._mtimes, strict=True):
+            yield Source(self._keys[start:end].decode(), size, mtime)
+            start = end
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part I of N of a job (`--shard I/N`), which shares the output directory with the other parts."""
+
+    index: int
+    count: int
+
+    @property
+    def tag(self) -> str:
+        """Return the prefix of this part's chunk ids."""
+        return f"{self.index}of{self.count}-"
+
+    def owns(self, text: str) -> bool:
+        """Tell whether a key or a chunk id belongs to this part. Every text belongs to exactly one."""
+        return zlib.crc32(text.encode()) % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides, beside the ledger, whether a source is processed.
+
+    Attributes:
+        retry_failed: process failed sources again although they have not changed.
+        prune: remove the rows of sources that have disappeared.
+        part: only this part of the job.
+    """
+
+    retry_failed: bool = False
+    prune: bool = False
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        listed: sources the reader found (of this part, if the job is divided).
+        skipped: sources the ledger already has, unchanged.
+        disappeared: sources in the ledger that the reader did not find.
+        new: sources that are in no chunk yet.
+        rewrites: chunks that are written again because sources of theirs changed or go.
+        next_number: of the first new chunk.
+        chunk_items: sources in a new chunk.
+        prefix: of new chunk ids.
+    """
+
+    listed: int
+    skipped: int
+    disappeared: int
+    new: SourceTable
+    rewrites: list[Chunk]
+    next_number: int
+    chunk_items: int
+    prefix: str = ""
+
+    @property
+    def planned(self) -> int:
+        """Return how many sources are to be processed."""
+        return len(self.new) + sum(len(chunk.sources) for chunk in self.rewrites)
+
+    @property
+    def chunk_count(self) -> int:
+        """Return how many chunks are to be committed."""
+        return len(self.rewrites) + -(-len(self.new) // self.chunk_items)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the chunks in the order in which they are committed."""
+        yield from self.rewrites
+        sources = iter(self.new)
+        number = self.next_number
+        while group := tuple(islice(sources, self.chunk_items)):
+            yield Chunk(f"{self.prefix}{number:06d}", group)
+            number += 1
+
+
+@dataclass
+class _Known:
+    """The ledger's view of one chunk while the listing is compared with it."""
+
+    record: Record
+    redo: list[Source] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+
+def make_plan(
+    sources: Iterable[Source], records: Mapping[str, Record], chunk_items: int, rules: Rules
+) -> Plan:
+    """Compare what the reader lists with what the ledger has.
+
+    Args:
+        sources: sorted by key.
+        records: by chunk id.
+        chunk_items: sources in a new chunk.
+        rules: what else decides.
+    """
+    known = {chunk: _Known(record) for chunk, record in records.items()}
+    entries = {
+        entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
+    }
+    new = SourceTable()
+    listed = skipped = 0
+    for source in sources:
+        chunk, entry = entries.get(source.key, (None, None))
+        if rules.part is not None and not rules.part.owns(chunk or source.key):
+            continue
+        listed += 1
+        if chunk is None or entry is None:
+            new.append(source)
+            continue
+        known[chunk].seen.add(source.key)
+        if entry.source == source and not (entry.failure and rules.retry_failed):
+            skipped += 1
+        else:
+            known[chunk].redo.append(source)
+    mine = [one for chunk, one in known.items() if rules.part is None or rules.part.owns(chunk)]
+    disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
+    rewrites = [chunk for one in mine if (chunk := _rewrite(one, rules.prune)) is not None]
+    prefix = rules.part.tag if rules.part else ""
+    return Plan(
+        listed, skipped, disappeared, new, rewrites, _next_number(records, prefix), chunk_items, prefix
+    )
+
+
+def _rewrite(known: _Known, prune: bool) -> Chunk | None:
+    redo = {source.key for source in known.redo}
+    kept = tuple(
+        entry
+        for entry in known.record.entries
+        if entry.source.key not in redo and (entry.source.key in known.seen or not prune)
+    )
+    if len(kept) == len(known.record.entries):
+        return None
+    return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
+
+
+def _next_number(records: Iterable[str], prefix: str) -> int:
+    pattern = re.compile(re.escape(prefix) + r"(\d+)")
+    numbers = [int(match[1]) for chunk in records if (match := pattern.fullmatch(chunk))]
+    return max(numbers, default=-1) + 1

@@ -1,0 +1,206 @@
+"""Turn the bytes of an image file into RGB pixels, or say what is wrong with them; never invent pixels."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from resnet_pipe.errors import SourceError
+
+Frame = NDArray[np.uint8]
+
+_JPEG = b"\xff\xd8\xff"
+_END_OF_IMAGE = b"\xff\xd9"
+_PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+
+_SIGNATURES = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "AVIF": re.compile(rb".{4}ftyp(avif|avis|mif1|msf1)", re.DOTALL),
+    "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+}
+"""The first bytes of the formats that Pillow decodes for us, under Pillow's names."""
+
+_PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
+"""Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
+
+_TRUNCATED = re.compile(r"truncated|premature end|unexpected end|incomplete", re.IGNORECASE)
+"""How the decoders say that a file ends too early."""
+
+
+def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Frame:
+    """Decode an image file.
+
+    JPEG is decoded by libjpeg-turbo through simplejpeg, which, unlike Pillow and OpenCV, can be told to
+    take a warning of libjpeg (made-up pixels) for an error. Everything else is decoded by Pillow.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height of the largest image to decode.
+        accept_truncated: return what there is of a file that ends too early, where the decoder can.
+        min_side: if given, a JPEG may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
+            keeps this many pixels.
+
+    Returns:
+        uint8, shape (H, W, 3), RGB, contiguous, upright.
+
+    Raises:
+        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
+            has no honest 8-bit RGB form, such as one of floating-point numbers).
+    """
+    try:
+        if data.startswith(_JPEG):
+            frame = _decode_jpeg(data, max_pixels, accept_truncated, min_side or 0)
+            return _upright(frame, _jpeg_orientation(data))
+        return _decode_with_pillow(data, max_pixels, accept_truncated)
+    except SourceError:
+        raise
+    except MemoryError:
+        raise SourceError("reader", "too_large", "not enough memory to decode it") from None
+    except Exception as error:  # whatever a decoder may raise on hostile bytes
+        raise _failure(error) from error
+
+
+def _failure(error: Exception) -> SourceError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise SourceError("reader", "damaged", f"it says that it is {width} x {height} pixels")
+    if width * height > max_pixels:
+        limit = f"more than reader.max_pixels ({max_pixels})"
+        raise SourceError("reader", "too_large", f"{width} x {height} is {width * height} pixels, {limit}")
+
+
+def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int) -> Frame:
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        if _END_OF_IMAGE not in data:
+            raise SourceError("reader", "truncated", f"it ends in the header: {error}") from None
+        raise
+    _check_size(width, height, max_pixels)
+    target = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
+    try:
+        frame = _libjpeg(data, target, min_side, strict=True)
+    except ValueError as error:
+        padding = _PADDING.fullmatch(str(error))
+        zeros = bytes(int(padding[1])) if padding else b""
+        if zeros and zeros + _END_OF_IMAGE in data:
+            # Some cameras fill their files up with zeros. Harmless; but the warning may hide an earlier one.
+            unpadded = data.replace(zeros + _END_OF_IMAGE, _END_OF_IMAGE)
+            frame = _libjpeg(unpadded, target, min_side, strict=True)
+        elif accept_truncated and _TRUNCATED.search(str(error)):
+            frame = _libjpeg(data, target, min_side, strict=False)
+        else:
+            raise
+    if target == "CMYK":
+        # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
+        return np.asarray(Image.fromarray(~frame, "CMYK").convert("RGB"))
+    return frame
+
+
+def _libjpeg(data: bytes, colorspace: str, min_side: int, strict: bool) -> Frame:
+    # libjpeg-turbo has vector code for the factors 1/2, 1/4 and 1/8 only: 7/8 takes longer than the whole.
+    factor = 2 if min_side else 1
+    frame: Frame = simplejpeg.decode_jpeg(
+        data, colorspace, min_height=min_side, min_width=min_side, min_factor=factor, strict=strict
+    )
+    return frame
+
+
+def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
+    name = next((name for name, signature in _SIGNATURES.items() if signature.match(data)), None)
+    if name is None:
+        raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
+    with _pillow_settings(max_pixels, accept_truncated):
+        try:
+            image = Image.open(io.BytesIO(data), formats=(name,))
+        except UnidentifiedImageError:
+            raise SourceError("reader", "damaged", f"a {name} file whose header cannot be read") from None
+        with image:
+            _check_size(image.width, image.height, max_pixels)
+            image.load()
+            frame = _rgb(image)
+            return _upright(frame, image.getexif().get(_ORIENTATION, 1))
+
+
+@contextmanager
+def _pillow_settings(max_pixels: int, accept_truncated: bool) -> Iterator[None]:
+    """Set what Pillow keeps in module variables, and keep its warnings off stderr."""
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, accept_truncated
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Image.DecompressionBombError as error:
+        raise SourceError("reader", "too_large", str(error)) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _rgb(image: Image.Image) -> Frame:
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips everything above 255 to white.
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if image.mode not in _PLAIN_MODES:
+        raise SourceError("reader", "unsupported", f"pixels of mode {image.mode} have no 8-bit RGB form")
+    return np.asarray(image.convert("RGB"))
+
+
+_ORIENTATION = 0x0112
+"""The EXIF tag: 1 to 8, where row 0 and column 0 of the stored pixels are in the upright image."""
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a JPEG, 1 if it has none or damaged EXIF. Much cheaper than Pillow's."""
+    start = 2
+    while data[start : start + 1] == b"\xff" and data[start + 1] != 0xDA:  # up to the first scan
+        length = int.from_bytes(data[start + 2 : start + 4], "big")
+        if data[start + 1] == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
+            try:
+                return _tiff_orientation(data[start + 10 : start + 2 + length])
+            except struct.error:
+                return 1
+        start += 2 + length
+    return 1
+
+
+def _tiff_orientation(tiff: bytes) -> int:
+    """Find the orientation in the first directory of a TIFF block (TIFF 6.0, section 2)."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    (directory,) = struct.unpack_from(order + "I", tiff, 4)
+    (count,) = struct.unpack_from(order + "H", tiff, directory)
+    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+        if tag == _ORIENTATION:
+            return int(value)
+    return 1
+
+
+def _upright(frame: Frame, orientation: int) -> Frame:
+    """Undo an EXIF orientation; the eight cases are two flips and a transposition."""
+    if orientation not in range(2, 9):
+        return frame
+    import cv2  # numpy could, at a tenth of the speed
+
+    if orientation >= 5:
+        frame = cv2.transpose(frame)  # type: ignore[assignment]
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+    return cv2.flip(frame, flips[orientation]) if orientation in flips else frame  # type: ignore[return-value]

@@ -1,0 +1,211 @@
+"""List the files that a job names: directories, files and glob patterns, in one stable order."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.reader.source import Source, key_of, path_of
+
+Pattern = tuple[str, ...]
+"""What is left to match, one part per path segment. The empty pattern stands for everything below."""
+
+
+class _Directory(NamedTuple):
+    """A directory in the middle of being listed.
+
+    Attributes:
+        prefix: the key of the directory and a slash; empty for the root.
+        names: iterates over what was found, as keys relative to `prefix`; a directory's ends in a slash.
+        wanted: of each subdirectory in `names`, what to match below it.
+        identity: (device, inode).
+    """
+
+    prefix: str
+    names: Iterator[str]
+    wanted: dict[str, frozenset[Pattern]]
+    identity: tuple[int, int]
+
+
+def check_entry(entry: Path) -> Path:
+    """Return an entry as it is, if it names something.
+
+    Args:
+        entry: absolute path of a file or a directory, or a glob pattern below a directory.
+
+    Raises:
+        ValueError: there is no such file or directory. A pattern only needs the directory it starts from.
+    """
+    start, _ = _split(entry)
+    if not start.exists():
+        raise ValueError(f"no such file or directory: {start}")
+    return entry
+
+
+def root_of(entries: Sequence[Path]) -> Path:
+    """Return the directory that the keys of all entries start from.
+
+    That of a directory is itself, that of a file is its parent, and that of a glob pattern is what comes
+    before the first segment with a wildcard. Several entries share their deepest common parent.
+
+    Args:
+        entries: absolute paths, at least one.
+    """
+    starts = (_split(entry)[0] for entry in entries)
+    return Path(os.path.commonpath([start if start.is_dir() else start.parent for start in starts]))
+
+
+def list_files(entries: Sequence[Path], recursive: bool, extensions: frozenset[str]) -> Iterator[Source]:
+    """Yield each file once, sorted by key as `sorted()` sorts strings, however the entries overlap.
+
+    Names that begin with a dot are left out unless an entry spells out the dot. Symbolic links are followed,
+    and one that leads back to a directory around it is left out. What cannot be opened as a file (a broken
+    link, a pipe) is listed all the same: whoever reads it reports it. Memory grows with the largest
+    directory, not with the number of files.
+
+    Args:
+        entries: absolute paths. A directory stands for the files in it, a file for itself whatever its
+            extension, a glob pattern (`*`, `?`, `[...]`, and `**` for any number of directories) for the
+            files and directories it matches. A path that exists is never taken for a pattern.
+        recursive: also take what is in the subdirectories of directories.
+        extensions: lower case, with the dot; the case of the file's own does not matter.
+
+    Raises:
+        RunError: an entry is gone, or a directory cannot be listed: leaving it out would lose sources.
+    """
+    root = root_of(entries)
+    previous = None
+    for source in heapq.merge(*(_list_entry(root, entry, recursive, extensions) for entry in entries)):
+        if source.key != previous:
+            previous = source.key
+            yield source
+
+
+def _split(entry: Path) -> tuple[Path, Pattern]:
+    """Return an existing path and `()`, or the directory that a glob pattern starts from and the pattern."""
+    magic = (index for index, part in enumerate(entry.parts) if any(sign in part for sign in "*?["))
+    first = next(magic, None)
+    if first is None or os.path.lexists(entry):
+        return entry, ()
+    return Path(*entry.parts[:first]), entry.parts[first:]
+
+
+def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[str]) -> Iterator[Source]:
+    start, pattern = _split(entry)
+    if not os.path.lexists(start):
+        raise RunError(f"{start} does not exist any more", "correct reader.path in the job")
+    key = key_of(str(start.relative_to(root)))
+    if pattern or start.is_dir():
+        prefix = "" if start == root else f"{key}/"
+        yield from _walk(root, prefix, frozenset([pattern]), recursive, extensions)
+    elif source := _identify(root, key):
+        yield source
+
+
+def _walk(
+    root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool, extensions: frozenset[str]
+) -> Iterator[Source]:
+    """Yield the wanted files below `prefix`, in order.
+
+    The order is that of whole keys because a directory is sorted among its siblings under its name *and
+    the slash*: `a-b/c.jpg`, `a.jpg` and `a/b.jpg` come in this order. A stack, not recursion: a tree may
+    be deeper than Python's stack.
+    """
+    stack = [_scan(root, prefix, wanted, recursive, extensions)]
+    while stack:
+        here = stack[-1]
+        for name in here.names:
+            key = here.prefix + name
+            if name in here.wanted:
+                below = _scan(root, key, here.wanted[name], recursive, extensions)
+                if all(below.identity != above.identity for above in stack):
+                    stack.append(below)
+                    break
+            elif source := _identify(root, key):
+                yield source
+        else:
+            stack.pop()
+
+
+def _scan(
+    root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool, extensions: frozenset[str]
+) -> _Directory:
+    path = path_of(root, prefix)
+    names: list[str] = []
+    directories: dict[str, frozenset[Pattern]] = {}
+    try:
+        status = path.stat()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                is_directory = _is_directory(entry)
+                if not is_directory and os.path.splitext(entry.name)[1].lower() not in extensions:  # noqa: PTH122
+                    continue
+                matches = _advance(wanted, entry.name, recursive or not is_directory)
+                if is_directory and matches:
+                    name = key_of(entry.name) + "/"
+                    directories[name] = matches
+                    names.append(name)
+                elif () in matches:
+                    names.append(key_of(entry.name))
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be listed: {error.strerror}",
+            "make it readable for the user who runs the job, or leave it out of reader.path",
+        ) from None
+    names.sort()
+    return _Directory(prefix, iter(names), directories, (status.st_dev, status.st_ino))
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except PermissionError:
+        raise  # a link into a place we may not look at might be a directory full of sources
+    except OSError:
+        return False  # a link to itself
+
+
+def _advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozenset[Pattern]:
+    """Return what is wanted below `name`; it holds the empty pattern if `name` itself is wanted.
+
+    Args:
+        wanted: the patterns to match, the first part of each against `name`.
+        name: of a file or directory.
+        everything: whether the empty pattern goes on below `name`.
+    """
+    hidden = name.startswith(".")
+    below: set[Pattern] = set()
+    for pattern in wanted:
+        if not pattern:
+            if everything and not hidden:
+                below.add(())
+        elif pattern[0] == "**":
+            below |= _advance(frozenset([pattern[1:]]), name, everything)
+            if not hidden:
+                below.add(pattern)
+        elif fnmatchcase(name, pattern[0]) and (pattern[0].startswith(".") or not hidden):
+            below.add(pattern[1:])
+    return frozenset(below)
+
+
+def _identify(root: Path, key: str) -> Source | None:
+    """Return the source of a key, or None if the file is no longer there."""
+    path = path_of(root, key)
+    try:
+        try:
+            status = path.stat()
+        except OSError:
+            status = path.lstat()  # a broken link
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be examined: {error.strerror}",
+            "make its directory searchable for the user who runs the job (chmod +x)",
+        ) from None
+    return Source(key, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,150 @@
+"""A job and its model together: what will really be done, and the fingerprint of all that changes results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from resnet_pipe import network as onnx_network
+from resnet_pipe.document import Document, Place
+from resnet_pipe.errors import DocumentError
+from resnet_pipe.job import Job
+from resnet_pipe.model import Model, Preprocessing, open_model
+from resnet_pipe.network import Network
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.writer.rows import Layout
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job whose every choice is made.
+
+    Attributes:
+        job: as it was validated.
+        model: the ONNX file and its sidecar.
+        network: the file's own inputs and outputs.
+        preprocessing: the sidecar's, with what the job changes.
+        geometry: the part of the preprocessing that the workers do.
+        layout: the columns of the shards.
+        fingerprint: all that changes results, by name; flat, so that differences can be listed.
+    """
+
+    job: Job
+    model: Model
+    network: Network
+    preprocessing: Preprocessing
+    geometry: Geometry
+    layout: Layout
+    fingerprint: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of the fingerprint, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the network's outputs that the job needs."""
+        fields = self.layout.fields
+        names = [self.network.logits] if {"logits", "top_k"} & set(fields) else []
+        if "features" in fields and self.network.features:
+            names.append(self.network.features)
+        return tuple(names)
+
+
+def resolve(job: Job, doc: Document) -> Resolved:
+    """Bring a valid job and its model together.
+
+    Raises:
+        DocumentError: the job asks for what the model does not have; all problems, with their places.
+        ModelError: the model cannot be used.
+    """
+    model = open_model(job.infer.model)
+    network = onnx_network.inspect(model.path)
+    problems: list[tuple[Place, str]] = []
+    preprocessing = _preprocessing(job, model, network, problems)
+    labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
+    if len(labels) != network.classes:
+        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
+    if "features" in job.writer.fields and network.features is None:
+        problems.append((("writer", "fields"), f"{model.path} has no output `features`"))
+    if "top_k" in job.writer.fields and job.writer.k > network.classes:
+        problems.append((("writer", "k"), f"the network has only {network.classes} classes"))
+    if len(set(job.writer.fields)) != len(job.writer.fields):
+        problems.append((("writer", "fields"), "a field is named twice"))
+    if problems or preprocessing is None:
+        raise DocumentError(
+            [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
+        )
+    geometry = Geometry(
+        preprocessing.resize, preprocessing.crop, preprocessing.interpolation, job.preprocess.mode
+    )
+    return Resolved(
+        job=job,
+        model=model,
+        network=network,
+        preprocessing=preprocessing,
+        geometry=geometry,
+        layout=Layout(
+            fields=tuple(job.writer.fields),
+            features=network.width,
+            classes=labels,
+            k=job.writer.k,
+            metadata=_metadata(job, model, preprocessing),
+        ),
+        fingerprint=_fingerprint(job, model, preprocessing),
+    )
+
+
+def _preprocessing(
+    job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
+) -> Preprocessing | None:
+    chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
+    if model.sidecar is not None:
+        chosen = {**model.sidecar.preprocessing.model_dump(), **chosen}
+    missing = [name for name in ("resize", "crop", "mean", "std") if name not in chosen]
+    if missing:
+        text = f"{model.path.name} has no sidecar, so the job must give: {', '.join(missing)}"
+        problems.append((("preprocess",), text))
+        return None
+    preprocessing = Preprocessing(**chosen)
+    crop = preprocessing.crop
+    if crop > preprocessing.resize:
+        problems.append((("preprocess", "crop"), f"{crop} is larger than resize, {preprocessing.resize}"))
+    if network.size is not None and network.size != (crop, crop):
+        height, width = network.size
+        problems.append((("preprocess", "crop"), f"{crop}, but the network's input is {height} x {width}"))
+    return preprocessing
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(count))
+
+
+def _metadata(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str, str]:
+    weights = model.sidecar.weights.describe() if model.sidecar else "unknown: the model has no sidecar"
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "weights": weights,
+        "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
+        "precision": job.infer.precision,
+    }
+
+
+def _fingerprint(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str, Any]:
+    parts: dict[str, Any] = {"model": model.name, "model_sha256": model.sha256}
+    parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
+    parts |= {
+        "preprocess.mode": job.preprocess.mode,
+        "infer.precision": job.infer.precision,
+        "reader.kind": job.reader.kind,
+        "reader.accept_truncated": job.reader.accept_truncated,
+        "writer.kind": job.writer.kind,
+        "writer.fields": list(job.writer.fields),
+    }
+    if "top_k" in job.writer.fields:
+        parts["writer.k"] = job.writer.k
+    return parts

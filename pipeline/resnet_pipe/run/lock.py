@@ -1,0 +1,80 @@
+"""One run for each output directory: a lock of the kernel, freed by death."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from resnet_pipe.errors import LockedError
+
+_PART = re.compile(r"lock-(\d+)-of-(\d+)")
+
+
+@contextmanager
+def output_lock(home: Path, part: tuple[int, int] | None) -> Iterator[None]:
+    """Hold an output directory while the block runs.
+
+    A run of a whole job excludes all others. The parts I/N of one job share the directory, each part
+    held once; parts of another N, which would divide the sources differently, are refused.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory; it exists.
+        part: (I, N) of `--shard I/N`, or None for the whole job.
+
+    Raises:
+        LockedError: another run holds it; the message names its process and when it started.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_held(home / "lock", shared=part is not None))
+        if part is not None:
+            stack.enter_context(_held(home / f"lock-{part[0]}-of-{part[1]}", shared=False))
+            _refuse_other_divisions(home, part[1])
+        yield
+
+
+@contextmanager
+def _held(path: Path, shared: bool) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(
+                f"another run holds {path.parent.parent}: {_holder(path)}",
+                "wait for it to end, or write to another output directory",
+            ) from None
+        if not shared:
+            holder = {"pid": os.getpid(), "started_at": datetime.now(timezone.utc).isoformat("T", "seconds")}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+        if not shared:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_other_divisions(home: Path, count: int) -> None:
+    for path in home.glob("lock-*-of-*"):
+        match = _PART.fullmatch(path.name)
+        if match and int(match[2]) != count:
+            with _held(path, shared=False):
+                pass  # nobody holds it
+
+
+def _holder(path: Path) -> str:
+    """Return who holds a lock: from the file itself, or from those of the parts that share it."""
+    for candidate in (path, *sorted(path.parent.glob("lock-*-of-*"))):
+        try:
+            holder = json.loads(candidate.read_text())
+            os.kill(holder["pid"], 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return f"process {holder['pid']}, started at {holder['started_at']}"
+    return "its process is on another machine"

@@ -1,0 +1,238 @@
+"""The moving parts of a run: worker processes -> engine thread -> writer thread, joined by queues."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import EngineError, RunError
+from resnet_pipe.infer.engine import Engine
+from resnet_pipe.plan import Chunk
+from resnet_pipe.run.commit import Committer, Outputs
+from resnet_pipe.run.pool import WorkerPool
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.task import Filled, Task
+from resnet_pipe.run.timing import StageClock
+
+_TICK_S = 0.2
+_JOIN_S = 10.0
+"""How long an engine may need to come back from its last forward pass when the run ends early."""
+
+
+@dataclass
+class Counts:
+    """What has happened so far in this run.
+
+    Attributes:
+        items: that the engine has seen.
+        failures: sources that gave no row.
+        chunks: committed.
+    """
+
+    items: int = 0
+    failures: int = 0
+    chunks: int = 0
+
+
+class Pipeline:
+    """Runs chunks through all stages.
+
+    Args:
+        pool: the worker processes.
+        engine: the loaded network.
+        committer: the writer stage.
+        clocks: of the four stages, by name.
+        counts: kept up to date; whoever is told of commits counts the chunks.
+        batch_size: sources in a task, items in a batch.
+        say: tells the user about something unusual.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        engine: Engine,
+        committer: Committer,
+        clocks: dict[str, StageClock],
+        counts: Counts,
+        batch_size: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._engine = engine
+        self._committer = committer
+        self._clocks = clocks
+        self._task_size = batch_size
+        self._batch_limit = batch_size
+        self._say = say
+        self._counts = counts
+        self.peak_rss_kb: dict[int, int] = {}
+        """Highest resident memory of each worker, KiB."""
+        self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
+        self._to_write: queue.Queue[tuple[Filled, Outputs] | None] = queue.Queue(maxsize=8)
+        self._released: deque[int] = deque()
+        self._error: BaseException | None = None
+        self._ending = False
+        self._written = 0
+        self._submitted = 0
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
+            for name, loop in (("infer", self._infer_loop), ("writer", self._write_loop))
+        ]
+
+    def run(
+        self, chunks: Iterator[Chunk], stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
+    ) -> None:
+        """Process the chunks.
+
+        Returns when all are committed, or after the chunk in flight when a stop was asked for.
+
+        Args:
+            chunks: in the order of commitment.
+            stop: asked in every round.
+            grace_s: how long the chunk in flight may take after a stop was asked for.
+            max_failures: more end the run.
+            tick: called several times a second.
+
+        Raises:
+            RunError: the run cannot go on.
+            EngineError: the engine cannot execute a batch of one.
+        """
+        for thread in self._threads:
+            thread.start()
+        try:
+            self._loop(chunks, stop, grace_s, max_failures, tick)
+        finally:
+            self._ending = True
+            self._pool.close()
+            self._to_infer.put(None)
+            self._threads[0].join(_JOIN_S)
+            self._threads[1].join()
+            self._committer.abandon()
+        if self._error is not None:
+            raise self._error
+
+    def _loop(
+        self, chunks: Iterator[Chunk], stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
+    ) -> None:
+        tasks = self._tasks(chunks)
+        upcoming = next(tasks, None)
+        newest = -1  # the chunk of the last task submitted
+        last: int | None = None  # the chunk to end with, once a stop was asked for
+        while self._error is None:
+            if stop.signal is not None and last is None:
+                last = self._counts.chunks
+                if newest >= last:
+                    self._say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
+            if last is not None and (newest < last or self._counts.chunks > last):
+                return
+            if stop.now or (stop.signal is not None and time.monotonic() - stop.at > grace_s):
+                self._say("stopping at once: the chunk in flight is dropped, what is committed stays")
+                return
+            while upcoming and self._pool.wants_task() and (last is None or upcoming[1] <= last):
+                self._pool.submit(upcoming[0])
+                self._submitted += 1
+                newest = upcoming[1]
+                upcoming = next(tasks, None)
+            if upcoming is None and self._written == self._submitted:
+                return
+            for filled in self._pool.poll(_TICK_S):
+                self._count(filled)
+                self._to_infer.put(filled)
+            while self._released:
+                self._pool.release(self._released.popleft())
+            if self._counts.failures > max_failures:
+                raise RunError(
+                    f"{self._counts.failures} sources failed, more than run.max_failures allows",
+                    "see the failures in the log; what is committed stays",
+                )
+            tick()
+
+    def _tasks(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
+        """Yield the tasks of all chunks, each with the number of its chunk in this run."""
+        index = 0
+        for number, chunk in enumerate(chunks):
+            keys = [source.key for source in chunk.sources]
+            starts = range(0, max(1, len(keys)), self._task_size)  # a chunk that only loses rows has one
+            for start in starts:
+                self._committer.expect(index, chunk, final=start == starts[-1])
+                yield Task(index, tuple(keys[start : start + self._task_size])), number
+                index += 1
+
+    def _count(self, filled: Filled) -> None:
+        reader, preprocess = self._clocks["reader"], self._clocks["preprocess"]
+        times, items = filled.times, len(filled.rows)
+        reader.add(times.reader_s, items)
+        reader.wait_in_s += times.wait_task_s
+        preprocess.add(times.preprocess_s, items)
+        preprocess.wait_out_s += times.wait_slot_s
+        self._counts.failures += len(filled.failures)
+        if filled.slot is not None:
+            worker = filled.slot // self._pool.slots.shape.per_worker
+            self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:
+            self._error = self._error or error
+            self._pool.wake()
+
+    def _infer_loop(self) -> None:
+        clock = self._clocks["infer"]
+        try:
+            while True:
+                with clock.waiting_in():
+                    filled = self._to_infer.get()
+                if filled is None or self._ending:
+                    return
+                outputs: Outputs = {}
+                if filled.slot is not None:
+                    started = time.perf_counter()
+                    outputs = self._infer(self._pool.slots.batch(filled.slot)[: len(filled.rows)])
+                    clock.add(time.perf_counter() - started, len(filled.rows))
+                    self._released.append(filled.slot)
+                    self._pool.wake()
+                    self._counts.items += len(filled.rows)
+                with clock.waiting_out():
+                    self._to_write.put((filled, outputs))
+        finally:
+            self._to_write.put(None)
+
+    def _infer(self, batch: NDArray[np.uint8]) -> Outputs:
+        """Execute the network, in halves of the batch where all of it does not fit into memory."""
+        while True:
+            starts = range(0, len(batch), self._batch_limit)
+            try:
+                parts = [self._engine.infer(batch[start : start + self._batch_limit]) for start in starts]
+            except EngineError as error:
+                if self._batch_limit == 1:
+                    raise
+                self._batch_limit = (min(self._batch_limit, len(batch)) + 1) // 2
+                self._engine.shrink(self._batch_limit)
+                self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
+                continue
+            if len(parts) == 1:
+                return parts[0]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _write_loop(self) -> None:
+        clock = self._clocks["writer"]
+        while True:
+            with clock.waiting_in():
+                result = self._to_write.get()
+            if result is None:
+                return
+            if self._ending:
+                continue  # only taken so that the engine's thread can end too
+            self._committer.accept(*result)
+            if result[0].last:
+                self._written += 1
+                if self._written == self._submitted:
+                    self._pool.wake()

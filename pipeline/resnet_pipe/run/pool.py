@@ -1,0 +1,207 @@
+"""The worker processes: starts them, hands out tasks and slots, and replaces the ones that die or hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.run.slots import Slots, SlotShape
+from resnet_pipe.run.task import Failure, Filled, Setup, Task
+
+TASKS_AHEAD = 2
+"""Tasks a worker holds: one it is on, and one so that it never waits for an answer."""
+MAX_IDLE_DEATHS = 5
+"""Deaths in a row, on no source in particular, after which the machine is at fault and not a file."""
+_TICK_S = 0.25
+"""How often workers are looked at for hanging, at the latest."""
+
+
+@dataclass
+class _Member:
+    """One worker process as the run sees it."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    tasks: deque[Task] = field(default_factory=deque)
+    in_flight: set[int] = field(default_factory=set)
+    timed_out: bool = False
+
+
+class WorkerPool:
+    """The worker processes of a run.
+
+    Args:
+        reader: turns keys into items, in the workers.
+        geometry: brings frames to the network's input size, in the workers.
+        shape: of the shared memory.
+        timeout_s: a source that takes longer is given up, and its worker replaced.
+    """
+
+    def __init__(self, reader: ImageReader, geometry: Geometry, shape: SlotShape, timeout_s: float) -> None:
+        self._reader = reader
+        self._geometry = geometry
+        self._timeout_s = timeout_s
+        self.slots = Slots(shape)
+        self._extra_failures: dict[int, list[Failure]] = {}
+        self._idle_deaths = 0
+        self.deaths = 0
+        """Workers that had to be replaced."""
+        self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
+        self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
+
+    def wants_task(self) -> bool:
+        """Tell whether a worker has room for another task."""
+        return any(len(member.tasks) < TASKS_AHEAD for member in self._members)
+
+    def submit(self, task: Task) -> None:
+        """Give a task to the worker with the fewest."""
+        member = min(self._members, key=lambda member: len(member.tasks))
+        member.tasks.append(task)
+        self._send(member, task)
+
+    def release(self, slot: int) -> None:
+        """Give a slot back to its worker: its batch is no longer needed."""
+        member = self._members[slot // self.slots.shape.per_worker]
+        member.in_flight.discard(slot)
+        self._send(member, slot)
+
+    def wake(self) -> None:
+        """Make `poll` return soon. The only method for other threads."""
+        self._wake_sender.send_bytes(b"")
+
+    def poll(self, timeout_s: float) -> list[Filled]:
+        """Return what the workers have finished, waiting up to `timeout_s` for something to happen.
+
+        A worker that has died or hangs is replaced; the source it was on becomes a failure.
+
+        Raises:
+            RunError: workers keep dying without being on a source.
+        """
+        connections = {member.connection: member for member in self._members}
+        ready = wait([*connections, self._wake_receiver], min(timeout_s, _TICK_S))
+        filled: list[Filled] = []
+        for connection in ready:
+            if connection is self._wake_receiver:
+                self._wake_receiver.recv_bytes()
+                continue
+            member = connections[connection]  # type: ignore[index]
+            try:
+                filled.append(self._accept(member, member.connection.recv()))
+            except (EOFError, ConnectionError):
+                self._replace(member)
+        self._kill_hanging()
+        return filled
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing, and free the memory."""
+        for member in self._members:
+            member.process.kill()
+        for member in self._members:
+            member.process.wait()
+            member.connection.close()
+
+    def _accept(self, member: _Member, message: Filled) -> Filled:
+        self._idle_deaths = 0
+        if message.slot is not None:
+            member.in_flight.add(message.slot)
+        if not message.last:
+            return message
+        member.tasks.popleft()
+        extra = self._extra_failures.pop(message.task, [])
+        return replace(message, failures=[*extra, *message.failures])
+
+    def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
+        ours, theirs = multiprocessing.Pipe()
+        command = [sys.executable, "-m", "resnet_pipe.run.worker"]
+        descriptors = (theirs.fileno(), self.slots.descriptor)
+        with _signals_blocked():
+            process = subprocess.Popen(
+                [*command, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL
+            )
+        theirs.close()
+        member = _Member(number, process, ours, in_flight=set(in_flight))
+        shape = self.slots.shape
+        free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
+        self._send(member, Setup(number, self._reader, self._geometry, shape, free))
+        return member
+
+    def _send(self, member: _Member, message: Setup | Task | int) -> None:
+        try:
+            member.connection.send(message)
+        except (BrokenPipeError, ConnectionError):
+            pass  # it has died; poll() will notice, and start another with all that it had
+
+    def _replace(self, member: _Member) -> None:
+        """Start a worker in the place of a dead one, with the tasks it had less the source it died on."""
+        status = member.process.wait()
+        member.connection.close()
+        self.deaths += 1
+        current = self.slots.current(member.number)
+        self.slots.end(member.number)
+        task = member.tasks[0] if member.tasks else None
+        if task is not None and current is not None and current[0] == task.index:
+            failure = self._failure(member, task.keys[current[1]], status)
+            member.tasks[0] = self._without(task, current[1], failure)
+        else:
+            self._idle_deaths += 1
+            if self._idle_deaths >= MAX_IDLE_DEATHS:
+                raise RunError(
+                    f"{self._idle_deaths} worker processes in a row ended without reading anything"
+                    f" (the last: {_ending(status)})",
+                    "look above for their own messages; check memory limits and the installation",
+                )
+        new = self._start(member.number, frozenset(member.in_flight))
+        self._members[member.number] = new
+        for waiting in member.tasks:
+            new.tasks.append(waiting)
+            self._send(new, waiting)
+
+    def _without(self, task: Task, position: int, failure: Failure) -> Task:
+        self._extra_failures.setdefault(task.index, []).append(failure)
+        return replace(task, keys=task.keys[:position] + task.keys[position + 1 :])
+
+    def _failure(self, member: _Member, key: str, status: int) -> Failure:
+        if member.timed_out:
+            text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
+            return Failure(key, "reader", "timeout", text)
+        return Failure(key, "reader", "worker_died", f"its worker process {_ending(status)}")
+
+    def _kill_hanging(self) -> None:
+        for member in self._members:
+            current = self.slots.current(member.number)
+            if current is not None and current[2] > self._timeout_s and not member.timed_out:
+                member.timed_out = True
+                member.process.kill()
+
+
+def _ending(status: int) -> str:
+    """Return in words how a process ended, from the status that Popen gives."""
+    if status >= 0:
+        return f"exited with status {status}"
+    name = signal.Signals(-status).name
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start a child that never sees the signals that stop the run: the run alone decides about workers.
+
+    The mask is inherited across exec, so there is no instant at which Ctrl-C reaches the child.
+    """
+    blocked = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

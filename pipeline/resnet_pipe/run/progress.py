@@ -1,0 +1,111 @@
+"""How far the run is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LINE_EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    """Shows how far the run is."""
+
+    def update(self, sources: int, items: int, failures: int) -> None:
+        """Show the totals so far; called several times a second."""
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the display."""
+
+    def close(self) -> None:
+        """End the display."""
+
+
+class Bar:
+    """A tqdm bar on standard error.
+
+    Args:
+        total: sources to process.
+    """
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm
+
+        self._bar: tqdm[object] = tqdm(
+            total=total,
+            unit="image",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )
+
+    def update(self, sources: int, items: int, failures: int) -> None:  # noqa: ARG002
+        """Show the totals so far."""
+        if failures:
+            self._bar.set_postfix_str(f"{failures} failed", refresh=False)
+        self._bar.update(sources - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+class Lines:
+    """A line on standard error every ten seconds, for logs.
+
+    Args:
+        total: sources to process.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = self._last = time.monotonic()
+
+    def update(self, sources: int, items: int, failures: int) -> None:
+        """Print the totals so far if ten seconds have passed since the last time."""
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        rate = items / (now - self._started)
+        left = (self._total - sources) / (sources / (now - self._started)) if sources else 0.0
+        self.say(
+            f"{sources}/{self._total} sources, {rate:.1f} items/s, {failures} failed, about {left:.0f} s left"
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        """Do nothing: every line has been printed."""
+
+
+class Silence:
+    """For --quiet: only what is unusual is said."""
+
+    def update(self, sources: int, items: int, failures: int) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Print a line: it is unusual."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def make_progress(total: int, quiet: bool) -> Progress:
+    """Return the display that fits where standard error goes."""
+    if quiet:
+        return Silence()
+    return Bar(total) if sys.stderr.isatty() else Lines(total)

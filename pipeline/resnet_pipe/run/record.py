@@ -1,0 +1,157 @@
+"""run.json: what a run did, what ran it, and where the time went. Stable; see docs/run-json.md."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from resnet_pipe import atomic
+from resnet_pipe.errors import ExitCode
+from resnet_pipe.infer.engine import EngineInfo
+from resnet_pipe.plan import Plan
+from resnet_pipe.resolve import Resolved
+from resnet_pipe.run.timing import STAGES, StageClock, bottleneck
+
+SCHEMA_VERSION = 1
+
+ADVICE = {
+    "reader": "decoding is the limit: give it more cores (run.workers), or preprocess.mode: fast",
+    "preprocess": "resizing is the limit: give it more cores (run.workers), or preprocess.mode: fast",
+    "infer": "the network is the limit: a shallower model, a GPU (infer.device: cuda) or more cores",
+    "writer": "writing is the limit: fewer writer.fields, kind parquet, or a faster disk",
+}
+"""What to change when a stage is the bottleneck."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known at the end of a run.
+
+    Attributes:
+        resolved: the job.
+        plan: what there was to do.
+        engine: what ran; None if nothing had to.
+        clocks: of the stages.
+        started_at: UTC.
+        seconds: all of it, from start to end.
+        run_seconds: from engine ready to last commit; 0 if nothing ran.
+        warmup_s: loading the network and its first forward pass.
+        done: sources that gave rows.
+        failed: sources that did not.
+        items: that the engine has seen.
+        workers: worker processes.
+        worker_rss_kb: highest resident memory of each, KiB.
+        exit_code: of the process.
+    """
+
+    resolved: Resolved
+    plan: Plan
+    engine: EngineInfo | None
+    clocks: dict[str, StageClock]
+    started_at: datetime
+    seconds: float
+    run_seconds: float
+    warmup_s: float
+    done: int
+    failed: int
+    items: int
+    workers: int
+    worker_rss_kb: dict[int, int]
+    exit_code: ExitCode
+
+    @property
+    def bottleneck(self) -> str | None:
+        """Return the busiest stage, or None if nothing ran."""
+        return bottleneck(self.clocks, self.run_seconds) if self.items else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of run.json."""
+        sidecar = self.resolved.model.sidecar
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "job": self.resolved.job.name,
+            "fingerprint": self.resolved.digest,
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "seconds": round(self.seconds, 3),
+            "run_seconds": round(self.run_seconds, 3),
+            "sources": {
+                "planned": self.plan.planned,
+                "skipped": self.plan.skipped,
+                "done": self.done,
+                "failed": self.failed,
+            },
+            "items": self.items,
+            "items_per_second": round(self.items / self.run_seconds, 2) if self.run_seconds else 0.0,
+            "stages": {stage: self.clocks[stage].summary() for stage in STAGES},
+            "warmup_s": round(self.warmup_s, 3),
+            "bottleneck": self.bottleneck,
+            "workers": self.workers,
+            "batch_size": self.resolved.job.infer.batch_size,
+            "engine": asdict(self.engine) if self.engine else None,
+            "model": {
+                "name": self.resolved.model.name,
+                "sha256": self.resolved.model.sha256,
+                "depth": sidecar.depth if sidecar else None,
+                "params": sidecar.params if sidecar else None,
+                "flops": 2 * sidecar.macs if sidecar else None,
+                "weights": self.resolved.layout.metadata["weights"],
+            },
+            "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
+            "peak_vram_mb": None,
+            "exit_code": int(self.exit_code),
+        }
+
+
+def save(outcome: Outcome, directory: Path, job_yaml: str) -> None:
+    """Write job.yaml and run.json into the directory of the run."""
+    atomic.write_bytes(directory / "job.yaml", job_yaml.encode())
+    atomic.write_bytes(directory / "run.json", json.dumps(outcome.to_json(), indent=1).encode())
+
+
+def summary(outcome: Outcome) -> str:
+    """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
+    output = outcome.resolved.job.writer.path
+    skipped = f", {outcome.plan.skipped} skipped as already done" if outcome.plan.skipped else ""
+    lines = [f"{outcome.done} sources done, {outcome.failed} failed{skipped}"]
+    if outcome.engine is not None:
+        engine, seconds = outcome.engine, outcome.run_seconds
+        rate = outcome.items / seconds if seconds else 0.0
+        lines[0] += f"; {outcome.items} images in {seconds:.1f} s, {rate:.1f} images/s"
+        lines.append(
+            f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
+        )
+        lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.layout.metadata['weights']}")
+        lines += ["", table(outcome), ""]
+    lines.append(f"results: {output}")
+    if outcome.failed:
+        lines.append(f"failures: {output / 'failures.jsonl'}")
+    return "\n".join(lines)
+
+
+def table(outcome: Outcome) -> str:
+    """Return the stage table for a terminal, and one sentence that names the bottleneck."""
+    total = sum(clock.busy_s for clock in outcome.clocks.values()) or 1.0
+    lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/image':>10}{'waiting':>10}"]
+    for stage in STAGES:
+        clock = outcome.clocks[stage]
+        waiting = clock.wait_in_s + clock.wait_out_s
+        per_item = 1000 * clock.busy_s / clock.items if clock.items else 0.0
+        lines.append(
+            f"{stage:<11}{clock.busy_s:>7.2f} s{clock.busy_s / total:>7.0%}{per_item:>10.2f}{waiting:>8.2f} s"
+        )
+    stage = outcome.bottleneck
+    if stage is None:
+        return "\n".join(lines)
+    lanes = outcome.clocks[stage].lanes
+    busy = outcome.clocks[stage].busy_s / (lanes * outcome.run_seconds)
+    return "\n".join([*lines, f"bottleneck: {stage}, at work {min(busy, 1):.0%} of the run; {ADVICE[stage]}"])
+
+
+def _own_rss_kb() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak  # bytes on macOS, KiB on Linux

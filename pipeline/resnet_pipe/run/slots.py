@@ -1,0 +1,122 @@
+"""Batch slots in memory that the run and its workers share, and the word each worker keeps there."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import RunError
+
+_WORD = np.dtype([("task", np.int64), ("position", np.int64), ("since_ns", np.int64)])
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class SlotShape:
+    """How the shared memory is divided. Travels to the workers.
+
+    Attributes:
+        workers: each has a status word and `per_worker` slots of its own.
+        per_worker: one slot to fill while the others wait for the engine.
+        batch_size: items in a slot.
+        crop: side of an item, pixels.
+    """
+
+    workers: int
+    per_worker: int
+    batch_size: int
+    crop: int
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one slot: a uint8 batch of shape (batch_size, crop, crop, 3)."""
+        return self.batch_size * self.crop * self.crop * 3
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes before the first slot, in whole pages."""
+        return -(-self.workers * _WORD.itemsize // _PAGE) * _PAGE
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all of it."""
+        return self.header_bytes + self.workers * self.per_worker * self.slot_bytes
+
+    def slots_of(self, worker: int) -> range:
+        """Return the slots that a worker fills."""
+        return range(worker * self.per_worker, (worker + 1) * self.per_worker)
+
+
+class Slots:
+    """The mapped memory, in the run or in a worker.
+
+    The memory has no name in any directory: when the last process that maps it is gone, however it
+    ended, so is the memory.
+
+    Args:
+        shape: how it is divided.
+        descriptor: of the memory; None makes it.
+
+    Raises:
+        RunError: there is not enough memory.
+    """
+
+    def __init__(self, shape: SlotShape, descriptor: int | None = None) -> None:
+        self.shape = shape
+        self.descriptor = _create(shape.total_bytes) if descriptor is None else descriptor
+        self._map = mmap.mmap(self.descriptor, shape.total_bytes)
+        self._words = np.frombuffer(self._map, _WORD, shape.workers)
+        self._batches: NDArray[np.uint8] = np.frombuffer(
+            self._map, np.uint8, offset=shape.header_bytes
+        ).reshape(-1, shape.batch_size, shape.crop, shape.crop, 3)
+
+    def batch(self, slot: int) -> NDArray[np.uint8]:
+        """Return the uint8 array, shape (batch_size, crop, crop, 3), of a slot: a view, not a copy."""
+        return self._batches[slot]
+
+    def begin(self, worker: int, task: int, position: int) -> None:
+        """Note that a worker starts on a source now. Survives the worker."""
+        word = self._words[worker]
+        word["since_ns"] = 0
+        word["task"], word["position"] = task, position
+        word["since_ns"] = time.monotonic_ns()
+
+    def end(self, worker: int) -> None:
+        """Note that a worker is on no source."""
+        self._words[worker]["since_ns"] = 0
+
+    def current(self, worker: int) -> tuple[int, int, float] | None:
+        """Return (task, position, seconds on it) of the source that a worker is on, or None."""
+        word = self._words[worker]
+        since = int(word["since_ns"])
+        if since == 0:
+            return None
+        return int(word["task"]), int(word["position"]), (time.monotonic_ns() - since) / 1e9
+
+
+def _create(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        # Not in /dev/shm, which containers limit to 64 MB.
+        descriptor = os.memfd_create("resnet-pipe")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        # Reserved now: running out later would be a SIGBUS in the middle of a batch.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.ftruncate(descriptor, size)
+    except OSError as error:
+        os.close(descriptor)
+        raise RunError(
+            f"cannot get {size / 2**20:.0f} MiB of shared memory for the batches: {error.strerror}",
+            "use a smaller infer.batch_size or fewer run.workers",
+        ) from None
+    return descriptor

@@ -1,0 +1,54 @@
+"""Asked to stop: the first signal ends the run after the chunk in flight, the second at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from resnet_pipe.errors import ExitCode
+
+
+class Stop:
+    """Whether, and how urgently, the run is to end.
+
+    Attributes:
+        signal: the first signal that came; None while nobody asked.
+        at: when it came, time.monotonic().
+        now: a second signal came: end at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self.at = 0.0
+        self.now = False
+
+    def note(self, number: signal.Signals) -> None:
+        """Count a signal."""
+        if self.signal is None:
+            self.signal, self.at = number, time.monotonic()
+        else:
+            self.now = True
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return 130 or 143 for the first signal."""
+        return ExitCode.SIGINT if self.signal == signal.SIGINT else ExitCode.SIGTERM
+
+
+@contextmanager
+def on_signals() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a `Stop` while the block runs."""
+    stop = Stop()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.note(signal.Signals(number))  # and nothing else: it may interrupt anything
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

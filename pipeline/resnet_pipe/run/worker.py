@@ -1,0 +1,159 @@
+"""A worker process: turns the sources of its tasks into batches, straight into shared memory.
+
+It runs as `python -m resnet_pipe.run.worker CONNECTION MEMORY`, with two inherited descriptors. A
+decoder that crashes or hangs on a hostile file takes this process down, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.source import Item
+from resnet_pipe.run.slots import Slots
+from resnet_pipe.run.task import Failure, Filled, Row, Setup, StageTimes, Task
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """The loop of a worker.
+
+    Args:
+        connection: to the run: tasks and free slots come in, batches go out.
+        memory: descriptor of the shared memory.
+    """
+
+    def __init__(self, connection: Connection, memory: int) -> None:
+        self._connection = connection
+        self._setup: Setup = connection.recv()
+        self._slots = Slots(self._setup.shape, memory)
+        self._free = deque(self._setup.free)
+        self._tasks: deque[Task] = deque()
+        self._batch = _Batch(task=0)
+
+    def serve(self) -> None:
+        """Work until the run closes the connection."""
+        while True:
+            started = time.perf_counter()
+            while not self._tasks:
+                self._receive()
+            self._work(self._tasks.popleft(), time.perf_counter() - started)
+
+    def _receive(self) -> None:
+        message: Task | int = self._connection.recv()
+        if isinstance(message, Task):
+            self._tasks.append(message)
+        else:
+            self._free.append(message)
+
+    def _work(self, task: Task, waited: float) -> None:
+        self._batch = _Batch(task.index, wait_task_s=waited)
+        for position, key in enumerate(task.keys):
+            self._slots.begin(self._setup.worker, task.index, position)
+            try:
+                self._read(key, position)
+            except SourceError as error:
+                self._batch.failures.append(Failure(key, error.stage, error.error, error.message))
+            except Exception as error:
+                # A library's surprise on one file costs that file.
+                text = " ".join(str(error).split())
+                self._batch.failures.append(Failure(key, "reader", type(error).__name__, text))
+        self._slots.end(self._setup.worker)
+        self._post(last=True)
+
+    def _read(self, key: str, position: int) -> None:
+        items = self._setup.reader.read(key, self._setup.geometry.min_side)
+        while True:
+            started = time.perf_counter()
+            try:
+                item = next(items, None)
+            finally:
+                self._batch.reader_s += time.perf_counter() - started
+            if item is None:
+                return
+            if len(self._batch.rows) == self._setup.shape.batch_size:
+                self._post(last=False)
+                self._batch = _Batch(self._batch.task)
+            self._place(key, position, item)
+
+    def _place(self, key: str, position: int, item: Item) -> None:
+        batch = self._batch
+        if batch.slot is None:
+            self._slots.end(self._setup.worker)  # waiting for room is not hanging
+            batch.slot = self._free_slot()
+            self._slots.begin(self._setup.worker, batch.task, position)
+        started = time.perf_counter()
+        out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
+        self._setup.geometry.apply(item.frame, out)
+        batch.rows.append(Row(key, item.frame_index, item.pts_s))
+        batch.preprocess_s += time.perf_counter() - started
+
+    def _free_slot(self) -> int:
+        started = time.perf_counter()
+        while not self._free:
+            self._receive()
+        self._batch.wait_slot_s += time.perf_counter() - started
+        return self._free.popleft()
+
+    def _post(self, last: bool) -> None:
+        batch = self._batch
+        if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
+            self._free.append(batch.slot)
+            batch.slot = None
+        times = StageTimes(
+            batch.reader_s,
+            batch.preprocess_s,
+            batch.wait_task_s,
+            batch.wait_slot_s,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        )
+        self._connection.send(Filled(batch.task, batch.slot, batch.rows, batch.failures, times, last))
+
+
+class _Batch:
+    """A batch that is being filled, and the seconds it took."""
+
+    def __init__(self, task: int, wait_task_s: float = 0.0) -> None:
+        self.task = task
+        self.slot: int | None = None
+        self.rows: list[Row] = []
+        self.failures: list[Failure] = []
+        self.reader_s = 0.0
+        self.preprocess_s = 0.0
+        self.wait_task_s = wait_task_s
+        self.wait_slot_s = 0.0
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the run dies, even while a decoder hangs (prctl(2)).
+
+    Elsewhere a worker ends at its next message: the connection is closed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the run on the inherited descriptors named by `arguments`: connection and memory."""
+    _die_with_parent()
+    connection: Any = Connection(int(arguments[0]))
+    try:
+        Worker(connection, int(arguments[1])).serve()
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the run has closed the connection or is gone
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

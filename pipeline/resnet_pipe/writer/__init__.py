@@ -1,0 +1,1 @@
+"""Writers turn the rows of one chunk into one shard."""

@@ -1,0 +1,89 @@
+"""CSV shards (RFC 4180, UTF-8, a header line): labels and scores for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from resnet_pipe.writer.rows import Layout, Rows, TableSection
+from resnet_pipe.writer.text import numbers
+
+SUFFIX = ".csv"
+
+_KEY_COLUMNS = ["path", "frame_index", "pts_s"]
+
+
+class CsvSection(TableSection):
+    """One CSV file for each chunk. Features do not fit a spreadsheet: use parquet or jsonl for them."""
+
+    kind: Literal["csv"]
+    fields: Annotated[
+        list[Literal["logits", "top_k"]],
+        Field(min_length=1, description="columns beside path, frame_index and pts_s"),
+    ] = ["top_k"]
+
+
+class CsvShard:
+    """A shard that is being written: columns logit_0.. and index_1, label_1, score_1, index_2 ...
+
+    Args:
+        path: where to; a temporary name.
+        layout: columns.
+    """
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._layout = layout
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._csv = csv.writer(self._file)
+        self._csv.writerow(_header(layout))
+
+    def append(self, rows: Rows) -> None:
+        """Add rows after those already there."""
+        logits = numbers(rows.logits) if rows.logits is not None and "logits" in self._layout.fields else None
+        scores = numbers(rows.top_k.score) if rows.top_k is not None else None
+        for row, path in enumerate(rows.path):
+            line: list[object] = [path, rows.frame_index[row], rows.pts_s[row]]
+            for field in self._layout.fields:
+                if field == "logits" and logits is not None:
+                    line += logits[row]
+                elif field == "top_k" and rows.top_k is not None and scores is not None:
+                    for index, score in zip(rows.top_k.index[row].tolist(), scores[row], strict=True):
+                        line += [index, self._layout.classes[index], score]
+            self._csv.writerow(line)
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._file.close()
+
+
+def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
+    """Write to `out` the rows of `old` whose path is not in `drop`, and those of `new`, sorted; return how many."""
+    lines = [line for line in _lines(old) if line[0] not in drop] + list(_lines(new))
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_header(layout))
+        writer.writerows(sorted(lines, key=lambda line: (line[0], int(line[1] or 0))))
+    return len(lines)
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        yield from lines
+
+
+def _header(layout: Layout) -> list[str]:
+    header = list(_KEY_COLUMNS)
+    for field in layout.fields:
+        if field == "logits":
+            header += [f"logit_{index}" for index in range(len(layout.classes))]
+        else:
+            header += [
+                f"{part}_{rank}" for rank in range(1, layout.k + 1) for part in ("index", "label", "score")
+            ]
+    return header

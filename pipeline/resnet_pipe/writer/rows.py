@@ -1,0 +1,102 @@
+"""The rows of a shard: what the stages before the writer hand to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+FieldName = Literal["features", "logits", "top_k"]
+
+
+class TopK(NamedTuple):
+    """The k largest classes of each row, best first.
+
+    Attributes:
+        index: int32, shape (rows, k).
+        score: float32, shape (rows, k); softmax probabilities.
+    """
+
+    index: NDArray[np.int32]
+    score: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a shard, sorted by path and frame.
+
+    Attributes:
+        path: the key of each row's source.
+        frame_index: position in presentation order; None for an image.
+        pts_s: presentation time in seconds; None for an image.
+        features: float32, shape (rows, width), or None if the job does not ask for it.
+        logits: float32, shape (rows, classes), or None.
+        top_k: or None.
+    """
+
+    path: list[str]
+    frame_index: list[int | None]
+    pts_s: list[float | None]
+    features: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    top_k: TopK | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a shard, and what is said about them in its metadata.
+
+    Attributes:
+        fields: what the job asks for, in the order of the columns.
+        features: width of `features`; 0 if the network has none.
+        classes: labels by class index.
+        k: entries of `top_k`.
+        metadata: model, its SHA-256, weights, preprocessing and engine, as text.
+    """
+
+    fields: tuple[FieldName, ...]
+    features: int
+    classes: tuple[str, ...]
+    k: int
+    metadata: dict[str, str]
+
+
+def top_k(logits: NDArray[np.float32], k: int) -> TopK:
+    """Return the k largest classes of each row with their softmax probabilities.
+
+    Equal scores are ordered by class index, so that the same logits always give the same rows.
+
+    Args:
+        logits: float32, shape (rows, classes).
+        k: at most the number of classes.
+    """
+    index = np.argsort(-logits, axis=1, kind="stable")[:, :k].astype(np.int32)
+    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+    score = np.take_along_axis(exponent, index, axis=1) / exponent.sum(axis=1, keepdims=True)
+    return TopK(index, score.astype(np.float32))
+
+
+def _directory(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected the path of the output directory")
+    path = Path((info.context["base"] if info.context else Path()) / value)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"not a directory: {path}")
+    return path.resolve()
+
+
+class TableSection(BaseModel):
+    """What the writers of tables have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[
+        Path,
+        BeforeValidator(_directory, json_schema_input_type=str),
+        Field(description="output directory, made if it is missing"),
+    ]
+    k: Annotated[int, Field(ge=1, le=1000, description="entries of top_k")] = 5
