@@ -15,16 +15,20 @@ def temporary_name(path: Path, tag: str = "") -> Path:
         path: the final path.
         tag: who writes it, where several runs share a directory.
     """
-    return path.with_name(f".{path.name}.{tag}tmp")
+    return path.with_name(f".{path.name}.{tag}{'.' if tag else ''}tmp")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, tag: str = "") -> Iterator[Path]:
     """Give a temporary path to write to; put it in the place of `path` when the block ends well.
 
     On an exception the temporary file is removed and `path` stays as it was.
+
+    Args:
+        path: the final path.
+        tag: as in `temporary_name`.
     """
-    temporary = temporary_name(path)
+    temporary = temporary_name(path, tag)
     try:
         yield temporary
         put_in_place(temporary, path)
@@ -34,9 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, tag: str = "") -> None:
     """Write `data` to `path`, atomically and durably."""
-    with replacing(path) as temporary:
+    with replacing(path, tag) as temporary:
         temporary.write_bytes(data)
 
 

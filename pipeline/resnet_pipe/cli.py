@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="resnet-pipe")
 def commands() -> None:
-    """Batch inference for ResNets.
+    r"""Batch inference for ResNets.
 
     Convert a network once, then run it over any number of images, unattended; and know where the time went.
 
@@ -102,9 +102,9 @@ def run(
 
 
 def _print_plan(resolved: Resolved, rules: Rules) -> None:  # type: ignore[name-defined]  # noqa: F821
-    from resnet_pipe.run import local
+    from resnet_pipe.run import output
 
-    plan = local.plan_only(resolved, rules)
+    plan = output.inspect(resolved, rules)
     infer = resolved.job.infer
     click.echo(
         f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared"
@@ -146,8 +146,8 @@ def models() -> None:
     click.echo(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
     for entry in catalogue.entries():
         click.echo(
-            f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}{entry.fp32_bytes / 1e6:>7.0f} MB  "
-            f"{entry.status}"
+            f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
+            f"{entry.fp32_bytes / 1e6:>7.0f} MB  {entry.status}"
         )
 
 

@@ -79,6 +79,17 @@ class InferSection(_Section):
         return value
 
 
+def _file_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected the path of a file")
+    path = Path((info.context["base"] if info.context else Path()) / value)
+    if not path.parent.is_dir():
+        raise ValueError(f"no such directory: {path.parent}")
+    return path
+
+
 class RunSection(_Section):
     """How the run is carried out. Nothing here changes a row."""
 
@@ -89,6 +100,34 @@ class RunSection(_Section):
     chunk_items: Annotated[
         int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
     ] = 4096
+    max_failures: Annotated[
+        Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")] | None,
+        Field(description="more failed sources than this (a count, or a share such as 5%) end the run"),
+    ] = None
+    grace_s: Annotated[
+        float, Field(ge=0, description="after SIGTERM or SIGINT: seconds for the chunk in flight to finish")
+    ] = 30.0
+    metrics: Annotated[
+        Path | None,
+        BeforeValidator(_file_path, json_schema_input_type=str),
+        Field(description="Prometheus text file; default: metrics.prom in the output directory"),
+    ] = None
+    ping_url: Annotated[
+        str | None,
+        Field(pattern=r"^https?://", description="pinged at /start and, at the end, at /<exit code>"),
+    ] = None
+
+    def failure_limit(self, planned: int) -> int:
+        """Return how many sources may fail.
+
+        Args:
+            planned: sources to process, of which a share is taken.
+        """
+        if self.max_failures is None:
+            return planned
+        if isinstance(self.max_failures, int):
+            return self.max_failures
+        return int(planned * float(self.max_failures.rstrip("%")) / 100)
 
 
 class Job(_Section):

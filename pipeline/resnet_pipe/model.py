@@ -15,8 +15,6 @@ from resnet_pipe.errors import ModelError
 DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
 
-SIDECAR_VERSION = 1
-
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -74,7 +72,7 @@ class Sidecar(_Section):
         recipe_sha256: of everything that decided the result, so that converting again can do nothing.
     """
 
-    schema_version: Literal[1] = SIDECAR_VERSION
+    schema_version: Literal[1] = 1
     name: str
     source: str
     architecture: str

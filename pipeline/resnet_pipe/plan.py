@@ -132,6 +132,11 @@ class Plan:
             number += 1
 
 
+def empty_plan() -> Plan:
+    """Return the plan of a run that has not come as far as planning."""
+    return Plan(0, 0, 0, SourceTable(), [], 0, 1)
+
+
 @dataclass
 class _Known:
     """The ledger's view of one chunk while the listing is compared with it."""
@@ -173,7 +178,7 @@ def make_plan(
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.part is None or rules.part.owns(chunk)]
     disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
-    rewrites = [chunk for one in mine if (chunk := _rewrite(one, rules.prune)) is not None]
+    rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = rules.part.tag if rules.part else ""
     return Plan(
         listed, skipped, disappeared, new, rewrites, _next_number(records, prefix), chunk_items, prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.infer.normalize import Normalizer
-
-if TYPE_CHECKING:
-    import cv2
 
 _CUDA_WHEEL = "install a cv2 that was built with CUDA, or use device: cpu"
 
@@ -56,6 +53,8 @@ class OpenCvEngine:
         self._normalizer = Normalizer(request.preprocessing, request.batch_size)
         try:
             self._net = _read(cv2, request, self._on_cuda)
+            # OpenCV 5 gives all outputs of a network or none.
+            self._names = list(self._net.getUnconnectedOutLayersNames())
             self._forward()
         except cv2.error as error:
             problem = (
@@ -74,8 +73,8 @@ class OpenCvEngine:
         except cv2.error as error:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {_words(error)}") from None
         return {
-            name: np.array(output[: len(batch)], np.float32)
-            for name, output in zip(self._request.outputs, outputs, strict=True)
+            name: np.array(outputs[self._names.index(name)][: len(batch)], np.float32)
+            for name in self._request.outputs
         }
 
     def shrink(self, batch_size: int) -> None:
@@ -100,10 +99,10 @@ class OpenCvEngine:
         # Always float32 and always the same shape: uint8 poisons later inputs of the classic engine,
         # and another batch size makes it rebuild the network.
         self._net.setInput(self._normalizer.output)
-        return self._net.forward(list(self._request.outputs))
+        return self._net.forward(self._names)
 
 
-def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> cv2.dnn.Net:  # noqa: ANN401 - the module
+def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN401 - the module and a Net
     # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
     # the CPU. OpenCV 4 has one, and no names for it.
     classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)

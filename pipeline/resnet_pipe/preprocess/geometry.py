@@ -14,16 +14,13 @@ from resnet_pipe.errors import SourceError
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 """Reach of Pillow's filters to either side, in source pixels (times the scale when it makes smaller)."""
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class Geometry:
     """Resize the shorter side to `resize`, then cut the central `crop` x `crop` pixels.
 
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image, within one
-    grey level at every pixel, but computes only the pixels that the crop keeps, in one step. `fast` uses
-    OpenCV, without antialiasing below a scale of 2, and is near, not equal.
+    grey level at every pixel, in one step that leaves out most of what the crop drops. `fast` uses OpenCV, without antialiasing below a scale of 2, and is near, not equal.
 
     Attributes:
         resize: shorter side after resizing, pixels.
@@ -62,56 +59,62 @@ class Geometry:
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
             raise SourceError("preprocess", "bad_frame", f"a frame of {frame.dtype} {frame.shape} is not RGB")
         try:
-            box = self.box(frame.shape[1], frame.shape[0])
             if self.mode == "exact":
-                self._exact(frame, box, out)
+                self._exact(frame, out)
             else:
-                self._fast(frame, box, out)
+                self._fast(frame, out)
         except Exception as error:
             raise SourceError("preprocess", "resize_failed", f"{type(error).__name__}: {error}") from error
 
-    def box(self, width: int, height: int) -> Box:
-        """Return the part of a `width` x `height` frame that becomes the crop: left, top, right, bottom.
-
-        Sizes and offsets are rounded as torchvision rounds them: `_compute_resized_output_size` and
-        `center_crop` of torchvision/transforms/functional.py.
-        """
-        short, long = min(width, height), max(width, height)
-        resized_long = int(self.resize * long / short)
-        resized_width, resized_height = (
-            (self.resize, resized_long) if width <= height else (resized_long, self.resize)
-        )
-        left, right = self._span(width, resized_width)
-        top, bottom = self._span(height, resized_height)
-        return left, top, right, bottom
-
     def _span(self, size: int, resized: int) -> tuple[float, float]:
-        offset = int(round((resized - self.crop) / 2.0))  # noqa: RUF046 - torchvision's own expression
+        """Return which part of a side becomes the crop when the side is resized; both in source pixels."""
+        offset = _offset(resized, self.crop)
         return offset * size / resized, (offset + self.crop) * size / resized
 
-    def _exact(self, frame: NDArray[np.uint8], box: Box, out: NDArray[np.uint8]) -> None:
+    def _long_span(self, short: int, long: int) -> tuple[float, float]:
+        return self._span(long, int(self.resize * long / short))  # torchvision's _compute_resized_output_size
+
+    def _exact(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Resize the whole short side, and of the long side what the crop keeps.
+
+        Pillow resizes the rows, rounds, then resizes the columns. It keeps the edges of a box as float32, too
+        coarse to round every tie as torchvision does; the edges of a whole side are exact. With one pass
+        exact, the other pass cannot be off by more than one grey level.
+        """
         from PIL import Image
 
-        # Pillow copies what it is given and keeps the box as float32, so give it no more than the filter
-        # reaches; and in one piece, because it takes three times as long to copy rows with gaps.
-        left, top, right, bottom = box
-        x0, x1 = self._reach(left, right, frame.shape[1])
-        y0, y1 = self._reach(top, bottom, frame.shape[0])
-        image = Image.fromarray(np.ascontiguousarray(frame[y0:y1, x0:x1]))
+        height, width = frame.shape[:2]
+        start, stop = self._long_span(min(width, height), max(width, height))
+        first, last = self._reach(start, stop, max(width, height))
+        start, stop = start - first, stop - first
+        offset = _offset(self.resize, self.crop)
+        middle = slice(offset, offset + self.crop)
+        if width <= height:
+            part, size, box = frame[first:last], (self.resize, self.crop), (0, start, width, stop)
+            kept = np.s_[:, middle]
+        else:
+            part, size, box = frame[:, first:last], (self.crop, self.resize), (start, 0, stop, height)
+            kept = np.s_[middle, :]
+        # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
+        image = Image.fromarray(np.ascontiguousarray(part))
         filter_ = Image.Resampling.BILINEAR if self.interpolation == "bilinear" else Image.Resampling.BICUBIC
-        inner = (left - x0, top - y0, right - x0, bottom - y0)
-        out[...] = np.asarray(image.resize((self.crop, self.crop), filter_, box=inner))
+        out[...] = np.asarray(image.resize(size, filter_, box=box))[kept]
 
     def _reach(self, start: float, stop: float, size: int) -> tuple[int, int]:
+        """Return the pixels of a side that the filter looks at to make the part from `start` to `stop`."""
         scale = max(1.0, (stop - start) / self.crop)
         margin = _SUPPORT[self.interpolation] * scale + 1
         return max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))
 
-    def _fast(self, frame: NDArray[np.uint8], box: Box, out: NDArray[np.uint8]) -> None:
+    def _fast(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         import cv2
 
-        left, top, right, bottom = (round(edge) for edge in box)
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        height, width = frame.shape[:2]
+        short, long = self._span(min(width, height), self.resize), self._long_span(*sorted((width, height)))
+        (left, right), (top, bottom) = (
+            (round(start), max(round(stop), round(start) + 1))
+            for start, stop in ((short, long) if width <= height else (long, short))
+        )
         smaller = min(right - left, bottom - top) >= 2 * self.crop
         cv2.resize(
             frame[top:bottom, left:right],
@@ -119,3 +122,7 @@ class Geometry:
             dst=out,
             interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
         )
+
+
+def _offset(size: int, crop: int) -> int:
+    return int(round((size - crop) / 2.0))  # noqa: RUF046 - torchvision's center_crop, to the letter

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.png import lacks_rows
 
 Frame = NDArray[np.uint8]
 
@@ -95,17 +96,18 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
         raise
     _check_size(width, height, max_pixels)
     target = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
+    size = _reduced_size(height, width, min_side) if min_side else (0, 0)
     try:
-        frame = _libjpeg(data, target, min_side, strict=True)
+        frame = _libjpeg(data, target, size, strict=True)
     except ValueError as error:
         padding = _PADDING.fullmatch(str(error))
         zeros = bytes(int(padding[1])) if padding else b""
         if zeros and zeros + _END_OF_IMAGE in data:
             # Some cameras fill their files up with zeros. Harmless; but the warning may hide an earlier one.
             unpadded = data.replace(zeros + _END_OF_IMAGE, _END_OF_IMAGE)
-            frame = _libjpeg(unpadded, target, min_side, strict=True)
+            frame = _libjpeg(unpadded, target, size, strict=True)
         elif accept_truncated and _TRUNCATED.search(str(error)):
-            frame = _libjpeg(data, target, min_side, strict=False)
+            frame = _libjpeg(data, target, size, strict=False)
         else:
             raise
     if target == "CMYK":
@@ -114,11 +116,21 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
     return frame
 
 
-def _libjpeg(data: bytes, colorspace: str, min_side: int, strict: bool) -> Frame:
-    # libjpeg-turbo has vector code for the factors 1/2, 1/4 and 1/8 only: 7/8 takes longer than the whole.
-    factor = 2 if min_side else 1
+def _reduced_size(height: int, width: int, min_side: int) -> tuple[int, int]:
+    """Return the size after the largest reduction that libjpeg-turbo has vector code for: 1/2, 1/4 or 1/8.
+
+    It offers every eighth, but decoding to 7/8 takes longer than to the whole, and 3/8 longer than 1/2.
+    """
+    for factor in (8, 4, 2):
+        size = -(-height // factor), -(-width // factor)
+        if min(size) >= min_side:
+            return size
+    return height, width
+
+
+def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
     frame: Frame = simplejpeg.decode_jpeg(
-        data, colorspace, min_height=min_side, min_width=min_side, min_factor=factor, strict=strict
+        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
     )
     return frame
 
@@ -127,45 +139,78 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
     name = next((name for name, signature in _SIGNATURES.items() if signature.match(data)), None)
     if name is None:
         raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
-    with _pillow_settings(max_pixels, accept_truncated):
+    if _is_short(name, data):
+        raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
+    with _pillow_settings(accept_truncated):
         try:
             image = Image.open(io.BytesIO(data), formats=(name,))
         except UnidentifiedImageError:
-            raise SourceError("reader", "damaged", f"a {name} file whose header cannot be read") from None
+            raise ValueError(f"{name} data whose header cannot be read") from None
         with image:
             _check_size(image.width, image.height, max_pixels)
             image.load()
+            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
+                raise SourceError(
+                    "reader", "truncated", "its compressed data are whole, but not the whole image"
+                )
             frame = _rgb(image)
-            return _upright(frame, image.getexif().get(_ORIENTATION, 1))
+            return _upright(frame, _pillow_orientation(image))
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Tell whether Pillow may have left rows as they were before decoding, all zero."""
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    return "interlace" in image.info or last_row.getbbox(alpha_only=False) is None
+
+
+def _is_short(name: str, data: bytes) -> bool:
+    """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
+    if name == "WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
+        return len(data) <= int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
+    return name == "PNG" and len(data) < 33  # the signature and the first chunk
 
 
 @contextmanager
-def _pillow_settings(max_pixels: int, accept_truncated: bool) -> Iterator[None]:
-    """Set what Pillow keeps in module variables, and keep its warnings off stderr."""
+def _pillow_settings(accept_truncated: bool) -> Iterator[None]:
+    """Set what Pillow keeps in module variables, and keep its warnings off stderr.
+
+    Its limit on pixels is off: ours is checked as soon as the size is known.
+    """
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, accept_truncated
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, accept_truncated
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Image.DecompressionBombError as error:
-        raise SourceError("reader", "too_large", str(error)) from None
     finally:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _rgb(image: Image.Image) -> Frame:
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips everything above 255 to white.
+        # Pillow's own conversion clips everything above 255 to white, and it forgets that 0 may mean white.
         grey = (np.asarray(image) >> 8).astype(np.uint8)
+        if image.getexif().get(_PHOTOMETRIC) == 0:
+            grey = ~grey
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
     if image.mode not in _PLAIN_MODES:
         raise SourceError("reader", "unsupported", f"pixels of mode {image.mode} have no 8-bit RGB form")
     return np.asarray(image.convert("RGB"))
 
 
+_PHOTOMETRIC = 0x0106
+"""The TIFF tag: 0 where 0 is white."""
 _ORIENTATION = 0x0112
 """The EXIF tag: 1 to 8, where row 0 and column 0 of the stored pixels are in the upright image."""
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1  # damaged EXIF; the pixels are whole
 
 
 def _jpeg_orientation(data: bytes) -> int:

@@ -49,7 +49,7 @@ class ImagesSection(BaseModel):
         Field(
             min_length=1,
             description="a directory, a file, a glob pattern (`**` for any number of directories), or a "
-            "list of them; relative to the job file. Names that begin with a dot are left out unless spelled out",
+            "list of them; relative to the job file. Names with a leading dot must be spelled out",
         ),
     ]
     recursive: Annotated[bool, Field(description="also read the subdirectories of directories")] = True

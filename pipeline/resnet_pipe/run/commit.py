@@ -161,7 +161,7 @@ class _OpenChunk:
         assert old is not None  # noqa: S101 - the caller has looked
         kept = {entry.source.key for entry in self._chunk.kept}
         drop = {entry.source.key for entry in old.entries} - kept
-        merged = self._temporary.with_name(f"{self._temporary.name}.merged.tmp")
+        merged = self._ledger.temporary_shard(f"merged-{self._name}")
         path = self._ledger.output / old.shard
         count = shards.merge(self._kind, path, self._temporary, drop, merged, self._resolved.layout)
         merged.replace(self._temporary)

@@ -41,9 +41,15 @@ def check(home: Path, parts: dict[str, Any]) -> None:
         )
 
 
-def save(home: Path, parts: dict[str, Any]) -> None:
-    """Note the fingerprint that all shards of a directory share, before the first one appears."""
-    atomic.write_bytes(home / NAME, json.dumps(parts, indent=1, ensure_ascii=False).encode())
+def save(home: Path, parts: dict[str, Any], tag: str) -> None:
+    """Note the fingerprint that all shards of a directory share, before the first one appears.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+        parts: all that changes results, by name.
+        tag: of the run, among those that share the directory.
+    """
+    atomic.write_bytes(home / NAME, json.dumps(parts, indent=1, ensure_ascii=False).encode(), tag)
 
 
 def _text(value: object) -> str:

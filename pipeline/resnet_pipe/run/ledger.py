@@ -30,6 +30,8 @@ from resnet_pipe.run.task import Failure
 SCHEMA_VERSION = 1
 HOME = "_resnet_pipe"
 """The directory inside an output directory that belongs to resnet-pipe."""
+_TEMPORARY = ("part-*", "merged-part-*", "failures.jsonl", "metrics*", "fingerprint.json")
+"""What a run that was killed may leave under a temporary name. Nobody else's file is touched."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,17 @@ class Ledger:
     Args:
         output: the output directory.
         tag: names this run among those that share the directory; empty for a run that has it alone.
+
+    Attributes:
+        output: the output directory.
+        directory: where the records are.
+        tag: as given.
     """
 
     def __init__(self, output: Path, tag: str = "") -> None:
         self.output = output
         self.directory = output / HOME / "ledger"
-        self._tag = tag and f"{tag}."
+        self.tag = tag
 
     def records(self) -> Iterator[Record]:
         """Yield all records, sorted by chunk.
@@ -93,12 +100,12 @@ class Ledger:
 
     def temporary_shard(self, shard: str) -> Path:
         """Return the temporary name under which a shard is written."""
-        return atomic.temporary_name(self.output / shard, self._tag)
+        return atomic.temporary_name(self.output / shard, self.tag)
 
     def commit(self, record: Record, temporary: Path) -> None:
         """Make a finished shard and its record final. See the top of this file for the order."""
         final = self.directory / f"{record.chunk}.json"
-        pending = atomic.temporary_name(final, self._tag)
+        pending = atomic.temporary_name(final, self.tag)
         pending.write_text(_dump(record), encoding="utf-8")
         atomic.sync(pending)
         atomic.sync(self.directory)
@@ -112,7 +119,8 @@ class Ledger:
         Only what carries this run's tag is touched, or everything if the run has the directory alone.
         """
         carried = []
-        for pending in sorted(self.directory.glob(f".*.json.{self._tag or '*'}tmp")):
+        mine = f"{self.tag}.tmp" if self.tag else "*tmp"
+        for pending in sorted(self.directory.glob(f".*.json.{mine}")):
             record = _read_pending(pending)
             shard = self.output / record.shard if record else None
             if record and shard and shard.is_file() and file_sha256(shard) == record.sha256:
@@ -120,8 +128,12 @@ class Ledger:
                 carried.append(record.chunk)
             else:
                 pending.unlink()
-        for leftover in self.output.glob(f".*.{self._tag or '*'}tmp"):
-            leftover.unlink()
+        for name in _TEMPORARY:
+            for leftover in (
+                *self.output.glob(f".{name}.{mine}"),
+                *self.output.glob(f"{HOME}/.{name}.{mine}"),
+            ):
+                leftover.unlink()
         return carried
 
     def remove(self, record: Record) -> None:

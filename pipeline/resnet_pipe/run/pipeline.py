@@ -18,7 +18,7 @@ from resnet_pipe.plan import Chunk
 from resnet_pipe.run.commit import Committer, Outputs
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.task import Filled, Task
+from resnet_pipe.run.task import Failure, Filled, Task
 from resnet_pipe.run.timing import StageClock
 
 _TICK_S = 0.2
@@ -52,6 +52,7 @@ class Pipeline:
         counts: kept up to date; whoever is told of commits counts the chunks.
         batch_size: sources in a task, items in a batch.
         say: tells the user about something unusual.
+        on_failure: told of each source that failed; may raise to end the run.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Pipeline:
         counts: Counts,
         batch_size: int,
         say: Callable[[str], None],
+        on_failure: Callable[[Failure], None],
     ) -> None:
         self._pool = pool
         self._engine = engine
@@ -71,6 +73,7 @@ class Pipeline:
         self._task_size = batch_size
         self._batch_limit = batch_size
         self._say = say
+        self._on_failure = on_failure
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
@@ -173,6 +176,8 @@ class Pipeline:
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
         self._counts.failures += len(filled.failures)
+        for failure in filled.failures:
+            self._on_failure(failure)
         if filled.slot is not None:
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
@@ -127,7 +127,7 @@ class WorkerPool:
         descriptors = (theirs.fileno(), self.slots.descriptor)
         with _signals_blocked():
             process = subprocess.Popen(
-                [*command, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL
+                [*command, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=2
             )
         theirs.close()
         member = _Member(number, process, ours, in_flight=set(in_flight))
@@ -137,10 +137,9 @@ class WorkerPool:
         return member
 
     def _send(self, member: _Member, message: Setup | Task | int) -> None:
-        try:
+        # A dead worker cannot be told; poll() will notice, and start another with all that it had.
+        with suppress(ConnectionError):
             member.connection.send(message)
-        except (BrokenPipeError, ConnectionError):
-            pass  # it has died; poll() will notice, and start another with all that it had
 
     def _replace(self, member: _Member) -> None:
         """Start a worker in the place of a dead one, with the tasks it had less the source it died on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -35,16 +35,17 @@ class Bar:
     def __init__(self, total: int) -> None:
         from tqdm import tqdm
 
-        self._bar: tqdm[object] = tqdm(
+        counts, times = "{n_fmt}/{total_fmt}", "{elapsed}<{remaining}, {rate_fmt}{postfix}"
+        self._bar: tqdm[NoReturn] = tqdm(
             total=total,
             unit="image",
             file=sys.stderr,
             dynamic_ncols=True,
             smoothing=0.1,
-            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            bar_format=f"{{percentage:3.0f}}%|{{bar}}| {counts} [{times}]",
         )
 
-    def update(self, sources: int, items: int, failures: int) -> None:  # noqa: ARG002
+    def update(self, sources: int, items: int, failures: int) -> None:
         """Show the totals so far."""
         if failures:
             self._bar.set_postfix_str(f"{failures} failed", refresh=False)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from resnet_pipe import atomic
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.timing import STAGES, StageClock, bottleneck
+from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
 SCHEMA_VERSION = 1
 
@@ -45,6 +42,7 @@ class Outcome:
         failed: sources that did not.
         items: that the engine has seen.
         workers: worker processes.
+        workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
         exit_code: of the process.
     """
@@ -61,6 +59,7 @@ class Outcome:
     failed: int
     items: int
     workers: int
+    workers_replaced: int
     worker_rss_kb: dict[int, int]
     exit_code: ExitCode
 
@@ -91,6 +90,7 @@ class Outcome:
             "warmup_s": round(self.warmup_s, 3),
             "bottleneck": self.bottleneck,
             "workers": self.workers,
+            "workers_replaced": self.workers_replaced,
             "batch_size": self.resolved.job.infer.batch_size,
             "engine": asdict(self.engine) if self.engine else None,
             "model": {
@@ -105,12 +105,6 @@ class Outcome:
             "peak_vram_mb": None,
             "exit_code": int(self.exit_code),
         }
-
-
-def save(outcome: Outcome, directory: Path, job_yaml: str) -> None:
-    """Write job.yaml and run.json into the directory of the run."""
-    atomic.write_bytes(directory / "job.yaml", job_yaml.encode())
-    atomic.write_bytes(directory / "run.json", json.dumps(outcome.to_json(), indent=1).encode())
 
 
 def summary(outcome: Outcome) -> str:
@@ -144,12 +138,11 @@ def table(outcome: Outcome) -> str:
         lines.append(
             f"{stage:<11}{clock.busy_s:>7.2f} s{clock.busy_s / total:>7.0%}{per_item:>10.2f}{waiting:>8.2f} s"
         )
-    stage = outcome.bottleneck
-    if stage is None:
-        return "\n".join(lines)
-    lanes = outcome.clocks[stage].lanes
-    busy = outcome.clocks[stage].busy_s / (lanes * outcome.run_seconds)
-    return "\n".join([*lines, f"bottleneck: {stage}, at work {min(busy, 1):.0%} of the run; {ADVICE[stage]}"])
+    limit = outcome.bottleneck
+    if limit is not None:
+        busy = utilisation(outcome.clocks[limit], outcome.run_seconds)
+        lines.append(f"bottleneck: {limit}, at work {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
+    return "\n".join(lines)
 
 
 def _own_rss_kb() -> int:

@@ -78,7 +78,8 @@ class Slots:
 
     def batch(self, slot: int) -> NDArray[np.uint8]:
         """Return the uint8 array, shape (batch_size, crop, crop, 3), of a slot: a view, not a copy."""
-        return self._batches[slot]
+        batch: NDArray[np.uint8] = self._batches[slot]
+        return batch
 
     def begin(self, worker: int, task: int, position: int) -> None:
         """Note that a worker starts on a source now. Survives the worker."""

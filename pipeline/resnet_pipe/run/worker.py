@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import Item
+from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.slots import Slots
 from resnet_pipe.run.task import Failure, Filled, Row, Setup, StageTimes, Task
 
@@ -39,7 +40,7 @@ class Worker:
         self._connection = connection
         self._setup: Setup = connection.recv()
         self._slots = Slots(self._setup.shape, memory)
-        self._free = deque(self._setup.free)
+        self._free: deque[int] = deque(self._setup.free)
         self._tasks: deque[Task] = deque()
         self._batch = _Batch(task=0)
 
@@ -148,6 +149,7 @@ def _die_with_parent() -> None:
 def main(arguments: list[str]) -> None:
     """Serve the run on the inherited descriptors named by `arguments`: connection and memory."""
     _die_with_parent()
+    keep_freed_memory()
     connection: Any = Connection(int(arguments[0]))
     try:
         Worker(connection, int(arguments[1])).serve()

@@ -22,9 +22,9 @@ class CsvSection(TableSection):
 
     kind: Literal["csv"]
     fields: Annotated[
-        list[Literal["logits", "top_k"]],
+        tuple[Literal["logits", "top_k"], ...],
         Field(min_length=1, description="columns beside path, frame_index and pts_s"),
-    ] = ["top_k"]
+    ] = ("top_k",)
 
 
 class CsvShard:
@@ -51,7 +51,8 @@ class CsvShard:
                 if field == "logits" and logits is not None:
                     line += logits[row]
                 elif field == "top_k" and rows.top_k is not None and scores is not None:
-                    for index, score in zip(rows.top_k.index[row].tolist(), scores[row], strict=True):
+                    ranked = zip(rows.top_k.index[row].tolist(), scores[row], strict=True)
+                    for index, score in ranked:
                         line += [index, self._layout.classes[index], score]
             self._csv.writerow(line)
 
@@ -61,7 +62,7 @@ class CsvShard:
 
 
 def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` whose path is not in `drop`, and those of `new`, sorted; return how many."""
+    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
     lines = [line for line in _lines(old) if line[0] not in drop] + list(_lines(new))
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -20,8 +20,8 @@ class JsonlSection(TableSection):
 
     kind: Literal["jsonl"]
     fields: Annotated[
-        list[FieldName], Field(min_length=1, description="members beside path, frame_index and pts_s")
-    ] = ["top_k"]
+        tuple[FieldName, ...], Field(min_length=1, description="members beside path, frame_index and pts_s")
+    ] = ("top_k",)
 
 
 class JsonlShard:
@@ -52,8 +52,8 @@ class JsonlShard:
         self._file.close()
 
 
-def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:  # noqa: ARG001
-    """Write to `out` the rows of `old` whose path is not in `drop`, and those of `new`, sorted; return how many."""
+def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
+    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
     lines = [line for line in _lines(old) if line[0][0] not in drop] + list(_lines(new))
     with out.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line for _, line in sorted(lines, key=lambda entry: entry[0]))

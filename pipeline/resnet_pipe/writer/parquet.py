@@ -26,8 +26,8 @@ class ParquetSection(TableSection):
 
     kind: Literal["parquet"]
     fields: Annotated[
-        list[FieldName], Field(min_length=1, description="columns beside path, frame_index and pts_s")
-    ] = ["features", "top_k"]
+        tuple[FieldName, ...], Field(min_length=1, description="columns beside path, frame_index and pts_s")
+    ] = ("features", "top_k")
 
 
 class ParquetShard:
@@ -95,7 +95,7 @@ class ParquetShard:
 
 
 def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` whose path is not in `drop`, and those of `new`, sorted; return how many.
+    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them.
 
     Takes memory for both shards: they are of one chunk.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 FieldName = Literal["features", "logits", "top_k"]
 
 
-class TopK(NamedTuple):
+@dataclass(frozen=True)
+class TopK:
     """The k largest classes of each row, best first.
 
     Attributes:

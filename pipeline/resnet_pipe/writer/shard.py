@@ -34,7 +34,7 @@ def open_shard(kind: str, path: Path, layout: Layout) -> Shard:
 
 
 def merge(kind: str, old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` whose path is not in `drop`, and those of `new`, sorted; return how many."""
+    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
     return cast(int, importlib.import_module(WRITERS[kind][0]).merge(old, new, drop, out, layout))
 
 

@@ -1,0 +1,1 @@
+"""Reports: what a run tells monitoring systems and people."""

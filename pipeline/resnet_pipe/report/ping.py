@@ -1,0 +1,20 @@
+"""Pings for a dead man's switch such as healthchecks.io: somebody notices when cron stops calling."""
+
+from __future__ import annotations
+
+import urllib.request
+
+TIMEOUT_S = 10.0
+
+
+def ping(url: str, suffix: str) -> str | None:
+    """Send a GET to `url`/`suffix`.
+
+    Returns:
+        None if it arrived, else what went wrong. It never raises: a job does not fail for its ping.
+    """
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/{suffix}", timeout=TIMEOUT_S):  # noqa: S310
+            return None
+    except (OSError, ValueError) as error:  # URLError is an OSError
+        return f"the ping to /{suffix} failed: {error}"

@@ -1,0 +1,203 @@
+"""The part of a run between plan and report: loads the engine, starts the workers, processes the chunks."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack, closing
+from datetime import datetime
+from pathlib import Path
+
+from resnet_pipe.errors import ExitCode, RunError
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.plan import Plan, empty_plan
+from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.resolve import Resolved
+from resnet_pipe.run.commit import Committed, Committer
+from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.ledger import Ledger
+from resnet_pipe.run.log import EventLog
+from resnet_pipe.run.memory import keep_freed_memory
+from resnet_pipe.run.pipeline import Counts, Pipeline
+from resnet_pipe.run.pool import WorkerPool
+from resnet_pipe.run.progress import Progress, make_progress
+from resnet_pipe.run.record import Outcome
+from resnet_pipe.run.slots import SlotShape
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.task import Failure
+from resnet_pipe.run.timing import STAGES, StageClock
+
+SLOTS_PER_WORKER = 3
+"""One to fill, one that waits for the engine, one that is with the engine."""
+
+
+class Execution:
+    """Executes a plan and remembers what happened, also when it ends in an error.
+
+    Args:
+        resolved: the job.
+        ledger: of the output directory, whose lock the caller holds.
+        stop: whether the run is to end.
+        log: for machines.
+        quiet: no progress for people.
+    """
+
+    def __init__(self, resolved: Resolved, ledger: Ledger, stop: Stop, log: EventLog, quiet: bool) -> None:
+        self._resolved = resolved
+        self._ledger = ledger
+        self._stop = stop
+        self._log = log
+        self._quiet = quiet
+        self._plan = empty_plan()
+        self._reader = ImageReader.from_section(resolved.job.reader)
+        self._progress: Progress | None = None
+        self._counts = Counts()
+        self._clocks = {stage: StageClock() for stage in STAGES}
+        self._done = self._failed = 0
+        self._engine: engines.EngineInfo | None = None
+        self._warmup_s = self._run_seconds = 0.0
+        self._workers = self._workers_replaced = 0
+        self._worker_rss_kb: dict[int, int] = {}
+
+    def run(self, plan: Plan) -> None:
+        """Execute a plan; nothing is loaded if there is nothing to do.
+
+        Raises:
+            ResnetPipeError: it could not be finished; what was committed stays.
+        """
+        self._plan = plan
+        self._log.event("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
+        if plan.chunk_count == 0:
+            return
+        keep_freed_memory()
+        with ExitStack() as stack:
+            self._progress = stack.enter_context(closing(make_progress(plan.planned, self._quiet)))
+            cores = available_cores()
+            pool = stack.enter_context(closing(self._start_workers(cores)))
+            engine = self._load(cores)
+            try:
+                self._process(pool, engine)
+            finally:
+                self._workers_replaced = pool.deaths
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of a run that did not end in an error."""
+        if self._stop.signal is not None:
+            return self._stop.exit_code
+        return ExitCode.SOME_FAILED if self._failed else ExitCode.DONE
+
+    def outcome(self, started_at: datetime, seconds: float, exit_code: ExitCode) -> Outcome:
+        """Return what happened so far."""
+        return Outcome(
+            resolved=self._resolved,
+            plan=self._plan,
+            engine=self._engine,
+            clocks=self._clocks,
+            started_at=started_at,
+            seconds=seconds,
+            run_seconds=self._run_seconds,
+            warmup_s=self._warmup_s,
+            done=self._done,
+            failed=self._failed,
+            items=self._counts.items,
+            workers=self._workers,
+            workers_replaced=self._workers_replaced,
+            worker_rss_kb=self._worker_rss_kb,
+            exit_code=exit_code,
+        )
+
+    def _start_workers(self, cores: int) -> WorkerPool:
+        job = self._resolved.job
+        tasks = -(-self._plan.planned // job.infer.batch_size)
+        wanted = cores if job.run.workers == "auto" else job.run.workers
+        self._workers = max(1, min(wanted, tasks))
+        for stage in ("reader", "preprocess"):
+            self._clocks[stage].lanes = self._workers
+        geometry = self._resolved.geometry
+        shape = SlotShape(self._workers, SLOTS_PER_WORKER, job.infer.batch_size, geometry.crop)
+        return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s)
+
+    def _load(self, cores: int) -> engines.Engine:
+        resolved, infer, started = self._resolved, self._resolved.job.infer, time.perf_counter()
+        engine = engines.load(
+            infer.engine,
+            engines.EngineRequest(
+                model=resolved.model.path,
+                preprocessing=resolved.preprocessing,
+                outputs=resolved.outputs,
+                batch_size=infer.batch_size,
+                device=infer.device,
+                precision=infer.precision,
+                threads=cores,
+            ),
+        )
+        self._warmup_s = time.perf_counter() - started
+        self._engine = info = engine.describe()
+        self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
+        if info.note:
+            self._say(info.note)
+        if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
+            self._say(resolved.layout.metadata["weights"])
+        return engine
+
+    def _process(self, pool: WorkerPool, engine: engines.Engine) -> None:
+        job = self._resolved.job
+        committer = Committer(self._resolved, self._ledger, self._clocks["writer"], self._on_commit)
+        pipeline = Pipeline(
+            pool,
+            engine,
+            committer,
+            self._clocks,
+            self._counts,
+            job.infer.batch_size,
+            self._say,
+            self._on_failure,
+        )
+        started = time.perf_counter()
+        limit = job.run.failure_limit(self._plan.planned)
+        try:
+            pipeline.run(self._plan.chunks(), self._stop, job.run.grace_s, limit, self._tick)
+        finally:
+            self._run_seconds = time.perf_counter() - started
+            self._worker_rss_kb = pipeline.peak_rss_kb
+        self._tick()
+
+    def _say(self, text: str) -> None:
+        self._log.event("note", text=text)
+        if self._progress is not None:
+            self._progress.say(text)
+
+    def _tick(self) -> None:
+        seen = self._counts.items + self._counts.failures
+        if self._progress is not None:
+            self._progress.update(seen, self._counts.items, self._counts.failures)
+
+    def _on_commit(self, committed: Committed) -> None:
+        self._done += committed.done
+        self._failed += committed.failed
+        self._counts.chunks += 1
+        record = committed.record
+        self._log.event("chunk_committed", chunk=record.chunk, shard=record.shard, rows=record.rows)
+
+    def _on_failure(self, failure: Failure) -> None:
+        self._log.event(
+            "source_failed",
+            source=failure.key,
+            stage=failure.stage,
+            error=failure.error,
+            text=failure.message,
+        )
+        if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
+            raise RunError(
+                f"the input has gone: {self._reader.root} cannot be read or is empty now",
+                "bring it back (is the disk mounted?) and run the same command again",
+            )
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False

@@ -1,0 +1,46 @@
+"""The folder of one run: its log, its resolved job and run.json. The last thirty are kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+
+from resnet_pipe import atomic
+from resnet_pipe.job import Job
+from resnet_pipe.run.record import Outcome
+
+KEPT_RUNS = 30
+
+
+def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
+    """Make the folder of a run, named by the time it started, and remove those that are too old.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+        started_at: UTC.
+        tag: of the run, among those that share the output directory.
+    """
+    runs = home / "runs"
+    name = started_at.strftime("%Y-%m-%dT%H-%M-%S.%fZ")
+    folder = runs / (f"{name}-{tag}" if tag else name)
+    folder.mkdir(parents=True)
+    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)  # another part of the job may be removing it as well
+    return folder
+
+
+def save_job(folder: Path, job: Job) -> None:
+    """Write the job with every default filled in."""
+    from ruamel.yaml import YAML
+
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(job.model_dump(mode="json"), text)
+    atomic.write_bytes(folder / "job.yaml", text.getvalue().encode())
+
+
+def save_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write run.json."""
+    atomic.write_bytes(folder / "run.json", json.dumps(outcome.to_json(), indent=1).encode())

@@ -1,0 +1,36 @@
+"""The log of a run for machines: log.jsonl, one object for each event, UTC."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+
+class EventLog:
+    """Appends events to a file, each flushed at once. Used from several threads.
+
+    An event that cannot be written (the disk is full) is dropped: what matters is committed elsewhere,
+    and there the same fault ends the run with its reason.
+
+    Args:
+        path: made if it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._file = path.open("ab", buffering=0)
+
+    def event(self, name: str, **values: object) -> None:
+        """Append one event, with the time and whatever describes it: chunk, source, text."""
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": name, **values}, ensure_ascii=False) + "\n"
+        with self._lock, suppress(OSError):
+            self._file.write(line.encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._file.close()

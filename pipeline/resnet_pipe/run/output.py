@@ -1,0 +1,104 @@
+"""The output directory as a run finds it: recovered, checked, and planned against."""
+
+from __future__ import annotations
+
+import json
+
+from resnet_pipe import atomic
+from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.job import Job
+from resnet_pipe.plan import Part, Plan, Rules, make_plan
+from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.resolve import Resolved
+from resnet_pipe.run import fingerprint
+from resnet_pipe.run.commit import failure_lines
+from resnet_pipe.run.ledger import HOME, Ledger, Record
+
+
+def inspect(resolved: Resolved, rules: Rules) -> Plan:
+    """Return what a run would do, changing nothing.
+
+    Raises:
+        UsageError: the output directory holds results of another making.
+        RunError: there is no input, or the ledger cannot be read.
+    """
+    output = resolved.job.writer.path
+    records: dict[str, Record] = {}
+    if (output / HOME).is_dir():
+        fingerprint.check(output / HOME, resolved.fingerprint)
+        records = {record.chunk: record for record in Ledger(output).records()}
+    return _plan(resolved.job, records, rules)
+
+
+def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool) -> Plan:
+    """Recover from a crash, check that old and new results may stand together, and plan.
+
+    The caller holds the lock.
+
+    Raises:
+        UsageError: the directory holds results of another making, or files of somebody else.
+        RunError: there is no input, or the ledger cannot be read.
+    """
+    ledger.recover()
+    if fresh:
+        for record in list(ledger.records()):
+            ledger.remove(record)
+        (ledger.output / HOME / fingerprint.NAME).unlink(missing_ok=True)
+    fingerprint.check(ledger.output / HOME, resolved.fingerprint)
+    records = {record.chunk: record for record in _intact(ledger, rules.part)}
+    _refuse_strangers(ledger, records)
+    plan = _plan(resolved.job, records, rules)
+    fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
+    return plan
+
+
+def write_failures(ledger: Ledger) -> None:
+    """Write failures.jsonl: every failure that stands in the ledger."""
+    path = ledger.output / "failures.jsonl"
+    with atomic.replacing(path, ledger.tag) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for line in failure_lines(ledger.records()):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _plan(job: Job, records: dict[str, Record], rules: Rules) -> Plan:
+    sources = ImageReader.from_section(job.reader).list_sources()
+    plan = make_plan(sources, records, job.run.chunk_items, rules)
+    if plan.listed == 0 and rules.part is None and not job.reader.allow_empty:
+        places = ", ".join(map(str, job.reader.path))
+        before = f", but {plan.disappeared} were there before" if plan.disappeared else ""
+        raise RunError(
+            f"no images found in {places}{before}",
+            "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts no images",
+        )
+    return plan
+
+
+def _intact(ledger: Ledger, part: Part | None) -> list[Record]:
+    """Return the records whose shards are there. Without its shard a record is forgotten.
+
+    Its rows are gone, so its sources are new again.
+    """
+    records = []
+    for record in list(ledger.records()):
+        if (ledger.output / record.shard).is_file():
+            records.append(record)
+        elif part is None or part.owns(record.chunk):
+            ledger.remove(record)
+    return records
+
+
+def _refuse_strangers(ledger: Ledger, records: dict[str, Record]) -> None:
+    """Refuse a directory with shards that no record names: a run would replace somebody's files.
+
+    Raises:
+        UsageError: there are such files.
+    """
+    if ledger.tag:
+        return  # the other parts of the job commit shards meanwhile
+    known = {record.shard for record in records.values()}
+    strangers = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
+    if strangers:
+        raise UsageError(
+            f"{ledger.output} holds {len(strangers)} shards that its ledger does not know: {strangers[0]} ...",
+            "move them away, or use another writer.path",
+        )

@@ -1,0 +1,74 @@
+"""The exact mode against its definition: torchvision's Resize and CenterCrop on PIL images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from resnet_pipe.preprocess.geometry import Geometry
+from tests.photographs import NAMES, photograph
+
+transforms = pytest.importorskip("torchvision.transforms")
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+def largest_difference(image: Image.Image, geometry: Geometry) -> int:
+    mode = transforms.InterpolationMode(geometry.interpolation)
+    reference = transforms.CenterCrop(geometry.crop)(transforms.Resize(geometry.resize, mode)(image))
+    out = np.empty((geometry.crop, geometry.crop, 3), np.uint8)
+    geometry.apply(np.asarray(image), out)
+    return int(np.abs(out.astype(int) - np.asarray(reference)).max())
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("resize", "crop"), [(256, 224), (232, 224), (288, 288), (64, 33), (600, 599)])
+def test_photographs_differ_by_one_grey_level_at_most(
+    interpolation: Interpolation, name: str, resize: int, crop: int
+) -> None:
+    assert largest_difference(photograph(name), Geometry(resize, crop, interpolation)) <= 1
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.integers(1, 500),
+    st.integers(1, 500),
+    st.integers(1, 300),
+    st.integers(0, 60),
+    st.sampled_from(["bilinear", "bicubic"]),
+)
+@settings(deadline=None, max_examples=300)
+def test_any_size_scale_and_shape_differ_by_one_grey_level_at_most(
+    name: str, width: int, height: int, crop: int, more: int, interpolation: Interpolation
+) -> None:
+    resize = crop + more
+    if max(width, height) * resize // min(width, height) > 20_000:
+        height = width  # the reference would need gigabytes
+    image = photograph(name).resize((width, height))
+    assert largest_difference(image, Geometry(resize, crop, interpolation)) <= 1
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    "size", [(1, 60), (60, 1), (3, 301), (1411, 20), (257, 255), (256, 10_000), (10_000, 300)]
+)
+def test_thin_images_differ_by_one_grey_level_at_most(
+    interpolation: Interpolation, size: tuple[int, int]
+) -> None:
+    image = photograph("retina.jpg").resize(size)
+    assert largest_difference(image, Geometry(256, 224, interpolation)) <= 1
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_noise_the_hardest_picture_differs_by_one_grey_level_at_most(interpolation: Interpolation) -> None:
+    chance = np.random.default_rng(0)
+    for _ in range(40):
+        height, width = chance.integers(100, 900, 2)
+        noise = chance.choice(np.array([0, 255], np.uint8), (height, width, 3))
+        assert largest_difference(Image.fromarray(noise), Geometry(256, 224, interpolation)) <= 1
