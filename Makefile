@@ -1,0 +1,55 @@
+# make run    from nothing to results: environment, sample images, ResNet-18, jobs/folder.yaml
+# make test   the whole test suite
+# make clean  remove what these have made, except models
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: run test test-cv4 lint clean
+
+run: $(VENV)/installed
+	@echo "==> Sample images"
+	@$(BIN)/python jobs/samples.py data/images
+	@echo "==> Converting ResNet-18"
+	@$(BIN)/resnet-pipe convert resnet18 --weights auto
+	@echo "==> Running jobs/folder.yaml"
+	@$(BIN)/resnet-pipe run jobs/folder.yaml
+
+test: $(VENV)/installed-tests
+	@echo "==> Running the tests"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The parts that touch cv2, on OpenCV 4 as well.
+test-cv4: .venv-cv4/installed
+	@echo "==> Running the cv2 tests on OpenCV 4.14"
+	@.venv-cv4/bin/python -m pytest -m "cv2 and not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "resnet-pipe needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
+	@echo "==> Making the environment in $(VENV), with torch for the conversion: several GB, a few minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install --editable '.[convert]'
+	@touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed
+	@echo "==> Adding the test tools"
+	@$(PIP) install --group lint
+	@touch $@
+
+.venv-cv4/installed: pyproject.toml
+	@echo "==> Making a second environment in .venv-cv4, with OpenCV 4.14 and without torch"
+	@$(PYTHON) -m venv .venv-cv4
+	@.venv-cv4/bin/python -m pip --quiet install --upgrade pip
+	@.venv-cv4/bin/python -m pip --quiet install --editable . --group test 'opencv-python-headless==4.14.*'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-cv4 data out
