@@ -135,7 +135,8 @@ def convert(recipe: str, weights: str | None, out: Path | None) -> None:
     from resnet_pipe.convert.conversion import convert as convert_recipe
 
     result = convert_recipe(recipe, weights=weights, out=out, say=click.echo)
-    click.echo(f"{'wrote' if result.changed else 'up to date:'} {result.path}")
+    done = "wrote" if result.changed else "nothing has changed:"
+    click.echo(f"{done} {result.path}, {result.sidecar.weights.describe()}")
 
 
 @commands.command()

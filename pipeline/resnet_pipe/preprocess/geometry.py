@@ -13,16 +13,18 @@ from resnet_pipe.errors import SourceError
 
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 """Reach of Pillow's filters to either side, in source pixels (times the scale when it makes smaller)."""
+_LONG = 4
+"""An image with a longer shape is never resized as a whole: a line of 1 x 10000 would become gigabytes."""
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Resize the shorter side to `resize`, then cut the central `crop` x `crop` pixels.
 
-    `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image, within one
-    grey level at every pixel, in one step that leaves out most of what the crop drops. (Two levels, at single
-    pixels, only for bicubic and images more than four times as wide as high.) `fast` uses OpenCV, without
-    antialiasing below a scale of 2, and is near, not equal.
+    `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
+    grey level at every pixel for bilinear, bit for bit for bicubic (but for images more than four times as
+    long as wide, where single pixels may differ). `fast` uses OpenCV, without antialiasing below a scale of
+    2, and is near, not equal.
 
     Attributes:
         resize: shorter side after resizing, pixels.
@@ -85,34 +87,38 @@ class Geometry:
         return slice(offset, offset + self.crop)
 
     def _exact(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Resize one side as a whole and, of the other, only what the crop keeps.
+        """Resize the short side as a whole and, of the long side, only what the crop keeps.
 
-        Pillow resizes the rows, rounds, then resizes the columns. It keeps the edges of a box as float32, too
-        coarse to round every tie as torchvision does, but the edges of a whole side are exact. With the first
-        pass exact, only the second rounds, and it is one level off at most. With the second pass exact, the
-        levels of the first are averaged by the weights of bilinear, none of which is negative.
+        Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, too
+        coarse to round every tie as it does for a whole image. With one side whole, and so exact, that makes
+        one level at most, because the weights of bilinear only average. Those of bicubic do not, and what it
+        clips depends on which side came first, which Pillow decides by size: bicubic needs the whole image.
         """
         from PIL import Image
 
         height, width = frame.shape[:2]
-        resized_width, resized_height = self._resized(width, height)
+        size = resized_width, resized_height = self._resized(width, height)
+        kept = self._kept(resized_height), self._kept(resized_width)
+        part = frame
+        box: tuple[float, float, float, float] = (0, 0, width, height)
         bicubic = self.interpolation == "bicubic"
-        box: tuple[float, float, float, float]
-        if width <= height or (bicubic and resized_width <= 4 * self.resize):
+        if bicubic and max(size) <= _LONG * self.resize:
+            pass
+        elif width <= height:
             rows, (top, bottom) = self._cut(height, resized_height)
             part, box = frame[rows], (0, top, width, bottom)
-            size, kept = (resized_width, self.crop), (slice(None), self._kept(resized_width))
+            size, kept = (resized_width, self.crop), (slice(None), kept[1])
         else:
             columns, (left, right) = self._cut(width, resized_width)
             part, box = frame[:, columns], (left, 0, right, height)
-            size, kept = (self.crop, resized_height), (self._kept(resized_height), slice(None))
+            size, kept = (self.crop, resized_height), (kept[0], slice(None))
         # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
         image = Image.fromarray(np.ascontiguousarray(part))
         filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
         out[...] = np.asarray(image.resize(size, filter_, box=box))[kept]
 
     def _cut(self, size: int, resized: int) -> tuple[slice, tuple[float, float]]:
-        """Return the pixels of a side that Pillow's filter looks at to make the crop, and the span in them."""
+        """Return the pixels of a side that the filter looks at to make the crop, and the span within them."""
         start, stop = self._span(size, resized)
         margin = _SUPPORT[self.interpolation] * max(1.0, size / resized) + 1
         first, last = max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))

@@ -37,7 +37,7 @@ _SIGNATURES = {
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
 
-_TRUNCATED = re.compile(r"truncated|premature end|unexpected end|incomplete", re.IGNORECASE)
+_TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 """How the decoders say that a file ends too early."""
 
 

@@ -1,0 +1,141 @@
+"""Convert a recipe: build the network, export it, compare, and write the ONNX file and its sidecar."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from resnet_pipe import atomic
+from resnet_pipe.convert import architecture
+from resnet_pipe.convert.recipe import Recipe, find, load
+from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.model import Sidecar, file_sha256, models_dir, read_sidecar
+
+_LIBRARIES = ("torch", "torchvision", "onnx")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion gave.
+
+    Attributes:
+        path: the ONNX file; its sidecar has the same name with `.json`.
+        sidecar: what the sidecar says.
+        changed: False if both files were there already and nothing had changed.
+    """
+
+    path: Path
+    sidecar: Sidecar
+    changed: bool
+
+
+def convert(
+    recipe: str,
+    *,
+    weights: str | None = None,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Conversion:
+    """Convert a ResNet to ONNX.
+
+    Args:
+        recipe: a recipe file, or the bare name of one that comes with the package, such as `resnet50`.
+        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own.
+        out: directory for the files; None for `models_dir()`.
+        say: told what is being done.
+
+    Raises:
+        DocumentError: the recipe is wrong.
+        MissingExtraError: the extra `convert` is not installed.
+        ModelError: the weights cannot be had, or the result is not the same network. No file is left.
+    """
+    recipe_path = find(recipe)
+    chosen = load(recipe_path)
+    spec = weights if weights is not None else _beside(recipe_path, chosen.weights)
+    target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
+    versions = _versions()
+    digest = _digest(chosen, spec, versions)
+    before = _unchanged(target, digest)
+    if before is not None:
+        return Conversion(target, before, changed=False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = _convert(chosen, spec, target, digest, versions, say)
+    return Conversion(target, sidecar, changed=True)
+
+
+def _convert(
+    recipe: Recipe, spec: str, target: Path, digest: str, versions: dict[str, str], say: Callable[[str], None]
+) -> Sidecar:
+    from resnet_pipe.convert import check, graph, torchvision
+    from resnet_pipe.convert.photographs import photographs
+
+    say(f"converting {recipe.architecture} with weights {spec} ...")
+    photos = photographs(recipe.preprocess)
+    source = torchvision.build(recipe, spec, photos, say)
+    proto = graph.export(source.network, recipe.preprocess.crop)
+    # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
+    target.with_suffix(".json").unlink(missing_ok=True)
+    with atomic.replacing(target, str(os.getpid())) as temporary:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        difference = check.largest_difference(temporary, source.network, photos)
+        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.crop)
+        sidecar = Sidecar(
+            name=target.stem,
+            source=recipe.source,
+            architecture=recipe.architecture,
+            depth=recipe.depth,
+            weights=source.weights,
+            classes=source.classes,
+            features=architecture.feature_width(recipe.depth),
+            preprocessing=recipe.preprocess,
+            params=size.params,
+            macs=size.macs,
+            file_bytes=temporary.stat().st_size,
+            onnx_sha256=file_sha256(temporary),
+            recipe_sha256=digest,
+            max_relative_difference=difference,
+            versions=versions,
+        )
+    text = sidecar.model_dump_json(indent=1).encode()
+    atomic.write_bytes(target.with_suffix(".json"), text, str(os.getpid()))
+    say(
+        f"cv2.dnn agrees with torch on {len(photos)} photographs: largest relative difference {difference:.1e}"
+    )
+    return sidecar
+
+
+def _beside(recipe: Path, spec: str) -> str:
+    """Return the recipe's own weights; a checkpoint's path starts from the recipe's directory."""
+    return spec if spec in ("imagenet", "random", "auto") else str(recipe.parent / spec)
+
+
+def _versions() -> dict[str, str]:
+    try:
+        return {library: metadata.version(library) for library in _LIBRARIES}
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtraError(str(error.name), "convert", "Converting a model") from None
+
+
+def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
+    """Return a hash of all that decides the result, without building anything."""
+    checkpoint = file_sha256(Path(spec)) if Path(spec).is_file() else None
+    parts = [recipe.model_dump(mode="json"), spec if checkpoint is None else checkpoint, versions]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _unchanged(target: Path, digest: str) -> Sidecar | None:
+    """Return the sidecar of a conversion that would give the same again, or None."""
+    path = target.with_suffix(".json")
+    if not target.is_file() or not path.is_file():
+        return None
+    try:
+        sidecar = read_sidecar(path)
+    except ModelError:
+        return None
+    intact = sidecar.recipe_sha256 == digest and sidecar.onnx_sha256 == file_sha256(target)
+    return sidecar if intact else None

@@ -1,0 +1,150 @@
+"""From a torch network to a clean ONNX graph that every engine, and CUDA in cv2.dnn, executes whole."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from resnet_pipe.errors import ModelError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+OPSET = 18
+"""The exporter's own; OpenCV 4.10 and later read it."""
+
+
+def export(network: nn.Module, crop: int) -> ModelProto:
+    """Export a torchvision ResNet.
+
+    Args:
+        network: in eval mode; it is left as it was.
+        crop: side of the input, pixels.
+
+    Returns:
+        a graph with the input `input`, float32 (N, 3, crop, crop), and the outputs `logits` (N, classes)
+        and `features` (N, width). Batch norms are folded into the convolutions before them.
+
+    Raises:
+        ModelError: the exporter has given a graph that cannot be brought into this form.
+    """
+    import copy
+
+    import onnx
+    import torch
+
+    model = _with_features(_fold(copy.deepcopy(network)))
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            (torch.zeros(2, 3, crop, crop),),
+            dynamo=True,
+            input_names=["input"],
+            output_names=["logits", "features"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 - with dynamo=True it always gives one
+    proto: ModelProto = program.model_proto
+    _pool_globally(proto)
+    _strip(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _with_features(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's ResNet
+    """Return a module that gives the logits and what the classifier sees."""
+    import torch
+
+    class WithFeatures(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = network.maxpool(network.relu(network.bn1(network.conv1(image))))
+            x = network.layer4(network.layer3(network.layer2(network.layer1(x))))
+            features = torch.flatten(network.avgpool(x), 1)
+            return network.fc(features), features
+
+    return WithFeatures().eval()
+
+
+def _fold(module: nn.Module) -> nn.Module:
+    """Fold every batch norm that follows a convolution into it, in place."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, torch.nn.BatchNorm2d) and previous is not None:
+            convolution = previous[1]
+            assert isinstance(convolution, torch.nn.Conv2d)  # noqa: S101 - set below
+            module.set_submodule(previous[0], fuse_conv_bn_eval(convolution, child))
+            module.set_submodule(name, torch.nn.Identity())
+        _fold(child)
+        previous = (name, child) if isinstance(child, torch.nn.Conv2d) else None
+    return module
+
+
+def _pool_globally(proto: ModelProto) -> None:
+    """Write the mean over height and width as GlobalAveragePool and Flatten.
+
+    The exporter writes ReduceMean and Reshape, for which cv2.dnn has no CUDA kernel: each forward pass
+    would go back to the CPU for them.
+    """
+    from onnx import helper
+
+    nodes = proto.graph.node
+    for index, node in enumerate(nodes):
+        after = nodes[index + 1] if index + 1 < len(nodes) else None
+        if node.op_type != "ReduceMean" or after is None:
+            continue
+        if after.op_type != "Reshape" or after.input[0] != node.output[0]:
+            raise ModelError(
+                "the exporter wrote the pooling in an unknown way", "use the torch that was tested"
+            )
+        pool = helper.make_node("GlobalAveragePool", [node.input[0]], ["pool"], name="pool")
+        flatten = helper.make_node("Flatten", ["pool"], [after.output[0]], name="flatten", axis=1)
+        nodes[index].CopyFrom(pool)
+        nodes[index + 1].CopyFrom(flatten)
+    operators = {node.op_type for node in nodes}
+    allowed = {"Conv", "Relu", "Add", "MaxPool", "GlobalAveragePool", "Flatten", "Gemm"}
+    if operators - allowed:
+        extra = ", ".join(sorted(operators - allowed))
+        raise ModelError(f"the exported graph has operators it should not have: {extra}")
+
+
+def _strip(proto: ModelProto) -> None:
+    """Remove what no engine reads: unused weights, inner shapes, notes of the exporter and of the machine."""
+    graph = proto.graph
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(sorted(kept, key=lambda tensor: tensor.name))
+    del graph.value_info[:], proto.metadata_props[:]
+    graph.name, graph.doc_string, proto.doc_string = "resnet", "", ""
+    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own chatter away from the user; its errors come as exceptions."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,53 @@
+"""Real photographs for calibration and comparison: those that come with scikit-image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.geometry import Geometry
+
+NAMES = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "ihc.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+
+
+def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return photographs as a network's input.
+
+    Returns:
+        float32, shape (10, 3, crop, crop), normalised.
+
+    Raises:
+        MissingExtraError: scikit-image is not installed.
+    """
+    try:
+        import skimage
+    except ImportError:
+        raise MissingExtraError("scikit-image", "convert", "Converting a model") from None
+    from PIL import Image
+
+    from resnet_pipe.infer.normalize import Normalizer
+
+    crop = preprocessing.crop
+    geometry = Geometry(preprocessing.resize, crop, preprocessing.interpolation)
+    batch = np.empty((len(NAMES), crop, crop, 3), np.uint8)
+    for name, out in zip(NAMES, batch, strict=True):
+        with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
+            geometry.apply(np.asarray(image.convert("RGB")), out)
+    normalizer = Normalizer(preprocessing, len(NAMES))
+    normalizer.fill(batch)
+    return normalizer.output

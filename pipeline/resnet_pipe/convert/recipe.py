@@ -1,0 +1,75 @@
+"""The recipe of a conversion: which network, which weights, which preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from resnet_pipe import document
+from resnet_pipe.errors import UsageError
+from resnet_pipe.model import Preprocessing, recipes_dir
+
+ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+"""torchvision's name -> depth."""
+
+
+class Recipe(BaseModel):
+    """What a recipe file says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Annotated[Literal["torchvision"], Field(description="where the network comes from")]
+    architecture: Annotated[
+        Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"],
+        Field(description="name of the network there"),
+    ]
+    weights: Annotated[
+        str, Field(min_length=1, description="imagenet, random, auto, or a checkpoint beside the recipe")
+    ] = "imagenet"
+    classes: Annotated[
+        Annotated[int, Field(ge=1)] | list[str],
+        Field(description="how many classes a checkpoint or random weights have, or their labels"),
+    ] = 1000
+    preprocess: Annotated[Preprocessing, Field(description="how an image becomes its input")]
+
+    @property
+    def depth(self) -> int:
+        """Return the depth of the network."""
+        return ARCHITECTURES[self.architecture]
+
+    @property
+    def class_count(self) -> int:
+        """Return how many classes the recipe speaks of."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+
+def find(recipe: str) -> Path:
+    """Return the file of a recipe.
+
+    Args:
+        recipe: a path, or the bare name of a recipe that comes with the package.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+        return path
+    shipped = recipes_dir() / f"{recipe}.yaml"
+    if not shipped.is_file():
+        known = ", ".join(sorted(ARCHITECTURES, key=lambda name: ARCHITECTURES[name]))
+        raise UsageError(
+            f"there is no recipe {recipe!r}", f"use one of {known}, or the path of a recipe file"
+        )
+    return shipped
+
+
+def load(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        DocumentError: with every problem found, each with its place.
+    """
+    return document.read(path).validate(Recipe, {"base": path.parent})
