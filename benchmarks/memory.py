@@ -1,0 +1,49 @@
+"""Does memory grow with the number of sources? Peak of the run and its workers, small and large folders.
+
+usage: python -m benchmarks.memory [--small 1000] [--large 100000]
+
+JPEGs of 64x48 pixels, a network of one layer, Parquet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import cv2
+from benchmarks import measure
+from benchmarks.overhead import JOB, write_one_layer
+from jobs.samples import photographs
+
+SIZE = (64, 48)
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--small", type=int, default=1000)
+    parser.add_argument("--large", type=int, default=100_000)
+    arguments = parser.parse_args()
+    peaks: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "images").mkdir()
+        write_one_layer(directory / "one_layer.onnx")
+        job = directory / "job.yaml"
+        job.write_text(JOB.format(directory=directory))
+        encoded = [cv2.imencode(".jpg", cv2.resize(photo, SIZE))[1].tobytes() for photo in photographs()]
+        written = 0
+        for count in (arguments.small, arguments.large):
+            for number in range(written, count):
+                (directory / "images" / f"{number:07d}.jpg").write_bytes(encoded[number % len(encoded)])
+            written = count
+            peaks[count] = measure.resnet_pipe(job).peak_rss_mb
+            print(f"{count} images: peak {peaks[count]:.1f} MB", flush=True)
+    ratio = peaks[arguments.large] / peaks[arguments.small]
+    print(f"ratio {ratio:.3f}")
+    measure.save("memory", {"peak_rss_mb": peaks, "ratio": ratio})
+
+
+if __name__ == "__main__":
+    main()
