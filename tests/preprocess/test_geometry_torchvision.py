@@ -18,6 +18,10 @@ transforms = pytest.importorskip("torchvision.transforms")
 Interpolation = Literal["bilinear", "bicubic"]
 
 
+LIMITS = {"bilinear": 1, "bicubic": 0}
+"""The largest difference at any pixel, grey levels."""
+
+
 def largest_difference(image: Image.Image, geometry: Geometry) -> int:
     mode = transforms.InterpolationMode(geometry.interpolation)
     reference = transforms.CenterCrop(geometry.crop)(transforms.Resize(geometry.resize, mode)(image))
@@ -26,13 +30,14 @@ def largest_difference(image: Image.Image, geometry: Geometry) -> int:
     return int(np.abs(out.astype(int) - np.asarray(reference)).max())
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("interpolation", LIMITS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("resize", "crop"), [(256, 224), (232, 224), (288, 288), (64, 33), (600, 599)])
-def test_photographs_differ_by_one_grey_level_at_most(
+def test_photographs_are_as_torchvision_makes_them(
     interpolation: Interpolation, name: str, resize: int, crop: int
 ) -> None:
-    assert largest_difference(photograph(name), Geometry(resize, crop, interpolation)) <= 1
+    difference = largest_difference(photograph(name), Geometry(resize, crop, interpolation))
+    assert difference <= LIMITS[interpolation]
 
 
 @given(
@@ -41,34 +46,36 @@ def test_photographs_differ_by_one_grey_level_at_most(
     st.integers(1, 500),
     st.integers(1, 300),
     st.integers(0, 60),
-    st.sampled_from(["bilinear", "bicubic"]),
+    st.sampled_from(sorted(LIMITS)),
 )
 @settings(deadline=None, max_examples=300)
-def test_any_size_scale_and_shape_differ_by_one_grey_level_at_most(
+def test_any_size_scale_and_shape_is_as_torchvision_makes_it(
     name: str, width: int, height: int, crop: int, more: int, interpolation: Interpolation
 ) -> None:
     resize = crop + more
     if max(width, height) * resize // min(width, height) > 20_000:
         height = width  # the reference would need gigabytes
     image = photograph(name).resize((width, height))
-    assert largest_difference(image, Geometry(resize, crop, interpolation)) <= 1
+    assert largest_difference(image, Geometry(resize, crop, interpolation)) <= LIMITS[interpolation]
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(
-    "size", [(1, 60), (60, 1), (3, 301), (1411, 20), (257, 255), (256, 10_000), (10_000, 300)]
-)
-def test_thin_images_differ_by_one_grey_level_at_most(
+@pytest.mark.parametrize("interpolation", LIMITS)
+@pytest.mark.parametrize("size", [(1, 60), (60, 1), (3, 301), (1411, 20), (256, 10_000), (10_000, 300)])
+def test_thin_images_are_as_torchvision_makes_them(
     interpolation: Interpolation, size: tuple[int, int]
 ) -> None:
     image = photograph("retina.jpg").resize(size)
-    assert largest_difference(image, Geometry(256, 224, interpolation)) <= 1
+    assert largest_difference(image, Geometry(256, 224, interpolation)) <= LIMITS[interpolation]
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_noise_the_hardest_picture_differs_by_one_grey_level_at_most(interpolation: Interpolation) -> None:
+@pytest.mark.parametrize("interpolation", LIMITS)
+@pytest.mark.parametrize("resize", [256, 245])
+def test_noise_the_hardest_picture_is_as_torchvision_makes_it(
+    interpolation: Interpolation, resize: int
+) -> None:
     chance = np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(30):
         height, width = chance.integers(100, 900, 2)
         noise = chance.choice(np.array([0, 255], np.uint8), (height, width, 3))
-        assert largest_difference(Image.fromarray(noise), Geometry(256, 224, interpolation)) <= 1
+        difference = largest_difference(Image.fromarray(noise), Geometry(resize, 224, interpolation))
+        assert difference <= LIMITS[interpolation]

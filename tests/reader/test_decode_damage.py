@@ -46,11 +46,12 @@ def attempt(data: bytes, accept_truncated: bool = False, max_pixels: int = 10**6
     try:
         return decode(data, max_pixels, accept_truncated, None)
     except SourceError as error:
-        assert error.stage == "reader"
-        assert error.error in CLASSES
-        assert error.message
-        assert "\n" not in error.message
-        return error.error
+        failure = error
+    assert failure.stage == "reader"
+    assert failure.error in CLASSES
+    assert failure.message
+    assert "\n" not in failure.message
+    return failure.error
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -108,8 +109,8 @@ def test_a_truncated_file_is_accepted_as_far_as_it_goes_where_that_is_asked_for(
     assert not isinstance(whole, str)
     assert not isinstance(part, str)
     assert part.shape == whole.shape
-    rows = 1 if name == "jpeg progressive" else 16
-    assert np.abs(part[:rows].astype(int) - whole[:rows]).mean() < 25
+    there = slice(-8, None) if name == "bmp" else slice(8)  # a BMP is stored from the bottom up
+    assert np.abs(part[there].astype(int) - whole[there]).mean() < 25
     assert not np.array_equal(part, whole)
 
 
@@ -122,7 +123,7 @@ def test_accepting_truncated_files_does_not_accept_damage() -> None:
 def test_padding_does_not_hide_damage() -> None:
     data = FILES["jpeg"]
     middle = len(data) * 2 // 3
-    assert attempt(data[:middle] + bytes(300) + data[middle + 300 : -2] + bytes(900) + data[-2:]) == "damaged"
+    assert attempt(data[:middle] + bytes(900) + data[-2:]) == "damaged"
     assert attempt(data[:-2] + bytes(range(1, 200)) + data[-2:]) == "damaged"
 
 
@@ -140,7 +141,7 @@ def png(width: int, height: int, rows: bytes, interlaced: int = 0) -> bytes:
 def test_a_png_whose_data_end_before_its_rows_do_is_truncated() -> None:
     assert attempt(png(4, 4, b"\0abcd" * 3)) == "truncated"
     assert attempt(png(4, 4, b"\0abcd" * 3 + b"\0abc")) == "truncated"
-    assert attempt(png(3, 3, b"\0a" + b"\0ab" + b"\0abc", interlaced=1)) == "truncated"
+    assert attempt(png(3, 3, b"\0a" + b"\0b" + b"\0cd", interlaced=1)) == "truncated"
 
 
 def test_a_png_that_is_black_at_the_bottom_is_whole() -> None:

@@ -182,7 +182,7 @@ def test_a_directory_that_cannot_be_listed_stops_the_run(
 
 
 def test_an_entry_that_is_gone_when_it_is_listed_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="gone.jpg does not exist any more"):
+    with pytest.raises(RunError, match=r"gone\.jpg does not exist any more"):
         keys(make(tmp_path, "a.jpg"), tmp_path / "gone.jpg")
 
 
@@ -199,7 +199,7 @@ def test_only_what_exists_can_be_an_entry(tmp_path: Path) -> None:
     for good in ("a.jpg", ".", "*.png", "[b]/c"):
         assert check_entry(tmp_path / good) == tmp_path / good
     for bad in ("b.jpg", "b/*.jpg"):
-        with pytest.raises(ValueError, match="no such file or directory: /.*/b"):
+        with pytest.raises(ValueError, match=r"no such file or directory: /.*/b"):
             check_entry(tmp_path / bad)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,26 @@ from resnet_pipe.errors import SourceError
 
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 """Reach of Pillow's filters to either side, in source pixels (times the scale when it makes smaller)."""
-_LONG = 4
-"""An image with a longer shape is never resized as a whole: a line of 1 x 10000 would become gigabytes."""
+_WHOLE = 1 << 24
+"""Pixels of the largest image that is resized as a whole: 1 x 10000 would become gigabytes."""
+
+
+class _Side(NamedTuple):
+    """What to do with the width or the height of a frame.
+
+    Attributes:
+        pixels: of the frame: all that the filter looks at.
+        start: where the part to resize begins within `pixels`.
+        stop: where it ends.
+        resized: its size after resizing.
+        kept: the crop's part of that.
+    """
+
+    pixels: slice
+    start: float
+    stop: float
+    resized: int
+    kept: slice
 
 
 @dataclass(frozen=True)
@@ -22,8 +40,8 @@ class Geometry:
     """Resize the shorter side to `resize`, then cut the central `crop` x `crop` pixels.
 
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
-    grey level at every pixel for bilinear, bit for bit for bicubic (but for images more than four times as
-    long as wide, where single pixels may differ). `fast` uses OpenCV, without antialiasing below a scale of
+    grey level at every pixel for bilinear, bit for bit for bicubic (nearly, for a line so thin that the
+    resized image would have more than 2^24 pixels). `fast` uses OpenCV, without antialiasing below a scale of
     2, and is near, not equal.
 
     Attributes:
@@ -76,53 +94,49 @@ class Geometry:
             return self.resize, int(self.resize * height / width)
         return int(self.resize * width / height), self.resize
 
-    def _span(self, size: int, resized: int) -> tuple[float, float]:
-        """Return the part of a side, in source pixels, that becomes the crop when the side is resized."""
-        offset = self._kept(resized).start
-        return offset * size / resized, (offset + self.crop) * size / resized
-
     def _kept(self, resized: int) -> slice:
         """Return the crop's part of a resized side: torchvision's `center_crop`."""
         offset = int(round((resized - self.crop) / 2.0))  # noqa: RUF046 - to the letter
         return slice(offset, offset + self.crop)
 
-    def _exact(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Resize the short side as a whole and, of the long side, only what the crop keeps.
+    def _span(self, size: int, resized: int) -> tuple[float, float]:
+        """Return the part of a side, in source pixels, that becomes the crop when the side is resized."""
+        kept = self._kept(resized)
+        return kept.start * size / resized, kept.stop * size / resized
 
-        Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, too
-        coarse to round every tie as it does for a whole image. With one side whole, and so exact, that makes
-        one level at most, because the weights of bilinear only average. Those of bicubic do not, and what it
-        clips depends on which side came first, which Pillow decides by size: bicubic needs the whole image.
+    def _exact(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Resize only what the crop keeps, where that cannot change a pixel by more than one level.
+
+        Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often
+        too coarse to round a tie as it does for the whole image. With one side exact, that makes one level at
+        most, because the weights of bilinear only average. Those of bicubic do not, and what it clips depends
+        on which side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
         """
         from PIL import Image
 
         height, width = frame.shape[:2]
-        size = resized_width, resized_height = self._resized(width, height)
-        kept = self._kept(resized_height), self._kept(resized_width)
-        part = frame
-        box: tuple[float, float, float, float] = (0, 0, width, height)
+        resized_width, resized_height = self._resized(width, height)
         bicubic = self.interpolation == "bicubic"
-        if bicubic and max(size) <= _LONG * self.resize:
-            pass
-        elif width <= height:
-            rows, (top, bottom) = self._cut(height, resized_height)
-            part, box = frame[rows], (0, top, width, bottom)
-            size, kept = (resized_width, self.crop), (slice(None), kept[1])
-        else:
-            columns, (left, right) = self._cut(width, resized_width)
-            part, box = frame[:, columns], (left, 0, right, height)
-            size, kept = (self.crop, resized_height), (kept[0], slice(None))
+        whole = bicubic and resized_width * resized_height <= _WHOLE
+        across = self._side(width, resized_width, whole, exact=width <= height)
+        down = self._side(height, resized_height, whole, exact=width > height)
         # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
-        image = Image.fromarray(np.ascontiguousarray(part))
-        filter_ = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
-        out[...] = np.asarray(image.resize(size, filter_, box=box))[kept]
+        image = Image.fromarray(np.ascontiguousarray(frame[down.pixels, across.pixels]))
+        resized = image.resize(
+            (across.resized, down.resized),
+            Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR,
+            box=(across.start, down.start, across.stop, down.stop),
+        )
+        out[...] = np.asarray(resized)[down.kept, across.kept]
 
-    def _cut(self, size: int, resized: int) -> tuple[slice, tuple[float, float]]:
-        """Return the pixels of a side that the filter looks at to make the crop, and the span within them."""
+    def _side(self, size: int, resized: int, whole: bool, exact: bool) -> _Side:
+        """Return the least of a side to resize; if `exact`, the least that equals resizing all of it."""
         start, stop = self._span(size, resized)
+        if whole or (exact and not (_is_float32(start) and _is_float32(stop))):
+            return _Side(slice(None), 0, size, resized, self._kept(resized))
         margin = _SUPPORT[self.interpolation] * max(1.0, size / resized) + 1
         first, last = max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))
-        return slice(first, last), (start - first, stop - first)
+        return _Side(slice(first, last), start - first, stop - first, self.crop, slice(None))
 
     def _fast(self, frame: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         import cv2
@@ -138,6 +152,10 @@ class Geometry:
             dst=out,
             interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
         )
+
+
+def _is_float32(value: float) -> bool:
+    return float(np.float32(value)) == value
 
 
 def _whole_pixels(span: tuple[float, float]) -> tuple[int, int]:

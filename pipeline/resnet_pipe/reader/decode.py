@@ -19,7 +19,6 @@ from resnet_pipe.reader.png import lacks_rows
 
 Frame = NDArray[np.uint8]
 
-_JPEG = b"\xff\xd8\xff"
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 
@@ -62,7 +61,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
             has no honest 8-bit RGB form, such as one of floating-point numbers).
     """
     try:
-        if data.startswith(_JPEG):
+        if data.startswith(b"\xff\xd8\xff"):
             frame = _decode_jpeg(data, max_pixels, accept_truncated, min_side or 0)
             return _upright(frame, _jpeg_orientation(data))
         return _decode_with_pillow(data, max_pixels, accept_truncated)
@@ -83,8 +82,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise SourceError("reader", "damaged", f"it says that it is {width} x {height} pixels")
     if width * height > max_pixels:
-        limit = f"more than reader.max_pixels ({max_pixels})"
-        raise SourceError("reader", "too_large", f"{width} x {height} is {width * height} pixels, {limit}")
+        problem = f"{width} x {height} pixels: more than reader.max_pixels, {max_pixels}"
+        raise SourceError("reader", "too_large", problem)
 
 
 def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int) -> Frame:
@@ -112,7 +111,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
             raise
     if target == "CMYK":
         # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
-        return np.asarray(Image.fromarray(~frame, "CMYK").convert("RGB"))
+        return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
     return frame
 
 
