@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SEED = 0
 """Of random weights."""
+BRANCH_WEIGHT = 0.25
+"""Of a residual branch with random weights, against 1 of the path around it."""
 NETWORK_TIMEOUT_S = 10.0
 """A server that does not answer in this time is not there."""
 
@@ -98,10 +101,12 @@ def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) ->
     """Random weights whose batch norms have seen photographs.
 
     Without that, their running statistics are those of nothing, and the signal of a deep network grows
-    until every image gives the same logits.
+    until every image gives the same logits. The residual branches are made weak, as training makes them:
+    otherwise every block multiplies the rounding errors of the ones before, and no two libraries agree.
     """
     import torch
     from torchvision.models import get_model
+    from torchvision.models.resnet import BasicBlock, Bottleneck
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -110,6 +115,9 @@ def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) ->
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the plain average over all batches seen
             module.reset_running_stats()
+        if isinstance(module, BasicBlock | Bottleneck):
+            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+            torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
     with torch.inference_mode():
         network.train()(torch.from_numpy(photographs))
     kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
@@ -139,7 +147,9 @@ def _read_state(path: Path) -> Mapping[str, Tensor]:
 
     remedy = "give a state dict: torch.save(model.state_dict(), FILE)"
     try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused
+            data: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"checkpoint {path} does not exist", "imagenet, random, auto, or a file") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

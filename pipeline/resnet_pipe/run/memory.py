@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 
 _M_TRIM_THRESHOLD = -1  # malloc.h of glibc
+_M_TOP_PAD = -2
 _M_MMAP_THRESHOLD = -3
 _KEPT_BYTES = 256 << 20
+_PAD_BYTES = 16 << 20
 _LARGEST_BYTES = 32 << 20
 """glibc's own upper limit for the threshold."""
 
@@ -21,3 +23,4 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TOP_PAD, _PAD_BYTES)
