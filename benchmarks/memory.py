@@ -8,15 +8,22 @@ JPEGs of 64x48 pixels, a network of one layer, Parquet.
 from __future__ import annotations
 
 import argparse
+import io
 import tempfile
 from pathlib import Path
 
-import cv2
 from benchmarks import measure
 from benchmarks.overhead import JOB, write_one_layer
-from jobs.samples import photographs
+from jobs.samples import Photograph, photographs
+from PIL import Image
 
 SIZE = (64, 48)
+
+
+def _encode(photo: Photograph) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photo).resize(SIZE).save(file, "JPEG")
+    return file.getvalue()
 
 
 def main() -> None:
@@ -32,7 +39,7 @@ def main() -> None:
         write_one_layer(directory / "one_layer.onnx")
         job = directory / "job.yaml"
         job.write_text(JOB.format(directory=directory))
-        encoded = [cv2.imencode(".jpg", cv2.resize(photo, SIZE))[1].tobytes() for photo in photographs()]
+        encoded = [_encode(photo) for photo in photographs()]
         written = 0
         for count in (arguments.small, arguments.large):
             for number in range(written, count):

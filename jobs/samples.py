@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Photograph = NDArray[np.uint8]
 
@@ -22,12 +23,12 @@ SHORT_SIDE, LONG_SIDE = 375, 500
 
 
 def photographs() -> list[Photograph]:
-    """Return scikit-image's bundled photographs of at least 300 pixels, uint8 BGR, shape (H, W, 3)."""
+    """Return scikit-image's bundled photographs of at least 300 pixels, uint8 RGB, shape (H, W, 3)."""
     import skimage
 
     files = sorted((Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g"))
-    images = (cv2.imread(str(file), cv2.IMREAD_COLOR) for file in files)
-    return [image.astype(np.uint8) for image in images if image is not None and min(image.shape[:2]) >= 300]
+    images = (np.asarray(Image.open(file).convert("RGB")) for file in files)
+    return [image for image in images if min(image.shape[:2]) >= 300]
 
 
 def sample(photos: list[Photograph], rng: np.random.Generator) -> Photograph:
@@ -51,7 +52,7 @@ def main(directory: Path, count: int) -> None:
         return
     photos, rng = photographs(), np.random.default_rng(7)
     for file in files:
-        cv2.imwrite(str(file), sample(photos, rng), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        Image.fromarray(sample(photos, rng)).save(file, quality=90)
     print(f"made {count} sample images from {len(photos)} photographs in {directory}")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="resnet-pipe")
 def commands() -> None:
-    r"""Batch inference for ResNets.
+    """Batch inference for ResNets.
 
     Convert a network once, then run it over any number of images, unattended; and know where the time went.
 
@@ -30,7 +30,7 @@ def commands() -> None:
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
     sources failed, 11 another run holds the output, 130/143 stopped by a signal.
-    """
+    """  # noqa: D301 - click wants the control character
 
 
 def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
