@@ -93,7 +93,7 @@ class Plan:
     """What a run has to do.
 
     Attributes:
-        listed: sources the reader found (of this part, if the job is divided).
+        found: sources the reader found, those of other parts included.
         skipped: sources the ledger already has, unchanged.
         disappeared: sources in the ledger that the reader did not find.
         new: sources that are in no chunk yet.
@@ -103,7 +103,7 @@ class Plan:
         prefix: of new chunk ids.
     """
 
-    listed: int
+    found: int
     skipped: int
     disappeared: int
     new: SourceTable
@@ -162,12 +162,12 @@ def make_plan(
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
     new = SourceTable()
-    listed = skipped = 0
+    found = skipped = 0
     for source in sources:
+        found += 1
         chunk, entry = entries.get(source.key, (None, None))
         if rules.part is not None and not rules.part.owns(chunk or source.key):
             continue
-        listed += 1
         if chunk is None or entry is None:
             new.append(source)
             continue
@@ -181,7 +181,7 @@ def make_plan(
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = rules.part.tag if rules.part else ""
     return Plan(
-        listed, skipped, disappeared, new, rewrites, _next_number(records, prefix), chunk_items, prefix
+        found, skipped, disappeared, new, rewrites, _next_number(records, prefix), chunk_items, prefix
     )
 
 

@@ -26,17 +26,18 @@ _HELP = {
 }
 
 
-def write(path: Path, run: dict[str, Any], ended_at: float) -> None:
+def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> None:
     """Write the metrics of a run, readable by everyone; keep the time of the last success if it failed.
 
     Args:
         path: final path; its directory exists.
         run: contents of run.json.
         ended_at: seconds since 1970.
+        tag: of the run, among those that share the directory.
     """
     success = ended_at if run["exit_code"] in (0, 3) else _last_success(path)
     lines = "\n".join(_lines(run, ended_at, success)) + "\n"
-    with atomic.replacing(path) as temporary:
+    with atomic.replacing(path, tag) as temporary:
         temporary.write_text(lines, encoding="utf-8")
         temporary.chmod(0o644)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
+from http.client import HTTPException
 
 TIMEOUT_S = 10.0
 
@@ -16,5 +17,5 @@ def ping(url: str, suffix: str) -> str | None:
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/{suffix}", timeout=TIMEOUT_S):  # noqa: S310
             return None
-    except (OSError, ValueError) as error:  # URLError is an OSError
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
         return f"the ping to /{suffix} failed: {error}"

@@ -47,6 +47,7 @@ class Committer:
         ledger: of the output directory.
         clock: of the stage.
         on_commit: told of each chunk, right after it is final.
+        on_failure: told of each source whose row is not written, because it is not finite.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Committer:
         ledger: Ledger,
         clock: StageClock,
         on_commit: Callable[[Committed], None],
+        on_failure: Callable[[Failure], None],
     ) -> None:
         self._resolved = resolved
         self._ledger = ledger
         self._clock = clock
         self._on_commit = on_commit
+        self._on_failure = on_failure
         self._chunk_of: dict[int, tuple[Chunk, bool]] = {}
         self._waiting: dict[int, list[tuple[Filled, Outputs]]] = {}
         self._next_task = 0
@@ -89,7 +92,8 @@ class Committer:
         chunk, _ = self._chunk_of[part.task]
         if self._open is None:
             self._open = _OpenChunk(chunk, self._resolved, self._ledger)
-        self._open.add(part, outputs)
+        for failure in self._open.add(part, outputs):
+            self._on_failure(failure)
         self._clock.add(time.perf_counter() - started, len(part.rows))
 
     def _end_task(self) -> None:
@@ -117,20 +121,23 @@ class _OpenChunk:
         self._failures: dict[str, Failure] = {}
         self._rows = 0
 
-    def add(self, part: Filled, outputs: Outputs) -> None:
-        """Write the rows of one result, and remember its failures."""
+    def add(self, part: Filled, outputs: Outputs) -> list[Failure]:
+        """Write the rows of one result, and remember its failures; return those found here."""
         for failure in part.failures:
             self._failures[failure.key] = failure
         if not part.rows:
-            return
+            return []
         finite = np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0)
-        for row in compress(part.rows, ~finite):
-            text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
-            self._failures[row.key] = Failure(row.key, "infer", "not_finite", text)
+        text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
+        broken = {
+            row.key: Failure(row.key, "infer", "not_finite", text) for row in compress(part.rows, ~finite)
+        }
+        self._failures |= broken
         rows = list(compress(part.rows, finite))
         if rows:
             self._shard.append(self._to_rows(rows, {name: v[finite] for name, v in outputs.items()}))
             self._rows += len(rows)
+        return list(broken.values())
 
     def commit(self) -> Committed:
         """Complete the shard and make it and its record final."""

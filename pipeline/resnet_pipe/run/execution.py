@@ -53,7 +53,9 @@ class Execution:
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}
-        self._done = self._failed = 0
+        self.done = self.failed = 0
+        """Sources of committed chunks that gave rows, and that did not."""
+        self.engine_is_stuck = False
         self._engine: engines.EngineInfo | None = None
         self._warmup_s = self._run_seconds = 0.0
         self._workers = self._workers_replaced = 0
@@ -85,7 +87,7 @@ class Execution:
         """The exit code of a run that did not end in an error."""
         if self._stop.signal is not None:
             return self._stop.exit_code
-        return ExitCode.SOME_FAILED if self._failed else ExitCode.DONE
+        return ExitCode.SOME_FAILED if self.failed else ExitCode.DONE
 
     def outcome(self, started_at: datetime, seconds: float, exit_code: ExitCode) -> Outcome:
         """Return what happened so far."""
@@ -98,8 +100,8 @@ class Execution:
             seconds=seconds,
             run_seconds=self._run_seconds,
             warmup_s=self._warmup_s,
-            done=self._done,
-            failed=self._failed,
+            done=self.done,
+            failed=self.failed,
             items=self._counts.items,
             workers=self._workers,
             workers_replaced=self._workers_replaced,
@@ -143,7 +145,9 @@ class Execution:
 
     def _process(self, pool: WorkerPool, engine: engines.Engine) -> None:
         job = self._resolved.job
-        committer = Committer(self._resolved, self._ledger, self._clocks["writer"], self._on_commit)
+        committer = Committer(
+            self._resolved, self._ledger, self._clocks["writer"], self._on_commit, self._on_not_finite
+        )
         pipeline = Pipeline(
             pool,
             engine,
@@ -161,6 +165,7 @@ class Execution:
         finally:
             self._run_seconds = time.perf_counter() - started
             self._worker_rss_kb = pipeline.peak_rss_kb
+            self.engine_is_stuck = pipeline.engine_is_stuck
         self._tick()
 
     def _say(self, text: str) -> None:
@@ -169,18 +174,22 @@ class Execution:
             self._progress.say(text)
 
     def _tick(self) -> None:
-        seen = self._counts.items + self._counts.failures
+        seen = self._counts.items + self._counts.unread
         if self._progress is not None:
             self._progress.update(seen, self._counts.items, self._counts.failures)
 
     def _on_commit(self, committed: Committed) -> None:
-        self._done += committed.done
-        self._failed += committed.failed
+        self.done += committed.done
+        self.failed += committed.failed
         self._counts.chunks += 1
         record = committed.record
         self._log.event("chunk_committed", chunk=record.chunk, shard=record.shard, rows=record.rows)
 
-    def _on_failure(self, failure: Failure) -> None:
+    def _on_not_finite(self, failure: Failure) -> None:
+        self._counts.not_finite += 1
+        self._log_failure(failure)
+
+    def _log_failure(self, failure: Failure) -> None:
         self._log.event(
             "source_failed",
             source=failure.key,
@@ -188,6 +197,9 @@ class Execution:
             error=failure.error,
             text=failure.message,
         )
+
+    def _on_failure(self, failure: Failure) -> None:
+        self._log_failure(failure)
         if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
             raise RunError(
                 f"the input has gone: {self._reader.root} cannot be read or is empty now",

@@ -16,7 +16,7 @@ KEPT_RUNS = 30
 
 
 def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
-    """Make the folder of a run, named by the time it started, and remove those that are too old.
+    """Make the folder of a run, named by the time it started, and remove those of its tag that are too old.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
@@ -24,11 +24,14 @@ def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
         tag: of the run, among those that share the output directory.
     """
     runs = home / "runs"
-    name = started_at.strftime("%Y-%m-%dT%H-%M-%S.%fZ")
-    folder = runs / (f"{name}-{tag}" if tag else name)
+    end = f"Z-{tag}" if tag else "Z"
+    folder = runs / (started_at.strftime("%Y-%m-%dT%H-%M-%S.%f") + end)
     folder.mkdir(parents=True)
-    for old in sorted(path for path in runs.iterdir() if path.is_dir())[:-KEPT_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)  # another part of the job may be removing it as well
+    # Not those of the other parts of a job: there may be more than thirty, all of them running.
+    for old in sorted(path for path in runs.iterdir() if path.name.endswith(end))[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+    for leftover in runs.glob(f"*{end}/.*.tmp"):  # of a run that was killed
+        leftover.unlink()
     return folder
 
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ from resnet_pipe.run.task import Failure
 SCHEMA_VERSION = 1
 HOME = "_resnet_pipe"
 """The directory inside an output directory that belongs to resnet-pipe."""
-_TEMPORARY = ("part-*", "merged-part-*", "failures.jsonl", "metrics*", "fingerprint.json")
+_TAG = re.compile(r"\.(\d+of(\d+))\.tmp$")
+_TEMPORARY = ("part-[0-9]*", "merged-part-[0-9]*", "failures.jsonl", "metrics*", "fingerprint.json")
 """What a run that was killed may leave under a temporary name. Nobody else's file is touched."""
 
 
@@ -116,25 +119,32 @@ class Ledger:
     def recover(self) -> list[str]:
         """Finish or undo what a crash left half done; return the names of the chunks carried through.
 
-        Only what carries this run's tag is touched, or everything if the run has the directory alone.
+        What the other parts of this run's division are writing now is left alone. A run that was killed
+        may have been another one: of the whole job, or of another division.
         """
         carried = []
-        mine = f"{self.tag}.tmp" if self.tag else "*tmp"
-        for pending in sorted(self.directory.glob(f".*.json.{mine}")):
+        for pending in self._leftovers(self.directory, "*.json"):
             record = _read_pending(pending)
             shard = self.output / record.shard if record else None
             if record and shard and shard.is_file() and file_sha256(shard) == record.sha256:
-                atomic.put_in_place(pending, self.directory / f"{record.chunk}.json")
+                with suppress(FileNotFoundError):  # another part has just done it
+                    atomic.put_in_place(pending, self.directory / f"{record.chunk}.json")
                 carried.append(record.chunk)
             else:
-                pending.unlink()
+                pending.unlink(missing_ok=True)
         for name in _TEMPORARY:
-            for leftover in (
-                *self.output.glob(f".{name}.{mine}"),
-                *self.output.glob(f"{HOME}/.{name}.{mine}"),
-            ):
-                leftover.unlink()
+            for directory in (self.output, self.output / HOME):
+                for leftover in self._leftovers(directory, name):
+                    leftover.unlink(missing_ok=True)
         return carried
+
+    def _leftovers(self, directory: Path, name: str) -> list[Path]:
+        """Return the temporary files in a directory that no run can be writing now."""
+        return [path for path in sorted(directory.glob(f".{name}.*tmp")) if not self._in_use(path)]
+
+    def _in_use(self, temporary: Path) -> bool:
+        tag = _TAG.search(temporary.name)
+        return tag is not None and tag[1] != self.tag and tag[2] == self.tag.partition("of")[2]
 
     def remove(self, record: Record) -> None:
         """Forget a chunk, with its shard. The shard goes first: without it, the record means nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,33 +83,38 @@ def _logged(
     execution = Execution(resolved, ledger, stop, log, options.quiet)
     _ping(resolved, "start", log)
     code = ExitCode.FAILED  # for what nobody foresaw
+
+    def report() -> Outcome:
+        outcome = execution.outcome(started_at, time.perf_counter() - started, code)
+        save_outcome(folder, outcome)
+        name = f"metrics-{ledger.tag}.prom" if ledger.tag else "metrics.prom"
+        metrics.write(
+            resolved.job.run.metrics or ledger.output / name, outcome.to_json(), time.time(), ledger.tag
+        )
+        return outcome
+
     try:
         save_job(folder, resolved.job)
         execution.run(output.prepare(resolved, ledger, options.rules, options.fresh))
         output.write_failures(ledger)
         code = execution.exit_code
-    except ResnetPipeError as error:
-        code = error.exit_code
-        log.event("error", text=str(error))
-        raise
-    except OSError as error:
-        log.event("error", text=str(error))
+        return report()
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, ResnetPipeError) else ExitCode.FAILED
+        log.event("error", text=str(error) or type(error).__name__)
+        # What has just failed the run may refuse these as well; the run's own error is the one to show.
+        with suppress(OSError, ResnetPipeError):
+            output.write_failures(ledger)
+        with suppress(OSError):
+            report()
         raise
     finally:
-        outcome = execution.outcome(started_at, time.perf_counter() - started, code)
-        _report(outcome, folder, ledger, log)
-    return outcome
-
-
-def _report(outcome: Outcome, folder: Path, ledger: Ledger, log: EventLog) -> None:
-    log.event("run_ended", exit_code=int(outcome.exit_code), done=outcome.done, failed=outcome.failed)
-    run = outcome.resolved.job.run
-    name = f"metrics-{ledger.tag}.prom" if ledger.tag else "metrics.prom"
-    # A disk that has just failed the run may refuse these as well; the run's own error is the one to show.
-    with suppress(OSError) if outcome.exit_code == ExitCode.FAILED else _nothing():
-        save_outcome(folder, outcome)
-        metrics.write(run.metrics or ledger.output / name, outcome.to_json(), time.time())
-    _ping(outcome.resolved, str(int(outcome.exit_code)), log)
+        log.event("run_ended", exit_code=int(code), done=execution.done, failed=execution.failed)
+        _ping(resolved, str(int(code)), log)
+        if execution.engine_is_stuck:
+            # Python would crash in C++ code that still runs; all that has to be saved is saved.
+            sys.stderr.flush()
+            os._exit(code)
 
 
 def _ping(resolved: Resolved, suffix: str, log: EventLog) -> None:
@@ -116,11 +122,6 @@ def _ping(resolved: Resolved, suffix: str, log: EventLog) -> None:
     problem = ping(url, suffix) if url else None
     if problem:
         log.event("ping_failed", text=problem)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def _holder(path: Path) -> str:
     for candidate in (path, *sorted(path.parent.glob("lock-*-of-*"))):
         try:
             holder = json.loads(candidate.read_text())
-            os.kill(holder["pid"], 0)
+            with suppress(PermissionError):  # alive, and somebody else's
+                os.kill(holder["pid"], 0)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         return f"process {holder['pid']}, started at {holder['started_at']}"

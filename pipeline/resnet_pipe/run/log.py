@@ -28,7 +28,8 @@ class EventLog:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": name, **values}, ensure_ascii=False) + "\n"
         with self._lock, suppress(OSError):
-            self._file.write(line.encode())
+            # A path in an error may hold bytes that are not UTF-8; JSON has an escape for these.
+            self._file.write(line.encode(errors="backslashreplace"))
 
     def close(self) -> None:
         """Close the file."""

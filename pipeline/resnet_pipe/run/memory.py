@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process: a decoder's buffers are used again, not given back and faulted in anew."""
+"""Keeps freed memory in the process: buffers of a decoder are used again, not given back and faulted in."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError, UsageError
@@ -13,6 +14,9 @@ from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import fingerprint
 from resnet_pipe.run.commit import failure_lines
 from resnet_pipe.run.ledger import HOME, Ledger, Record
+
+_OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
+"""The shards of `--shard I/N`."""
 
 
 def inspect(resolved: Resolved, rules: Rules) -> Plan:
@@ -40,14 +44,14 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool) -> Pl
         RunError: there is no input, or the ledger cannot be read.
     """
     ledger.recover()
-    if fresh:
-        for record in list(ledger.records()):
-            ledger.remove(record)
-        (ledger.output / HOME / fingerprint.NAME).unlink(missing_ok=True)
-    fingerprint.check(ledger.output / HOME, resolved.fingerprint)
+    if not fresh:
+        fingerprint.check(ledger.output / HOME, resolved.fingerprint)
     records = {record.chunk: record for record in _intact(ledger, rules.part)}
     _refuse_strangers(ledger, records)
-    plan = _plan(resolved.job, records, rules)
+    plan = _plan(resolved.job, {} if fresh else records, rules)
+    if fresh:  # now that there is input to take the place of what is dropped
+        for record in records.values():
+            ledger.remove(record)
     fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
     return plan
 
@@ -63,7 +67,7 @@ def write_failures(ledger: Ledger) -> None:
 def _plan(job: Job, records: dict[str, Record], rules: Rules) -> Plan:
     sources = ImageReader.from_section(job.reader).list_sources()
     plan = make_plan(sources, records, job.run.chunk_items, rules)
-    if plan.listed == 0 and rules.part is None and not job.reader.allow_empty:
+    if plan.found == 0 and not job.reader.allow_empty:
         places = ", ".join(map(str, job.reader.path))
         before = f", but {plan.disappeared} were there before" if plan.disappeared else ""
         raise RunError(
@@ -93,12 +97,12 @@ def _refuse_strangers(ledger: Ledger, records: dict[str, Record]) -> None:
     Raises:
         UsageError: there are such files.
     """
-    if ledger.tag:
-        return  # the other parts of the job commit shards meanwhile
     known = {record.shard for record in records.values()}
-    strangers = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
+    others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
+    # The other parts of a divided job commit shards meanwhile.
+    strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]
     if strangers:
         raise UsageError(
-            f"{ledger.output} holds {len(strangers)} shards that its ledger does not know: {strangers[0]} ...",
+            f"{ledger.output} holds {len(strangers)} shards its ledger does not know: {strangers[0]} ...",
             "move them away, or use another writer.path",
         )

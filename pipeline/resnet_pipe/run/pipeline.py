@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,8 @@ from resnet_pipe.run.task import Failure, Filled, Task
 from resnet_pipe.run.timing import StageClock
 
 _TICK_S = 0.2
-_JOIN_S = 10.0
-"""How long an engine may need to come back from its last forward pass when the run ends early."""
+_JOIN_S = 1.0
+"""How long the last forward pass may take when the run ends at once."""
 
 
 @dataclass
@@ -32,13 +33,20 @@ class Counts:
 
     Attributes:
         items: that the engine has seen.
-        failures: sources that gave no row.
+        unread: sources that gave no item.
+        not_finite: sources whose row was not finite. Its own figure, because another thread counts it.
         chunks: committed.
     """
 
     items: int = 0
-    failures: int = 0
+    unread: int = 0
+    not_finite: int = 0
     chunks: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Return how many sources gave no row."""
+        return self.unread + self.not_finite
 
 
 class Pipeline:
@@ -77,6 +85,8 @@ class Pipeline:
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
+        self.engine_is_stuck = False
+        """The run has ended, and the engine's thread has not."""
         self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[Filled, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -85,7 +95,7 @@ class Pipeline:
         self._written = 0
         self._submitted = 0
         self._threads = [
-            threading.Thread(target=self._guarded, args=(loop,), name=name, daemon=True)
+            threading.Thread(target=loop, name=name, daemon=True)
             for name, loop in (("infer", self._infer_loop), ("writer", self._write_loop))
         ]
 
@@ -109,14 +119,19 @@ class Pipeline:
         """
         for thread in self._threads:
             thread.start()
+        engine, writer = self._threads
         try:
             self._loop(chunks, stop, grace_s, max_failures, tick)
         finally:
             self._ending = True
             self._pool.close()
             self._to_infer.put(None)
-            self._threads[0].join(_JOIN_S)
-            self._threads[1].join()
+            while engine.is_alive() and not _at_once(stop, grace_s):
+                engine.join(_TICK_S)
+            engine.join(_JOIN_S)
+            self.engine_is_stuck = engine.is_alive()
+            self._to_write.put(None)
+            writer.join()
             self._committer.abandon()
         if self._error is not None:
             raise self._error
@@ -129,13 +144,18 @@ class Pipeline:
         newest = -1  # the chunk of the last task submitted
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
+            if self._counts.failures > max_failures:
+                raise RunError(
+                    f"{self._counts.failures} sources failed, more than run.max_failures allows",
+                    "see the failures in the log; what is committed stays",
+                )
             if stop.signal is not None and last is None:
                 last = self._counts.chunks
                 if newest >= last:
                     self._say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
             if last is not None and (newest < last or self._counts.chunks > last):
                 return
-            if stop.now or (stop.signal is not None and time.monotonic() - stop.at > grace_s):
+            if _at_once(stop, grace_s):
                 self._say("stopping at once: the chunk in flight is dropped, what is committed stays")
                 return
             while upcoming and self._pool.wants_task() and (last is None or upcoming[1] <= last):
@@ -150,11 +170,6 @@ class Pipeline:
                 self._to_infer.put(filled)
             while self._released:
                 self._pool.release(self._released.popleft())
-            if self._counts.failures > max_failures:
-                raise RunError(
-                    f"{self._counts.failures} sources failed, more than run.max_failures allows",
-                    "see the failures in the log; what is committed stays",
-                )
             tick()
 
     def _tasks(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
@@ -175,23 +190,24 @@ class Pipeline:
         reader.wait_in_s += times.wait_task_s
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
-        self._counts.failures += len(filled.failures)
+        self._counts.unread += len(filled.failures)
         for failure in filled.failures:
             self._on_failure(failure)
         if filled.slot is not None:
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
 
-    def _guarded(self, loop: Callable[[], None]) -> None:
+    @contextmanager
+    def _errors_end_the_run(self) -> Iterator[None]:
         try:
-            loop()
+            yield
         except BaseException as error:
             self._error = self._error or error
             self._pool.wake()
 
     def _infer_loop(self) -> None:
         clock = self._clocks["infer"]
-        try:
+        with self._errors_end_the_run():
             while True:
                 with clock.waiting_in():
                     filled = self._to_infer.get()
@@ -207,8 +223,6 @@ class Pipeline:
                     self._counts.items += len(filled.rows)
                 with clock.waiting_out():
                     self._to_write.put((filled, outputs))
-        finally:
-            self._to_write.put(None)
 
     def _infer(self, batch: NDArray[np.uint8]) -> Outputs:
         """Execute the network, in halves of the batch where all of it does not fit into memory."""
@@ -234,10 +248,15 @@ class Pipeline:
                 result = self._to_write.get()
             if result is None:
                 return
-            if self._ending:
+            if self._ending or self._error is not None:
                 continue  # only taken so that the engine's thread can end too
-            self._committer.accept(*result)
-            if result[0].last:
-                self._written += 1
-                if self._written == self._submitted:
-                    self._pool.wake()
+            with self._errors_end_the_run():
+                self._committer.accept(*result)
+                if result[0].last:
+                    self._written += 1
+                    if self._written == self._submitted:
+                        self._pool.wake()
+
+
+def _at_once(stop: Stop, grace_s: float) -> bool:
+    return stop.now or (stop.signal is not None and time.monotonic() - stop.at > grace_s)

@@ -1,0 +1,283 @@
+"""Jobs for the tests of unattended runs: images, a network and a job file, run as real processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tests.networks import preprocess_yaml
+from tests.photographs import NAMES, encode, photograph
+
+HOME = "_resnet_pipe"
+PATIENCE_S = 60.0
+"""How long to wait for what must happen; only a test that fails waits this long."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished process leaves."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def expect(self, code: int) -> Result:
+        """Check the exit code, and that no user ever sees a traceback."""
+        assert self.code == code, f"exit code {self.code}, expected {code}\n{self.stdout}\n{self.stderr}"
+        assert "Traceback" not in self.stderr, self.stderr
+        return self
+
+
+class Running:
+    """A run in a process group of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.pid = process.pid
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def signal_group(self, number: int) -> None:
+        os.killpg(self.pid, number)
+
+    def workers(self) -> list[int]:
+        """Return the worker processes, with the state of each still alive."""
+        return [pid for pid in group(self.pid) if pid != self.pid]
+
+    def end(self) -> Result:
+        """Wait for the end of the run, and check that nothing of it is left."""
+        try:
+            out, err = self.process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, 9)
+            out, err = self.process.communicate()
+            raise AssertionError(f"the run did not end\n{out}\n{err}") from None
+        wait_until(lambda: not group(self.pid), "all processes of the run are gone")
+        return Result(self.process.returncode, out, err)
+
+
+class JobFolder:
+    """A folder with `images/`, `tiny.onnx` and `job.yaml`, whose results go to `out/`.
+
+    Args:
+        folder: an empty directory, or a copy of another job's.
+        network: a small ONNX file.
+    """
+
+    def __init__(self, folder: Path, network: Path) -> None:
+        self.folder = folder
+        self.images = folder / "images"
+        self.out = folder / "out"
+        self.file = folder / "job.yaml"
+        self.images.mkdir(exist_ok=True)
+        if not (folder / "tiny.onnx").exists():
+            (folder / "tiny.onnx").hardlink_to(network)
+        self.write()
+
+    def write(
+        self,
+        kind: str = "parquet",
+        fields: str = "[features, logits]",
+        reader: str = "",
+        infer: str = "",
+        run: str = "",
+        preprocess: str = "",
+    ) -> None:
+        """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise."""
+        self.file.write_text(
+            "name: nightly\n"
+            f"reader: {{kind: images, path: images{reader and ', ' + reader}}}\n"
+            f"preprocess: {preprocess or preprocess_yaml()}\n"
+            f"infer: {{model: tiny.onnx, device: cpu, batch_size: 2{infer and ', ' + infer}}}\n"
+            f"writer: {{kind: {kind}, path: out, fields: {fields}, k: 3}}\n"
+            f"run: {{workers: 1, chunk_items: 2{run and ', ' + run}}}\n"
+        )
+
+    def add(self, *names: str) -> None:
+        """Add a small photograph under each name, each with other pixels than all before it."""
+        already = sum(len(files) for _, _, files in os.walk(self.images))
+        for index, name in enumerate(names, already):
+            path = self.images / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(index))
+
+    def add_bad(self, *names: str) -> None:
+        """Add files that are named like images and are none."""
+        for name in names:
+            (self.images / name).write_bytes(b"this is not an image")
+
+    def change(self, name: str) -> None:
+        """Replace an image by another one."""
+        path = self.images / name
+        path.write_bytes(jpeg(1000 + len(name)))
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns + 1_000_000_000))
+
+    def start(
+        self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None
+    ) -> Running:
+        """Start a run.
+
+        Args:
+            arguments: after `resnet-pipe run job.yaml`.
+            faults: Python code that every process of the run executes before anything else.
+            env: added to the environment.
+        """
+        environment = {**os.environ, **(env or {})}
+        if faults is not None:
+            place = self.folder / "faults"
+            place.mkdir(exist_ok=True)
+            (place / "sitecustomize.py").write_text(faults)
+            environment["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [str(place), environment.get("PYTHONPATH")])
+            )
+        return Running(
+            subprocess.Popen(
+                [sys.executable, "-m", "resnet_pipe", "run", str(self.file), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                env=environment,
+            )
+        )
+
+    def run(
+        self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None
+    ) -> Result:
+        """Run the job to its end."""
+        return self.start(*arguments, faults=faults, env=env).end()
+
+    def rows(self) -> list[Row]:
+        return read_rows(self.out)
+
+    def paths(self) -> list[str]:
+        return sorted(row["path"] for row in self.rows())
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """Return failures.jsonl, by path."""
+        return {line["path"]: line for line in read_lines(self.out / "failures.jsonl")}
+
+    def last_run(self) -> Path:
+        """Return the folder of the newest run."""
+        return max((self.out / HOME / "runs").iterdir())
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what the newest run logged: all, or the events of one name."""
+        lines = read_lines(self.last_run() / "log.jsonl")
+        return [line for line in lines if name is None or line["event"] == name]
+
+    def summary(self) -> dict[str, Any]:
+        """Return run.json of the newest run."""
+        data: dict[str, Any] = json.loads((self.last_run() / "run.json").read_text())
+        return data
+
+
+@cache
+def jpeg(number: int) -> bytes:
+    """Return a JPEG of 64 x 48 pixels; every number gives other pixels."""
+    image = photograph(NAMES[number % 3])
+    left, top = 13 * number % (image.width - 128), 7 * number % (image.height - 96)
+    return encode(image.crop((left, top, left + 128, top + 96)).resize((64, 48)), "JPEG", quality=90)
+
+
+def numbered(count: int, start: int = 0) -> list[str]:
+    """Return names that sort by number."""
+    return [f"{number:04d}.jpg" for number in range(start, start + count)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    """Return the ledger's records, sorted by chunk."""
+    return [json.loads(path.read_text()) for path in sorted((out / HOME / "ledger").glob("*.json"))]
+
+
+def read_rows(out: Path) -> list[Row]:
+    """Return every row of every Parquet shard, in the order of shards and rows."""
+    rows: list[Row] = []
+    for path in sorted(out.glob("part-*.parquet")):
+        rows += pq.read_table(path, partitioning=None).to_pylist()
+    return rows
+
+
+def assert_same_rows(out: Path, undisturbed: Path) -> None:
+    """Check that two output directories hold the same shards with the same rows in the same order."""
+    assert [path.name for path in sorted(out.glob("part-*"))] == [
+        path.name for path in sorted(undisturbed.glob("part-*"))
+    ]
+    ours, theirs = read_rows(out), read_rows(undisturbed)
+    assert [row["path"] for row in ours] == [row["path"] for row in theirs]
+    assert ours == theirs
+
+
+def assert_clean(out: Path) -> None:
+    """Check an output directory after a run: it is complete, and nothing is there twice or half."""
+    left = [path for path in out.rglob("*") if path.name.endswith("tmp") or path.name.startswith(".")]
+    assert left == []
+    ledger = records(out)
+    shards = {record["shard"]: record for record in ledger}
+    assert sorted(path.name for path in out.glob("part-*")) == sorted(shards)
+    for name, record in shards.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == record["sha256"]
+    keys = [source["key"] for record in ledger for source in record["sources"]]
+    assert len(keys) == len(set(keys))
+    if all(name.endswith(".parquet") for name in shards):
+        paths = [row["path"] for row in read_rows(out)]
+        assert len(paths) == len(set(paths))
+        assert len(paths) == sum(record["rows"] for record in ledger)
+        done = {s["key"] for record in ledger for s in record["sources"] if s["status"] == "done"}
+        assert set(paths) == done
+
+
+def group(leader: int) -> list[int]:
+    """Return the living processes of a process group."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == leader and fields[0] != "Z":
+                members.append(int(entry.name))
+    return members
+
+
+def wait_until(true: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline, f"waited {patience_s:g} s in vain until {what}"
+        time.sleep(0.01)
+
+
+def states(out: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return inode, mtime and contents of every shard, by name: equal means untouched."""
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(out.glob("part-*"))
+    }
+
+
+def keys(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the source of each event, sorted."""
+    return sorted(str(entry["source"]) for entry in entries)
