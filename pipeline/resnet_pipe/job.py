@@ -69,7 +69,7 @@ class InferSection(_Section):
         ),
     ] = "auto"
     precision: Annotated[Literal["fp32", "fp16"], Field(description="fp16 needs a CUDA device")] = "fp32"
-    batch_size: Annotated[int, Field(ge=1, le=4096, description="items in one forward pass")] = 16
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="items in one forward pass")] = 32
 
     @field_validator("engine")
     @classmethod

@@ -157,9 +157,7 @@ class JobFolder:
             )
         )
 
-    def run(
-        self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None
-    ) -> Result:
+    def run(self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None) -> Result:
         """Run the job to its end."""
         return self.start(*arguments, faults=faults, env=env).end()
 
