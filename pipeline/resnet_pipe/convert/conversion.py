@@ -103,9 +103,8 @@ def _convert(
         )
     text = sidecar.model_dump_json(indent=1).encode()
     atomic.write_bytes(target.with_suffix(".json"), text, str(os.getpid()))
-    say(
-        f"cv2.dnn agrees with torch on {len(photos)} photographs: largest relative difference {difference:.1e}"
-    )
+    agreement = f"cv2.dnn agrees with torch on {len(photos)} photographs"
+    say(f"{agreement}: largest relative difference {difference:.1e}")
     return sidecar
 
 

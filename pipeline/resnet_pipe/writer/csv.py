@@ -64,10 +64,11 @@ class CsvShard:
 def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
     """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
     lines = [line for line in _lines(old) if line[0] not in drop] + list(_lines(new))
+    lines.sort(key=lambda line: (line[0], int(line[1] or 0)))
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_header(layout))
-        writer.writerows(sorted(lines, key=lambda line: (line[0], int(line[1] or 0))))
+        writer.writerows(lines)
     return len(lines)
 
 
