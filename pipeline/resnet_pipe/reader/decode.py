@@ -7,7 +7,7 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import simplejpeg
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader import libtiff
 from resnet_pipe.reader.png import lacks_rows
 
 Frame = NDArray[np.uint8]
@@ -140,7 +141,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
     if _is_short(name, data):
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
-    with _pillow_settings(accept_truncated):
+    with _pillow_settings(accept_truncated), libtiff.strict() if name == "TIFF" else nullcontext():
         try:
             image = Image.open(io.BytesIO(data), formats=(name,))
         except UnidentifiedImageError:
