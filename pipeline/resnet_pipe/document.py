@@ -7,12 +7,13 @@ names its place as `file:line:column`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, ValidationInfo
 
 from resnet_pipe.errors import DocumentError
 
@@ -23,6 +24,7 @@ MAX_VALUES = 100_000
 
 Place = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,20 @@ class Document:
     overrides: frozenset[Place] = field(default=frozenset())
 
     def where(self, place: Place) -> str:
-        """Return `file:line:column` of a place, or of its nearest ancestor that stands in the file."""
-        for end in range(len(place), -1, -1):
+        """Return where a place was written: `--set key.key`, or `file:line:column`.
+
+        A place that was written nowhere, such as that of a missing key, is where its nearest ancestor is.
+        """
+        for end in range(len(place), 0, -1):
             if place[:end] in self.overrides:
                 return f"--set {'.'.join(map(str, place[:end]))}"
+        for end in range(len(place), 0, -1):
             if place[:end] in self.positions:
                 line, column = self.positions[place[:end]]
                 return f"{self.path}:{line}:{column}"
+            below = [override for override in self.overrides if override[:end] == place[:end]]
+            if below:  # an override made this section
+                return f"--set {'.'.join(map(str, min(below, key=str)))}"
         return f"{self.path}:1:1"
 
     def with_overrides(self, assignments: Sequence[str]) -> Document:
@@ -99,25 +108,33 @@ class Document:
             raise DocumentError(self._problems(error, model)) from None
 
     def _problems(self, error: ValidationError, model: type[BaseModel]) -> list[str]:
-        problems = []
+        problems: dict[tuple[tuple[int, int], str], list[str]] = {}
         for item in error.errors(include_url=False):
             place = self._place(item["loc"])
             name = ".".join(map(str, place))
+            text = ""
             if item["type"] == "extra_forbidden":
                 known = _known_keys(model, item["loc"][:-1])
-                text = f"unknown key {name!r}{_suggestion(str(place[-1]), known)}"
+                name = f"unknown key {name!r}{_suggestion(str(place[-1]), known)}"
             elif item["type"] == "missing":
-                text = f"{name} is missing"
+                name = f"{name} is missing"
                 place = place[:-1]
-            elif item["type"] in ("union_tag_invalid", "union_tag_not_found"):
-                expected = item["ctx"].get("expected_tags", "").replace("'", "")
-                text = f"{name}.kind must be one of: {expected}"
+            elif item["type"] == "union_tag_not_found":
+                name = f"{name}.kind is missing"
+            elif item["type"] == "union_tag_invalid":
+                name = f"{name}.kind must be one of: {item['ctx']['expected_tags']}".replace("'", "")
                 place = (*place, "kind")
+            elif item["type"] in ("model_type", "model_attributes_type"):
+                text = "expected keys and values"
             else:
                 message = item["msg"].removeprefix("Value error, ")
-                text = f"{name}: {message[0].lower()}{message[1:]}" if name else message
-            problems.append((self._order(place), f"{self.where(place)}: {text}"))
-        return [text for _, text in sorted(dict.fromkeys(problems))]
+                text = message[0].lower() + message[1:]
+            # What a value of several types could have been instead is one problem, not several.
+            problems.setdefault((self._order(place), f"{self.where(place)}: {name}"), []).append(text)
+        return [
+            ": ".join(filter(None, (name, "; or: ".join(texts))))
+            for (_, name), texts in sorted(problems.items())
+        ]
 
     def _order(self, place: Place) -> tuple[int, int]:
         return self.positions.get(place, (0, 0))
@@ -136,6 +153,19 @@ class Document:
                 continue
             place = (*place, part)
         return place
+
+
+def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[Any, ValidationInfo], _T]:
+    """Make what the disk refuses (permission denied, a name too long) one more problem of the document."""
+
+    @wraps(validator)
+    def checked(value: Any, info: ValidationInfo) -> _T:  # noqa: ANN401 - pydantic hands over anything
+        try:
+            return validator(value, info)
+        except OSError as error:
+            raise ValueError(f"{error.strerror}: {error.filename}") from None
+
+    return checked
 
 
 def read(path: Path) -> Document:
@@ -172,28 +202,38 @@ def _parse(text: str) -> Any:  # noqa: ANN401 - YAML may hold anything
 
 def _plain(value: Any, place: Place, positions: dict[Place, tuple[int, int]]) -> Any:  # noqa: ANN401
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.scalarbool import ScalarBoolean  # what has an anchor; it is an int
 
     if len(positions) > MAX_VALUES:
         raise ValueError("too many values (an alias bomb?)")
     if isinstance(value, CommentedMap):
         result = {}
         for key, item in value.items():
-            inner = (*place, key if isinstance(key, int) else str(key))
-            line, column = value.lc.key(key) if key in value.lc.data else (value.lc.line, value.lc.col)
-            positions[inner] = (line + 1, column + 1)
+            inner = (*place, str(key))
+            positions[inner] = _position(value, key)
             result[str(key)] = _plain(item, inner, positions)
         return result
     if isinstance(value, CommentedSeq):
         items = []
         for index, item in enumerate(value):
-            line, column = value.lc.item(index)
-            positions[(*place, index)] = (line + 1, column + 1)
+            positions[(*place, index)] = _position(value, index)
             items.append(_plain(item, (*place, index), positions))
         return items
-    for kind in (bool, int, float, str):
+    if isinstance(value, bool | ScalarBoolean):
+        return bool(value)
+    for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)
     return value if value is None else str(value)
+
+
+def _position(node: Any, key: object) -> tuple[int, int]:  # noqa: ANN401 - a CommentedMap or CommentedSeq
+    """Return the 1-based line and column of a key or an index.
+
+    Keys that were merged in and the members of tagged nodes have none: they are where their node is.
+    """
+    line, column = (node.lc.data or {}).get(key, (node.lc.line, node.lc.col))[:2]
+    return (line or 0) + 1, (column or 0) + 1
 
 
 def _copy(value: Any) -> Any:  # noqa: ANN401
@@ -203,6 +243,9 @@ def _copy(value: Any) -> Any:  # noqa: ANN401
 
 
 def _mark(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start]
+        return f"{before.count(10) + 1}:{error.start - before.rfind(10)}"
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return "1:1" if mark is None else f"{mark.line + 1}:{mark.column + 1}"
 
