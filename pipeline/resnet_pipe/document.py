@@ -109,7 +109,11 @@ class Document:
 
     def _problems(self, error: ValidationError, model: type[BaseModel]) -> list[str]:
         problems: dict[tuple[tuple[int, int], str], list[str]] = {}
-        for item in error.errors(include_url=False):
+        errors = error.errors(include_url=False)
+        with_wrong_members = {item["loc"][:-1] for item in errors}
+        for item in errors:
+            if item["type"] == "too_short" and item["loc"] in with_wrong_members:
+                continue  # only because pydantic does not count the wrong ones
             place = self._place(item["loc"])
             name = ".".join(map(str, place))
             text = ""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from resnet_pipe import document
-from resnet_pipe.document import Document
+from resnet_pipe.document import Document, looks_at_disk
 from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.model import DEPTHS, Triple, model_path
+from resnet_pipe.model import DEPTHS, Deviations, Means, model_path
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.writer.csv import CsvSection
 from resnet_pipe.writer.jsonl import JsonlSection
@@ -34,11 +35,12 @@ class PreprocessSection(_Section):
         Literal["exact", "fast"],
         Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
     ] = "exact"
-    mean: Annotated[Triple | None, Field(description="per channel, of values in 0..1")] = None
-    std: Annotated[Triple | None, Field(description="per channel, of values in 0..1")] = None
+    mean: Annotated[Means | None, Field(description="per channel, of values in 0..1")] = None
+    std: Annotated[Deviations | None, Field(description="per channel, of values in 0..1")] = None
     color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order of the network")] = None
 
 
+@looks_at_disk
 def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
     if not isinstance(value, str) or not value:
         raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
@@ -79,6 +81,7 @@ class InferSection(_Section):
         return value
 
 
+@looks_at_disk
 def _file_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
     if value is None:
         return None
@@ -127,7 +130,7 @@ class RunSection(_Section):
             return planned
         if isinstance(self.max_failures, int):
             return self.max_failures
-        return int(planned * float(self.max_failures.rstrip("%")) / 100)
+        return int(planned * Fraction(self.max_failures.rstrip("%")) / 100)  # a float may be one too few
 
 
 class Job(_Section):

@@ -22,7 +22,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+Deviations = Annotated[
+    list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
+]
 
 
 class Preprocessing(_Section):
@@ -35,8 +38,8 @@ class Preprocessing(_Section):
     resize: Annotated[int, Field(ge=1, le=8192, description="shorter side after resizing, pixels")]
     crop: Annotated[int, Field(ge=1, le=8192, description="side of the central square, pixels")]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Triple, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Triple, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
     color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
+from resnet_pipe.document import looks_at_disk
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.listing import check_entry, list_files, root_of
 from resnet_pipe.reader.source import Item, Source, path_of
@@ -21,6 +22,7 @@ EXTENSIONS = frozenset(f".{name}" for name in _NAMES)
 """The files that are taken from a directory. What is in them is told from their first bytes alone."""
 
 
+@looks_at_disk
 def _entry(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the document holds
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("must be a path")

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from resnet_pipe.document import looks_at_disk
+
 FieldName = Literal["features", "logits", "top_k"]
 
 
@@ -81,6 +83,7 @@ def top_k(logits: NDArray[np.float32], k: int) -> TopK:
     return TopK(index, score.astype(np.float32))
 
 
+@looks_at_disk
 def _directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of the output directory")
