@@ -13,7 +13,7 @@ from resnet_pipe import __version__
 from resnet_pipe.errors import ExitCode, ResnetPipeError
 
 if TYPE_CHECKING:
-    from resnet_pipe.plan import Part
+    from resnet_pipe.plan import Part, Rules
     from resnet_pipe.resolve import Resolved
 
 
@@ -91,7 +91,7 @@ def run(
     resolved = resolve(*jobs.load(job, overrides))
     rules = Rules(retry_failed, prune, part)
     if dry_run:
-        _print_plan(resolved, rules)
+        _print_plan(resolved, rules, fresh)
         sys.exit(ExitCode.DONE)
     outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
     if as_json:
@@ -101,10 +101,10 @@ def run(
     sys.exit(outcome.exit_code)
 
 
-def _print_plan(resolved: Resolved, rules: Rules) -> None:  # type: ignore[name-defined]  # noqa: F821
+def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
     from resnet_pipe.run import output
 
-    plan = output.inspect(resolved, rules)
+    plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
     click.echo(
         f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared"

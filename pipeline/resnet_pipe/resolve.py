@@ -130,6 +130,7 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str,
         "model_sha256": model.sha256,
         "weights": weights,
         "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
+        "engine": job.infer.engine,
         "precision": job.infer.precision,
     }
 

@@ -19,7 +19,7 @@ _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--shard I/N`."""
 
 
-def inspect(resolved: Resolved, rules: Rules) -> Plan:
+def inspect(resolved: Resolved, rules: Rules, fresh: bool) -> Plan:
     """Return what a run would do, changing nothing.
 
     Raises:
@@ -28,9 +28,10 @@ def inspect(resolved: Resolved, rules: Rules) -> Plan:
     """
     output = resolved.job.writer.path
     records: dict[str, Record] = {}
-    if (output / HOME).is_dir():
+    if (output / HOME).is_dir() and not fresh:
         fingerprint.check(output / HOME, resolved.fingerprint)
-        records = {record.chunk: record for record in Ledger(output).records()}
+        kept = (record for record in Ledger(output).records() if (output / record.shard).is_file())
+        records = {record.chunk: record for record in kept}
     return _plan(resolved.job, records, rules)
 
 
