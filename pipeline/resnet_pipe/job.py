@@ -71,7 +71,10 @@ class InferSection(_Section):
         ),
     ] = "auto"
     precision: Annotated[Literal["fp32", "fp16"], Field(description="fp16 needs a CUDA device")] = "fp32"
-    batch_size: Annotated[int, Field(ge=1, le=4096, description="items in one forward pass")] = 32
+    batch_size: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
+        Field(description="items in one forward pass; auto: what suits the engine and the device"),
+    ] = "auto"
 
     @field_validator("engine")
     @classmethod

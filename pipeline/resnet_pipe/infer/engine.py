@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -10,6 +11,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.errors import ModelError
 from resnet_pipe.model import Preprocessing
 
 ENGINES = {"opencv": "resnet_pipe.infer.opencv"}
@@ -23,9 +25,10 @@ class EngineInfo:
     Attributes:
         name: of the engine.
         version: of its library.
-        device: `cpu`, or `cuda:N (name of the GPU)`.
+        device: `cpu`, or `cuda:N (architecture M.m)`.
         precision: `fp32` or `fp16`.
-        threads: of the CPU; 0 where it does not apply.
+        threads: of the CPU, over all streams; 0 where it does not apply.
+        streams: forward passes that run at the same time.
         proof: how the device was established, in words.
         note: what the user should know about the choice, such as why auto did not take CUDA.
     """
@@ -35,6 +38,7 @@ class EngineInfo:
     device: str
     precision: str
     threads: int
+    streams: int
     proof: str
     note: str = ""
 
@@ -50,7 +54,7 @@ class EngineRequest:
         batch_size: the largest batch that infer() will be given.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32 or fp16.
-        threads: CPU threads to use.
+        threads: CPU threads to use, over all streams.
     """
 
     model: Path
@@ -63,14 +67,21 @@ class EngineRequest:
 
 
 class Engine(Protocol):
-    """A loaded network. Used from one thread."""
+    """A loaded network.
+
+    Attributes:
+        streams: how many threads may call `infer` at the same time.
+    """
+
+    streams: int
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network.
 
         Args:
             batch: uint8, shape (n, crop, crop, 3), RGB, 1 <= n <= batch_size. A shorter batch must
-                not make the engine rebuild its network. It may be overwritten after the call.
+                not make the engine rebuild its network: where another size would, pad, then cut. It may be
+                overwritten after the call.
 
         Returns:
             output name to float32, shape (n, width), owned by the caller.
@@ -80,10 +91,23 @@ class Engine(Protocol):
         """
 
     def shrink(self, batch_size: int) -> None:
-        """Use at most `batch_size` from now on, because a larger batch did not fit into memory."""
+        """Use at most `batch_size` from now on, because a larger batch did not fit into memory.
+
+        May be called while other threads are in `infer`.
+        """
 
     def describe(self) -> EngineInfo:
         """Return what really runs."""
+
+
+def batch_size(name: str, device: str) -> int:
+    """Return the batch size with which an engine is fastest on a device, without loading anything.
+
+    Args:
+        name: of the engine.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    return cast(int, importlib.import_module(ENGINES[name]).batch_size(device))
 
 
 def load(name: str, request: EngineRequest) -> Engine:
@@ -95,3 +119,23 @@ def load(name: str, request: EngineRequest) -> Engine:
         MissingExtraError: the engine's library is not installed.
     """
     return cast(Engine, importlib.import_module(ENGINES[name]).load(request))
+
+
+def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a network that does not give one row for each item.
+
+    Args:
+        request: what was loaded.
+        shapes: of the network's outputs, after a forward pass of a whole batch.
+
+    Raises:
+        ModelError: an output is missing, or has another shape than (batch_size, width).
+    """
+    for name in request.outputs:
+        if name not in shapes:
+            raise ModelError(f"{request.model} has no output {name!r}; it has: {', '.join(shapes)}")
+        if len(shapes[name]) != 2 or shapes[name][0] != request.batch_size:
+            raise ModelError(
+                f"{request.model}: output {name!r} has shape {shapes[name]} for {request.batch_size} images",
+                "export it with a dynamic batch size, or use infer.batch_size: 1",
+            )

@@ -64,8 +64,8 @@ class Committer:
         self._on_commit = on_commit
         self._on_failure = on_failure
         self._chunk_of: dict[int, tuple[Chunk, bool]] = {}
-        self._waiting: dict[int, list[tuple[Filled, Outputs]]] = {}
-        self._next_task = 0
+        self._waiting: dict[tuple[int, int], tuple[Filled, Outputs]] = {}
+        self._next = (0, 0)  # task and part
         self._open: _OpenChunk | None = None
 
     def expect(self, task: int, chunk: Chunk, final: bool) -> None:
@@ -74,12 +74,15 @@ class Committer:
 
     def accept(self, filled: Filled, outputs: Outputs) -> None:
         """Take one result; write and commit what has become next in order."""
-        self._waiting.setdefault(filled.task, []).append((filled, outputs))
-        while self._next_task in self._waiting:
-            for part, values in self._waiting.pop(self._next_task):
-                self._write(part, values)
-                if part.last:
-                    self._end_task()
+        self._waiting[filled.task, filled.part] = filled, outputs
+        while self._next in self._waiting:
+            filled, outputs = self._waiting.pop(self._next)
+            self._write(filled, outputs)
+            if filled.last:
+                self._end_task(filled.task)
+                self._next = filled.task + 1, 0
+            else:
+                self._next = filled.task, filled.part + 1
 
     def abandon(self) -> None:
         """Remove the temporary shard of the chunk in flight."""
@@ -87,18 +90,17 @@ class Committer:
             self._open.discard()
             self._open = None
 
-    def _write(self, part: Filled, outputs: Outputs) -> None:
+    def _write(self, filled: Filled, outputs: Outputs) -> None:
         started = time.perf_counter()
-        chunk, _ = self._chunk_of[part.task]
+        chunk, _ = self._chunk_of[filled.task]
         if self._open is None:
             self._open = _OpenChunk(chunk, self._resolved, self._ledger)
-        for failure in self._open.add(part, outputs):
+        for failure in self._open.add(filled, outputs):
             self._on_failure(failure)
-        self._clock.add(time.perf_counter() - started, len(part.rows))
+        self._clock.add(time.perf_counter() - started, len(filled.rows))
 
-    def _end_task(self) -> None:
-        _, final = self._chunk_of.pop(self._next_task)
-        self._next_task += 1
+    def _end_task(self, task: int) -> None:
+        _, final = self._chunk_of.pop(task)
         if final and self._open is not None:
             started = time.perf_counter()
             committed = self._open.commit()
@@ -121,19 +123,19 @@ class _OpenChunk:
         self._failures: dict[str, Failure] = {}
         self._rows = 0
 
-    def add(self, part: Filled, outputs: Outputs) -> list[Failure]:
+    def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
         """Write the rows of one result, and remember its failures; return those found here."""
-        for failure in part.failures:
+        for failure in filled.failures:
             self._failures[failure.key] = failure
-        if not part.rows:
+        if not filled.rows:
             return []
         finite = np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0)
         text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
         broken = {
-            row.key: Failure(row.key, "infer", "not_finite", text) for row in compress(part.rows, ~finite)
+            row.key: Failure(row.key, "infer", "not_finite", text) for row in compress(filled.rows, ~finite)
         }
         self._failures |= broken
-        rows = list(compress(part.rows, finite))
+        rows = list(compress(filled.rows, finite))
         if rows:
             self._shard.append(self._to_rows(rows, {name: v[finite] for name, v in outputs.items()}))
             self._rows += len(rows)

@@ -26,6 +26,7 @@ from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure
 from resnet_pipe.run.timing import STAGES, StageClock
+from resnet_pipe.terminal import printable
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -58,7 +59,7 @@ class Execution:
         self.engine_is_stuck = False
         self._engine: engines.EngineInfo | None = None
         self._warmup_s = self._run_seconds = 0.0
-        self._workers = self._workers_replaced = 0
+        self._batch_size = self._workers = self._workers_replaced = 0
         self._worker_rss_kb: dict[int, int] = {}
 
     def run(self, plan: Plan) -> None:
@@ -75,6 +76,12 @@ class Execution:
         with ExitStack() as stack:
             self._progress = stack.enter_context(closing(make_progress(plan.planned, self._quiet)))
             cores = available_cores()
+            infer = self._resolved.job.infer
+            self._batch_size = (
+                engines.batch_size(infer.engine, infer.device)
+                if infer.batch_size == "auto"
+                else infer.batch_size
+            )
             pool = stack.enter_context(closing(self._start_workers(cores)))
             engine = self._load(cores)
             try:
@@ -103,6 +110,7 @@ class Execution:
             done=self.done,
             failed=self.failed,
             items=self._counts.items,
+            batch_size=self._batch_size,
             workers=self._workers,
             workers_replaced=self._workers_replaced,
             worker_rss_kb=self._worker_rss_kb,
@@ -111,13 +119,13 @@ class Execution:
 
     def _start_workers(self, cores: int) -> WorkerPool:
         job = self._resolved.job
-        tasks = -(-self._plan.planned // job.infer.batch_size)
+        tasks = -(-self._plan.planned // self._batch_size)
         wanted = cores if job.run.workers == "auto" else job.run.workers
         self._workers = max(1, min(wanted, tasks))
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
         geometry = self._resolved.geometry
-        shape = SlotShape(self._workers, SLOTS_PER_WORKER, job.infer.batch_size, geometry.crop)
+        shape = SlotShape(self._workers, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
         return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s)
 
     def _load(self, cores: int) -> engines.Engine:
@@ -128,7 +136,7 @@ class Execution:
                 model=resolved.model.path,
                 preprocessing=resolved.preprocessing,
                 outputs=resolved.outputs,
-                batch_size=infer.batch_size,
+                batch_size=self._batch_size,
                 device=infer.device,
                 precision=infer.precision,
                 threads=cores,
@@ -154,7 +162,7 @@ class Execution:
             committer,
             self._clocks,
             self._counts,
-            job.infer.batch_size,
+            self._batch_size,
             self._say,
             self._on_failure,
         )
@@ -171,7 +179,7 @@ class Execution:
     def _say(self, text: str) -> None:
         self._log.event("note", text=text)
         if self._progress is not None:
-            self._progress.say(text)
+            self._progress.say(printable(text))
 
     def _tick(self) -> None:
         seen = self._counts.items + self._counts.unread

@@ -1,4 +1,4 @@
-"""The moving parts of a run: worker processes -> engine thread -> writer thread, joined by queues."""
+"""The moving parts of a run: worker processes -> engine threads -> writer thread, joined by queues."""
 
 from __future__ import annotations
 
@@ -80,13 +80,15 @@ class Pipeline:
         self._clocks = clocks
         self._task_size = batch_size
         self._batch_limit = batch_size
+        self._lock = threading.Lock()
+        """Guards what several streams change: the batch limit and the count of items."""
         self._say = say
         self._on_failure = on_failure
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
         self.engine_is_stuck = False
-        """The run has ended, and the engine's thread has not."""
+        """The run has ended, and a thread of the engine has not."""
         self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[Filled, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -94,10 +96,12 @@ class Pipeline:
         self._ending = False
         self._written = 0
         self._submitted = 0
-        self._threads = [
-            threading.Thread(target=loop, name=name, daemon=True)
-            for name, loop in (("infer", self._infer_loop), ("writer", self._write_loop))
+        self._streams = [
+            threading.Thread(target=self._infer_loop, name=f"infer {stream}", daemon=True)
+            for stream in range(engine.streams)
         ]
+        self._writer = threading.Thread(target=self._write_loop, name="writer", daemon=True)
+        clocks["infer"].lanes = engine.streams
 
     def run(
         self, chunks: Iterator[Chunk], stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
@@ -117,21 +121,22 @@ class Pipeline:
             RunError: the run cannot go on.
             EngineError: the engine cannot execute a batch of one.
         """
-        for thread in self._threads:
+        for thread in (*self._streams, self._writer):
             thread.start()
-        engine, writer = self._threads
         try:
             self._loop(chunks, stop, grace_s, max_failures, tick)
         finally:
             self._ending = True
             self._pool.close()
-            self._to_infer.put(None)
-            while engine.is_alive() and not _at_once(stop, grace_s):
-                engine.join(_TICK_S)
-            engine.join(_JOIN_S)
-            self.engine_is_stuck = engine.is_alive()
+            for _ in self._streams:
+                self._to_infer.put(None)
+            for stream in self._streams:
+                while stream.is_alive() and not _at_once(stop, grace_s):
+                    stream.join(_TICK_S)
+                stream.join(_JOIN_S)
+            self.engine_is_stuck = any(stream.is_alive() for stream in self._streams)
             self._to_write.put(None)
-            writer.join()
+            self._writer.join()
             self._committer.abandon()
         if self._error is not None:
             raise self._error
@@ -220,26 +225,36 @@ class Pipeline:
                     clock.add(time.perf_counter() - started, len(filled.rows))
                     self._released.append(filled.slot)
                     self._pool.wake()
-                    self._counts.items += len(filled.rows)
+                    with self._lock:
+                        self._counts.items += len(filled.rows)
                 with clock.waiting_out():
                     self._to_write.put((filled, outputs))
 
     def _infer(self, batch: NDArray[np.uint8]) -> Outputs:
         """Execute the network, in halves of the batch where all of it does not fit into memory."""
         while True:
-            starts = range(0, len(batch), self._batch_limit)
+            limit = self._batch_limit
             try:
-                parts = [self._engine.infer(batch[start : start + self._batch_limit]) for start in starts]
+                parts = [
+                    self._engine.infer(batch[start : start + limit]) for start in range(0, len(batch), limit)
+                ]
             except EngineError as error:
-                if self._batch_limit == 1:
-                    raise
-                self._batch_limit = (min(self._batch_limit, len(batch)) + 1) // 2
-                self._engine.shrink(self._batch_limit)
-                self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
+                self._shrink(min(limit, len(batch)), error)
                 continue
             if len(parts) == 1:
                 return parts[0]
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _shrink(self, failed: int, error: EngineError) -> None:
+        """Halve the batch after `failed` items at once were too many; raise `error` if that was one."""
+        if failed == 1:
+            raise error
+        with self._lock:
+            if self._batch_limit < failed:
+                return  # another stream has done it
+            self._batch_limit = (failed + 1) // 2
+            self._engine.shrink(self._batch_limit)
+        self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
 
     def _write_loop(self) -> None:
         clock = self._clocks["writer"]

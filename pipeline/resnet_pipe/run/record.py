@@ -41,6 +41,7 @@ class Outcome:
         done: sources that gave rows.
         failed: sources that did not.
         items: that the engine has seen.
+        batch_size: items in a batch; 0 if nothing ran.
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
@@ -58,6 +59,7 @@ class Outcome:
     done: int
     failed: int
     items: int
+    batch_size: int
     workers: int
     workers_replaced: int
     worker_rss_kb: dict[int, int]
@@ -91,7 +93,7 @@ class Outcome:
             "bottleneck": self.bottleneck,
             "workers": self.workers,
             "workers_replaced": self.workers_replaced,
-            "batch_size": self.resolved.job.infer.batch_size,
+            "batch_size": self.batch_size,
             "engine": asdict(self.engine) if self.engine else None,
             "model": {
                 "name": self.resolved.model.name,

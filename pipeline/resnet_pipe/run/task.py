@@ -64,6 +64,7 @@ class Filled:
 
     Attributes:
         task: index of the task.
+        part: position among the messages of this task, from 0; several streams may mix up their order.
         slot: where the batch is; None if no row was filled.
         rows: what is in the slot, row by row.
         failures: sources of this task that gave no row since the last batch.
@@ -72,6 +73,7 @@ class Filled:
     """
 
     task: int
+    part: int
     slot: int | None
     rows: list[Row]
     failures: list[Failure]

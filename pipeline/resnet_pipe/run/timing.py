@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from array import array
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ STAGES = ("reader", "preprocess", "infer", "writer")
 
 @dataclass
 class StageClock:
-    """The seconds of one stage, added up over all who work on it.
+    """The seconds of one stage, added up over all who work on it. Used from several threads.
 
     Attributes:
         lanes: how many work on the stage at the same time: worker processes, engine threads.
@@ -33,27 +34,31 @@ class StageClock:
     wait_out_s: float = 0.0
     items: int = 0
     batches: array[float] = field(default_factory=lambda: array("f"))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, busy_s: float, items: int) -> None:
         """Count one batch."""
-        self.busy_s += busy_s
-        self.items += items
-        if items:
-            self.batches.append(busy_s)
+        with self._lock:
+            self.busy_s += busy_s
+            self.items += items
+            if items:
+                self.batches.append(busy_s)
 
     @contextmanager
     def waiting_in(self) -> Iterator[None]:
         """Count the time of the block as waiting for input."""
         started = time.perf_counter()
         yield
-        self.wait_in_s += time.perf_counter() - started
+        with self._lock:
+            self.wait_in_s += time.perf_counter() - started
 
     @contextmanager
     def waiting_out(self) -> Iterator[None]:
         """Count the time of the block as waiting for room downstream."""
         started = time.perf_counter()
         yield
-        self.wait_out_s += time.perf_counter() - started
+        with self._lock:
+            self.wait_out_s += time.perf_counter() - started
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as they stand in run.json; p50 and p95 are of one batch."""

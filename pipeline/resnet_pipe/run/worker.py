@@ -86,7 +86,7 @@ class Worker:
                 return
             if len(self._batch.rows) == self._setup.shape.batch_size:
                 self._post(last=False)
-                self._batch = _Batch(self._batch.task)
+                self._batch = _Batch(self._batch.task, self._batch.part + 1)
             self._place(key, position, item)
 
     def _place(self, key: str, position: int, item: Item) -> None:
@@ -120,14 +120,16 @@ class Worker:
             batch.wait_slot_s,
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         )
-        self._connection.send(Filled(batch.task, batch.slot, batch.rows, batch.failures, times, last))
+        filled = Filled(batch.task, batch.part, batch.slot, batch.rows, batch.failures, times, last)
+        self._connection.send(filled)
 
 
 class _Batch:
     """A batch that is being filled, and the seconds it took."""
 
-    def __init__(self, task: int, wait_task_s: float = 0.0) -> None:
+    def __init__(self, task: int, part: int = 0, wait_task_s: float = 0.0) -> None:
         self.task = task
+        self.part = part
         self.slot: int | None = None
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
