@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,10 +12,15 @@ import click
 
 from resnet_pipe import __version__
 from resnet_pipe.errors import ExitCode, ResnetPipeError
+from resnet_pipe.terminal import printable
 
 if TYPE_CHECKING:
     from resnet_pipe.plan import Part, Rules
     from resnet_pipe.resolve import Resolved
+
+
+def _echo(text: str, err: bool = False) -> None:
+    click.echo(printable(text), err=err)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -95,9 +101,9 @@ def run(
         sys.exit(ExitCode.DONE)
     outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
     if as_json:
-        click.echo(json.dumps(outcome.to_json(), indent=1))
+        _echo(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        click.echo(record.summary(outcome))
+        _echo(record.summary(outcome))
     sys.exit(outcome.exit_code)
 
 
@@ -106,15 +112,11 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
 
     plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
-    click.echo(
-        f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared"
-    )
-    click.echo(f"chunks   {plan.chunk_count}")
-    click.echo(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
-    click.echo(
-        f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}"
-    )
-    click.echo(f"output   {resolved.job.writer.path}")
+    _echo(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
+    _echo(f"chunks   {plan.chunk_count}")
+    _echo(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
+    _echo(f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}")
+    _echo(f"output   {resolved.job.writer.path}")
 
 
 @commands.command()
@@ -134,9 +136,9 @@ def convert(recipe: str, weights: str | None, out: Path | None) -> None:
     """
     from resnet_pipe.convert.conversion import convert as convert_recipe
 
-    result = convert_recipe(recipe, weights=weights, out=out, say=click.echo)
+    result = convert_recipe(recipe, weights=weights, out=out, say=_echo)
     done = "wrote" if result.changed else "nothing has changed:"
-    click.echo(f"{done} {result.path}, {result.sidecar.weights.describe()}")
+    _echo(f"{done} {result.path}, {result.sidecar.weights.describe()}")
 
 
 @commands.command()
@@ -144,9 +146,9 @@ def models() -> None:
     """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
     from resnet_pipe.convert import catalogue
 
-    click.echo(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
+    _echo(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
     for entry in catalogue.entries():
-        click.echo(
+        _echo(
             f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
             f"{entry.fp32_bytes / 1e6:>7.0f} MB  {entry.status}"
         )
@@ -157,19 +159,24 @@ def schema() -> None:
     """Print the JSON Schema of job files, for completion and checking in editors."""
     from resnet_pipe.job import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    _echo(json.dumps(json_schema(), indent=2))
 
 
 def main() -> NoReturn:
     """Run the command line: the one place where errors become messages and exit codes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As it is with standard error: no locale may fail a job that is done.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = commands.main(standalone_mode=False)
         sys.exit(code or ExitCode.DONE)
     except ResnetPipeError as error:
-        click.echo(f"error: {error}", err=True)
+        _echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(file=text)
+        _echo(text.getvalue().rstrip("\n"), err=True)
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.reader.source import key_of
 
 DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
@@ -98,7 +99,7 @@ class Model:
     """An ONNX file that is ready to run.
 
     Attributes:
-        name: the file's stem.
+        name: the file's stem, in the text form of `key_of`.
         path: the ONNX file.
         sha256: of the ONNX file, hexadecimal.
         sidecar: None for an ONNX that resnet-pipe did not make.
@@ -159,17 +160,17 @@ def open_model(path: Path) -> Model:
             f"model {path} does not exist",
             f"resnet-pipe convert {path.stem}" if known else "give the path of an .onnx file",
         )
-    digest = file_sha256(path)
+    name, digest = key_of(path.stem), file_sha256(path)
     sidecar_path = path.with_suffix(".json")
     if not sidecar_path.exists():
-        return Model(path.stem, path, digest, None)
+        return Model(name, path, digest, None)
     sidecar = read_sidecar(sidecar_path)
     if sidecar.onnx_sha256 != digest:
         raise ModelError(
             f"{sidecar_path} describes another file than {path}: the SHA-256 differs",
             f"convert it again, or remove {sidecar_path} and give `preprocess` in the job",
         )
-    return Model(path.stem, path, digest, sidecar)
+    return Model(name, path, digest, sidecar)
 
 
 def read_sidecar(path: Path) -> Sidecar:

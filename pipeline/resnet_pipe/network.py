@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ class Network:
         classes: width of `logits`.
         width: width of `features`; 0 if there are none.
         size: (H, W) of the input if it is fixed, else None.
+        data: files beside the ONNX file that hold weights of it.
     """
 
     logits: str
@@ -26,6 +28,7 @@ class Network:
     classes: int
     width: int
     size: tuple[int, int] | None
+    data: tuple[Path, ...] = ()
 
 
 def inspect(path: Path) -> Network:
@@ -42,7 +45,7 @@ def inspect(path: Path) -> Network:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError:
         raise ModelError(f"{path} is not an ONNX file", "give a file made by `resnet-pipe convert`") from None
-    _check_external_data(model, path)
+    data = _external_data(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     shapes = {value.name: _shape(value) for value in (*inputs, *model.graph.output)}
@@ -59,6 +62,7 @@ def inspect(path: Path) -> Network:
         classes=outputs[logits] or 0,
         width=outputs["features"] or 0 if features else 0,
         size=(height, width) if height and width else None,
+        data=data,
     )
 
 
@@ -81,13 +85,41 @@ def _shape(value: Any) -> tuple[int | None, ...]:  # noqa: ANN401 - protobuf mes
     )
 
 
-def _check_external_data(model: Any, path: Path) -> None:  # noqa: ANN401
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
+    """Return the files in which an ONNX file keeps weights.
 
+    Raises:
+        ModelError: one is missing, or lies outside its own directory: a model from someone else may not
+            read what is there.
+    """
     directory = path.resolve().parent
-    for tensor in _get_all_tensors(model):
-        if not uses_external_data(tensor):
+    places = {
+        entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"
+    }
+    files = set()
+    for place in places:
+        try:
+            file = (directory / place).resolve()
+        except ValueError:  # a zero byte
+            file = directory.parent
+        if not file.is_relative_to(directory):
+            raise ModelError(
+                f"{path}: its weights point outside its own directory: {place!r}",
+                "use a model that holds its weights, or has them beside it",
+            )
+        if not file.is_file():
+            raise ModelError(f"{path}: its weights are missing: {file}", "copy them there with the model")
+        files.add(file)
+    return tuple(sorted(files))
+
+
+def _tensors(message: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield every tensor in a message, wherever it stands: a checker that knows the places can miss one."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
             continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        if not (directory / location).resolve().is_relative_to(directory):
-            raise ModelError(f"{path}: its weights point outside its own directory: {location!r}")
+        for child in value if isinstance(value, Sequence) else [value]:
+            if field.message_type.name == "TensorProto":
+                yield child
+            else:
+                yield from _tensors(child)

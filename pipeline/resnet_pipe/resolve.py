@@ -11,7 +11,7 @@ from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place
 from resnet_pipe.errors import DocumentError
 from resnet_pipe.job import Job
-from resnet_pipe.model import Model, Preprocessing, open_model
+from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.writer.rows import Layout
@@ -94,7 +94,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
             k=job.writer.k,
             metadata=_metadata(job, model, preprocessing),
         ),
-        fingerprint=_fingerprint(job, model, preprocessing),
+        fingerprint=_fingerprint(job, model, network, preprocessing),
     )
 
 
@@ -135,8 +135,9 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str,
     }
 
 
-def _fingerprint(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str, Any]:
+def _fingerprint(job: Job, model: Model, network: Network, preprocessing: Preprocessing) -> dict[str, Any]:
     parts: dict[str, Any] = {"model": model.name, "model_sha256": model.sha256}
+    parts["model_data_sha256"] = [file_sha256(file) for file in network.data]
     parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
     parts |= {
         "preprocess.mode": job.preprocess.mode,

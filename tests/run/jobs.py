@@ -213,7 +213,8 @@ def read_rows(out: Path) -> list[Row]:
     """Return every row of every Parquet shard, in the order of shards and rows."""
     rows: list[Row] = []
     for path in sorted(out.glob("part-*.parquet")):
-        rows += pq.read_table(path, partitioning=None).to_pylist()
+        with path.open("rb") as file:  # pyarrow takes no name whose bytes are not UTF-8
+            rows += pq.read_table(file).to_pylist()
     return rows
 
 

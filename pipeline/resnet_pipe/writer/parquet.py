@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -39,6 +40,7 @@ class ParquetShard:
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._layout = layout
@@ -46,7 +48,8 @@ class ParquetShard:
         self._labels = _label_array(layout)
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
-        self._file = pq.ParquetWriter(path, self._schema, **_encoding(layout))
+        self._sink = pa.OSFile(os.fsencode(path), "wb")  # pyarrow takes no str whose bytes are not UTF-8
+        self._file = pq.ParquetWriter(self._sink, self._schema, **_encoding(layout))
 
     def append(self, rows: Rows) -> None:
         """Add rows after those already there."""
@@ -68,6 +71,7 @@ class ParquetShard:
         """Complete the file."""
         self._flush()
         self._file.close()
+        self._sink.close()
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -104,14 +108,23 @@ def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout
     import pyarrow.parquet as pq
 
     schema = _schema(layout)
-    kept = pq.read_table(old, partitioning=None).select(schema.names)
+    kept = _read(old).select(schema.names)
     kept = kept.filter(pc.invert(pc.is_in(kept["path"], pa.array(sorted(drop), pa.string()))))
-    added = pq.read_table(new, partitioning=None)
+    added = _read(new)
     table = pa.concat_tables([kept.cast(schema), added.cast(schema)])
     table = table.sort_by([("path", "ascending"), ("frame_index", "ascending")])
     rows_per_group = max(1, ROW_GROUP_BYTES * max(1, table.num_rows) // max(1, table.nbytes))
-    pq.write_table(table, out, row_group_size=rows_per_group, **_encoding(layout))
+    with pa.OSFile(os.fsencode(out), "wb") as sink:
+        pq.write_table(table, sink, row_group_size=rows_per_group, **_encoding(layout))
     return int(table.num_rows)
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(os.fsencode(path), "rb") as file:
+        return pq.read_table(file)
 
 
 def _schema(layout: Layout) -> pa.Schema:
