@@ -51,6 +51,14 @@ def put_in_place(temporary: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def sync_up_to(directory: Path, root: Path) -> None:
+    """Flush a directory, and those above it up to and with `root`: they may be new as well."""
+    sync(directory)
+    while directory != root:
+        directory = directory.parent
+        sync(directory)
+
+
 def sync(path: Path) -> None:
     """Flush a file or a directory to the disk.
 

@@ -2,13 +2,13 @@
 
 How a chunk is committed, so that a crash at any instant leaves either the old state or the new one:
 
-1. the shard is complete under a temporary name, on the disk;
-2. its record is written as *pending*: it says which SHA-256 the shard will have;
-3. the shard gets its final name;
+1. all its files are complete in its staging directory, on the disk;
+2. its record is written as *pending*: it says which files there will be, and their SHA-256;
+3. each file gets its final name, and files of the old record that are in the new one no more are removed;
 4. the record gets its final name.
 
-After a crash, a pending record whose shard is in place is carried through; any other is dropped, with
-the temporary shard. A chunk that is written again (sources changed) goes the same way, so its old rows
+After a crash, a pending record that is whole is carried through from step 3; a torn one is dropped, with
+the staging directory. A chunk that is written again (sources changed) goes the same way, so its old rows
 are there until the new ones are.
 """
 
@@ -17,24 +17,38 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError
-from resnet_pipe.model import file_sha256
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import Source, path_of
 from resnet_pipe.run.task import Failure
 
 SCHEMA_VERSION = 1
 HOME = "_resnet_pipe"
 """The directory inside an output directory that belongs to resnet-pipe."""
 _TAG = re.compile(r"\.(\d+of(\d+))\.tmp$")
-_TEMPORARY = ("part-[0-9]*", "merged-part-[0-9]*", "failures.jsonl", "metrics*", "fingerprint.json")
+_TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json")
 """What a run that was killed may leave under a temporary name. Nobody else's file is touched."""
+_WHOLE = "whole"
+"""Where a run that has the output directory alone stages its files."""
+
+
+class File(NamedTuple):
+    """A file that belongs to a committed chunk.
+
+    Attributes:
+        name: path below the output directory, in the text form of `key_of`.
+        sha256: hexadecimal.
+    """
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -43,34 +57,51 @@ class Entry:
 
     Attributes:
         source: its identity when it was processed.
-        failure: why it gave no row; None if it is done.
+        rows: how many it gave.
+        failure: why it gave none, or not all (it is *partial*); None if it is done.
+        files: that are of this source alone, such as its annotated video.
     """
 
     source: Source
-    failure: Failure | None
+    rows: int
+    failure: Failure | None = None
+    files: tuple[File, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """Return `done`, `failed` (no rows), or `partial` (the rows before the damage)."""
+        if self.failure is None:
+            return "done"
+        return "partial" if self.rows else "failed"
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was committed as one shard.
+    """What was committed together.
 
     Attributes:
-        chunk: id of the chunk, also in the shard's name.
-        shard: file name of the shard in the output directory.
-        rows: in the shard.
-        sha256: of the shard.
+        chunk: id of the chunk, also in the names of the shards.
+        shards: the files with the rows of all sources, one for each writer.
         fingerprint: of the job that made it.
         committed_at: UTC, ISO 8601.
         entries: its sources, sorted by key.
     """
 
     chunk: str
-    shard: str
-    rows: int
-    sha256: str
+    shards: tuple[File, ...]
     fingerprint: str
     committed_at: str
     entries: tuple[Entry, ...]
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows all its sources gave."""
+        return sum(entry.rows for entry in self.entries)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Return every file of the chunk: the shards, and those of single sources."""
+        return self.shards + tuple(file for entry in self.entries for file in entry.files)
 
 
 class Ledger:
@@ -101,20 +132,62 @@ class Ledger:
             if not path.name.startswith("."):
                 yield _read(path)
 
-    def temporary_shard(self, shard: str) -> Path:
-        """Return the temporary name under which a shard is written."""
-        return atomic.temporary_name(self.output / shard, self.tag)
+    def stage(self, chunk: str) -> Path:
+        """Return an empty directory for the files of a chunk, laid out as in the output directory."""
+        staging = self._staging(self.tag, chunk)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        return staging
 
-    def commit(self, record: Record, temporary: Path) -> None:
-        """Make a finished shard and its record final. See the top of this file for the order."""
+    def path(self, file: File) -> Path:
+        """Return the final path of a file."""
+        return path_of(self.output, file.name)
+
+    def is_intact(self, record: Record) -> bool:
+        """Tell whether all files of a chunk are there."""
+        return all(self.path(file).is_file() for file in record.files)
+
+    def commit(self, record: Record, replaces: Record | None) -> None:
+        """Make a chunk and its record final. See the top of this file for the order.
+
+        Args:
+            record: its new files are in the directory that `stage` gave.
+            replaces: the old record of this chunk, if it has one.
+        """
+        staging = self._staging(self.tag, record.chunk)
+        for directory, _, names in os.walk(staging):
+            for name in names:
+                atomic.sync(Path(directory, name))
+            atomic.sync(Path(directory))
         final = self.directory / f"{record.chunk}.json"
         pending = atomic.temporary_name(final, self.tag)
-        pending.write_text(_dump(record), encoding="utf-8")
+        obsolete = (
+            {file.name for file in replaces.files} - {file.name for file in record.files} if replaces else ()
+        )
+        pending.write_text(_dump(record, sorted(obsolete)), encoding="utf-8")
         atomic.sync(pending)
         atomic.sync(self.directory)
-        atomic.put_in_place(temporary, self.output / record.shard)
-        os.replace(pending, final)  # noqa: PTH105 - synced already
+        self._carry_through(pending, record, sorted(obsolete), staging)
+
+    def _carry_through(self, pending: Path, record: Record, obsolete: list[str], staging: Path) -> None:
+        """Do what is left of the commit of a pending record: steps 3 and 4."""
+        changed = set()
+        for file in record.files:
+            staged, path = path_of(staging, file.name), self.path(file)
+            if staged.exists():  # otherwise it is in place, or belongs to a source that is kept
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged, path)  # noqa: PTH105 - the os call is the one with the guarantee
+                changed.add(path.parent)
+        for name in obsolete:
+            path = path_of(self.output, name)
+            with suppress(FileNotFoundError):
+                path.unlink()
+                changed.add(path.parent)
+        for directory in changed:
+            atomic.sync_up_to(directory, self.output)
+        os.replace(pending, self.directory / f"{record.chunk}.json")  # noqa: PTH105 - synced already
         atomic.sync(self.directory)
+        shutil.rmtree(staging, ignore_errors=True)
 
     def recover(self) -> list[str]:
         """Finish or undo what a crash left half done; return the names of the chunks carried through.
@@ -124,11 +197,13 @@ class Ledger:
         """
         carried = []
         for pending in self._leftovers(self.directory, "*.json"):
-            record = _read_pending(pending)
-            shard = self.output / record.shard if record else None
-            if record and shard and shard.is_file() and file_sha256(shard) == record.sha256:
+            tag = _TAG.search(pending.name)
+            read = _read_pending(pending)
+            if read is not None:
+                record, obsolete = read
+                staging = self._staging(tag[1] if tag else "", record.chunk)
                 with suppress(FileNotFoundError):  # another part has just done it
-                    atomic.put_in_place(pending, self.directory / f"{record.chunk}.json")
+                    self._carry_through(pending, record, obsolete, staging)
                 carried.append(record.chunk)
             else:
                 pending.unlink(missing_ok=True)
@@ -136,32 +211,47 @@ class Ledger:
             for directory in (self.output, self.output / HOME):
                 for leftover in self._leftovers(directory, name):
                     leftover.unlink(missing_ok=True)
+        for staging in (self.output / HOME / "staging").glob("*"):
+            if not self._is_of_a_neighbour(staging.name):
+                shutil.rmtree(staging, ignore_errors=True)
         return carried
+
+    def _staging(self, tag: str, chunk: str) -> Path:
+        return self.output / HOME / "staging" / (tag or _WHOLE) / chunk
 
     def _leftovers(self, directory: Path, name: str) -> list[Path]:
         """Return the temporary files in a directory that no run can be writing now."""
-        return [path for path in sorted(directory.glob(f".{name}.*tmp")) if not self._in_use(path)]
+        found = sorted(directory.glob(f".{name}.*tmp"))
+        return [
+            path
+            for path in found
+            if not ((tag := _TAG.search(path.name)) and self._is_of_a_neighbour(tag[1]))
+        ]
 
-    def _in_use(self, temporary: Path) -> bool:
-        tag = _TAG.search(temporary.name)
-        return tag is not None and tag[1] != self.tag and tag[2] == self.tag.partition("of")[2]
+    def _is_of_a_neighbour(self, tag: str) -> bool:
+        """Tell whether a tag is that of another part of this run's division, which may be running now."""
+        return tag != self.tag and tag.partition("of")[2] == self.tag.partition("of")[2] != ""
 
     def remove(self, record: Record) -> None:
-        """Forget a chunk, with its shard. The shard goes first: without it, the record means nothing."""
-        (self.output / record.shard).unlink(missing_ok=True)
-        atomic.sync(self.output)
+        """Forget a chunk, with its files. They go first: without them, the record means nothing."""
+        for file in record.files:
+            path = self.path(file)
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                atomic.sync(path.parent)
         (self.directory / f"{record.chunk}.json").unlink()
         atomic.sync(self.directory)
 
 
-def _dump(record: Record) -> str:
+def _dump(record: Record, obsolete: list[str]) -> str:
     sources = []
     for entry in record.entries:
         line: dict[str, Any] = {
             "key": entry.source.key,
             "size": entry.source.size,
             "mtime_ns": entry.source.mtime_ns,
-            "status": "failed" if entry.failure else "done",
+            "status": entry.status,
+            "rows": entry.rows,
         }
         if entry.failure:
             line["failure"] = {
@@ -169,14 +259,23 @@ def _dump(record: Record) -> str:
                 "error": entry.failure.error,
                 "message": entry.failure.message,
             }
+        if entry.files:
+            line["files"] = [file._asdict() for file in entry.files]
         sources.append(line)
-    head = {key: value for key, value in asdict(record).items() if key != "entries"}
-    return json.dumps({"schema_version": SCHEMA_VERSION, **head, "sources": sources}, ensure_ascii=False)
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "chunk": record.chunk,
+        "shards": [file._asdict() for file in record.shards],
+        "rows": record.rows,
+        "fingerprint": record.fingerprint,
+        "committed_at": record.committed_at,
+    }
+    return json.dumps({**head, "removed": obsolete, "sources": sources}, ensure_ascii=False)
 
 
 def _read(path: Path) -> Record:
     try:
-        return _parse(path.read_text(encoding="utf-8"))
+        return _parse(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path}: not a readable ledger record: {error}",
@@ -184,21 +283,33 @@ def _read(path: Path) -> Record:
         ) from None
 
 
-def _read_pending(path: Path) -> Record | None:
+def _read_pending(path: Path) -> tuple[Record, list[str]] | None:
     try:
-        return _parse(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return _parse(data), data["removed"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # the crash came while it was being written
 
 
-def _parse(text: str) -> Record:
-    data = json.loads(text)
+def _parse(data: dict[str, Any]) -> Record:
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema version {data['schema_version']}; this program knows {SCHEMA_VERSION}")
     entries = []
     for line in data["sources"]:
         source = Source(line["key"], line["size"], line["mtime_ns"])
         failure = line.get("failure")
-        entries.append(Entry(source, Failure(source.key, **failure) if failure else None))
-    head = {key: data[key] for key in ("chunk", "shard", "rows", "sha256", "fingerprint", "committed_at")}
-    return Record(**head, entries=tuple(entries))
+        entries.append(
+            Entry(
+                source,
+                line["rows"],
+                Failure(source.key, **failure) if failure else None,
+                tuple(File(**file) for file in line.get("files", ())),
+            )
+        )
+    return Record(
+        chunk=data["chunk"],
+        shards=tuple(File(**file) for file in data["shards"]),
+        fingerprint=data["fingerprint"],
+        committed_at=data["committed_at"],
+        entries=tuple(entries),
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from resnet_pipe.writer.rows import Layout, Rows, TableSection
+from resnet_pipe.writer.shard import Part, Target, Written
 from resnet_pipe.writer.text import numbers
 
 SUFFIX = ".csv"
@@ -27,11 +28,16 @@ class CsvSection(TableSection):
     ] = ("top_k",)
 
 
+def open_shard(target: Target) -> CsvShard:
+    """Begin a shard; see `writer.shard.open_shard`."""
+    return CsvShard(target.shard(SUFFIX), target.layout)
+
+
 class CsvShard:
     """A shard that is being written: columns logit_0.. and index_1, label_1, score_1, index_2 ...
 
     Args:
-        path: where to; a temporary name.
+        path: in a staging directory.
         layout: columns.
     """
 
@@ -56,20 +62,25 @@ class CsvShard:
                         line += [index, self._layout.classes[index], score]
             self._csv.writerow(line)
 
-    def close(self) -> None:
+    def close(self) -> Written:
         """Complete the file."""
         self._file.close()
+        return Written()
 
 
-def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
-    lines = [line for line in _lines(old) if line[0] not in drop] + list(_lines(new))
+def merge(target: Target, parts: Sequence[Part]) -> None:
+    """Write a shard from the rows of others; see `writer.shard.merge`."""
+    lines = [
+        line
+        for directory, drop in parts
+        for line in _lines(target.shard(SUFFIX, directory))
+        if line[0] not in drop
+    ]
     lines.sort(key=lambda line: (line[0], int(line[1] or 0)))
-    with out.open("w", encoding="utf-8", newline="") as file:
+    with target.shard(SUFFIX).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(_header(layout))
+        writer.writerow(_header(target.layout))
         writer.writerows(lines)
-    return len(lines)
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from resnet_pipe.writer.rows import FieldName, Layout, Rows, TableSection
+from resnet_pipe.writer.shard import Part, Target, Written
 from resnet_pipe.writer.text import numbers
 
 SUFFIX = ".jsonl"
@@ -24,11 +25,16 @@ class JsonlSection(TableSection):
     ] = ("top_k",)
 
 
+def open_shard(target: Target) -> JsonlShard:
+    """Begin a shard; see `writer.shard.open_shard`."""
+    return JsonlShard(target.shard(SUFFIX), target.layout)
+
+
 class JsonlShard:
     """A shard that is being written.
 
     Args:
-        path: where to; a temporary name.
+        path: in a staging directory.
         layout: members of each object.
     """
 
@@ -47,17 +53,22 @@ class JsonlShard:
             }
             self._file.write(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
 
-    def close(self) -> None:
+    def close(self) -> Written:
         """Complete the file."""
         self._file.close()
+        return Written()
 
 
-def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
-    lines = [line for line in _lines(old) if line[0][0] not in drop] + list(_lines(new))
-    with out.open("w", encoding="utf-8", newline="\n") as file:
+def merge(target: Target, parts: Sequence[Part]) -> None:
+    """Write a shard from the rows of others; see `writer.shard.merge`."""
+    lines = [
+        line
+        for directory, drop in parts
+        for line in _lines(target.shard(SUFFIX, directory))
+        if line[0][0] not in drop
+    ]
+    with target.shard(SUFFIX).open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line for _, line in sorted(lines, key=lambda entry: entry[0]))
-    return len(lines)
 
 
 def _lines(path: Path) -> Iterator[tuple[tuple[str, int], str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from resnet_pipe.writer.rows import FieldName, Layout, Rows, TableSection
+from resnet_pipe.writer.shard import Part, Target, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +32,16 @@ class ParquetSection(TableSection):
     ] = ("features", "top_k")
 
 
+def open_shard(target: Target) -> ParquetShard:
+    """Begin a shard; see `writer.shard.open_shard`."""
+    return ParquetShard(target.shard(SUFFIX), target.layout)
+
+
 class ParquetShard:
     """A shard that is being written.
 
     Args:
-        path: where to; a temporary name.
+        path: in a staging directory.
         layout: columns and metadata.
     """
 
@@ -67,11 +73,12 @@ class ParquetShard:
         if self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
-    def close(self) -> None:
+    def close(self) -> Written:
         """Complete the file."""
         self._flush()
         self._file.close()
         self._sink.close()
+        return Written()
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -98,25 +105,22 @@ class ParquetShard:
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def merge(old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them.
-
-    Takes memory for both shards: they are of one chunk.
-    """
+def merge(target: Target, parts: Sequence[Part]) -> None:
+    """Write a shard from the rows of others; see `writer.shard.merge`. Takes memory for all of them."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    schema = _schema(layout)
-    kept = _read(old).select(schema.names)
-    kept = kept.filter(pc.invert(pc.is_in(kept["path"], pa.array(sorted(drop), pa.string()))))
-    added = _read(new)
-    table = pa.concat_tables([kept.cast(schema), added.cast(schema)])
-    table = table.sort_by([("path", "ascending"), ("frame_index", "ascending")])
+    schema = _schema(target.layout)
+    tables = []
+    for directory, drop in parts:
+        rows = _read(target.shard(SUFFIX, directory)).select(schema.names)
+        dropped = pc.is_in(rows["path"], pa.array(sorted(drop), pa.string()))
+        tables.append(rows.filter(pc.invert(dropped)).cast(schema))
+    table = pa.concat_tables(tables).sort_by([("path", "ascending"), ("frame_index", "ascending")])
     rows_per_group = max(1, ROW_GROUP_BYTES * max(1, table.num_rows) // max(1, table.nbytes))
-    with pa.OSFile(os.fsencode(out), "wb") as sink:
-        pq.write_table(table, sink, row_group_size=rows_per_group, **_encoding(layout))
-    return int(table.num_rows)
+    with pa.OSFile(os.fsencode(target.shard(SUFFIX)), "wb") as sink:
+        pq.write_table(table, sink, row_group_size=rows_per_group, **_encoding(target.layout))
 
 
 def _read(path: Path) -> pa.Table:

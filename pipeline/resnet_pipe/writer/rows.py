@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,6 +68,13 @@ class Layout:
     metadata: dict[str, str]
 
 
+def only_top(rows: Rows, k: int) -> Rows:
+    """Return the rows with at most the `k` best classes of each."""
+    if rows.top_k is None or rows.top_k.index.shape[1] <= k:
+        return rows
+    return replace(rows, top_k=TopK(rows.top_k.index[:, :k], rows.top_k.score[:, :k]))
+
+
 def top_k(logits: NDArray[np.float32], k: int) -> TopK:
     """Return the k largest classes of each row with their softmax probabilities.
 
@@ -93,8 +100,8 @@ def _directory(value: object, info: ValidationInfo) -> Path:
     return path.resolve()
 
 
-class TableSection(BaseModel):
-    """What the writers of tables have in common."""
+class WriterSection(BaseModel):
+    """What all writers have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,3 +111,12 @@ class TableSection(BaseModel):
         Field(description="output directory, made if it is missing"),
     ]
     k: Annotated[int, Field(ge=1, le=1000, description="entries of top_k")] = 5
+
+
+class TableSection(WriterSection):
+    """What the writers of numbers have in common."""
+
+    aggregate: Annotated[
+        Literal["none", "mean", "max"],
+        Field(description="one row a source: the mean or the maximum over its frames"),
+    ] = "none"

@@ -3,41 +3,92 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from resnet_pipe.errors import SourceError
 from resnet_pipe.writer.rows import Layout, Rows
 
 WRITERS = {
-    "parquet": ("resnet_pipe.writer.parquet", "ParquetShard"),
-    "csv": ("resnet_pipe.writer.csv", "CsvShard"),
-    "jsonl": ("resnet_pipe.writer.jsonl", "JsonlShard"),
+    "parquet": "resnet_pipe.writer.parquet",
+    "csv": "resnet_pipe.writer.csv",
+    "jsonl": "resnet_pipe.writer.jsonl",
 }
-"""kind -> module and class. The module also has SUFFIX and merge()."""
+"""kind -> module. The module has open_shard() and merge(), which do what those below say."""
+
+Part = tuple[Path, Collection[str]]
+"""A directory with a shard, and the keys whose rows are to be left out of it."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one writer is to make of one chunk.
+
+    Attributes:
+        section: the writer's section of the job.
+        directory: where to; laid out as the output directory.
+        chunk: id of the chunk.
+        layout: columns and metadata.
+        root: the directory that the keys of the sources start from.
+    """
+
+    section: Any
+    directory: Path
+    chunk: str
+    layout: Layout
+    root: Path
+
+    def shard(self, suffix: str, directory: Path | None = None) -> Path:
+        """Return the path of the shard that a table writer makes.
+
+        Args:
+            suffix: of its format, with the dot.
+            directory: instead of the target's own.
+        """
+        return (directory or self.directory) / f"part-{self.chunk}{suffix}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer has made beside its shard.
+
+    Attributes:
+        files: of each source, its own files, relative to the target's directory.
+        failures: of sources whose own files could not be made.
+    """
+
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    failures: Mapping[str, SourceError] = field(default_factory=dict)
 
 
 class Shard(Protocol):
-    """The output file of one chunk while it is being written, under a temporary name."""
+    """The output of one writer for one chunk, while it is being written."""
 
     def append(self, rows: Rows) -> None:
-        """Add rows after those already there."""
+        """Add rows after those already there: sorted by path and frame, all of a source together."""
 
-    def close(self) -> None:
-        """Complete the file."""
-
-
-def open_shard(kind: str, path: Path, layout: Layout) -> Shard:
-    """Begin a shard at `path`, a temporary name."""
-    module, name = WRITERS[kind]
-    return cast(Shard, getattr(importlib.import_module(module), name)(path, layout))
+    def close(self) -> Written:
+        """Complete the files."""
 
 
-def merge(kind: str, old: Path, new: Path, drop: Collection[str], out: Path, layout: Layout) -> int:
-    """Write to `out` the rows of `old` not in `drop`, and those of `new`, sorted by path; count them."""
-    return cast(int, importlib.import_module(WRITERS[kind][0]).merge(old, new, drop, out, layout))
+def open_shard(target: Target) -> Shard:
+    """Begin the output of a writer for a chunk."""
+    return cast(Shard, _module(target).open_shard(target))
 
 
-def suffix(kind: str) -> str:
-    """Return the file name suffix of a kind of shard."""
-    return cast(str, importlib.import_module(WRITERS[kind][0]).SUFFIX)
+def merge(target: Target, parts: Sequence[Part]) -> None:
+    """Write a chunk's shard from the rows of others, sorted by path and frame.
+
+    Writers that make files for single sources have no shard, and nothing to do.
+
+    Args:
+        target: its directory is none of the parts'.
+        parts: directories with a shard of this chunk each; they have no source in common.
+    """
+    _module(target).merge(target, parts)
+
+
+def _module(target: Target) -> Any:  # noqa: ANN401 - a module of the registry
+    return importlib.import_module(WRITERS[target.section.kind])

@@ -1,0 +1,84 @@
+"""One row a source: the mean or the maximum over its frames."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.writer.rows import Rows, top_k
+from resnet_pipe.writer.shard import Shard, Written
+
+Sums = dict[str, NDArray[np.float64]]
+
+
+class Aggregated:
+    """A shard that is given one row for each source instead of one for each frame.
+
+    `features` and `logits` are aggregated in float64; `top_k` is that of the aggregated logits. The row's
+    `frame_index` and `pts_s` are null. Memory does not grow with the number of frames.
+
+    Args:
+        shard: gets the rows.
+        how: `mean` or `max`.
+        k: entries of `top_k`; 0 if the shard has none.
+    """
+
+    def __init__(self, shard: Shard, how: Literal["mean", "max"], k: int) -> None:
+        self._shard = shard
+        self._how = how
+        self._k = k
+        self._path: str | None = None
+        self._count = 0
+        self._so_far: Sums = {}
+
+    def append(self, rows: Rows) -> None:
+        """Add frames; the rows of the sources before the last one go on to the shard."""
+        start = 0
+        for end in range(1, len(rows.path) + 1):
+            if end == len(rows.path) or rows.path[end] != rows.path[start]:
+                self._add(rows, slice(start, end))
+                start = end
+
+    def close(self) -> Written:
+        """Complete the shard."""
+        self._flush()
+        return self._shard.close()
+
+    def _add(self, rows: Rows, part: slice) -> None:
+        if rows.path[part.start] != self._path:
+            self._flush()
+            self._path = rows.path[part.start]
+        for name, values in (("features", rows.features), ("logits", rows.logits)):
+            if values is None:
+                continue
+            over = np.sum if self._how == "mean" else np.max
+            new: NDArray[np.float64] = (
+                over(values[part], axis=0, dtype=np.float64)
+                if over is np.sum
+                else (np.max(values[part], axis=0).astype(np.float64))
+            )
+            before = self._so_far.get(name)
+            if before is not None:
+                new = before + new if self._how == "mean" else np.maximum(before, new)
+            self._so_far[name] = new
+        self._count += part.stop - part.start
+
+    def _flush(self) -> None:
+        if self._path is None:
+            return
+        divisor = self._count if self._how == "mean" else 1
+        values = {name: (total / divisor).astype(np.float32)[None] for name, total in self._so_far.items()}
+        logits = values.get("logits")
+        self._shard.append(
+            Rows(
+                path=[self._path],
+                frame_index=[None],
+                pts_s=[None],
+                features=values.get("features"),
+                logits=logits,
+                top_k=top_k(logits, self._k) if logits is not None and self._k else None,
+            )
+        )
+        self._path, self._count, self._so_far = None, 0, {}
