@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,55 @@ class Item(NamedTuple):
     frame: NDArray[np.uint8]
     frame_index: int | None = None
     pts_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a long video that is decoded on its own, from a key frame on.
+
+    Attributes:
+        index: position among the spans of its source, from 0.
+        count: spans of its source.
+        start_pts: presentation time of its first frame, in units of the stream's time base; None for the
+            beginning of the video.
+        end_pts: presentation time that its frames come before; None for the end of the video.
+        first_frame: `frame_index` of its first frame.
+        frames: how many frames it has, before sampling.
+        wanted: which of them sampling takes, one bit each (`numpy.packbits`); None for all.
+    """
+
+    index: int
+    count: int
+    start_pts: int | None
+    end_pts: int | None
+    first_frame: int
+    frames: int
+    wanted: bytes | None = None
+
+
+@dataclass
+class Tally:
+    """What reading has come to. A reader adds to it; whoever takes a part of that away may clear it.
+
+    Attributes:
+        decoded: frames that came out of the decoder.
+        used: frames that were given out.
+        seconds: of video that the frames cover, whether taken or left out by sampling.
+    """
+
+    decoded: int = 0
+    used: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        """Add what another reading has come to."""
+        self.decoded += other.decoded
+        self.used += other.used
+        self.seconds += other.seconds
+
+    def clear(self) -> None:
+        """Begin again from nothing."""
+        self.decoded, self.used, self.seconds = 0, 0, 0.0
 
 
 def key_of(relative: str) -> str:

@@ -1,0 +1,181 @@
+"""What is in a video, known before decoding: its frames, their times, and where decoding can start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.source import Span
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of a video stream, numbered in the order of decoding from a key frame on.
+
+    Attributes:
+        pts: int64, shape (packets,), presentation times.
+        horizon: int64, shape (packets,), the latest presentation time up to each packet. What a frame is
+            predicted from comes before it in decoding, and so before its horizon in presentation.
+        entry: int64, shape (entries,), packets where decoding can start: key frames that follow, in
+            presentation, all that comes before them in decoding.
+        of_frame: int64, shape (frames,), the packet of each frame.
+    """
+
+    pts: NDArray[np.int64]
+    horizon: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    of_frame: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Index:
+    """The frames of a video, or of a part of it, in presentation order.
+
+    Attributes:
+        time_base: seconds per unit of time.
+        pts: int64, shape (frames,), presentation times, never decreasing.
+        key: bool, shape (frames,), which frames are coded on their own.
+        packets: where the frames are in the file; None if only decoding can tell, from the beginning.
+        problem: what ended the video before its time; None if it is whole.
+    """
+
+    time_base: Fraction
+    pts: NDArray[np.int64]
+    key: NDArray[np.bool_]
+    packets: Packets | None
+    problem: SourceError | None
+
+    def seconds(self, first: int, stop: int) -> float:
+        """Return how long the frames from `first` to before `stop` are shown."""
+        if stop <= first:
+            return 0.0
+        if stop < len(self.pts):
+            units = int(self.pts[stop] - self.pts[first])
+        else:  # the last frame is shown for as long as the others on average
+            shown = int(self.pts[-1] - self.pts[first])
+            units = shown + int(self.pts[-1] - self.pts[0]) // max(1, len(self.pts) - 1)
+        return float(units * self.time_base)
+
+
+class Run(NamedTuple):
+    """A stretch of packets to decode in one go, for some of its frames.
+
+    Attributes:
+        entry: where to start, a position in `Packets.entry`.
+        last: the last packet.
+        frames: int64, the frames that are wanted of it, positions in the index, increasing.
+    """
+
+    entry: int
+    last: int
+    frames: NDArray[np.int64]
+
+
+def index_packets(
+    pts: Sequence[int],
+    key: Sequence[int],
+    shown: Sequence[int],
+    time_base: Fraction,
+    problem: SourceError | None,
+) -> Index | None:
+    """Make an index from what the packets of a stream say.
+
+    What comes before the first key frame, in decoding or in presentation, is not part of the video: its
+    references are missing, and players leave it out as well.
+
+    Args:
+        pts: presentation times of the packets, in the order of decoding.
+        key: whether each holds a key frame.
+        shown: whether the frame in each is to be shown.
+        time_base: seconds per unit of time.
+        problem: as in `Index`.
+
+    Returns:
+        None if the packets cannot be trusted to tell the frames: two of them have the same time, or no frame
+        is a key frame.
+    """
+    times = np.asarray(pts, np.int64)
+    is_key = np.asarray(key, np.bool_)
+    if not is_key.any() or len(np.unique(times)) != len(times):
+        return None
+    first = int(is_key.argmax())
+    times, is_key = times[first:], is_key[first:]
+    visible = np.asarray(shown, np.bool_)[first:] & (times >= times[0])
+    horizon = np.maximum.accumulate(times)
+    of_frame = np.flatnonzero(visible)
+    of_frame = of_frame[np.argsort(times[of_frame])]
+    entry = np.flatnonzero(is_key & (times == horizon))
+    return Index(
+        time_base, times[of_frame], is_key[of_frame], Packets(times, horizon, entry, of_frame), problem
+    )
+
+
+def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
+    """Return the runs that decode the wanted frames, and little else.
+
+    Each frame is decoded from the last entry that is presented no later. Where nothing can be skipped, two
+    runs are one, so that to take all frames is to decode everything in one go.
+
+    Args:
+        index: of the video.
+        packets: of the index.
+        wanted: int64, positions of frames in the index, increasing.
+    """
+    if not len(wanted):
+        return []
+    entries = np.searchsorted(packets.pts[packets.entry], index.pts[wanted], side="right") - 1
+    begins = np.flatnonzero(np.diff(entries, prepend=-1))
+    lasts = np.maximum.reduceat(packets.of_frame[wanted], begins)
+    runs: list[
+        tuple[int, int, int]
+    ] = []  # the entry, the last packet, and where the frames begin in `wanted`
+    for entry, last, begin in zip(entries[begins].tolist(), lasts.tolist(), begins.tolist(), strict=True):
+        if runs and packets.entry[entry] <= runs[-1][1] + 1:
+            entry, before, begin = runs.pop()
+            last = max(before, last)
+        runs.append((entry, last, begin))
+    stops = [begin for _, _, begin in runs[1:]] + [len(wanted)]
+    return [
+        Run(entry, last, wanted[begin:stop]) for (entry, last, begin), stop in zip(runs, stops, strict=True)
+    ]
+
+
+def split(index: Index, packets: Packets, wanted: NDArray[np.int64], span_s: float) -> tuple[Span, ...]:
+    """Divide a video at entries into spans of `span_s` seconds or more, without those that give no item.
+
+    Args:
+        index: of the whole video.
+        packets: of the index.
+        wanted: int64, positions of the frames that sampling takes, increasing.
+        span_s: seconds.
+    """
+    least = span_s / float(index.time_base)
+    cuts = [0]
+    for pts in packets.pts[packets.entry].tolist():
+        if pts - index.pts[cuts[-1]] >= least and index.pts[-1] - pts >= least / 2:
+            cuts.append(int(np.searchsorted(index.pts, pts)))
+    taken = np.zeros(len(index.pts), np.bool_)
+    taken[wanted] = True
+    parts = [
+        (first, stop)
+        for first, stop in zip(cuts, [*cuts[1:], len(taken)], strict=True)
+        if taken[first:stop].any()
+    ]
+    return tuple(
+        Span(
+            index=number,
+            count=len(parts),
+            start_pts=int(index.pts[first]) if first else None,
+            end_pts=int(index.pts[stop]) if stop < len(taken) else None,
+            first_frame=first,
+            frames=stop - first,
+            wanted=None if taken[first:stop].all() else np.packbits(taken[first:stop]).tobytes(),
+        )
+        for number, (first, stop) in enumerate(parts)
+    )
