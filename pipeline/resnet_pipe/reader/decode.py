@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import libtiff
+from resnet_pipe.reader.orientation import upright
 from resnet_pipe.reader.png import lacks_rows
 
 Frame = NDArray[np.uint8]
@@ -64,7 +65,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     try:
         if data.startswith(b"\xff\xd8\xff"):
             frame = _decode_jpeg(data, max_pixels, accept_truncated, min_side or 0)
-            return _upright(frame, _jpeg_orientation(data))
+            return upright(frame, _jpeg_orientation(data))
         return _decode_with_pillow(data, max_pixels, accept_truncated)
     except SourceError:
         raise
@@ -154,7 +155,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
                     "reader", "truncated", "its compressed data are whole, but not the whole image"
                 )
             frame = _rgb(image)
-            return _upright(frame, _pillow_orientation(image))
+            return upright(frame, _pillow_orientation(image))
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -237,15 +238,3 @@ def _tiff_orientation(tiff: bytes) -> int:
         if tag == _ORIENTATION:
             return int(value)
     return 1
-
-
-def _upright(frame: Frame, orientation: int) -> Frame:
-    """Undo an EXIF orientation; the eight cases are two flips and a transposition."""
-    if orientation not in range(2, 9):
-        return frame
-    import cv2  # numpy could, at a tenth of the speed
-
-    if orientation >= 5:
-        frame = cv2.transpose(frame)  # type: ignore[assignment]
-    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
-    return cv2.flip(frame, flips[orientation]) if orientation in flips else frame  # type: ignore[return-value]

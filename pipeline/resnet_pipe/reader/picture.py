@@ -1,0 +1,113 @@
+"""Turn decoded frames into upright RGB pixels, in the colours that the video means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.orientation import Frame, upright
+
+_MATRICES = {
+    0: Colorspace.ITU601,  # the pixels are RGB
+    1: Colorspace.ITU709,
+    2: Colorspace.ITU601,  # not said: what FFmpeg and OpenCV assume
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""From the matrix coefficients of ITU-T H.273, table 4, which all codecs use, to the names of swscale."""
+
+_ORIENTATIONS = {
+    (1, 0, 0, 1): 1,
+    (-1, 0, 0, 1): 2,
+    (-1, 0, 0, -1): 3,
+    (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5,
+    (0, 1, -1, 0): 6,
+    (0, -1, -1, 0): 7,
+    (0, -1, 1, 0): 8,
+}
+"""EXIF's number for a display matrix: x' = a x + c y, y' = b x + d y (ISO/IEC 14496-12, section 8.3.2)."""
+
+
+class Converter:
+    """Converts the frames of one video.
+
+    Args:
+        min_side: if given, frames of at least twice that size are made smaller, so that the shorter side is
+            this many pixels.
+    """
+
+    def __init__(self, min_side: int | None) -> None:
+        self._min_side = min_side
+        self._reformatter = VideoReformatter()
+
+    def rgb(self, frame: VideoFrame) -> Frame:
+        """Convert a frame.
+
+        Returns:
+            uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
+
+        Raises:
+            SourceError: `unsupported`: colours that swscale cannot convert.
+        """
+        matrix = _MATRICES.get(frame.colorspace)
+        if matrix is None:
+            raise SourceError("reader", "unsupported", f"colours of matrix {frame.colorspace} (ITU-T H.273)")
+        width, height = self._size(frame.width, frame.height)
+        full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+        converted = self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            src_colorspace=matrix,
+            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=Interpolation.AREA if width < frame.width else Interpolation.BILINEAR,
+            threads=1,
+        )
+        pixels = np.asarray(converted.to_ndarray(), np.uint8)
+        if frame.color_range == ColorRange.MPEG and frame.format.name.startswith("gray"):
+            pixels = _STRETCHED[pixels]  # swscale takes every grey for full range
+        return upright(pixels, _orientation(frame))
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        shorter = min(width, height)
+        if self._min_side is None or shorter < 2 * self._min_side:
+            return width, height
+        return round(width * self._min_side / shorter), round(height * self._min_side / shorter)
+
+
+_STRETCHED = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+"""From grey of limited range, 16 to 235, to full."""
+
+
+def _orientation(frame: VideoFrame) -> int:
+    """Return the EXIF orientation that equals a frame's display matrix, 1 if it has none.
+
+    Angles between multiples of 90 degrees, which no camera writes, count as the nearest of them.
+    """
+    try:
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # side data of a kind that PyAV does not know keep it from listing any
+        return {90: 8, 180: 3, -180: 3, -90: 6}.get(frame.rotation, 1)
+    if matrix is None:
+        return 1
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(int).tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        b = c = 0
+    else:
+        a = d = 0
+    return _ORIENTATIONS.get((_sign(a), _sign(b), _sign(c), _sign(d)), 1)
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)

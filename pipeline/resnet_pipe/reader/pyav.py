@@ -1,0 +1,233 @@
+"""Decode the wanted frames of a video with PyAV: those that are whole, from no more packets than needed."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.demux import Video, describe
+from resnet_pipe.reader.index import Index, Packets, Run, plan
+
+_FIELD_CODECS = frozenset(["h264", "mpeg2video", "vc1", "cavs"])
+"""Codecs that may code the two fields of an interlaced frame as two pictures, each in its own packet."""
+_SKIPPABLE = frozenset(["h264", "mpeg4", "mpeg1video", "mpeg2video"])
+"""Codecs that tell which frames no other frame refers to."""
+
+_PROGRESSIVE = 1
+"""FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown, and what is above is interlaced."""
+_MOST_B_FRAMES = 16
+"""Frames between two that others are predicted from; H.264 allows no more."""
+
+
+class _DamageError(Exception):
+    """A packet that cannot be decoded.
+
+    Args:
+        packet: its number.
+        text: what is wrong.
+    """
+
+    def __init__(self, packet: int, text: str) -> None:
+        super().__init__(packet, text)
+        self.packet = packet
+        self.text = text
+
+
+class _EntryError(Exception):
+    """A key frame that, for the decoder, is none: it needs what comes before it, as in a gradual refresh."""
+
+
+def index(video: Video) -> Index:
+    """Find out which frames a video has: from its packets, or if these cannot tell, by decoding all of it.
+
+    Args:
+        video: that has just been opened.
+    """
+    found = video.scan()
+    return _index_by_decoding(video) if found is None or is_interlaced(video, found) else found
+
+
+def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode the wanted frames.
+
+    A frame is given out when it is certain that all it was predicted from is whole. Of a damaged video, the
+    wanted frames before the damage are given, then comes the error; but damage where nothing is decoded
+    remains unnoticed.
+
+    Args:
+        video: an open file.
+        index: of that file.
+        wanted: int64, positions of frames in the index, increasing.
+
+    Yields:
+        Position in the index, and the frame, in presentation order.
+
+    Raises:
+        SourceError: `truncated` or `damaged`.
+    """
+    if index.packets is None:
+        yield from _decode_in_order(video, wanted)
+        return
+    runs = plan(index, index.packets, wanted)
+    for number, run in enumerate(runs):
+        try:
+            yield from _decode_run(video, index, index.packets, run)
+        except _EntryError:
+            rest = runs[number:]
+            frames = np.concatenate([run.frames for run in rest])
+            yield from _decode_run(video, index, index.packets, Run(0, rest[-1].last, frames))
+            return
+
+
+def starts_anywhere(video: Video, packets: Packets) -> bool:
+    """Tell whether the decoder, too, takes an entry for one: not so in a stream of gradual refreshes."""
+    entry = len(packets.entry) // 2
+    run = Run(entry, int(packets.entry[entry]), np.empty(0, np.int64))
+    try:
+        return all(frame.key_frame for frame in _feed(video, packets, run))
+    except _DamageError:
+        return False
+
+
+def _decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Iterator[tuple[int, VideoFrame]]:
+    waiting = deque(run.frames.tolist())
+    held: deque[tuple[int, VideoFrame]] = deque()  # what they come from is yet to come out
+    start = packets.pts[packets.entry[run.entry]]
+    try:
+        for frame in _feed(video, packets, run):
+            video.decoded += 1
+            if frame.pts is None or frame.pts < start:
+                continue  # it refers to what comes before the entry
+            if frame.pts == start and run.entry and not frame.key_frame:
+                raise _EntryError
+            position = int(np.searchsorted(index.pts, frame.pts))
+            if frame.is_corrupt and position < len(index.pts):
+                raise _DamageError(int(packets.of_frame[position]), "a frame is damaged")
+            if waiting and position > waiting[0]:
+                raise _DamageError(int(packets.of_frame[waiting[0]]), "a frame is missing")
+            if waiting and position == waiting[0]:
+                held.append((waiting.popleft(), frame))
+            while held and packets.horizon[packets.of_frame[held[0][0]]] <= frame.pts:
+                yield held.popleft()
+        if waiting:
+            raise _DamageError(int(packets.of_frame[waiting[0]]), "a frame is missing")
+        yield from held
+    except _DamageError as damage:
+        while held and packets.of_frame[held[0][0]] < damage.packet:
+            yield held.popleft()
+        raise video.fault(damage.text) from None
+
+
+def _feed(video: Video, packets: Packets, run: Run) -> Iterator[VideoFrame]:
+    """Decode the packets of a run, without those that neither are wanted nor serve another."""
+    first = int(packets.entry[run.entry])
+    is_wanted = np.zeros(run.last + 1 - first, np.bool_)
+    is_wanted[packets.of_frame[run.frames] - first] = True
+    skips = video.codec in _SKIPPABLE and not is_wanted.all()
+    for number, packet in video.read(packets, run.entry, run.last):
+        context = video.context  # a new one if the file had to be opened again
+        if number == first:
+            context.flush_buffers()
+        if skips:
+            context.skip_frame = "DEFAULT" if is_wanted[number - first] else "NONREF"
+        try:
+            frames = context.decode(packet)
+        except av.FFmpegError as error:
+            yield from _rest(context)
+            raise _DamageError(number, describe(error)) from None
+        yield from frames
+    yield from _rest(video.context)
+
+
+def _rest(context: VideoCodecContext) -> Iterator[VideoFrame]:
+    """Yield the frames that the decoder has held back to put them in order."""
+    try:
+        yield from context.decode(None)
+    except av.FFmpegError:
+        return  # whoever waits for a frame misses it
+
+
+def is_interlaced(video: Video, index: Index) -> bool:
+    """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
+    if video.codec not in _FIELD_CODECS:
+        return False
+    order = getattr(video.context, "field_order", None)
+    if order is not None:
+        return bool(order > _PROGRESSIVE)
+    with suppress(SourceError):  # PyAV before 18 does not tell; the first frame does
+        for _, frame in decode(video, index, np.arange(min(1, len(index.pts)))):
+            return frame.interlaced_frame
+    return False
+
+
+def _index_by_decoding(video: Video) -> Index:
+    """Decode a video to know its frames.
+
+    The time of a frame is that of presentation, or where the file holds none, that of decoding (FFmpeg's
+    "best effort"), or for the last ones, the end of the frame before.
+    """
+    times, key = array("q"), bytearray()
+    problem = None
+    following = None
+    try:
+        for frame in _all_frames(video):
+            time = next((each for each in (frame.pts, frame.dts, following) if each is not None), None)
+            if time is None:
+                raise SourceError("reader", "no_times", "the file does not say when its frames are shown")
+            times.append(max(time, times[-1]) if times else time)
+            key.append(frame.key_frame)
+            following = times[-1] + frame.duration
+    except SourceError as error:
+        problem = error
+    return Index(video.time_base, np.asarray(times, np.int64), np.asarray(key, np.bool_), None, problem)
+
+
+def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
+    waiting = deque(wanted.tolist())
+    for position, frame in enumerate(_all_frames(video)):
+        video.decoded += 1
+        if position == waiting[0]:
+            yield waiting.popleft(), frame
+            if not waiting:
+                return
+
+
+def _all_frames(video: Video) -> Iterator[VideoFrame]:
+    """Yield all frames, from the first whole one on, in presentation order.
+
+    Raises:
+        SourceError: `truncated` or `damaged`.
+    """
+    held: deque[VideoFrame] = deque()  # predicted, perhaps, from a frame that is yet to come out
+    begun = False
+    for packet in chain(video.rewind(), [None]):
+        refusal = None
+        try:
+            frames = video.context.decode(packet)
+        except av.FFmpegError as error:
+            frames, refusal = [], describe(error)
+        for frame in frames:
+            if not frame.is_corrupt:
+                begun = True
+                held.append(frame)
+                while held and (frame.pict_type != PictureType.B or len(held) > _MOST_B_FRAMES):
+                    yield held.popleft()
+            elif begun:
+                raise video.fault("a frame is damaged")
+        if begun and refusal is not None:
+            raise video.fault(refusal)
+    yield from held
+    if video.problem is not None:
+        raise video.problem
+    if not begun and video.count:
+        raise video.fault("none of its frames can be decoded")
