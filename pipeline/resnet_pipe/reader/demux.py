@@ -67,6 +67,8 @@ class Video:
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
         self.max_pixels = max_pixels
+        # For frames that grow in the middle of a video; decoders count whole blocks.
+        self._limit = {"max_pixels": str(min(2 * max_pixels + (1 << 16), 2**31 - 1))}
         self.decoded = 0
         self._open()
 
@@ -93,16 +95,14 @@ class Video:
         return SourceError("reader", "truncated" if ends_early(self.path) else "damaged", text)
 
     def _open(self) -> None:
-        options = {
-            "format_whitelist": _FORMATS,
-            "protocol_whitelist": "file",
-            "max_pixels": str(self.max_pixels),
-        }
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **self._limit}
         try:
             self._container = av.open(str(self.path), options=options, metadata_errors="replace")
         except av.FFmpegError as error:
             if isinstance(error, av.ArgumentError) or not is_known(self.path):
                 raise SourceError("reader", "unknown_format", "not a video file of a kind we know") from None
+            if isinstance(error, av.EOFError) and not ends_early(self.path):
+                raise SourceError("reader", "no_frames", "it ends before the first frame") from None
             raise self.fault(f"it cannot be opened: {describe(error)}") from None
         try:
             self._stream = self._choose_stream()
@@ -134,7 +134,7 @@ class Video:
         context.thread_count = 1  # a worker is a process
         # What a decoder would drop in silence comes out with a mark, and is then an error.
         context.flags |= CodecFlags.output_corrupt
-        context.options = {"max_pixels": str(self.max_pixels)}
+        context.options = dict(self._limit)
         if self.codec in _STRICT:
             context.options["err_detect"] = "explode"
         # Times that the file does not hold would be guesses.
@@ -200,7 +200,7 @@ class Video:
             missing -= visible and (span is None or _is_within(time, span))
             if not missing:
                 break
-        return index_packets(pts, key, shown, self.time_base, self.problem)
+        return index_packets(pts, key, shown, self.time_base, self.context.reorder_depth, self.problem)
 
     def read(self, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
         """Yield packets with their numbers, in the order of decoding.
@@ -247,12 +247,8 @@ class Video:
         for target in chain(targets, [None]):
             if target is None:
                 self.rewind()
-            else:
-                try:
-                    self._container.seek(target, stream=self._stream)
-                except av.FFmpegError:
-                    continue
-                self._start()
+            elif not self._seek(target):
+                continue
             for packet in self._packets:
                 if packet.pts is None:
                     continue
@@ -262,6 +258,15 @@ class Video:
                     self._packets = chain([packet], self._packets)
                     return
         raise self.fault("a key frame is not found again")
+
+    def _seek(self, pts: int) -> bool:
+        """Go somewhere near a presentation time; False if the demuxer cannot."""
+        try:
+            self._container.seek(pts, stream=self._stream)
+        except av.FFmpegError:
+            return False
+        self._start()
+        return True
 
 
 def _is_within(pts: int, span: Span) -> bool:

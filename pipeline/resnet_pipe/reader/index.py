@@ -82,18 +82,21 @@ def index_packets(
     key: Sequence[int],
     shown: Sequence[int],
     time_base: Fraction,
+    reorder: int,
     problem: SourceError | None,
 ) -> Index | None:
     """Make an index from what the packets of a stream say.
 
     What comes before the first key frame, in decoding or in presentation, is not part of the video: its
-    references are missing, and players leave it out as well.
+    references are missing, and players leave it out as well. Nor, where packets are missing at the end, are
+    the last frames, which those in the missing packets may come before.
 
     Args:
         pts: presentation times of the packets, in the order of decoding.
         key: whether each holds a key frame.
         shown: whether the frame in each is to be shown.
         time_base: seconds per unit of time.
+        reorder: packets that a frame may have before it in decoding, but after it in presentation, at least.
         problem: as in `Index`.
 
     Returns:
@@ -107,6 +110,8 @@ def index_packets(
     first = int(is_key.argmax())
     times, is_key = times[first:], is_key[first:]
     visible = np.asarray(shown, np.bool_)[first:] & (times >= times[0])
+    if problem is not None:
+        visible &= times <= _last_certain(times, reorder)
     horizon = np.maximum.accumulate(times)
     of_frame = np.flatnonzero(visible)
     of_frame = of_frame[np.argsort(times[of_frame])]
@@ -114,6 +119,22 @@ def index_packets(
     return Index(
         time_base, times[of_frame], is_key[of_frame], Packets(times, horizon, entry, of_frame), problem
     )
+
+
+def _last_certain(times: NDArray[np.int64], reorder: int) -> int:
+    """Return the latest presentation time that no packet to come can be before.
+
+    A packet has at most so many with later times before it as any has had so far: the largest difference
+    between a place in the order of decoding and the place in that of presentation.
+
+    Args:
+        times: int64, shape (packets,), presentation times in the order of decoding.
+        reorder: as in `index_packets`.
+    """
+    rank = np.empty_like(times)
+    rank[np.argsort(times)] = np.arange(len(times))
+    uncertain = max(reorder, int((np.arange(len(times)) - rank).max()))
+    return int(np.sort(times)[-uncertain - 1]) if uncertain < len(times) else int(times.min()) - 1
 
 
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:

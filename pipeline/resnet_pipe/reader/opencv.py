@@ -8,7 +8,9 @@ pixels are OpenCV's. What it cannot do as well:
 - It does not tell the end of a file from an error, and goes on after damage without a word. A video that
   gives fewer frames than the index has, or frames of other times, is a failure; but a frame that its decoder
   has patched up is given out like any other.
-- The FFmpeg in the published wheels of OpenCV 5 cannot decode AV1.
+- The published wheels of OpenCV 5 cannot decode AV1.
+- It gives out memory that nothing was written to as the frames of interlaced videos, which are failures
+  therefore.
 - It takes all colours for BT.601, whatever the video says, and ignores mirroring; rotation it applies.
 - It accepts no file name that is not UTF-8.
 """
@@ -27,6 +29,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.demux import Video, check_size
 from resnet_pipe.reader.index import Index
 from resnet_pipe.reader.orientation import Frame
+from resnet_pipe.reader.pyav import is_interlaced
 
 # What FFmpeg has to say of damaged files would go to the terminal.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -54,6 +57,8 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     Raises:
         SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
     """
+    if is_interlaced(video, index):
+        raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     waiting = deque(wanted.tolist())
     capture = _open(video)
     clock = _Clock(index)
@@ -73,13 +78,12 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
 
 
 def _open(video: Video) -> cv2.VideoCapture:
+    try:
+        str(video.path).encode()
+    except UnicodeEncodeError:  # OpenCV would crash
+        raise SourceError("reader", "unsupported", "OpenCV takes no name that is not UTF-8") from None
     for parameters in _PARAMETERS:
-        try:
-            capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
-        except UnicodeEncodeError:
-            raise SourceError(
-                "reader", "unsupported", "OpenCV opens no file whose name is not UTF-8"
-            ) from None
+        capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
         if capture.isOpened():
             return capture
     raise SourceError("reader", "unsupported", "OpenCV cannot open it")

@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.demux import check_size
 from resnet_pipe.reader.orientation import Frame, upright
 
 _MATRICES = {
@@ -43,10 +44,12 @@ class Converter:
     Args:
         min_side: if given, frames of at least twice that size are made smaller, so that the shorter side is
             this many pixels.
+        max_pixels: width times height of the largest frame to convert.
     """
 
-    def __init__(self, min_side: int | None) -> None:
+    def __init__(self, min_side: int | None, max_pixels: int) -> None:
         self._min_side = min_side
+        self._max_pixels = max_pixels
         self._reformatter = VideoReformatter()
 
     def rgb(self, frame: VideoFrame) -> Frame:
@@ -56,8 +59,9 @@ class Converter:
             uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
 
         Raises:
-            SourceError: `unsupported`: colours that swscale cannot convert.
+            SourceError: `unsupported`: colours that swscale cannot convert; `too_large`.
         """
+        check_size(frame.width, frame.height, self._max_pixels)
         matrix = _MATRICES.get(frame.colorspace)
         if matrix is None:
             raise SourceError("reader", "unsupported", f"colours of matrix {frame.colorspace} (ITU-T H.273)")
@@ -74,7 +78,7 @@ class Converter:
             interpolation=Interpolation.AREA if width < frame.width else Interpolation.BILINEAR,
             threads=1,
         )
-        pixels = np.asarray(converted.to_ndarray(), np.uint8)
+        pixels = np.ascontiguousarray(converted.to_ndarray(), np.uint8)
         if frame.color_range == ColorRange.MPEG and frame.format.name.startswith("gray"):
             pixels = _STRETCHED[pixels]  # swscale takes every grey for full range
         return upright(pixels, _orientation(frame))

@@ -54,7 +54,23 @@ def index(video: Video) -> Index:
         video: that has just been opened.
     """
     found = video.scan()
-    return _index_by_decoding(video) if found is None or is_interlaced(video, found) else found
+    return _index_by_decoding(video) if found is None or has_field_pictures(video, found) else found
+
+
+def has_field_pictures(video: Video, index: Index) -> bool:
+    """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
+    return video.codec in _FIELD_CODECS and is_interlaced(video, index)
+
+
+def is_interlaced(video: Video, index: Index) -> bool:
+    """Tell whether the frames of a video are made of two fields each."""
+    order = getattr(video.context, "field_order", None)
+    if order is not None:
+        return bool(order > _PROGRESSIVE)
+    with suppress(SourceError):  # PyAV before 18 does not tell; the first frame does
+        for _, frame in decode(video, index, np.arange(min(1, len(index.pts)))):
+            return frame.interlaced_frame
+    return False
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
@@ -157,19 +173,6 @@ def _rest(context: VideoCodecContext) -> Iterator[VideoFrame]:
         return  # whoever waits for a frame misses it
 
 
-def is_interlaced(video: Video, index: Index) -> bool:
-    """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
-    if video.codec not in _FIELD_CODECS:
-        return False
-    order = getattr(video.context, "field_order", None)
-    if order is not None:
-        return bool(order > _PROGRESSIVE)
-    with suppress(SourceError):  # PyAV before 18 does not tell; the first frame does
-        for _, frame in decode(video, index, np.arange(min(1, len(index.pts)))):
-            return frame.interlaced_frame
-    return False
-
-
 def _index_by_decoding(video: Video) -> Index:
     """Decode a video to know its frames.
 
@@ -208,7 +211,9 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
     Raises:
         SourceError: `truncated` or `damaged`.
     """
-    held: deque[VideoFrame] = deque()  # predicted, perhaps, from a frame that is yet to come out
+    held: deque[VideoFrame] = (
+        deque()
+    )  # what they come from, or what comes before them, may be yet to come out
     begun = False
     for packet in chain(video.rewind(), [None]):
         refusal = None
@@ -217,15 +222,24 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
         except av.FFmpegError as error:
             frames, refusal = [], describe(error)
         for frame in frames:
-            if not frame.is_corrupt:
-                begun = True
-                held.append(frame)
-                while held and (frame.pict_type != PictureType.B or len(held) > _MOST_B_FRAMES):
-                    yield held.popleft()
-            elif begun:
-                raise video.fault("a frame is damaged")
+            if frame.is_corrupt:
+                refusal = "a frame is damaged"
+                if begun:
+                    break
+                continue
+            begun = True
+            held.append(frame)
+            least = _MOST_B_FRAMES if frame.pict_type == PictureType.B else video.context.reorder_depth
+            while len(held) > least:
+                yield held.popleft()
         if begun and refusal is not None:
+            while held and held[-1].pict_type == PictureType.B:
+                held.pop()
+            yield from held
             raise video.fault(refusal)
+    if video.problem is not None:
+        for _ in range(min(len(held), video.context.reorder_depth)):
+            held.pop()
     yield from held
     if video.problem is not None:
         raise video.problem

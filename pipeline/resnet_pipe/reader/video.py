@@ -209,7 +209,7 @@ class VideoReader:
                 found = video.scan()
                 if found is None or found.packets is None or found.problem is not None:
                     return ()
-                if pyav.is_interlaced(video, found) or not pyav.starts_anywhere(video, found.packets):
+                if pyav.has_field_pictures(video, found) or not pyav.starts_anywhere(video, found.packets):
                     return ()
         except SourceError:
             return ()
@@ -272,7 +272,8 @@ class VideoReader:
 
     def _items(self, video: Video, part: _Part, min_side: int | None, tally: Tally) -> Iterator[Item]:
         index = part.index
-        counted, covered = 0, 0.0
+        video.decoded = counted = 0
+        covered = 0.0
         try:
             for position, frame in self._frames(video, part, min_side):
                 seconds = index.seconds(part.within.start, position + 1)
@@ -295,7 +296,7 @@ class VideoReader:
         from resnet_pipe.reader import pyav
         from resnet_pipe.reader.picture import Converter
 
-        converter = Converter(min_side)
+        converter = Converter(min_side, self.max_pixels)
         for position, frame in pyav.decode(video, part.index, part.wanted):
             yield position, converter.rgb(frame)
 
@@ -318,13 +319,14 @@ class _Part:
 
 
 def _part(video: Video, span: Span) -> _Part:
+    changed = "it is not what it was when it was divided into spans"
     found = video.scan(span)
     if found is None:
-        raise video.fault("it is not what it was when it was divided into spans")
+        raise video.fault(changed)
     first = 0 if span.start_pts is None else int(np.searchsorted(found.pts, span.start_pts))
     stop = len(found.pts) if span.end_pts is None else int(np.searchsorted(found.pts, span.end_pts))
-    if stop - first != span.frames:
-        raise found.problem or video.fault("it is not what it was when it was divided into spans")
+    if stop - first != span.frames or span.start_pts not in (None, found.pts[first]):
+        raise found.problem or video.fault(changed)
     wanted = np.arange(first, stop)
     if span.wanted is not None:
         taken = np.unpackbits(np.frombuffer(span.wanted, np.uint8), count=span.frames)
