@@ -139,6 +139,10 @@ class Ledger:
         staging.mkdir(parents=True)
         return staging
 
+    def unstage(self, chunk: str) -> None:
+        """Remove the directory that `stage` gave: the chunk will not be committed."""
+        shutil.rmtree(self._staging(self.tag, chunk))
+
     def path(self, file: File) -> Path:
         """Return the final path of a file."""
         return path_of(self.output, file.name)

@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.source import Source, Span, Tally
 from resnet_pipe.run.slots import SlotShape
+
+Outputs = dict[str, NDArray[np.float32]]
+"""What the network gave for a batch: output name to float32, shape (rows, width)."""
 
 
 class Failure(NamedTuple):
@@ -15,7 +22,7 @@ class Failure(NamedTuple):
 
     Attributes:
         key: of the source.
-        stage: reader, preprocess or infer.
+        stage: reader, preprocess, infer or writer.
         error: a short, stable class of error.
         message: what is wrong, in words.
     """
@@ -41,10 +48,19 @@ class Task:
     Attributes:
         index: position among all tasks of the run, from 0; results are put back into this order.
         keys: of the sources.
+        span: the part of the only source that is to be read; None for all of it.
+        large: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
+            says so instead of reading it.
+        first_part: number of the first message about this task. Not 0 where another worker has died on it.
+        skip: items of the first source that the other worker has posted already.
     """
 
     index: int
     keys: tuple[str, ...]
+    span: Span | None = None
+    large: Source | None = None
+    first_part: int = 0
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,21 +80,44 @@ class Filled:
 
     Attributes:
         task: index of the task.
-        part: position among the messages of this task, from 0; several streams may mix up their order.
+        span: index of the span; 0 for a source that is read as a whole.
+        part: position among the messages of this task and span, from 0; several streams may mix up their order.
         slot: where the batch is; None if no row was filled.
         rows: what is in the slot, row by row.
-        failures: sources of this task that gave no row since the last batch.
+        failures: sources of this task that gave no more rows since the last batch.
+        finished: sources of the task, as it was sent, of which everything has been posted.
+        items: of the source after these, how many items have been posted.
+        tally: frames decoded and used since the last batch.
         times: of this batch.
         last: nothing more comes from this task.
     """
 
     task: int
+    span: int
     part: int
     slot: int | None
     rows: list[Row]
     failures: list[Failure]
+    finished: int = 0
+    items: int = 0
+    tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
+
+
+@dataclass(frozen=True)
+class Split:
+    """A worker's word that its large source is worth splitting; it has read nothing of it.
+
+    Attributes:
+        task: index of the task, which has this one source.
+        source: the source.
+        spans: its parts, in order; at least two.
+    """
+
+    task: int
+    source: Source
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +133,7 @@ class Setup:
     """
 
     worker: int
-    reader: ImageReader
+    reader: Reader
     geometry: Geometry
     shape: SlotShape
     free: tuple[int, ...]

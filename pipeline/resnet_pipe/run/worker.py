@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import Item
+from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.slots import Slots
-from resnet_pipe.run.task import Failure, Filled, Row, Setup, StageTimes, Task
+from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task
 
 _PR_SET_PDEATHSIG = 1
 
@@ -42,7 +42,12 @@ class Worker:
         self._slots = Slots(self._setup.shape, memory)
         self._free: deque[int] = deque(self._setup.free)
         self._tasks: deque[Task] = deque()
-        self._batch = _Batch(task=0)
+        self._task = Task(0, ())
+        self._batch = _Batch(0)
+        self._finished = 0
+        """Sources of the task that are done with."""
+        self._items = 0
+        """Items that the source after these has given."""
 
     def serve(self) -> None:
         """Work until the run closes the connection."""
@@ -60,9 +65,15 @@ class Worker:
             self._free.append(message)
 
     def _work(self, task: Task, waited: float) -> None:
-        self._batch = _Batch(task.index, wait_task_s=waited)
+        self._task = task
+        self._batch = _Batch(task.first_part, wait_task_s=waited)
+        self._finished = 0
+        if task.large is not None and (spans := self._spans(task.large)):
+            self._connection.send(Split(task.index, task.large, spans))
+            return
         for position, key in enumerate(task.keys):
-            self._slots.begin(self._setup.worker, task.index, position)
+            self._items = 0
+            self._begin(position)
             try:
                 self._read(key, position)
             except SourceError as error:
@@ -71,30 +82,51 @@ class Worker:
                 # A library's surprise on one file costs that file.
                 text = " ".join(str(error).split())
                 self._batch.failures.append(Failure(key, "reader", type(error).__name__, text))
+            self._finished = position + 1
+        self._items = 0
         self._slots.end(self._setup.worker)
         self._post(last=True)
 
+    def _spans(self, source: Source) -> tuple[Span, ...]:
+        """Return the spans of a large source; none if it is better read as a whole, or cannot be split."""
+        self._begin(0)
+        try:
+            spans = self._setup.reader.spans(source)
+        except Exception:
+            spans = ()  # reading it will tell what is wrong
+        self._slots.end(self._setup.worker)
+        return spans if len(spans) > 1 else ()
+
     def _read(self, key: str, position: int) -> None:
-        items = self._setup.reader.read(key, self._setup.geometry.min_side)
+        task, tally = self._task, Tally()
+        items = self._setup.reader.read(key, self._setup.geometry.min_side, task.span, tally)
+        skip = task.skip if position == 0 else 0
         while True:
             started = time.perf_counter()
             try:
                 item = next(items, None)
             finally:
                 self._batch.reader_s += time.perf_counter() - started
+                self._batch.count(tally)
             if item is None:
                 return
-            if len(self._batch.rows) == self._setup.shape.batch_size:
-                self._post(last=False)
-                self._batch = _Batch(self._batch.task, self._batch.part + 1)
-            self._place(key, position, item)
+            if self._items >= skip:
+                if len(self._batch.rows) == self._setup.shape.batch_size:
+                    self._post(last=False)
+                    self._batch = _Batch(self._batch.part + 1)
+                self._place(key, position, item)
+            self._items += 1
+            self._begin(position)  # the time limit is for each item
+
+    def _begin(self, position: int) -> None:
+        self._slots.begin(self._setup.worker, self._task.index, position)
 
     def _place(self, key: str, position: int, item: Item) -> None:
         batch = self._batch
         if batch.slot is None:
             self._slots.end(self._setup.worker)  # waiting for room is not hanging
             batch.slot = self._free_slot()
-            self._slots.begin(self._setup.worker, batch.task, position)
+            self._begin(position)
         started = time.perf_counter()
         out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
         self._setup.geometry.apply(item.frame, out)
@@ -113,30 +145,47 @@ class Worker:
         if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
             self._free.append(batch.slot)
             batch.slot = None
-        times = StageTimes(
-            batch.reader_s,
-            batch.preprocess_s,
-            batch.wait_task_s,
-            batch.wait_slot_s,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        self._connection.send(
+            Filled(
+                task=self._task.index,
+                span=self._task.span.index if self._task.span else 0,
+                part=batch.part,
+                slot=batch.slot,
+                rows=batch.rows,
+                failures=batch.failures,
+                finished=self._finished,
+                items=self._items,
+                tally=batch.tally,
+                times=StageTimes(
+                    batch.reader_s,
+                    batch.preprocess_s,
+                    batch.wait_task_s,
+                    batch.wait_slot_s,
+                    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                ),
+                last=last,
+            )
         )
-        filled = Filled(batch.task, batch.part, batch.slot, batch.rows, batch.failures, times, last)
-        self._connection.send(filled)
 
 
 class _Batch:
     """A batch that is being filled, and the seconds it took."""
 
-    def __init__(self, task: int, part: int = 0, wait_task_s: float = 0.0) -> None:
-        self.task = task
+    def __init__(self, part: int, wait_task_s: float = 0.0) -> None:
         self.part = part
         self.slot: int | None = None
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
+        self.tally = Tally()
         self.reader_s = 0.0
         self.preprocess_s = 0.0
         self.wait_task_s = wait_task_s
         self.wait_slot_s = 0.0
+
+    def count(self, tally: Tally) -> None:
+        """Take over what a source has come to since the last time."""
+        self.tally.add(tally)
+        tally.clear()
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,64 @@
+"""The contract of a reader, and which section of a job makes which reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from resnet_pipe.reader.images import ImageReader, ImagesSection
+from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.video import VideoReader, VideoSection
+
+Section = ImagesSection | VideoSection
+"""The `reader` of a job."""
+
+
+class Reader(Protocol):
+    """Lists sources and decodes them. Small and picklable; workers get a copy.
+
+    Attributes:
+        root: the directory that the keys of the sources start from.
+        expected_items: a rough guess of how many items a source gives, for sizing chunks and tasks.
+    """
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def expected_items(self) -> int: ...
+
+    def list_sources(self) -> Iterator[Source]:
+        """Yield every source once, sorted by key, without opening any.
+
+        Raises:
+            RunError: a directory cannot be listed.
+        """
+
+    def may_split(self, source: Source) -> bool:
+        """Tell, from its size alone, whether a source may be worth splitting into spans."""
+
+    def spans(self, source: Source) -> tuple[Span, ...]:
+        """Return the parts in which a source is best read, in order; none if it is read as a whole."""
+
+    def read(
+        self, key: str, min_side: int | None, span: Span | None = None, tally: Tally | None = None
+    ) -> Iterator[Item]:
+        """Decode one source, or one part of it.
+
+        Args:
+            key: of the source.
+            min_side: if given, frames may come smaller, as long as their shorter side keeps this many pixels.
+            span: one of `spans`; None for the whole source.
+            tally: kept up to date while reading.
+
+        Raises:
+            SourceError: it cannot be read, or not to its end; the items before the damage have been given.
+        """
+
+
+def make_reader(section: Section) -> Reader:
+    """Make the reader that a job describes."""
+    if isinstance(section, VideoSection):
+        return VideoReader.from_section(section)
+    return ImageReader.from_section(section)

@@ -1,0 +1,176 @@
+"""One chunk between its first row and its commit: its writers, its failures, its record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_pipe.model import file_sha256
+from resnet_pipe.plan import Chunk
+from resnet_pipe.reader.source import key_of
+from resnet_pipe.resolve import Resolved
+from resnet_pipe.run.ledger import Entry, File, Ledger, Record
+from resnet_pipe.run.task import Failure, Filled, Outputs, Row
+from resnet_pipe.writer import shard as shards
+from resnet_pipe.writer.aggregate import Aggregated
+from resnet_pipe.writer.rows import Layout, Rows, only_top, top_k
+
+_MERGED = "merged"
+"""In a staging directory: where shards are written a second time."""
+
+
+class OpenChunk:
+    """A chunk that is being written.
+
+    Args:
+        chunk: which sources.
+        resolved: the job.
+        ledger: of the output directory.
+        root: the directory that the keys of the sources start from.
+    """
+
+    def __init__(self, chunk: Chunk, resolved: Resolved, ledger: Ledger, root: Path) -> None:
+        self._chunk = chunk
+        self._resolved = resolved
+        self._ledger = ledger
+        self._root = root
+        self._staging = ledger.stage(chunk.id)
+        self._shards = [
+            _open_shard(section, self._target(section, layout, self._staging))
+            for section, layout in zip(resolved.job.writer, resolved.layouts, strict=True)
+        ]
+        self._failures: dict[str, Failure] = {}
+        self._ended: set[str] = set()
+        """Sources of which the reader has said that no more is to be had."""
+        self._rows: Counter[str] = Counter()
+
+    def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
+        """Write the rows of one result, and remember its failures; return those found here."""
+        broken = self._write(filled.rows, outputs) if filled.rows else []
+        for failure in filled.failures:
+            self._failures.setdefault(failure.key, failure)
+            self._ended.add(failure.key)
+        return broken
+
+    def _write(self, rows: list[Row], outputs: Outputs) -> list[Failure]:
+        finite = np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0)
+        text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
+        broken = {row.key: Failure(row.key, "infer", "not_finite", text) for row in compress(rows, ~finite)}
+        new = [failure for key, failure in broken.items() if key not in self._failures]
+        self._failures = {**broken, **self._failures}
+        # Of a video whose one span is damaged, a single pass would not have seen the spans after it.
+        wanted = finite & np.array([row.key not in self._ended for row in rows])
+        kept = list(compress(rows, wanted))
+        if kept:
+            self._rows.update(row.key for row in kept)
+            values = outputs if wanted.all() else {name: v[wanted] for name, v in outputs.items()}
+            table = self._to_rows(kept, values)
+            for shard, layout in zip(self._shards, self._resolved.layouts, strict=True):
+                shard.append(only_top(table, layout.k))
+        return new
+
+    def commit(self) -> Record:
+        """Complete the files, and make them and the record final."""
+        written = [shard.close() for shard in self._shards]
+        for one in written:
+            for key, error in one.failures.items():
+                failure = Failure(key, error.stage, error.error, error.message)
+                self._failures.setdefault(key, failure)
+        dropped = set(self._failures) & set(self._rows) if self._resolved.job.reader.drops_partial else set()
+        if self._chunk.replaces or dropped:
+            self._merge(dropped)
+        files = {
+            key: tuple(self._file(path) for one in written for path in one.files.get(key, ()))
+            for key in self._rows
+            if key not in dropped
+        }
+        entries = [
+            Entry(
+                source,
+                0 if source.key in dropped else self._rows[source.key],
+                self._failures.get(source.key),
+                files.get(source.key, ()),
+            )
+            for source in self._chunk.sources
+        ]
+        record = Record(
+            chunk=self._chunk.id,
+            shards=tuple(self._file(Path(path.name)) for path in sorted(self._staging.glob("part-*"))),
+            fingerprint=self._resolved.digest,
+            committed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            entries=tuple(sorted([*entries, *self._chunk.kept], key=lambda entry: entry.source.key)),
+        )
+        self._ledger.commit(record, self._chunk.replaces)
+        return record
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        for shard in self._shards:
+            with suppress(Exception):
+                shard.close()
+        with suppress(OSError):
+            self._ledger.unstage(self._chunk.id)
+
+    def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
+        return shards.Target(section, directory, self._chunk.id, layout, self._root)
+
+    def _merge(self, dropped: set[str]) -> None:
+        """Write the shards again, with the kept rows of the old ones and without those of `dropped`."""
+        parts: list[shards.Part] = [(self._staging, dropped)]
+        if self._chunk.replaces is not None:
+            kept = {entry.source.key for entry in self._chunk.kept}
+            gone = {entry.source.key for entry in self._chunk.replaces.entries} - kept
+            parts.insert(0, (self._ledger.output, gone))
+        merged = self._staging / _MERGED
+        merged.mkdir()
+        for section, layout in zip(self._resolved.job.writer, self._resolved.layouts, strict=True):
+            shards.merge(self._target(section, layout, merged), parts)
+        for path in merged.iterdir():
+            path.replace(self._staging / path.name)
+        merged.rmdir()
+
+    def _file(self, relative: Path) -> File:
+        return File(key_of(str(relative)), file_sha256(self._staging / relative))
+
+    def _to_rows(self, rows: list[Row], outputs: Outputs) -> Rows:
+        network, k = self._resolved.network, max(layout.k for layout in self._resolved.layouts)
+        logits = outputs.get(network.logits)
+        return Rows(
+            path=[row.key for row in rows],
+            frame_index=[row.frame_index for row in rows],
+            pts_s=[row.pts_s for row in rows],
+            features=outputs.get(network.features) if network.features else None,
+            logits=logits,
+            top_k=top_k(logits, k) if logits is not None and k else None,
+        )
+
+
+def _open_shard(section: Any, target: shards.Target) -> shards.Shard:  # noqa: ANN401 - a writer's section
+    shard = shards.open_shard(target)
+    how = getattr(section, "aggregate", "none")
+    return shard if how == "none" else Aggregated(shard, how, target.layout.k)
+
+
+def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:
+    """Yield every failure that stands in the ledger, as it goes into failures.jsonl."""
+    for record in records:
+        for entry in record.entries:
+            if entry.failure is not None:
+                yield {
+                    "path": entry.source.key,
+                    "status": entry.status,
+                    "rows": entry.rows,
+                    "stage": entry.failure.stage,
+                    "error": entry.failure.error,
+                    "message": entry.failure.message,
+                    "size": entry.source.size,
+                    "mtime_ns": entry.source.mtime_ns,
+                    "chunk": record.chunk,
+                }

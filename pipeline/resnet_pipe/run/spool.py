@@ -1,0 +1,87 @@
+"""Results of the finished spans of long videos, kept until their chunk is committed.
+
+A film of two hours is one source and is committed as a whole. Its spans are kept here as they are
+finished, so that a crash costs the spans in flight and not the film.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe import atomic
+from resnet_pipe.reader.source import Source, Span
+from resnet_pipe.run.task import Outputs, Row
+
+_KEYS = ("frame_index", "pts_s")
+
+
+class SpanResult(NamedTuple):
+    """The rows of one span, and what the network gave for them."""
+
+    rows: list[Row]
+    outputs: Outputs
+
+
+class Spool:
+    """The finished spans of one run.
+
+    Args:
+        directory: made when it is first needed.
+        digest: of the job's fingerprint: results of another making are not found.
+    """
+
+    def __init__(self, directory: Path, digest: str) -> None:
+        self._directory = directory
+        self._digest = digest
+
+    def save(self, source: Source, span: Span, parts: Sequence[SpanResult]) -> None:
+        """Keep a finished span.
+
+        Args:
+            source: the video.
+            span: which part of it.
+            parts: its rows, batch by batch.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        rows = [row for part in parts for row in part.rows]
+        names = parts[0].outputs if parts else ()
+        arrays: dict[str, NDArray[np.generic]] = {
+            name: np.concatenate([part.outputs[name] for part in parts]) for name in names
+        }
+        arrays["frame_index"] = np.array([row.frame_index for row in rows], np.int64)
+        arrays["pts_s"] = np.array([row.pts_s for row in rows], np.float64)
+        with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def load(self, source: Source, span: Span) -> SpanResult | None:
+        """Return a span that was finished before, or None."""
+        try:
+            with np.load(self._path(source, span), allow_pickle=False) as arrays:
+                index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
+                outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None  # not there, or torn
+        if any(len(values) != len(index) for values in outputs.values()):
+            return None
+        rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
+        return SpanResult(rows, outputs)
+
+    def forget(self, source: Source, span: Span) -> None:
+        """Drop a span: its chunk is committed."""
+        self._path(source, span).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Drop everything: nothing is in flight."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _path(self, source: Source, span: Span) -> Path:
+        identity = repr((self._digest, source, span))
+        return self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
