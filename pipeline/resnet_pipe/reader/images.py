@@ -123,7 +123,8 @@ class ImageReader:
             Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.
 
         Raises:
-            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, or what `decode.decode` raises.
+            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `too_large`, or what `decode.decode`
+                raises.
         """
         from resnet_pipe.reader.decode import decode  # the decoders are loaded only where images are decoded
 
@@ -139,6 +140,8 @@ def _read_bytes(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise SourceError("reader", "not_a_file", "not a regular file")
             data = file.readall()
+    except MemoryError:
+        raise SourceError("reader", "too_large", "not enough memory to read it") from None
     except FileNotFoundError:
         broken = path.is_symlink()
         raise SourceError("reader", "missing", "a broken link" if broken else "no such file") from None
