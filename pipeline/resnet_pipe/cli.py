@@ -72,7 +72,7 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
     metavar="I/N",
     help="Process only part I of N; the parts may run at the same time, on several machines.",
 )
-@click.option("--quiet", is_flag=True, help="No progress and no table; only errors.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
 def run(
     job: Path,
@@ -104,6 +104,8 @@ def run(
         _echo(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
         _echo(record.summary(outcome))
+    elif outcome.failed:
+        _echo(record.warning(outcome), err=True)
     sys.exit(outcome.exit_code)
 
 

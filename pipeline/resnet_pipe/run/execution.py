@@ -193,21 +193,22 @@ class Execution:
         record = committed.record
         self._log.event("chunk_committed", chunk=record.chunk, shard=record.shard, rows=record.rows)
 
-    def _on_not_finite(self, failure: Failure) -> None:
+    def _on_not_finite(self, failure: Failure, chunk: str) -> None:
         self._counts.not_finite += 1
-        self._log_failure(failure)
+        self._log_failure(failure, chunk)
 
-    def _log_failure(self, failure: Failure) -> None:
+    def _log_failure(self, failure: Failure, chunk: str) -> None:
         self._log.event(
             "source_failed",
+            chunk=chunk,
             source=failure.key,
             stage=failure.stage,
             error=failure.error,
             text=failure.message,
         )
 
-    def _on_failure(self, failure: Failure) -> None:
-        self._log_failure(failure)
+    def _on_failure(self, failure: Failure, chunk: str) -> None:
+        self._log_failure(failure, chunk)
         if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
             raise RunError(
                 f"the input has gone: {self._reader.root} cannot be read or is empty now",

@@ -87,10 +87,8 @@ def _logged(
     def report() -> Outcome:
         outcome = execution.outcome(started_at, time.perf_counter() - started, code)
         save_outcome(folder, outcome)
-        name = f"metrics-{ledger.tag}.prom" if ledger.tag else "metrics.prom"
-        metrics.write(
-            resolved.job.run.metrics or ledger.output / name, outcome.to_json(), time.time(), ledger.tag
-        )
+        path = resolved.job.run.metrics or ledger.output / "metrics.prom"
+        metrics.write(path, outcome.to_json(), time.time(), ledger.tag)
         return outcome
 
     try:
