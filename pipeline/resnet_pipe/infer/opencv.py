@@ -98,7 +98,7 @@ class OpenCvEngine:
             # Another thread may have shrunk the batch size since this batch was cut.
             count = max(self._batch_size, len(batch)) if self._pads else len(batch)
             outputs = stream.forward(count)
-        except cv2.error as error:
+        except (cv2.error, MemoryError) as error:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {_words(error)}") from None
         finally:
             self._idle.put(stream)

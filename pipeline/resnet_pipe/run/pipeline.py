@@ -254,7 +254,7 @@ class Pipeline:
                 return  # another stream has done it
             self._batch_limit = (failed + 1) // 2
             self._engine.shrink(self._batch_limit)
-        self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
+            self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
 
     def _write_loop(self) -> None:
         clock = self._clocks["writer"]
