@@ -70,7 +70,7 @@ class Execution:
         """
         self._plan = plan
         self._log.event("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
-        if plan.chunk_count == 0:
+        if plan.chunk_count == 0 or self._stop.signal is not None:
             return
         keep_freed_memory()
         with ExitStack() as stack:

@@ -93,7 +93,7 @@ def _logged(
 
     try:
         save_job(folder, resolved.job)
-        execution.run(output.prepare(resolved, ledger, options.rules, options.fresh))
+        execution.run(output.prepare(resolved, ledger, options.rules, options.fresh, stop))
         output.write_failures(ledger)
         code = execution.exit_code
         return report()
