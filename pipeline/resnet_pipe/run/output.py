@@ -16,6 +16,7 @@ from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import fingerprint
 from resnet_pipe.run.commit import failure_lines
 from resnet_pipe.run.ledger import HOME, Ledger, Record
+from resnet_pipe.run.lock import report_lock
 from resnet_pipe.run.stop import Stop
 
 _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
@@ -64,7 +65,11 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool, stop:
 def write_failures(ledger: Ledger) -> None:
     """Write failures.jsonl: every failure that stands in the ledger."""
     path = ledger.output / "failures.jsonl"
-    with atomic.replacing(path, ledger.tag) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        report_lock(ledger.output / HOME),
+        atomic.replacing(path, ledger.tag) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         for line in failure_lines(ledger.records()):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
