@@ -102,6 +102,7 @@ def _logged(
         log.event("error", text=str(error) or type(error).__name__)
         # What has just failed the run may refuse these as well; the run's own error is the one to show.
         with suppress(OSError, ResnetPipeError):
+            ledger.recover()
             output.write_failures(ledger)
         with suppress(OSError):
             report()
@@ -130,5 +131,6 @@ def _explained(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot go on: {error.filename or directory}: {error.strerror or error}",
-            "free space or make it writable, then run the same command again: nothing committed is lost",
+            "see that the disk is mounted, writable and not full; then run the same command again: nothing"
+            " committed is lost",
         ) from error
