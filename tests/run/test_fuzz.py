@@ -78,7 +78,7 @@ def test_every_damaged_file_ends_as_one_row_or_one_failure_and_no_worker_dies(
     assert {line["error"] for line in failures.values()} <= CLASSES
     assert all(line["stage"] == "reader" and line["message"] for line in failures.values())
     assert len(job.events("source_failed")) == len(failures)
-    assert said.stderr == f"{len(failures)} sources failed: {job.out}/failures.jsonl\n"  # and no decoder spoke
+    assert said.stderr == f"{len(failures)} sources failed: {job.out}/failures.jsonl\n"  # no decoder spoke
     assert {f"whole-{name}" for name in whole_files()} <= set(rows)
     for mutation in MUTATIONS:
         outcomes = Counter(
