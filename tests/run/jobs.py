@@ -116,7 +116,8 @@ class JobFolder:
         self.images.mkdir(exist_ok=True)
         if not (folder / "tiny.onnx").exists():
             (folder / "tiny.onnx").hardlink_to(network)
-        self.write()
+        if not self.file.exists():
+            self.write()
 
     def write(
         self,

@@ -87,13 +87,43 @@ def test_while_a_part_runs_the_same_part_another_division_and_the_whole_job_are_
     assert records(waiting.out) == []
 
 
-def test_while_a_part_runs_the_other_parts_may_run(waiting: JobFolder, holder_of_a_part: Running) -> None:
-    for part in ("2/3", "3/3"):
-        waiting.run("--shard", part).expect(0)
-    Gate(waiting).open()
-    holder_of_a_part.end().expect(0)
-    assert waiting.paths() == numbered(8)
-    assert_clean(waiting.out)
+IN_A_COMMIT = f"""
+{GATE}
+import os
+replace = os.replace
+
+def replace_shards_later(old, new, **options):
+    if str(new).endswith(".parquet"):
+        wait_at("gate")
+    replace(old, new, **options)
+
+os.replace = replace_shards_later
+"""
+
+
+def test_while_a_part_commits_the_other_parts_leave_its_unfinished_files_alone(job: JobFolder) -> None:
+    job.add(*numbered(12))
+    with job.start("--shard", "1/3", faults=IN_A_COMMIT) as run:
+        Gate(job).wait()
+        for part in ("2/3", "3/3"):
+            job.run("--shard", part).expect(0)
+        Gate(job).open()
+        run.end().expect(0)
+    assert sorted(job.paths()) == numbered(12)
+    assert_clean(job.out)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--shard", "1/2"]])
+def test_what_a_part_that_was_killed_leaves_is_cleared_by_runs_of_other_divisions(
+    job: JobFolder, arguments: list[str]
+) -> None:
+    job.add(*numbered(12))
+    with job.start("--shard", "1/3", faults=IN_A_COMMIT) as run:
+        Gate(job).wait()
+        run.signal(signal.SIGKILL)
+    assert list(job.out.rglob(".*tmp"))
+    job.run(*arguments).expect(0)
+    assert_clean(job.out)
 
 
 def test_parts_that_run_at_the_same_time_process_every_source_exactly_once(job: JobFolder) -> None:
