@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -105,8 +106,15 @@ def test_metrics_go_where_the_job_says_and_those_of_parts_do_not_collide(job: Jo
     assert not list(job.out.glob("*.prom"))
     samples = [sample for path in files for sample in read_metrics(path)]
     assert len(samples) == len(set(samples))
-    job.write(run="metrics: nowhere/nightly.prom")
-    assert "job.yaml:6:" in job.run().expect(2).stderr
+
+
+def test_a_place_for_metrics_that_is_none_is_refused_and_left_as_it_is(job: JobFolder) -> None:
+    pipe = job.folder / "pipe"  # as /dev/null would be, which root could replace by a file
+    os.mkfifo(pipe)
+    for place, said in (("nowhere/nightly.prom", "no such directory"), ("pipe", "not a regular file")):
+        job.write(run=f"metrics: {place}")
+        assert f"run.metrics: {said}" in job.run().expect(2).stderr
+    assert pipe.is_fifo()
 
 
 class Server:

@@ -26,7 +26,6 @@ from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure
 from resnet_pipe.run.timing import STAGES, StageClock
-from resnet_pipe.terminal import printable
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -179,7 +178,7 @@ class Execution:
     def _say(self, text: str) -> None:
         self._log.event("note", text=text)
         if self._progress is not None:
-            self._progress.say(printable(text))
+            self._progress.say(text)
 
     def _tick(self) -> None:
         seen = self._counts.items + self._counts.unread
