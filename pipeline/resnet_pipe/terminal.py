@@ -20,7 +20,7 @@ def show(text: str) -> None:
         RunError: it cannot be written, such as to a full disk.
     """
     try:
-        print(_printable(text), flush=True)
+        print(_printable(text), flush=True)  # noqa: T201
     except BrokenPipeError:
         pass
     except OSError as error:
@@ -32,7 +32,7 @@ def show(text: str) -> None:
 def say(text: str) -> None:
     """Print a line about what happens to standard error. A terminal that is gone does not end a run."""
     with suppress(OSError):
-        print(_printable(text), file=sys.stderr, flush=True)
+        print(_printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _printable(text: str) -> str:
