@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from resnet_pipe.convert.conversion import Conversion, convert
 from tests.photographs import NAMES, encode, photograph
 
 
@@ -21,3 +22,10 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = folder / "more" if stem == "rocket" else folder
         (target / f"{stem}.jpg").write_bytes(encode(image, "JPEG", quality=90))
     return folder
+
+
+@pytest.fixture(scope="session")
+def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """ResNet-18 with random weights, converted once for all who only look at it. Do not change its files."""
+    pytest.importorskip("torchvision", reason="needs the extra `convert`")
+    return convert("resnet18", weights="random", out=tmp_path_factory.mktemp("models"))

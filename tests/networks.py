@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CLASSES = 10
 WIDTH = 3
+
+Weights = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+
+
+def write(
+    path: Path,
+    nodes: Sequence[NodeProto],
+    outputs: Mapping[str, int],
+    weights: Weights,
+    *,
+    input_name: str = "input",
+    batch: int | str = "N",
+    crop: int = 32,
+) -> Path:
+    """Write a network with one image input.
+
+    Args:
+        path: the .onnx file.
+        nodes: from the input to the outputs.
+        outputs: name to width.
+        weights: by name.
+        input_name: of the input, of shape (batch, 3, crop, crop).
+        batch: a number, or the name of a dynamic size.
+        crop: side of the input, pixels.
+    """
+    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, crop, crop])
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        [image],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width])
+            for name, width in outputs.items()
+        ],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
+
+
+def classifier(inputs: int, seed: int = 0) -> Weights:
+    """Return random weights for the Gemm from `inputs` features to `CLASSES` logits."""
+    rng = np.random.default_rng(seed)
+    return {
+        "weight": rng.normal(size=(CLASSES, inputs)).astype(np.float32),
+        "bias": rng.normal(size=CLASSES).astype(np.float32),
+    }
 
 
 def write_tiny(path: Path, crop: int = 32, features: bool = True) -> Path:
@@ -21,29 +72,59 @@ def write_tiny(path: Path, crop: int = 32, features: bool = True) -> Path:
         crop: side of its input, pixels.
         features: whether it has the output `features`, of width 3, beside `logits`, of width 10.
     """
-    rng = np.random.default_rng(0)
-    weight = numpy_helper.from_array(rng.normal(size=(CLASSES, WIDTH)).astype(np.float32), "weight")
-    bias = numpy_helper.from_array(rng.normal(size=CLASSES).astype(np.float32), "bias")
     pooled = "features" if features else "pooled"
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pool"]),
         helper.make_node("Flatten", ["pool"], [pooled], axis=1),
         helper.make_node("Gemm", [pooled, "weight", "bias"], ["logits"], transB=1),
     ]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])]
-    if features:
-        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", WIDTH]))
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, crop, crop])],
-        outputs,
-        [weight, bias],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    onnx.save(model, str(path))
-    return path
+    outputs = {"logits": CLASSES, **({"features": WIDTH} if features else {})}
+    return write(path, nodes, outputs, classifier(WIDTH), crop=crop)
+
+
+def write_pixels(path: Path, crop: int) -> Path:
+    """Write a network whose features are its input: channel by channel, row by row.
+
+    Args:
+        path: the .onnx file.
+        crop: side of its input, pixels.
+    """
+    width = 3 * crop * crop
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
+    ]
+    return write(path, nodes, {"logits": CLASSES, "features": width}, classifier(width), crop=crop)
+
+
+def write_residual(path: Path, crop: int = 32) -> Path:
+    """Write what a ResNet is made of, once: convolutions, a shortcut, pooling and a classifier.
+
+    Args:
+        path: the .onnx file.
+        crop: side of its input, pixels.
+    """
+    rng = np.random.default_rng(1)
+    weights = {
+        "stem": rng.normal(scale=1 / 12, size=(16, 3, 7, 7)).astype(np.float32),
+        "one": rng.normal(scale=1 / 12, size=(16, 16, 3, 3)).astype(np.float32),
+        "two": rng.normal(scale=1 / 12, size=(16, 16, 3, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "stem"], ["a"], strides=[2, 2], pads=[3, 3, 3, 3]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "one"], ["d"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("Conv", ["e", "two"], ["f"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["f", "c"], ["g"]),
+        helper.make_node("Relu", ["g"], ["h"]),
+        helper.make_node("GlobalAveragePool", ["h"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
+    ]
+    outputs = {"logits": CLASSES, "features": 16}
+    return write(path, nodes, outputs, {**weights, **classifier(16)}, crop=crop)
 
 
 def preprocess_yaml(crop: int = 32) -> str:

@@ -189,7 +189,7 @@ _JOBS = st.fixed_dictionaries(
             optional={
                 "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:12"]),
                 "precision": st.sampled_from(["fp32", "fp16"]),
-                "batch_size": st.integers(1, 4096),
+                "batch_size": st.integers(1, 4096) | st.just("auto"),
             },
         ),
         "writer": _writer("parquet", "features", "logits", "top_k")
@@ -264,7 +264,7 @@ def test_the_schema_that_the_example_jobs_point_at_is_the_current_one() -> None:
     for path in EXAMPLES:
         assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
     committed = json.loads((ROOT / "jobs" / "schema.json").read_text())
-    assert committed == json_schema(), "resnet-pipe schema > jobs/schema.json"
+    assert committed == json_schema(), "make it again: resnet-pipe schema > jobs/schema.json"
 
 
 def _nodes(value: object) -> Iterator[dict[str, Any]]:

@@ -12,15 +12,11 @@ import click
 
 from resnet_pipe import __version__
 from resnet_pipe.errors import ExitCode, ResnetPipeError
-from resnet_pipe.terminal import printable
+from resnet_pipe.terminal import prepare_streams, say, show
 
 if TYPE_CHECKING:
     from resnet_pipe.plan import Part, Rules
     from resnet_pipe.resolve import Resolved
-
-
-def _echo(text: str, err: bool = False) -> None:
-    click.echo(printable(text), err=err)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,7 +68,7 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
     metavar="I/N",
     help="Process only part I of N; the parts may run at the same time, on several machines.",
 )
-@click.option("--quiet", is_flag=True, help="No progress and no table; only errors.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
 def run(
     job: Path,
@@ -101,9 +97,11 @@ def run(
         sys.exit(ExitCode.DONE)
     outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
     if as_json:
-        _echo(json.dumps(outcome.to_json(), indent=1))
+        show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        _echo(record.summary(outcome))
+        show(record.summary(outcome))
+    elif outcome.failed:
+        say(record.warning(outcome))
     sys.exit(outcome.exit_code)
 
 
@@ -112,11 +110,11 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
 
     plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
-    _echo(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
-    _echo(f"chunks   {plan.chunk_count}")
-    _echo(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
-    _echo(f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}")
-    _echo(f"output   {resolved.job.writer.path}")
+    show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
+    show(f"chunks   {plan.chunk_count}")
+    show(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
+    show(f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}")
+    show(f"output   {resolved.job.writer.path}")
 
 
 @commands.command()
@@ -136,9 +134,9 @@ def convert(recipe: str, weights: str | None, out: Path | None) -> None:
     """
     from resnet_pipe.convert.conversion import convert as convert_recipe
 
-    result = convert_recipe(recipe, weights=weights, out=out, say=_echo)
+    result = convert_recipe(recipe, weights=weights, out=out, say=show)
     done = "wrote" if result.changed else "nothing has changed:"
-    _echo(f"{done} {result.path}, {result.sidecar.weights.describe()}")
+    show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
 
 
 @commands.command()
@@ -146,9 +144,9 @@ def models() -> None:
     """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
     from resnet_pipe.convert import catalogue
 
-    _echo(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
+    show(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
     for entry in catalogue.entries():
-        _echo(
+        show(
             f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
             f"{entry.fp32_bytes / 1e6:>7.0f} MB  {entry.status}"
         )
@@ -159,24 +157,22 @@ def schema() -> None:
     """Print the JSON Schema of job files, for completion and checking in editors."""
     from resnet_pipe.job import json_schema
 
-    _echo(json.dumps(json_schema(), indent=2))
+    show(json.dumps(json_schema(), indent=2))
 
 
 def main() -> NoReturn:
     """Run the command line: the one place where errors become messages and exit codes."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # As it is with standard error: no locale may fail a job that is done.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         code = commands.main(standalone_mode=False)
         sys.exit(code or ExitCode.DONE)
     except ResnetPipeError as error:
-        _echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         sys.exit(error.exit_code)
     except click.ClickException as error:
         text = io.StringIO()
         error.show(file=text)
-        _echo(text.getvalue().rstrip("\n"), err=True)
+        say(text.getvalue().rstrip("\n"))
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)

@@ -99,6 +99,19 @@ class LockedError(ResnetPipeError):
     exit_code = ExitCode.LOCKED
 
 
+class StoppedError(ResnetPipeError):
+    """A signal ended the run before there was anything to commit.
+
+    Args:
+        problem: which signal, and when.
+        exit_code: 130 or 143.
+    """
+
+    def __init__(self, problem: str, exit_code: ExitCode) -> None:
+        super().__init__(problem)
+        self.exit_code = exit_code
+
+
 class SourceError(Exception):
     """One source cannot be processed. It becomes a failure; the run goes on.
 

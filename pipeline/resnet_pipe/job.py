@@ -88,11 +88,13 @@ class InferSection(_Section):
 def _file_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
     if value is None:
         return None
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected the path of a file")
     path = Path((info.context["base"] if info.context else Path()) / value)
     if not path.parent.is_dir():
         raise ValueError(f"no such directory: {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"not a regular file, and would be replaced by one: {path}")
     return path
 
 

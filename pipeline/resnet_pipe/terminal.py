@@ -1,14 +1,41 @@
-"""Text on its way to a terminal: control characters in it are shown, never obeyed."""
+"""What is said to people: control characters are shown, never obeyed, and nobody need be there to read."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from contextlib import suppress
+
+from resnet_pipe.errors import RunError
 
 _NOT_SHOWN = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 """The control characters of ASCII and of Latin-1, and bytes of a file name that are not UTF-8 (PEP 383)."""
 
 
-def printable(text: str) -> str:
+def show(text: str) -> None:
+    """Print what was asked for to standard output. A reader who has seen enough may close the pipe.
+
+    Raises:
+        RunError: it cannot be written, such as to a full disk.
+    """
+    try:
+        print(_printable(text), flush=True)  # noqa: T201
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise RunError(
+            f"cannot print the result: {error.strerror}", "see run.json in the run's folder"
+        ) from None
+
+
+def say(text: str) -> None:
+    """Print a line about what happens to standard error. A terminal that is gone does not end a run."""
+    with suppress(OSError):
+        print(_printable(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _printable(text: str) -> str:
     r"""Return a text in which every control character but newline and tab is written `\xNN`.
 
     A file may be called ESC[2J, and paths end up in messages. Bytes that are not UTF-8 look as in keys.
@@ -19,3 +46,24 @@ def printable(text: str) -> str:
 def _escape(character: re.Match[str]) -> str:
     code = ord(character[0])
     return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
+
+
+def prepare_streams() -> None:
+    """Make the standard streams safe to write to, whatever the caller and the locale have made of them.
+
+    The number of a stream that is closed would go to a file of ours, and a library's message into that file.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(null, number)
+    if null > 2:
+        os.close(null)
+    else:
+        os.set_inheritable(null, True)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - stays open
+        getattr(sys, name).reconfigure(errors="backslashreplace")

@@ -151,6 +151,13 @@ def test_a_failed_conversion_leaves_the_old_files(
     assert open_model(tmp_path / "resnet18.onnx").sidecar == resnet18.sidecar
 
 
+def test_a_directory_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="Not a directory") as caught:
+        convert("resnet18", weights="random", out=tmp_path / "file" / "models")
+    assert "--out" in str(caught.value.remedy)
+
+
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resnet19") as caught:
         convert("resnet19", out=tmp_path)

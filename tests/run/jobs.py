@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,26 @@ PATIENCE_S = 60.0
 """How long to wait for what must happen; only a test that fails waits this long."""
 
 Row = dict[str, Any]
+
+SIDECAR: dict[str, Any] = {
+    "schema_version": 1,
+    "name": "tiny",
+    "source": "someone else",
+    "architecture": "tiny",
+    "depth": None,
+    "weights": {"kind": "checkpoint", "name": "x", "requested": "x"},
+    "classes": [f"label {index}" for index in range(10)],
+    "features": 3,
+    "preprocessing": {"resize": 36, "crop": 32, "mean": [0.5] * 3, "std": [0.5] * 3},
+    "params": 1,
+    "macs": 1,
+    "file_bytes": 1,
+    "onnx_sha256": "",
+    "recipe_sha256": "",
+    "max_relative_difference": 0.0,
+    "versions": {},
+}
+"""Of a model from someone else; sound but for its SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +64,19 @@ class Result:
 
 
 class Running:
-    """A run in a process group of its own."""
+    """A run in a process group of its own. As a context manager, it is killed at the end of the block."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.pid = process.pid
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            self.signal_group(signal.SIGKILL)
+        self.process.communicate()
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -63,7 +93,7 @@ class Running:
         try:
             out, err = self.process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self.pid, 9)
+            self.signal_group(signal.SIGKILL)
             out, err = self.process.communicate()
             raise AssertionError(f"the run did not end\n{out}\n{err}") from None
         wait_until(lambda: not group(self.pid), "all processes of the run are gone")
@@ -86,7 +116,8 @@ class JobFolder:
         self.images.mkdir(exist_ok=True)
         if not (folder / "tiny.onnx").exists():
             (folder / "tiny.onnx").hardlink_to(network)
-        self.write()
+        if not self.file.exists():
+            self.write()
 
     def write(
         self,
@@ -96,24 +127,32 @@ class JobFolder:
         infer: str = "",
         run: str = "",
         preprocess: str = "",
+        batch_size: int = 2,
+        chunk_items: int = 2,
+        workers: int = 1,
     ) -> None:
         """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise."""
         self.file.write_text(
             "name: nightly\n"
             f"reader: {{kind: images, path: images{reader and ', ' + reader}}}\n"
             f"preprocess: {preprocess or preprocess_yaml()}\n"
-            f"infer: {{model: tiny.onnx, device: cpu, batch_size: 2{infer and ', ' + infer}}}\n"
+            f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}{infer and ', ' + infer}}}\n"
             f"writer: {{kind: {kind}, path: out, fields: {fields}, k: 3}}\n"
-            f"run: {{workers: 1, chunk_items: 2{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}{run and ', ' + run}}}\n"
         )
 
-    def add(self, *names: str) -> None:
-        """Add a small photograph under each name, each with other pixels than all before it."""
+    def add(self, *names: str, comment: str = "") -> None:
+        """Add a small photograph under each name, each with other pixels than all before it.
+
+        Args:
+            names: below `images/`.
+            comment: in the file, for `faults.DECODER`.
+        """
         already = sum(len(files) for _, _, files in os.walk(self.images))
         for index, name in enumerate(names, already):
             path = self.images / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg(index))
+            path.write_bytes(jpeg(index, comment))
 
     def add_bad(self, *names: str) -> None:
         """Add files that are named like images and are none."""
@@ -161,6 +200,12 @@ class JobFolder:
         """Run the job to its end."""
         return self.start(*arguments, faults=faults, env=env).end()
 
+    def undisturbed(self) -> Path:
+        """Run the job, without faults and without what it has done, into a folder beside `out`."""
+        folder = self.folder / "undisturbed"
+        self.run("--set", f"writer.path={folder}").expect(0)
+        return folder
+
     def rows(self) -> list[Row]:
         return read_rows(self.out)
 
@@ -187,11 +232,14 @@ class JobFolder:
 
 
 @cache
-def jpeg(number: int) -> bytes:
-    """Return a JPEG of 64 x 48 pixels; every number gives other pixels."""
+def jpeg(number: int, comment: str = "") -> bytes:
+    """Return a JPEG of 64 x 48 pixels; every number gives other pixels, and the comment changes none."""
     image = photograph(NAMES[number % 3])
     left, top = 13 * number % (image.width - 128), 7 * number % (image.height - 96)
-    return encode(image.crop((left, top, left + 128, top + 96)).resize((64, 48)), "JPEG", quality=90)
+    small = image.crop((left, top, left + 128, top + 96)).resize((64, 48))
+    data = encode(small, "JPEG", quality=90)
+    marker = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment.encode() if comment else b""
+    return data[:2] + marker + data[2:]
 
 
 def numbered(count: int, start: int = 0) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_every_kind_of_shard_is_rewritten_for_a_changed_file(job: JobFolder, kin
     ],
 )
 def test_a_changed_fingerprint_is_refused_with_what_changed_and_both_ways_out(
-    done: JobFolder, change: dict[str, str], named: str
+    done: JobFolder, change: dict[str, Any], named: str
 ) -> None:
     before = states(done.out)
     done.write(**change)

@@ -63,8 +63,14 @@ def convert(
     before = _unchanged(target, digest)
     if before is not None:
         return Conversion(target, before, changed=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = _convert(chosen, spec, target, digest, versions, say)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sidecar = _convert(chosen, spec, target, digest, versions, say)
+    except OSError as error:
+        raise ModelError(
+            f"cannot write {target}: {error.strerror or error}",
+            "free space there, or name another directory with --out",
+        ) from error
     return Conversion(target, sidecar, changed=True)
 
 

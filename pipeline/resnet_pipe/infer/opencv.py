@@ -71,6 +71,8 @@ class OpenCvEngine:
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
             first = streams[0].forward(request.batch_size)
+            check_outputs(request, {name: output.shape for name, output in first.items()})
+            self._proof = _prove(streams[0].net.dump(), self._on_cuda)
             self._pads = self._on_cuda or not _takes_any_size(streams[0], request)
             for stream in streams[1:]:
                 stream.forward(request.batch_size)
@@ -79,8 +81,6 @@ class OpenCvEngine:
                 f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {_words(error)}"
             )
             raise (DeviceError if self._on_cuda else ModelError)(problem) from None
-        check_outputs(request, {name: output.shape for name, output in first.items()})
-        self._proof = _prove(streams[0].net.dump(), self._on_cuda)
         self._batch_size = request.batch_size
         self._idle: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for stream in streams:
@@ -92,11 +92,13 @@ class OpenCvEngine:
 
         stream = self._idle.get()
         try:
+            if self._on_cuda:
+                cv2.cuda.setDevice(_index(self._request.device))  # every thread has its own current device
             stream.normalizer.fill(batch)
             # Another thread may have shrunk the batch size since this batch was cut.
             count = max(self._batch_size, len(batch)) if self._pads else len(batch)
             outputs = stream.forward(count)
-        except cv2.error as error:
+        except (cv2.error, MemoryError) as error:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {_words(error)}") from None
         finally:
             self._idle.put(stream)
@@ -176,7 +178,7 @@ def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
     Raises:
         DeviceError: with the reason why cv2.dnn cannot run there.
     """
-    index = int(device.partition(":")[2] or 0)
+    index = _index(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
     if count == 0 and not _built_with_cuda(cv2):
         raise DeviceError(f"this cv2 {cv2.__version__} was built without CUDA", _CUDA_WHEEL)
@@ -201,6 +203,10 @@ def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
         raise DeviceError("this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)", _CUDA_WHEEL)
     cv2.cuda.setDevice(index)
     return f"cuda:{index} (architecture {architecture})"
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
 
 
 def _built_with_cuda(cv2: Any) -> bool:  # noqa: ANN401 - the module

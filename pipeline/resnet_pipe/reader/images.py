@@ -95,10 +95,14 @@ class ImageReader:
             Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.
 
         Raises:
-            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, or what `decode.decode` raises.
+            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `too_large`, or what `decode.decode`
+                raises.
         """
         from resnet_pipe.reader.decode import decode  # the decoders are loaded only where images are decoded
 
-        with open_file(path_of(self.root, key)) as file:
-            data = file.read()
+        try:
+            with open_file(path_of(self.root, key)) as file:
+                data = file.read()
+        except MemoryError:
+            raise SourceError("reader", "too_large", "not enough memory to read it") from None
         yield Item(decode(data, self.max_pixels, self.accept_truncated, min_side))

@@ -30,19 +30,23 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
     """Write the metrics of a run, readable by everyone; keep the time of the last success if it failed.
 
     Args:
-        path: final path; its directory exists.
+        path: final path; its directory exists. A part of a divided job adds its tag to the name, and as a
+            label to every figure: a collector that reads the files of all parts refuses two equal ones.
         run: contents of run.json.
         ended_at: seconds since 1970.
         tag: of the run, among those that share the directory.
     """
+    if tag:
+        path = path.with_stem(f"{path.stem}-{tag}")
     success = ended_at if run["exit_code"] in (0, 3) else _last_success(path)
-    lines = "\n".join(_lines(run, ended_at, success)) + "\n"
+    labels = f'job="{_escape(run["job"])}"' + (f',shard="{tag}"' if tag else "")
+    lines = "\n".join(_lines(run, labels, ended_at, success)) + "\n"
     with atomic.replacing(path, tag) as temporary:
         temporary.write_text(lines, encoding="utf-8")
         temporary.chmod(0o644)
 
 
-def _lines(run: dict[str, Any], ended_at: float, success: float | None) -> Iterator[str]:
+def _lines(run: dict[str, Any], labels: str, ended_at: float, success: float | None) -> Iterator[str]:
     values = {
         _SUCCESS: success,
         "resnet_pipe_last_run_timestamp_seconds": ended_at,
@@ -52,14 +56,13 @@ def _lines(run: dict[str, Any], ended_at: float, success: float | None) -> Itera
         "resnet_pipe_sources_failed": run["sources"]["failed"],
         "resnet_pipe_exit_code": run["exit_code"],
     }
-    job = f'job="{_escape(run["job"])}"'
     for name, value in values.items():
         if value is not None:
             yield from _head(name)
-            yield f"{name}{{{job}}} {value}"
+            yield f"{name}{{{labels}}} {value}"
     yield from _head("resnet_pipe_stage_seconds")
     for stage, times in run["stages"].items():
-        yield f'resnet_pipe_stage_seconds{{{job},stage="{stage}"}} {times["busy_s"]}'
+        yield f'resnet_pipe_stage_seconds{{{labels},stage="{stage}"}} {times["busy_s"]}'
 
 
 def _head(name: str) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Committer:
         ledger: of the output directory.
         clock: of the stage.
         on_commit: told of each chunk, right after it is final.
-        on_failure: told of each source whose row is not written, because it is not finite.
+        on_failure: told of each source whose row is not written, because it is not finite, and of its chunk.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Committer:
         ledger: Ledger,
         clock: StageClock,
         on_commit: Callable[[Committed], None],
-        on_failure: Callable[[Failure], None],
+        on_failure: Callable[[Failure, str], None],
     ) -> None:
         self._resolved = resolved
         self._ledger = ledger
@@ -71,6 +71,10 @@ class Committer:
     def expect(self, task: int, chunk: Chunk, final: bool) -> None:
         """Announce a task before any of its results: its chunk, and whether it is the chunk's last."""
         self._chunk_of[task] = (chunk, final)
+
+    def chunk_of(self, task: int) -> str:
+        """Return the id of the chunk of a task that has been announced and not yet written."""
+        return self._chunk_of[task][0].id
 
     def accept(self, filled: Filled, outputs: Outputs) -> None:
         """Take one result; write and commit what has become next in order."""
@@ -96,7 +100,7 @@ class Committer:
         if self._open is None:
             self._open = _OpenChunk(chunk, self._resolved, self._ledger)
         for failure in self._open.add(filled, outputs):
-            self._on_failure(failure)
+            self._on_failure(failure, chunk.id)
         self._clock.add(time.perf_counter() - started, len(filled.rows))
 
     def _end_task(self, task: int) -> None:

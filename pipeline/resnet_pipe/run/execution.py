@@ -26,7 +26,6 @@ from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure
 from resnet_pipe.run.timing import STAGES, StageClock
-from resnet_pipe.terminal import printable
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -70,7 +69,7 @@ class Execution:
         """
         self._plan = plan
         self._log.event("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
-        if plan.chunk_count == 0:
+        if plan.chunk_count == 0 or self._stop.signal is not None:
             return
         keep_freed_memory()
         with ExitStack() as stack:
@@ -179,7 +178,7 @@ class Execution:
     def _say(self, text: str) -> None:
         self._log.event("note", text=text)
         if self._progress is not None:
-            self._progress.say(printable(text))
+            self._progress.say(text)
 
     def _tick(self) -> None:
         seen = self._counts.items + self._counts.unread
@@ -193,21 +192,22 @@ class Execution:
         record = committed.record
         self._log.event("chunk_committed", chunk=record.chunk, shard=record.shard, rows=record.rows)
 
-    def _on_not_finite(self, failure: Failure) -> None:
+    def _on_not_finite(self, failure: Failure, chunk: str) -> None:
         self._counts.not_finite += 1
-        self._log_failure(failure)
+        self._log_failure(failure, chunk)
 
-    def _log_failure(self, failure: Failure) -> None:
+    def _log_failure(self, failure: Failure, chunk: str) -> None:
         self._log.event(
             "source_failed",
+            chunk=chunk,
             source=failure.key,
             stage=failure.stage,
             error=failure.error,
             text=failure.message,
         )
 
-    def _on_failure(self, failure: Failure) -> None:
-        self._log_failure(failure)
+    def _on_failure(self, failure: Failure, chunk: str) -> None:
+        self._log_failure(failure, chunk)
         if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
             raise RunError(
                 f"the input has gone: {self._reader.root} cannot be read or is empty now",

@@ -87,15 +87,13 @@ def _logged(
     def report() -> Outcome:
         outcome = execution.outcome(started_at, time.perf_counter() - started, code)
         save_outcome(folder, outcome)
-        name = f"metrics-{ledger.tag}.prom" if ledger.tag else "metrics.prom"
-        metrics.write(
-            resolved.job.run.metrics or ledger.output / name, outcome.to_json(), time.time(), ledger.tag
-        )
+        path = resolved.job.run.metrics or ledger.output / "metrics.prom"
+        metrics.write(path, outcome.to_json(), time.time(), ledger.tag)
         return outcome
 
     try:
         save_job(folder, resolved.job)
-        execution.run(output.prepare(resolved, ledger, options.rules, options.fresh))
+        execution.run(output.prepare(resolved, ledger, options.rules, options.fresh, stop))
         output.write_failures(ledger)
         code = execution.exit_code
         return report()
@@ -104,6 +102,7 @@ def _logged(
         log.event("error", text=str(error) or type(error).__name__)
         # What has just failed the run may refuse these as well; the run's own error is the one to show.
         with suppress(OSError, ResnetPipeError):
+            ledger.recover()
             output.write_failures(ledger)
         with suppress(OSError):
             report()
@@ -132,5 +131,6 @@ def _explained(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot go on: {error.filename or directory}: {error.strerror or error}",
-            "free space or make it writable, then run the same command again: nothing committed is lost",
+            "see that the disk is mounted, writable and not full; then run the same command again: nothing"
+            " committed is lost",
         ) from error

@@ -39,6 +39,26 @@ def output_lock(home: Path, part: tuple[int, int] | None) -> Iterator[None]:
 
 
 @contextmanager
+def report_lock(home: Path) -> Iterator[None]:
+    """Wait for and hold what the parts of a job write together, such as failures.jsonl.
+
+    A part that read the ledger earlier must not write later: it would take away what the other has added.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+
+    Raises:
+        OSError: the directory is not there.
+    """
+    descriptor = os.open(home / "lock-reports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def _held(path: Path, shared: bool) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -64,8 +84,8 @@ def _refuse_other_divisions(home: Path, count: int) -> None:
     for path in home.glob("lock-*-of-*"):
         match = _PART.fullmatch(path.name)
         if match and int(match[2]) != count:
-            with _held(path, shared=False):
-                pass  # nobody holds it
+            with _held(path, shared=True):
+                pass  # nobody holds it, except for others that look as well
 
 
 def _holder(path: Path) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import Job
 from resnet_pipe.plan import Part, Plan, Rules, make_plan
 from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.source import Source
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import fingerprint
 from resnet_pipe.run.commit import failure_lines
 from resnet_pipe.run.ledger import HOME, Ledger, Record
+from resnet_pipe.run.lock import report_lock
+from resnet_pipe.run.stop import Stop
 
 _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--shard I/N`."""
@@ -32,10 +36,10 @@ def inspect(resolved: Resolved, rules: Rules, fresh: bool) -> Plan:
         fingerprint.check(output / HOME, resolved.fingerprint)
         kept = (record for record in Ledger(output).records() if (output / record.shard).is_file())
         records = {record.chunk: record for record in kept}
-    return _plan(resolved.job, records, rules)
+    return _plan(resolved.job, _sources(resolved.job), records, rules)
 
 
-def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool) -> Plan:
+def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool, stop: Stop) -> Plan:
     """Recover from a crash, check that old and new results may stand together, and plan.
 
     The caller holds the lock.
@@ -43,13 +47,14 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool) -> Pl
     Raises:
         UsageError: the directory holds results of another making, or files of somebody else.
         RunError: there is no input, or the ledger cannot be read.
+        StoppedError: somebody asked for a stop.
     """
     ledger.recover()
     if not fresh:
         fingerprint.check(ledger.output / HOME, resolved.fingerprint)
     records = {record.chunk: record for record in _intact(ledger, rules.part)}
     _refuse_strangers(ledger, records)
-    plan = _plan(resolved.job, {} if fresh else records, rules)
+    plan = _plan(resolved.job, stop.during(_sources(resolved.job)), {} if fresh else records, rules)
     if fresh:  # now that there is input to take the place of what is dropped
         for record in records.values():
             ledger.remove(record)
@@ -60,13 +65,20 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool) -> Pl
 def write_failures(ledger: Ledger) -> None:
     """Write failures.jsonl: every failure that stands in the ledger."""
     path = ledger.output / "failures.jsonl"
-    with atomic.replacing(path, ledger.tag) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        report_lock(ledger.output / HOME),
+        atomic.replacing(path, ledger.tag) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         for line in failure_lines(ledger.records()):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _plan(job: Job, records: dict[str, Record], rules: Rules) -> Plan:
-    sources = ImageReader.from_section(job.reader).list_sources()
+def _sources(job: Job) -> Iterator[Source]:
+    return ImageReader.from_section(job.reader).list_sources()
+
+
+def _plan(job: Job, sources: Iterator[Source], records: dict[str, Record], rules: Rules) -> Plan:
     plan = make_plan(sources, records, job.run.chunk_items, rules)
     if plan.found == 0 and not job.reader.allow_empty:
         places = ", ".join(map(str, job.reader.path))

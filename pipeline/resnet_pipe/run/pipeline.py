@@ -60,7 +60,7 @@ class Pipeline:
         counts: kept up to date; whoever is told of commits counts the chunks.
         batch_size: sources in a task, items in a batch.
         say: tells the user about something unusual.
-        on_failure: told of each source that failed; may raise to end the run.
+        on_failure: told of each source that failed, and of its chunk; may raise to end the run.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Pipeline:
         counts: Counts,
         batch_size: int,
         say: Callable[[str], None],
-        on_failure: Callable[[Failure], None],
+        on_failure: Callable[[Failure, str], None],
     ) -> None:
         self._pool = pool
         self._engine = engine
@@ -197,7 +197,7 @@ class Pipeline:
         preprocess.wait_out_s += times.wait_slot_s
         self._counts.unread += len(filled.failures)
         for failure in filled.failures:
-            self._on_failure(failure)
+            self._on_failure(failure, self._committer.chunk_of(filled.task))
         if filled.slot is not None:
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
@@ -254,7 +254,7 @@ class Pipeline:
                 return  # another stream has done it
             self._batch_limit = (failed + 1) // 2
             self._engine.shrink(self._batch_limit)
-        self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
+            self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
 
     def _write_loop(self) -> None:
         clock = self._clocks["writer"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.run.outbox import Outbox
 from resnet_pipe.run.slots import Slots, SlotShape
 from resnet_pipe.run.task import Failure, Filled, Setup, Task
 
@@ -33,6 +35,7 @@ class _Member:
     number: int
     process: subprocess.Popen[bytes]
     connection: Connection
+    outbox: Outbox
     tasks: deque[Task] = field(default_factory=deque)
     in_flight: set[int] = field(default_factory=set)
     timed_out: bool = False
@@ -68,13 +71,13 @@ class WorkerPool:
         """Give a task to the worker with the fewest."""
         member = min(self._members, key=lambda member: len(member.tasks))
         member.tasks.append(task)
-        self._send(member, task)
+        member.outbox.put(task)
 
     def release(self, slot: int) -> None:
         """Give a slot back to its worker: its batch is no longer needed."""
         member = self._members[slot // self.slots.shape.per_worker]
         member.in_flight.discard(slot)
-        self._send(member, slot)
+        member.outbox.put(slot)
 
     def wake(self) -> None:
         """Make `poll` return soon. The only method for other threads."""
@@ -98,7 +101,7 @@ class WorkerPool:
             member = connections[connection]  # type: ignore[index]
             try:
                 filled.append(self._accept(member, member.connection.recv()))
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # at the end of a message, or in the middle of one
                 self._replace(member)
         self._kill_hanging()
         return filled
@@ -109,7 +112,7 @@ class WorkerPool:
             member.process.kill()
         for member in self._members:
             member.process.wait()
-            member.connection.close()
+            member.outbox.close()
 
     def _accept(self, member: _Member, message: Filled) -> Filled:
         self._idle_deaths = 0
@@ -125,26 +128,20 @@ class WorkerPool:
         ours, theirs = multiprocessing.Pipe()
         command = [sys.executable, "-m", "resnet_pipe.run.worker"]
         descriptors = (theirs.fileno(), self.slots.descriptor)
+        command += map(str, (*descriptors, os.getpid()))
         with _signals_blocked():
-            process = subprocess.Popen(
-                [*command, *map(str, descriptors)], pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=2
-            )
+            process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=2)
         theirs.close()
-        member = _Member(number, process, ours, in_flight=set(in_flight))
+        member = _Member(number, process, ours, Outbox(ours), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        self._send(member, Setup(number, self._reader, self._geometry, shape, free))
+        member.outbox.put(Setup(number, self._reader, self._geometry, shape, free))
         return member
-
-    def _send(self, member: _Member, message: Setup | Task | int) -> None:
-        # A dead worker cannot be told; poll() will notice, and start another with all that it had.
-        with suppress(ConnectionError):
-            member.connection.send(message)
 
     def _replace(self, member: _Member) -> None:
         """Start a worker in the place of a dead one, with the tasks it had less the source it died on."""
         status = member.process.wait()
-        member.connection.close()
+        member.outbox.close()
         self.deaths += 1
         current = self.slots.current(member.number)
         self.slots.end(member.number)
@@ -164,7 +161,7 @@ class WorkerPool:
         self._members[member.number] = new
         for waiting in member.tasks:
             new.tasks.append(waiting)
-            self._send(new, waiting)
+            new.outbox.put(waiting)
 
     def _without(self, task: Task, position: int, failure: Failure) -> Task:
         self._extra_failures.setdefault(task.index, []).append(failure)

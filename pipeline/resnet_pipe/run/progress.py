@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from resnet_pipe.terminal import say
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -53,7 +55,9 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._bar.write(text, file=sys.stderr)
+        self._bar.clear()
+        say(text)
+        self._bar.refresh()
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -85,7 +89,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        say(text)
 
     def close(self) -> None:
         """Do nothing: every line has been printed."""
@@ -99,7 +103,7 @@ class Silence:
 
     def say(self, text: str) -> None:
         """Print a line: it is unusual."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        say(text)
 
     def close(self) -> None:
         """Do nothing."""

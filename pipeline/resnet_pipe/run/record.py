@@ -129,6 +129,11 @@ def summary(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
+def warning(outcome: Outcome) -> str:
+    """Return what must be said even in a quiet run, if sources failed."""
+    return f"{outcome.failed} sources failed: {outcome.resolved.job.writer.path / 'failures.jsonl'}"
+
+
 def table(outcome: Outcome) -> str:
     """Return the stage table for a terminal, and one sentence that names the bottleneck."""
     total = sum(clock.busy_s for clock in outcome.clocks.values()) or 1.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from resnet_pipe.errors import ExitCode
+from resnet_pipe.errors import ExitCode, StoppedError
+from resnet_pipe.reader.source import Source
 
 
 class Stop:
@@ -31,6 +32,17 @@ class Stop:
             self.signal, self.at = number, time.monotonic()
         else:
             self.now = True
+
+    def during(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yield the sources while nobody asks to stop: listing a million of them takes a while.
+
+        Raises:
+            StoppedError: somebody has asked.
+        """
+        for source in sources:
+            if self.signal is not None:
+                raise StoppedError(f"{self.signal.name}: stopped while listing the sources", self.exit_code)
+            yield source
 
     @property
     def exit_code(self) -> ExitCode:

@@ -1,7 +1,8 @@
 """A worker process: turns the sources of its tasks into batches, straight into shared memory.
 
-It runs as `python -m resnet_pipe.run.worker CONNECTION MEMORY`, with two inherited descriptors. A
-decoder that crashes or hangs on a hostile file takes this process down, and nothing else.
+It runs as `python -m resnet_pipe.run.worker CONNECTION MEMORY RUN`, with two inherited descriptors and
+the process id of the run. A decoder that crashes or hangs on a hostile file takes this process down, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -188,18 +189,20 @@ class _Batch:
         tally.clear()
 
 
-def _die_with_parent() -> None:
+def _die_with_run(pid: int) -> None:
     """Ask Linux to kill this process when the run dies, even while a decoder hangs (prctl(2)).
 
     Elsewhere a worker ends at its next message: the connection is closed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != pid:
+        os._exit(0)  # it has died before it could be asked
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the run on the inherited descriptors named by `arguments`: connection and memory."""
-    _die_with_parent()
+    """Serve the run. `arguments` are the descriptors of connection and memory, and the run's process id."""
+    _die_with_run(int(arguments[2]))
     keep_freed_memory()
     connection: Any = Connection(int(arguments[0]))
     try:

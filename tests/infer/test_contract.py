@@ -1,0 +1,228 @@
+"""What every engine promises, asked of every engine in the registry."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError
+from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, load
+from tests import networks
+from tests.infer.requests import photos, preprocessing, request
+
+pytestmark = pytest.mark.cv2
+
+Load = Callable[[EngineRequest], Engine]
+Outputs = dict[str, NDArray[np.float32]]
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """The name of an engine whose library is installed."""
+    name: str = request.param
+    try:
+        importlib.import_module(ENGINES[name])
+    except (ImportError, MissingExtraError) as error:
+        pytest.skip(str(error))
+    return name
+
+
+@pytest.fixture
+def load_engine(engine_name: str) -> Load:
+    """Load a network into an engine."""
+
+    def load_it(wanted: EngineRequest) -> Engine:
+        try:
+            return load(engine_name, wanted)
+        except MissingExtraError as error:
+            pytest.skip(str(error))
+
+    return load_it
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a ResNet is made of, in a small network. Do not change it."""
+    return networks.write_residual(tmp_path_factory.mktemp("network") / "residual.onnx")
+
+
+def assert_close(found: Outputs, expected: Outputs, rows: slice = slice(None)) -> None:
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values[rows], rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_are_float32_with_a_row_for_each_item_in_the_order_asked_for(
+    load_engine: Load, residual: Path
+) -> None:
+    for outputs in (("logits", "features"), ("features", "logits"), ("features",), ("logits",)):
+        found = load_engine(request(residual, outputs)).infer(photos())
+        assert tuple(found) == outputs
+        widths = {"logits": networks.CLASSES, "features": 16}
+        for name, values in found.items():
+            assert values.dtype == np.float32
+            assert values.shape == (4, widths[name])
+            assert len({row.tobytes() for row in values}) == 4, "different photographs, different rows"
+
+
+def test_a_row_does_not_depend_on_the_batch_it_is_in(load_engine: Load, residual: Path) -> None:
+    engine = load_engine(request(residual))
+    whole = engine.infer(photos())
+    for count in (1, 3, 2):
+        short = engine.infer(photos()[:count])
+        assert all(len(values) == count for values in short.values())
+        assert_close(short, whole, slice(count))
+    assert_close(engine.infer(photos()[::-1]), whole, slice(None, None, -1))
+    assert_close(engine.infer(photos()), whole)
+
+
+def test_a_network_made_for_one_batch_size_takes_short_batches(load_engine: Load, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pool"]),
+        helper.make_node("Reshape", ["pool", "shape"], ["features"]),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
+    ]
+    weights = {"shape": np.array([4, -1]), **networks.classifier(3)}
+    network = networks.write(
+        tmp_path / "four.onnx", nodes, {"logits": networks.CLASSES, "features": 3}, weights, batch=4
+    )
+    engine = load_engine(request(network))
+    whole = engine.infer(photos())
+    assert_close(engine.infer(photos()[:3]), whole, slice(3))
+    assert_close(engine.infer(photos()), whole)
+
+
+def test_as_many_threads_as_it_has_streams_may_use_an_engine_at_once(
+    load_engine: Load, residual: Path
+) -> None:
+    engine = load_engine(request(residual))
+    batches = [photos(6)[start : start + size] for start in range(5) for size in (1, 2, 4)]
+    expected = [engine.infer(batch) for batch in batches]
+    with ThreadPoolExecutor(engine.streams) as threads:
+        for _ in range(5):
+            for found, values in zip(threads.map(engine.infer, batches), expected, strict=True):
+                assert_close(found, values)
+
+
+def test_the_caller_owns_what_it_gets_and_what_it_gave(load_engine: Load, residual: Path) -> None:
+    engine = load_engine(request(residual))
+    batch = photos()
+    first = engine.infer(batch)
+    kept = {name: values.copy() for name, values in first.items()}
+    batch[:] = 0  # the slot of the next batch
+    engine.infer(batch)
+    assert all(np.array_equal(first[name], values) for name, values in kept.items())
+    for values in first.values():
+        values[:] = np.nan
+    assert_close(engine.infer(photos()), kept)
+
+
+def test_a_smaller_batch_gives_the_same_rows_after_shrinking(load_engine: Load, residual: Path) -> None:
+    engine = load_engine(request(residual))
+    whole = engine.infer(photos())
+    for size in (3, 1):
+        engine.shrink(size)
+        assert_close(engine.infer(photos()[:size]), whole, slice(size))
+    assert_close(engine.infer(photos()[3:]), whole, slice(3, None))
+
+
+def test_loading_again_gives_the_same_bits(load_engine: Load, residual: Path) -> None:
+    one, other = (load_engine(request(residual)).infer(photos()) for _ in range(2))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_the_network_sees_every_grey_level_as_torchvision_normalises_it(
+    load_engine: Load, tmp_path: Path, color: Literal["rgb", "bgr"]
+) -> None:
+    crop = 16
+    levels = np.arange(crop * crop, dtype=np.uint8).reshape(1, crop, crop, 1)
+    batch = np.concatenate([levels, levels[:, ::-1], levels[:, :, ::-1]], axis=3)
+    network = networks.write_pixels(tmp_path / "pixels.onnx", crop)
+    wanted = request(network, batch_size=1, preprocess=preprocessing(crop, color))
+    seen = load_engine(wanted).infer(batch)["features"].reshape(3, crop, crop)
+    # torchvision's ToTensor and Normalize, in float32; mean and std are in the order of the network.
+    channels = batch[0].transpose(2, 0, 1)[:: 1 if color == "rgb" else -1]
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (networks.MEAN, networks.STD))
+    expected = (channels.astype(np.float32) / np.float32(255) - mean) / std
+    np.testing.assert_allclose(seen, expected, rtol=1e-6, atol=1e-6)
+
+
+def _no_network(path: Path) -> Path:
+    path.write_bytes(b"this is not a network")
+    return path
+
+
+def _cut_short(path: Path) -> Path:
+    data = networks.write_residual(path).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+def _unknown_operator(path: Path) -> Path:
+    nodes = [helper.make_node("Frobnicate", ["input"], ["a"]), helper.make_node("Flatten", ["a"], ["logits"])]
+    return networks.write(path, nodes, {"logits": 3 * 32 * 32}, {})
+
+
+def _one_row_whatever_the_batch(path: Path) -> Path:
+    nodes = [
+        helper.make_node("Reshape", ["input", "shape"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["logits"]),
+    ]
+    return networks.write(path, nodes, {"logits": 3 * 32 * 32}, {"shape": np.array([1, -1])}, batch=1)
+
+
+@pytest.mark.parametrize("write", [_no_network, _cut_short, _unknown_operator, _one_row_whatever_the_batch])
+def test_a_network_that_cannot_run_is_a_model_error_that_names_the_file(
+    load_engine: Load, tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    network = write(tmp_path / "broken.onnx")
+    with pytest.raises(ModelError, match=r"broken\.onnx"):
+        load_engine(request(network, ("logits",)))
+
+
+def test_an_output_that_the_network_lacks_is_a_model_error_that_names_those_it_has(
+    load_engine: Load, residual: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"'embedding'; it has: \w+, \w+$"):
+        load_engine(request(residual, ("logits", "embedding")))
+
+
+def test_a_device_that_is_not_there_is_an_error_with_reason_and_remedy(
+    load_engine: Load, residual: Path
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        load_engine(request(residual, device="cuda:99"))
+    assert caught.value.problem
+    assert caught.value.remedy
+
+
+def test_half_precision_on_the_cpu_is_refused(load_engine: Load, residual: Path) -> None:
+    with pytest.raises(DeviceError, match="fp16") as caught:
+        load_engine(request(residual, precision="fp16"))
+    assert caught.value.remedy
+
+
+def test_an_engine_says_what_it_runs_on(load_engine: Load, residual: Path, engine_name: str) -> None:
+    engine = load_engine(request(residual))
+    info = engine.describe()
+    assert info.streams == engine.streams
+    assert (info.name, info.device, info.precision, info.threads) == (engine_name, "cpu", "fp32", 2)
+    assert info.version[0].isdecimal()
+    assert info.proof
+    assert info.note == ""
+
+
+def test_auto_takes_a_device_that_works_and_says_which(load_engine: Load, residual: Path) -> None:
+    engine = load_engine(request(residual, device="auto"))
+    info = engine.describe()
+    assert info.device == "cpu" or info.device.startswith("cuda:0")
+    assert ("auto took the CPU" in info.note) == (info.device == "cpu")
+    assert_close(engine.infer(photos()), load_engine(request(residual)).infer(photos()))

@@ -1,0 +1,102 @@
+"""Faults that tests bring into the processes of a run: code that Python executes before anything else.
+
+They replace functions of the libraries beneath resnet-pipe, never of resnet-pipe itself.
+"""
+
+from __future__ import annotations
+
+from tests.run.jobs import JobFolder, wait_until
+
+GATE = """
+import pathlib, sys, time
+
+IN_WORKER = "resnet_pipe.run.worker" in sys.orig_argv
+FOLDER = pathlib.Path(__file__).parent.parent  # of the job
+
+def wait_at(gate):
+    (FOLDER / f"{gate}.reached").touch()
+    while not (FOLDER / f"{gate}.open").exists():
+        time.sleep(0.01)
+"""
+
+DECODER = f"""
+{GATE}
+if IN_WORKER:
+    import ctypes, os
+    import PIL.Image, simplejpeg  # now, so that no source is charged for it
+    decode_jpeg = simplejpeg.decode_jpeg
+
+    def obey(word):
+        if word == "segfault":
+            ctypes.string_at(0)
+        elif word == "kill":
+            os.kill(os.getpid(), 9)
+        elif word == "exit":
+            raise SystemExit(3)
+        elif word == "hang":
+            (FOLDER / "hang.reached").touch()
+            ctypes.PyDLL(None).pause()  # in C, with the lock of the interpreter held
+        elif word == "raise":
+            raise RuntimeError("a surprise")
+        elif word.startswith("gate"):
+            wait_at(word)
+        else:
+            time.sleep(float(word))
+
+    def decode(data, *arguments, **options):
+        if data[2:4] == b"\\xff\\xfe":
+            obey(data[6 : 4 + int.from_bytes(data[4:6], "big")].decode())
+        return decode_jpeg(data, *arguments, **options)
+
+    simplejpeg.decode_jpeg = decode
+"""
+"""The decoder does what the comment of a JPEG says. Without this fault, a comment does nothing."""
+
+ENGINE = f"""
+{GATE}
+if not IN_WORKER:
+    import threading
+    import cv2
+    readNetFromONNX = cv2.dnn.readNetFromONNX
+
+    class Net:
+        def __init__(self, *arguments):
+            self.net = readNetFromONNX(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(self.net, name)
+
+        def setInput(self, blob):
+            self.blob = blob
+            self.net.setInput(blob)
+
+        def forward(self, names):
+            if threading.current_thread() is not threading.main_thread():  # that is where it is loaded
+                before_forward(self.blob)
+            return self.net.forward(names)
+
+    cv2.dnn.readNetFromONNX = Net
+"""
+"""Before each batch, before_forward(blob) is called, which code that follows defines."""
+
+
+class Gate:
+    """Where a process waits until the test lets it go on: wait_at(name) in a fault.
+
+    Args:
+        job: whose run has the fault.
+        name: of the gate.
+    """
+
+    def __init__(self, job: JobFolder, name: str = "gate") -> None:
+        self._name = name
+        self._reached = job.folder / f"{name}.reached"
+        self._open = job.folder / f"{name}.open"
+
+    def wait(self) -> None:
+        """Wait until the process is there."""
+        wait_until(self._reached.exists, f"a process comes to {self._name}")
+
+    def open(self) -> None:
+        """Let it go on."""
+        self._open.touch()

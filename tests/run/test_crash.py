@@ -1,0 +1,276 @@
+"""A run that is killed at any instant, and run again, leaves what an undisturbed run leaves."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.run.faults import DECODER
+from tests.run.jobs import (
+    JobFolder,
+    assert_clean,
+    assert_same_rows,
+    numbered,
+    read_rows,
+    records,
+)
+
+STEPS = """
+import os, sys
+
+if "resnet_pipe.run.worker" not in sys.orig_argv:
+    OUT = {out!r}
+    DIE_AT = {die_at}
+    number = 0
+    descriptor = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def step(name, path):
+        global number
+        path = os.fsdecode(path)
+        if path.startswith(OUT):
+            number += 1
+            if number == DIE_AT:
+                os.kill(os.getpid(), 9)
+            os.write(descriptor, f"{{name}} {{path[len(OUT):]}}\\n".encode())
+
+    def watch(event, arguments):
+        if event == "open":
+            path, mode, flags = arguments
+            if not isinstance(path, int) and flags & (os.O_WRONLY | os.O_RDWR):
+                step("open", path)
+        elif event == "os.rename":
+            step("rename to", arguments[1])
+        elif event in ("os.remove", "os.mkdir", "os.rmdir"):
+            step(event, arguments[0])
+
+    def noted_fsync(descriptor):
+        path = os.readlink(f"/proc/self/fd/{{descriptor}}")
+        step("fsync", path)
+        fsync(descriptor)
+
+    fsync, os.fsync = os.fsync, noted_fsync
+    sys.addaudithook(watch)
+"""
+"""Notes every step that changes the output directory in `log`, and dies before the one of number `die_at`."""
+
+SLOW = f"""
+{DECODER}
+import os, time
+
+def slow_fsync(descriptor):
+    time.sleep(0.01)
+    fsync(descriptor)
+
+fsync, os.fsync = os.fsync, slow_fsync
+"""
+"""A slow disk, and a decoder that can be slow, so that instants taken at random fall into every phase."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A job before a run, and after an undisturbed one.
+
+    Attributes:
+        before: folder of the job before the run. Do not change it.
+        after: folder of the job after the run. Do not change it.
+        arguments: of the run.
+        network: of the job.
+    """
+
+    before: Path
+    after: Path
+    arguments: tuple[str, ...]
+    network: Path
+
+    def job(self, folder: Path) -> JobFolder:
+        """Make the job in a new folder, as it is before the run."""
+        shutil.copytree(self.before, folder)
+        return JobFolder(folder, self.network)
+
+    def steps(self, folder: Path) -> list[str]:
+        """Return the steps in which a run changes the output directory."""
+        job = self.job(folder)
+        assert job.run(*self.arguments, faults=in_steps(job)).code in (0, 3)
+        return (folder / "steps").read_text().splitlines()
+
+    def assert_completes(self, job: JobFolder) -> None:
+        """Check that the same command completes a job of which a run was killed."""
+        if job.out.exists():
+            paths = [row["path"] for row in read_rows(job.out)]
+            assert len(paths) == len(set(paths))
+        assert job.run(*self.arguments).code in (0, 3)
+        undisturbed = JobFolder(self.after, self.network)
+        assert_same_rows(job.out, undisturbed.out)
+        assert timeless(job) == timeless(undisturbed)
+        assert job.failures() == undisturbed.failures()
+        assert_clean(job.out)
+
+
+def in_steps(job: JobFolder, die_at: int | None = None) -> str:
+    """Return the fault `STEPS` for a job."""
+    return STEPS.format(out=str(job.out), die_at=die_at, log=str(job.folder / "steps"))
+
+
+def timeless(job: JobFolder) -> list[dict[str, Any]]:
+    """Return the ledger without the times of commitment."""
+    return [{**record, "committed_at": None} for record in records(job.out)]
+
+
+def nothing_done(job: JobFolder) -> tuple[str, ...]:
+    """Five sources in three chunks, one of them bad."""
+    job.add(*numbered(5))
+    job.add_bad("0003.jpg")
+    return ()
+
+
+def changes(job: JobFolder) -> tuple[str, ...]:
+    """Three chunks are done: in one a source has changed, in one a source has disappeared; one is new."""
+    job.add(*numbered(6))
+    job.run().expect(0)
+    job.change("0002.jpg")
+    (job.images / "0005.jpg").unlink()
+    job.add("0006.jpg")
+    return ("--prune",)
+
+
+def times_only(job: JobFolder) -> tuple[str, ...]:
+    """Three chunks are done; in one the time of a source has changed, so that its shard will be the same."""
+    job.add(*numbered(6))
+    job.run().expect(0)
+    path = job.images / "0002.jpg"
+    path.touch()
+    return ()
+
+
+def fresh(job: JobFolder) -> tuple[str, ...]:
+    """Two chunks are done, with other fields."""
+    job.add(*numbered(4))
+    job.run("--set", "writer.fields=[logits]").expect(0)
+    return ("--fresh",)
+
+
+def part(job: JobFolder) -> tuple[str, ...]:
+    """Nothing is done, and the run is one part of a division."""
+    job.add(*numbered(5))
+    return ("--shard", "1/1")
+
+
+def slow(job: JobFolder) -> tuple[str, ...]:
+    """Thirty sources that take a while, of which one is bad, in ten chunks; one has changed since."""
+    job.write(batch_size=2, chunk_items=3, workers=2)
+    job.add(*numbered(5))
+    job.run().expect(0)
+    job.add(*numbered(25, start=5), comment="0.02")
+    job.add_bad("0011.jpg")
+    job.change("0001.jpg")
+    return ()
+
+
+Prepare = Callable[[JobFolder], tuple[str, ...]]
+MakeScenario = Callable[[Prepare], Scenario]
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory, network: Path) -> MakeScenario:
+    """Make the scenario that a function prepares, once."""
+
+    @cache
+    def make(prepare: Prepare) -> Scenario:
+        folder = tmp_path_factory.mktemp(prepare.__name__)
+        (folder / "before").mkdir()
+        arguments = prepare(JobFolder(folder / "before", network))
+        shutil.copytree(folder / "before", folder / "after")
+        after = JobFolder(folder / "after", network)
+        assert after.run(*arguments).code in (0, 3)
+        return Scenario(folder / "before", folder / "after", arguments, network)
+
+    return make
+
+
+def kill_at(scenario: Scenario, folder: Path, number: int, step: str) -> None:
+    """Check that a run that dies before a step is completed by the same command."""
+    job = scenario.job(folder)
+    job.run(*scenario.arguments, faults=in_steps(job, die_at=number)).expect(-signal.SIGKILL)
+    try:
+        scenario.assert_completes(job)
+    except AssertionError as error:
+        raise AssertionError(f"after a kill before step {number}, {step}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    ("prepare", "chosen"),
+    [
+        (nothing_done, "(open|rename).*000001|fsync.*run.json.tmp"),
+        (changes, "(open|rename).*000001"),
+        (fresh, "os.remove.*000001|rename.*fingerprint.json"),
+    ],
+    ids=["new sources", "changed sources", "--fresh"],
+)
+def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
+    scenario: MakeScenario, tmp_path: Path, prepare: Prepare, chosen: str
+) -> None:
+    steps = scenario(prepare).steps(tmp_path / "steps")
+    numbers = [number for number, step in enumerate(steps, 1) if re.match(chosen, step)]
+    assert len(numbers) >= 3
+    for number in numbers:
+        kill_at(scenario(prepare), tmp_path / str(number), number, steps[number - 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prepare", [nothing_done, changes, times_only, fresh, part])
+def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
+    scenario: MakeScenario, tmp_path: Path, prepare: Prepare
+) -> None:
+    for number, step in enumerate(scenario(prepare).steps(tmp_path / "steps"), 1):
+        kill_at(scenario(prepare), tmp_path / str(number), number, step)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_record_that_a_power_cut_has_torn_is_dropped_with_its_shard(
+    scenario: MakeScenario, tmp_path: Path, kept: float
+) -> None:
+    number = (
+        scenario(nothing_done).steps(tmp_path / "steps").index("fsync /_resnet_pipe/ledger/.000001.json.tmp")
+    )
+    job = scenario(nothing_done).job(tmp_path / "job")
+    job.run(faults=in_steps(job, die_at=number + 1)).expect(-signal.SIGKILL)
+    pending = job.out / "_resnet_pipe" / "ledger" / ".000001.json.tmp"
+    data = pending.read_bytes()
+    assert data
+    pending.write_bytes(data[: int(len(data) * kept)])
+    scenario(nothing_done).assert_completes(job)
+
+
+@pytest.fixture(scope="module")
+def seconds(scenario: MakeScenario, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a run of the scenario `slow` takes."""
+    job = scenario(slow).job(tmp_path_factory.mktemp("seconds") / "job")
+    started = time.monotonic()
+    job.run(faults=SLOW).expect(3)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 60))]
+)
+def test_runs_killed_at_random_instants_are_completed_by_the_same_command(
+    scenario: MakeScenario, tmp_path: Path, seconds: float, seed: int
+) -> None:
+    instants = random.Random(seed)
+    job = scenario(slow).job(tmp_path / "job")
+    for _ in range(instants.randint(1, 3)):
+        with job.start(faults=SLOW) as run:
+            time.sleep(instants.uniform(0, seconds))
+            run.signal_group(signal.SIGKILL)
+            run.end()
+    scenario(slow).assert_completes(job)

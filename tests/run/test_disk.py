@@ -1,0 +1,201 @@
+"""Disks that are full, read-only or gone: a clear error; once they are back, the same command completes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run.faults import DECODER, Gate
+from tests.run.jobs import (
+    HOME,
+    JobFolder,
+    Result,
+    assert_clean,
+    assert_same_rows,
+    numbered,
+    records,
+    states,
+    wait_until,
+)
+
+
+@pytest.fixture
+def disk(job: JobFolder) -> Iterator[JobFolder]:
+    """A job of twelve images, whose output directory is a file system of 1 MiB of its own."""
+    job.add(*numbered(12))
+    job.out.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", job.out], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    yield job
+    subprocess.run(["umount", "--lazy", job.out], check=False, capture_output=True)
+
+
+def fill(directory: Path, leave_kib: int) -> Path:
+    """Fill the file system of a directory with one file, and return that."""
+    status = os.statvfs(directory)
+    ballast = directory / "ballast"
+    ballast.write_bytes(bytes(status.f_bavail * status.f_frsize - leave_kib * 1024))
+    return ballast
+
+
+def assert_error(result: Result, *words: str) -> None:
+    """Check that a run ended with exit code 1 and an error with its reason and its remedy."""
+    said = result.expect(1).stderr
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert all(word in error for word in words), error
+    assert "what to do: " in said
+
+
+@pytest.mark.parametrize("leave_kib", [0, 16, 20, 24, 40])
+def test_a_full_disk_ends_the_run_and_after_space_is_freed_the_same_command_completes(
+    disk: JobFolder, leave_kib: int
+) -> None:
+    ballast = fill(disk.out, leave_kib)
+    assert_error(disk.run(), "No space left on device", str(disk.out))
+    assert_clean(disk.out)
+    done = disk.paths()
+    assert done == numbered(len(done))
+    ballast.unlink()
+    disk.run().expect(0)
+    assert_same_rows(disk.out, disk.undisturbed())
+    assert_clean(disk.out)
+
+
+def test_a_full_disk_takes_nothing_from_what_was_there_when_sources_have_changed(disk: JobFolder) -> None:
+    disk.add_bad("bad.jpg")
+    disk.run().expect(3)
+    before = states(disk.out)
+    disk.change("0003.jpg")
+    ballast = fill(disk.out, leave_kib=4)
+    assert_error(disk.run(), "No space left on device")
+    assert states(disk.out) == before
+    assert list(disk.failures()) == ["bad.jpg"]
+    assert_clean(disk.out)
+    ballast.unlink()
+    disk.run().expect(0)
+    assert disk.summary()["sources"]["done"] == 1
+    assert disk.paths() == numbered(12)
+    assert_clean(disk.out)
+
+
+def test_an_output_directory_that_cannot_be_written_is_an_error_and_stays_as_it_is(disk: JobFolder) -> None:
+    disk.run("--set", f"reader.path={disk.images}/000[0-5].jpg").expect(0)
+    before = states(disk.out)
+    subprocess.run(["mount", "-o", "remount,ro", disk.out], check=True)
+    assert_error(disk.run(), "Read-only file system", str(disk.out))
+    assert states(disk.out) == before
+    subprocess.run(["mount", "-o", "remount,rw", disk.out], check=True)
+    disk.run().expect(0)
+    assert_same_rows(disk.out, disk.undisturbed())
+
+
+def test_an_output_disk_that_is_unmounted_during_the_run_leaves_nothing_in_its_mount_point(
+    disk: JobFolder,
+) -> None:
+    disk.add("0012.jpg", comment="gate")
+    with disk.start(faults=DECODER) as run:
+        Gate(disk).wait()
+        wait_until(lambda: len(records(disk.out)) == 6, "all but the last chunk are committed")
+        subprocess.run(["umount", "--lazy", disk.out], check=True)
+        Gate(disk).open()
+        assert_error(run.end(), "No such file or directory", str(disk.out))
+    assert list(disk.out.iterdir()) == []
+
+
+@pytest.mark.parametrize("item", [2, 3], ids=["before a shard is begun", "while a shard is written"])
+def test_an_output_directory_that_vanishes_during_the_run_is_not_made_again(
+    job: JobFolder, item: int
+) -> None:
+    job.write(batch_size=1)
+    for number in range(6):
+        job.add(f"{number:04d}.jpg", comment="gate" if number == item else "")
+    with job.start(faults=DECODER) as run:
+        Gate(job).wait()
+        wait_until(lambda: len(records(job.out)) == 1, "the first chunk is committed")
+        if item == 3:
+            wait_until(lambda: list(job.out.glob(".part-*")), "the second shard is begun")
+        moved = job.out.rename(job.folder / "moved")
+        Gate(job).open()
+        assert_error(run.end(), "No such file or directory", str(job.out))
+    assert not job.out.exists()
+    moved.rename(job.out)
+    assert job.paths() == numbered(2)
+    job.run().expect(0)
+    assert_same_rows(job.out, job.undisturbed())
+    assert_clean(job.out)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["gone", "empty, like a mount point"])
+def test_input_that_vanishes_during_the_run_ends_it_and_no_source_is_a_failure(
+    job: JobFolder, is_there: bool
+) -> None:
+    job.add(*numbered(2))
+    job.add("0002.jpg", comment="gate")
+    job.add(*numbered(20, start=3))
+    with job.start(faults=DECODER) as run:
+        Gate(job).wait()
+        wait_until(lambda: len(records(job.out)) == 1, "the first chunk is committed")
+        moved = job.images.rename(job.folder / "moved")
+        if is_there:
+            job.images.mkdir()
+        Gate(job).open()
+        assert_error(run.end(), "the input has gone", str(job.images))
+    assert job.failures() == {}
+    assert_clean(job.out)
+    if is_there:
+        job.images.rmdir()
+    moved.rename(job.images)
+    job.run().expect(0)
+    assert_same_rows(job.out, job.undisturbed())
+
+
+def test_a_single_file_that_vanishes_during_the_run_is_a_failure(job: JobFolder) -> None:
+    job.add("0000.jpg", comment="gate")
+    job.add(*numbered(4, start=1))
+    with job.start(faults=DECODER) as run:
+        Gate(job).wait()
+        (job.images / "0003.jpg").unlink()
+        Gate(job).open()
+        run.end().expect(3)
+    assert job.failures()["0003.jpg"]["error"] == "missing"
+    assert job.paths() == ["0000.jpg", "0001.jpg", "0002.jpg", "0004.jpg"]
+
+
+def test_a_metrics_path_in_a_directory_that_is_not_there_is_a_mistake_in_the_job(job: JobFolder) -> None:
+    job.write(run="metrics: collector/resnet.prom")
+    job.add("0000.jpg")
+    assert f"no such directory: {job.folder}/collector" in job.run().expect(2).stderr
+    assert not job.out.exists()
+
+
+def test_metrics_whose_directory_vanishes_during_the_run_fail_it_after_everything_is_committed(
+    job: JobFolder,
+) -> None:
+    (job.folder / "collector").mkdir()
+    job.write(run="metrics: collector/resnet.prom")
+    job.add("0000.jpg", comment="gate")
+    with job.start(faults=DECODER) as run:
+        Gate(job).wait()
+        (job.folder / "collector").rmdir()
+        Gate(job).open()
+        assert_error(run.end(), "No such file or directory", "collector")
+    assert job.paths() == ["0000.jpg"]
+    assert job.summary()["exit_code"] == 1
+    assert_clean(job.out)
+    (job.folder / "collector").mkdir()
+    job.run().expect(0)
+    assert "resnet_pipe_exit_code" in (job.folder / "collector" / "resnet.prom").read_text()
+
+
+def test_an_output_path_below_a_file_is_an_error(job: JobFolder) -> None:
+    job.add("0000.jpg")
+    (job.folder / "file").write_text("")
+    assert_error(job.run("--set", f"writer.path={job.folder}/file/out"), "Not a directory")
+    assert not (job.folder / HOME).exists()

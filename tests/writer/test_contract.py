@@ -1,0 +1,132 @@
+"""What every writer promises, asked of every writer in the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resnet_pipe.writer import shard
+from resnet_pipe.writer.rows import FieldName
+from tests.networks import write_tiny
+from tests.run.jobs import JobFolder, assert_clean, numbered
+from tests.writer.shards import CLASSES, expected, join, layout, read, rows, write
+
+ODD = [
+    " spaces ", "'quoted'", '"quoted".jpg', "=1+1", "a,b;c.jpg", "a\nb\r\nc.jpg", "back\\\\slash\\xff.jpg",
+    "cr\r.jpg", "none", "null", "ä/☃/𝄞.jpg", "\u2028line\x85.jpg",
+]  # fmt: skip
+"""Names that files may have, sorted."""
+
+
+@pytest.fixture(params=shard.WRITERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """A kind of shard."""
+    name: str = request.param
+    return name
+
+
+def test_every_value_is_read_back_with_the_bits_it_had(tmp_path: Path, kind: str) -> None:
+    parts = [rows([f"{part}-{n:03d}.jpg" for n in range(count)], seed=part) for part, count in
+             enumerate((1, 64, 200, 3))]  # fmt: skip
+    path = write(tmp_path / "shard", kind, layout(kind), *parts)
+    assert read(path, kind, layout(kind)) == expected(join(*parts), layout(kind))
+
+
+def test_names_and_labels_may_hold_anything_that_text_may_hold(tmp_path: Path, kind: str) -> None:
+    given = rows(sorted(ODD), k=len(CLASSES))
+    made = layout(kind, k=len(CLASSES))
+    found = read(write(tmp_path / "shard", kind, made, given), kind, made)
+    assert found == expected(given, made)
+    assert {label for row in found for _, label, _ in row["top_k"]} == set(CLASSES)
+
+
+def test_images_have_no_frame_and_frames_have_number_and_time(tmp_path: Path, kind: str) -> None:
+    images, frames = rows(["a.jpg", "b.jpg"]), rows(12 * ["c.mp4"], frames=True)
+    path = write(tmp_path / "shard", kind, layout(kind), images, frames)
+    found = [(row["frame_index"], row["pts_s"]) for row in read(path, kind, layout(kind))]
+    assert found == [(None, None), (None, None), *((index, index / 29.97) for index in range(12))]
+
+
+def test_the_fields_are_those_asked_for_in_that_order(tmp_path: Path, kind: str) -> None:
+    chosen: tuple[FieldName, ...] = ("top_k", "logits")
+    for fields in (chosen, chosen[::-1], chosen[:1], chosen[1:]):
+        made = layout(kind, fields=fields)
+        path = write(tmp_path / "shard", kind, made, rows(["a", "b"]))
+        (first, _) = read(path, kind, made)
+        assert tuple(first) == ("path", "frame_index", "pts_s", *fields)
+
+
+def test_a_shard_without_rows_is_valid(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "shard", kind, layout(kind))
+    assert read(path, kind, layout(kind)) == []
+
+
+def test_a_merge_drops_what_is_gone_and_sorts_the_rest_by_path_and_frame(tmp_path: Path, kind: str) -> None:
+    made = layout(kind)
+    video = rows(12 * ["b.mp4"], frames=True, seed=1)
+    old = join(rows(["\n", "a,1", "a,2"]), video, rows(["z", "ä"], seed=2))
+    new = rows(["a,1", "a,3", "c", "\U0001d11e"], seed=3)
+    out = tmp_path / "out"
+    count = shard.merge(
+        kind,
+        write(tmp_path / "old", kind, made, old),
+        write(tmp_path / "new", kind, made, new),
+        {"a,1", "z", "never there"},
+        out,
+        made,
+    )
+    wanted = [row for row in expected(old, made) if row["path"] not in {"a,1", "z"}] + expected(new, made)
+    wanted.sort(key=lambda row: (row["path"], row["frame_index"] or 0))
+    assert read(out, kind, made) == wanted
+    assert count == len(wanted) == 19
+
+
+@pytest.mark.parametrize(("old", "new"), [([], ["a"]), (["a"], []), (["gone"], []), ([], [])])
+def test_a_merge_takes_shards_without_rows(tmp_path: Path, kind: str, old: list[str], new: list[str]) -> None:
+    made = layout(kind)
+    for name, keys in (("old", old), ("new", new)):
+        write(tmp_path / name, kind, made, *([rows(keys)] if keys else []))
+    count = shard.merge(kind, tmp_path / "old", tmp_path / "new", {"gone"}, tmp_path / "out", made)
+    assert [row["path"] for row in read(tmp_path / "out", kind, made)] == [*{*old, *new} - {"gone"}]
+    assert count == len({*old, *new} - {"gone"})
+
+
+def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path, kind: str) -> None:
+    made = layout(kind)
+    empty = write(tmp_path / "empty", kind, made)
+    one = write(tmp_path / "one", kind, made, rows(sorted(ODD)))
+    for source, target in (("one", "two"), ("two", "three")):
+        shard.merge(kind, tmp_path / source, empty, set(), tmp_path / target, made)
+    assert (tmp_path / "two").read_bytes() == (tmp_path / "three").read_bytes()
+    assert read(tmp_path / "three", kind, made) == read(one, kind, made)
+
+
+FAULT = """
+import errno
+from resnet_pipe.writer import shard
+opened = []
+class Broken:
+    def __init__(self, inner):
+        self.inner, self.close = inner, inner.close
+        opened.append(self)
+    def append(self, rows):
+        self.inner.append(rows)
+        if len(opened) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+open_shard = shard.open_shard
+shard.open_shard = lambda *arguments: Broken(open_shard(*arguments))
+"""
+
+
+def test_a_writer_that_fails_in_the_middle_leaves_complete_shards_only(tmp_path: Path, kind: str) -> None:
+    job = JobFolder(tmp_path, write_tiny(tmp_path / "tiny.onnx"))
+    job.write(kind=kind, fields="[top_k]")
+    job.add(*numbered(5))
+    said = job.run(faults=FAULT).expect(1).stderr
+    assert "No space left on device" in said
+    assert [path.name for path in job.out.glob("*part*")] == [f"part-000000.{kind}"]
+    assert_clean(job.out)
+    job.run("--set", "run.workers=2").expect(0)
+    assert len(list(job.out.glob("part-*"))) == 3
+    assert_clean(job.out)

@@ -1,0 +1,37 @@
+"""The k best classes of each row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from resnet_pipe.writer.rows import top_k
+
+_LOGITS = arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 12)),
+    elements=st.floats(-(2.0**99), 2.0**99, width=32) | st.sampled_from([0.0, 1.0, -1.0]),
+)
+
+
+@given(_LOGITS, st.data())
+def test_the_best_classes_come_first_and_equal_ones_by_index(
+    logits: np.typing.NDArray[np.float32], data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, logits.shape[1]))
+    found = top_k(logits, k)
+    assert (found.index.dtype, found.score.dtype) == (np.dtype(np.int32), np.dtype(np.float32))
+    for row, index in zip(logits.tolist(), found.index.tolist(), strict=True):
+        assert index == sorted(range(len(row)), key=lambda number: (-row[number], number))[:k]
+
+
+@given(_LOGITS)
+def test_scores_are_softmax_probabilities_of_all_classes(logits: np.typing.NDArray[np.float32]) -> None:
+    found = top_k(logits, logits.shape[1])
+    exact = logits.astype(np.float64)
+    exponent = np.exp(exact - exact.max(axis=1, keepdims=True))
+    expected = np.take_along_axis(exponent / exponent.sum(axis=1, keepdims=True), found.index, axis=1)
+    assert found.score == pytest.approx(expected, abs=1e-6)
