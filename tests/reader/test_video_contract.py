@@ -165,15 +165,18 @@ def test_a_reading_that_is_given_up_leaves_no_file_open(videos: Path, backend: s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_tally_may_be_cleared_between_items(videos: Path, backend: str) -> None:
-    total, tally = Tally(), Tally()
-    for _ in reader_of(videos, backend=backend, every=4).read("h264.mp4", None, None, tally):
-        total.add(tally)
-        tally.clear()
-    total.add(tally)
-    assert total == read(videos / "h264.mp4", backend=backend, every=4).tally
-    assert total.used == 10
-    assert total.seconds == pytest.approx(FRAMES / 25)
+def test_a_tally_is_added_to_before_each_item(videos: Path, backend: str) -> None:
+    tally = Tally(decoded=100, used=100, seconds=100)
+    seen = []
+    for _ in reader_of(videos, backend=backend, every=4).read("mjpeg.mov", None, None, tally):
+        seen.append((tally.used, round(tally.seconds, 9)))
+    assert seen == [(101 + n, round(100 + (4 * n + 1) / 25, 9)) for n in range(10)]
+    assert tally.seconds == pytest.approx(100 + FRAMES / 25)
+    total, before = Tally(), Tally(decoded=100, used=100, seconds=100)
+    total.add(tally, before)
+    total.add(Tally(used=5))
+    assert total.used == 15
+    assert total.decoded == (10 if backend == "pyav" else 37)
 
 
 def test_times_are_exact_fractions_of_seconds(videos: Path) -> None:

@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_MP4_BOXES = frozenset(
-    [b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx", b"uuid"]
-)
+_MP4_BOXES = tuple(b"ftyp moov mdat moof mfra free skip wide styp sidx uuid".split())
 _TS_SYNC = 0x47
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
 
-
 _SIGNATURES = re.compile(
-    rb"....(ftyp|moov|mdat|moof|free|skip|wide|styp|sidx|uuid)"  # MP4, QuickTime
+    rb".{4}(" + b"|".join(_MP4_BOXES) + rb")"  # MP4, QuickTime
     rb"|\x1a\x45\xdf\xa3"  # Matroska, WebM
     rb"|RIFF|FLV|OggS|DKIF|nut/"
-    rb"|\x47|....\x47"  # transport streams
+    rb"|\x47.{187}\x47|.{4}\x47.{191}\x47|\x47.{203}\x47"  # transport streams, as in _TS_PACKETS
     rb"|\x00\x00\x01[\xb0-\xbf]"  # program streams
     rb"|\x30\x26\xb2\x75"  # ASF, Windows Media
     rb"|\x06\x0e\x2b\x34",  # MXF
@@ -39,7 +36,7 @@ def is_known(path: Path) -> bool:
         path: of a regular file.
     """
     with path.open("rb") as file:
-        return _SIGNATURES.match(file.read(16)) is not None
+        return _SIGNATURES.match(file.read(512)) is not None
 
 
 def ends_early(path: Path) -> bool:

@@ -66,7 +66,7 @@ class Span:
 
 @dataclass
 class Tally:
-    """What reading has come to. A reader adds to it; whoever takes a part of that away may clear it.
+    """What reading has come to so far; a reader adds to it before each item.
 
     Attributes:
         decoded: frames that came out of the decoder.
@@ -78,15 +78,12 @@ class Tally:
     used: int = 0
     seconds: float = 0.0
 
-    def add(self, other: Tally) -> None:
-        """Add what another reading has come to."""
-        self.decoded += other.decoded
-        self.used += other.used
-        self.seconds += other.seconds
-
-    def clear(self) -> None:
-        """Begin again from nothing."""
-        self.decoded, self.used, self.seconds = 0, 0, 0.0
+    def add(self, now: Tally, before: Tally | None = None) -> None:
+        """Add what another tally has come to, in all or since it was like `before`."""
+        before = before or Tally()
+        self.decoded += now.decoded - before.decoded
+        self.used += now.used - before.used
+        self.seconds += now.seconds - before.seconds
 
 
 def key_of(relative: str) -> str:
