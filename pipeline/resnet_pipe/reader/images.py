@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.listing import list_files, root_of
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
