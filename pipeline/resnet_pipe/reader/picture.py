@@ -6,24 +6,27 @@ from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.demux import check_size
 from resnet_pipe.reader.orientation import Frame, upright
 
+_BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
+"""swscale's numbers, SWS_CS_*."""
+
 _MATRICES = {
-    0: Colorspace.ITU601,  # the pixels are RGB
-    1: Colorspace.ITU709,
-    2: Colorspace.ITU601,  # not said: what FFmpeg and OpenCV assume
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
+    0: _BT601,  # the pixels are RGB
+    1: _BT709,
+    2: _BT601,  # not said: what FFmpeg and OpenCV assume
+    4: _FCC,
+    5: _BT601,
+    6: _BT601,
+    7: _SMPTE240M,
+    9: _BT2020,
+    10: _BT2020,
 }
-"""From the matrix coefficients of ITU-T H.273, table 4, which all codecs use, to the names of swscale."""
+"""From the matrix coefficients of ITU-T H.273, table 4, which all codecs use, to those of swscale."""
 
 _ORIENTATIONS = {
     (1, 0, 0, 1): 1,

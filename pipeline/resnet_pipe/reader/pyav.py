@@ -67,10 +67,12 @@ def is_interlaced(video: Video, index: Index) -> bool:
     order = getattr(video.context, "field_order", None)
     if order is not None:
         return bool(order > _PROGRESSIVE)
+    counted, interlaced = video.decoded, False
     with suppress(SourceError):  # PyAV before 18 does not tell; the first frame does
         for _, frame in decode(video, index, np.arange(min(1, len(index.pts)))):
-            return frame.interlaced_frame
-    return False
+            interlaced = frame.interlaced_frame
+    video.decoded = counted
+    return interlaced
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
