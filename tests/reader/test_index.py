@@ -158,3 +158,5 @@ def test_packets_that_cannot_tell_the_frames_give_no_index() -> None:
     assert index_packets([0, 1, 1], [True, False, False], [True] * 3, BASE, 0, None) is None
     assert index_packets([0, 1, 2], [False, False, False], [True] * 3, BASE, 0, None) is None
     assert index_packets([], [], [], BASE, 0, None) is None
+    back = [*range(1000, 1100), *range(100)]
+    assert index_packets(back, [True] * 200, [True] * 200, BASE, 0, None) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,10 @@ _SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
 """Demuxers that take a missing end for the end, without a word."""
 _GENERATE_TIMES = 1
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
+_INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]
+_INTRA_CODECS = ["mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo", "rawvideo", "dvvideo", "png"]
+_ONE_FRAME_A_PACKET = frozenset([*_INTER_CODECS, *_INTRA_CODECS])
+"""Codecs of which each packet holds one frame, but for what `scan` looks out for."""
 _STRICT = frozenset(["hevc", "mjpeg"])
 """Codecs whose decoders hide damage unless told not to, and then have nothing against whole files."""
 _SHORTEST_MPEG4 = 32
@@ -48,6 +52,7 @@ class Video:
     Args:
         path: of a regular file.
         max_pixels: width times height of the largest frame to decode.
+        alive: called with every packet that is read.
 
     Attributes:
         codec: FFmpeg's name of what the video is coded in.
@@ -64,8 +69,9 @@ class Video:
     codec: str
     context: VideoCodecContext
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
+    def __init__(self, path: Path, max_pixels: int, alive: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self.alive = alive
         self.max_pixels = max_pixels
         # For frames that grow in the middle of a video; decoders count whole blocks.
         self._limit = {"max_pixels": str(min(2 * max_pixels + (1 << 16), 2**31 - 1))}
@@ -162,6 +168,7 @@ class Video:
                     self.problem = SourceError("reader", "encrypted", "it is encrypted")
                     return
                 self.count += 1
+                self.alive()
                 yield packet
         except av.FFmpegError as error:
             self.problem = self.fault(f"it cannot be read on: {describe(error)}")
@@ -187,6 +194,8 @@ class Video:
         if span is not None and span.start_pts is not None:
             lead = round(_LEAD_S / self.time_base)
             self._search([span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
+        if self.codec not in _ONE_FRAME_A_PACKET:
+            return None
         pts, key, shown = array("q"), bytearray(), bytearray()
         missing = -1 if span is None else span.frames
         for packet in self._packets:

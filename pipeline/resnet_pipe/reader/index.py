@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import Span
 
+_DEEPEST_REORDER = 64
+"""Packets that no codec holds back to put frames in order; H.264 and HEVC allow 16."""
+
 
 @dataclass(frozen=True)
 class Packets:
@@ -100,8 +103,8 @@ def index_packets(
         problem: as in `Index`.
 
     Returns:
-        None if the packets cannot be trusted to tell the frames: two of them have the same time, or no frame
-        is a key frame.
+        None if the packets cannot be trusted to tell the frames: two of them have the same time, their times
+        jump back, or no frame is a key frame.
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
@@ -109,9 +112,14 @@ def index_packets(
         return None
     first = int(is_key.argmax())
     times, is_key = times[first:], is_key[first:]
+    depth = _reorder_depth(times)
+    if depth > _DEEPEST_REORDER:
+        return None
     visible = np.asarray(shown, np.bool_)[first:] & (times >= times[0])
     if problem is not None:
-        visible &= times <= _last_certain(times, reorder)
+        # A packet that is missing may come, in presentation, before so many that are there.
+        uncertain = max(reorder, depth)
+        visible &= np.isin(times, np.sort(times)[: max(0, len(times) - uncertain)])
     horizon = np.maximum.accumulate(times)
     of_frame = np.flatnonzero(visible)
     of_frame = of_frame[np.argsort(times[of_frame])]
@@ -121,20 +129,17 @@ def index_packets(
     )
 
 
-def _last_certain(times: NDArray[np.int64], reorder: int) -> int:
-    """Return the latest presentation time that no packet to come can be before.
+def _reorder_depth(times: NDArray[np.int64]) -> int:
+    """Return how many packets a packet has before it in decoding, but after it in presentation, at most.
 
-    A packet has at most so many with later times before it as any has had so far: the largest difference
-    between a place in the order of decoding and the place in that of presentation.
+    That is the largest difference between a place in the one order and the place in the other.
 
     Args:
         times: int64, shape (packets,), presentation times in the order of decoding.
-        reorder: as in `index_packets`.
     """
     rank = np.empty_like(times)
     rank[np.argsort(times)] = np.arange(len(times))
-    uncertain = max(reorder, int((np.arange(len(times)) - rank).max()))
-    return int(np.sort(times)[-uncertain - 1]) if uncertain < len(times) else int(times.min()) - 1
+    return int((np.arange(len(times)) - rank).max())
 
 
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:

@@ -69,6 +69,7 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
                     raise SourceError("reader", "unsupported", f"OpenCV decodes none of it ({video.codec})")
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
+            video.alive()
             if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
                 raise video.fault("OpenCV leaves out a frame")
             if position == waiting[0]:

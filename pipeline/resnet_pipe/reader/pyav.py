@@ -18,7 +18,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.demux import Video, describe
 from resnet_pipe.reader.index import Index, Packets, Run, plan
 
-_FIELD_CODECS = frozenset(["h264", "mpeg2video", "vc1", "cavs"])
+_FIELD_CODECS = frozenset(["h264", "mpeg2video"])
 """Codecs that may code the two fields of an interlaced frame as two pictures, each in its own packet."""
 _SKIPPABLE = frozenset(["h264", "mpeg4", "mpeg1video", "mpeg2video"])
 """Codecs that tell which frames no other frame refers to."""

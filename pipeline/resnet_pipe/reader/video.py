@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -121,6 +121,10 @@ def _exact(number: float | None) -> Fraction | None:
     return None if number is None else Fraction(repr(number))
 
 
+def _ignore() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class VideoReader:
     """Lists video files and decodes them. Small and picklable; workers get a copy.
@@ -185,10 +189,14 @@ class VideoReader:
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
         return self.backend == "pyav" and source.size > self.long_bytes
 
-    def spans(self, source: Source) -> tuple[Span, ...]:
+    def spans(self, source: Source, alive: Callable[[], None] = _ignore) -> tuple[Span, ...]:
         """Divide a long video into parts that can be decoded at the same time.
 
         Only packets are read. All spans together give exactly the items of the whole.
+
+        Args:
+            source: one of `list_sources`.
+            alive: called often while the file is read: it is large, but nothing hangs.
 
         Returns:
             The spans with frames to take, in order; none if the source is to be read as a whole: it is short,
@@ -203,7 +211,7 @@ class VideoReader:
         path = path_of(self.root, source.key)
         try:
             open_file(path).close()  # FFmpeg would wait for a pipe
-            with Video(path, self.max_pixels) as video:
+            with Video(path, self.max_pixels, alive) as video:
                 if video.seconds is not None and video.seconds < 2 * self.span_s:
                     return ()
                 found = video.scan()
@@ -218,7 +226,12 @@ class VideoReader:
         return spans if len(spans) > 1 else ()
 
     def read(
-        self, key: str, min_side: int | None, span: Span | None = None, tally: Tally | None = None
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None = None,
+        tally: Tally | None = None,
+        alive: Callable[[], None] = _ignore,
     ) -> Iterator[Item]:
         """Decode the wanted frames of one source, or of one span of it.
 
@@ -228,6 +241,7 @@ class VideoReader:
                 keeps at least this many pixels (or all it has).
             span: from `spans`; None for all of the source.
             tally: added to while reading.
+            alive: called often between two items: there may be much to read and to decode, but nothing hangs.
 
         Yields:
             Items in presentation order, upright (rotation applied). `frame_index` counts all frames of the
@@ -245,7 +259,7 @@ class VideoReader:
         open_file(path).close()  # FFmpeg would wait for a pipe
         video = None
         try:
-            with Video(path, self.max_pixels) as video:
+            with Video(path, self.max_pixels, alive) as video:
                 part = self._whole(video) if span is None else _part(video, span)
                 yield from self._items(video, part, min_side, Tally() if tally is None else tally)
         except SourceError as error:
