@@ -100,7 +100,7 @@ def run(
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
         show(record.summary(outcome))
-    elif outcome.failed:
+    elif outcome.failed or outcome.partial:
         say(record.warning(outcome))
     sys.exit(outcome.exit_code)
 
@@ -112,9 +112,9 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
     infer = resolved.job.infer
     show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
     show(f"chunks   {plan.chunk_count}")
-    show(f"model    {resolved.model.path}; {resolved.layout.metadata['weights']}")
+    show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
     show(f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {infer.batch_size}")
-    show(f"output   {resolved.job.writer.path}")
+    show(f"output   {resolved.job.output}")
 
 
 @commands.command()

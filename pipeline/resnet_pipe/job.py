@@ -14,9 +14,13 @@ from resnet_pipe.document import Document, looks_at_disk
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.model import DEPTHS, Deviations, Means, model_path
 from resnet_pipe.reader.images import ImagesSection
+from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.writer.csv import CsvSection
+from resnet_pipe.writer.images import AnnotatedImagesSection
 from resnet_pipe.writer.jsonl import JsonlSection
+from resnet_pipe.writer.npy import NpySection
 from resnet_pipe.writer.parquet import ParquetSection
+from resnet_pipe.writer.video import AnnotatedVideoSection
 
 
 class _Section(BaseModel):
@@ -138,15 +142,46 @@ class RunSection(_Section):
         return int(planned * Fraction(self.max_failures.rstrip("%")) / 100)  # a float may be one too few
 
 
+Table = ParquetSection | NpySection | CsvSection | JsonlSection
+Writer = Table | AnnotatedVideoSection | AnnotatedImagesSection
+
+
+def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
+    """Return one writer as a list of one; in a list, the first one's path is that of all."""
+    if not isinstance(value, list | tuple):
+        return [value]
+    if not value or not all(isinstance(writer, dict) for writer in value):
+        return value
+    return [{"path": value[0].get("path"), **writer} for writer in value] if "path" in value[0] else value
+
+
 class Job(_Section):
     """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
-    reader: ImagesSection
+    reader: Annotated[ImagesSection | VideoSection, Field(discriminator="kind")]
     preprocess: PreprocessSection = PreprocessSection()
     infer: InferSection
-    writer: Annotated[ParquetSection | CsvSection | JsonlSection, Field(discriminator="kind")]
+    writer: Annotated[
+        tuple[Annotated[Writer, Field(discriminator="kind")], ...],
+        BeforeValidator(_writers),
+        Field(min_length=1, description="one writer, or a list of them"),
+    ]
     run: RunSection = RunSection()
+
+    @field_validator("writer")
+    @classmethod
+    def _one_output_directory(cls, writers: tuple[Writer, ...]) -> tuple[Writer, ...]:
+        if len({writer.path for writer in writers}) > 1:
+            raise ValueError("the writers of a job share one output directory: give `path` once")
+        if len({writer.kind for writer in writers}) < len(writers):
+            raise ValueError("two writers of the same kind would write the same files")
+        return writers
+
+    @property
+    def output(self) -> Path:
+        """The output directory."""
+        return self.writer[0].path
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:

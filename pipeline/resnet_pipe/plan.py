@@ -99,7 +99,7 @@ class Plan:
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
         next_number: of the first new chunk.
-        chunk_items: sources in a new chunk.
+        per_chunk: sources in a new chunk.
         prefix: of new chunk ids.
     """
 
@@ -109,7 +109,7 @@ class Plan:
     new: SourceTable
     rewrites: list[Chunk]
     next_number: int
-    chunk_items: int
+    per_chunk: int
     prefix: str = ""
 
     @property
@@ -120,14 +120,14 @@ class Plan:
     @property
     def chunk_count(self) -> int:
         """Return how many chunks are to be committed."""
-        return len(self.rewrites) + -(-len(self.new) // self.chunk_items)
+        return len(self.rewrites) + -(-len(self.new) // self.per_chunk)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in the order in which they are committed."""
         yield from self.rewrites
         sources = iter(self.new)
         number = self.next_number
-        while group := tuple(islice(sources, self.chunk_items)):
+        while group := tuple(islice(sources, self.per_chunk)):
             yield Chunk(f"{self.prefix}{number:06d}", group)
             number += 1
 
@@ -146,15 +146,13 @@ class _Known:
     seen: set[str] = field(default_factory=set)
 
 
-def make_plan(
-    sources: Iterable[Source], records: Mapping[str, Record], chunk_items: int, rules: Rules
-) -> Plan:
+def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
     """Compare what the reader lists with what the ledger has.
 
     Args:
         sources: sorted by key.
         records: by chunk id.
-        chunk_items: sources in a new chunk.
+        per_chunk: sources in a new chunk.
         rules: what else decides.
     """
     known = {chunk: _Known(record) for chunk, record in records.items()}
@@ -180,9 +178,7 @@ def make_plan(
     disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = rules.part.tag if rules.part else ""
-    return Plan(
-        found, skipped, disappeared, new, rewrites, _next_number(records, prefix), chunk_items, prefix
-    )
+    return Plan(found, skipped, disappeared, new, rewrites, _next_number(records, prefix), per_chunk, prefix)
 
 
 def _rewrite(known: _Known, prune: bool) -> Chunk | None:

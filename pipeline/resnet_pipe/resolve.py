@@ -27,7 +27,8 @@ class Resolved:
         network: the file's own inputs and outputs.
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
-        layout: the columns of the shards.
+        layouts: the columns of each writer's shards.
+        metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
     """
 
@@ -36,7 +37,8 @@ class Resolved:
     network: Network
     preprocessing: Preprocessing
     geometry: Geometry
-    layout: Layout
+    layouts: tuple[Layout, ...]
+    metadata: dict[str, str]
     fingerprint: dict[str, Any]
 
     @property
@@ -47,8 +49,8 @@ class Resolved:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that the job needs."""
-        fields = self.layout.fields
-        names = [self.network.logits] if {"logits", "top_k"} & set(fields) else []
+        fields = {field for layout in self.layouts for field in layout.fields}
+        names = [self.network.logits] if {"logits", "top_k"} & fields else []
         if "features" in fields and self.network.features:
             names.append(self.network.features)
         return tuple(names)
@@ -68,12 +70,14 @@ def resolve(job: Job, doc: Document) -> Resolved:
     labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
     if len(labels) != network.classes:
         problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
-    if "features" in job.writer.fields and network.features is None:
-        problems.append((("writer", "fields"), f"{model.path} has no output `features`"))
-    if "top_k" in job.writer.fields and job.writer.k > network.classes:
-        problems.append((("writer", "k"), f"the network has only {network.classes} classes"))
-    if len(set(job.writer.fields)) != len(job.writer.fields):
-        problems.append((("writer", "fields"), "a field is named twice"))
+    for index, writer in enumerate(job.writer):
+        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
+        if "features" in writer.fields and network.features is None:
+            problems.append(((*place, "fields"), f"{model.path} has no output `features`"))
+        if "top_k" in writer.fields and writer.k > network.classes:
+            problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
+        if len(set(writer.fields)) != len(writer.fields):
+            problems.append(((*place, "fields"), "a field is named twice"))
     if problems or preprocessing is None:
         raise DocumentError(
             [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
@@ -81,19 +85,24 @@ def resolve(job: Job, doc: Document) -> Resolved:
     geometry = Geometry(
         preprocessing.resize, preprocessing.crop, preprocessing.interpolation, job.preprocess.mode
     )
+    metadata = _metadata(job, model, preprocessing)
     return Resolved(
         job=job,
         model=model,
         network=network,
         preprocessing=preprocessing,
         geometry=geometry,
-        layout=Layout(
-            fields=tuple(job.writer.fields),
-            features=network.width,
-            classes=labels,
-            k=job.writer.k,
-            metadata=_metadata(job, model, preprocessing),
+        layouts=tuple(
+            Layout(
+                fields=tuple(writer.fields),
+                features=network.width,
+                classes=labels,
+                k=writer.k if "top_k" in writer.fields else 0,
+                metadata=metadata,
+            )
+            for writer in job.writer
         ),
+        metadata=metadata,
         fingerprint=_fingerprint(job, model, network, preprocessing),
     )
 
@@ -142,11 +151,18 @@ def _fingerprint(job: Job, model: Model, network: Network, preprocessing: Prepro
     parts |= {
         "preprocess.mode": job.preprocess.mode,
         "infer.precision": job.infer.precision,
-        "reader.kind": job.reader.kind,
-        "reader.accept_truncated": job.reader.accept_truncated,
-        "writer.kind": job.writer.kind,
-        "writer.fields": list(job.writer.fields),
     }
-    if "top_k" in job.writer.fields:
-        parts["writer.k"] = job.writer.k
+    reader = job.reader.model_dump(mode="json", exclude=_NO_RESULT)
+    parts |= {f"reader.{key}": value for key, value in reader.items()}
+    for index, writer in enumerate(job.writer):
+        prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
+        chosen = writer.model_dump(mode="json", exclude={"path", "fields", "k"})
+        chosen["fields"] = list(writer.fields)
+        if "top_k" in writer.fields:
+            chosen["k"] = writer.k
+        parts |= {f"{prefix}.{key}": value for key, value in chosen.items()}
     return parts
+
+
+_NO_RESULT = {"path", "recursive", "max_pixels", "timeout_s", "allow_empty"}
+"""What a reader's section says about which sources there are, and not about what they give."""

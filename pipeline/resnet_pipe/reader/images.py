@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.listing import list_files, root_of
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
-from resnet_pipe.reader.source import Item, Source, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 
 _NAMES = ("avif", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
 EXTENSIONS = frozenset(f".{name}" for name in _NAMES)
@@ -46,6 +46,11 @@ class ImagesSection(BaseModel):
     ] = 60
     allow_empty: AllowEmpty = False
 
+    @property
+    def drops_partial(self) -> bool:
+        """Whether a damaged source gives no rows at all: an image has one or none."""
+        return False
+
 
 @dataclass(frozen=True)
 class ImageReader:
@@ -64,6 +69,7 @@ class ImageReader:
     recursive: bool
     accept_truncated: bool
     max_pixels: int
+    expected_items: ClassVar[int] = 1
 
     @classmethod
     def from_section(cls, section: ImagesSection) -> ImageReader:
@@ -84,13 +90,25 @@ class ImageReader:
         """
         return list_files(self.entries, self.recursive, EXTENSIONS)
 
-    def read(self, key: str, min_side: int | None) -> Iterator[Item]:
+    def may_split(self, _source: Source) -> bool:
+        """Return False: an image is one item."""
+        return False
+
+    def spans(self, _source: Source) -> tuple[Span, ...]:
+        """Return nothing: an image is read as a whole."""
+        return ()
+
+    def read(
+        self, key: str, min_side: int | None, span: Span | None = None, tally: Tally | None = None
+    ) -> Iterator[Item]:
         """Decode one source.
 
         Args:
             key: of the source.
             min_side: if given, the frame may be a smaller version of the image, as long as its shorter side
                 keeps at least this many pixels (or all it has).
+            span: an image has none.
+            tally: an image is not counted there.
 
         Yields:
             Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.

@@ -23,10 +23,12 @@ class Reader(Protocol):
     """
 
     @property
-    def root(self) -> Path: ...
+    def root(self) -> Path:
+        """See above."""
 
     @property
-    def expected_items(self) -> int: ...
+    def expected_items(self) -> int:
+        """See above."""
 
     def list_sources(self) -> Iterator[Source]:
         """Yield every source once, sorted by key, without opening any.

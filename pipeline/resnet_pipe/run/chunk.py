@@ -20,7 +20,7 @@ from resnet_pipe.run.ledger import Entry, File, Ledger, Record
 from resnet_pipe.run.task import Failure, Filled, Outputs, Row
 from resnet_pipe.writer import shard as shards
 from resnet_pipe.writer.aggregate import Aggregated
-from resnet_pipe.writer.rows import Layout, Rows, only_top, top_k
+from resnet_pipe.writer.rows import Layout, Rows, TableSection, only_top, top_k
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""
@@ -47,6 +47,7 @@ class OpenChunk:
             for section, layout in zip(resolved.job.writer, resolved.layouts, strict=True)
         ]
         self._failures: dict[str, Failure] = {}
+        """The first failure of each source that has one."""
         self._ended: set[str] = set()
         """Sources of which the reader has said that no more is to be had."""
         self._rows: Counter[str] = Counter()
@@ -114,7 +115,7 @@ class OpenChunk:
         """Remove what was written."""
         for shard in self._shards:
             with suppress(Exception):
-                shard.close()
+                shard.discard()
         with suppress(OSError):
             self._ledger.unstage(self._chunk.id)
 
@@ -154,8 +155,9 @@ class OpenChunk:
 
 def _open_shard(section: Any, target: shards.Target) -> shards.Shard:  # noqa: ANN401 - a writer's section
     shard = shards.open_shard(target)
-    how = getattr(section, "aggregate", "none")
-    return shard if how == "none" else Aggregated(shard, how, target.layout.k)
+    if not isinstance(section, TableSection) or section.aggregate == "none":
+        return shard
+    return Aggregated(shard, section.aggregate, target.layout.k)
 
 
 def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from resnet_pipe.errors import ExitCode, RunError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.plan import Plan, empty_plan
-from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.commit import Committed, Committer
 from resnet_pipe.run.cores import available_cores
@@ -23,8 +23,10 @@ from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.progress import Progress, make_progress
 from resnet_pipe.run.record import Outcome
 from resnet_pipe.run.slots import SlotShape
+from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure
+from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import STAGES, StageClock
 
 SLOTS_PER_WORKER = 3
@@ -49,12 +51,12 @@ class Execution:
         self._log = log
         self._quiet = quiet
         self._plan = empty_plan()
-        self._reader = ImageReader.from_section(resolved.job.reader)
+        self._reader = make_reader(resolved.job.reader)
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}
-        self.done = self.failed = 0
-        """Sources of committed chunks that gave rows, and that did not."""
+        self.done = self.partial = self.failed = 0
+        """Sources of committed chunks that gave all their rows, some, and none."""
         self.engine_is_stuck = False
         self._engine: engines.EngineInfo | None = None
         self._warmup_s = self._run_seconds = 0.0
@@ -93,7 +95,7 @@ class Execution:
         """The exit code of a run that did not end in an error."""
         if self._stop.signal is not None:
             return self._stop.exit_code
-        return ExitCode.SOME_FAILED if self.failed else ExitCode.DONE
+        return ExitCode.SOME_FAILED if self.failed or self.partial else ExitCode.DONE
 
     def outcome(self, started_at: datetime, seconds: float, exit_code: ExitCode) -> Outcome:
         """Return what happened so far."""
@@ -107,8 +109,10 @@ class Execution:
             run_seconds=self._run_seconds,
             warmup_s=self._warmup_s,
             done=self.done,
+            partial=self.partial,
             failed=self.failed,
             items=self._counts.items,
+            frames=self._counts.frames,
             batch_size=self._batch_size,
             workers=self._workers,
             workers_replaced=self._workers_replaced,
@@ -118,7 +122,7 @@ class Execution:
 
     def _start_workers(self, cores: int) -> WorkerPool:
         job = self._resolved.job
-        tasks = -(-self._plan.planned // self._batch_size)
+        tasks = -(-self._plan.planned * self._reader.expected_items // self._batch_size)
         wanted = cores if job.run.workers == "auto" else job.run.workers
         self._workers = max(1, min(wanted, tasks))
         for stage in ("reader", "preprocess"):
@@ -147,14 +151,22 @@ class Execution:
         if info.note:
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
-            self._say(resolved.layout.metadata["weights"])
+            self._say(resolved.metadata["weights"])
         return engine
 
     def _process(self, pool: WorkerPool, engine: engines.Engine) -> None:
         job = self._resolved.job
+        spool = Spool(self._ledger.spool, self._resolved.digest)
         committer = Committer(
-            self._resolved, self._ledger, self._clocks["writer"], self._on_commit, self._on_not_finite
+            self._resolved,
+            self._ledger,
+            spool,
+            self._reader.root,
+            self._clocks["writer"],
+            self._on_commit,
+            self._on_not_finite,
         )
+        tasks = TaskList(self._plan.chunks(), self._reader, self._batch_size, committer, spool)
         pipeline = Pipeline(
             pool,
             engine,
@@ -168,11 +180,13 @@ class Execution:
         started = time.perf_counter()
         limit = job.run.failure_limit(self._plan.planned)
         try:
-            pipeline.run(self._plan.chunks(), self._stop, job.run.grace_s, limit, self._tick)
+            pipeline.run(tasks, self._stop, job.run.grace_s, limit, self._tick)
         finally:
             self._run_seconds = time.perf_counter() - started
             self._worker_rss_kb = pipeline.peak_rss_kb
             self.engine_is_stuck = pipeline.engine_is_stuck
+        if self._stop.signal is None:
+            spool.clear()
         self._tick()
 
     def _say(self, text: str) -> None:
@@ -181,16 +195,18 @@ class Execution:
             self._progress.say(text)
 
     def _tick(self) -> None:
-        seen = self._counts.items + self._counts.unread
+        counts = self._counts
         if self._progress is not None:
-            self._progress.update(seen, self._counts.items, self._counts.failures)
+            self._progress.update(int(counts.sources), counts.items, counts.failures)
 
     def _on_commit(self, committed: Committed) -> None:
         self.done += committed.done
+        self.partial += committed.partial
         self.failed += committed.failed
         self._counts.chunks += 1
         record = committed.record
-        self._log.event("chunk_committed", chunk=record.chunk, shard=record.shard, rows=record.rows)
+        shards = [file.name for file in record.shards]
+        self._log.event("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
 
     def _on_not_finite(self, failure: Failure, chunk: str) -> None:
         self._counts.not_finite += 1

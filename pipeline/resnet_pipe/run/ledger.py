@@ -139,6 +139,11 @@ class Ledger:
         staging.mkdir(parents=True)
         return staging
 
+    @property
+    def spool(self) -> Path:
+        """Return where a run keeps the finished spans of videos in flight."""
+        return self.output / HOME / "spool" / (self.tag or _WHOLE)
+
     def unstage(self, chunk: str) -> None:
         """Remove the directory that `stage` gave: the chunk will not be committed."""
         shutil.rmtree(self._staging(self.tag, chunk))

@@ -55,7 +55,7 @@ def run(resolved: Resolved, options: RunOptions) -> Outcome:
     part = options.rules.part
     if options.fresh and part is not None:
         raise UsageError("--fresh needs the output directory for itself", "leave out --shard once")
-    home = resolved.job.writer.path / HOME
+    home = resolved.job.output / HOME
     with _explained(home.parent), on_signals() as stop:
         (home / "ledger").mkdir(parents=True, exist_ok=True)
         with output_lock(home, (part.index, part.count) if part else None):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import Job
 from resnet_pipe.plan import Part, Plan, Rules, make_plan
-from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import fingerprint
-from resnet_pipe.run.commit import failure_lines
+from resnet_pipe.run.chunk import failure_lines
 from resnet_pipe.run.ledger import HOME, Ledger, Record
 from resnet_pipe.run.lock import report_lock
 from resnet_pipe.run.stop import Stop
 
 _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--shard I/N`."""
+_WHAT = {"images": "images", "video": "videos"}
 
 
 def inspect(resolved: Resolved, rules: Rules, fresh: bool) -> Plan:
@@ -30,12 +32,12 @@ def inspect(resolved: Resolved, rules: Rules, fresh: bool) -> Plan:
         UsageError: the output directory holds results of another making.
         RunError: there is no input, or the ledger cannot be read.
     """
-    output = resolved.job.writer.path
+    output = resolved.job.output
     records: dict[str, Record] = {}
     if (output / HOME).is_dir() and not fresh:
         fingerprint.check(output / HOME, resolved.fingerprint)
-        kept = (record for record in Ledger(output).records() if (output / record.shard).is_file())
-        records = {record.chunk: record for record in kept}
+        ledger = Ledger(output)
+        records = {record.chunk: record for record in ledger.records() if ledger.is_intact(record)}
     return _plan(resolved.job, _sources(resolved.job), records, rules)
 
 
@@ -58,6 +60,7 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool, stop:
     if fresh:  # now that there is input to take the place of what is dropped
         for record in records.values():
             ledger.remove(record)
+        shutil.rmtree(ledger.spool, ignore_errors=True)
     fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
     return plan
 
@@ -75,29 +78,30 @@ def write_failures(ledger: Ledger) -> None:
 
 
 def _sources(job: Job) -> Iterator[Source]:
-    return ImageReader.from_section(job.reader).list_sources()
+    return make_reader(job.reader).list_sources()
 
 
 def _plan(job: Job, sources: Iterator[Source], records: dict[str, Record], rules: Rules) -> Plan:
-    plan = make_plan(sources, records, job.run.chunk_items, rules)
+    per_chunk = max(1, job.run.chunk_items // make_reader(job.reader).expected_items)
+    plan = make_plan(sources, records, per_chunk, rules)
     if plan.found == 0 and not job.reader.allow_empty:
         places = ", ".join(map(str, job.reader.path))
         before = f", but {plan.disappeared} were there before" if plan.disappeared else ""
         raise RunError(
-            f"no images found in {places}{before}",
-            "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts no images",
+            f"no {_WHAT[job.reader.kind]} found in {places}{before}",
+            "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts none",
         )
     return plan
 
 
 def _intact(ledger: Ledger, part: Part | None) -> list[Record]:
-    """Return the records whose shards are there. Without its shard a record is forgotten.
+    """Return the records whose files are there. Without one of them a record is forgotten.
 
     Its rows are gone, so its sources are new again.
     """
     records = []
     for record in list(ledger.records()):
-        if (ledger.output / record.shard).is_file():
+        if ledger.is_intact(record):
             records.append(record)
         elif part is None or part.owns(record.chunk):
             ledger.remove(record)
@@ -110,7 +114,7 @@ def _refuse_strangers(ledger: Ledger, records: dict[str, Record]) -> None:
     Raises:
         UsageError: there are such files.
     """
-    known = {record.shard for record in records.values()}
+    known = {file.name for record in records.values() for file in record.shards}
     others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
     # The other parts of a divided job commit shards meanwhile.
     strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]

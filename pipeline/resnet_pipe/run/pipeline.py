@@ -8,18 +8,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import EngineError, RunError
 from resnet_pipe.infer.engine import Engine
-from resnet_pipe.plan import Chunk
-from resnet_pipe.run.commit import Committer, Outputs
+from resnet_pipe.reader.source import Tally
+from resnet_pipe.run.commit import Committer
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.task import Failure, Filled, Task
+from resnet_pipe.run.task import Failure, Filled, Outputs
+from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import StageClock
 
 _TICK_S = 0.2
@@ -33,19 +34,23 @@ class Counts:
 
     Attributes:
         items: that the engine has seen.
-        unread: sources that gave no item.
-        not_finite: sources whose row was not finite. Its own figure, because another thread counts it.
+        sources: that are read to their end; of one that is read in spans, the share that is.
+        unread: sources that could not be read, or not to their end.
+        not_finite: sources with a row that was not finite. Its own figure, because another thread counts it.
         chunks: committed.
+        frames: of videos: decoded, used, and the seconds they cover.
     """
 
     items: int = 0
+    sources: float = 0.0
     unread: int = 0
     not_finite: int = 0
     chunks: int = 0
+    frames: Tally = field(default_factory=Tally)
 
     @property
     def failures(self) -> int:
-        """Return how many sources gave no row."""
+        """Return how many sources did not give all their rows."""
         return self.unread + self.not_finite
 
 
@@ -58,7 +63,7 @@ class Pipeline:
         committer: the writer stage.
         clocks: of the four stages, by name.
         counts: kept up to date; whoever is told of commits counts the chunks.
-        batch_size: sources in a task, items in a batch.
+        batch_size: items in a batch.
         say: tells the user about something unusual.
         on_failure: told of each source that failed, and of its chunk; may raise to end the run.
     """
@@ -78,7 +83,6 @@ class Pipeline:
         self._engine = engine
         self._committer = committer
         self._clocks = clocks
-        self._task_size = batch_size
         self._batch_limit = batch_size
         self._lock = threading.Lock()
         """Guards what several streams change: the batch limit and the count of items."""
@@ -95,7 +99,11 @@ class Pipeline:
         self._error: BaseException | None = None
         self._ending = False
         self._written = 0
-        self._submitted = 0
+        """Tasks of which everything is written, each counted as often as it has spans."""
+        self._split: set[int] = set()
+        """Tasks whose source is read in spans."""
+        self._damaged: set[str] = set()
+        """Sources with a damaged span: they are counted once."""
         self._streams = [
             threading.Thread(target=self._infer_loop, name=f"infer {stream}", daemon=True)
             for stream in range(engine.streams)
@@ -104,14 +112,14 @@ class Pipeline:
         clocks["infer"].lanes = engine.streams
 
     def run(
-        self, chunks: Iterator[Chunk], stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
+        self, tasks: TaskList, stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
     ) -> None:
-        """Process the chunks.
+        """Carry out the tasks.
 
-        Returns when all are committed, or after the chunk in flight when a stop was asked for.
+        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
 
         Args:
-            chunks: in the order of commitment.
+            tasks: of all chunks.
             stop: asked in every round.
             grace_s: how long the chunk in flight may take after a stop was asked for.
             max_failures: more end the run.
@@ -124,7 +132,7 @@ class Pipeline:
         for thread in (*self._streams, self._writer):
             thread.start()
         try:
-            self._loop(chunks, stop, grace_s, max_failures, tick)
+            self._loop(tasks, stop, grace_s, max_failures, tick)
         finally:
             self._ending = True
             self._pool.close()
@@ -142,11 +150,8 @@ class Pipeline:
             raise self._error
 
     def _loop(
-        self, chunks: Iterator[Chunk], stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
+        self, tasks: TaskList, stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
     ) -> None:
-        tasks = self._tasks(chunks)
-        upcoming = next(tasks, None)
-        newest = -1  # the chunk of the last task submitted
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
             if self._counts.failures > max_failures:
@@ -156,37 +161,29 @@ class Pipeline:
                 )
             if stop.signal is not None and last is None:
                 last = self._counts.chunks
-                if newest >= last:
+                if tasks.newest >= last:
                     self._say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
-            if last is not None and (newest < last or self._counts.chunks > last):
+            if last is not None and (tasks.newest < last or self._counts.chunks > last):
                 return
             if _at_once(stop, grace_s):
                 self._say("stopping at once: the chunk in flight is dropped, what is committed stays")
                 return
-            while upcoming and self._pool.wants_task() and (last is None or upcoming[1] <= last):
-                self._pool.submit(upcoming[0])
-                self._submitted += 1
-                newest = upcoming[1]
-                upcoming = next(tasks, None)
-            if upcoming is None and self._written == self._submitted:
+            while self._pool.wants_task() and (task := tasks.take(last)) is not None:
+                self._pool.submit(task)
+            if tasks.exhausted and self._written == tasks.pieces:
                 return
-            for filled in self._pool.poll(_TICK_S):
-                self._count(filled)
-                self._to_infer.put(filled)
+            for message in self._pool.poll(_TICK_S):
+                if isinstance(message, Filled):
+                    self._count(message)
+                    self._to_infer.put(message)
+                else:
+                    self._split.add(message.task)
+                    for known in tasks.split(message):
+                        self._count(known[0])
+                        self._to_write.put(known)
             while self._released:
                 self._pool.release(self._released.popleft())
             tick()
-
-    def _tasks(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
-        """Yield the tasks of all chunks, each with the number of its chunk in this run."""
-        index = 0
-        for number, chunk in enumerate(chunks):
-            keys = [source.key for source in chunk.sources]
-            starts = range(0, max(1, len(keys)), self._task_size)  # a chunk that only loses rows has one
-            for start in starts:
-                self._committer.expect(index, chunk, final=start == starts[-1])
-                yield Task(index, tuple(keys[start : start + self._task_size])), number
-                index += 1
 
     def _count(self, filled: Filled) -> None:
         reader, preprocess = self._clocks["reader"], self._clocks["preprocess"]
@@ -195,12 +192,20 @@ class Pipeline:
         reader.wait_in_s += times.wait_task_s
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
-        self._counts.unread += len(filled.failures)
-        for failure in filled.failures:
-            self._on_failure(failure, self._committer.chunk_of(filled.task))
+        self._counts.frames.add(filled.tally, Tally())
+        self._count_sources(filled)
         if filled.slot is not None:
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
+
+    def _count_sources(self, filled: Filled) -> None:
+        self._counts.sources += filled.sources
+        for failure in filled.failures:
+            if failure.key not in self._damaged:
+                self._counts.unread += 1
+                self._on_failure(failure, self._committer.chunk_of(filled.task))
+            if filled.task in self._split:
+                self._damaged.add(failure.key)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -269,8 +274,7 @@ class Pipeline:
                 self._committer.accept(*result)
                 if result[0].last:
                     self._written += 1
-                    if self._written == self._submitted:
-                        self._pool.wake()
+                    self._pool.wake()
 
 
 def _at_once(stop: Stop, grace_s: float) -> bool:

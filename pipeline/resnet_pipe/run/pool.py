@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection, wait
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.outbox import Outbox
 from resnet_pipe.run.slots import Slots, SlotShape
-from resnet_pipe.run.task import Failure, Filled, Setup, Task
+from resnet_pipe.run.task import Failure, Filled, Setup, Split, Task
 
 TASKS_AHEAD = 2
 """Tasks a worker holds: one it is on, and one so that it never waits for an answer."""
@@ -38,6 +38,8 @@ class _Member:
     outbox: Outbox
     tasks: deque[Task] = field(default_factory=deque)
     in_flight: set[int] = field(default_factory=set)
+    posted: Filled | None = None
+    """The last message about the task it is on; None if there was none."""
     timed_out: bool = False
 
 
@@ -51,12 +53,12 @@ class WorkerPool:
         timeout_s: a source that takes longer is given up, and its worker replaced.
     """
 
-    def __init__(self, reader: ImageReader, geometry: Geometry, shape: SlotShape, timeout_s: float) -> None:
+    def __init__(self, reader: Reader, geometry: Geometry, shape: SlotShape, timeout_s: float) -> None:
         self._reader = reader
         self._geometry = geometry
         self._timeout_s = timeout_s
         self.slots = Slots(shape)
-        self._extra_failures: dict[int, list[Failure]] = {}
+        self._extra_failures: dict[tuple[int, int], list[Failure]] = {}
         self._idle_deaths = 0
         self.deaths = 0
         """Workers that had to be replaced."""
@@ -83,7 +85,7 @@ class WorkerPool:
         """Make `poll` return soon. The only method for other threads."""
         self._wake_sender.send_bytes(b"")
 
-    def poll(self, timeout_s: float) -> list[Filled]:
+    def poll(self, timeout_s: float) -> list[Filled | Split]:
         """Return what the workers have finished, waiting up to `timeout_s` for something to happen.
 
         A worker that has died or hangs is replaced; the source it was on becomes a failure.
@@ -93,18 +95,18 @@ class WorkerPool:
         """
         connections = {member.connection: member for member in self._members}
         ready = wait([*connections, self._wake_receiver], min(timeout_s, _TICK_S))
-        filled: list[Filled] = []
+        messages: list[Filled | Split] = []
         for connection in ready:
             if connection is self._wake_receiver:
                 self._wake_receiver.recv_bytes()
                 continue
             member = connections[connection]  # type: ignore[index]
             try:
-                filled.append(self._accept(member, member.connection.recv()))
+                messages.append(self._accept(member, member.connection.recv()))
             except (EOFError, OSError):  # at the end of a message, or in the middle of one
                 self._replace(member)
         self._kill_hanging()
-        return filled
+        return messages
 
     def close(self) -> None:
         """End all workers, whatever they are doing, and free the memory."""
@@ -114,14 +116,19 @@ class WorkerPool:
             member.process.wait()
             member.outbox.close()
 
-    def _accept(self, member: _Member, message: Filled) -> Filled:
+    def _accept(self, member: _Member, message: Filled | Split) -> Filled | Split:
         self._idle_deaths = 0
+        if isinstance(message, Split):
+            member.tasks.popleft()
+            return message
         if message.slot is not None:
             member.in_flight.add(message.slot)
+        member.posted = message
         if not message.last:
             return message
         member.tasks.popleft()
-        extra = self._extra_failures.pop(message.task, [])
+        member.posted = None
+        extra = self._extra_failures.pop((message.task, message.span), [])
         return replace(message, failures=[*extra, *message.failures])
 
     def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
@@ -148,8 +155,12 @@ class WorkerPool:
         task = member.tasks[0] if member.tasks else None
         if task is not None and current is not None and current[0] == task.index:
             failure = self._failure(member, task.keys[current[1]], status)
-            member.tasks[0] = self._without(task, current[1], failure)
+            span = task.span.index if task.span else 0
+            self._extra_failures.setdefault((task.index, span), []).append(failure)
+            member.tasks[0] = _rest(task, member.posted, current[1])
         else:
+            if task is not None:
+                member.tasks[0] = _rest(task, member.posted, None)
             self._idle_deaths += 1
             if self._idle_deaths >= MAX_IDLE_DEATHS:
                 raise RunError(
@@ -163,10 +174,6 @@ class WorkerPool:
             new.tasks.append(waiting)
             new.outbox.put(waiting)
 
-    def _without(self, task: Task, position: int, failure: Failure) -> Task:
-        self._extra_failures.setdefault(task.index, []).append(failure)
-        return replace(task, keys=task.keys[:position] + task.keys[position + 1 :])
-
     def _failure(self, member: _Member, key: str, status: int) -> Failure:
         if member.timed_out:
             text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
@@ -179,6 +186,25 @@ class WorkerPool:
             if current is not None and current[2] > self._timeout_s and not member.timed_out:
                 member.timed_out = True
                 member.process.kill()
+
+
+def _rest(task: Task, posted: Filled | None, fatal: int | None) -> Task:
+    """Return what is left of a task after its worker has died.
+
+    Args:
+        task: as the dead worker had it.
+        posted: its last message about the task: what came before it is safe, what came after it is lost.
+        fatal: position of the source that it died on; None if it died on none.
+    """
+    finished, items = (posted.finished, posted.items) if posted else (0, task.skip)
+    keys = tuple(key for at, key in enumerate(task.keys) if at >= finished and at != fatal)
+    return replace(
+        task,
+        keys=keys,
+        large=task.large if keys else None,
+        first_part=posted.part + 1 if posted else task.first_part,
+        skip=0 if fatal == finished else items,
+    )
 
 
 def _ending(status: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
+from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
@@ -38,9 +39,11 @@ class Outcome:
         seconds: all of it, from start to end.
         run_seconds: from engine ready to last commit; 0 if nothing ran.
         warmup_s: loading the network and its first forward pass.
-        done: sources that gave rows.
-        failed: sources that did not.
+        done: sources that gave all their rows.
+        partial: sources that gave only those before their damage.
+        failed: sources that gave none.
         items: that the engine has seen.
+        frames: of videos: decoded, used, and the seconds they cover.
         batch_size: items in a batch; 0 if nothing ran.
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
@@ -57,8 +60,10 @@ class Outcome:
     run_seconds: float
     warmup_s: float
     done: int
+    partial: int
     failed: int
     items: int
+    frames: Tally
     batch_size: int
     workers: int
     workers_replaced: int
@@ -69,6 +74,17 @@ class Outcome:
     def bottleneck(self) -> str | None:
         """Return the busiest stage, or None if nothing ran."""
         return bottleneck(self.clocks, self.run_seconds) if self.items else None
+
+    def _video(self) -> dict[str, Any] | None:
+        if self.resolved.job.reader.kind != "video":
+            return None
+        factor = self.frames.seconds / self.run_seconds if self.run_seconds else 0.0
+        return {
+            "frames_decoded": self.frames.decoded,
+            "frames_used": self.frames.used,
+            "seconds": round(self.frames.seconds, 3),
+            "real_time_factor": round(factor, 2),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of run.json."""
@@ -84,9 +100,11 @@ class Outcome:
                 "planned": self.plan.planned,
                 "skipped": self.plan.skipped,
                 "done": self.done,
+                "partial": self.partial,
                 "failed": self.failed,
             },
             "items": self.items,
+            "video": self._video(),
             "items_per_second": round(self.items / self.run_seconds, 2) if self.run_seconds else 0.0,
             "stages": {stage: self.clocks[stage].summary() for stage in STAGES},
             "warmup_s": round(self.warmup_s, 3),
@@ -101,7 +119,7 @@ class Outcome:
                 "depth": sidecar.depth if sidecar else None,
                 "params": sidecar.params if sidecar else None,
                 "flops": 2 * sidecar.macs if sidecar else None,
-                "weights": self.resolved.layout.metadata["weights"],
+                "weights": self.resolved.metadata["weights"],
             },
             "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
             "peak_vram_mb": None,
@@ -109,35 +127,47 @@ class Outcome:
         }
 
 
+_ITEMS = {"images": "images", "video": "frames"}
+
+
 def summary(outcome: Outcome) -> str:
     """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
-    output = outcome.resolved.job.writer.path
+    output = outcome.resolved.job.output
     skipped = f", {outcome.plan.skipped} skipped as already done" if outcome.plan.skipped else ""
-    lines = [f"{outcome.done} sources done, {outcome.failed} failed{skipped}"]
+    partial = f", {outcome.partial} partial" if outcome.partial else ""
+    lines = [f"{outcome.done} sources done{partial}, {outcome.failed} failed{skipped}"]
     if outcome.engine is not None:
         engine, seconds = outcome.engine, outcome.run_seconds
         rate = outcome.items / seconds if seconds else 0.0
-        lines[0] += f"; {outcome.items} images in {seconds:.1f} s, {rate:.1f} images/s"
+        what = _ITEMS[outcome.resolved.job.reader.kind]
+        lines[0] += f"; {outcome.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
+        video = outcome.to_json()["video"]
+        if video is not None:
+            lines.append(
+                f"video: {video['frames_decoded']} frames decoded, {video['frames_used']} used;"
+                f" {video['seconds']:.1f} s of video, {video['real_time_factor']:.1f} s of it a second"
+            )
         lines.append(
             f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
         )
-        lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.layout.metadata['weights']}")
+        lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
     lines.append(f"results: {output}")
-    if outcome.failed:
+    if outcome.failed or outcome.partial:
         lines.append(f"failures: {output / 'failures.jsonl'}")
     return "\n".join(lines)
 
 
 def warning(outcome: Outcome) -> str:
     """Return what must be said even in a quiet run, if sources failed."""
-    return f"{outcome.failed} sources failed: {outcome.resolved.job.writer.path / 'failures.jsonl'}"
+    partial = f", {outcome.partial} partly" if outcome.partial else ""
+    return f"{outcome.failed} sources failed{partial}: {outcome.resolved.job.output / 'failures.jsonl'}"
 
 
 def table(outcome: Outcome) -> str:
     """Return the stage table for a terminal, and one sentence that names the bottleneck."""
     total = sum(clock.busy_s for clock in outcome.clocks.values()) or 1.0
-    lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/image':>10}{'waiting':>10}"]
+    lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/item':>10}{'waiting':>10}"]
     for stage in STAGES:
         clock = outcome.clocks[stage]
         waiting = clock.wait_in_s + clock.wait_out_s

@@ -51,6 +51,7 @@ class Task:
         span: the part of the only source that is to be read; None for all of it.
         large: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
             says so instead of reading it.
+        sources: how many sources are done with when it is: its own; of a span, a part of one.
         first_part: number of the first message about this task. Not 0 where another worker has died on it.
         skip: items of the first source that the other worker has posted already.
     """
@@ -59,6 +60,7 @@ class Task:
     keys: tuple[str, ...]
     span: Span | None = None
     large: Source | None = None
+    sources: float = 0.0
     first_part: int = 0
     skip: int = 0
 
@@ -81,15 +83,17 @@ class Filled:
     Attributes:
         task: index of the task.
         span: index of the span; 0 for a source that is read as a whole.
-        part: position among the messages of this task and span, from 0; several streams may mix up their order.
+        part: position among the messages of this task and span, from 0: several streams may mix them up.
         slot: where the batch is; None if no row was filled.
         rows: what is in the slot, row by row.
         failures: sources of this task that gave no more rows since the last batch.
+        sources: done with, as the task says; 0 unless this is the last message.
         finished: sources of the task, as it was sent, of which everything has been posted.
         items: of the source after these, how many items have been posted.
         tally: frames decoded and used since the last batch.
         times: of this batch.
-        last: nothing more comes from this task.
+        last: nothing more comes from this task or span.
+        from_spool: no worker has made it: it was finished by an earlier run.
     """
 
     task: int
@@ -98,11 +102,13 @@ class Filled:
     slot: int | None
     rows: list[Row]
     failures: list[Failure]
+    sources: float = 0.0
     finished: int = 0
     items: int = 0
     tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
+    from_spool: bool = False
 
 
 @dataclass(frozen=True)

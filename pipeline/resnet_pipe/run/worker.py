@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
+from copy import copy
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -99,7 +100,7 @@ class Worker:
         return spans if len(spans) > 1 else ()
 
     def _read(self, key: str, position: int) -> None:
-        task, tally = self._task, Tally()
+        task, tally, before = self._task, Tally(), Tally()
         items = self._setup.reader.read(key, self._setup.geometry.min_side, task.span, tally)
         skip = task.skip if position == 0 else 0
         while True:
@@ -108,7 +109,8 @@ class Worker:
                 item = next(items, None)
             finally:
                 self._batch.reader_s += time.perf_counter() - started
-                self._batch.count(tally)
+                self._batch.tally.add(tally, before)
+                before = copy(tally)
             if item is None:
                 return
             if self._items >= skip:
@@ -154,6 +156,7 @@ class Worker:
                 slot=batch.slot,
                 rows=batch.rows,
                 failures=batch.failures,
+                sources=self._task.sources if last else 0.0,
                 finished=self._finished,
                 items=self._items,
                 tally=batch.tally,
@@ -182,11 +185,6 @@ class _Batch:
         self.preprocess_s = 0.0
         self.wait_task_s = wait_task_s
         self.wait_slot_s = 0.0
-
-    def count(self, tally: Tally) -> None:
-        """Take over what a source has come to since the last time."""
-        self.tally.add(tally)
-        tally.clear()
 
 
 def _die_with_run(pid: int) -> None:

@@ -1,0 +1,97 @@
+"""The chunks of a plan, cut into tasks: what one worker does at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from resnet_pipe.plan import Chunk
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.source import Source
+from resnet_pipe.run.commit import Committer
+from resnet_pipe.run.spool import Spool
+from resnet_pipe.run.task import Filled, Outputs, Split, Task
+
+BATCHES_PER_TASK = 8
+"""For sources of many items: the last batch of a task is not full, and the more come before it the better."""
+
+
+class TaskList:
+    """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
+
+    Args:
+        chunks: in the order of commitment.
+        reader: tells which sources may be split, and how many items to expect of the others.
+        batch_size: items in a batch.
+        committer: told of each task before any of its results.
+        spool: has the spans that an earlier run has finished.
+    """
+
+    def __init__(
+        self, chunks: Iterator[Chunk], reader: Reader, batch_size: int, committer: Committer, spool: Spool
+    ) -> None:
+        self._reader = reader
+        self._committer = committer
+        self._spool = spool
+        few = reader.expected_items == 1
+        self._sources = batch_size if few else -(-BATCHES_PER_TASK * batch_size // reader.expected_items)
+        self._spans: deque[Task] = deque()
+        self._upcoming = self._make(chunks)
+        self._next = next(self._upcoming, None)
+        self.newest = -1
+        """Number, in this run, of the chunk of the newest task that was given out."""
+        self.pieces = 0
+        """Tasks that were given out, each counted as often as it has spans: all that is to be written."""
+
+    def take(self, last: int | None) -> Task | None:
+        """Return the next task, or None if there is none.
+
+        Args:
+            last: number of the chunk after which no other is begun; None if all are wanted.
+        """
+        if self._spans:
+            return self._spans.popleft()
+        if self._next is None or (last is not None and self._next[1] > last):
+            return None
+        task, self.newest = self._next
+        self._next = next(self._upcoming, None)
+        self.pieces += 1
+        return task
+
+    @property
+    def exhausted(self) -> bool:
+        """Tell whether all tasks have been given out."""
+        return self._next is None and not self._spans
+
+    def split(self, split: Split) -> Iterator[tuple[Filled, Outputs]]:
+        """Put the spans of a source in the place of its task; yield those that need no worker any more."""
+        self._committer.expect_spans(split.task, split.source, split.spans)
+        self.pieces += len(split.spans) - 1
+        share = 1 / len(split.spans)
+        for span in split.spans:
+            known = self._spool.load(split.source, span)
+            if known is None:
+                self._spans.append(Task(split.task, (split.source.key,), span, sources=share))
+            else:
+                done = Filled(split.task, span.index, 0, None, known.rows, [], share, from_spool=True)
+                yield done, known.outputs
+
+    def _make(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
+        """Yield the tasks of all chunks, each with the number of its chunk in this run."""
+        index = 0
+        for number, chunk in enumerate(chunks):
+            groups = list(self._groups(chunk.sources)) or [()]  # a chunk that only loses rows has one task
+            for position, group in enumerate(groups):
+                self._committer.expect(index, chunk, final=position == len(groups) - 1)
+                large = group[0] if len(group) == 1 and self._reader.may_split(group[0]) else None
+                keys = tuple(source.key for source in group)
+                yield Task(index, keys, large=large, sources=len(keys)), number
+                index += 1
+
+    def _groups(self, sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
+        for large, run in groupby(sources, self._reader.may_split):
+            together = list(run)
+            size = 1 if large else self._sources
+            for start in range(0, len(together), size):
+                yield together[start : start + size]
