@@ -105,8 +105,8 @@ def test_a_path_that_the_disk_refuses_is_a_problem_of_the_job(folder: Path, key:
 
 def test_an_override_takes_the_place_of_what_the_file_says(folder: Path) -> None:
     job = load(folder, MINIMAL, "name=on", "infer.batch_size=7", "writer={kind: csv, path: csv}")
-    assert (job.name, job.infer.batch_size, job.writer.kind) == ("on", 7, "csv")
-    assert job.writer.path == folder / "csv"
+    assert (job.name, job.infer.batch_size, job.writer[0].kind) == ("on", 7, "csv")
+    assert job.output == folder / "csv"
 
 
 def test_relative_paths_start_at_the_job_file_and_not_at_the_working_directory(
@@ -125,7 +125,7 @@ def test_relative_paths_start_at_the_job_file_and_not_at_the_working_directory(
     job = jobs.load(Path("../jobs/job.yaml"), ["reader.path=../images"])[0]
     assert job.reader.path == [folder / "images"]
     assert job.infer.model == folder / "net.onnx"
-    assert job.writer.path == folder / "out"
+    assert job.output == folder / "out"
     assert job.run.metrics is not None
     assert job.run.metrics.parent.samefile(folder)
 

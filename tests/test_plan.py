@@ -66,11 +66,13 @@ def chunks(records: Records, run: Round) -> list[Chunk]:
 def committed(chunk: Chunk, failing: Set[str]) -> Record:
     """Return the record that a run leaves of a chunk."""
     entries = [
-        Entry(source, Failure(source.key, "reader", "empty", "") if source.key in failing else None)
+        Entry(source, 0, Failure(source.key, "reader", "empty", ""))
+        if source.key in failing
+        else Entry(source, 1)
         for source in chunk.sources
     ]
     entries = sorted([*entries, *chunk.kept], key=lambda entry: entry.source.key)
-    return Record(chunk.id, f"part-{chunk.id}", 0, "", "", "", tuple(entries))
+    return Record(chunk.id, (), "", "", tuple(entries))
 
 
 def after(records: Records, run: Round) -> Records:

@@ -80,6 +80,22 @@ if not IN_WORKER:
 """Before each batch, before_forward(blob) is called, which code that follows defines."""
 
 
+LISTING = f"""
+{GATE}
+import os
+if not IN_WORKER:
+    scandir = os.scandir
+
+    def slow_scandir(path="."):
+        if str(path).endswith("slow"):
+            wait_at("gate")
+        return scandir(path)
+
+    os.scandir = slow_scandir
+"""
+"""Before a directory named `slow` is listed, the run waits at the gate."""
+
+
 class Gate:
     """Where a process waits until the test lets it go on: wait_at(name) in a fault.
 

@@ -279,12 +279,15 @@ def assert_same_rows(out: Path, undisturbed: Path) -> None:
 def assert_clean(out: Path) -> None:
     """Check an output directory after a run: it is complete, and nothing is there twice or half."""
     left = [path for path in out.rglob("*") if path.name.endswith("tmp") or path.name.startswith(".")]
+    left += [
+        path for name in ("staging", "spool") for path in (out / HOME / name).rglob("*") if path.is_file()
+    ]
     assert left == []
     ledger = records(out)
-    shards = {record["shard"]: record for record in ledger}
+    shards = {shard["name"]: shard["sha256"] for record in ledger for shard in record["shards"]}
     assert sorted(path.name for path in out.glob("part-*")) == sorted(shards)
-    for name, record in shards.items():
-        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == record["sha256"]
+    for name, digest in shards.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
     keys = [source["key"] for record in ledger for source in record["sources"]]
     assert len(keys) == len(set(keys))
     if all(name.endswith(".parquet") for name in shards):

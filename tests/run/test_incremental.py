@@ -30,8 +30,9 @@ def test_the_ledger_says_what_each_source_was_and_how_the_shard_was_made(done: J
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "status": "done",
+        "rows": 1,
     }
-    assert record["shard"] == "part-000000.parquet"
+    assert [shard["name"] for shard in record["shards"]] == ["part-000000.parquet"]
     assert record["rows"] == 2
     assert record["fingerprint"] == done.summary()["fingerprint"]
 

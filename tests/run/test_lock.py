@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.run.faults import DECODER, GATE, Gate
+from tests.run.faults import DECODER, GATE, LISTING, Gate
 from tests.run.jobs import (
     HOME,
     JobFolder,
@@ -22,6 +22,7 @@ from tests.run.jobs import (
     numbered,
     read_rows,
     records,
+    states,
     wait_until,
 )
 
@@ -169,6 +170,18 @@ def test_a_part_that_ends_late_takes_no_failure_of_another_part_away(job: JobFol
         late.end().expect(3)
         other.end().expect(3)
     assert sorted(job.failures()) == numbered(20)
+
+
+def test_parts_of_different_jobs_that_begin_at_the_same_time_are_not_mixed(job: JobFolder) -> None:
+    job.add(*numbered(6), "slow/0006.jpg")
+    with job.start("--shard", "1/2", faults=LISTING) as run:
+        Gate(job).wait()
+        job.run("--shard", "2/2", "--set", "writer.fields=[logits]").expect(0)
+        before = states(job.out)
+        Gate(job).open()
+        assert "writer.fields" in run.end().expect(2).stderr
+    assert before
+    assert states(job.out) == before
 
 
 def test_after_parts_of_one_division_those_of_another_process_what_is_left(job: JobFolder) -> None:

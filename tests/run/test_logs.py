@@ -27,10 +27,10 @@ def test_the_log_tells_the_run_in_order_and_in_utc(five_logged: list[dict[str, o
     assert all(time.utcoffset() == timedelta(0) for time in times)
     assert times == sorted(times)
     committed = [event for event in five_logged if event["event"] == "chunk_committed"]
-    assert [(event["chunk"], event["shard"], event["rows"]) for event in committed] == [
-        ("000000", "part-000000.parquet", 2),
-        ("000001", "part-000001.parquet", 2),
-        ("000002", "part-000002.parquet", 1),
+    assert [(event["chunk"], event["shards"], event["rows"]) for event in committed] == [
+        ("000000", ["part-000000.parquet"], 2),
+        ("000001", ["part-000001.parquet"], 2),
+        ("000002", ["part-000002.parquet"], 1),
     ]
     assert five_logged[-1]["exit_code"] == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.faults import DECODER, ENGINE, GATE, Gate
+from tests.run.faults import DECODER, ENGINE, LISTING, Gate
 from tests.run.jobs import JobFolder, Running, assert_clean, assert_same_rows, numbered, records, wait_until
 
 SIGINT, SIGTERM, SIGKILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
@@ -98,21 +98,6 @@ def test_a_second_signal_ends_the_run_even_if_the_engine_hangs(job: JobFolder) -
         run.end().expect(143)
     assert job.summary()["exit_code"] == 143
     assert_the_same_command_completes(job)
-
-
-LISTING = f"""
-{GATE}
-import os
-if not IN_WORKER:
-    scandir = os.scandir
-
-    def slow_scandir(path="."):
-        if str(path).endswith("slow"):
-            wait_at("gate")
-        return scandir(path)
-
-    os.scandir = slow_scandir
-"""
 
 
 def test_a_signal_while_sources_are_listed_ends_the_run_before_it_has_begun(job: JobFolder) -> None:

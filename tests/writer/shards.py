@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resnet_pipe.writer import shard
-from resnet_pipe.writer.rows import FieldName, Layout, Rows, TopK, top_k
+from resnet_pipe.writer.csv import CsvSection
+from resnet_pipe.writer.jsonl import JsonlSection
+from resnet_pipe.writer.parquet import ParquetSection
+from resnet_pipe.writer.rows import FieldName, Layout, Rows, TopK, WriterSection, top_k
 
 CLASSES = (
     "plain",
@@ -29,6 +32,11 @@ WIDTH = 3
 ALL: tuple[FieldName, ...] = ("features", "logits", "top_k")
 FIELDS: dict[str, tuple[FieldName, ...]] = {"csv": ("logits", "top_k")}
 """What a kind of shard can hold, if not all."""
+SECTIONS: dict[str, type[WriterSection]] = {
+    "parquet": ParquetSection,
+    "csv": CsvSection,
+    "jsonl": JsonlSection,
+}
 
 Row = dict[str, Any]
 
@@ -101,13 +109,26 @@ def expected(given: Rows, made: Layout) -> list[Row]:
     return result
 
 
-def write(path: Path, kind: str, made: Layout, *parts: Rows) -> Path:
-    """Write a shard in one append for each part."""
-    opened = shard.open_shard(kind, path, made)
+def target(directory: Path, kind: str, made: Layout) -> shard.Target:
+    """Return what a writer is told to make in a directory, which is made."""
+    directory.mkdir(exist_ok=True)
+    section = SECTIONS[kind].model_validate({"kind": kind, "path": "out"}, context={"base": directory})
+    return shard.Target(section, directory, "000000", made, directory)
+
+
+def write(directory: Path, kind: str, made: Layout, *parts: Rows) -> Path:
+    """Write a shard in one append for each part, and return its path."""
+    opened = shard.open_shard(target(directory, kind, made))
     for part in parts:
         opened.append(part)
     opened.close()
-    return path
+    return directory / f"part-000000.{kind}"
+
+
+def merge(out: Path, kind: str, made: Layout, *parts: shard.Part) -> Path:
+    """Merge the shards of some directories, and return the path of the result."""
+    shard.merge(target(out, kind, made), parts)
+    return out / f"part-000000.{kind}"
 
 
 def bits(values: Any) -> bytes:  # noqa: ANN401 - whatever holds numbers

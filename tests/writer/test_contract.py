@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.writer import shard
 from resnet_pipe.writer.rows import FieldName
 from tests.networks import write_tiny
 from tests.run.jobs import JobFolder, assert_clean, numbered
-from tests.writer.shards import CLASSES, expected, join, layout, read, rows, write
+from tests.writer.shards import CLASSES, SECTIONS, expected, join, layout, merge, read, rows, write
 
 ODD = [
     " spaces ", "'quoted'", '"quoted".jpg', "=1+1", "a,b;c.jpg", "a\nb\r\nc.jpg", "back\\\\slash\\xff.jpg",
@@ -19,7 +18,7 @@ ODD = [
 """Names that files may have, sorted."""
 
 
-@pytest.fixture(params=shard.WRITERS)
+@pytest.fixture(params=SECTIONS)
 def kind(request: pytest.FixtureRequest) -> str:
     """A kind of shard."""
     name: str = request.param
@@ -67,19 +66,15 @@ def test_a_merge_drops_what_is_gone_and_sorts_the_rest_by_path_and_frame(tmp_pat
     video = rows(12 * ["b.mp4"], frames=True, seed=1)
     old = join(rows(["\n", "a,1", "a,2"]), video, rows(["z", "ä"], seed=2))
     new = rows(["a,1", "a,3", "c", "\U0001d11e"], seed=3)
-    out = tmp_path / "out"
-    count = shard.merge(
-        kind,
-        write(tmp_path / "old", kind, made, old),
-        write(tmp_path / "new", kind, made, new),
-        {"a,1", "z", "never there"},
-        out,
-        made,
-    )
-    wanted = [row for row in expected(old, made) if row["path"] not in {"a,1", "z"}] + expected(new, made)
+    write(tmp_path / "old", kind, made, old)
+    write(tmp_path / "new", kind, made, new)
+    parts = (tmp_path / "old", {"a,1", "z", "never there"}), (tmp_path / "new", {"c"})
+    out = merge(tmp_path / "out", kind, made, *parts)
+    wanted = [row for row in expected(old, made) if row["path"] not in {"a,1", "z"}]
+    wanted += [row for row in expected(new, made) if row["path"] != "c"]
     wanted.sort(key=lambda row: (row["path"], row["frame_index"] or 0))
     assert read(out, kind, made) == wanted
-    assert count == len(wanted) == 19
+    assert len(wanted) == 18
 
 
 @pytest.mark.parametrize(("old", "new"), [([], ["a"]), (["a"], []), (["gone"], []), ([], [])])
@@ -87,19 +82,17 @@ def test_a_merge_takes_shards_without_rows(tmp_path: Path, kind: str, old: list[
     made = layout(kind)
     for name, keys in (("old", old), ("new", new)):
         write(tmp_path / name, kind, made, *([rows(keys)] if keys else []))
-    count = shard.merge(kind, tmp_path / "old", tmp_path / "new", {"gone"}, tmp_path / "out", made)
-    assert [row["path"] for row in read(tmp_path / "out", kind, made)] == [*{*old, *new} - {"gone"}]
-    assert count == len({*old, *new} - {"gone"})
+    out = merge(tmp_path / "out", kind, made, (tmp_path / "old", {"gone"}), (tmp_path / "new", ()))
+    assert [row["path"] for row in read(out, kind, made)] == [*{*old, *new} - {"gone"}]
 
 
 def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path, kind: str) -> None:
     made = layout(kind)
-    empty = write(tmp_path / "empty", kind, made)
     one = write(tmp_path / "one", kind, made, rows(sorted(ODD)))
-    for source, target in (("one", "two"), ("two", "three")):
-        shard.merge(kind, tmp_path / source, empty, set(), tmp_path / target, made)
-    assert (tmp_path / "two").read_bytes() == (tmp_path / "three").read_bytes()
-    assert read(tmp_path / "three", kind, made) == read(one, kind, made)
+    two = merge(tmp_path / "two", kind, made, (tmp_path / "one", ()))
+    three = merge(tmp_path / "three", kind, made, (tmp_path / "two", ()))
+    assert two.read_bytes() == three.read_bytes()
+    assert read(three, kind, made) == read(one, kind, made)
 
 
 FAULT = """
@@ -108,7 +101,7 @@ from resnet_pipe.writer import shard
 opened = []
 class Broken:
     def __init__(self, inner):
-        self.inner, self.close = inner, inner.close
+        self.inner, self.close, self.discard = inner, inner.close, inner.discard
         opened.append(self)
     def append(self, rows):
         self.inner.append(rows)

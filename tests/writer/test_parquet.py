@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from resnet_pipe.writer import parquet, shard
-from tests.writer.shards import CLASSES, WIDTH, bits, expected, join, layout, read, rows, write
+from resnet_pipe.writer import parquet
+from tests.writer.shards import CLASSES, WIDTH, bits, expected, join, layout, merge, read, rows, write
 
 ENTRY = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
 COLUMNS = {
@@ -26,10 +26,9 @@ COLUMNS = {
 def merged(tmp_path: Path) -> Path:
     """A shard that was written again."""
     made = layout("parquet")
-    old = write(tmp_path / "old", "parquet", made, rows(["a", "c"]))
-    new = write(tmp_path / "new", "parquet", made, rows(["b"]))
-    shard.merge("parquet", old, new, {"c"}, tmp_path / "merged", made)
-    return tmp_path / "merged"
+    write(tmp_path / "old", "parquet", made, rows(["a", "c"]))
+    write(tmp_path / "new", "parquet", made, rows(["b"]))
+    return merge(tmp_path / "merged", "parquet", made, (tmp_path / "old", {"c"}), (tmp_path / "new", ()))
 
 
 def test_the_columns_have_exactly_the_documented_types(tmp_path: Path, merged: Path) -> None:
@@ -64,9 +63,8 @@ def test_rows_are_grouped_by_size_when_written_and_when_merged(
     parts = [rows([f"{part:02d}-{n}" for n in range(8)], seed=part) for part in range(10)]
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 4000)
     written = write(tmp_path / "shard", "parquet", made, *parts)
-    empty = write(tmp_path / "empty", "parquet", made)
-    shard.merge("parquet", written, empty, set(), tmp_path / "merged", made)
-    for path in (written, tmp_path / "merged"):
+    merged = merge(tmp_path / "merged", "parquet", made, (tmp_path / "shard", ()))
+    for path in (written, merged):
         file = pq.ParquetFile(path)
         sizes = [file.read_row_group(index).nbytes for index in range(file.num_row_groups)]
         assert len(sizes) > 2

@@ -40,9 +40,9 @@ def output_lock(home: Path, part: tuple[int, int] | None) -> Iterator[None]:
 
 @contextmanager
 def report_lock(home: Path) -> Iterator[None]:
-    """Wait for and hold what the parts of a job write together, such as failures.jsonl.
+    """Wait for and hold what the parts of a job write together: failures.jsonl, the fingerprint.
 
-    A part that read the ledger earlier must not write later: it would take away what the other has added.
+    A part that has read earlier must not write later: it would take away what another has written meanwhile.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.

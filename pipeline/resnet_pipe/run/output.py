@@ -61,7 +61,10 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool, stop:
         for record in records.values():
             ledger.remove(record)
         shutil.rmtree(ledger.spool, ignore_errors=True)
-    fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
+    with report_lock(ledger.output / HOME):
+        if not fresh:  # another part may have begun meanwhile, with another job
+            fingerprint.check(ledger.output / HOME, resolved.fingerprint)
+        fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
     return plan
 
 
