@@ -35,34 +35,29 @@ class Aggregated:
 
     def append(self, rows: Rows) -> None:
         """Add frames; the rows of the sources before the last one go on to the shard."""
-        start = 0
-        for end in range(1, len(rows.path) + 1):
-            if end == len(rows.path) or rows.path[end] != rows.path[start]:
-                self._add(rows, slice(start, end))
-                start = end
+        for key, part in rows.by_source():
+            self._add(key, rows, part)
 
     def close(self) -> Written:
         """Complete the shard."""
         self._flush()
         return self._shard.close()
 
-    def _add(self, rows: Rows, part: slice) -> None:
-        if rows.path[part.start] != self._path:
+    def discard(self) -> None:
+        """Give up the shard."""
+        self._shard.discard()
+
+    def _add(self, key: str, rows: Rows, part: slice) -> None:
+        if key != self._path:
             self._flush()
-            self._path = rows.path[part.start]
+            self._path = key
+        over, start = (np.add, 0.0) if self._how == "mean" else (np.maximum, -np.inf)
         for name, values in (("features", rows.features), ("logits", rows.logits)):
             if values is None:
                 continue
-            over = np.sum if self._how == "mean" else np.max
-            new: NDArray[np.float64] = (
-                over(values[part], axis=0, dtype=np.float64)
-                if over is np.sum
-                else (np.max(values[part], axis=0).astype(np.float64))
-            )
-            before = self._so_far.get(name)
-            if before is not None:
-                new = before + new if self._how == "mean" else np.maximum(before, new)
-            self._so_far[name] = new
+            for row in values[part]:  # one by one: where batches begin must not change the sum
+                so_far = self._so_far.setdefault(name, np.full(row.shape, start))
+                over(so_far, row, out=so_far)
         self._count += part.stop - part.start
 
     def _flush(self) -> None:

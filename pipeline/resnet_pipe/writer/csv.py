@@ -67,6 +67,10 @@ class CsvShard:
         self._file.close()
         return Written()
 
+    def discard(self) -> None:
+        """Release the file."""
+        self._file.close()
+
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
     """Write a shard from the rows of others; see `writer.shard.merge`."""

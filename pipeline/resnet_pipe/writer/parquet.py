@@ -76,9 +76,13 @@ class ParquetShard:
     def close(self) -> Written:
         """Complete the file."""
         self._flush()
+        self.discard()
+        return Written()
+
+    def discard(self) -> None:
+        """Release the file."""
         self._file.close()
         self._sink.close()
-        return Written()
 
     def _flush(self) -> None:
         import pyarrow as pa

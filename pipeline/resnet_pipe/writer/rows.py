@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,6 +48,14 @@ class Rows:
     features: NDArray[np.float32] | None = None
     logits: NDArray[np.float32] | None = None
     top_k: TopK | None = None
+
+    def by_source(self) -> Iterator[tuple[str, slice]]:
+        """Yield the key of each source, and which of the rows are its."""
+        start = 0
+        for end in range(1, len(self.path) + 1):
+            if end == len(self.path) or self.path[end] != self.path[start]:
+                yield self.path[start], slice(start, end)
+                start = end
 
 
 @dataclass(frozen=True)

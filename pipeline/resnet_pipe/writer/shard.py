@@ -15,6 +15,9 @@ WRITERS = {
     "parquet": "resnet_pipe.writer.parquet",
     "csv": "resnet_pipe.writer.csv",
     "jsonl": "resnet_pipe.writer.jsonl",
+    "npy": "resnet_pipe.writer.npy",
+    "video": "resnet_pipe.writer.video",
+    "images": "resnet_pipe.writer.images",
 }
 """kind -> module. The module has open_shard() and merge(), which do what those below say."""
 
@@ -71,6 +74,9 @@ class Shard(Protocol):
 
     def close(self) -> Written:
         """Complete the files."""
+
+    def discard(self) -> None:
+        """Give up, without delay: instead of `close`, or after it or `append` has failed."""
 
 
 def open_shard(target: Target) -> Shard:
