@@ -1,0 +1,156 @@
+"""H.264 in MP4, with the times that it is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags as CodecFlags
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, VideoReformatter
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+
+_OPTIONS = {"preset": "veryfast"}
+_THREADS = 8
+"""At most; each holds pictures of its own."""
+
+_BT601 = 6
+_MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, _BT601: 5, 7: 7, 9: 9}
+"""The matrix coefficients of ITU-T H.273, table 4, that a video keeps, and swscale's numbers for them.
+
+Others become BT.601. What is not said (2) is taken for that too, and remains unsaid.
+"""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a video is like.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        time_base: seconds per unit of time.
+        fps: frames a second, about.
+        aspect: width of a pixel by its height.
+        colours: matrix, primaries and transfer characteristics, by their numbers in ITU-T H.273.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    fps: Fraction
+    aspect: Fraction
+    colours: tuple[int, int, int]
+
+
+class VideoFile:
+    """A video that is being written, in pixels of 8 bits, 4:2:0.
+
+    Odd widths and heights, which that does not allow, are made even by repeating the last column or row.
+
+    Args:
+        path: of the file.
+        form: of the pictures. Those of another size are scaled.
+        crf: constant rate factor of x264.
+
+    Raises:
+        SourceError: `unsupported`: the encoder does not take such a video.
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, form: Format, crf: int) -> None:
+        self._path = path
+        self._form = form
+        self._size = form.width + form.width % 2, form.height + form.height % 2
+        self._matrix = form.colours[0] if form.colours[0] in _MATRICES else _BT601
+        self._reformatter = VideoReformatter()
+        self._next = 0
+        # Track and movie count time in the same unit: otherwise, the start of the video would be rounded.
+        self._unit = Fraction(1, form.time_base.denominator)
+        options = {"movflags": "+faststart", "movie_timescale": str(self._unit.denominator)}
+        with self._errors():
+            self._container = av.open(str(path), "w", format="mp4", options=options)
+            self._stream = self._container.add_stream("libx264", rate=form.fps, options=_OPTIONS)
+            self._stream.time_base = self._unit
+            self._open_encoder(crf)
+
+    def _open_encoder(self, crf: int) -> None:
+        context = self._stream.codec_context
+        context.time_base = self._unit
+        context.width, context.height = self._size
+        context.pix_fmt = "yuv420p"
+        context.sample_aspect_ratio = self._form.aspect
+        context.colorspace = self._matrix
+        _, context.color_primaries, context.color_trc = self._form.colours
+        context.color_range = ColorRange.MPEG
+        context.options["crf"] = str(crf)
+        context.thread_count = min(_THREADS, os.cpu_count() or 1)
+        # Decoding in the order of presentation, the only one in which the last frame has a length of its own.
+        context.max_b_frames = 0
+        context.flags |= CodecFlags.frame_duration
+        context.open()
+
+    def write(self, picture: NDArray[np.uint8], pts: int, duration: int) -> None:
+        """Add a picture.
+
+        Args:
+            picture: uint8, shape (H, W, 3), RGB.
+            pts: presentation time, in units of the time base.
+            duration: how long it is shown, in the same units.
+
+        Raises:
+            SourceError: as above.
+            OSError: as above.
+        """
+        frame = VideoFrame.from_numpy_buffer(_even(picture), "rgb24")
+        frame = self._reformatter.reformat(
+            frame,
+            *self._size,
+            "yuv420p",
+            dst_colorspace=_MATRICES[self._matrix],
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+        )
+        scale = self._form.time_base.numerator
+        frame.pts = max(pts * scale, self._next)  # two frames at once are moved apart
+        frame.duration = duration * scale
+        frame.time_base = self._unit
+        self._next = frame.pts + 1
+        with self._errors():
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Complete the file.
+
+        Raises:
+            OSError: as above.
+        """
+        with self._errors():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(self._path)) from None
+            width, height = self._size
+            text = f"it cannot be encoded as H.264, {width} x {height} pixels: {error.strerror}"
+            raise SourceError("writer", "unsupported", text) from None
+
+
+def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+    return picture

@@ -1,0 +1,34 @@
+"""Annotated videos: each source encoded again, with its best labels drawn on every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from resnet_pipe.writer.annotated import AnnotatedSection, AnnotatedShard
+from resnet_pipe.writer.shard import Part, Target
+
+
+class AnnotatedVideoSection(AnnotatedSection):
+    """An H.264 video in MP4 for each source, video/PATH.mp4, with the source's frames and times.
+
+    All frames are there, also where the job takes some of them: the last labels stay until the next. There
+    is no sound.
+    """
+
+    kind: Literal["video"]
+    crf: Annotated[
+        int,
+        Field(ge=0, le=51, description="constant rate factor of x264: less is better and larger"),
+    ] = 23
+
+
+def open_shard(target: Target) -> AnnotatedShard:
+    """Begin the videos of a chunk; see `writer.shard.open_shard`."""
+    return AnnotatedShard(target, target.section.crf)
+
+
+def merge(target: Target, parts: Sequence[Part]) -> None:
+    """Do nothing: the videos are of one source each."""
