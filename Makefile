@@ -10,8 +10,9 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .PHONY: run test test-cv4 lint clean
 
 run: $(VENV)/installed
-	@echo "==> Sample images"
+	@echo "==> Sample images and videos"
 	@$(BIN)/python jobs/samples.py data/images
+	@$(BIN)/python jobs/sample_videos.py data/videos
 	@echo "==> Converting ResNet-18"
 	@$(BIN)/resnet-pipe convert resnet18 --weights auto
 	@echo "==> Running jobs/folder.yaml"

@@ -111,8 +111,13 @@ class Committer:
         """Return the id of the chunk of a task that has been announced and not yet written."""
         return self._expected[task].chunk.id
 
-    def accept(self, filled: Filled, outputs: Outputs) -> None:
-        """Take one result; write and commit what has become next in order."""
+    def accept(self, filled: Filled, outputs: Outputs) -> int:
+        """Take one result; write and commit what has become next in order.
+
+        Returns:
+            how many tasks, or spans of one, are written to their end with it.
+        """
+        ended = 0
         self._waiting[_Place(filled.task, filled.span, filled.part)] = filled, outputs
         while self._next in self._waiting:
             filled, outputs = self._waiting.pop(self._next)
@@ -120,6 +125,7 @@ class Committer:
             expected = self._expected[filled.task]
             self._write(expected, filled, outputs)
             self._next = self._after(expected, filled)
+            ended += filled.last
             if self._next.task == filled.task:
                 self._clock.add(time.perf_counter() - started, len(filled.rows))
                 continue
@@ -127,6 +133,7 @@ class Committer:
             self._clock.add(time.perf_counter() - started, len(filled.rows))
             if committed is not None:
                 self._on_commit(committed)
+        return ended
 
     def abandon(self) -> None:
         """Remove the files of the chunk in flight."""

@@ -271,9 +271,9 @@ class Pipeline:
             if self._ending or self._error is not None:
                 continue  # only taken so that the engine's thread can end too
             with self._errors_end_the_run():
-                self._committer.accept(*result)
-                if result[0].last:
-                    self._written += 1
+                ended = self._committer.accept(*result)
+                if ended:
+                    self._written += ended
                     self._pool.wake()
 
 

@@ -145,7 +145,7 @@ def summary(outcome: Outcome) -> str:
         if video is not None:
             lines.append(
                 f"video: {video['frames_decoded']} frames decoded, {video['frames_used']} used;"
-                f" {video['seconds']:.1f} s of video, {video['real_time_factor']:.1f} s of it a second"
+                f" {video['seconds']:.1f} s of video, {video['real_time_factor']:.1f} times real time"
             )
         lines.append(
             f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
