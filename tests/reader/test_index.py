@@ -154,6 +154,14 @@ def test_frames_that_are_not_shown_are_decoded_for_others_but_not_counted() -> N
     assert (found.packets.entry[run.entry], run.last) == (0, 1)
 
 
+def test_decoding_does_not_start_at_a_key_frame_that_comes_before_others_in_presentation() -> None:
+    found = index_packets([0, 2, 5, 4, 6], [True, False, False, True, False], [True] * 5, BASE, 0, None)
+    assert found is not None
+    assert found.packets is not None
+    assert found.packets.entry.tolist() == [0]
+    assert found.key.tolist() == [True, False, True, False, False]
+
+
 def test_packets_that_cannot_tell_the_frames_give_no_index() -> None:
     assert index_packets([0, 1, 1], [True, False, False], [True] * 3, BASE, 0, None) is None
     assert index_packets([0, 1, 2], [False, False, False], [True] * 3, BASE, 0, None) is None

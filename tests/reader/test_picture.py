@@ -183,6 +183,14 @@ def test_large_frames_may_be_made_smaller_to_what_is_needed_of_them(tmp_path: Pa
         assert abs(difference.mean()) < 1.5
 
 
+def test_details_too_fine_for_the_smaller_size_are_averaged() -> None:
+    board = np.indices((400, 400)).sum(axis=0) % 2 * 255
+    frame = av.VideoFrame.from_ndarray(np.repeat(board[..., np.newaxis], 3, axis=2).astype(np.uint8), "rgb24")
+    small = convert(frame, 160)
+    assert small.shape == (160, 160, 3)
+    assert np.abs(small.astype(int) - 128).max() < 40
+
+
 def test_a_turned_frame_keeps_its_shorter_side(tmp_path: Path) -> None:
     turned = display_matrix(0, 1, -1, 0)
     path = make(tmp_path, Recipe("turned.mp4", "libx264", x264(), frames=1, size=(640, 480), finish=turned))

@@ -18,12 +18,9 @@ from tests.videos import FRAMES, SAMPLES, frame_times, picture, plain_pass
 
 BACKENDS = ("pyav", "opencv")
 SAMPLINGS: tuple[dict[str, Any], ...] = (
-    {"every": 1},
     {"every": 3},
     {"every": 13},
     {"fps": 7},
-    {"fps": 1},
-    {"count": 1},
     {"count": 5},
     {"keyframes": True},
     {"start": 0.5, "end": 1.1},

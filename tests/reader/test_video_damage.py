@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -11,9 +13,11 @@ import numpy as np
 import pytest
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader import opencv, pyav
+from resnet_pipe.reader.demux import Video
 from tests.photographs import encode, photograph
 from tests.reader.reading import Reading, read, reader_of
-from tests.videos import FRAMES, SAMPLES, Recipe, cut_off, make, named, x264
+from tests.videos import FRAMES, SAMPLES, Recipe, cut_off, make, named, number_of, x264
 
 BACKENDS = ("pyav", "opencv")
 CLASSES = {
@@ -135,17 +139,45 @@ def test_damage_that_sampling_skips_does_no_harm(name: str, videos: Path, video:
     assert sampled.numbers == [10, 30]
 
 
+@pytest.mark.parametrize("name", ["mpeg4.mp4", "mpeg4.avi"])
 def test_a_frame_is_not_given_out_before_what_it_was_predicted_from_is_known_to_be_whole(
-    videos: Path, video: Path
+    name: str, videos: Path, video: Path
 ) -> None:
     """B-frames come out before the later frame that they refer to; damage of that one is damage of theirs."""
-    whole = read(videos / "mpeg4.mp4")
-    places = packets(videos / "mpeg4.mp4")
+    whole = read(videos / name)
+    places = packets(videos / name)
     position, length = places[4]  # a P-frame: frames 4 and 5 lie between it and the one before, and follow it
-    damaged = read(overwrite(video, videos / "mpeg4.mp4", position + length // 2, bytes(length // 3)))
+    damaged = read(overwrite(video, videos / name, position + length // 2, bytes(length // 3)))
     assert damaged.error == "damaged"
     assert damaged.indices == [0, 1, 2, 3]
     assert is_beginning_of(damaged, whole)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264-open.mp4", "hevc.mp4", "av1.mp4"])
+def test_frames_that_the_decoder_held_back_before_the_damage_are_given(
+    name: str, videos: Path, video: Path
+) -> None:
+    with av.open(str(videos / name)) as container:
+        pts = [packet.pts or 0 for packet in container.demux(video=0) if packet.size]
+    places = packets(videos / name)
+    for number in (9, 17, 22, 30):
+        damaged = read(overwrite(video, videos / name, places[number][0], b"\x7f\xff\xff\xff\xff\xff"))
+        assert damaged.error == "damaged"
+        before = set(pts[:number])
+        expected = next(count for count, each in enumerate(sorted(pts)) if each not in before)
+        assert damaged.indices == list(range(expected))
+
+
+def test_frames_after_one_that_opencv_leaves_out_are_not_taken_for_others(videos: Path) -> None:
+    for name in ("h264.mp4", "irregular.mkv", "late.ts"):
+        with Video(videos / name, 10**6) as opened:
+            index = pyav.index(opened)
+            between = int(index.pts[7] + index.pts[8]) // 2
+            richer = replace(index, pts=np.insert(index.pts, 8, between), key=np.insert(index.key, 8, False))
+            given = opencv.decode(opened, richer, np.arange(FRAMES + 1))
+            assert [number_of(frame) for _, frame in islice(given, 8)] == list(range(8))
+            with pytest.raises(SourceError, match="leaves out a frame"):
+                next(given)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

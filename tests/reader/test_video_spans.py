@@ -20,7 +20,6 @@ from tests.videos import SAMPLES, cut_off, make, named
 SPLIT = [name for name, recipe in SAMPLES.items() if recipe.splits]
 SAMPLINGS: tuple[dict[str, Any], ...] = (
     {},
-    {"every": 7},
     {"fps": 3},
     {"count": 4},
     {"keyframes": True},
