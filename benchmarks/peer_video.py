@@ -30,7 +30,8 @@ def tensor(frame: Any) -> NDArray[np.float32]:  # noqa: ANN401 - cv2's own type
     small = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), None, fx=scale, fy=scale)
     top, left = (small.shape[0] - 224) // 2, (small.shape[1] - 224) // 2
     pixels = small[top : top + 224, left : left + 224].astype(np.float32) / 255
-    return ((pixels - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)
+    normalised: NDArray[np.float32] = ((pixels - MEAN) / STD).astype(np.float32)
+    return normalised.transpose(2, 0, 1)
 
 
 def main(video: str, model: str, out: str, rate: float | None) -> None:
