@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from resnet_pipe import document
 from resnet_pipe.document import Document, looks_at_disk
@@ -58,6 +67,9 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
 _NAMES = frozenset(f"resnet{depth}" for depth in DEPTHS)
 
 
+_DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
+
+
 class InferSection(_Section):
     """Which network, and what executes it."""
 
@@ -69,16 +81,21 @@ class InferSection(_Section):
     engine: Annotated[str, Field(description="what executes the network", examples=list(ENGINES))] = "opencv"
     device: Annotated[
         str,
-        Field(
-            pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-            description="auto, cpu, cuda or cuda:N; auto takes CUDA if it works, and says what it took",
-        ),
+        Field(description="auto, cpu, cuda or cuda:N; auto takes CUDA if it works, and says what it took"),
+        WithJsonSchema({"type": "string", "pattern": _DEVICE.pattern, "default": "auto"}),
     ] = "auto"
     precision: Annotated[Literal["fp32", "fp16"], Field(description="fp16 needs a CUDA device")] = "fp32"
     batch_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
         Field(description="items in one forward pass; auto: what suits the engine and the device"),
     ] = "auto"
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"unknown device {value!r}; there are: auto, cpu, cuda, cuda:N")
+        return value
 
     @field_validator("engine")
     @classmethod
@@ -202,4 +219,13 @@ def json_schema() -> dict[str, Any]:
     """Return a JSON Schema (draft-07) of the job file, for completion in editors."""
     schema = Job.model_json_schema(ref_template="#/definitions/{model}")
     definitions = schema.pop("$defs")
+    several = schema["properties"]["writer"]
+    description = several.pop("description")
+    one = several["items"]
+    for section in one["discriminator"]["mapping"].values():
+        definitions[section.rpartition("/")[2]]["required"].remove("path")  # the first one's is that of all
+    schema["properties"]["writer"] = {
+        "description": description,
+        "anyOf": [{"allOf": [one, {"required": ["path"]}]}, several],
+    }
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "definitions": definitions}
