@@ -79,7 +79,7 @@ run:
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
         "job.yaml:8:9: infer.model: no such model: resnet50.onnx: resnet-pipe convert resnet50",
         "job.yaml:8:31: infer.engine: unknown engine 'tensorrt'; there are: opencv",
-        r"job.yaml:8:49: infer.device: string should match pattern '^(auto|cpu|cuda(:\d+)?)$'",
+        "job.yaml:8:49: infer.device: unknown device 'gpu'; there are: auto, cpu, cuda, cuda:N",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",
         "job.yaml:9:21: writer.path: not a directory: net.onnx",
         "job.yaml:9:46: writer.fields.0: input should be 'logits' or 'top_k'",
