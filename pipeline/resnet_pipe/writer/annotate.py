@@ -54,7 +54,7 @@ class Annotator:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: a file cannot be written; with its name, or that of the directory.
         """
         files: list[Path] = []
         try:
@@ -66,6 +66,8 @@ class Annotator:
                 self._make_pictures(request, request.frame_index, files)
         except SourceError as error:
             return Answer(tuple(files), SourceError("writer", error.error, error.message))
+        except OSError as error:  # one of writing names no file
+            raise OSError(error.errno, error.strerror, str(error.filename or self._setup.directory)) from None
         return Answer(tuple(files))
 
     def _make_video(self, request: Request, files: list[Path]) -> None:
@@ -157,7 +159,7 @@ def _answer(annotator: Annotator, request: Request) -> Message:
     try:
         return annotator.annotate(request)
     except OSError as error:
-        return OSError(error.errno, error.strerror, error.filename)  # FFmpeg's cannot be sent
+        return error
     except Exception as error:
         return Answer(failure=_surprise(error))
 

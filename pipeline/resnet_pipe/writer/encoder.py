@@ -110,7 +110,7 @@ class VideoFile:
             SourceError: as above.
             OSError: as above.
         """
-        frame = VideoFrame.from_numpy_buffer(_even(picture), "rgb24")
+        frame = VideoFrame.from_numpy_buffer(self._fitted(picture), "rgb24")
         frame = self._reformatter.reformat(
             frame,
             *self._size,
@@ -137,6 +137,12 @@ class VideoFile:
             self._container.mux(self._stream.encode(None))
             self._container.close()
 
+    def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        height, width = picture.shape[:2]
+        if (width, height) == self._size or (width, height) != (self._form.width, self._form.height):
+            return picture
+        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -147,10 +153,3 @@ class VideoFile:
             width, height = self._size
             text = f"it cannot be encoded as H.264, {width} x {height} pixels: {error.strerror}"
             raise SourceError("writer", "unsupported", text) from None
-
-
-def _even(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
-    if height % 2 or width % 2:
-        return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-    return picture
