@@ -122,6 +122,12 @@ class Plan:
         """Return how many chunks are to be committed."""
         return len(self.rewrites) + -(-len(self.new) // self.per_chunk)
 
+    def sources(self) -> Iterator[Source]:
+        """Yield the sources to process."""
+        for chunk in self.rewrites:
+            yield from chunk.sources
+        yield from self.new
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in the order in which they are committed."""
         yield from self.rewrites

@@ -156,7 +156,7 @@ def _fingerprint(job: Job, model: Model, network: Network, preprocessing: Prepro
     parts |= {f"reader.{key}": value for key, value in reader.items()}
     for index, writer in enumerate(job.writer):
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
-        chosen = writer.model_dump(mode="json", exclude={"path", "fields", "k"})
+        chosen = writer.model_dump(mode="json", exclude={"path", "fields", "k", "timeout_s"})
         chosen["fields"] = list(writer.fields)
         if "top_k" in writer.fields:
             chosen["k"] = writer.k

@@ -94,12 +94,17 @@ class ImageReader:
         """Return False: an image is one item."""
         return False
 
-    def spans(self, _source: Source) -> tuple[Span, ...]:
+    def spans(self, _source: Source, _alive: object = None) -> tuple[Span, ...]:
         """Return nothing: an image is read as a whole."""
         return ()
 
     def read(
-        self, key: str, min_side: int | None, span: Span | None = None, tally: Tally | None = None
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None = None,
+        tally: Tally | None = None,
+        alive: object = None,
     ) -> Iterator[Item]:
         """Decode one source.
 
@@ -109,6 +114,7 @@ class ImageReader:
                 keeps at least this many pixels (or all it has).
             span: an image has none.
             tally: an image is not counted there.
+            alive: an image is one item, with nothing to wait for between two.
 
         Yields:
             Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.

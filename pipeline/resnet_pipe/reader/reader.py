@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -40,11 +40,21 @@ class Reader(Protocol):
     def may_split(self, source: Source) -> bool:
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
 
-    def spans(self, source: Source) -> tuple[Span, ...]:
-        """Return the parts in which a source is best read, in order; none if it is read as a whole."""
+    def spans(self, source: Source, alive: Callable[[], None]) -> tuple[Span, ...]:
+        """Return the parts in which a source is best read, in order; none if it is read as a whole.
+
+        Args:
+            source: one of `list_sources`.
+            alive: called often: it may take long, but nothing hangs.
+        """
 
     def read(
-        self, key: str, min_side: int | None, span: Span | None = None, tally: Tally | None = None
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None,
+        tally: Tally | None,
+        alive: Callable[[], None],
     ) -> Iterator[Item]:
         """Decode one source, or one part of it.
 
@@ -53,6 +63,7 @@ class Reader(Protocol):
             min_side: if given, frames may come smaller, as long as their shorter side keeps this many pixels.
             span: one of `spans`; None for the whole source.
             tally: kept up to date while reading.
+            alive: called often between two items: there may be much to read, but nothing hangs.
 
         Raises:
             SourceError: it cannot be read, or not to its end; the items before the damage have been given.

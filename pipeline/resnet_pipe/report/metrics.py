@@ -19,7 +19,8 @@ _HELP = {
     "resnet_pipe_last_run_timestamp_seconds": "When the last run ended, seconds since 1970.",
     "resnet_pipe_duration_seconds": "How long the last run took, all of it.",
     "resnet_pipe_items": "Items that the network saw in the last run.",
-    "resnet_pipe_sources_done": "Sources that gave rows in the last run.",
+    "resnet_pipe_sources_done": "Sources that gave all their rows in the last run.",
+    "resnet_pipe_sources_partial": "Sources that gave some of their rows or files in the last run.",
     "resnet_pipe_sources_failed": "Sources that failed in the last run.",
     "resnet_pipe_exit_code": "Exit code of the last run.",
     "resnet_pipe_stage_seconds": "Seconds that a stage was at work in the last run.",
@@ -53,6 +54,7 @@ def _lines(run: dict[str, Any], labels: str, ended_at: float, success: float | N
         "resnet_pipe_duration_seconds": run["seconds"],
         "resnet_pipe_items": run["items"],
         "resnet_pipe_sources_done": run["sources"]["done"],
+        "resnet_pipe_sources_partial": run["sources"]["partial"],
         "resnet_pipe_sources_failed": run["sources"]["failed"],
         "resnet_pipe_exit_code": run["exit_code"],
     }

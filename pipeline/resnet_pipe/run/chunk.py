@@ -20,10 +20,15 @@ from resnet_pipe.run.ledger import Entry, File, Ledger, Record
 from resnet_pipe.run.task import Failure, Filled, Outputs, Row
 from resnet_pipe.writer import shard as shards
 from resnet_pipe.writer.aggregate import Aggregated
+from resnet_pipe.writer.annotated import AnnotatedShard
 from resnet_pipe.writer.rows import Layout, Rows, TableSection, only_top, top_k
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""
+
+
+class GivenUpError(Exception):
+    """Somebody does not want to wait until a chunk is complete."""
 
 
 class OpenChunk:
@@ -46,6 +51,8 @@ class OpenChunk:
             _open_shard(section, self._target(section, layout, self._staging))
             for section, layout in zip(resolved.job.writer, resolved.layouts, strict=True)
         ]
+        self._written: list[shards.Written] = []
+        self._given_up = False
         self._failures: dict[str, Failure] = {}
         """The first failure of each source that has one."""
         self._ended: set[str] = set()
@@ -53,19 +60,23 @@ class OpenChunk:
         self._rows: Counter[str] = Counter()
 
     def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
-        """Write the rows of one result, and remember its failures; return those found here."""
+        """Write the rows of one result; return the failures of sources that had none before."""
         broken = self._write(filled.rows, outputs) if filled.rows else []
-        for failure in filled.failures:
-            self._failures.setdefault(failure.key, failure)
-            self._ended.add(failure.key)
-        return broken
+        self._ended.update(failure.key for failure in filled.failures)
+        return self._remember([*broken, *filled.failures])
+
+    def _remember(self, failures: list[Failure]) -> list[Failure]:
+        """Keep the first failure of each source; return those that were kept."""
+        new = []
+        for failure in failures:
+            if failure.key not in self._failures:
+                self._failures[failure.key] = failure
+                new.append(failure)
+        return new
 
     def _write(self, rows: list[Row], outputs: Outputs) -> list[Failure]:
         finite = np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0)
         text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
-        broken = {row.key: Failure(row.key, "infer", "not_finite", text) for row in compress(rows, ~finite)}
-        new = [failure for key, failure in broken.items() if key not in self._failures]
-        self._failures = {**broken, **self._failures}
         # Of a video whose one span is damaged, a single pass would not have seen the spans after it.
         wanted = finite & np.array([row.key not in self._ended for row in rows])
         kept = list(compress(rows, wanted))
@@ -75,20 +86,39 @@ class OpenChunk:
             table = self._to_rows(kept, values)
             for shard, layout in zip(self._shards, self._resolved.layouts, strict=True):
                 shard.append(only_top(table, layout.k))
-        return new
+        return [Failure(row.key, "infer", "not_finite", text) for row in compress(rows, ~finite)]
+
+    def close(self) -> list[Failure]:
+        """Complete the files; return the failures of sources that had none before.
+
+        Raises:
+            GivenUpError: `give_up` was called meanwhile.
+        """
+        self._written = [shard.close() for shard in self._shards]
+        if self._given_up:
+            raise GivenUpError
+        return self._remember(
+            [
+                Failure(key, error.stage, error.error, error.message)
+                for written in self._written
+                for key, error in written.failures.items()
+            ]
+        )
+
+    def give_up(self) -> None:
+        """Make `close` return soon. The only method for other threads."""
+        self._given_up = True
+        for shard in self._shards:
+            if isinstance(shard, AnnotatedShard):  # the others wait for nothing but the disk
+                shard.discard()
 
     def commit(self) -> Record:
-        """Complete the files, and make them and the record final."""
-        written = [shard.close() for shard in self._shards]
-        for one in written:
-            for key, error in one.failures.items():
-                failure = Failure(key, error.stage, error.error, error.message)
-                self._failures.setdefault(key, failure)
-        dropped = set(self._failures) & set(self._rows) if self._resolved.job.reader.drops_partial else set()
+        """Make the files, which are complete, and the record final."""
+        dropped = self._dropped() if self._resolved.job.reader.drops_partial else set()
         if self._chunk.replaces or dropped:
             self._merge(dropped)
         files = {
-            key: tuple(self._file(path) for one in written for path in one.files.get(key, ()))
+            key: tuple(self._file(path) for written in self._written for path in written.files.get(key, ()))
             for key in self._rows
             if key not in dropped
         }
@@ -118,6 +148,12 @@ class OpenChunk:
                 shard.discard()
         with suppress(OSError):
             self._ledger.unstage(self._chunk.id)
+
+    def _dropped(self) -> set[str]:
+        """Return the sources with rows, but not all: whose own files alone are missing is none of them."""
+        return {failure.key for failure in self._failures.values() if failure.stage != "writer"} & set(
+            self._rows
+        )
 
     def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
         return shards.Target(section, directory, self._chunk.id, layout, self._root)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.plan import Chunk
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.chunk import OpenChunk
+from resnet_pipe.run.chunk import GivenUpError, OpenChunk
 from resnet_pipe.run.ledger import Ledger, Record
 from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.task import Failure, Filled, Outputs
@@ -25,7 +25,7 @@ class Committed:
     Attributes:
         record: its ledger record.
         done: sources of this run in it that gave all their rows.
-        partial: that gave the rows before their damage.
+        partial: that gave the rows before their damage, or lack a file of their own.
         failed: that gave none.
     """
 
@@ -52,14 +52,14 @@ class _Expected:
         final: it is the last one of its chunk.
         source: the only source, if it is read in spans.
         spans: of this source; none for a task that is not split.
-        parts: of the span that is being written, what will be kept of it; None if it came from the spool.
+        arrived: of each span of which some results have come, but not all: these.
     """
 
     chunk: Chunk
     final: bool
     source: Source | None = None
     spans: tuple[Span, ...] = ()
-    parts: list[SpanResult] | None = field(default_factory=list)
+    arrived: dict[int, list[tuple[Filled, Outputs]]] = field(default_factory=dict)
 
 
 class Committer:
@@ -72,7 +72,8 @@ class Committer:
         root: the directory that the keys of the sources start from.
         clock: of the stage.
         on_commit: told of each chunk, right after it is final.
-        on_failure: told of each source whose row is not written, because it is not finite, and of its chunk.
+        on_failure: told of each source that failed, and of its chunk, before that is final; may raise to end
+            the run.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Committer:
         self._waiting: dict[_Place, tuple[Filled, Outputs]] = {}
         self._next = _Place(0, 0, 0)
         self._open: OpenChunk | None = None
+        self._given_up = False
         self._spooled: list[tuple[Source, Span]] = []
 
     def expect(self, task: int, chunk: Chunk, final: bool) -> None:
@@ -107,22 +109,23 @@ class Committer:
         self._expected[task].source = source
         self._expected[task].spans = spans
 
-    def chunk_of(self, task: int) -> str:
-        """Return the id of the chunk of a task that has been announced and not yet written."""
-        return self._expected[task].chunk.id
-
     def accept(self, filled: Filled, outputs: Outputs) -> int:
         """Take one result; write and commit what has become next in order.
 
         Returns:
             how many tasks, or spans of one, are written to their end with it.
+
+        Raises:
+            GivenUpError: `give_up` was called meanwhile.
+            RunError: a finished span cannot be read again.
         """
         ended = 0
         self._waiting[_Place(filled.task, filled.span, filled.part)] = filled, outputs
+        self._keep(filled, outputs)
         while self._next in self._waiting:
-            filled, outputs = self._waiting.pop(self._next)
             started = time.perf_counter()
-            expected = self._expected[filled.task]
+            expected = self._expected[self._next.task]
+            filled, outputs = self._loaded(expected, *self._waiting.pop(self._next))
             self._write(expected, filled, outputs)
             self._next = self._after(expected, filled)
             ended += filled.last
@@ -134,6 +137,13 @@ class Committer:
             if committed is not None:
                 self._on_commit(committed)
         return ended
+
+    def give_up(self) -> None:
+        """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
+        self._given_up = True
+        chunk = self._open
+        if chunk is not None:
+            chunk.give_up()
 
     def abandon(self) -> None:
         """Remove the files of the chunk in flight."""
@@ -153,26 +163,38 @@ class Committer:
             self._open = OpenChunk(expected.chunk, self._resolved, self._ledger, self._root)
         for failure in self._open.add(filled, outputs):
             self._on_failure(failure, expected.chunk.id)
-        if expected.source is not None:
-            self._keep(expected, expected.source, filled, outputs)
 
-    def _keep(self, expected: _Expected, source: Source, filled: Filled, outputs: Outputs) -> None:
-        """Put a span into the spool when all of it has come, unless it came from there or has failed."""
-        if filled.from_spool or filled.failures:
-            expected.parts = None
-        if expected.parts is not None and filled.rows:
-            expected.parts.append(SpanResult(filled.rows, outputs))
-        if filled.last:
-            span = expected.spans[filled.span]
-            if expected.parts is not None:
-                self._spool.save(source, span, expected.parts)
-            self._spooled.append((source, span))
-            expected.parts = []
+    def _keep(self, filled: Filled, outputs: Outputs) -> None:
+        """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
+        expected = self._expected[filled.task]
+        if expected.source is None or filled.from_spool:
+            return
+        arrived = expected.arrived.setdefault(filled.span, [])
+        arrived.append((filled, outputs))
+        if any(part.last and part.part == len(arrived) - 1 for part, _ in arrived):
+            del expected.arrived[filled.span]
+            if not any(part.failures for part, _ in arrived):
+                arrived.sort(key=lambda each: each[0].part)
+                parts = [SpanResult(part.rows, values) for part, values in arrived if part.rows]
+                self._spool.save(expected.source, expected.spans[filled.span], parts)
+
+    def _loaded(self, expected: _Expected, filled: Filled, outputs: Outputs) -> tuple[Filled, Outputs]:
+        """Return a result with its rows; those of an earlier run are in memory only from now on."""
+        if expected.source is None or not filled.from_spool:
+            return filled, outputs
+        known = self._spool.load(expected.source, expected.spans[filled.span])
+        return replace(filled, rows=known.rows), known.outputs
 
     def _end_task(self, task: int) -> Committed | None:
         expected = self._expected.pop(task)
+        if expected.source is not None:
+            self._spooled += [(expected.source, span) for span in expected.spans]
         if not expected.final or self._open is None:
             return None
+        if self._given_up:
+            raise GivenUpError
+        for failure in self._open.close():
+            self._on_failure(failure, expected.chunk.id)
         record = self._open.commit()
         self._open = None
         for source, span in self._spooled:

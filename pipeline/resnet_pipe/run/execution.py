@@ -52,6 +52,7 @@ class Execution:
         self._quiet = quiet
         self._plan = empty_plan()
         self._reader = make_reader(resolved.job.reader)
+        self._spool = Spool(ledger.spool, resolved.digest)
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}
@@ -71,11 +72,16 @@ class Execution:
         """
         self._plan = plan
         self._log.event("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
-        if plan.chunk_count == 0 or self._stop.signal is not None:
-            return
+        if plan.chunk_count and self._stop.signal is None:
+            self._execute(plan)
+        if self._stop.signal is None:
+            self._spool.clear()
+
+    def _execute(self, plan: Plan) -> None:
         keep_freed_memory()
         with ExitStack() as stack:
-            self._progress = stack.enter_context(closing(make_progress(plan.planned, self._quiet)))
+            unit = "video" if self._resolved.job.reader.kind == "video" else "image"
+            self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
             cores = available_cores()
             infer = self._resolved.job.infer
             self._batch_size = (
@@ -122,9 +128,11 @@ class Execution:
 
     def _start_workers(self, cores: int) -> WorkerPool:
         job = self._resolved.job
-        tasks = -(-self._plan.planned * self._reader.expected_items // self._batch_size)
         wanted = cores if job.run.workers == "auto" else job.run.workers
-        self._workers = max(1, min(wanted, tasks))
+        batches = -(-self._plan.planned * self._reader.expected_items // self._batch_size)
+        if batches < wanted and any(map(self._reader.may_split, self._plan.sources())):
+            batches = wanted  # whatever was expected of it
+        self._workers = max(1, min(wanted, batches))
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
         geometry = self._resolved.geometry
@@ -155,18 +163,16 @@ class Execution:
         return engine
 
     def _process(self, pool: WorkerPool, engine: engines.Engine) -> None:
-        job = self._resolved.job
-        spool = Spool(self._ledger.spool, self._resolved.digest)
         committer = Committer(
             self._resolved,
             self._ledger,
-            spool,
+            self._spool,
             self._reader.root,
             self._clocks["writer"],
             self._on_commit,
-            self._on_not_finite,
+            self._on_failure,
         )
-        tasks = TaskList(self._plan.chunks(), self._reader, self._batch_size, committer, spool)
+        tasks = TaskList(self._plan, self._reader, self._batch_size, self._workers, committer, self._spool)
         pipeline = Pipeline(
             pool,
             engine,
@@ -175,18 +181,14 @@ class Execution:
             self._counts,
             self._batch_size,
             self._say,
-            self._on_failure,
         )
         started = time.perf_counter()
-        limit = job.run.failure_limit(self._plan.planned)
         try:
-            pipeline.run(tasks, self._stop, job.run.grace_s, limit, self._tick)
+            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, self._tick)
         finally:
             self._run_seconds = time.perf_counter() - started
             self._worker_rss_kb = pipeline.peak_rss_kb
             self.engine_is_stuck = pipeline.engine_is_stuck
-        if self._stop.signal is None:
-            spool.clear()
         self._tick()
 
     def _say(self, text: str) -> None:
@@ -197,7 +199,8 @@ class Execution:
     def _tick(self) -> None:
         counts = self._counts
         if self._progress is not None:
-            self._progress.update(int(counts.sources), counts.items, counts.failures)
+            # Of spans, it may be a little less than it should.
+            self._progress.update(int(counts.sources + 1e-6), counts.items, counts.failures)
 
     def _on_commit(self, committed: Committed) -> None:
         self.done += committed.done
@@ -208,11 +211,8 @@ class Execution:
         shards = [file.name for file in record.shards]
         self._log.event("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
 
-    def _on_not_finite(self, failure: Failure, chunk: str) -> None:
-        self._counts.not_finite += 1
-        self._log_failure(failure, chunk)
-
-    def _log_failure(self, failure: Failure, chunk: str) -> None:
+    def _on_failure(self, failure: Failure, chunk: str) -> None:
+        self._counts.failures += 1
         self._log.event(
             "source_failed",
             chunk=chunk,
@@ -222,8 +222,11 @@ class Execution:
             text=failure.message,
         )
 
-    def _on_failure(self, failure: Failure, chunk: str) -> None:
-        self._log_failure(failure, chunk)
+        if self._counts.failures > self._resolved.job.run.failure_limit(self._plan.planned):
+            raise RunError(
+                f"{self._counts.failures} sources failed, more than run.max_failures allows",
+                "see the failures in the log; what is committed stays",
+            )
         if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
             raise RunError(
                 f"the input has gone: {self._reader.root} cannot be read or is empty now",

@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from typing import Any, NamedTuple
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.run.lock import report_lock
 from resnet_pipe.run.task import Failure
 
 SCHEMA_VERSION = 1
@@ -168,6 +168,7 @@ class Ledger:
             for name in names:
                 atomic.sync(Path(directory, name))
             atomic.sync(Path(directory))
+        atomic.sync_up_to(staging.parent, self.output / HOME)
         final = self.directory / f"{record.chunk}.json"
         pending = atomic.temporary_name(final, self.tag)
         obsolete = (
@@ -180,7 +181,7 @@ class Ledger:
 
     def _carry_through(self, pending: Path, record: Record, obsolete: list[str], staging: Path) -> None:
         """Do what is left of the commit of a pending record: steps 3 and 4."""
-        changed = set()
+        changed: set[Path] = set()
         for file in record.files:
             staged, path = path_of(staging, file.name), self.path(file)
             if staged.exists():  # otherwise it is in place, or belongs to a source that is kept
@@ -188,12 +189,10 @@ class Ledger:
                 os.replace(staged, path)  # noqa: PTH105 - the os call is the one with the guarantee
                 changed.add(path.parent)
         for name in obsolete:
-            path = path_of(self.output, name)
-            with suppress(FileNotFoundError):
-                path.unlink()
-                changed.add(path.parent)
+            changed.add(self._remove(path_of(self.output, name)))
         for directory in changed:
-            atomic.sync_up_to(directory, self.output)
+            if directory.is_dir():  # otherwise it has become empty, and those above it are here too
+                atomic.sync_up_to(directory, self.output)
         os.replace(pending, self.directory / f"{record.chunk}.json")  # noqa: PTH105 - synced already
         atomic.sync(self.directory)
         shutil.rmtree(staging, ignore_errors=True)
@@ -204,26 +203,34 @@ class Ledger:
         What the other parts of this run's division are writing now is left alone. A run that was killed
         may have been another one: of the whole job, or of another division.
         """
-        carried = []
-        for pending in self._leftovers(self.directory, "*.json"):
-            tag = _TAG.search(pending.name)
-            read = _read_pending(pending)
-            if read is not None:
-                record, obsolete = read
-                staging = self._staging(tag[1] if tag else "", record.chunk)
-                with suppress(FileNotFoundError):  # another part has just done it
-                    self._carry_through(pending, record, obsolete, staging)
-                carried.append(record.chunk)
-            else:
-                pending.unlink(missing_ok=True)
-        for name in _TEMPORARY:
-            for directory in (self.output, self.output / HOME):
-                for leftover in self._leftovers(directory, name):
-                    leftover.unlink(missing_ok=True)
-        for staging in (self.output / HOME / "staging").glob("*"):
-            if not self._is_of_a_neighbour(staging.name):
-                shutil.rmtree(staging, ignore_errors=True)
+        with report_lock(self.output / HOME):  # the parts may begin at the same time: one does it
+            carried = [
+                chunk
+                for pending in self._leftovers(self.directory, "*.json")
+                if (chunk := self._recover(pending)) is not None
+            ]
+            for name in _TEMPORARY:
+                for directory in (self.output, self.output / HOME):
+                    for leftover in self._leftovers(directory, name):
+                        leftover.unlink(missing_ok=True)
+            for place in (self.output / HOME / "staging").glob("*"):
+                if not self._is_of_a_neighbour(place.name):
+                    shutil.rmtree(place, ignore_errors=True)
+            for place in self.spool.parent.glob("*"):
+                if place != self.spool and not self._is_of_a_neighbour(place.name):
+                    shutil.rmtree(place, ignore_errors=True)
         return carried
+
+    def _recover(self, pending: Path) -> str | None:
+        """Carry a pending record through, and return the name of its chunk; drop a torn one."""
+        read = _read_pending(pending)
+        if read is None:
+            pending.unlink(missing_ok=True)
+            return None
+        record, obsolete = read
+        tag = _TAG.search(pending.name)
+        self._carry_through(pending, record, obsolete, self._staging(tag[1] if tag else "", record.chunk))
+        return record.chunk
 
     def _staging(self, tag: str, chunk: str) -> Path:
         return self.output / HOME / "staging" / (tag or _WHOLE) / chunk
@@ -243,13 +250,25 @@ class Ledger:
 
     def remove(self, record: Record) -> None:
         """Forget a chunk, with its files. They go first: without them, the record means nothing."""
-        for file in record.files:
-            path = self.path(file)
-            path.unlink(missing_ok=True)
-            if path.parent.is_dir():
-                atomic.sync(path.parent)
+        for directory in {self._remove(self.path(file)) for file in record.files}:
+            if directory.is_dir():
+                atomic.sync(directory)
         (self.directory / f"{record.chunk}.json").unlink()
         atomic.sync(self.directory)
+
+    def _remove(self, path: Path) -> Path:
+        """Remove a file, and the folders that are empty then; return the nearest folder that is left."""
+        path.unlink(missing_ok=True)
+        for directory in path.parents:
+            if directory == self.output or (self.tag and directory.is_dir()):
+                break  # another part may be about to put a file into an empty one
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break  # it is not empty
+        return directory
 
 
 def _dump(record: Record, obsolete: list[str]) -> str:

@@ -108,7 +108,8 @@ def _logged(
             report()
         raise
     finally:
-        log.event("run_ended", exit_code=int(code), done=execution.done, failed=execution.failed)
+        counts = {"done": execution.done, "partial": execution.partial, "failed": execution.failed}
+        log.event("run_ended", exit_code=int(code), **counts)
         _ping(resolved, str(int(code)), log)
         if execution.engine_is_stuck:
             # Python would crash in C++ code that still runs; all that has to be saved is saved.

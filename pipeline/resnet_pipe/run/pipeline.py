@@ -7,23 +7,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import EngineError, RunError
+from resnet_pipe.errors import EngineError
 from resnet_pipe.infer.engine import Engine
 from resnet_pipe.reader.source import Tally
+from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.commit import Committer
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.task import Failure, Filled, Outputs
+from resnet_pipe.run.task import Filled, Outputs
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import StageClock
 
 _TICK_S = 0.2
+_POLL_S = 0.01
 _JOIN_S = 1.0
 """How long the last forward pass may take when the run ends at once."""
 
@@ -35,23 +37,16 @@ class Counts:
     Attributes:
         items: that the engine has seen.
         sources: that are read to their end; of one that is read in spans, the share that is.
-        unread: sources that could not be read, or not to their end.
-        not_finite: sources with a row that was not finite. Its own figure, because another thread counts it.
+        failures: sources that did not give all their rows or files.
         chunks: committed.
         frames: of videos: decoded, used, and the seconds they cover.
     """
 
     items: int = 0
     sources: float = 0.0
-    unread: int = 0
-    not_finite: int = 0
+    failures: int = 0
     chunks: int = 0
     frames: Tally = field(default_factory=Tally)
-
-    @property
-    def failures(self) -> int:
-        """Return how many sources did not give all their rows."""
-        return self.unread + self.not_finite
 
 
 class Pipeline:
@@ -62,10 +57,9 @@ class Pipeline:
         engine: the loaded network.
         committer: the writer stage.
         clocks: of the four stages, by name.
-        counts: kept up to date; whoever is told of commits counts the chunks.
+        counts: kept up to date; whoever is told of failures and commits counts these.
         batch_size: items in a batch.
         say: tells the user about something unusual.
-        on_failure: told of each source that failed, and of its chunk; may raise to end the run.
     """
 
     def __init__(
@@ -77,7 +71,6 @@ class Pipeline:
         counts: Counts,
         batch_size: int,
         say: Callable[[str], None],
-        on_failure: Callable[[Failure, str], None],
     ) -> None:
         self._pool = pool
         self._engine = engine
@@ -87,7 +80,6 @@ class Pipeline:
         self._lock = threading.Lock()
         """Guards what several streams change: the batch limit and the count of items."""
         self._say = say
-        self._on_failure = on_failure
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
@@ -100,10 +92,6 @@ class Pipeline:
         self._ending = False
         self._written = 0
         """Tasks of which everything is written, each counted as often as it has spans."""
-        self._split: set[int] = set()
-        """Tasks whose source is read in spans."""
-        self._damaged: set[str] = set()
-        """Sources with a damaged span: they are counted once."""
         self._streams = [
             threading.Thread(target=self._infer_loop, name=f"infer {stream}", daemon=True)
             for stream in range(engine.streams)
@@ -111,9 +99,7 @@ class Pipeline:
         self._writer = threading.Thread(target=self._write_loop, name="writer", daemon=True)
         clocks["infer"].lanes = engine.streams
 
-    def run(
-        self, tasks: TaskList, stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
-    ) -> None:
+    def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
         """Carry out the tasks.
 
         Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
@@ -122,7 +108,6 @@ class Pipeline:
             tasks: of all chunks.
             stop: asked in every round.
             grace_s: how long the chunk in flight may take after a stop was asked for.
-            max_failures: more end the run.
             tick: called several times a second.
 
         Raises:
@@ -132,33 +117,35 @@ class Pipeline:
         for thread in (*self._streams, self._writer):
             thread.start()
         try:
-            self._loop(tasks, stop, grace_s, max_failures, tick)
+            self._loop(tasks, stop, grace_s, tick)
         finally:
             self._ending = True
             self._pool.close()
             for _ in self._streams:
                 self._to_infer.put(None)
+            self._wait_for(lambda: not any(stream.is_alive() for stream in self._streams), stop, grace_s)
             for stream in self._streams:
-                while stream.is_alive() and not _at_once(stop, grace_s):
-                    stream.join(_TICK_S)
                 stream.join(_JOIN_S)
             self.engine_is_stuck = any(stream.is_alive() for stream in self._streams)
+            self._wait_for(lambda: not self._to_write.full(), stop, grace_s)
             self._to_write.put(None)
+            self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
             self._writer.join()
             self._committer.abandon()
         if self._error is not None:
             raise self._error
 
-    def _loop(
-        self, tasks: TaskList, stop: Stop, grace_s: float, max_failures: int, tick: Callable[[], None]
-    ) -> None:
+    def _wait_for(self, true: Callable[[], bool], stop: Stop, grace_s: float) -> None:
+        """Wait until something is true; if the run has to end at once, give up what is in flight instead."""
+        while not true():
+            if _at_once(stop, grace_s):
+                self._committer.give_up()
+                return
+            time.sleep(_POLL_S)
+
+    def _loop(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
-            if self._counts.failures > max_failures:
-                raise RunError(
-                    f"{self._counts.failures} sources failed, more than run.max_failures allows",
-                    "see the failures in the log; what is committed stays",
-                )
             if stop.signal is not None and last is None:
                 last = self._counts.chunks
                 if tasks.newest >= last:
@@ -173,14 +160,9 @@ class Pipeline:
             if tasks.exhausted and self._written == tasks.pieces:
                 return
             for message in self._pool.poll(_TICK_S):
-                if isinstance(message, Filled):
-                    self._count(message)
-                    self._to_infer.put(message)
-                else:
-                    self._split.add(message.task)
-                    for known in tasks.split(message):
-                        self._count(known[0])
-                        self._to_write.put(known)
+                for filled in (message,) if isinstance(message, Filled) else tasks.split(message):
+                    self._count(filled)
+                    self._to_infer.put(filled)
             while self._released:
                 self._pool.release(self._released.popleft())
             tick()
@@ -192,20 +174,11 @@ class Pipeline:
         reader.wait_in_s += times.wait_task_s
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
-        self._counts.frames.add(filled.tally, Tally())
-        self._count_sources(filled)
+        self._counts.frames.add(filled.tally)
+        self._counts.sources += filled.sources
         if filled.slot is not None:
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
-
-    def _count_sources(self, filled: Filled) -> None:
-        self._counts.sources += filled.sources
-        for failure in filled.failures:
-            if failure.key not in self._damaged:
-                self._counts.unread += 1
-                self._on_failure(failure, self._committer.chunk_of(filled.task))
-            if filled.task in self._split:
-                self._damaged.add(failure.key)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -270,7 +243,7 @@ class Pipeline:
                 return
             if self._ending or self._error is not None:
                 continue  # only taken so that the engine's thread can end too
-            with self._errors_end_the_run():
+            with self._errors_end_the_run(), suppress(GivenUpError):
                 ended = self._committer.accept(*result)
                 if ended:
                     self._written += ended

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import subprocess
-import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
+from resnet_pipe import child
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.reader import Reader
@@ -24,6 +20,7 @@ TASKS_AHEAD = 2
 """Tasks a worker holds: one it is on, and one so that it never waits for an answer."""
 MAX_IDLE_DEATHS = 5
 """Deaths in a row, on no source in particular, after which the machine is at fault and not a file."""
+_WORKER = "resnet_pipe.run.worker"
 _TICK_S = 0.25
 """How often workers are looked at for hanging, at the latest."""
 
@@ -133,11 +130,7 @@ class WorkerPool:
 
     def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
         ours, theirs = multiprocessing.Pipe()
-        command = [sys.executable, "-m", "resnet_pipe.run.worker"]
-        descriptors = (theirs.fileno(), self.slots.descriptor)
-        command += map(str, (*descriptors, os.getpid()))
-        with _signals_blocked():
-            process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=2)
+        process = child.start(_WORKER, theirs.fileno(), self.slots.descriptor)
         theirs.close()
         member = _Member(number, process, ours, Outbox(ours), in_flight=set(in_flight))
         shape = self.slots.shape
@@ -165,7 +158,7 @@ class WorkerPool:
             if self._idle_deaths >= MAX_IDLE_DEATHS:
                 raise RunError(
                     f"{self._idle_deaths} worker processes in a row ended without reading anything"
-                    f" (the last: {_ending(status)})",
+                    f" (the last: {child.ending(status)})",
                     "look above for their own messages; check memory limits and the installation",
                 )
         new = self._start(member.number, frozenset(member.in_flight))
@@ -178,7 +171,7 @@ class WorkerPool:
         if member.timed_out:
             text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
             return Failure(key, "reader", "timeout", text)
-        return Failure(key, "reader", "worker_died", f"its worker process {_ending(status)}")
+        return Failure(key, "reader", "worker_died", f"its worker process {child.ending(status)}")
 
     def _kill_hanging(self) -> None:
         for member in self._members:
@@ -201,29 +194,7 @@ def _rest(task: Task, posted: Filled | None, fatal: int | None) -> Task:
     return replace(
         task,
         keys=keys,
-        large=task.large if keys else None,
+        large=None if posted or not keys else task.large,  # what has been read as a whole is not split
         first_part=posted.part + 1 if posted else task.first_part,
         skip=0 if fatal == finished else items,
     )
-
-
-def _ending(status: int) -> str:
-    """Return in words how a process ended, from the status that Popen gives."""
-    if status >= 0:
-        return f"exited with status {status}"
-    name = signal.Signals(-status).name
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Start a child that never sees the signals that stop the run: the run alone decides about workers.
-
-    The mask is inherited across exec, so there is no instant at which Ctrl-C reaches the child.
-    """
-    blocked = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

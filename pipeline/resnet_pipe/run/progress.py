@@ -32,15 +32,16 @@ class Bar:
 
     Args:
         total: sources to process.
+        unit: what they are.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str) -> None:
         from tqdm import tqdm
 
         counts, times = "{n_fmt}/{total_fmt}", "{elapsed}<{remaining}, {rate_fmt}{postfix}"
         self._bar: tqdm[NoReturn] = tqdm(
             total=total,
-            unit="image",
+            unit=unit,
             file=sys.stderr,
             dynamic_ncols=True,
             smoothing=0.1,
@@ -109,8 +110,8 @@ class Silence:
         """Do nothing."""
 
 
-def make_progress(total: int, quiet: bool) -> Progress:
-    """Return the display that fits where standard error goes."""
+def make_progress(total: int, unit: str, quiet: bool) -> Progress:
+    """Return the display that fits where standard error goes; see `Bar` for what to give."""
     if quiet:
         return Silence()
-    return Bar(total) if sys.stderr.isatty() else Lines(total)
+    return Bar(total, unit) if sys.stderr.isatty() else Lines(total)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe import atomic
+from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.task import Outputs, Row
 
@@ -61,17 +62,28 @@ class Spool:
         with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
-    def load(self, source: Source, span: Span) -> SpanResult | None:
-        """Return a span that was finished before, or None."""
+    def has(self, source: Source, span: Span) -> bool:
+        """Tell whether a span has been finished, by this run or an earlier one."""
+        return self._path(source, span).exists()
+
+    def load(self, source: Source, span: Span) -> SpanResult:
+        """Return a finished span.
+
+        Raises:
+            RunError: it cannot be read any more. It is forgotten.
+        """
+        path = self._path(source, span)
         try:
-            with np.load(self._path(source, span), allow_pickle=False) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
                 outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None  # not there, or torn
-        if any(len(values) != len(index) for values in outputs.values()):
-            return None
-        rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
+            rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            path.unlink(missing_ok=True)
+            raise RunError(
+                f"{path}: a finished part of {source.key} cannot be read again: {error}",
+                "check the disk; then run the same command again: that part is decoded once more",
+            ) from None
         return SpanResult(rows, outputs)
 
     def forget(self, source: Source, span: Span) -> None:

@@ -93,7 +93,7 @@ class Filled:
         tally: frames decoded and used since the last batch.
         times: of this batch.
         last: nothing more comes from this task or span.
-        from_spool: no worker has made it: it was finished by an earlier run.
+        from_spool: no worker has made it: an earlier run has, and its rows are in the spool.
     """
 
     task: int

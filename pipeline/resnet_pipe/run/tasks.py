@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from resnet_pipe.plan import Chunk
+from resnet_pipe.plan import Chunk, Plan
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.commit import Committer
 from resnet_pipe.run.spool import Spool
-from resnet_pipe.run.task import Filled, Outputs, Split, Task
+from resnet_pipe.run.task import Filled, Split, Task
 
 BATCHES_PER_TASK = 8
 """For sources of many items: the last batch of a task is not full, and the more come before it the better."""
@@ -21,23 +21,29 @@ class TaskList:
     """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
 
     Args:
-        chunks: in the order of commitment.
+        plan: what there is to do.
         reader: tells which sources may be split, and how many items to expect of the others.
         batch_size: items in a batch.
+        workers: that share the tasks.
         committer: told of each task before any of its results.
         spool: has the spans that an earlier run has finished.
     """
 
     def __init__(
-        self, chunks: Iterator[Chunk], reader: Reader, batch_size: int, committer: Committer, spool: Spool
+        self, plan: Plan, reader: Reader, batch_size: int, workers: int, committer: Committer, spool: Spool
     ) -> None:
         self._reader = reader
         self._committer = committer
         self._spool = spool
-        few = reader.expected_items == 1
-        self._sources = batch_size if few else -(-BATCHES_PER_TASK * batch_size // reader.expected_items)
-        self._spans: deque[Task] = deque()
-        self._upcoming = self._make(chunks)
+        self._sources = batch_size
+        if reader.expected_items > 1:
+            full = -(-BATCHES_PER_TASK * batch_size // reader.expected_items)
+            self._sources = min(full, max(1, plan.planned // workers))  # of few videos, some for each worker
+        self._spans: list[tuple[int, int, Task]] = []
+        """A heap: of two videos that are split, the one that is written first comes first."""
+        self._chunks: dict[int, int] = {}
+        """Number of the chunk of each task that may be split."""
+        self._upcoming = self._make(plan.chunks())
         self._next = next(self._upcoming, None)
         self.newest = -1
         """Number, in this run, of the chunk of the newest task that was given out."""
@@ -50,13 +56,15 @@ class TaskList:
         Args:
             last: number of the chunk after which no other is begun; None if all are wanted.
         """
-        if self._spans:
-            return self._spans.popleft()
+        if self._spans and (last is None or self._chunks[self._spans[0][0]] <= last):
+            return heapq.heappop(self._spans)[2]
         if self._next is None or (last is not None and self._next[1] > last):
             return None
         task, self.newest = self._next
         self._next = next(self._upcoming, None)
         self.pieces += 1
+        if task.large is not None:
+            self._chunks[task.index] = self.newest
         return task
 
     @property
@@ -64,18 +72,17 @@ class TaskList:
         """Tell whether all tasks have been given out."""
         return self._next is None and not self._spans
 
-    def split(self, split: Split) -> Iterator[tuple[Filled, Outputs]]:
+    def split(self, split: Split) -> Iterator[Filled]:
         """Put the spans of a source in the place of its task; yield those that need no worker any more."""
         self._committer.expect_spans(split.task, split.source, split.spans)
         self.pieces += len(split.spans) - 1
         share = 1 / len(split.spans)
         for span in split.spans:
-            known = self._spool.load(split.source, span)
-            if known is None:
-                self._spans.append(Task(split.task, (split.source.key,), span, sources=share))
+            if self._spool.has(split.source, span):
+                yield Filled(split.task, span.index, 0, None, [], [], share, from_spool=True)
             else:
-                done = Filled(split.task, span.index, 0, None, known.rows, [], share, from_spool=True)
-                yield done, known.outputs
+                task = Task(split.task, (split.source.key,), span, sources=share)
+                heapq.heappush(self._spans, (split.task, span.index, task))
 
     def _make(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
         """Yield the tasks of all chunks, each with the number of its chunk in this run."""

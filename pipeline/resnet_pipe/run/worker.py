@@ -7,27 +7,25 @@ nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 import time
 from collections import deque
 from copy import copy
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import child
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.slots import Slots
 from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -93,7 +91,7 @@ class Worker:
         """Return the spans of a large source; none if it is better read as a whole, or cannot be split."""
         self._begin(0)
         try:
-            spans = self._setup.reader.spans(source)
+            spans = self._setup.reader.spans(source, lambda: self._begin(0))
         except Exception:
             spans = ()  # reading it will tell what is wrong
         self._slots.end(self._setup.worker)
@@ -101,7 +99,10 @@ class Worker:
 
     def _read(self, key: str, position: int) -> None:
         task, tally, before = self._task, Tally(), Tally()
-        items = self._setup.reader.read(key, self._setup.geometry.min_side, task.span, tally)
+        min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
+        items = self._setup.reader.read(
+            key, min_side, task.span, tally, alive
+        )  # the time limit is for each item
         skip = task.skip if position == 0 else 0
         while True:
             started = time.perf_counter()
@@ -109,6 +110,8 @@ class Worker:
                 item = next(items, None)
             finally:
                 self._batch.reader_s += time.perf_counter() - started
+                if self._items < skip:  # decoded once more, but it was used and counted when it was posted
+                    before = Tally(before.decoded, tally.used, tally.seconds)
                 self._batch.tally.add(tally, before)
                 before = copy(tally)
             if item is None:
@@ -119,7 +122,7 @@ class Worker:
                     self._batch = _Batch(self._batch.part + 1)
                 self._place(key, position, item)
             self._items += 1
-            self._begin(position)  # the time limit is for each item
+            alive()
 
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
@@ -187,20 +190,9 @@ class _Batch:
         self.wait_slot_s = 0.0
 
 
-def _die_with_run(pid: int) -> None:
-    """Ask Linux to kill this process when the run dies, even while a decoder hangs (prctl(2)).
-
-    Elsewhere a worker ends at its next message: the connection is closed.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != pid:
-        os._exit(0)  # it has died before it could be asked
-
-
 def main(arguments: list[str]) -> None:
     """Serve the run. `arguments` are the descriptors of connection and memory, and the run's process id."""
-    _die_with_run(int(arguments[2]))
+    child.die_with(int(arguments[2]))
     keep_freed_memory()
     connection: Any = Connection(int(arguments[0]))
     try:
