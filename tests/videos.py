@@ -75,6 +75,7 @@ class Recipe:
         pixels: the pixel format.
         size: width and height.
         frames: how many.
+        first: number of the first picture.
         pts: presentation times in units of `time_base`; None for 0, 1, 2, ...
         time_base: seconds per unit.
         muxer: options of the container.
@@ -90,6 +91,7 @@ class Recipe:
     pixels: str = "yuv420p"
     size: tuple[int, int] = (WIDTH, HEIGHT)
     frames: int = FRAMES
+    first: int = 0
     pts: Sequence[int] | None = None
     time_base: Fraction = Fraction(1, 25)
     muxer: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +116,7 @@ def make(folder: Path, recipe: Recipe) -> Path:
             recipe.setup(stream)
         container.start_encoding()
         for number, pts in enumerate(recipe.pts or range(recipe.frames)):
-            frame = frame_of(picture(number, width, height), recipe.pixels)
+            frame = frame_of(picture(recipe.first + number, width, height), recipe.pixels)
             frame.pts, frame.time_base = pts, recipe.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.networks import write_tiny
-from tests.run.jobs import JobFolder, numbered
+from tests.networks import write_pixels, write_tiny
+from tests.run.jobs import CROP, JobFolder, VideoFolder, numbered
+from tests.videos import SAMPLES, make
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,25 @@ def done(five_done: Path, tmp_path: Path, network: Path) -> JobFolder:
 def job(make_job: Callable[[str], JobFolder]) -> JobFolder:
     """A job without images."""
     return make_job("job")
+
+
+@pytest.fixture(scope="session")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose features are its input. Do not change it."""
+    return write_pixels(tmp_path_factory.mktemp("pixels") / "tiny.onnx", CROP)
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all sample videos. Do not change it."""
+    folder = tmp_path_factory.mktemp("samples")
+    for recipe in SAMPLES.values():
+        make(folder, recipe)
+    return folder
+
+
+@pytest.fixture
+def film(tmp_path: Path, pixels: Path) -> VideoFolder:
+    """A job without videos."""
+    (tmp_path / "film").mkdir()
+    return VideoFolder(tmp_path / "film", pixels)

@@ -80,6 +80,29 @@ if not IN_WORKER:
 """Before each batch, before_forward(blob) is called, which code that follows defines."""
 
 
+FRAMES = f"""
+{GATE}
+if IN_WORKER:
+    import ctypes, os
+    from resnet_pipe.reader.video import VideoReader
+    read = VideoReader.read
+
+    def watched(self, key, min_side, span=None, *arguments):
+        for item in read(self, key, min_side, span, *arguments):
+            before_frame(key, item.frame_index)
+            yield item
+
+    VideoReader.read = watched
+"""
+"""Before a frame is given out, before_frame(key, frame_index) is called, which code that follows defines."""
+
+SHORT_SPANS = """
+from resnet_pipe.reader.video import VideoReader
+
+VideoReader.__init__.__defaults__ = (0.4, 0)
+"""
+"""Spans are as short as 0.4 seconds, and no video is too small to be split."""
+
 LISTING = f"""
 {GATE}
 import os

@@ -1,4 +1,4 @@
-"""Jobs for the tests of unattended runs: images, a network and a job file, run as real processes."""
+"""Jobs for the tests of unattended runs: images or videos, a network and a job, run as real processes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from tests.networks import preprocess_yaml
 from tests.photographs import NAMES, encode, photograph
+from tests.videos import Recipe, make, number_of, x264
 
 HOME = "_resnet_pipe"
 PATIENCE_S = 60.0
@@ -106,11 +110,12 @@ class JobFolder:
     Args:
         folder: an empty directory, or a copy of another job's.
         network: a small ONNX file.
+        inputs: name of the directory with the images.
     """
 
-    def __init__(self, folder: Path, network: Path) -> None:
+    def __init__(self, folder: Path, network: Path, inputs: str = "images") -> None:
         self.folder = folder
-        self.images = folder / "images"
+        self.images = folder / inputs
         self.out = folder / "out"
         self.file = folder / "job.yaml"
         self.images.mkdir(exist_ok=True)
@@ -130,14 +135,16 @@ class JobFolder:
         batch_size: int = 2,
         chunk_items: int = 2,
         workers: int = 1,
+        writer: str = "",
     ) -> None:
         """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise."""
+        writer = writer or f"{{kind: {kind}, path: out, fields: {fields}, k: 3}}"
         self.file.write_text(
             "name: nightly\n"
             f"reader: {{kind: images, path: images{reader and ', ' + reader}}}\n"
             f"preprocess: {preprocess or preprocess_yaml()}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}{infer and ', ' + infer}}}\n"
-            f"writer: {{kind: {kind}, path: out, fields: {fields}, k: 3}}\n"
+            f"writer: {writer}\n"
             f"run: {{workers: {workers}, chunk_items: {chunk_items}{run and ', ' + run}}}\n"
         )
 
@@ -231,6 +238,69 @@ class JobFolder:
         return data
 
 
+CROP = 16
+"""Side of the input of a job with videos."""
+
+
+class VideoFolder(JobFolder):
+    """A job whose sources are in `videos/`, with a network whose features are its input, values 0 to 1.
+
+    Args:
+        folder: an empty directory, or a copy of another job's.
+        network: of `write_pixels`, for `CROP`.
+    """
+
+    def __init__(self, folder: Path, network: Path) -> None:
+        described = (folder / "job.yaml").exists()
+        super().__init__(folder, network, "videos")
+        self.videos = self.images
+        if not described:
+            self.describe()
+
+    def describe(
+        self,
+        reader: str = "",
+        writer: str = "{kind: parquet, path: out, fields: [features, logits]}",
+        run: str = "",
+        batch_size: int = 4,
+        chunk_items: int = 1_000_000,
+        workers: int = 1,
+    ) -> None:
+        """Write the job file: four frames a batch, one chunk, one worker, unless told otherwise."""
+        self.file.write_text(
+            "name: nightly\n"
+            f"reader: {{kind: video, path: videos{reader and ', ' + reader}}}\n"
+            f"preprocess: {{resize: {CROP}, crop: {CROP}, mean: [0, 0, 0], std: [1, 1, 1]}}\n"
+            f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}}}\n"
+            f"writer: {writer}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}{run and ', ' + run}}}\n"
+        )
+
+    def add_video(self, name: str, frames: int = 12, shift: int = 0) -> Path:
+        """Add a video of square pictures, 25 a second, with a key frame every twelve.
+
+        Args:
+            name: below `videos/`, ending in .mkv or .mp4.
+            frames: how many.
+            shift: number of the first picture.
+        """
+        square = Recipe(
+            name, "libx264", x264(), size=(120, 120), frames=frames, first=shift, time_base=Fraction(1, 25)
+        )
+        (self.videos / name).parent.mkdir(exist_ok=True)
+        return make(self.videos, square)
+
+    def numbers(self) -> list[tuple[str, int, int]]:
+        """Return path, frame index, and the number of the picture that the features show, of every row."""
+        return [(row["path"], row["frame_index"], number_in(row["features"])) for row in self.rows()]
+
+
+def number_in(features: Sequence[float]) -> int:
+    """Return the number of the picture that the features of a square video's frame show."""
+    pixels = np.reshape(features, (3, CROP, CROP)).transpose(1, 2, 0)
+    return number_of((255 * pixels).clip(0, 255).astype(np.uint8))
+
+
 @cache
 def jpeg(number: int, comment: str = "") -> bytes:
     """Return a JPEG of 64 x 48 pixels; every number gives other pixels, and the comment changes none."""
@@ -288,14 +358,28 @@ def assert_clean(out: Path) -> None:
     assert sorted(path.name for path in out.glob("part-*")) == sorted(shards)
     for name, digest in shards.items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    own = {
+        file["name"]: file["sha256"]
+        for record in ledger
+        for source in record["sources"]
+        for file in source.get("files", ())
+    }
+    found = [path for name in ("npy", "video", "images") for path in (out / name).rglob("*")]
+    assert sorted(str(path.relative_to(out)) for path in found if path.is_file()) == sorted(own)
+    assert all(any(path.iterdir()) for path in found if path.is_dir())
+    for name, digest in own.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
     keys = [source["key"] for record in ledger for source in record["sources"]]
     assert len(keys) == len(set(keys))
-    if all(name.endswith(".parquet") for name in shards):
-        paths = [row["path"] for row in read_rows(out)]
-        assert len(paths) == len(set(paths))
-        assert len(paths) == sum(record["rows"] for record in ledger)
-        done = {s["key"] for record in ledger for s in record["sources"] if s["status"] == "done"}
-        assert set(paths) == done
+    if shards and all(name.endswith(".parquet") for name in shards):
+        rows = [(row["path"], row["frame_index"]) for row in read_rows(out)]
+        assert len(rows) == len(set(rows))
+        assert len(rows) == sum(record["rows"] for record in ledger)
+        counts = Counter(path for path, _ in rows)
+        for source in (source for record in ledger for source in record["sources"]):
+            assert counts[source["key"]] == source["rows"]
+            assert (source["status"] == "failed") == (source["rows"] == 0)
+            assert (source["status"] == "done") == ("failure" not in source)
 
 
 def group(leader: int) -> list[int]:

@@ -220,7 +220,7 @@ def test_run_json_has_the_same_fields_when_there_was_nothing_to_do(job: JobFolde
     summary = job.summary()
     assert_documented(summary)
     assert (summary["engine"], summary["bottleneck"], summary["items"]) == (None, None, 0)
-    assert summary["sources"] == {"planned": 0, "skipped": 1, "done": 0, "failed": 0}
+    assert summary["sources"] == {"planned": 0, "skipped": 1, "done": 0, "partial": 0, "failed": 0}
 
 
 def test_the_figures_of_run_json_agree_with_each_other_and_with_the_results(

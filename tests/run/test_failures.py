@@ -43,7 +43,7 @@ def test_bad_sources_are_recorded_with_stage_error_and_message_and_the_others_ar
     }
     assert in_ledger == {path: error for path, (_, error) in found.items()}
     assert keys(mixed.events("source_failed")) == sorted(found)
-    assert mixed.summary()["sources"] == {"planned": 5, "skipped": 0, "done": 2, "failed": 3}
+    assert mixed.summary()["sources"] == {"planned": 5, "skipped": 0, "done": 2, "partial": 0, "failed": 3}
     assert_clean(mixed.out)
 
 
@@ -68,7 +68,7 @@ def test_retry_failed_tries_all_failed_sources_and_only_these(mixed: JobFolder) 
     (mixed.images / "0001.jpg").write_bytes(jpeg(1)[: status.st_size].ljust(status.st_size, b"\0"))
     os.utime(mixed.images / "0001.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
     mixed.run("--retry-failed").expect(3)
-    assert mixed.summary()["sources"] == {"planned": 3, "skipped": 2, "done": 0, "failed": 3}
+    assert mixed.summary()["sources"] == {"planned": 3, "skipped": 2, "done": 0, "partial": 0, "failed": 3}
     assert mixed.failures()["0001.jpg"]["error"] != "unknown_format"
     assert_clean(mixed.out)
 

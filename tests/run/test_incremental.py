@@ -64,7 +64,7 @@ def test_a_file_of_another_size_replaces_its_row_and_leaves_the_others(done: Job
     assert [old == new for old, new in zip(rows, after, strict=True)] == [True, True, False, True, True]
     untouched = ("part-000000.parquet", "part-000002.parquet")
     assert all(states(done.out)[name] == before[name] for name in untouched)
-    assert done.summary()["sources"] == {"planned": 1, "skipped": 4, "done": 1, "failed": 0}
+    assert done.summary()["sources"] == {"planned": 1, "skipped": 4, "done": 1, "partial": 0, "failed": 0}
     assert_clean(done.out)
 
 

@@ -90,7 +90,7 @@ def test_no_other_source_fails_and_all_others_have_the_rows_of_an_undisturbed_ru
 def test_run_json_counts_the_workers_that_were_replaced(struck: JobFolder) -> None:
     summary = struck.summary()
     assert (summary["workers"], summary["workers_replaced"]) == (2, 4)
-    assert summary["sources"] == {"planned": 14, "skipped": 0, "done": 8, "failed": 6}
+    assert summary["sources"] == {"planned": 14, "skipped": 0, "done": 8, "partial": 0, "failed": 6}
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], ids=["SIGSEGV", "SIGKILL"])
