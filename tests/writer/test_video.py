@@ -342,6 +342,14 @@ def test_an_image_is_no_video(tmp_path: Path) -> None:
     assert written.files["a.jpg"] == ()
 
 
+def test_a_video_that_h264_cannot_hold_is_a_failure(tmp_path: Path, one: Callable[..., Drawn]) -> None:
+    make(tmp_path, Recipe("a.mkv", "ffv1", pixels="bgr0", size=(17000, 16), frames=2))
+    made = one("a.mkv")
+    assert made.written.failures["a.mkv"].error == "unsupported"
+    assert "17000 x 16 pixels" in made.written.failures["a.mkv"].message
+    assert made.written.files["a.mkv"] == ()
+
+
 def test_a_lower_crf_makes_a_larger_file(tmp_path: Path, one: Callable[..., Drawn]) -> None:
     make(tmp_path, SAMPLES["h264.mp4"])
     sizes = [one("h264.mp4", crf=crf).path("h264.mp4").stat().st_size for crf in (15, 35)]

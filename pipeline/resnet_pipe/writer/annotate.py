@@ -35,7 +35,7 @@ _BEAT_S = 0.1
 """How often to show that this process is alive."""
 
 
-class Annotator:
+class Painter:
     """Draws labels on the pictures of one source after the other.
 
     Args:
@@ -50,7 +50,7 @@ class Annotator:
         self._panel: Panel | None = None
         self._panel_shape: tuple[int, ...] = ()
 
-    def annotate(self, request: Request) -> Answer:
+    def paint(self, request: Request) -> Answer:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
         Raises:
@@ -93,7 +93,7 @@ class Annotator:
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
 
     def _make_picture(self, request: Request, files: list[Path]) -> None:
-        for pixels in _guarded(map(read_image, [self._source(request)])):
+        for pixels in _guarded(read_image(self._source(request))):
             self._label(pixels, request, 0)
             self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg"), files)
 
@@ -147,17 +147,17 @@ def main(arguments: list[str]) -> None:
     child.die_with(int(arguments[1]))
     connection: Any = Connection(int(arguments[0]))
     try:
-        annotator = Annotator(connection.recv(), connection.send)
+        painter = Painter(connection.recv(), connection.send)
         connection.send(Step.READY)
         while True:
-            connection.send(_answer(annotator, connection.recv()))
+            connection.send(_answer(painter, connection.recv()))
     except (EOFError, ConnectionError):
         os._exit(0)  # the parent has closed the connection or is gone
 
 
-def _answer(annotator: Annotator, request: Request) -> Message:
+def _answer(painter: Painter, request: Request) -> Message:
     try:
-        return annotator.annotate(request)
+        return painter.paint(request)
     except OSError as error:
         return error
     except Exception as error:

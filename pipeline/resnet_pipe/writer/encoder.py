@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 
-_OPTIONS = {"preset": "veryfast"}
+_PRESET = "veryfast"
 _THREADS = 8
 """At most; each holds pictures of its own."""
 
@@ -78,11 +78,12 @@ class VideoFile:
         options = {"movflags": "+faststart", "movie_timescale": str(self._unit.denominator)}
         with self._errors():
             self._container = av.open(str(path), "w", format="mp4", options=options)
-            self._stream = self._container.add_stream("libx264", rate=form.fps, options=_OPTIONS)
+            settings = {"preset": _PRESET, "crf": str(crf)}
+            self._stream = self._container.add_stream("libx264", rate=form.fps, options=settings)
             self._stream.time_base = self._unit
-            self._open_encoder(crf)
+            self._open_encoder()
 
-    def _open_encoder(self, crf: int) -> None:
+    def _open_encoder(self) -> None:
         context = self._stream.codec_context
         context.time_base = self._unit
         context.width, context.height = self._size
@@ -91,7 +92,6 @@ class VideoFile:
         context.colorspace = self._matrix
         _, context.color_primaries, context.color_trc = self._form.colours
         context.color_range = ColorRange.MPEG
-        context.options["crf"] = str(crf)
         context.thread_count = min(_THREADS, os.cpu_count() or 1)
         # Decoding in the order of presentation, the only one in which the last frame has a length of its own.
         context.max_b_frames = 0

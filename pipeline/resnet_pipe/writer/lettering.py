@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-_ELLIPSIS = "…"
+_ELLIPSIS = "..."
 _NO_CHARACTER = "\U0010ffff"
 """Never assigned: a font draws for it what it draws for all that it does not have, mostly a box."""
 
@@ -39,7 +39,7 @@ class Lettering:
         return shown if all(map(self._draws, shown)) else f"{index}: {shown}"
 
     def fit(self, text: str, width: int) -> str:
-        """Return the text, or the start of it with an ellipsis, at most `width` pixels wide."""
+        """Return the text, or the start of it with three dots, at most `width` pixels wide."""
         if self.font.getlength(text) <= width:
             return text
         low, high = 0, len(text)  # characters: the first fits, the second does not

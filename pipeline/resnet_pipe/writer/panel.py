@@ -21,6 +21,8 @@ _LEAST_TEXT = 11
 """The smallest text that can be read, pixels."""
 _WIDTH = 17
 """Of the panel, in heights of its text."""
+_MOST_NAMES = 256
+"""So many drawn labels are kept for the next time."""
 
 _BAND, _BAND_OPACITY = (10, 12, 16), 170
 _TRACK, _TRACK_OPACITY = (70, 74, 82), 200
@@ -63,8 +65,8 @@ class Panel:
         # To the digits that are shown: most frames of a quiet scene look like the one before.
         entries = list(zip(index.tolist(), np.rint(score * 1000).astype(int).tolist(), strict=True))
         if entries != self._entries:
+            self._keep, self._add = self._render(entries)
             self._entries = entries
-            self._keep, self._add = self._render()
         height, width, _ = self._keep.shape
         here = frame[self._margin : self._margin + height, self._margin : self._margin + width]
         blended = np.multiply(here, self._keep, dtype=np.uint16)
@@ -72,16 +74,19 @@ class Panel:
         blended += blended >> 8  # with the next shift, a division by 255 that rounds
         np.right_shift(blended, 8, out=here, casting="unsafe")
 
-    def _render(self) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    def _render(self, entries: list[tuple[int, int]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Draw the panel.
+
+        Args:
+            entries: class and score in thousandths, best first.
 
         Returns:
             What the pixels of a frame are multiplied by, and what is then added to them, both times 255; of
             shape (height, width, 3).
         """
         width, pad, thickness = self._width, self._pad, max(2, self._line // 12)
-        sheet = _Sheet(width, 2 * pad + self._line * len(self._entries), pad)
-        for rank, (index, per_mille) in enumerate(self._entries):
+        sheet = _Sheet(width, 2 * pad + self._line * len(entries), pad)
+        for rank, (index, per_mille) in enumerate(entries):
             top, shade = pad + rank * self._line, _TEXTS[rank > 0]
             bar = top + self._line - 2 * thickness
             length = max(0, width - 2 * pad)
@@ -94,6 +99,8 @@ class Panel:
 
     def _name(self, index: int) -> Image.Image:
         if index not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
             room = self._width - 3 * self._pad - round(self._lettering.font.getlength("100.0%"))
             label = self._lettering.label(self._labels[index], index)
             self._names[index] = self._text(self._lettering.fit(label, room))

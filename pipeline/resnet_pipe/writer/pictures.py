@@ -1,4 +1,4 @@
-"""Read sources a second time, for pictures of full size to draw on."""
+"""Read sources a second time, for pictures of full size to draw on: videos always with PyAV."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Picture:
     form: Format
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return the pixels of an image: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
+def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of an image, once: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
     Raises:
         SourceError: as `ImageReader.read` does.
@@ -53,7 +53,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         data = file.read()
     # Where the job does not accept a file that ends too early, there are no labels for it.
     pixels = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
-    return np.require(pixels, requirements=["C", "W"])
+    yield np.require(pixels, requirements=["C", "W"])
 
 
 def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[], None]) -> Iterator[Picture]:
