@@ -159,17 +159,21 @@ os.replace = replace_failures_later
 
 
 def test_a_part_that_ends_late_takes_no_failure_of_another_part_away(job: JobFolder) -> None:
-    job.add_bad(*numbered(20))
-    with job.start("--shard", "1/2", faults=AFTER_THE_LEDGER_WAS_READ) as late, ExitStack() as stack:
+    job.add(*numbered(20), comment="gate-decoder")
+    job.add_bad(*numbered(20, start=20))
+    with ExitStack() as stack:
+        other = stack.enter_context(job.start("--shard", "2/2", faults=DECODER))
+        Gate(job, "gate-decoder").wait()
+        late = stack.enter_context(job.start("--shard", "1/2", faults=AFTER_THE_LEDGER_WAS_READ))
         Gate(job).wait()
-        other = stack.enter_context(job.start("--shard", "2/2"))
-        wait_until(lambda: sum(source_counts(job).values()) == 20, "the other part has committed everything")
+        Gate(job, "gate-decoder").open()
+        wait_until(lambda: sum(source_counts(job).values()) == 40, "the other part has committed everything")
         with suppress(AssertionError):
             wait_until(lambda: other.process.poll() is not None, "it ends, if it need not wait", patience_s=1)
         Gate(job).open()
         late.end().expect(3)
         other.end().expect(3)
-    assert sorted(job.failures()) == numbered(20)
+    assert sorted(job.failures()) == numbered(20, start=20)
 
 
 def test_parts_of_different_jobs_that_begin_at_the_same_time_are_not_mixed(job: JobFolder) -> None:
