@@ -156,7 +156,7 @@ class Execution:
         self._warmup_s = time.perf_counter() - started
         self._engine = info = engine.describe()
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
-        if info.note:
+        if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
             self._say(resolved.metadata["weights"])
