@@ -21,7 +21,7 @@ ADVICE = {
     "reader": "decoding is the limit: give it more cores (run.workers), or preprocess.mode: fast",
     "preprocess": "resizing is the limit: give it more cores (run.workers), or preprocess.mode: fast",
     "infer": "the network is the limit: a shallower model, a GPU (infer.device: cuda) or more cores",
-    "writer": "writing is the limit: fewer writer.fields, kind parquet, or a faster disk",
+    "writer": "writing is the limit: fewer or cheaper writers (drawing labels costs most), or a faster disk",
 }
 """What to change when a stage is the bottleneck."""
 
