@@ -51,6 +51,13 @@ def put_in_place(temporary: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def make_folder(folder: Path, root: Path) -> None:
+    """Make a folder, and those between it and `root`; that one is not made again if it has vanished."""
+    if folder != root:
+        make_folder(folder.parent, root)
+        folder.mkdir(exist_ok=True)
+
+
 def sync_up_to(directory: Path, root: Path) -> None:
     """Flush a directory, and those above it up to and with `root`: they may be new as well."""
     sync(directory)

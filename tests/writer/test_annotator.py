@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ FULL = f"""
 
 DEAD = """
 import sys
+import threading
 if "resnet_pipe.writer.annotate" in sys.orig_argv:
     import os
     os._exit(7)
@@ -104,12 +106,16 @@ def test_a_chunk_that_is_given_up_ends_at_once_whatever_the_process_does(
     for name in ("hang.mp4", "next.mp4", "last.mp4"):
         opened.append(rows(name, [0]))
     wait_until((tmp_path / "faults/hang.reached").exists, "the process hangs")
-    opened.discard()
+    giving_up = threading.Thread(target=opened.discard, daemon=True)
+    giving_up.start()
+    wait_until(lambda: not giving_up.is_alive(), "the chunk is given up")
+    assert children() == []
     assert list((tmp_path / "out").iterdir()) == []
 
 
 RUN = """
 import sys
+import threading
 from pathlib import Path
 from resnet_pipe.writer import shard
 from tests.writer.drawing import rows, target

@@ -147,6 +147,16 @@ def test_a_panel_shows_the_newest_labels_whatever_it_has_shown_before() -> None:
     assert not np.array_equal(drawn[0], drawn[4])
 
 
+def test_scores_are_at_the_right_end_of_the_panel() -> None:
+    before = grey(1280, 720)
+    one, other = (with_panel(before, ([0], [score])) for score in (0.111, 0.777))
+    left, top, right, _ = box(before, one)
+    text = slice(top, top + 40)  # without the bar
+    changed = box(one[text], other[text])
+    assert changed[0] > left + 0.7 * (right - left)
+    assert changed[2] > right - 60
+
+
 def test_a_long_label_stays_clear_of_the_score() -> None:
     score = with_panel(grey(640, 360), ([0], [0.5]), [" "])
     both = with_panel(grey(640, 360), ([0], [0.5]), ["W" * 200])

@@ -15,7 +15,7 @@ from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.commit import Committed, Committer
 from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.ledger import Ledger
+from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.log import EventLog
 from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.pipeline import Counts, Pipeline
@@ -52,7 +52,7 @@ class Execution:
         self._quiet = quiet
         self._plan = empty_plan()
         self._reader = make_reader(resolved.job.reader)
-        self._spool = Spool(ledger.spool, resolved.digest)
+        self._spool = Spool(ledger.spool, ledger.output / HOME, resolved.digest)
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}

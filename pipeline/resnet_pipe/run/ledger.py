@@ -136,7 +136,7 @@ class Ledger:
         """Return an empty directory for the files of a chunk, laid out as in the output directory."""
         staging = self._staging(self.tag, chunk)
         shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        atomic.make_folder(staging, self.output / HOME)
         return staging
 
     @property
@@ -185,7 +185,7 @@ class Ledger:
         for file in record.files:
             staged, path = path_of(staging, file.name), self.path(file)
             if staged.exists():  # otherwise it is in place, or belongs to a source that is kept
-                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic.make_folder(path.parent, self.output)
                 os.replace(staged, path)  # noqa: PTH105 - the os call is the one with the guarantee
                 changed.add(path.parent)
         for name in obsolete:

@@ -36,11 +36,13 @@ class Spool:
 
     Args:
         directory: made when it is first needed.
+        home: a directory above it, which is there.
         digest: of the job's fingerprint: results of another making are not found.
     """
 
-    def __init__(self, directory: Path, digest: str) -> None:
+    def __init__(self, directory: Path, home: Path, digest: str) -> None:
         self._directory = directory
+        self._home = home
         self._digest = digest
 
     def save(self, source: Source, span: Span, parts: Sequence[SpanResult]) -> None:
@@ -51,7 +53,7 @@ class Spool:
             span: which part of it.
             parts: its rows, batch by batch.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(self._directory, self._home)
         rows = [row for part in parts for row in part.rows]
         names = parts[0].outputs if parts else ()
         arrays: dict[str, NDArray[np.generic]] = {

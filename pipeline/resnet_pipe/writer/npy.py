@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from resnet_pipe import atomic
 from resnet_pipe.writer.names import mirrored
 from resnet_pipe.writer.rows import Rows, TableSection
 from resnet_pipe.writer.shard import Part, Target, Written
@@ -113,7 +114,7 @@ class ArraysShard:
     def _begin(self, key: str) -> _Array:
         self._files[key] = mirrored(FOLDER, key, SUFFIX), mirrored(FOLDER, key, ".csv")
         path, index = (self._target.directory / file for file in self._files[key])
-        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(path.parent, self._target.directory)
         return _Array(path, index, _width(self._target), _FRAME_COLUMNS)
 
     def _end(self) -> None:
