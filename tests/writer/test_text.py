@@ -53,4 +53,4 @@ def test_text_is_utf_8_whatever_the_locale_says(tmp_path: Path, kind: str) -> No
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, kind, tmp_path], env=environment, cwd=ROOT, check=True)
-    assert (tmp_path / f"merged/part-000000.{kind}").read_bytes().count("☃".encode()) >= 2
+    assert "☃".encode() in (tmp_path / f"merged/part-000000.{kind}").read_bytes()
