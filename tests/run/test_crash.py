@@ -143,6 +143,16 @@ def changes(job: JobFolder) -> tuple[str, ...]:
     return ("--prune",)
 
 
+def own_files(job: JobFolder) -> tuple[str, ...]:
+    """In one chunk, whose sources have files of their own, one has changed and one has disappeared."""
+    job.write(chunk_items=3, writer="[{kind: parquet, path: out, fields: [features]}, {kind: npy}]")
+    job.add("a/0000.jpg", "b/0001.jpg", "0002.jpg")
+    job.run().expect(0)
+    job.change("0002.jpg")
+    (job.images / "a/0000.jpg").unlink()
+    return ("--prune",)
+
+
 def times_only(job: JobFolder) -> tuple[str, ...]:
     """Three chunks are done; in one the time of a source has changed, so that its shard will be the same."""
     job.add(*numbered(6))
@@ -212,9 +222,10 @@ def kill_at(scenario: Scenario, folder: Path, number: int, step: str) -> None:
     [
         (nothing_done, "(open|rename).*000001|fsync.*run.json.tmp"),
         (changes, "(open|rename).*000001"),
+        (own_files, "(os.remove|rename to) /npy/"),
         (fresh, "os.remove.*000001|rename.*fingerprint.json"),
     ],
-    ids=["new sources", "changed sources", "--fresh"],
+    ids=["new sources", "changed sources", "files of single sources", "--fresh"],
 )
 def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
     scenario: MakeScenario, tmp_path: Path, prepare: Prepare, chosen: str
@@ -227,7 +238,7 @@ def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", [nothing_done, changes, times_only, fresh, part])
+@pytest.mark.parametrize("prepare", [nothing_done, changes, own_files, times_only, fresh, part])
 def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
     scenario: MakeScenario, tmp_path: Path, prepare: Prepare
 ) -> None:

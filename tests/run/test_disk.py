@@ -127,7 +127,9 @@ def test_an_output_directory_that_vanishes_during_the_run_is_not_made_again(
         Gate(job).wait()
         wait_until(lambda: len(records(job.out)) == 1, "the first chunk is committed")
         if item == 3:
-            wait_until(lambda: list(job.out.glob(".part-*")), "the second shard is begun")
+            wait_until(
+                lambda: list((job.out / HOME / "staging").rglob("part-*")), "the second shard is begun"
+            )
         moved = job.out.rename(job.folder / "moved")
         Gate(job).open()
         assert_error(run.end(), "No such file or directory", str(job.out))

@@ -195,7 +195,7 @@ def documented() -> dict[str, set[str]]:
     fields = {"": {name for left, _ in lines for name in names(left)}}
     fields |= {"stage": names(text[text.index("Each stage has") :])}
     for left, right in lines:
-        if left in ("`sources`", "`stages`", "`engine`", "`model`"):
+        if left in ("`sources`", "`video`", "`stages`", "`engine`", "`model`"):
             fields[left.strip("`")] = names(right)
     return fields
 
@@ -203,7 +203,7 @@ def documented() -> dict[str, set[str]]:
 def assert_documented(summary: dict[str, Any]) -> None:
     fields = documented()
     assert summary.keys() == fields[""]
-    for part in ("sources", "stages", "engine", "model"):
+    for part in ("sources", "video", "stages", "engine", "model"):
         assert summary[part] is None or summary[part].keys() == fields[part]
     for stage in summary["stages"].values():
         assert stage.keys() == fields["stage"]
@@ -227,7 +227,13 @@ def test_the_figures_of_run_json_agree_with_each_other_and_with_the_results(
     real: RealRun, resnet18: Conversion
 ) -> None:
     summary, count = real.summary, len(FILES)
-    assert summary["sources"] == {"planned": count + 1, "skipped": 0, "done": count, "failed": 1}
+    assert summary["sources"] == {
+        "planned": count + 1,
+        "skipped": 0,
+        "done": count,
+        "partial": 0,
+        "failed": 1,
+    }
     assert summary["items"] == count == len(real.rows)
     assert summary["warmup_s"] + summary["run_seconds"] <= summary["seconds"] + 0.002
     assert summary["items_per_second"] == pytest.approx(count / summary["run_seconds"], rel=0.01)

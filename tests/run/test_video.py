@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import signal
 import time
@@ -114,6 +115,9 @@ def test_the_rows_do_not_depend_on_workers_batches_and_chunks(
 def test_run_json_counts_frames_and_seconds_of_video(every_frame: VideoFolder) -> None:
     summary = every_frame.summary()
     video, count = summary["video"], sum(recipe.frames for recipe in SAMPLES.values())
+    page = (Path(__file__).parents[2] / "docs" / "run-json.md").read_text()
+    (line,) = re.findall(r"^\| `video` \| (.*) \|$", page, re.MULTILINE)
+    assert video.keys() == set(re.findall(r"`(\w+)`", line))
     assert summary["items"] == video["frames_used"] == len(every_frame.rows()) == count
     assert count <= video["frames_decoded"] < 1.1 * count
     rows = every_frame.rows()

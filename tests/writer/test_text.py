@@ -47,10 +47,10 @@ def test_json_lines_are_one_compact_object_a_row(tmp_path: Path) -> None:
 def test_text_is_utf_8_whatever_the_locale_says(tmp_path: Path, kind: str) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.writer.shards import *; "
-        "made, (kind, folder) = layout('csv'), sys.argv[1:]; path = Path(folder) / 'shard'; "
-        "write(path, kind, made, rows([chr(0x2603)])); "
-        "shard.merge(kind, path, path, [], path.with_name('merged'), made)"
+        "made, (kind, folder) = layout('csv'), sys.argv[1:]; "
+        "write(Path(folder) / 'shard', kind, made, rows([chr(0x2603)])); "
+        "merge(Path(folder) / 'merged', kind, made, (Path(folder) / 'shard', ()))"
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", code, kind, tmp_path], env=environment, cwd=ROOT, check=True)
-    assert (tmp_path / "merged").read_bytes().count("☃".encode()) >= 2
+    assert "☃".encode() in (tmp_path / f"merged/part-000000.{kind}").read_bytes()
