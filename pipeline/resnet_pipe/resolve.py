@@ -73,7 +73,10 @@ def resolve(job: Job, doc: Document) -> Resolved:
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         if "features" in writer.fields and network.features is None:
-            problems.append(((*place, "fields"), f"{model.path} has no output `features`"))
+            key = "field" if writer.kind == "npy" else "fields"
+            problems.append(((*place, key), f"{model.path} has no output `features`"))
+        if writer.kind == "video" and job.reader.kind != "video":
+            problems.append(((*place, "kind"), "images are no videos: use kind images"))
         if "top_k" in writer.fields and writer.k > network.classes:
             problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
