@@ -253,7 +253,8 @@ def test_the_example_jobs_are_valid_to_an_editor_and_to_the_program(path: Path, 
     validator = jsonschema.Draft7Validator(json_schema())
     values = YAML(typ="safe", pure=True).load(path.read_text())
     validator.validate(values)
-    for section in (values, values["reader"], values["writer"], values["infer"]):
+    writers = values["writer"] if isinstance(values["writer"], list) else [values["writer"]]
+    for section in (values, values["reader"], values["infer"], *writers):
         section["unknown"] = 1
         assert not validator.is_valid(values)
         del section["unknown"]

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from resnet_pipe import child
+from resnet_pipe import atomic, child
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import path_of
 from resnet_pipe.writer.annotation import Answer, Message, Request, Setup, Step
@@ -124,7 +124,7 @@ class Painter:
 
     def _place(self, path: Path) -> Path:
         place = self._setup.directory / path
-        place.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(place.parent, self._setup.directory)
         return place
 
 
