@@ -24,6 +24,7 @@ from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import (
     CROP,
     HOME,
+    JobFolder,
     Row,
     VideoFolder,
     assert_clean,
@@ -302,6 +303,13 @@ def test_writers_that_exclude_each_other_are_refused_with_their_place(
     said = film.run().expect(2).stderr
     assert f"job.yaml:5:1: writer: {words}" in said
     assert not film.out.exists()
+
+
+def test_images_are_not_written_again_as_videos(job: JobFolder) -> None:
+    job.add("0000.jpg")
+    said = job.run("--set", "writer={kind: video, path: out}").expect(2).stderr
+    assert "writer.kind: images are no videos: use kind images" in said
+    assert not job.out.exists()
 
 
 DRAWING = f"""
