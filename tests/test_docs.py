@@ -43,3 +43,11 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+def test_the_examples_of_the_readme_are_those_that_the_tests_execute() -> None:
+    blocks = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    executed = blocks.findall((ROOT / "docs" / "results.md").read_text())
+    examples = blocks.findall((ROOT / "README.md").read_text())
+    assert len(examples) >= 4
+    assert set(examples) <= set(executed)
