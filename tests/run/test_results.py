@@ -60,7 +60,7 @@ def execute(variables: dict[str, Any], *names: str) -> dict[str, Any]:
         (code,) = (
             code for paragraph, code in blocks if f"[{name}]" in paragraph or f": {name}`" in paragraph
         )
-        assert len([line for line in code.splitlines() if not line.startswith("import ")]) <= 2
+        assert len([line for line in code.splitlines() if line and not line.startswith("import ")]) <= 2
         exec(compile(code, str(PAGE), "exec"), variables)  # noqa: S102 - our own page
     return variables
 
