@@ -106,16 +106,15 @@ def run(
 
 
 def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
-    from resnet_pipe.infer.engine import batch_size
     from resnet_pipe.run import output
 
     plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
-    size = batch_size(infer.engine, infer.device) if infer.batch_size == "auto" else infer.batch_size
     show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
-    show(f"engine   {infer.engine}, device {infer.device}, {infer.precision}, batches of {size}")
+    engine = f"{infer.engine}, device {infer.device}, {infer.precision}"
+    show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")
 
 

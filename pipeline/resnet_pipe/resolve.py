@@ -10,6 +10,7 @@ from typing import Any
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place
 from resnet_pipe.errors import DocumentError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
@@ -45,6 +46,14 @@ class Resolved:
     def digest(self) -> str:
         """Return the hash of the fingerprint, hexadecimal."""
         return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many items one forward pass takes, where the job leaves it to the engine as well."""
+        infer = self.job.infer
+        if infer.batch_size == "auto":
+            return engines.batch_size(infer.engine, infer.device)
+        return infer.batch_size
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -83,12 +83,7 @@ class Execution:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"
             self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
             cores = available_cores()
-            infer = self._resolved.job.infer
-            self._batch_size = (
-                engines.batch_size(infer.engine, infer.device)
-                if infer.batch_size == "auto"
-                else infer.batch_size
-            )
+            self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
             engine = self._load(cores)
             try:

@@ -100,9 +100,7 @@ class Worker:
     def _read(self, key: str, position: int) -> None:
         task, tally, before = self._task, Tally(), Tally()
         min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
-        items = self._setup.reader.read(
-            key, min_side, task.span, tally, alive
-        )  # the time limit is for each item
+        items = self._setup.reader.read(key, min_side, task.span, tally, alive)
         skip = task.skip if position == 0 else 0
         while True:
             started = time.perf_counter()
@@ -122,7 +120,7 @@ class Worker:
                     self._batch = _Batch(self._batch.part + 1)
                 self._place(key, position, item)
             self._items += 1
-            alive()
+            alive()  # the time limit is for each item
 
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
