@@ -67,7 +67,7 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
 _NAMES = frozenset(f"resnet{depth}" for depth in DEPTHS)
 
 
-_DEVICE = re.compile(r"^(auto|cpu|cuda(:\d+)?)$")
+_DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:\d+)?)$")
 
 
 class InferSection(_Section):
@@ -81,20 +81,34 @@ class InferSection(_Section):
     engine: Annotated[str, Field(description="what executes the network", examples=list(ENGINES))] = "opencv"
     device: Annotated[
         str,
-        Field(description="auto, cpu, cuda or cuda:N; auto takes CUDA if it works, and says what it took"),
+        Field(
+            description="auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or mps; auto takes a GPU if one works,"
+            " and says what it took"
+        ),
         WithJsonSchema({"type": "string", "pattern": _DEVICE.pattern, "default": "auto"}),
     ] = "auto"
-    precision: Annotated[Literal["fp32", "fp16"], Field(description="fp16 needs a CUDA device")] = "fp32"
+    precision: Annotated[
+        Literal["auto", "fp32", "fp16", "bf16", "int8"],
+        Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
+    ] = "auto"
     batch_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
         Field(description="items in one forward pass; auto: what suits the engine and the device"),
+    ] = "auto"
+    streams: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
+        Field(description="forward passes at the same time; auto: what suits the engine"),
+    ] = "auto"
+    threads: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
+        Field(description="CPU threads of the engine, over all streams; auto: one for each core"),
     ] = "auto"
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not _DEVICE.fullmatch(value):
-            raise ValueError(f"unknown device {value!r}; there are: auto, cpu, cuda, cuda:N")
+            raise ValueError(f"unknown device {value!r}; there are: auto, cpu, cuda, cuda:N, tensorrt, mps")
         return value
 
     @field_validator("engine")

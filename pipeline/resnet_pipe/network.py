@@ -21,6 +21,7 @@ class Network:
         width: width of `features`; 0 if there are none.
         size: (H, W) of the input if it is fixed, else None.
         data: files beside the ONNX file that hold weights of it.
+        quantized: whether it computes in int8 (it has QuantizeLinear nodes).
     """
 
     logits: str
@@ -29,6 +30,7 @@ class Network:
     width: int
     size: tuple[int, int] | None
     data: tuple[Path, ...] = ()
+    quantized: bool = False
 
 
 def inspect(path: Path) -> Network:
@@ -63,6 +65,7 @@ def inspect(path: Path) -> Network:
         width=outputs["features"] or 0 if features else 0,
         size=(height, width) if height and width else None,
         data=data,
+        quantized=any(node.op_type == "QuantizeLinear" for node in model.graph.node),
     )
 
 

@@ -28,6 +28,7 @@ class Resolved:
         network: the file's own inputs and outputs.
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
+        precision: that the network computes in.
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
@@ -38,6 +39,7 @@ class Resolved:
     network: Network
     preprocessing: Preprocessing
     geometry: Geometry
+    precision: str
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: dict[str, Any]
@@ -90,6 +92,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
             problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is named twice"))
+    precision = _precision(job, network, problems)
     if problems or preprocessing is None:
         raise DocumentError(
             [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
@@ -97,13 +100,14 @@ def resolve(job: Job, doc: Document) -> Resolved:
     geometry = Geometry(
         preprocessing.resize, preprocessing.crop, preprocessing.interpolation, job.preprocess.mode
     )
-    metadata = _metadata(job, model, preprocessing)
+    metadata = _metadata(job, model, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
         network=network,
         preprocessing=preprocessing,
         geometry=geometry,
+        precision=precision,
         layouts=tuple(
             Layout(
                 fields=tuple(writer.fields),
@@ -115,7 +119,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
             for writer in job.writer
         ),
         metadata=metadata,
-        fingerprint=_fingerprint(job, model, network, preprocessing),
+        fingerprint=_fingerprint(job, model, network, preprocessing, precision),
     )
 
 
@@ -140,11 +144,41 @@ def _preprocessing(
     return preprocessing
 
 
+def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) -> str:
+    """Return the precision that a job will be computed in, after checking that its engine has it."""
+    infer = job.infer
+    devices = engines.devices(infer.engine)
+    kind = infer.device.partition(":")[0]
+    if kind not in (*devices, "auto"):
+        text = f"engine {infer.engine} has no device {infer.device}; it has: {', '.join(devices)}"
+        problems.append((("infer", "device"), text))
+        return infer.precision
+    had = dict.fromkeys(
+        precision for name, several in devices.items() if kind in (name, "auto") for precision in several
+    )
+    where = "" if kind == "auto" else f" on {kind}"
+    if network.quantized:
+        if infer.precision not in ("auto", "int8"):
+            problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
+        elif "int8" not in had:
+            able = ", ".join(engines.INT8_ENGINES)
+            text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
+            problems.append((("infer", "engine"), text))
+        return "int8"
+    if infer.precision == "int8":
+        remedy = "make one with `resnet-pipe convert --quantize`"
+        problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
+    elif infer.precision != "auto" and infer.precision not in had:
+        text = f"engine {infer.engine} has no {infer.precision}{where} here; it has: {', '.join(had)}"
+        problems.append((("infer", "precision"), text))
+    return next(iter(had)) if infer.precision == "auto" else infer.precision
+
+
 def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(count))
 
 
-def _metadata(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str, str]:
+def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: str) -> dict[str, str]:
     weights = model.sidecar.weights.describe() if model.sidecar else "unknown: the model has no sidecar"
     return {
         "model": model.name,
@@ -152,17 +186,19 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing) -> dict[str,
         "weights": weights,
         "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
         "engine": job.infer.engine,
-        "precision": job.infer.precision,
+        "precision": precision,
     }
 
 
-def _fingerprint(job: Job, model: Model, network: Network, preprocessing: Preprocessing) -> dict[str, Any]:
+def _fingerprint(
+    job: Job, model: Model, network: Network, preprocessing: Preprocessing, precision: str
+) -> dict[str, Any]:
     parts: dict[str, Any] = {"model": model.name, "model_sha256": model.sha256}
     parts["model_data_sha256"] = [file_sha256(file) for file in network.data]
     parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
     parts |= {
         "preprocess.mode": job.preprocess.mode,
-        "infer.precision": job.infer.precision,
+        "infer.precision": precision,
     }
     reader = job.reader.model_dump(mode="json", exclude=_NO_RESULT)
     parts |= {f"reader.{key}": value for key, value in reader.items()}

@@ -121,14 +121,22 @@ def test_auto_falls_back_to_the_cpu_when_a_forward_pass_fails_and_says_why(
     assert "cuda:0" in info.note
 
 
-@pytest.mark.parametrize("setting", ["infer.device=cuda:99", "infer.precision=fp16"])
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("infer.device=cuda:99", "what to do: "),
+        ("infer.device=mps", "engine opencv has no device mps; it has: cpu, cuda"),
+        ("infer.precision=fp16", "engine opencv has no fp16 on cpu here; it has: fp32"),
+        ("infer.precision=int8", "resnet-pipe convert --quantize"),
+    ],
+)
 def test_the_command_ends_with_code_2_reason_and_remedy_and_writes_no_row(
-    tmp_path: Path, tiny: Path, setting: str
+    tmp_path: Path, tiny: Path, setting: str, remedy: str
 ) -> None:
     (tmp_path / "job").mkdir()
     job = JobFolder(tmp_path / "job", tiny)
     job.add(*numbered(1))
     said = job.run("--set", setting).expect(ExitCode.USAGE).stderr
     assert said.startswith("error: ")
-    assert "what to do: " in said
+    assert remedy in said
     assert list(job.out.glob("part-*")) == []

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError
 from resnet_pipe.model import Preprocessing
 
-ENGINES = {"opencv": "resnet_pipe.infer.opencv"}
-"""name -> module. The module has load()."""
+ENGINES = {
+    "opencv": "resnet_pipe.infer.opencv",
+    "openvino": "resnet_pipe.infer.openvino",
+    "onnxruntime": "resnet_pipe.infer.onnxruntime",
+    "torch": "resnet_pipe.infer.torch",
+    "mlx": "resnet_pipe.infer.mlx",
+}
+"""name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
+INT8_ENGINES = ("openvino", "onnxruntime")
+"""Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class EngineInfo:
         name: of the engine.
         version: of its library.
         device: `cpu`, or `cuda:N (architecture M.m)`.
-        precision: `fp32` or `fp16`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
         threads: of the CPU, over all streams; 0 where it does not apply.
         streams: forward passes that run at the same time.
         proof: how the device was established, in words.
@@ -52,9 +60,10 @@ class EngineRequest:
         preprocessing: gives the size and the normalisation of the input.
         outputs: names of the outputs wanted, in this order.
         batch_size: the largest batch that infer() will be given.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32 or fp16.
+        device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
+        precision: one that the engine has on that device.
         threads: CPU threads to use, over all streams.
+        streams: forward passes at the same time; None for what suits the engine.
     """
 
     model: Path
@@ -64,6 +73,7 @@ class EngineRequest:
     device: str
     precision: str
     threads: int
+    streams: int | None = None
 
 
 class Engine(Protocol):
@@ -100,12 +110,24 @@ class Engine(Protocol):
         """Return what really runs."""
 
 
+def devices(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the kinds of device that an engine has, each with the precisions it can have on this machine.
+
+    Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there shows
+    only when a network is loaded.
+
+    Raises:
+        MissingExtraError: the engine's library is not installed.
+    """
+    return cast(Mapping[str, tuple[str, ...]], importlib.import_module(ENGINES[name]).devices())
+
+
 def batch_size(name: str, device: str) -> int:
     """Return the batch size with which an engine is fastest on a device, without loading anything.
 
     Args:
         name: of the engine.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, or one that the engine has.
     """
     return cast(int, importlib.import_module(ENGINES[name]).batch_size(device))
 

@@ -20,6 +20,11 @@ MAX_STREAMS = 4
 _CUDA_WHEEL = "install a cv2 that was built with CUDA, or use device: cpu"
 
 
+def devices() -> dict[str, tuple[str, ...]]:
+    """Return the precisions by kind of device."""
+    return {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
+
+
 def batch_size(device: str) -> int:
     """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
     import cv2
@@ -64,8 +69,8 @@ class OpenCvEngine:
                 f"engine opencv has no {request.precision} on the CPU",
                 "infer.precision: fp32, or a CUDA device",
             )
-        self.streams = 1 if self._on_cuda or request.threads > MAX_STREAMS else request.threads
-        self._threads = request.threads // self.streams
+        self.streams = 1 if self._on_cuda else request.streams or _streams(request.threads)
+        self._threads = max(1, request.threads // self.streams)
         cv2.setNumThreads(self._threads)
         self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
         try:
@@ -122,6 +127,10 @@ class OpenCvEngine:
             proof=self._proof,
             note=self._note,
         )
+
+
+def _streams(threads: int) -> int:
+    return 1 if threads > MAX_STREAMS else threads
 
 
 class _Stream:

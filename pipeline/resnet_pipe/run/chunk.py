@@ -76,7 +76,7 @@ class OpenChunk:
 
     def _write(self, rows: list[Row], outputs: Outputs) -> list[Failure]:
         finite = np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0)
-        text = f"the network's output is not finite in {self._resolved.job.infer.precision}"
+        text = f"the network's output is not finite in {self._resolved.precision}"
         # Of a video whose one span is damaged, a single pass would not have seen the spans after it.
         wanted = finite & np.array([row.key not in self._ended for row in rows])
         kept = list(compress(rows, wanted))

@@ -144,8 +144,9 @@ class Execution:
                 outputs=resolved.outputs,
                 batch_size=self._batch_size,
                 device=infer.device,
-                precision=infer.precision,
-                threads=cores,
+                precision=resolved.precision,
+                threads=cores if infer.threads == "auto" else infer.threads,
+                streams=None if infer.streams == "auto" else infer.streams,
             ),
         )
         self._warmup_s = time.perf_counter() - started
