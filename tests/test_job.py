@@ -78,8 +78,10 @@ run:
         "job.yaml:7:53: preprocess.std.1: input should be greater than 0",
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
         "job.yaml:8:9: infer.model: no such model: resnet50.onnx: resnet-pipe convert resnet50",
-        "job.yaml:8:31: infer.engine: unknown engine 'tensorrt'; there are: opencv, openvino, onnxruntime, torch, mlx",
-        "job.yaml:8:49: infer.device: unknown device 'gpu'; there are: auto, cpu, cuda, cuda:N, tensorrt, mps",
+        "job.yaml:8:31: infer.engine: unknown engine 'tensorrt';"
+        " there are: opencv, openvino, onnxruntime, torch, mlx",
+        "job.yaml:8:49: infer.device: unknown device 'gpu';"
+        " there are: auto, cpu, cuda, cuda:N, tensorrt, mps",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",
         "job.yaml:9:21: writer.path: not a directory: net.onnx",
         "job.yaml:9:46: writer.fields.0: input should be 'logits' or 'top_k'",
