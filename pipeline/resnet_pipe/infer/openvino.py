@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,17 @@ class OpenVinoEngine:
         self._request = request
         try:
             network = _read(ov, request)
-            self._compiled = ov.Core().compile_model(network, "CPU", _settings(request))
+            core = ov.Core()
+            settings = _settings(request, core.get_property("CPU", "RANGE_FOR_STREAMS")[1])
+            self._compiled = core.compile_model(network, "CPU", settings)
             self.streams: int = self._compiled.get_property("NUM_STREAMS")
             self._check_streams()
             streams = [_Stream(ov, self._compiled, request) for _ in range(self.streams)]
-            whole = np.zeros((request.batch_size, *streams[0].image_shape), np.uint8)
-            first = streams[0].forward(whole)
-            check_outputs(request, {name: output.shape for name, output in first.items()})
+            self._pads = not _takes_one(streams[0], request)
+            # A network that takes one image and two takes as many as there are; a whole batch takes longer.
+            count = request.batch_size if self._pads else min(2, request.batch_size)
+            shapes = {name: output.shape for name, output in streams[0].try_out(count).items()}
+            check_outputs(replace(request, batch_size=count), shapes)
             self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
             raise
@@ -88,7 +93,6 @@ class OpenVinoEngine:
             raise ModelError(
                 f"OpenVINO {ov.__version__} cannot run {request.model}: {_words(error)}"
             ) from None
-        self._pads = not _takes_any_size(streams[0], request)
         self._idle: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for stream in streams:
             self._idle.put(stream)
@@ -142,13 +146,17 @@ class _Stream:
         self._request = compiled.create_infer_request()
         self._outputs = {name: port for port in compiled.outputs for name in sorted(port.names)}
         crop = request.preprocessing.crop
-        self.image_shape = (crop, crop, 3)
+        self._image_shape = (crop, crop, 3)
 
     def forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Execute the network on a batch that is contiguous, and return views of all of its outputs."""
         self._request.set_input_tensor(self._tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(port).data for name, port in self._outputs.items()}
+
+    def try_out(self, count: int) -> dict[str, NDArray[Any]]:
+        """Execute the network on `count` black images."""
+        return self.forward(np.zeros((count, *self._image_shape), np.uint8))
 
 
 def _library() -> Any:  # noqa: ANN401 - the module
@@ -170,13 +178,13 @@ def _has_amx() -> bool:
     return "amx_bf16" in flags.split()
 
 
-def _settings(request: EngineRequest) -> dict[str, Any]:
+def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads,
         "PERFORMANCE_HINT": "THROUGHPUT",
-        # The decoders use the same cores, and so may other programs.
-        "ENABLE_CPU_PINNING": False,
+        # With fewer threads than cores, every program would pin its own to the same first cores.
+        "ENABLE_CPU_PINNING": request.threads >= cores,
     }
     return settings if request.streams is None else {**settings, "NUM_STREAMS": request.streams}
 
@@ -239,15 +247,13 @@ def _strings(node: Any) -> dict[str, str]:  # noqa: ANN401 - a Node of the runti
     return {key: str(info[key].value) for key in ("layerType", "runtimePrecision", "primitiveType")}
 
 
-def _takes_any_size(stream: _Stream, request: EngineRequest) -> bool:
+def _takes_one(stream: _Stream, request: EngineRequest) -> bool:
     """Tell whether the network can be given a short batch as it is, which costs nothing then."""
-    if request.batch_size == 1:
-        return True
     try:
-        outputs = stream.forward(np.zeros((1, *stream.image_shape), np.uint8))
+        outputs = stream.try_out(1)
     except RuntimeError:
         return False
-    return all(len(outputs[name]) == 1 for name in request.outputs)
+    return all(len(outputs[name]) == 1 for name in request.outputs if name in outputs)
 
 
 def _words(error: Exception) -> str:
