@@ -79,7 +79,11 @@ class OpenVinoEngine:
             settings = _settings(request, core.get_property("CPU", "RANGE_FOR_STREAMS")[1])
             self._compiled = core.compile_model(network, "CPU", settings)
             self.streams: int = self._compiled.get_property("NUM_STREAMS")
-            self._check_streams()
+            if request.streams not in (None, self.streams):
+                raise DeviceError(
+                    f"{request.streams} streams were asked for, but OpenVINO runs {self.streams} here",
+                    f"infer.streams: {self.streams}, or more infer.threads if there are more cores",
+                )
             streams = [_Stream(ov, self._compiled, request) for _ in range(self.streams)]
             self._pads = not _takes_one(streams[0], request)
             # A network that takes one image and two takes as many as there are; a whole batch takes longer.
@@ -90,9 +94,7 @@ class OpenVinoEngine:
         except (DeviceError, ModelError):
             raise
         except Exception as error:  # those of OpenVINO's frontends have no base of their own
-            raise ModelError(
-                f"OpenVINO {ov.__version__} cannot run {request.model}: {_words(error)}"
-            ) from None
+            raise ModelError(f"OpenVINO {_version(ov)} cannot run {request.model}: {_words(error)}") from None
         self._idle: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for stream in streams:
             self._idle.put(stream)
@@ -120,7 +122,7 @@ class OpenVinoEngine:
         """Return what really runs."""
         return EngineInfo(
             name="openvino",
-            version=_library().__version__.partition("-")[0],
+            version=_version(_library()),
             device="cpu",
             precision=self._request.precision,
             threads=self._compiled.get_property("INFERENCE_NUM_THREADS"),
@@ -128,14 +130,6 @@ class OpenVinoEngine:
             proof=self._proof,
             note="" if self._request.device == "cpu" else "device auto took the CPU: openvino has no other",
         )
-
-    def _check_streams(self) -> None:
-        if self._request.streams not in (None, self.streams):
-            raise DeviceError(
-                f"{self._request.streams} streams were asked for, but OpenVINO runs {self.streams} with"
-                f" {self._request.threads} threads",
-                f"infer.streams: {self.streams}, or more infer.threads if there are more cores",
-            )
 
 
 class _Stream:
@@ -167,6 +161,11 @@ def _library() -> Any:  # noqa: ANN401 - the module
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "openvino", "engine openvino") from None
     return openvino
+
+
+def _version(ov: Any) -> str:  # noqa: ANN401 - the module
+    number: str = ov.__version__.partition("-")[0]  # then the build and the branch
+    return number
 
 
 def _has_amx() -> bool:
@@ -222,29 +221,19 @@ def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledMo
     Raises:
         DeviceError: not what was asked for.
     """
-    layers = [_strings(node) for node in compiled.get_runtime_model().get_ops()]
-    products = [layer for layer in layers if layer["layerType"] in _PRODUCTS]
-    found = Counter(layer["runtimePrecision"] for layer in products)
-    wanted = sum(found[name] for name in _LAYER_PRECISIONS[precision])
-    if precision == "fp32":
-        lower = {layer["runtimePrecision"] for layer in layers} & {"bf16", "f16"}
-        proven = not lower and wanted == len(products)
-    else:
-        proven = wanted > 0
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    products = [layer for layer in layers if layer["layerType"].value in _PRODUCTS]
+    found = Counter(layer["runtimePrecision"].value for layer in products)
     counted = ", ".join(f"{count} in {name}" for name, count in found.most_common()) or "none"
-    if not proven:
+    wanted = sum(found[name] for name in _LAYER_PRECISIONS[precision])
+    if wanted < (len(products) if precision == "fp32" else 1):
         raise DeviceError(
             f"{precision} was asked for, but OpenVINO computes convolutions and matrix products: {counted}",
             "choose another infer.precision",
         )
-    kernels = {layer["primitiveType"] for layer in products}
+    kernels = {layer["primitiveType"].value for layer in products}
     named = ", ".join(sorted(kernel for kernel in kernels if not kernel.startswith("undef")))
     return f"compiled convolutions and matrix products: {counted} ({named})"
-
-
-def _strings(node: Any) -> dict[str, str]:  # noqa: ANN401 - a Node of the runtime model
-    info = node.get_rt_info()
-    return {key: str(info[key].value) for key in ("layerType", "runtimePrecision", "primitiveType")}
 
 
 def _takes_one(stream: _Stream, request: EngineRequest) -> bool:
