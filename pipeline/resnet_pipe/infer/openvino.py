@@ -72,6 +72,7 @@ class OpenVinoEngine:
 
     def __init__(self, request: EngineRequest) -> None:
         ov = _library()
+        self._version: str = ov.__version__.partition("-")[0]  # without build and branch
         self._request = request
         try:
             network = _read(ov, request)
@@ -94,7 +95,9 @@ class OpenVinoEngine:
         except (DeviceError, ModelError):
             raise
         except Exception as error:  # those of OpenVINO's frontends have no base of their own
-            raise ModelError(f"OpenVINO {_version(ov)} cannot run {request.model}: {_words(error)}") from None
+            raise ModelError(
+                f"OpenVINO {self._version} cannot run {request.model}: {_words(error)}"
+            ) from None
         self._idle: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
         for stream in streams:
             self._idle.put(stream)
@@ -122,7 +125,7 @@ class OpenVinoEngine:
         """Return what really runs."""
         return EngineInfo(
             name="openvino",
-            version=_version(_library()),
+            version=self._version,
             device="cpu",
             precision=self._request.precision,
             threads=self._compiled.get_property("INFERENCE_NUM_THREADS"),
@@ -161,11 +164,6 @@ def _library() -> Any:  # noqa: ANN401 - the module
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "openvino", "engine openvino") from None
     return openvino
-
-
-def _version(ov: Any) -> str:  # noqa: ANN401 - the module
-    number: str = ov.__version__.partition("-")[0]  # then the build and the branch
-    return number
 
 
 def _has_amx() -> bool:
