@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,12 +68,14 @@ def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> P
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    light, dark = (_svg(figure([draw], scheme, width, height)) for scheme in (LIGHT, DARK))
+    light, dark = (_svg(figure({"": draw}, scheme, width, height)) for scheme in (LIGHT, DARK))
     return Picture(light, dark, text)
 
 
-def figure(draws: list[Draw], scheme: Scheme, width: float, height: float, columns: int = 1) -> Figure:
-    """Return a figure of several charts in a grid, `columns` of them side by side.
+def figure(
+    draws: Mapping[str, Draw], scheme: Scheme, width: float, height: float, columns: int = 1
+) -> Figure:
+    """Return a figure of several charts, each under its title, in a grid, `columns` of them side by side.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -87,10 +89,12 @@ def figure(draws: list[Draw], scheme: Scheme, width: float, height: float, colum
     with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "resnet-pipe"}):
         drawn = Figure(figsize=(width, height), layout="constrained")
         rows = -(-len(draws) // columns)
-        for index, draw in enumerate(draws):
+        for index, (title, draw) in enumerate(draws.items()):
             axes = drawn.add_subplot(rows, columns, index + 1)
             _style(axes, scheme)
             draw(axes, scheme)
+            if title:
+                axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=scheme.text, pad=24)
         return drawn
 
 
@@ -104,8 +108,8 @@ def _style(axes: Axes, scheme: Scheme) -> None:
     axes.set_axisbelow(True)
     axes.xaxis.label.set_color(scheme.muted)
     axes.yaxis.label.set_color(scheme.muted)
-    axes.xaxis.label.set_size(9)
-    axes.yaxis.label.set_size(9)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
 
 
 def legend(axes: Axes, scheme: Scheme, columns: int = 4) -> None:

@@ -113,7 +113,9 @@ def _stages_chart(run: dict[str, Any]) -> charts.Picture:
     def draw(axes: Axes, scheme: charts.Scheme) -> None:
         names = [stage["name"] for stage in table]
         bars = axes.barh(
-            names, [stage["ms_per_item"] for stage in table], color=[charts.STAGE_COLORS[name] for name in names]
+            names,
+            [stage["ms_per_item"] for stage in table],
+            color=[charts.STAGE_COLORS[name] for name in names],
         )
         axes.bar_label(
             bars, [f" {stage['ms_per_item']:.2f} ms" for stage in table], color=scheme.text, fontsize=9

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-SCHEMA_VERSION = 1
 
 
 class _Section(BaseModel):
@@ -98,7 +97,7 @@ class Point(_Section):
 class Study(_Section):
     """The contents of depth.json. Fields are added, never renamed."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     job: str
     made_at: str = Field(description="UTC, ISO 8601")
     machine: dict[str, str]
@@ -176,7 +175,7 @@ def turning_point(entries: Sequence[Entry]) -> int | None:
     Args:
         entries: of one engine, by depth.
     """
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         if before.bottleneck != "infer" and after.bottleneck == "infer":
             return after.network.depth
     return None
