@@ -119,6 +119,20 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
 
 
 @commands.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+def report(output: Path, opens: bool) -> None:
+    """Make the report of the last run into OUTPUT again, and print its path."""
+    from resnet_pipe.report import run_report
+    from resnet_pipe.run.folder import newest_run_folder
+
+    path = run_report.write(newest_run_folder(output), output)
+    show(str(path))
+    if opens:
+        click.launch(str(path))
+
+
+@commands.command()
 @click.argument("recipe")
 @click.option(
     "--weights",

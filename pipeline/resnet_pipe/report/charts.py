@@ -85,8 +85,7 @@ def figure(
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("matplotlib", "report", "A report") from None
-    # Names come from files: a dollar sign is no formula, and letters are drawn as outlines, not as text.
-    with mpl.rc_context({"text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "resnet-pipe"}):
+    with mpl.rc_context({"text.parse_math": False}):  # names come from files: a dollar sign is no formula
         drawn = Figure(figsize=(width, height), layout="constrained")
         rows = -(-len(draws) // columns)
         for index, (title, draw) in enumerate(draws.items()):
@@ -128,6 +127,10 @@ def legend(axes: Axes, scheme: Scheme, columns: int = 4) -> None:
 
 
 def _svg(drawn: Figure) -> str:
+    import matplotlib as mpl
+
     content = io.BytesIO()
-    drawn.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # Letters as outlines, which need no font; and the same figures give the same bytes.
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "resnet-pipe"}):
+        drawn.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return data_url("image/svg+xml", content.getvalue())

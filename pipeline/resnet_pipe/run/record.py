@@ -6,8 +6,10 @@ import resource
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
@@ -49,6 +51,7 @@ class Outcome:
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
         exit_code: of the process.
+        report: the page that tells all this; None if there is none.
     """
 
     resolved: Resolved
@@ -69,6 +72,7 @@ class Outcome:
     workers_replaced: int
     worker_rss_kb: dict[int, int]
     exit_code: ExitCode
+    report: Path | None = None
 
     @property
     def bottleneck(self) -> str | None:
@@ -123,6 +127,7 @@ class Outcome:
             },
             "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
             "peak_vram_mb": None,
+            "environment": machine.describe(),
             "exit_code": int(self.exit_code),
         }
 
@@ -153,6 +158,10 @@ def summary(outcome: Outcome) -> str:
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
     lines.append(f"results: {output}")
+    if outcome.report is not None:
+        lines.append(f"report: {outcome.report}")
+    elif outcome.resolved.job.run.report:
+        lines.append("report: none, for want of its libraries: pip install 'resnet-pipe[report]'")
     if outcome.failed or outcome.partial:
         lines.append(f"failures: {output / 'failures.jsonl'}")
     return "\n".join(lines)
