@@ -33,6 +33,7 @@ from resnet_pipe.run.task import Failure, Filled
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import STAGES, StageClock
 from resnet_pipe.run.trace import Trace
+from resnet_pipe.run.vram import VramMeter
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -72,6 +73,8 @@ class Execution:
         self._warmup_s = self._run_seconds = 0.0
         self._batch_size = self._workers = self._workers_replaced = 0
         self._worker_rss_kb: dict[int, int] = {}
+        self._vram: VramMeter | None = None
+        """Only where the engine is on a GPU."""
         self.history = History(resolved.labels, resolved.logits)
         """For the report."""
 
@@ -135,6 +138,7 @@ class Execution:
             workers=self._workers,
             workers_replaced=self._workers_replaced,
             worker_rss_kb=self._worker_rss_kb,
+            peak_vram_mb=self._vram.peak_mb if self._vram else None,
             exit_code=exit_code,
         )
 
@@ -168,6 +172,8 @@ class Execution:
         )
         self._warmup_s = time.perf_counter() - started
         self._engine = info = engine.describe()
+        if info.device.startswith(("cuda", "tensorrt")):
+            self._vram = VramMeter()
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
@@ -204,6 +210,8 @@ class Execution:
 
         def tick() -> None:
             self.history.tick(self._counts.items, *pipeline.waiting)
+            if self._vram is not None:
+                self._vram.look()
             self._tick()
 
         started = time.perf_counter()

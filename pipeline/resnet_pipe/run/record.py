@@ -50,6 +50,8 @@ class Outcome:
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
+        peak_vram_mb: highest memory of the GPUs that this process has used, MiB; None if there was none or it
+            could not be measured.
         exit_code: of the process.
         report: the page that tells all this; None if there is none.
     """
@@ -71,6 +73,7 @@ class Outcome:
     workers: int
     workers_replaced: int
     worker_rss_kb: dict[int, int]
+    peak_vram_mb: float | None
     exit_code: ExitCode
     report: Path | None = None
 
@@ -126,7 +129,7 @@ class Outcome:
                 "weights": self.resolved.metadata["weights"],
             },
             "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
-            "peak_vram_mb": None,
+            "peak_vram_mb": self.peak_vram_mb,
             "environment": machine.describe(),
             "exit_code": int(self.exit_code),
         }
