@@ -7,8 +7,10 @@ from typing import Any
 
 
 class VramMeter:
-    """Looks now and then. Where NVML or its library is missing, or knows processes by other numbers (in some
-    containers), the peak stays None: not measured.
+    """Looks now and then.
+
+    Where NVML or its library is missing, or knows processes by other numbers (in some containers), the peak
+    stays None: not measured.
     """
 
     def __init__(self) -> None:
