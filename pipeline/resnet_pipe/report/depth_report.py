@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnet_pipe import atomic
+from resnet_pipe.errors import MissingExtraError, RunError
 from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
 from resnet_pipe.study.figures import Entry, Study
@@ -16,6 +20,38 @@ if TYPE_CHECKING:
 
 _SLIDE = (13.33, 7.5)
 """Inches: the size of a slide in the usual programs, 16:9."""
+
+
+def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
+    """Write depth.json, depth.csv, depth.html and depth.png into a folder, made if it is missing.
+
+    Args:
+        study: the figures.
+        folder: for the files.
+        say: told of each file, or that the extra `report` is missing for the last two.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    contents: dict[str, Callable[[], bytes]] = {
+        "depth.json": lambda: (study.model_dump_json(indent=1) + "\n").encode(),
+        "depth.csv": lambda: to_csv(study).encode(),
+        "depth.html": lambda: to_html(study).encode(),
+        "depth.png": lambda: to_png(study),
+    }
+    if not study.entries:
+        contents = {name: contents[name] for name in ("depth.json", "depth.csv")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            atomic.write_bytes(folder / name, content())
+            say(f"wrote {folder / name}")
+    except MissingExtraError as error:
+        say(f"no depth.html and no depth.png: {error}")
+    except OSError as error:
+        raise RunError(
+            f"cannot write into {folder}: {error.strerror}", "free space there, or name another --out"
+        ) from None
 
 
 def table(study: Study) -> str:

@@ -70,7 +70,7 @@ class Execution:
         """Sources of committed chunks that gave all their rows, some, and none."""
         self.engine_is_stuck = False
         self._engine: engines.EngineInfo | None = None
-        self._warmup_s = self._run_seconds = 0.0
+        self._warmup_s = self._run_seconds = self._first_batch_s = 0.0
         self._batch_size = self._workers = self._workers_replaced = 0
         self._worker_rss_kb: dict[int, int] = {}
         self._vram: VramMeter | None = None
@@ -128,6 +128,7 @@ class Execution:
             started_at=started_at,
             seconds=seconds,
             run_seconds=self._run_seconds,
+            first_batch_s=self._first_batch_s,
             warmup_s=self._warmup_s,
             done=self.done,
             partial=self.partial,
@@ -219,6 +220,7 @@ class Execution:
             pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
         finally:
             self._run_seconds = time.perf_counter() - started
+            self._first_batch_s = (pipeline.first_batch_at or started) - started
             self._worker_rss_kb = pipeline.peak_rss_kb
             self.engine_is_stuck = pipeline.engine_is_stuck
         self._tick()

@@ -87,6 +87,8 @@ class Pipeline:
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
+        self.first_batch_at: float | None = None
+        """When there was something for the engine to do, time.perf_counter()."""
         self.engine_is_stuck = False
         """The run has ended, and a thread of the engine has not."""
         self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
@@ -186,6 +188,7 @@ class Pipeline:
         self._counts.frames.add(filled.tally)
         self._counts.sources += filled.sources
         if filled.slot is not None:
+            self.first_batch_at = self.first_batch_at or time.perf_counter()
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
         for observer in self._observers:

@@ -40,6 +40,7 @@ class Outcome:
         started_at: UTC.
         seconds: all of it, from start to end.
         run_seconds: from engine ready to last commit; 0 if nothing ran.
+        first_batch_s: the part of these in which the engine waited for the first batch.
         warmup_s: loading the network and its first forward pass.
         done: sources that gave all their rows.
         partial: sources that gave only those before their damage.
@@ -63,6 +64,7 @@ class Outcome:
     started_at: datetime
     seconds: float
     run_seconds: float
+    first_batch_s: float
     warmup_s: float
     done: int
     partial: int
@@ -103,6 +105,7 @@ class Outcome:
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 3),
             "run_seconds": round(self.run_seconds, 3),
+            "first_batch_s": round(self.first_batch_s, 3),
             "sources": {
                 "planned": self.plan.planned,
                 "skipped": self.plan.skipped,

@@ -1,1 +1,1 @@
-"""Studies run a job many times, each in a process of its own, and compare."""
+"""Studies: the same job run in several ways on a sample of its input, and compared."""

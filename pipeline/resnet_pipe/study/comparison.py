@@ -36,7 +36,8 @@ def compare(first: Study, second: Study) -> str:
     """Return both for a terminal: what differs between them, and a line for each depth that both have."""
     lines = [f"A and B differ: {difference}" for difference in _differences(first, second)]
     lines.append(
-        f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}"
+        f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
+        f"{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}"
     )
     pairs = list(_pairs(first, second))
     lines += [_line(one, other) for one, other in pairs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe import machine
-from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError
+from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
+from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job import Job
 from resnet_pipe.model import DEPTHS, models_dir, open_model
 from resnet_pipe.reader.reader import make_reader
@@ -28,20 +30,63 @@ class DepthOptions:
     """What is studied.
 
     Attributes:
-        depths: of 18, 34, 50, 101, 152.
         engines: by name; none for the job's own.
         repeats: runs of each depth on each engine.
         batch_sizes: for the curves; none for no curves.
         items: images or frames in each run; the job's sources are read several times over if they are fewer.
-        weights: for networks that are not converted yet; any do for timing.
     """
 
-    depths: Sequence[int] = DEPTHS
     engines: Sequence[str] = ()
     repeats: int = 3
     batch_sizes: Sequence[int] = ()
     items: int = 256
-    weights: str = "auto"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a study.
+
+    Attributes:
+        known: by depth, those that are converted.
+        failed: by depth, why it could not be.
+    """
+
+    known: dict[int, Network]
+    failed: dict[int, str]
+
+    @property
+    def override(self) -> str:
+        """Return the override that gives a job one of them, whatever it says and whether that exists."""
+        return f"infer.model={json.dumps(str(_path(next(iter(self.known)))))}"
+
+
+def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
+    """Convert the networks that have not been converted yet.
+
+    Args:
+        depths: of 18, 34, 50, 101, 152.
+        weights: as for `resnet-pipe convert`; for timing, any will do.
+        say: told what is being done.
+
+    Raises:
+        UsageError: there is no such ResNet.
+        ResnetPipeError: none of them could be converted.
+    """
+    networks = Networks({}, {})
+    for depth in depths:
+        if depth not in DEPTHS:
+            raise UsageError(
+                f"there is no ResNet-{depth}", f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+            )
+        try:
+            networks.known[depth] = _prepare(depth, weights, say)
+        except ResnetPipeError as error:
+            say(f"ResNet-{depth}: {error}")
+            networks.failed[depth] = error.problem
+            last = error
+    if not networks.known:
+        raise last
+    return networks
 
 
 @dataclass(frozen=True)
@@ -70,19 +115,21 @@ class _Spec(NamedTuple):
         return f"ResNet-{self.depth}, {self.engine}{batches}"
 
 
-def study(job: Job, options: DepthOptions, say: Callable[[str], None]) -> Result:
+def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]) -> Result:
     """Measure every depth on every engine.
 
     Args:
         job: gives the sources, the preprocessing mode, the writer and the engine; its model does not matter.
+        networks: of the depths.
         options: what is studied.
         say: told of each run.
 
     Raises:
+        UsageError: there is no such engine.
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
-    measuring = _Measuring(job, options, say)
+    measuring = _Measuring(job, networks, options, say)
     with on_signals() as stop, trial_folder(job.output) as folder:
         sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
         trials = Trials(job, sample, folder, stop, lambda: None)
@@ -97,26 +144,29 @@ def study(job: Job, options: DepthOptions, say: Callable[[str], None]) -> Result
 
 
 class _Measuring:
-    def __init__(self, job: Job, options: DepthOptions, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]
+    ) -> None:
         self._job = job
+        self._networks = networks.known
         self._options = options
         self._say = say
-        self._engines = tuple(options.engines) or (job.infer.engine,)
-        self._networks: dict[int, Network] = {}
+        self._engines = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
+        for engine in self._engines:
+            if engine not in ENGINES:
+                raise UsageError(f"unknown engine {engine!r}", f"there are: {', '.join(ENGINES)}")
         self.runs: dict[_Spec, list[dict[str, Any]]] = defaultdict(list)
-        self.failed: dict[_Spec, str] = {}
+        self.failed = {
+            _Spec(depth, engine): reason
+            for depth, reason in networks.failed.items()
+            for engine in self._engines
+        }
 
     def run(self, trials: Trials) -> None:
-        for depth in self._options.depths:
-            try:
-                self._networks[depth] = _prepare(depth, self._options.weights, self._say)
-            except ResnetPipeError as error:
-                self.failed |= {_Spec(depth, engine): str(error) for engine in self._engines}
         order = list(self._order())
         for number, spec in enumerate(order, 1):
-            if spec in self.failed or spec.depth not in self._networks:
-                continue
-            self._say(f"{number}/{len(order)} {spec} {self._measure(trials, spec)}")
+            if spec not in self.failed:
+                self._say(f"{number}/{len(order)} {spec}: {self._measure(trials, spec)}")
 
     def figures(self, sources: int) -> Study:
         """Return what has been measured so far."""
@@ -154,7 +204,7 @@ class _Measuring:
 
     def _order(self) -> Iterator[_Spec]:
         """Yield the runs, each round the other way round: a machine that slows down slows down all."""
-        specs = [_Spec(depth, engine) for depth in self._options.depths for engine in self._engines]
+        specs = [_Spec(depth, engine) for depth in self._networks for engine in self._engines]
         for repeat in range(self._options.repeats):
             yield from specs[:: -1 if repeat % 2 else 1]
         for size in self._options.batch_sizes:

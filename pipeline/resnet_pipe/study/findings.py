@@ -71,11 +71,14 @@ def _limit(entries: Sequence[Entry]) -> str:
 def _batch_sizes(points: Sequence[Point]) -> str:
     best = max(points, key=lambda point: point.images_per_s)
     one = min(points, key=lambda point: point.batch_size)
-    return (
+    said = (
         f"ResNet-{best.depth} is fastest with batches of {best.batch_size}: {best.images_per_s:.1f} images/s,"
-        f" {best.latency.p50:.0f} ms a batch; batches of {one.batch_size} give"
-        f" {one.images_per_s / best.images_per_s:.0%} of that, in {one.latency.p50:.0f} ms."
+        f" {best.latency.p50:.0f} ms a batch"
     )
+    if one is best:
+        return f"{said}."
+    share = one.images_per_s / best.images_per_s
+    return f"{said}; batches of {one.batch_size} give {share:.0%} of that, in {one.latency.p50:.0f} ms."
 
 
 def _engines_compared(study: Study) -> Iterator[str]:
