@@ -29,6 +29,7 @@ class Resolved:
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
+        labels: of the classes.
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
@@ -40,6 +41,7 @@ class Resolved:
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
+    labels: tuple[str, ...]
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: dict[str, Any]
@@ -56,6 +58,11 @@ class Resolved:
         if infer.batch_size == "auto":
             return engines.batch_size(infer.engine, infer.device)
         return infer.batch_size
+
+    @property
+    def logits(self) -> str | None:
+        """Return the name of the output with the logits; None if the job does not need it."""
+        return self.network.logits if self.network.logits in self.outputs else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
         preprocessing=preprocessing,
         geometry=geometry,
         precision=precision,
+        labels=labels,
         layouts=tuple(
             Layout(
                 fields=tuple(writer.fields),
