@@ -133,7 +133,7 @@ class Worker:
             self._begin(position)
         started = time.perf_counter()
         out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
-        self._setup.geometry.apply(item.frame, out)
+        self._setup.geometry.apply(item.frame, out, item.extent)
         batch.rows.append(Row(key, item.frame_index, item.pts_s))
         batch.preprocess_s += time.perf_counter() - started
 
