@@ -14,7 +14,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
-from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.geometry import FAST, Geometry
 from resnet_pipe.writer.rows import Layout
 
 
@@ -205,7 +205,7 @@ def _fingerprint(
     parts["model_data_sha256"] = [file_sha256(file) for file in network.data]
     parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
     parts |= {
-        "preprocess.mode": job.preprocess.mode,
+        "preprocess.mode": FAST if job.preprocess.mode == "fast" else job.preprocess.mode,
         "infer.precision": precision,
     }
     reader = job.reader.model_dump(mode="json", exclude=_NO_RESULT)

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe import child
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.file import announce
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.slots import Slots
 from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
@@ -67,6 +68,9 @@ class Worker:
         message: Task | int = self._connection.recv()
         if isinstance(message, Task):
             self._tasks.append(message)
+            if message.span is None:  # a part of a video may begin anywhere in it
+                for key in message.keys:
+                    announce(path_of(self._setup.reader.root, key))
         else:
             self._free.append(message)
 
@@ -78,6 +82,8 @@ class Worker:
             self._connection.send(Split(task.index, task.large, spans))
             return
         for position, key in enumerate(task.keys):
+            while not self._tasks and self._connection.poll():
+                self._receive()  # the next task, to have its files read ahead
             self._items = 0
             self._begin(position)
             started = time.perf_counter()
@@ -140,7 +146,7 @@ class Worker:
             self._begin(position)
         with self._timed("preprocess", key):
             out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
-            self._setup.geometry.apply(item.frame, out)
+            self._setup.geometry.apply(item.frame, out, item.extent)
             batch.rows.append(Row(key, item.frame_index, item.pts_s))
 
     @contextmanager
