@@ -6,8 +6,10 @@ import resource
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
@@ -49,7 +51,10 @@ class Outcome:
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
+        peak_vram_mb: highest memory of the GPUs that this process has used, MiB; None if there was none or it
+            could not be measured.
         exit_code: of the process.
+        report: the page that tells all this; None if there is none.
     """
 
     resolved: Resolved
@@ -70,7 +75,9 @@ class Outcome:
     workers: int
     workers_replaced: int
     worker_rss_kb: dict[int, int]
+    peak_vram_mb: float | None
     exit_code: ExitCode
+    report: Path | None = None
 
     @property
     def bottleneck(self) -> str | None:
@@ -125,7 +132,8 @@ class Outcome:
                 "weights": self.resolved.metadata["weights"],
             },
             "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
-            "peak_vram_mb": None,
+            "peak_vram_mb": self.peak_vram_mb,
+            "environment": machine.describe(),
             "exit_code": int(self.exit_code),
         }
 
@@ -156,6 +164,10 @@ def summary(outcome: Outcome) -> str:
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
     lines.append(f"results: {output}")
+    if outcome.report is not None:
+        lines.append(f"report: {outcome.report}")
+    elif outcome.resolved.job.run.report:
+        lines.append("report: none, for want of its libraries: pip install 'resnet-pipe[report]'")
     if outcome.failed or outcome.partial:
         lines.append(f"failures: {output / 'failures.jsonl'}")
     return "\n".join(lines)
