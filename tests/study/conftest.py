@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.networks import write_tiny
+from tests.networks import preprocess_yaml, write_tiny
 from tests.run.jobs import JobFolder, numbered
 
 
@@ -17,8 +17,11 @@ def job(tmp_path: Path) -> JobFolder:
     folder.mkdir()
     job = JobFolder(folder, write_tiny(tmp_path / "tiny.onnx"))
     job.add(*numbered(30))
-    text = (
-        job.file.read_text().replace(", batch_size: 2", "").replace("run: {workers: 1, chunk_items: 2}\n", "")
+    job.file.write_text(
+        "name: nightly\n"
+        "reader: {kind: images, path: images}\n"
+        f"preprocess: {preprocess_yaml()}\n"
+        "infer: {model: tiny.onnx, device: cpu}\n"
+        "writer: {kind: parquet, path: out}\n"
     )
-    job.file.write_text(text)
     return job
