@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,10 @@ def large_batches(what: Mapping[str, Any]) -> float:
     """Return a speed that is best with batches of 32 and two workers, and little else matters."""
     speed: float = 1000 + 100 * min(what["batch_size"], 32) / 32 - 50 * abs(what["workers"] - 2)
     return speed
+
+
+def different(ran: Sequence[Mapping[str, Any]]) -> int:
+    return len({json.dumps(what, sort_keys=True) for what in ran})
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -215,7 +219,7 @@ def test_the_default_is_kept_when_nothing_is_better(job: JobFolder, cli: Cli, ma
     result = cli("--write").expect(0)
     assert result.stdout.endswith("default is kept: nothing else is certain to be at least 3% faster\n")
     assert job.file.read_text() == before
-    assert len({json.dumps(what) for what in ran}) > 5
+    assert different(ran) > 5
 
 
 def test_a_job_that_is_slower_than_the_default_is_brought_back_to_it(
@@ -259,14 +263,17 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
     assert re.search(
         r"^engine torch, precision fp32 +failed: it has no fp32 on device cpu", rows, re.MULTILINE
     )
+    ran.clear()
     result = cli("--allow", "engine", "--allow", "precision", "--write").expect(0)
+    assert len(re.findall(r" \d+\.\d\d .*\d$", result.stdout, re.MULTILINE)) == different(ran)
     assert "chosen: engine openvino, precision bf16" in result.stdout
     assert job.file.read_text().count("engine: openvino, precision: bf16") == 1
 
 
 def test_json_has_every_measurement(job: JobFolder, cli: Cli, machine: Machine) -> None:
-    machine(large_batches)
+    ran = machine(large_batches)
     found = json.loads(cli("--json", "--quiet").expect(0).stdout)
+    assert len(found["settings"]) == different(ran)
     assert found["changes"] == {"infer.batch_size": 32, "run.workers": 2}
     assert found["ratio"] == pytest.approx(large_batches({"batch_size": 32, "workers": 2}) / 925)
     assert found["baseline"]["ran"]["batch_size"] == 8

@@ -197,11 +197,14 @@ class _Tuning:
         return self._left() >= trials * self._cost_s
 
     def _bound(self, dimension: Dimension) -> Callable[[Setting], Sequence[Setting]]:
-        base = self._baseline
-        return lambda setting: [
-            neighbour.simplified(base, self._facts[base])
-            for neighbour in dimension(setting, self._facts[setting])
-        ]
+        def neighbours(setting: Setting) -> list[Setting]:
+            base = self._baseline
+            own = (setting.engine, setting.precision) == (base.engine, base.precision)
+            start = base if own else setting.default
+            found = dimension(setting, self._facts[setting])
+            return [neighbour.simplified(start, self._facts[start]) for neighbour in found]
+
+        return neighbours
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
         """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
