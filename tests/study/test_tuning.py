@@ -232,6 +232,20 @@ def test_a_job_that_is_slower_than_the_default_is_brought_back_to_it(
     assert load(job.file)[0].run.workers == "auto"
 
 
+def test_the_default_takes_part_in_the_final_however_it_looked(
+    job: JobFolder, cli: Cli, machine: Machine
+) -> None:
+    rates = iter([50.0])
+
+    def speed(what: Mapping[str, Any]) -> float:
+        is_default = (what["batch_size"], what["workers"], what["threads"]) == (8, CORES, CORES)
+        return next(rates, 200.0) if is_default else 100.0
+
+    machine(speed)
+    said = cli("--set", "infer.batch_size=4", "--set", "run.workers=1").expect(0).stdout
+    assert "chosen: default: 2.00 times as fast as the job as it is" in said
+
+
 def test_settings_that_fail_are_rows_with_their_reason(job: JobFolder, cli: Cli, machine: Machine) -> None:
     def speed(what: Mapping[str, Any]) -> float:
         if what["batch_size"] > 8:
