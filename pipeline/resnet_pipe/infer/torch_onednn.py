@@ -89,7 +89,7 @@ class Convolution:
         self._geometry = (window.pads[:2], window.strides, window.dilations, conv.groups)
         self._weight, self._bias = weight, bias
         self._packed = False
-        self._after: tuple[str, list[float], str] = ("relu" if relu else "none", [], "")
+        self._relu = relu
         self._library = torch.ops.mkldnn
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
@@ -108,7 +108,8 @@ class Convolution:
             self._packed = True
         weights = (self._weight, self._bias, *self._geometry)
         if other is None:
-            return self._library._convolution_pointwise(x, *weights, *self._after)  # type: ignore[no-any-return]
+            after = "relu" if self._relu else "none"
+            return self._library._convolution_pointwise(x, *weights, after, [], "")  # type: ignore[no-any-return]
         other = other.to(self._bias.dtype)
         add = self._library._convolution_pointwise.binary
-        return add(x, other, *weights, "add", 1.0, *self._after)  # type: ignore[no-any-return]
+        return add(x, other, *weights, "add", 1.0, "relu" if self._relu else None, [], "")  # type: ignore[no-any-return]
