@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -94,9 +95,11 @@ class MlxEngine:
         request = self._request
         on_gpu = request.device == "mps"
         self._device = mx.Device(mx.gpu if on_gpu else mx.cpu)
+        started = time.perf_counter()
         dtype = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}[request.precision]
         with mx.stream(self._device):
             network = Network(read(request.model), request.preprocessing, dtype)
+        self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
         crop = request.preprocessing.crop
@@ -132,6 +135,7 @@ class MlxEngine:
             precision=self._request.precision,
             threads=0 if self._request.device == "mps" else 1,
             streams=self.streams,
+            load_s=round(self._load_s, 3),
             proof=f"a forward pass ran on MLX's {self._device}",
             note=self._note,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import queue
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,21 +62,20 @@ def load(request: EngineRequest) -> TorchEngine:
         MissingExtraError: torch is not installed.
         ModelError: the network has operators that are not known here, or does not run.
     """
-    precisions = devices()
+    precisions, note = devices(), ""
     if request.device == "auto":
         try:
             return TorchEngine(replace(request, device="mps" if _on_a_mac() else "cuda"))
         except DeviceError as error:
             note = f"device auto took the CPU: {error.problem}"
         request = replace(request, device="cpu")
-    else:
-        note = ""
     kind = request.device.partition(":")[0]
     had = precisions.get(kind, ())
     if request.precision not in had:
+        because = f" ({note})" if note else ""
         raise DeviceError(
-            f"engine torch has no {request.precision} on {request.device} here",
-            f"infer.precision: {', or '.join(had) or 'fp32'}; or another device: {', '.join(precisions)}",
+            f"engine torch has no {request.precision} on {request.device} here{because}",
+            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
         )
     return TorchEngine(request, note)
 
@@ -97,12 +97,14 @@ class TorchEngine:
         self.streams = request.streams or _GPU_STREAMS.get(kind, min(request.threads, MAX_STREAMS))
         self._threads = max(1, request.threads // self.streams) if kind == "cpu" else 0
         device, self._device = _select(request)
+        started = time.perf_counter()
         graph = read(request.model)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         shape = (request.batch_size, request.preprocessing.crop, request.preprocessing.crop, 3)
         whole = np.zeros(shape, np.uint8)
         try:
             network = Network(graph, request.preprocessing, device, dtype)
+            self._load_s = time.perf_counter() - started
             runners = _runners(network, device, shape, self.streams, self._threads)
             first = runners[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
@@ -114,9 +116,8 @@ class TorchEngine:
                 f"infer.batch_size: {max(1, request.batch_size // 2)}, or infer.streams: 1",
             ) from None
         except (RuntimeError, IndexError, ValueError, TypeError, MemoryError) as error:
-            problem = (
-                f"torch {torch.__version__} cannot run {request.model} on {self._device}: {_words(error)}"
-            )
+            version = torch.__version__
+            problem = f"torch {version} cannot run {request.model} on {self._device}: {_words(error)}"
             raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
         self._proof = _prove(network, request.precision, kind)
         self._note = "; ".join(filter(None, [note, _slow_bf16(request)]))
@@ -153,6 +154,7 @@ class TorchEngine:
             precision=self._request.precision,
             threads=self._threads * self.streams,
             streams=self.streams,
+            load_s=round(self._load_s, 3),
             proof=self._proof,
             note=self._note,
         )
