@@ -45,22 +45,23 @@ def load(request: EngineRequest) -> MlxEngine:
         MissingExtraError: MLX is not installed.
         ModelError: the network has operators that are not known here, or does not run.
     """
-    had = devices()
-    note = ""
     if request.device == "auto":
         try:
-            return MlxEngine(replace(request, device="mps"))
+            return _load(replace(request, device="mps"))
         except DeviceError as error:
             note = f"device auto took the CPU: {error.problem}"
-        request = replace(request, device="cpu")
-    if request.device not in had:
+        return _load(replace(request, device="cpu"), note)
+    return _load(request)
+
+
+def _load(request: EngineRequest, note: str = "") -> MlxEngine:
+    precisions = devices()
+    had = precisions.get(request.device, ())
+    if request.precision not in had:
+        because = f" ({note})" if note else ""
         raise DeviceError(
-            f"engine mlx has no device {request.device}; it has: {', '.join(had)}", "infer.device: cpu"
-        )
-    if request.precision not in had[request.device]:
-        raise DeviceError(
-            f"engine mlx has no {request.precision} on {request.device}",
-            f"infer.precision: {', or '.join(had[request.device])}",
+            f"engine mlx has no {request.precision} on {request.device}{because}",
+            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
         )
     return MlxEngine(request, note)
 

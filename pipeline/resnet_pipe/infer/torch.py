@@ -62,15 +62,18 @@ def load(request: EngineRequest) -> TorchEngine:
         MissingExtraError: torch is not installed.
         ModelError: the network has operators that are not known here, or does not run.
     """
-    precisions, note = devices(), ""
     if request.device == "auto":
         try:
-            return TorchEngine(replace(request, device="mps" if _on_a_mac() else "cuda"))
+            return _load(replace(request, device="mps" if _on_a_mac() else "cuda"))
         except DeviceError as error:
             note = f"device auto took the CPU: {error.problem}"
-        request = replace(request, device="cpu")
-    kind = request.device.partition(":")[0]
-    had = precisions.get(kind, ())
+        return _load(replace(request, device="cpu"), note)
+    return _load(request)
+
+
+def _load(request: EngineRequest, note: str = "") -> TorchEngine:
+    precisions = devices()
+    had = precisions.get(request.device.partition(":")[0], ())
     if request.precision not in had:
         because = f" ({note})" if note else ""
         raise DeviceError(
@@ -101,12 +104,11 @@ class TorchEngine:
         graph = read(request.model)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         shape = (request.batch_size, request.preprocessing.crop, request.preprocessing.crop, 3)
-        whole = np.zeros(shape, np.uint8)
         try:
             network = Network(graph, request.preprocessing, device, dtype)
             self._load_s = time.perf_counter() - started
             runners = _runners(network, device, shape, self.streams, self._threads)
-            first = runners[0].run(whole)
+            first = runners[0].run(np.zeros(shape, np.uint8))
             check_outputs(request, {name: output.shape for name, output in first.items()})
             self._pads = not _takes_any_size(runners[0], request)
         except torch.OutOfMemoryError as error:
@@ -116,8 +118,8 @@ class TorchEngine:
                 f"infer.batch_size: {max(1, request.batch_size // 2)}, or infer.streams: 1",
             ) from None
         except (RuntimeError, IndexError, ValueError, TypeError, MemoryError) as error:
-            version = torch.__version__
-            problem = f"torch {version} cannot run {request.model} on {self._device}: {_words(error)}"
+            version, words = torch.__version__, _words(error)
+            problem = f"torch {version} cannot run {request.model} on {self._device}: {words}"
             raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
         self._proof = _prove(network, request.precision, kind)
         self._note = "; ".join(filter(None, [note, _slow_bf16(request)]))
@@ -164,29 +166,13 @@ class _Runner(Protocol):
     def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]: ...
 
 
-class _Direct:
-    """Executes the network operation by operation, on behalf of any number of threads."""
-
-    def __init__(self, network: Network, device: torch.device, threads: int) -> None:
-        self._network = network
-        self._device = device
-        self._threads = threads
-
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        import torch
-
-        if self._threads:
-            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
-        with torch.inference_mode():
-            outputs = self._network(torch.from_numpy(batch).to(self._device))
-            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
-
-
 def _runners(
     network: Network, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
 ) -> list[_Runner]:
+    from resnet_pipe.infer.torch_network import Direct
+
     if device.type != "cuda":
-        return [_Direct(network, device, threads)] * streams
+        return [Direct(network, device, threads)] * streams
     from resnet_pipe.infer.torch_cuda import Replay
 
     return [Replay(network, device, shape) for _ in range(streams)]

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.graph import operations as op
@@ -172,6 +173,35 @@ class Network:
             return functional.conv2d(x, weight, bias, window.strides, pads, window.dilations, groups)
 
         return run
+
+
+class Direct:
+    """Executes a network operation by operation, for any number of threads.
+
+    Args:
+        network: on the CPU or on Apple's GPU.
+        device: of the network.
+        threads: of the CPU for each forward pass; 0 where it does not apply.
+    """
+
+    def __init__(self, network: Network, device: torch.device, threads: int) -> None:
+        self._network = network
+        self._device = device
+        self._threads = threads
+
+    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute the network.
+
+        Args:
+            batch: uint8, shape (n, crop, crop, 3), contiguous.
+        """
+        import torch
+
+        if self._threads:
+            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
+        with torch.inference_mode():
+            outputs = self._network(torch.from_numpy(batch).to(self._device))
+            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
 
 
 def _max_pool(window: op.Window, x: torch.Tensor) -> torch.Tensor:
