@@ -90,7 +90,13 @@ def run(
     from resnet_pipe.resolve import resolve
     from resnet_pipe.run import local, record
 
-    resolved = resolve(*jobs.load(job, overrides))
+    checked, doc = jobs.load(job, overrides)
+    choice = None
+    if checked.infer.engine == "auto":
+        from resnet_pipe.study.choice import choose
+
+        checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
+    resolved = resolve(checked, doc, choice)
     rules = Rules(retry_failed, prune, part)
     if dry_run:
         _print_plan(resolved, rules, fresh)
@@ -103,6 +109,10 @@ def run(
     elif outcome.failed or outcome.partial:
         say(record.warning(outcome))
     sys.exit(outcome.exit_code)
+
+
+def _silent(_text: str) -> None:
+    """Say nothing."""
 
 
 def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place
@@ -16,6 +16,9 @@ from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.writer.rows import Layout
+
+if TYPE_CHECKING:
+    from resnet_pipe.study.memory import Choice
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Resolved:
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
+        choice: how the engine was chosen; None if the job names it.
     """
 
     job: Job
@@ -43,6 +47,7 @@ class Resolved:
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: dict[str, Any]
+    choice: Choice | None = None
 
     @property
     def digest(self) -> str:
@@ -67,8 +72,13 @@ class Resolved:
         return tuple(names)
 
 
-def resolve(job: Job, doc: Document) -> Resolved:
+def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     """Bring a valid job and its model together.
+
+    Args:
+        job: whose engine is not `auto` (any more).
+        doc: that it came from.
+        choice: how its engine was chosen, if it was.
 
     Raises:
         DocumentError: the job asks for what the model does not have; all problems, with their places.
@@ -116,6 +126,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
         ),
         metadata=metadata,
         fingerprint=_fingerprint(job, model, network, preprocessing, precision),
+        choice=choice,
     )
 
 

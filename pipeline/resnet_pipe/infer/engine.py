@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ ENGINES = {
     "mlx": "resnet_pipe.infer.mlx",
 }
 """name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a network computes in."""
 INT8_ENGINES = ("openvino", "onnxruntime")
 """Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
 

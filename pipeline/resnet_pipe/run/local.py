@@ -79,6 +79,8 @@ def _logged(
 ) -> Outcome:
     """Execute, and whatever happens, leave run.json, the metrics and the ping."""
     log.event("run_started", job=resolved.job.name, pid=os.getpid(), fingerprint=resolved.digest)
+    if resolved.choice:
+        log.event("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
     started = time.perf_counter()
     execution = Execution(resolved, ledger, stop, log, options.quiet)
     _ping(resolved, "start", log)

@@ -66,6 +66,11 @@ def compare(
     )
 
 
+def digits(cosine: float) -> str:
+    """Return seven digits of a cosine similarity, cut off: less than a threshold must not look like it."""
+    return f"{int(cosine * 1e7 + 1e-3) / 1e7:.7f}"
+
+
 def _cosine(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the cosine similarity of each row: 1 of two zero rows, 0 of one or of what is not finite."""
     ours, theirs = found.astype(np.float64), reference.astype(np.float64)

@@ -8,7 +8,7 @@ from typing import Any
 
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.infer.trial import Refusal
-from resnet_pipe.study.agreement import Agreement
+from resnet_pipe.study.agreement import Agreement, digits
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Finding:
     def name(self) -> str:
         """Return engine and precision."""
         return f"{self.engine} {self.precision}" if self.precision else self.engine
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        text = f"{self.name}: {self.status}"
+        if self.refusal:
+            text += f": {self.refusal.reason}"
+        if self.agreement:
+            text += f", cosine {digits(self.agreement.cosine_min)}"
+        return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it stands in JSON; what is infinite becomes null."""

@@ -53,11 +53,10 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
         UsageError: none of these engines is installed.
         ModelError: none can run the model, or what it gives is not finite.
     """
-    modules = {"onnxruntime": _QDQ} if subject.network.quantized else {name: ENGINES[name] for name in names}
     refusals: dict[str, Refusal] = {}
-    for name, module in modules.items():
+    for name in ("onnxruntime",) if subject.network.quantized else names:
         try:
-            result = _execute(module, subject, items)
+            result = _execute(_QDQ if subject.network.quantized else ENGINES[name], subject, items)
         except RefusedError as error:
             refusals[name] = error.refusal
             continue

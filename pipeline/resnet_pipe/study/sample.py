@@ -19,6 +19,8 @@ from resnet_pipe.run.task import Failure, Filled, Task
 
 LISTED = 10_000
 """Sources among which the sample is spread; a directory of millions is not listed to its end."""
+PER_WORKER = 16
+"""A process takes about as long to start as it takes to read this many images."""
 TRIES = 4
 """Sources that are tried for each item wanted, before the rest is taken to be as bad as they were."""
 
@@ -52,7 +54,7 @@ def read_sample(reader: Reader, geometry: Geometry, count: int, timeout_s: float
     """
     sources = list(islice(reader.list_sources(), LISTED))
     chosen = _spread(sources, TRIES * count)
-    workers = min(available_cores(), len(chosen), count)
+    workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
         return Sample(np.empty((0, geometry.crop, geometry.crop, 3), np.uint8), len(sources))
     pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.crop), timeout_s)

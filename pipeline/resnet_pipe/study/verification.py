@@ -14,7 +14,7 @@ from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.reader import Section, make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.agreement import THRESHOLDS
+from resnet_pipe.study.agreement import THRESHOLDS, digits
 from resnet_pipe.study.finding import Finding
 from resnet_pipe.study.reference import Reference
 from resnet_pipe.study.sample import Sample, read_sample
@@ -115,15 +115,10 @@ def _row(finding: Finding) -> str:
         return f"{start}{finding.status}: {refusal.reason if refusal else ''}"
     found = finding.agreement
     return (
-        f"{start}{finding.info.device.split()[0]:<8}{_floor(found.cosine_min):>11}{_floor(found.cosine_mean):>10}"
+        f"{start}{finding.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
         f"{found.max_relative_error:>11.1e}{found.top1:>8.1%}{found.top5:>8.1%}"
         f"{finding.items_per_second or 0:>10.1f}  {finding.status if finding.status == 'pass' else 'FAIL'}"
     )
-
-
-def _floor(cosine: float) -> str:
-    """Return seven digits, cut and not rounded: what is below a threshold must not look as if it were not."""
-    return f"{int(cosine * 1e7 + 1e-3) / 1e7:.7f}"
 
 
 def verify(
