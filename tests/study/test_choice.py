@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.study import verifier
 from tests.run.jobs import HOME, Cli, JobFolder, Result
 from tests.study.conftest import Install
 
@@ -149,6 +150,16 @@ def test_if_no_engine_passes_there_is_an_error_with_what_came_of_each(
     assert "error: engine auto: no engine passes the check" in result.stderr
     assert "torch bf16: cannot run: no bf16 here; it has: fp32" in result.stderr
     assert not job.out.exists()
+
+
+def test_an_engine_that_takes_far_longer_than_another_is_given_up(
+    cli: Cli, job: JobFolder, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier, "PATIENCE_S", 0.1)
+    install(torch="honest", mlx="hanging")
+    result = run(cli, job, "--dry-run").expect(0)
+    assert "engine auto: mlx fp32: given up: not ready within " in result.stderr
+    assert "engine auto took torch fp32" in result.stderr
 
 
 def test_a_model_that_the_engine_cannot_run_names_the_engines_that_can(

@@ -91,7 +91,7 @@ def test_an_engine_that_hangs_is_ended(
         with pytest.raises(trial.RefusedError) as caught:
             hanging.result(trial.Work(request))
     assert caught.value.refusal.status == "crashed"
-    assert "not ready within 0.1 s" in caught.value.refusal.reason
+    assert "no sign of life for 0.1 s" in caught.value.refusal.reason
 
 
 def test_an_engine_that_is_missing_or_unable_is_an_error_only_if_asked_for(

@@ -6,8 +6,10 @@ A crash is its own, and so are its memory and its threads: it disturbs neither t
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +20,7 @@ from resnet_pipe import child
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
 
 LIMIT_S = 300.0
-"""An engine that takes longer to load a network, or to work through the items, is taken to hang."""
+"""An engine that takes longer to load a network, or for a batch, is taken to hang."""
 _PROCESS = "resnet_pipe.infer.trial_process"
 
 
@@ -70,7 +72,7 @@ class Refusal:
     """Why an engine gave nothing.
 
     Attributes:
-        status: `not installed`, `cannot run` (the network, or there) or `crashed`.
+        status: `not installed`, `cannot run` (the network, or there), `crashed` or `given up`.
         reason: in words, one line.
         remedy: what to do about it, if anything is known.
     """
@@ -130,21 +132,30 @@ class Trial:
         answer: Abilities = self._ask((self._module, device))
         return answer
 
-    def result(self, work: Work) -> Result:
+    def result(self, work: Work, patience_s: float = inf) -> Result:
         """Load a network and execute it.
 
+        Args:
+            work: what to load and execute.
+            patience_s: it is given up after this long, although it lives.
+
         Raises:
-            RefusedError: the engine cannot, or crashed.
+            RefusedError: the engine cannot, or crashed, or was given up.
         """
-        answer: Result = self._ask(work)
+        answer: Result = self._ask(work, patience_s)
         return answer
 
-    def _ask(self, question: object) -> Any:  # noqa: ANN401 - what the process answers
+    def _ask(self, question: object, patience_s: float = inf) -> Any:  # noqa: ANN401 - what the process answers
+        end = time.monotonic() + patience_s
         try:
             self._connection.send(question)
-            if not self._connection.poll(LIMIT_S):
-                raise RefusedError(Refusal("crashed", f"not ready within {LIMIT_S:g} s, so it was ended"))
-            answer = self._connection.recv()
+            answer = None
+            while answer is None:  # that would be a sign of life
+                if not self._connection.poll(min(LIMIT_S, max(0.0, end - time.monotonic()))):
+                    if time.monotonic() >= end:
+                        raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
+                    raise RefusedError(Refusal("crashed", f"no sign of life for {LIMIT_S:g} s"))
+                answer = self._connection.recv()
         except (EOFError, OSError):
             status = child.ending(self._process.wait())
             raise RefusedError(Refusal("crashed", f"its process {status}")) from None

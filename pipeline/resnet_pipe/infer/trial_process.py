@@ -8,8 +8,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,7 +33,9 @@ def main(arguments: list[str]) -> None:
             question = connection.recv()
             try:
                 if isinstance(question, Work):
-                    answer: object = _result(engine.load(question.request), question)
+                    answer: object = _result(
+                        engine.load(question.request), question, partial(connection.send, None)
+                    )
                 else:
                     engine = importlib.import_module(question[0])
                     answer = Abilities(engine.devices(), engine.batch_size(question[1]))
@@ -53,13 +56,16 @@ def _refusal(error: Exception) -> Refusal:
     )
 
 
-def _result(engine: Engine, work: Work) -> Result:
+def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.items is None:
         return Result(engine.describe(), {}, None)
     size = work.request.batch_size
     cuts = range(0, len(work.items), size)
     with ThreadPoolExecutor(engine.streams) as threads:
-        parts = list(threads.map(engine.infer, (work.items[start : start + size] for start in cuts)))
+        parts = []
+        for part in threads.map(engine.infer, (work.items[start : start + size] for start in cuts)):
+            parts.append(part)
+            alive()
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in work.request.outputs}
     rate = None
     if work.seconds:

@@ -129,7 +129,7 @@ class _Chooser:
         names = (*references.REFERENCES, "opencv")  # without the others, what it would be without auto
         reference = references.compute(self.subject, sample.items, names)
         findings = []
-        for finding in Verifier(self.subject, sample.items, reference, wishes).findings():
+        for finding in Verifier(self.subject, sample.items, reference, wishes, race=True).findings():
             findings.append(finding)
             self.say(f"engine auto: {finding.describe()}")
         rates = {one.engine: one for one in findings if one.status == "pass" and one.items_per_second}

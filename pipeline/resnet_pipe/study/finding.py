@@ -33,7 +33,7 @@ class Finding:
 
     @property
     def status(self) -> str:
-        """Return how it went: `pass`, `fail`, `not installed`, `cannot run` or `crashed`."""
+        """Return how it went: `pass`, `fail`, `not installed`, `cannot run`, `crashed` or `given up`."""
         if self.agreement is None or self.precision is None:
             return self.refusal.status if self.refusal else "crashed"
         return "pass" if self.agreement.passes(self.precision) else "fail"
