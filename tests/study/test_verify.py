@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.infer import trial
+from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.study import verifier
 from tests.networks import write_residual, write_tiny
@@ -85,11 +85,11 @@ def test_an_engine_that_hangs_is_ended(
 
     request = of_model(job.folder / "tiny.onnx").request(4, "cpu", "fp32")
     install(mlx="hanging")
-    with trial.Trial(ENGINES["mlx"]) as hanging:
+    with probe.Probe(ENGINES["mlx"]) as hanging:
         hanging.abilities("cpu")
-        monkeypatch.setattr(trial, "LIMIT_S", 0.1)
-        with pytest.raises(trial.RefusedError) as caught:
-            hanging.result(trial.Work(request))
+        monkeypatch.setattr(probe, "LIMIT_S", 0.1)
+        with pytest.raises(probe.RefusedError) as caught:
+            hanging.result(probe.Work(request))
     assert caught.value.refusal.status == "crashed"
     assert "no sign of life for 0.1 s" in caught.value.refusal.reason
 

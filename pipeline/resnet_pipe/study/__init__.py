@@ -1,1 +1,1 @@
-"""Which engine for which network and machine: proof that engines agree, and the choice among them."""
+"""Studies on a sample of real input: a job run in several ways, and engines compared with float32."""

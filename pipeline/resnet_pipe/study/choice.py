@@ -13,7 +13,7 @@ from typing import Any
 from resnet_pipe.document import Document
 from resnet_pipe.errors import ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import ENGINES, precisions
-from resnet_pipe.infer.trial import RefusedError, Trial
+from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job import Job
 from resnet_pipe.model import file_sha256
 from resnet_pipe.reader.reader import make_reader
@@ -22,10 +22,10 @@ from resnet_pipe.run.ledger import HOME
 from resnet_pipe.study import machine
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.finding import Finding
+from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.memory import Choice, Memory
-from resnet_pipe.study.sample import Sample, read_sample
 from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
@@ -88,7 +88,7 @@ class _Chooser:
         self.say(f"engine auto: trying the engines on up to {SAMPLE} items of the job; this is done once")
         try:
             reader = make_reader(self.job.reader)
-            sample = read_sample(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
+            sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
         if not len(sample.items):
@@ -117,7 +117,7 @@ class _Chooser:
             "threads": infer.threads,
         }
 
-    def _fastest(self, sample: Sample) -> Choice:
+    def _fastest(self, sample: Items) -> Choice:
         infer = self.job.infer
         wishes = Wishes(
             precisions=(self._precision,),
@@ -128,13 +128,13 @@ class _Chooser:
         )
         names = (*references.REFERENCES, "opencv")  # without the others, what it would be without auto
         reference = references.compute(self.subject, sample.items, names)
-        findings = []
-        for finding in Verifier(self.subject, sample.items, reference, wishes, race=True).findings():
-            findings.append(finding)
-            self.say(f"engine auto: {finding.describe()}")
-        rates = {one.engine: one for one in findings if one.status == "pass" and one.items_per_second}
+        verdicts = []
+        for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
+            verdicts.append(verdict)
+            self.say(f"engine auto: {verdict.describe()}")
+        rates = {one.engine: one for one in verdicts if one.status == "pass" and one.items_per_second}
         if not rates:
-            reasons = "".join(f"\n  {finding.describe()}" for finding in findings)
+            reasons = "".join(f"\n  {verdict.describe()}" for verdict in verdicts)
             raise UsageError(
                 f"engine auto: no engine passes the check with {self.subject.model.path}:{reasons}",
                 "see `resnet-pipe verify`, or name one in infer.engine",
@@ -147,7 +147,7 @@ class _Chooser:
             reason="",
             reference=reference.describe(),
             items=len(sample.items),
-            engines=[finding.to_json() for finding in findings],
+            engines=[verdict.to_json() for verdict in verdicts],
             chosen_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             circumstances=self._circumstances(self._precision),
         )
@@ -157,8 +157,8 @@ class _Chooser:
         wanted = "int8" if self.subject.network.quantized else self._precision
         for name, module in ENGINES.items():
             try:
-                with Trial(module) as trial:
-                    had = precisions(trial.abilities(self.job.infer.device).devices, self.job.infer.device)
+                with Probe(module) as probe:
+                    had = precisions(probe.abilities(self.job.infer.device).devices, self.job.infer.device)
             except RefusedError:
                 continue
             if had and wanted in ("auto", *had):
@@ -171,5 +171,5 @@ class _Chooser:
         )
 
 
-def _rate(finding: Finding) -> float:
-    return finding.items_per_second or 0.0
+def _rate(verdict: Verdict) -> float:
+    return verdict.items_per_second or 0.0

@@ -6,6 +6,7 @@ is between them in float32: what the file says, without the int8 arithmetic of a
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,12 @@ class QdqEngine:
         self._request = request
         self._version: str = onnxruntime.__version__
         self._normalizer = Normalizer(request.preprocessing, request.batch_size)
+        started = time.perf_counter()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(request.model), options, providers=["CPUExecutionProvider"]
             )
+            self._load_s = time.perf_counter() - started
             shapes = {name: output.shape for name, output in self._forward().items()}
         except Exception as error:  # ONNX Runtime has a class for each of its status codes
             text = " ".join(str(error).split())[:300]
@@ -74,7 +77,8 @@ class QdqEngine:
     def describe(self) -> EngineInfo:
         """Return what really runs."""
         proof = "no optimisation, so nothing computes in int8"
-        return EngineInfo("onnxruntime", self._version, "cpu", "fp32", self._request.threads, 1, proof)
+        threads = self._request.threads
+        return EngineInfo("onnxruntime", self._version, "cpu", "fp32", threads, 1, self._load_s, proof)
 
     def _forward(self) -> dict[str, Any]:
         feed = {self._session.get_inputs()[0].name: self._normalizer.output}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo
-from resnet_pipe.infer.trial import Refusal, RefusedError, Result, Trial, Work
+from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.study.subject import Subject
 
 REFERENCES = ("torch", "onnxruntime")
@@ -74,6 +74,6 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
 
 
 def _execute(module: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
-    with Trial(module) as trial:
-        size = trial.abilities("cpu").batch_size
-        return trial.result(Work(subject.request(size, "cpu", "fp32"), items))
+    with Probe(module) as probe:
+        size = probe.abilities("cpu").batch_size
+        return probe.result(Work(subject.request(size, "cpu", "fp32"), items))

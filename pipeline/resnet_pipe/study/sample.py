@@ -1,94 +1,108 @@
-"""A sample of a reader's items, read by worker processes: a hostile file costs itself, not the command."""
+"""A sample of a job's sources, chosen evenly, laid out as a folder of links."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import islice
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from resnet_pipe.errors import RunError
+from resnet_pipe.job import Job
+from resnet_pipe.plan import SourceTable
+from resnet_pipe.reader import images, video
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.reader.source import Source, path_of
 
-from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.reader import Reader
-from resnet_pipe.reader.source import Source
-from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.pool import WorkerPool
-from resnet_pipe.run.slots import SlotShape
-from resnet_pipe.run.task import Failure, Filled, Task
+MAX_ITEMS = 4096
+"""A trial never has more, however fast the machine is."""
+FRAMES_PER_VIDEO = 64
+"""Of a video, the sample takes the first frames: seconds of many films tell more than all of one."""
+MIN_VIDEOS = 8
 
-LISTED = 10_000
-"""Sources among which the sample is spread; a directory of millions is not listed to its end."""
-PER_WORKER = 16
-"""A process takes about as long to start as it takes to read this many images."""
-TRIES = 4
-"""Sources that are tried for each item wanted, before the rest is taken to be as bad as they were."""
+_EXTENSIONS = images.EXTENSIONS | video.EXTENSIONS
+_USUAL = {"images": ".jpg", "video": ".mp4"}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Items, ready for an engine.
+    """Sources that stand for all of a job.
 
     Attributes:
-        items: uint8, shape (n, crop, crop, 3), RGB.
-        found: sources among which the sample was spread.
-        failures: sources that could not be read.
+        kind: `images` or `video`.
+        paths: absolute, at least one, evenly spread over the job's sources.
+        found: how many sources the job has.
+        max_frames: that the job takes of one video, if it says so.
     """
 
-    items: NDArray[np.uint8]
+    kind: str
+    paths: tuple[Path, ...]
     found: int
-    failures: list[Failure] = field(default_factory=list)
+    max_frames: int | None = None
+
+    def lay_out(self, folder: Path, items: int) -> dict[str, object]:
+        """Fill a folder with links to about `items` items of the sample.
+
+        Links, and not a list of paths, because a small sample has to be read several times over to last
+        long enough, and a reader takes each path once.
+
+        Args:
+            folder: is made.
+            items: images or frames; of images, exactly as many, the same ones every time.
+
+        Returns:
+            What the `reader` section of a job over the folder says differently.
+        """
+        folder.mkdir()
+        changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
+        count = items
+        if self.kind == "video":
+            count = max(MIN_VIDEOS, -(-items // FRAMES_PER_VIDEO))
+            changes["max_frames"] = min(-(-items // count), self.max_frames or items)
+        for number in range(count):
+            at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
+            path = self.paths[at]
+            extension = path.suffix.lower()
+            extension = extension if extension in _EXTENSIONS else _USUAL[self.kind]
+            (folder / f"{number:06d}{extension}").symlink_to(path)
+        return changes
+
+    def forget(self) -> None:
+        """Have Linux drop the images from its memory, so that every trial reads them from the disk.
+
+        A job over new files does. From memory, one worker would look like enough where several have to wait
+        for a slow disk together. Videos are large, and are read ahead.
+        """
+        if self.kind != "images" or not hasattr(os, "posix_fadvise"):
+            return
+        for path in self.paths:
+            if path.is_file():  # opening a pipe would wait
+                try:
+                    descriptor = os.open(path, os.O_RDONLY)
+                except OSError:
+                    continue  # the trial will report it
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
 
 
-def read_sample(reader: Reader, geometry: Geometry, count: int, timeout_s: float) -> Sample:
-    """Read up to `count` items: of images one each, spread evenly; of videos the first ones of a few.
+def take_sample(job: Job, sources: Iterable[Source]) -> Sample:
+    """Choose a sample.
 
     Args:
-        reader: lists the sources, and decodes them in the worker processes.
-        geometry: brings the items to the network's input size.
-        count: items wanted.
-        timeout_s: a source that takes longer is a failure.
+        job: whose sources they are.
+        sources: all of them, as its reader lists them.
 
     Raises:
-        RunError: a directory cannot be listed, or the worker processes do not work at all.
+        RunError: there are none.
     """
-    sources = list(islice(reader.list_sources(), LISTED))
-    chosen = _spread(sources, TRIES * count)
-    workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
-    if not workers:
-        return Sample(np.empty((0, geometry.crop, geometry.crop, 3), np.uint8), len(sources))
-    pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.crop), timeout_s)
-    with closing(pool):
-        items, failures = _collect(pool, chosen, count)
-    stacked = [items[place] for place in sorted(items)[:count]]
-    crop = geometry.crop
-    return Sample(np.array(stacked, np.uint8).reshape(-1, crop, crop, 3), len(sources), failures)
-
-
-def _spread(sources: list[Source], count: int) -> list[Source]:
-    """Return those to try, ordered so that the first `count` lie as far apart as all of them."""
-    tries = min(len(sources), TRIES * count)
-    places = [index * len(sources) // tries for index in range(tries)]
-    return [sources[place] for offset in range(TRIES) for place in places[offset::TRIES]]
-
-
-def _collect(
-    pool: WorkerPool, sources: list[Source], count: int
-) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
-    items: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    failures: list[Failure] = []
-    given = ended = 0
-    while len(items) < count and (ended < given or given < len(sources)):
-        # No source is begun that is not needed, unless one of those before it fails.
-        while given < min(len(sources), count + len(failures)) and pool.wants_task():
-            pool.submit(Task(given, (sources[given].key,), sources=1.0))
-            given += 1
-        for message in pool.poll(1.0):
-            if not isinstance(message, Filled):
-                continue  # only a task with `large` is split
-            failures += message.failures
-            ended += message.last
-            if message.slot is not None:
-                items[message.task, message.part] = pool.slots.batch(message.slot)[0].copy()
-                pool.release(message.slot)
-    return items, failures
+    table = SourceTable()
+    for source in sources:
+        table.append(source)
+    if not len(table):
+        places = ", ".join(map(str, job.reader.path))
+        raise RunError(f"no sources found in {places}", "check reader.path, and that the disk is mounted")
+    root, count = make_reader(job.reader).root, min(len(table), MAX_ITEMS)
+    chosen = {number * len(table) // count for number in range(count)}
+    paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
+    limit = job.reader.max_frames if job.reader.kind == "video" else None
+    return Sample(job.reader.kind, paths, len(table), limit)

@@ -15,10 +15,10 @@ from resnet_pipe.reader.reader import Section, make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.agreement import THRESHOLDS, digits
-from resnet_pipe.study.finding import Finding
+from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.reference import Reference
-from resnet_pipe.study.sample import Sample, read_sample
 from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SCHEMA_VERSION = 1
@@ -33,19 +33,19 @@ class Verification:
         sample: the items it was asked about.
         reference: what they should give.
         wishes: what was asked for.
-        findings: of each engine and precision.
+        verdicts: of each engine and precision.
     """
 
     subject: Subject
-    sample: Sample
+    sample: Items
     reference: Reference
     wishes: Wishes
-    findings: list[Finding]
+    verdicts: list[Verdict]
 
     @property
     def exit_code(self) -> ExitCode:
         """Return 1 if an engine fails or crashes, 2 if one asked for by name, or every one, does not run."""
-        if any(finding.status in ("fail", "crashed") for finding in self.findings):
+        if any(verdict.status in ("fail", "crashed") for verdict in self.verdicts):
             return ExitCode.FAILED
         return ExitCode.USAGE if self.problems else ExitCode.DONE
 
@@ -53,19 +53,19 @@ class Verification:
     def problems(self) -> list[str]:
         """Return why what was asked for did not run."""
         return [
-            f"{finding.name} {finding.status}: {finding.refusal.describe()}"
-            for finding in self._refused()
-            if finding.refusal
+            f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
+            for verdict in self._refused()
+            if verdict.refusal
         ]
 
-    def _refused(self) -> list[Finding]:
-        ran = {finding.engine for finding in self.findings if finding.agreement}
+    def _refused(self) -> list[Verdict]:
+        ran = {verdict.engine for verdict in self.verdicts if verdict.agreement}
         return [
-            finding
-            for finding in self.findings
-            if finding.agreement is None
-            and (finding.engine in self.wishes.engines or not ran)
-            and (finding.engine not in ran or finding.precision in self.wishes.precisions)
+            verdict
+            for verdict in self.verdicts
+            if verdict.agreement is None
+            and (verdict.engine in self.wishes.engines or not ran)
+            and (verdict.engine not in ran or verdict.precision in self.wishes.precisions)
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Verification:
             "reference": {**asdict(self.reference.info), "what": self.reference.what},
             "compared": self.subject.network.features or self.subject.network.logits,
             "thresholds": THRESHOLDS,
-            "engines": [finding.to_json() for finding in self.findings],
+            "engines": [verdict.to_json() for verdict in self.verdicts],
             "exit_code": int(self.exit_code),
         }
 
@@ -99,7 +99,7 @@ class Verification:
             "",
             f"{'engine':<13}{'precision':<11}{'device':<8}{'cosine min':>11}{'mean':>10}{'max error':>11}"
             f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
-            *map(_row, self.findings),
+            *map(_row, self.verdicts),
             "",
             f"cosine: of the output `{compared}`; the image where it is smallest decides, against "
             + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
@@ -108,16 +108,16 @@ class Verification:
         return "\n".join(lines)
 
 
-def _row(finding: Finding) -> str:
-    start = f"{finding.engine:<13}{finding.precision or '-':<11}"
-    if finding.agreement is None or finding.info is None:
-        refusal = finding.refusal
-        return f"{start}{finding.status}: {refusal.reason if refusal else ''}"
-    found = finding.agreement
+def _row(verdict: Verdict) -> str:
+    start = f"{verdict.engine:<13}{verdict.precision or '-':<11}"
+    if verdict.agreement is None or verdict.info is None:
+        refusal = verdict.refusal
+        return f"{start}{verdict.status}: {refusal.reason if refusal else ''}"
+    found = verdict.agreement
     return (
-        f"{start}{finding.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
+        f"{start}{verdict.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
         f"{found.max_relative_error:>11.1e}{found.top1:>8.1%}{found.top5:>8.1%}"
-        f"{finding.items_per_second or 0:>10.1f}  {finding.status if finding.status == 'pass' else 'FAIL'}"
+        f"{verdict.items_per_second or 0:>10.1f}  {verdict.status if verdict.status == 'pass' else 'FAIL'}"
     )
 
 
@@ -147,18 +147,18 @@ def verify(
         section = ImagesSection(kind="images", path=[images])
     if section is None:
         raise UsageError("there are no images to verify it with", "give --images DIR, real images of yours")
-    sample = read_sample(make_reader(section), subject.geometry, count, section.timeout_s)
+    sample = read_items(make_reader(section), subject.geometry, count, section.timeout_s)
     _refuse_nothing(sample, section)
     reference = references.compute(subject, sample.items)
     say(f"reference: {reference.describe()}")
-    findings = []
-    for finding in Verifier(subject, sample.items, reference, wishes).findings():
-        findings.append(finding)
-        say(f"{finding.name}: {finding.status}")
-    return Verification(subject, sample, reference, wishes, findings)
+    verdicts = []
+    for verdict in Verifier(subject, sample.items, reference, wishes).verdicts():
+        verdicts.append(verdict)
+        say(f"{verdict.name}: {verdict.status}")
+    return Verification(subject, sample, reference, wishes, verdicts)
 
 
-def _refuse_nothing(sample: Sample, section: Section) -> None:
+def _refuse_nothing(sample: Items, section: Section) -> None:
     places = ", ".join(map(str, section.path))
     if not sample.found:
         raise UsageError(f"no images found in {places}", "give a directory with images")

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import ENGINES, precisions
-from resnet_pipe.infer.trial import Abilities, Refusal, RefusedError, Trial, Work
+from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
 from resnet_pipe.run.cores import available_cores
 from resnet_pipe.study.agreement import compare
-from resnet_pipe.study.finding import Finding
 from resnet_pipe.study.reference import Reference
 from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
 
 SECONDS = 2.0
 """How long the speed of each engine and precision is measured."""
@@ -65,22 +65,22 @@ class Verifier:
     race: bool = False
     _shortest_s: float = inf
 
-    def findings(self) -> Iterator[Finding]:
+    def verdicts(self) -> Iterator[Verdict]:
         """Yield what comes of each engine and precision, at least one for each engine."""
         for name in self.wishes.engines or ENGINES:
             yield from self._of(name)
 
-    def _of(self, name: str) -> Iterator[Finding]:
+    def _of(self, name: str) -> Iterator[Verdict]:
         try:
-            with Trial(ENGINES[name]) as trial:
-                first, *others = self._wanted(self._had(trial.abilities(self.wishes.device)))
-                yield self._try(trial, name, first)
+            with Probe(ENGINES[name]) as probe:
+                first, *others = self._wanted(self._had(probe.abilities(self.wishes.device)))
+                yield self._try(probe, name, first)
         except RefusedError as error:
-            yield Finding(name, None, refusal=error.refusal)
+            yield Verdict(name, None, refusal=error.refusal)
             return
         for precision in others:
-            with Trial(ENGINES[name]) as trial:
-                yield self._try(trial, name, precision)
+            with Probe(ENGINES[name]) as probe:
+                yield self._try(probe, name, precision)
 
     def _wanted(self, had: tuple[str, ...]) -> list[str]:
         """Return the precisions to try of an engine, from what it has on the device and what is wished."""
@@ -106,9 +106,9 @@ class Verifier:
     def _had(self, abilities: Abilities) -> tuple[str, ...]:
         return precisions(abilities.devices, self.wishes.device)
 
-    def _try(self, trial: Trial, name: str, precision: str) -> Finding:
+    def _try(self, probe: Probe, name: str, precision: str) -> Verdict:
         try:
-            abilities = trial.abilities(self.wishes.device)
+            abilities = probe.abilities(self.wishes.device)
             if precision not in self._fitting(self._had(abilities)):
                 raise RefusedError(Refusal("cannot run", self._lacks(precision, self._had(abilities))))
             request = replace(
@@ -119,16 +119,16 @@ class Verifier:
                 threads=self.wishes.threads or available_cores(),
             )
             started = time.monotonic()
-            result = trial.result(
+            result = probe.result(
                 Work(request, self.items, SECONDS), 2 * self._shortest_s + PATIENCE_S if self.race else inf
             )
             took_s = time.monotonic() - started
         except RefusedError as error:
-            return Finding(name, precision, refusal=error.refusal)
+            return Verdict(name, precision, refusal=error.refusal)
         network = self.subject.network
         agreement = compare(
             result.outputs, self.reference.outputs, network.features or network.logits, network.logits
         )
         if agreement.passes(precision):
             self._shortest_s = min(self._shortest_s, took_s)
-        return Finding(name, precision, result.info, agreement, result.items_per_second)
+        return Verdict(name, precision, result.info, agreement, result.items_per_second)

@@ -1,4 +1,4 @@
-"""The process of an engine on trial: `python -m resnet_pipe.infer.trial_process CONNECTION PARENT`."""
+"""The process of an engine that is probed: `python -m resnet_pipe.infer.probe_process CONNECTION PARENT`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from resnet_pipe import child
 from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer.engine import Engine
-from resnet_pipe.infer.trial import Abilities, Refusal, Result, Work
+from resnet_pipe.infer.probe import Abilities, Refusal, Result, Work
 
 
 def main(arguments: list[str]) -> None:
-    """Answer the questions of a `Trial`, the first of them about abilities, until it ends this process."""
+    """Answer the questions of a `Probe`, the first of them about abilities, until it ends this process."""
     child.die_with(int(arguments[1]))
     connection: Any = Connection(int(arguments[0]))
     engine: Any = None
@@ -103,4 +103,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except (EOFError, ConnectionError):
-        os._exit(0)  # the trial has ended
+        os._exit(0)  # the probe has ended

@@ -7,12 +7,12 @@ from math import isfinite
 from typing import Any
 
 from resnet_pipe.infer.engine import EngineInfo
-from resnet_pipe.infer.trial import Refusal
+from resnet_pipe.infer.probe import Refusal
 from resnet_pipe.study.agreement import Agreement, digits
 
 
 @dataclass(frozen=True)
-class Finding:
+class Verdict:
     """See above.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""An engine on trial, in a process of its own: whether it runs a network, what it gives, how fast it is.
+"""An engine probed in a process of its own: whether it runs a network, what it gives, how fast it is.
 
 A crash is its own, and so are its memory and its threads: it disturbs neither the caller nor the next engine.
 """
@@ -21,7 +21,7 @@ from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisi
 
 LIMIT_S = 300.0
 """An engine that takes longer to load a network, or for a batch, is taken to hang."""
-_PROCESS = "resnet_pipe.infer.trial_process"
+_PROCESS = "resnet_pipe.infer.probe_process"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine on trial is to do.
+    """What an engine that is probed is to do.
 
     Attributes:
         request: what to load.
@@ -87,14 +87,14 @@ class Refusal:
 
 
 class RefusedError(Exception):
-    """An engine on trial gave nothing; see `Refusal`."""
+    """An engine that was probed gave nothing; see `Refusal`."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal)
         self.refusal = refusal
 
 
-class Trial:
+class Probe:
     """One engine in a process of its own, which ends with the block.
 
     Args:
@@ -107,7 +107,7 @@ class Trial:
         self._process = child.start(_PROCESS, theirs.fileno())
         theirs.close()
 
-    def __enter__(self) -> Trial:
+    def __enter__(self) -> Probe:
         return self
 
     def __exit__(
@@ -175,11 +175,11 @@ def others_that_run(request: EngineRequest, name: str) -> list[str]:
     for other, module in ENGINES.items():
         try:
             if other != name:
-                with Trial(module) as trial:
-                    devices = trial.abilities(request.device).devices
+                with Probe(module) as probe:
+                    devices = probe.abilities(request.device).devices
                     device = request.device if precisions(devices, request.device) else "auto"
                     if request.precision in precisions(devices, device):
-                        trial.result(Work(replace(request, device=device)))
+                        probe.result(Work(replace(request, device=device)))
                         able.append(other)
         except RefusedError:
             continue
