@@ -196,12 +196,13 @@ def tune(
     options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed, quiet)
     tuned = tuning.tune(resolved.job, options)
     show(json.dumps(tuned.to_json(), indent=1) if as_json else tuned.summary())
+    if tuned.changes and not as_json:
+        show("\n" + revision.sections(document.read(job), tuned.changes))
     if tuned.changes and write:
         revision.revise(job, tuned.changes)
         say(f"wrote it into {job}")
     elif tuned.changes and not as_json:
-        show(f"\nto paste into {job}, or to be written there with --write:\n")
-        show(revision.sections(document.read(job), tuned.changes))
+        say(f"to be pasted into {job}, or written there with --write")
     sys.exit(tuned.exit_code)
 
 
