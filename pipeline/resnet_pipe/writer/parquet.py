@@ -21,6 +21,8 @@ SUFFIX = ".parquet"
 
 ROW_GROUP_BYTES = 64 << 20
 """Large enough to scan at full speed, small enough to read one group in little memory."""
+_COMBINED = 64
+"""So many batches become one: each takes 7 KiB beside its values, which may be less than that."""
 
 
 class ParquetSection(TableSection):
@@ -52,7 +54,9 @@ class ParquetShard:
         self._layout = layout
         self._schema = _schema(layout)
         self._labels = _label_array(layout)
-        self._pending: list[pa.RecordBatch] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._pending: list[pa.Table] = []
+        """What comes before the batches."""
         self._pending_bytes = 0
         self._sink = pa.OSFile(os.fsencode(path), "wb")  # pyarrow takes no str whose bytes are not UTF-8
         self._file = pq.ParquetWriter(self._sink, self._schema, **_encoding(layout))
@@ -68,8 +72,11 @@ class ParquetShard:
         ]
         columns += [self._column(field, rows) for field in self._layout.fields]
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        self._pending.append(batch)
+        self._batches.append(batch)
         self._pending_bytes += batch.nbytes
+        if len(self._batches) == _COMBINED:
+            self._pending.append(self._table().combine_chunks())
+            self._batches = []
         if self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
@@ -84,13 +91,18 @@ class ParquetShard:
         self._file.close()
         self._sink.close()
 
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self._batches, self._schema)
+
     def _flush(self) -> None:
         import pyarrow as pa
 
-        if self._pending:
-            table = pa.Table.from_batches(self._pending)
+        table = pa.concat_tables([*self._pending, self._table()])
+        if table.num_rows:
             self._file.write_table(table, row_group_size=table.num_rows)
-        self._pending, self._pending_bytes = [], 0
+        self._pending, self._batches, self._pending_bytes = [], [], 0
 
     def _column(self, field: FieldName, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow is untyped
         import pyarrow as pa
