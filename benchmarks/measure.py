@@ -150,6 +150,12 @@ def parser(text: str | None, repeats: int = 5) -> argparse.ArgumentParser:
     return made
 
 
+def versions(python: str) -> dict[str, str]:
+    """Return the versions of the libraries that a Python has."""
+    found: dict[str, str] = json.loads(_output([python, "-m", "benchmarks.machine"]))["versions"]
+    return found
+
+
 def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)

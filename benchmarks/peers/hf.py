@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.peers.hf IMAGE_DIR MODEL.onnx OUT.parquet [BATCH]
 
-Only the depth in the name of the model counts: the weights are random.
-Prints one line of JSON: images and seconds after the model is loaded.
+Only the depth in the name of the model counts, the weights are random. Prints one line of JSON: images and
+seconds after the model is loaded.
 """
 
 from __future__ import annotations

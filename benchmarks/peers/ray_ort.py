@@ -2,8 +2,8 @@
 
 usage: python -m benchmarks.peers.ray_ort IMAGE_DIR MODEL.onnx OUT.parquet [BATCH]
 
-One actor runs the network; the clock starts before it loads it.
-Prints one line of JSON: images and seconds after the model is loaded.
+One actor runs the network; the clock starts before it loads it. Prints one line of JSON: images and seconds
+after the model is loaded.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ Batch = NDArray[np.float32]
 
 
 class Script:
-    """A script called with IMAGE_DIR MODEL OUT.parquet [BATCH].
+    """A script called with IMAGE_DIR MODEL.onnx OUT.parquet [BATCH].
 
     Attributes:
         files: the JPEGs of the folder.
-        model: ONNX, or a state dict for scripts that use torch.
+        model: the ONNX file.
         out: where the rows go.
         batch: images in a batch.
     """

@@ -1,9 +1,9 @@
 """What a user would write by hand instead: a folder of JPEGs -> torchvision's ResNet, DataLoader -> Parquet.
 
-usage: python -m benchmarks.peers.torch IMAGE_DIR MODEL.pt OUT.parquet [BATCH]
+usage: python -m benchmarks.peers.torch IMAGE_DIR MODEL.onnx OUT.parquet [BATCH]
 
-A worker of the DataLoader for each core; float32, channels_last.
-Prints one line of JSON: images and seconds after the model is loaded.
+A worker of the DataLoader for each core; float32, channels_last. Only the depth in the name of the model
+counts, the weights are random. Prints one line of JSON: images and seconds after the model is loaded.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ class Images(Dataset[Tensor]):
 def main() -> None:
     """Run the network over a folder and write its output."""
     script = Script()
-    network = get_model(f"resnet{script.depth}", weights=None)
-    network.load_state_dict(torch.load(script.model))
-    network.eval().to(memory_format=torch.channels_last)
+    network = get_model(f"resnet{script.depth}", weights=None).eval().to(memory_format=torch.channels_last)
     script.start()
     loader = DataLoader(Images(script), batch_size=script.batch, num_workers=CORES)
     with torch.inference_mode():
