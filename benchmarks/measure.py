@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -162,6 +163,12 @@ def _output(command: list[str]) -> str:
     except subprocess.TimeoutExpired:
         raise ProgramError(f"did not end within {TIMEOUT_S:g} s") from None
     if done.returncode != 0:
-        words = " ".join(done.stderr.split())
-        raise ProgramError(words[-300:] or f"exit code {done.returncode}")
+        raise ProgramError(_reason(done.stderr) or f"exit code {done.returncode}")
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    """Return in a line why a program failed: of a traceback the last; without directories, to be saved."""
+    lines = stderr.strip().splitlines()
+    words = " ".join(lines[-1:] if "Traceback" in stderr else lines)
+    return re.sub(r"/\S*/", "", words)[-300:]
