@@ -29,6 +29,7 @@ def commands() -> None:
     \b
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
+    resnet-pipe tune jobs/folder.yaml     find what makes it faster on this machine
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
     sources failed, 11 another run holds the output, 130/143 stopped by a signal.
@@ -116,6 +117,157 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
     engine = f"{infer.engine}, device {infer.device}, {resolved.precision}"
     show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")
+
+
+@commands.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+def report(output: Path, opens: bool) -> None:
+    """Make the report of the last run into OUTPUT again, and print its path."""
+    from resnet_pipe.report import run_report
+    from resnet_pipe.run.folder import newest_run_folder
+
+    path = run_report.write(newest_run_folder(output), output)
+    show(str(path))
+    if opens:
+        click.launch(str(path))
+
+
+@commands.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one value of the job, such as infer.model=resnet50. Repeatable; the value is YAML.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=120,
+    show_default=True,
+    help="Time limit. More time means more settings, larger samples and more certainty.",
+)
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(["engine", "precision"]),
+    help="Also choose among the installed engines, or among the precisions (which changes the results a"
+    " little). Repeatable.",
+)
+@click.option("--write", is_flag=True, help="Write the chosen setting into JOB; nothing else in it changes.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print all measurements as JSON instead of the table.")
+def tune(
+    job: Path,
+    overrides: tuple[str, ...],
+    seconds: float,
+    allowed: tuple[str, ...],
+    write: bool,
+    quiet: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Find the fastest batch size, streams, threads and workers of JOB on this machine.
+
+    Each setting is tried on a sample of the job's own input, in a temporary directory: its output is not
+    touched. The job stays as it is unless another setting is at least 3 % faster again and again.
+    Ctrl-C ends the search and prints what it has found.
+    """
+    from resnet_pipe import document, revision
+    from resnet_pipe import job as jobs
+    from resnet_pipe.resolve import resolve
+    from resnet_pipe.study import tuning
+
+    resolved = resolve(*jobs.load(job, overrides))
+    if write:
+        revision.check_writable(job)
+    options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed, quiet)
+    tuned = tuning.tune(resolved.job, options)
+    show(json.dumps(tuned.to_json(), indent=1) if as_json else tuned.summary())
+    if tuned.changes and write:
+        revision.revise(job, tuned.changes)
+        say(f"wrote it into {job}")
+    elif tuned.changes and not as_json:
+        show(f"\nto paste into {job}, or to be written there with --write:\n")
+        show(revision.sections(document.read(job), tuned.changes))
+    sys.exit(tuned.exit_code)
+
+
+def _numbers(_context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in value.split(",")) if value else ()
+    except ValueError:
+        numbers = (0,)
+    if any(number < 1 for number in numbers):
+        raise click.BadParameter(
+            "expected whole numbers from 1, apart by commas, such as 1,2,4", param=parameter
+        )
+    return numbers
+
+
+@commands.command()
+@click.argument("job", type=click.Path(path_type=Path), required=False)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the job.")
+@click.option(
+    "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Which ResNets."
+)
+@click.option("--engine", "engines", multiple=True, help="Engine to measure; repeatable. Default: the job's.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each, in turns."
+)
+@click.option("--batch-sizes", callback=_numbers, metavar="N,N,...", help="Also measure these batch sizes.")
+@click.option("--items", type=click.IntRange(1), default=256, show_default=True, help="Images in each run.")
+@click.option(
+    "--weights", default="auto", show_default=True, help="For networks not yet converted; random is fine."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory. Default: the job's output."
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A.json B.json",
+    help="Instead of measuring, put two studies side by side.",
+)
+def depth(
+    job: Path | None,
+    overrides: tuple[str, ...],
+    depths: tuple[int, ...],
+    engines: tuple[str, ...],
+    repeats: int,
+    batch_sizes: tuple[int, ...],
+    items: int,
+    weights: str,
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
+) -> NoReturn:
+    """Measure how depth changes speed: the sources of JOB through ResNet-18 to 152.
+
+    Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
+    """
+    from resnet_pipe.study import comparison
+
+    if compare is not None:
+        show(comparison.compare(*map(comparison.read, compare)))
+        sys.exit(ExitCode.DONE)
+    if job is None:
+        raise click.UsageError("give a job, or --compare A.json B.json")
+    from resnet_pipe import document
+    from resnet_pipe import job as jobs
+    from resnet_pipe.report import depth_report
+    from resnet_pipe.study import depth as depth_study
+
+    document.read(job)  # before the networks are converted, which takes minutes
+    networks = depth_study.prepare(depths, weights, say)
+    loaded, _ = jobs.load(job, (*overrides, networks.override))
+    options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
+    result = depth_study.study(loaded, networks, options, say)
+    show(depth_report.table(result.study))
+    depth_report.write(result.study, out or loaded.output, show)
+    sys.exit(result.exit_code)
 
 
 @commands.command()

@@ -150,6 +150,12 @@ class RunSection(_Section):
     grace_s: Annotated[
         float, Field(ge=0, description="after SIGTERM or SIGINT: seconds for the chunk in flight to finish")
     ] = 30.0
+    trace: Annotated[
+        bool, Field(description="write trace.json into the run's folder, for ui.perfetto.dev")
+    ] = False
+    report: Annotated[
+        bool, Field(description="write report.html into the run's folder; needs the extra `report`")
+    ] = True
     metrics: Annotated[
         Path | None,
         BeforeValidator(_file_path, json_schema_input_type=str),

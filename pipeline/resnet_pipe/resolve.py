@@ -14,7 +14,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
-from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.geometry import FAST, Geometry
 from resnet_pipe.writer.rows import Layout
 
 
@@ -29,6 +29,7 @@ class Resolved:
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
+        labels: of the classes.
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
@@ -40,6 +41,7 @@ class Resolved:
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
+    labels: tuple[str, ...]
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: dict[str, Any]
@@ -56,6 +58,11 @@ class Resolved:
         if infer.batch_size == "auto":
             return engines.batch_size(infer.engine, infer.device)
         return infer.batch_size
+
+    @property
+    def logits(self) -> str | None:
+        """Return the name of the output with the logits; None if the job does not need it."""
+        return self.network.logits if self.network.logits in self.outputs else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
         preprocessing=preprocessing,
         geometry=geometry,
         precision=precision,
+        labels=labels,
         layouts=tuple(
             Layout(
                 fields=tuple(writer.fields),
@@ -197,7 +205,7 @@ def _fingerprint(
     parts["model_data_sha256"] = [file_sha256(file) for file in network.data]
     parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
     parts |= {
-        "preprocess.mode": job.preprocess.mode,
+        "preprocess.mode": FAST if job.preprocess.mode == "fast" else job.preprocess.mode,
         "infer.precision": precision,
     }
     reader = job.reader.model_dump(mode="json", exclude=_NO_RESULT)

@@ -20,7 +20,7 @@ Frame = NDArray[np.uint8]
 
 
 def read(data: bytes, min_side: int | None = None, max_pixels: int = 10**8) -> Frame:
-    frame = decode(data, max_pixels, False, min_side)
+    frame = decode(data, max_pixels, False, min_side).frame
     assert frame.dtype == np.uint8
     assert frame.shape[2:] == (3,)
     assert frame.flags.c_contiguous

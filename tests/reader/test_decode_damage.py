@@ -44,7 +44,7 @@ FILES = {
 def attempt(data: bytes, accept_truncated: bool = False, max_pixels: int = 10**6) -> Frame | str:
     """Return the pixels or the class of failure; any other exception fails the test."""
     try:
-        return decode(data, max_pixels, accept_truncated, None)
+        return decode(data, max_pixels, accept_truncated, None).frame
     except SourceError as error:
         failure = error
     assert failure.stage == "reader"

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.file import announce
 from resnet_pipe.reader.images import ImageReader, ImagesSection
 from resnet_pipe.reader.source import Item
 from tests.photographs import encode, photograph, pixels
@@ -158,3 +159,42 @@ def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
         failure(tmp_path, "bad.jpg")
         failure(tmp_path, "fifo.jpg")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_announcing_a_file_changes_nothing_but_the_time_at_which_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "directory.jpg").mkdir()
+    (tmp_path / "device.jpg").symlink_to("/dev/zero")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "link.jpg").symlink_to("nowhere")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "whole.png").write_bytes(encode(photograph(), "PNG"))
+    expected = {"fifo": "not_a_file", "directory": "not_a_file", "device": "not_a_file"}
+    expected |= {"loop": "unreadable", "link": "missing", "empty": "empty", "absent": "missing"}
+    before = descriptors()
+    for _ in range(2):
+        for name in expected:
+            announce(tmp_path / f"{name}.jpg")
+            announce(tmp_path / f"{name}.jpg")
+        announce(tmp_path / "whole.png")
+        assert np.array_equal(read(tmp_path, "whole.png").frame, pixels(photograph()))
+        assert {name: failure(tmp_path, f"{name}.jpg") for name in expected} == expected
+    assert descriptors() == before
+
+
+def test_few_of_many_files_that_are_announced_are_open_at_the_same_time(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(300)]
+    for name in names:
+        (tmp_path / name).write_bytes(encode(photograph().resize((3, 2)), "PNG"))
+    before = descriptors()
+    for _ in range(2):
+        for name in names:
+            announce(tmp_path / name)
+        for name in names:
+            assert descriptors() <= before + 64
+            read(tmp_path, name)
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

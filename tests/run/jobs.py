@@ -137,7 +137,10 @@ class JobFolder:
         workers: int = 1,
         writer: str = "",
     ) -> None:
-        """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise."""
+        """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise.
+
+        Without a report, which takes a second: `--set run.report=true` where it matters.
+        """
         writer = writer or f"{{kind: {kind}, path: out, fields: {fields}, k: 3}}"
         self.file.write_text(
             "name: nightly\n"
@@ -145,7 +148,7 @@ class JobFolder:
             f"preprocess: {preprocess or preprocess_yaml()}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}{infer and ', ' + infer}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}}}\n"
         )
 
     def add(self, *names: str, comment: str = "") -> None:
@@ -273,7 +276,7 @@ class VideoFolder(JobFolder):
             f"preprocess: {{resize: {CROP}, crop: {CROP}, mean: [0, 0, 0], std: [1, 1, 1]}}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}}}\n"
         )
 
     def add_video(self, name: str, frames: int = 12, shift: int = 0) -> Path:
@@ -293,6 +296,20 @@ class VideoFolder(JobFolder):
     def numbers(self) -> list[tuple[str, int, int]]:
         """Return path, frame index, and the number of the picture that the features show, of every row."""
         return [(row["path"], row["frame_index"], number_in(row["features"])) for row in self.rows()]
+
+
+def command(*arguments: str) -> Result:
+    """Run `resnet-pipe` with these arguments to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_pipe", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def number_in(features: Sequence[float]) -> int:

@@ -37,6 +37,7 @@ class EngineInfo:
         precision: `fp32`, `fp16`, `bf16` or `int8`.
         threads: of the CPU, over all streams; 0 where it does not apply.
         streams: forward passes that run at the same time.
+        load_s: seconds to read the file and build the network, before the first forward pass.
         proof: how the device was established, in words.
         note: what the user should know about the choice, such as why auto did not take CUDA.
     """
@@ -47,6 +48,7 @@ class EngineInfo:
     precision: str
     threads: int
     streams: int
+    load_s: float
     proof: str
     note: str = ""
 

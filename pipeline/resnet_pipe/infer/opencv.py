@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -72,9 +73,11 @@ class OpenCvEngine:
         self.streams = 1 if self._on_cuda else request.streams or _streams(request.threads)
         self._threads = max(1, request.threads // self.streams)
         cv2.setNumThreads(self._threads)
+        started = time.perf_counter()
         self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
+            self._load_s = time.perf_counter() - started
             first = streams[0].forward(request.batch_size)
             check_outputs(request, {name: output.shape for name, output in first.items()})
             self._proof = _prove(streams[0].net.dump(), self._on_cuda)
@@ -124,6 +127,7 @@ class OpenCvEngine:
             precision=self._request.precision,
             threads=0 if self._on_cuda else self._threads * self.streams,
             streams=self.streams,
+            load_s=round(self._load_s, 3),
             proof=self._proof,
             note=self._note,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,8 +15,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import libtiff
-from resnet_pipe.reader.orientation import upright
+from resnet_pipe.reader.orientation import MOVED, ORIENTATION, TURNED, jpeg_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
+from resnet_pipe.reader.source import Item
 
 Frame = NDArray[np.uint8]
 
@@ -42,7 +42,7 @@ _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 """How the decoders say that a file ends too early."""
 
 
-def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Frame:
+def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
     """Decode an image file.
 
     JPEG is decoded by libjpeg-turbo through simplejpeg, which, unlike Pillow and OpenCV, can be told to
@@ -56,7 +56,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
             keeps this many pixels.
 
     Returns:
-        uint8, shape (H, W, 3), RGB, contiguous, upright.
+        The frame, contiguous and upright, and its extent.
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
@@ -64,9 +64,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            frame = _decode_jpeg(data, max_pixels, accept_truncated, min_side or 0)
-            return upright(frame, _jpeg_orientation(data))
-        return _decode_with_pillow(data, max_pixels, accept_truncated)
+            return _decode_jpeg(data, max_pixels, accept_truncated, min_side)
+        return Item(_decode_with_pillow(data, max_pixels, accept_truncated))
     except SourceError:
         raise
     except MemoryError:
@@ -88,7 +87,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise SourceError("reader", "too_large", problem)
 
 
-def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int) -> Frame:
+def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
@@ -96,37 +95,49 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
             raise SourceError("reader", "truncated", f"it ends in the header: {error}") from None
         raise
     _check_size(width, height, max_pixels)
-    target = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
-    size = _reduced_size(height, width, min_side) if min_side else (0, 0)
+    colorspace = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
+    orientation = jpeg_orientation(data)
+    factor = _reduction(height, width, min_side, orientation) if min_side else 1
+    size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
+    frame = upright(_pixels(data, colorspace, size, accept_truncated), orientation)
+    if height % factor == 0 and width % factor == 0:
+        return Item(frame)
+    extent = width / factor, height / factor
+    return Item(frame, extent=extent[::-1] if orientation in TURNED else extent)
+
+
+def _pixels(data: bytes, colorspace: str, size: tuple[int, int], accept_truncated: bool) -> Frame:
+    """Decode a JPEG to RGB, not upright yet; `size` is height and width of a reduced one, else zeros."""
     try:
-        frame = _libjpeg(data, target, size, strict=True)
+        frame = _libjpeg(data, colorspace, size, strict=True)
     except ValueError as error:
         padding = _PADDING.fullmatch(str(error))
         zeros = bytes(int(padding[1])) if padding else b""
         if zeros and zeros + _END_OF_IMAGE in data:
             # Some cameras fill their files up with zeros. Harmless; but the warning may hide an earlier one.
             unpadded = data.replace(zeros + _END_OF_IMAGE, _END_OF_IMAGE)
-            frame = _libjpeg(unpadded, target, size, strict=True)
+            frame = _libjpeg(unpadded, colorspace, size, strict=True)
         elif accept_truncated and _TRUNCATED.search(str(error)):
-            frame = _libjpeg(data, target, size, strict=False)
+            frame = _libjpeg(data, colorspace, size, strict=False)
         else:
             raise
-    if target == "CMYK":
+    if colorspace == "CMYK":
         # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
         return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
     return frame
 
 
-def _reduced_size(height: int, width: int, min_side: int) -> tuple[int, int]:
-    """Return the size after the largest reduction that libjpeg-turbo has vector code for: 1/2, 1/4 or 1/8.
+def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
+    """Return by how much to reduce: 8, 4, 2 or 1. libjpeg-turbo has vector code only for these.
 
     It offers every eighth, but decoding to 7/8 takes longer than to the whole, and 3/8 longer than 1/2.
+    Where turning the image brings its last column or row to the front, it must be covered entirely.
     """
     for factor in (8, 4, 2):
-        size = -(-height // factor), -(-width // factor)
-        if min(size) >= min_side:
-            return size
-    return height, width
+        partial = height % factor or width % factor
+        if min(height, width) >= min_side * factor and not (partial and orientation in MOVED):
+            return factor
+    return 1
 
 
 def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
@@ -203,38 +214,10 @@ def _rgb(image: Image.Image) -> Frame:
 
 _PHOTOMETRIC = 0x0106
 """The TIFF tag: 0 where 0 is white."""
-_ORIENTATION = 0x0112
-"""The EXIF tag: 1 to 8, where row 0 and column 0 of the stored pixels are in the upright image."""
 
 
 def _pillow_orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1  # damaged EXIF; the pixels are whole
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a JPEG, 1 if it has none or damaged EXIF. Much cheaper than Pillow's."""
-    start = 2
-    while data[start : start + 1] == b"\xff" and data[start + 1] != 0xDA:  # up to the first scan
-        length = int.from_bytes(data[start + 2 : start + 4], "big")
-        if data[start + 1] == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
-            try:
-                return _tiff_orientation(data[start + 10 : start + 2 + length])
-            except struct.error:
-                return 1
-        start += 2 + length
-    return 1
-
-
-def _tiff_orientation(tiff: bytes) -> int:
-    """Find the orientation in the first directory of a TIFF block (TIFF 6.0, section 2)."""
-    order = "<" if tiff[:2] == b"II" else ">"
-    (directory,) = struct.unpack_from(order + "I", tiff, 4)
-    (count,) = struct.unpack_from(order + "H", tiff, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-        if tag == _ORIENTATION:
-            return int(value)
-    return 1

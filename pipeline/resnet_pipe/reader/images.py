@@ -130,4 +130,4 @@ class ImageReader:
                 data = file.read()
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
-        yield Item(decode(data, self.max_pixels, self.accept_truncated, min_side))
+        yield decode(data, self.max_pixels, self.accept_truncated, min_side)

@@ -33,11 +33,15 @@ class Item(NamedTuple):
         frame: uint8, shape (H, W, 3), RGB, any size of at least 1 x 1.
         frame_index: position in presentation order from 0; None for an image.
         pts_s: presentation time in seconds; None for an image.
+        extent: width and height of the image in pixels of the frame, where its last column or row is only
+            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; None
+            otherwise.
     """
 
     frame: NDArray[np.uint8]
     frame_index: int | None = None
     pts_s: float | None = None
+    extent: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

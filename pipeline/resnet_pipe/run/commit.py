@@ -74,6 +74,8 @@ class Committer:
         on_commit: told of each chunk, right after it is final.
         on_failure: told of each source that failed, and of its chunk, before that is final; may raise to end
             the run.
+        on_write: told of each result that is written, and from when to when that was, in seconds of
+            `time.perf_counter`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Committer:
         clock: StageClock,
         on_commit: Callable[[Committed], None],
         on_failure: Callable[[Failure, str], None],
+        on_write: Callable[[Filled, float, float], None],
     ) -> None:
         self._resolved = resolved
         self._ledger = ledger
@@ -93,6 +96,7 @@ class Committer:
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
+        self._on_write = on_write
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[Filled, Outputs]] = {}
         self._next = _Place(0, 0, 0)
@@ -129,11 +133,10 @@ class Committer:
             self._write(expected, filled, outputs)
             self._next = self._after(expected, filled)
             ended += filled.last
-            if self._next.task == filled.task:
-                self._clock.add(time.perf_counter() - started, len(filled.rows))
-                continue
-            committed = self._end_task(filled.task)
-            self._clock.add(time.perf_counter() - started, len(filled.rows))
+            committed = self._end_task(filled.task) if self._next.task != filled.task else None
+            now = time.perf_counter()
+            self._clock.add(now - started, len(filled.rows))
+            self._on_write(filled, started, now)
             if committed is not None:
                 self._on_commit(committed)
         return ended

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 
+from resnet_pipe import atomic
 from resnet_pipe.errors import ExitCode, RunError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.plan import Plan, empty_plan
@@ -15,9 +17,11 @@ from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.commit import Committed, Committer
 from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.history import History
 from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.log import EventLog
 from resnet_pipe.run.memory import keep_freed_memory
+from resnet_pipe.run.observer import Observer
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.progress import Progress, make_progress
@@ -25,9 +29,11 @@ from resnet_pipe.run.record import Outcome
 from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.task import Failure
+from resnet_pipe.run.task import Failure, Filled
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import STAGES, StageClock
+from resnet_pipe.run.trace import Trace
+from resnet_pipe.run.vram import VramMeter
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -41,14 +47,18 @@ class Execution:
         ledger: of the output directory, whose lock the caller holds.
         stop: whether the run is to end.
         log: for machines.
+        folder: of the run, for the trace.
         quiet: no progress for people.
     """
 
-    def __init__(self, resolved: Resolved, ledger: Ledger, stop: Stop, log: EventLog, quiet: bool) -> None:
+    def __init__(
+        self, resolved: Resolved, ledger: Ledger, stop: Stop, log: EventLog, folder: Path, quiet: bool
+    ) -> None:
         self._resolved = resolved
         self._ledger = ledger
         self._stop = stop
         self._log = log
+        self._folder = folder
         self._quiet = quiet
         self._plan = empty_plan()
         self._reader = make_reader(resolved.job.reader)
@@ -60,9 +70,13 @@ class Execution:
         """Sources of committed chunks that gave all their rows, some, and none."""
         self.engine_is_stuck = False
         self._engine: engines.EngineInfo | None = None
-        self._warmup_s = self._run_seconds = 0.0
+        self._warmup_s = self._run_seconds = self._first_batch_s = 0.0
         self._batch_size = self._workers = self._workers_replaced = 0
         self._worker_rss_kb: dict[int, int] = {}
+        self._vram: VramMeter | None = None
+        """Only where the engine is on a GPU."""
+        self.history = History(resolved.labels, resolved.logits)
+        """For the report."""
 
     def run(self, plan: Plan) -> None:
         """Execute a plan; nothing is loaded if there is nothing to do.
@@ -86,8 +100,14 @@ class Execution:
             self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
             engine = self._load(cores)
+            observers: list[Observer] = [self.history]
+            if self._resolved.job.run.trace:
+                path = stack.enter_context(atomic.replacing(self._folder / "trace.json"))
+                file = stack.enter_context(path.open("w", encoding="utf-8"))
+                trace = stack.enter_context(closing(Trace(file, self._workers, engine.streams)))
+                observers.append(trace)
             try:
-                self._process(pool, engine)
+                self._process(pool, engine, observers)
             finally:
                 self._workers_replaced = pool.deaths
 
@@ -108,6 +128,7 @@ class Execution:
             started_at=started_at,
             seconds=seconds,
             run_seconds=self._run_seconds,
+            first_batch_s=self._first_batch_s,
             warmup_s=self._warmup_s,
             done=self.done,
             partial=self.partial,
@@ -118,6 +139,7 @@ class Execution:
             workers=self._workers,
             workers_replaced=self._workers_replaced,
             worker_rss_kb=self._worker_rss_kb,
+            peak_vram_mb=self._vram.peak_mb if self._vram else None,
             exit_code=exit_code,
         )
 
@@ -132,7 +154,7 @@ class Execution:
             self._clocks[stage].lanes = self._workers
         geometry = self._resolved.geometry
         shape = SlotShape(self._workers, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
-        return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s)
+        return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s, job.run.trace)
 
     def _load(self, cores: int) -> engines.Engine:
         resolved, infer, started = self._resolved, self._resolved.job.infer, time.perf_counter()
@@ -151,6 +173,8 @@ class Execution:
         )
         self._warmup_s = time.perf_counter() - started
         self._engine = info = engine.describe()
+        if info.device.startswith(("cuda", "tensorrt")):
+            self._vram = VramMeter()
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
@@ -158,7 +182,11 @@ class Execution:
             self._say(resolved.metadata["weights"])
         return engine
 
-    def _process(self, pool: WorkerPool, engine: engines.Engine) -> None:
+    def _process(self, pool: WorkerPool, engine: engines.Engine, observers: Sequence[Observer]) -> None:
+        def written(filled: Filled, start: float, end: float) -> None:
+            for observer in observers:
+                observer.written(filled, start, end)
+
         committer = Committer(
             self._resolved,
             self._ledger,
@@ -167,6 +195,7 @@ class Execution:
             self._clocks["writer"],
             self._on_commit,
             self._on_failure,
+            written,
         )
         tasks = TaskList(self._plan, self._reader, self._batch_size, self._workers, committer, self._spool)
         pipeline = Pipeline(
@@ -176,13 +205,22 @@ class Execution:
             self._clocks,
             self._counts,
             self._batch_size,
+            observers,
             self._say,
         )
+
+        def tick() -> None:
+            self.history.tick(self._counts.items, *pipeline.waiting)
+            if self._vram is not None:
+                self._vram.look()
+            self._tick()
+
         started = time.perf_counter()
         try:
-            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, self._tick)
+            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
         finally:
             self._run_seconds = time.perf_counter() - started
+            self._first_batch_s = (pipeline.first_batch_at or started) - started
             self._worker_rss_kb = pipeline.peak_rss_kb
             self.engine_is_stuck = pipeline.engine_is_stuck
         self._tick()

@@ -9,7 +9,10 @@ from io import StringIO
 from pathlib import Path
 
 from resnet_pipe import atomic
+from resnet_pipe.errors import UsageError
 from resnet_pipe.job import Job
+from resnet_pipe.run.history import History
+from resnet_pipe.run.ledger import HOME
 from resnet_pipe.run.record import Outcome
 
 KEPT_RUNS = 30
@@ -44,6 +47,23 @@ def save_job(folder: Path, job: Job) -> None:
     atomic.write_bytes(folder / "job.yaml", text.getvalue().encode())
 
 
-def save_outcome(folder: Path, outcome: Outcome) -> None:
-    """Write run.json."""
+def save_outcome(folder: Path, outcome: Outcome, history: History) -> None:
+    """Write run.json and, for the report, history.json."""
     atomic.write_bytes(folder / "run.json", json.dumps(outcome.to_json(), indent=1).encode())
+    if outcome.items:
+        atomic.write_bytes(folder / "history.json", json.dumps(history.to_json()).encode())
+
+
+def newest_run_folder(output: Path) -> Path:
+    """Return the folder of the last run of an output directory that came to its end.
+
+    Raises:
+        UsageError: there is none.
+    """
+    ended = sorted((output / HOME / "runs").glob("*/run.json"))
+    if not ended:
+        raise UsageError(
+            f"{output} is not the output directory of a run: it has no {HOME}/runs/*/run.json",
+            "give writer.path of a job that has run",
+        )
+    return ended[-1].parent

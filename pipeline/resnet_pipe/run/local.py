@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
+from resnet_pipe.errors import ExitCode, MissingExtraError, ResnetPipeError, RunError, UsageError
 from resnet_pipe.plan import Rules
-from resnet_pipe.report import metrics
+from resnet_pipe.report import metrics, run_report
 from resnet_pipe.report.ping import ping
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import output
@@ -78,21 +78,22 @@ def _logged(
     started_at: datetime,
 ) -> Outcome:
     """Execute, and whatever happens, leave run.json, the metrics and the ping."""
-    log.event("run_started", job=resolved.job.name, pid=os.getpid(), fingerprint=resolved.digest)
+    job = resolved.job
+    log.event("run_started", job=job.name, pid=os.getpid(), fingerprint=resolved.digest)
     started = time.perf_counter()
-    execution = Execution(resolved, ledger, stop, log, options.quiet)
+    execution = Execution(resolved, ledger, stop, log, folder, options.quiet)
     _ping(resolved, "start", log)
     code = ExitCode.FAILED  # for what nobody foresaw
 
     def report() -> Outcome:
         outcome = execution.outcome(started_at, time.perf_counter() - started, code)
-        save_outcome(folder, outcome)
-        path = resolved.job.run.metrics or ledger.output / "metrics.prom"
+        save_outcome(folder, outcome, execution.history)
+        path = job.run.metrics or ledger.output / "metrics.prom"
         metrics.write(path, outcome.to_json(), time.time(), ledger.tag)
-        return outcome
+        return replace(outcome, report=_report(folder, ledger.output, log)) if job.run.report else outcome
 
     try:
-        save_job(folder, resolved.job)
+        save_job(folder, job)
         execution.run(output.prepare(resolved, ledger, options.rules, options.fresh, stop))
         output.write_failures(ledger)
         code = execution.exit_code
@@ -115,6 +116,14 @@ def _logged(
             # Python would crash in C++ code that still runs; all that has to be saved is saved.
             sys.stderr.flush()
             os._exit(code)
+
+
+def _report(folder: Path, output: Path, log: EventLog) -> Path | None:
+    try:
+        return run_report.write(folder, output)
+    except MissingExtraError as error:  # what the run was for is done without it
+        log.event("note", text=str(error))
+        return None
 
 
 def _ping(resolved: Resolved, suffix: str, log: EventLog) -> None:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from resnet_pipe.infer.engine import Engine
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.commit import Committer
+from resnet_pipe.run.observer import Observer
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Filled, Outputs
@@ -59,6 +60,7 @@ class Pipeline:
         clocks: of the four stages, by name.
         counts: kept up to date; whoever is told of failures and commits counts these.
         batch_size: items in a batch.
+        observers: are told of every batch.
         say: tells the user about something unusual.
     """
 
@@ -70,6 +72,7 @@ class Pipeline:
         clocks: dict[str, StageClock],
         counts: Counts,
         batch_size: int,
+        observers: Sequence[Observer],
         say: Callable[[str], None],
     ) -> None:
         self._pool = pool
@@ -79,10 +82,13 @@ class Pipeline:
         self._batch_limit = batch_size
         self._lock = threading.Lock()
         """Guards what several streams change: the batch limit and the count of items."""
+        self._observers = observers
         self._say = say
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
         """Highest resident memory of each worker, KiB."""
+        self.first_batch_at: float | None = None
+        """When there was something for the engine to do, time.perf_counter()."""
         self.engine_is_stuck = False
         """The run has ended, and a thread of the engine has not."""
         self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
@@ -93,11 +99,16 @@ class Pipeline:
         self._written = 0
         """Tasks of which everything is written, each counted as often as it has spans."""
         self._streams = [
-            threading.Thread(target=self._infer_loop, name=f"infer {stream}", daemon=True)
+            threading.Thread(target=self._infer_loop, args=(stream,), name=f"infer {stream}", daemon=True)
             for stream in range(engine.streams)
         ]
         self._writer = threading.Thread(target=self._write_loop, name="writer", daemon=True)
         clocks["infer"].lanes = engine.streams
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many batches wait for the engine, and how many for the writer."""
+        return self._to_infer.qsize(), self._to_write.qsize()
 
     def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
         """Carry out the tasks.
@@ -177,8 +188,11 @@ class Pipeline:
         self._counts.frames.add(filled.tally)
         self._counts.sources += filled.sources
         if filled.slot is not None:
+            self.first_batch_at = self.first_batch_at or time.perf_counter()
             worker = filled.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
+        for observer in self._observers:
+            observer.filled(filled)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -188,7 +202,7 @@ class Pipeline:
             self._error = self._error or error
             self._pool.wake()
 
-    def _infer_loop(self) -> None:
+    def _infer_loop(self, stream: int) -> None:
         clock = self._clocks["infer"]
         with self._errors_end_the_run():
             while True:
@@ -198,9 +212,13 @@ class Pipeline:
                     return
                 outputs: Outputs = {}
                 if filled.slot is not None:
+                    batch = self._pool.slots.batch(filled.slot)[: len(filled.rows)]
                     started = time.perf_counter()
-                    outputs = self._infer(self._pool.slots.batch(filled.slot)[: len(filled.rows)])
-                    clock.add(time.perf_counter() - started, len(filled.rows))
+                    outputs = self._infer(batch)
+                    now = time.perf_counter()
+                    clock.add(now - started, len(filled.rows))
+                    for observer in self._observers:
+                        observer.inferred(filled, batch, outputs, stream, started, now)
                     self._released.append(filled.slot)
                     self._pool.wake()
                     with self._lock:

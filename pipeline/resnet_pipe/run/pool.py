@@ -50,10 +50,13 @@ class WorkerPool:
         timeout_s: a source that takes longer is given up, and its worker replaced.
     """
 
-    def __init__(self, reader: Reader, geometry: Geometry, shape: SlotShape, timeout_s: float) -> None:
+    def __init__(
+        self, reader: Reader, geometry: Geometry, shape: SlotShape, timeout_s: float, traced: bool
+    ) -> None:
         self._reader = reader
         self._geometry = geometry
         self._timeout_s = timeout_s
+        self._traced = traced
         self.slots = Slots(shape)
         self._extra_failures: dict[tuple[int, int], list[Failure]] = {}
         self._idle_deaths = 0
@@ -135,7 +138,7 @@ class WorkerPool:
         member = _Member(number, process, ours, Outbox(ours), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        member.outbox.put(Setup(number, self._reader, self._geometry, shape, free))
+        member.outbox.put(Setup(number, self._reader, self._geometry, shape, free, self._traced))
         return member
 
     def _replace(self, member: _Member) -> None:

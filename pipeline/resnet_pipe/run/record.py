@@ -6,8 +6,10 @@ import resource
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
@@ -38,6 +40,7 @@ class Outcome:
         started_at: UTC.
         seconds: all of it, from start to end.
         run_seconds: from engine ready to last commit; 0 if nothing ran.
+        first_batch_s: the part of these in which the engine waited for the first batch.
         warmup_s: loading the network and its first forward pass.
         done: sources that gave all their rows.
         partial: sources that gave only those before their damage.
@@ -48,7 +51,10 @@ class Outcome:
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
+        peak_vram_mb: highest memory of the GPUs that this process has used, MiB; None if there was none or it
+            could not be measured.
         exit_code: of the process.
+        report: the page that tells all this; None if there is none.
     """
 
     resolved: Resolved
@@ -58,6 +64,7 @@ class Outcome:
     started_at: datetime
     seconds: float
     run_seconds: float
+    first_batch_s: float
     warmup_s: float
     done: int
     partial: int
@@ -68,7 +75,9 @@ class Outcome:
     workers: int
     workers_replaced: int
     worker_rss_kb: dict[int, int]
+    peak_vram_mb: float | None
     exit_code: ExitCode
+    report: Path | None = None
 
     @property
     def bottleneck(self) -> str | None:
@@ -96,6 +105,7 @@ class Outcome:
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 3),
             "run_seconds": round(self.run_seconds, 3),
+            "first_batch_s": round(self.first_batch_s, 3),
             "sources": {
                 "planned": self.plan.planned,
                 "skipped": self.plan.skipped,
@@ -122,7 +132,8 @@ class Outcome:
                 "weights": self.resolved.metadata["weights"],
             },
             "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
-            "peak_vram_mb": None,
+            "peak_vram_mb": self.peak_vram_mb,
+            "environment": machine.describe(),
             "exit_code": int(self.exit_code),
         }
 
@@ -153,6 +164,10 @@ def summary(outcome: Outcome) -> str:
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
     lines.append(f"results: {output}")
+    if outcome.report is not None:
+        lines.append(f"report: {outcome.report}")
+    elif outcome.resolved.job.run.report:
+        lines.append("report: none, for want of its libraries: pip install 'resnet-pipe[report]'")
     if outcome.failed or outcome.partial:
         lines.append(f"failures: {output / 'failures.jsonl'}")
     return "\n".join(lines)

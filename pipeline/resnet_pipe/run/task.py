@@ -76,6 +76,22 @@ class StageTimes:
     peak_rss_kb: int = 0
 
 
+class WorkSpan(NamedTuple):
+    """What a worker did without a break, for the trace.
+
+    Attributes:
+        stage: reader or preprocess.
+        source: key of the source it was on.
+        start: `time.perf_counter` seconds, which all processes of a machine share.
+        end: the same.
+    """
+
+    stage: str
+    source: str
+    start: float
+    end: float
+
+
 @dataclass(frozen=True)
 class Filled:
     """A worker's word that a batch is ready, or that a task has ended without one.
@@ -93,6 +109,9 @@ class Filled:
         tally: frames decoded and used since the last batch.
         times: of this batch.
         last: nothing more comes from this task or span.
+        worker: that has made it; None if none has.
+        slowest: the sources that took longest of those finished since the last batch, with their seconds.
+        spans: what the worker did since the last batch; empty unless the run is traced.
         from_spool: no worker has made it: an earlier run has, and its rows are in the spool.
     """
 
@@ -108,6 +127,9 @@ class Filled:
     tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
+    worker: int | None = None
+    slowest: tuple[tuple[str, float], ...] = ()
+    spans: tuple[WorkSpan, ...] = ()
     from_spool: bool = False
 
 
@@ -136,6 +158,7 @@ class Setup:
         geometry: brings a frame to the network's input size.
         shape: of the shared memory.
         free: its slots that are not waiting for the engine.
+        traced: whether it tells what it did when.
     """
 
     worker: int
@@ -143,3 +166,4 @@ class Setup:
     geometry: Geometry
     shape: SlotShape
     free: tuple[int, ...]
+    traced: bool = False

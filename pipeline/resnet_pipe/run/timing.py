@@ -61,16 +61,18 @@ class StageClock:
             self.wait_out_s += time.perf_counter() - started
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as they stand in run.json; p50 and p95 are of one batch."""
-        p50, p95 = np.percentile(self.batches, [50, 95]) * 1000 if len(self.batches) else (0.0, 0.0)
+        """Return the figures as they stand in run.json; p50, p95 and p99 are of one batch."""
+        percentiles = np.percentile(self.batches, [50, 95, 99]) * 1000 if len(self.batches) else (0.0,) * 3
         return {
             "busy_s": round(self.busy_s, 4),
             "wait_in_s": round(self.wait_in_s, 4),
             "wait_out_s": round(self.wait_out_s, 4),
             "items": self.items,
             "lanes": self.lanes,
-            "p50_ms": round(float(p50), 3),
-            "p95_ms": round(float(p95), 3),
+            **{
+                f"p{share}_ms": round(float(value), 3)
+                for share, value in zip((50, 95, 99), percentiles, strict=True)
+            },
         }
 
 

@@ -7,11 +7,14 @@ nothing else.
 
 from __future__ import annotations
 
+import heapq
 import os
 import resource
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,10 +25,14 @@ from numpy.typing import NDArray
 
 from resnet_pipe import child
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.file import announce
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 from resnet_pipe.run.memory import keep_freed_memory
 from resnet_pipe.run.slots import Slots
-from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task
+from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
+
+SLOWEST = 10
+"""Sources told of in one message: as many as a report shows."""
 
 
 class Worker:
@@ -61,6 +68,9 @@ class Worker:
         message: Task | int = self._connection.recv()
         if isinstance(message, Task):
             self._tasks.append(message)
+            if message.span is None:  # a part of a video may begin anywhere in it
+                for key in message.keys:
+                    announce(path_of(self._setup.reader.root, key))
         else:
             self._free.append(message)
 
@@ -72,8 +82,11 @@ class Worker:
             self._connection.send(Split(task.index, task.large, spans))
             return
         for position, key in enumerate(task.keys):
+            while not self._tasks and self._connection.poll():
+                self._receive()  # the next task, to have its files read ahead
             self._items = 0
             self._begin(position)
+            started = time.perf_counter()
             try:
                 self._read(key, position)
             except SourceError as error:
@@ -82,6 +95,7 @@ class Worker:
                 # A library's surprise on one file costs that file.
                 text = " ".join(str(error).split())
                 self._batch.failures.append(Failure(key, "reader", type(error).__name__, text))
+            self._batch.seconds.append((key, time.perf_counter() - started))
             self._finished = position + 1
         self._items = 0
         self._slots.end(self._setup.worker)
@@ -103,11 +117,10 @@ class Worker:
         items = self._setup.reader.read(key, min_side, task.span, tally, alive)
         skip = task.skip if position == 0 else 0
         while True:
-            started = time.perf_counter()
             try:
-                item = next(items, None)
+                with self._timed("reader", key):
+                    item = next(items, None)
             finally:
-                self._batch.reader_s += time.perf_counter() - started
                 if self._items < skip:  # decoded once more, but it was used and counted when it was posted
                     before = Tally(before.decoded, tally.used, tally.seconds)
                 self._batch.tally.add(tally, before)
@@ -131,11 +144,22 @@ class Worker:
             self._slots.end(self._setup.worker)  # waiting for room is not hanging
             batch.slot = self._free_slot()
             self._begin(position)
-        started = time.perf_counter()
-        out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
-        self._setup.geometry.apply(item.frame, out)
-        batch.rows.append(Row(key, item.frame_index, item.pts_s))
-        batch.preprocess_s += time.perf_counter() - started
+        with self._timed("preprocess", key):
+            out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
+            self._setup.geometry.apply(item.frame, out, item.extent)
+            batch.rows.append(Row(key, item.frame_index, item.pts_s))
+
+    @contextmanager
+    def _timed(self, stage: str, key: str) -> Iterator[None]:
+        """Count the time of the block for a stage, and tell of it if the run is traced."""
+        batch, started = self._batch, time.perf_counter()
+        try:
+            yield
+        finally:
+            ended = time.perf_counter()
+            batch.busy_s[stage] += ended - started
+            if self._setup.traced:
+                batch.spans.append(WorkSpan(stage, key, started, ended))
 
     def _free_slot(self) -> int:
         started = time.perf_counter()
@@ -162,13 +186,16 @@ class Worker:
                 items=self._items,
                 tally=batch.tally,
                 times=StageTimes(
-                    batch.reader_s,
-                    batch.preprocess_s,
+                    batch.busy_s["reader"],
+                    batch.busy_s["preprocess"],
                     batch.wait_task_s,
                     batch.wait_slot_s,
                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                 ),
                 last=last,
+                worker=self._setup.worker,
+                slowest=tuple(heapq.nlargest(SLOWEST, batch.seconds, key=lambda each: each[1])),
+                spans=tuple(batch.spans),
             )
         )
 
@@ -182,8 +209,10 @@ class _Batch:
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
         self.tally = Tally()
-        self.reader_s = 0.0
-        self.preprocess_s = 0.0
+        self.busy_s = {"reader": 0.0, "preprocess": 0.0}
+        self.seconds: list[tuple[str, float]] = []
+        """Sources finished since the last batch, with the time each took."""
+        self.spans: list[WorkSpan] = []
         self.wait_task_s = wait_task_s
         self.wait_slot_s = 0.0
 

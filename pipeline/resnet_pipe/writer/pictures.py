@@ -52,8 +52,8 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
     with open_file(path) as file:
         data = file.read()
     # Where the job does not accept a file that ends too early, there are no labels for it.
-    pixels = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
-    yield np.require(pixels, requirements=["C", "W"])
+    item = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
+    yield np.require(item.frame, requirements=["C", "W"])
 
 
 def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[], None]) -> Iterator[Picture]:

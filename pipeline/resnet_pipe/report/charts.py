@@ -1,0 +1,136 @@
+"""Charts as pictures for a page, each in two colour schemes, and for slides. Drawn by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.report.page import data_url
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STAGE_COLORS = {"reader": "#0072B2", "preprocess": "#56B4E9", "infer": "#D55E00", "writer": "#009E73"}
+"""Safe for colour-blind readers: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""For everything else, from the same palette, in the order in which they are used."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The colours of everything that is not data.
+
+    Attributes:
+        text: of titles and labels.
+        muted: of axes and notes.
+        grid: of the lines behind the data.
+    """
+
+    text: str
+    muted: str
+    grid: str
+
+
+LIGHT = Scheme(text="#1a1d21", muted="#5b636d", grid="#e3e6ea")
+DARK = Scheme(text="#e8eaed", muted="#a0a8b2", grid="#31363d")
+
+Draw = Callable[["Axes", Scheme], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart for a page.
+
+    Attributes:
+        light: data URL of an SVG for light screens and for paper.
+        dark: data URL of the same for dark screens.
+        text: what it shows, for those who do not see it.
+    """
+
+    light: str
+    dark: str
+    text: str
+
+
+def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> Picture:
+    """Draw a chart in both schemes.
+
+    Args:
+        draw: draws the data into axes.
+        text: what it shows.
+        width: inches.
+        height: inches.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    light, dark = (_svg(figure({"": draw}, scheme, width, height)) for scheme in (LIGHT, DARK))
+    return Picture(light, dark, text)
+
+
+def figure(
+    draws: Mapping[str, Draw], scheme: Scheme, width: float, height: float, columns: int = 1
+) -> Figure:
+    """Return a figure of several charts, each under its title, in a grid, `columns` of them side by side.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "report", "A report") from None
+    with mpl.rc_context({"text.parse_math": False}):  # names come from files: a dollar sign is no formula
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        rows = -(-len(draws) // columns)
+        for index, (title, draw) in enumerate(draws.items()):
+            axes = drawn.add_subplot(rows, columns, index + 1)
+            _style(axes, scheme)
+            draw(axes, scheme)
+            if title:
+                axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=scheme.text, pad=24)
+        return drawn
+
+
+def _style(axes: Axes, scheme: Scheme) -> None:
+    axes.set_facecolor("none")
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(scheme.muted)
+    axes.tick_params(colors=scheme.muted, labelcolor=scheme.muted, labelsize=9, length=0)
+    axes.grid(axis="y", color=scheme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.label.set_color(scheme.muted)
+    axes.yaxis.label.set_color(scheme.muted)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
+
+
+def legend(axes: Axes, scheme: Scheme, columns: int = 4) -> None:
+    """Put the legend above the data, where it covers nothing."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        labelcolor=scheme.text,
+        handlelength=1.2,
+        borderaxespad=0.2,
+        columnspacing=1.4,
+    )
+
+
+def _svg(drawn: Figure) -> str:
+    import matplotlib as mpl
+
+    content = io.BytesIO()
+    # Letters as outlines, which need no font; and the same figures give the same bytes.
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "resnet-pipe"}):
+        drawn.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return data_url("image/svg+xml", content.getvalue())

@@ -1,0 +1,270 @@
+"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_pipe import atomic
+from resnet_pipe.errors import MissingExtraError, RunError
+from resnet_pipe.report import charts
+from resnet_pipe.report.page import render
+from resnet_pipe.study.figures import Entry, Study
+from resnet_pipe.study.findings import engines, findings, of_engine
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SLIDE = (13.33, 7.5)
+"""Inches: the size of a slide in the usual programs, 16:9."""
+
+
+def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
+    """Write depth.json, depth.csv, depth.html and depth.png into a folder, made if it is missing.
+
+    Args:
+        study: the figures.
+        folder: for the files.
+        say: told of each file, or that the extra `report` is missing for the last two.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    contents: dict[str, Callable[[], bytes]] = {
+        "depth.json": lambda: (study.model_dump_json(indent=1) + "\n").encode(),
+        "depth.csv": lambda: to_csv(study).encode(),
+        "depth.html": lambda: to_html(study).encode(),
+        "depth.png": lambda: to_png(study),
+    }
+    if not study.entries:
+        contents = {name: contents[name] for name in ("depth.json", "depth.csv")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            atomic.write_bytes(folder / name, content())
+            say(f"wrote {folder / name}")
+    except MissingExtraError as error:
+        say(f"no depth.html and no depth.png: {error}")
+    except OSError as error:
+        raise RunError(
+            f"cannot write into {folder}: {error.strerror}", "free space there, or name another --out"
+        ) from None
+
+
+def table(study: Study) -> str:
+    """Return the study for a terminal."""
+    lines = [
+        f"{'model':<11}{'engine':<13}{'images/s':>9}{'spread':>15}"
+        f"{'read':>8}{'prep':>7}{'infer':>8}{'write':>8}"
+        f"{'p50':>9}{'GFLOP/s':>9}{'share':>7}{'MB':>7}  bottleneck"
+    ]
+    for entry in study.entries:
+        rate = entry.images_per_s
+        read, prepare, infer, write = (entry.stages[stage].busy_ms for stage in charts.STAGE_COLORS)
+        lines.append(
+            f"{_name(entry.network.depth):<11}{entry.setting.engine:<13}"
+            f"{rate.median:>9.1f}{f'{rate.low:.1f}-{rate.high:.1f}':>15}"
+            f"{read:>8.2f}{prepare:>7.2f}{infer:>8.2f}{write:>8.2f}"
+            f"{entry.latency.p50:>9.1f}{entry.gflops:>9.0f}{entry.gflops_share:>7.0%}{entry.peak_rss_mb:>7.0f}"
+            f"  {entry.bottleneck}"
+        )
+    lines += [
+        f"{_name(failed.depth):<11}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed
+    ]
+    lines.append("stages: busy ms an image; p50: ms a batch; MB: peak memory")
+    return "\n".join([*lines, "", *findings(study)])
+
+
+def to_csv(study: Study) -> str:
+    """Return the entries of a study as CSV, a row for each depth and engine."""
+    rows = [_flat(entry.model_dump()) for entry in study.entries]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_html(study: Study) -> str:
+    """Return the study as a page that needs nothing but itself.
+
+    Raises:
+        MissingExtraError: the extra `report` is not installed.
+    """
+    return render(
+        "depth.html",
+        {
+            "study": study,
+            "made_at": study.made_at.replace("T", " ").replace("+00:00", " UTC"),
+            "findings": findings(study),
+            "stage_charts": [
+                (engine, charts.picture(_stages(study, engine), f"Time of each stage by depth in {engine}"))
+                for engine in engines(study)
+            ],
+            "rate_chart": charts.picture(_rates(study), "Images a second against multiply-accumulates"),
+            "batch_charts": [
+                charts.picture(_batches(study, engine), f"Batch sizes in {engine}", height=3.0)
+                for engine in dict.fromkeys(point.engine for point in study.batch_sizes)
+            ],
+            "memory_chart": charts.picture(_memory(study), "Peak memory by depth", height=2.8),
+        },
+    )
+
+
+def to_png(study: Study) -> bytes:
+    """Return the study as a picture for a slide, 16:9, 2000 pixels wide.
+
+    Raises:
+        MissingExtraError: the extra `report` is not installed.
+    """
+    engine = engines(study)[0]
+    draws = {
+        f"Time of each stage, by depth, in {engine}": _stages(study, engine),
+        "Throughput against the size of the network": _rates(study),
+    }
+    if study.batch_sizes:
+        draws["Latency against batch size"] = _batches(study, study.batch_sizes[0].engine)
+    draws["Peak memory, by depth"] = _memory(study)
+    drawn = charts.figure(draws, charts.LIGHT, *_SLIDE, columns=2)
+    drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
+    content = io.BytesIO()
+    drawn.savefig(content, format="png", dpi=150, facecolor="white")
+    return content.getvalue()
+
+
+def _stages(study: Study, engine: str) -> charts.Draw:
+    entries = of_engine(study, engine)
+
+    def draw(axes: Axes, scheme: charts.Scheme) -> None:
+        names = [_name(entry.network.depth) for entry in entries]
+        below = [0.0] * len(entries)
+        for stage, color in charts.STAGE_COLORS.items():
+            values = [entry.stages[stage].busy_ms for entry in entries]
+            axes.bar(names, values, bottom=below, color=color, label=stage, width=0.62)
+            below = [low + value for low, value in zip(below, values, strict=True)]
+        for index, entry in enumerate(entries):
+            note = f"{below[index]:.1f} ms\ninfer {entry.stages['infer'].busy_ms:.1f}"
+            axes.annotate(
+                note,
+                (index, below[index]),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=scheme.text,
+            )
+        axes.set_ylabel(f"busy ms an image, {engine}")
+        axes.margins(y=0.2)
+        charts.legend(axes, scheme)
+
+    return draw
+
+
+def _rates(study: Study) -> charts.Draw:
+    def draw(axes: Axes, scheme: charts.Scheme) -> None:
+        for engine, color in zip(engines(study), charts.COLORS * 2, strict=False):
+            entries = of_engine(study, engine)
+            gmacs = [entry.network.gmacs for entry in entries]
+            rates = [entry.images_per_s.median for entry in entries]
+            spread = [
+                [rate - entry.images_per_s.low for rate, entry in zip(rates, entries, strict=True)],
+                [entry.images_per_s.high - rate for rate, entry in zip(rates, entries, strict=True)],
+            ]
+            axes.errorbar(
+                gmacs, rates, spread, color=color, marker="o", markersize=5, capsize=3, label=engine
+            )
+            for index, (entry, x, y) in enumerate(zip(entries, gmacs, rates, strict=True)):
+                # The curve falls and is hollow: both corners are free. ResNet-34 and 50 are neighbours.
+                above = index % 2 == 0
+                axes.annotate(
+                    f"{entry.network.depth}: {y:.1f}",
+                    (x, y),
+                    (6, 5) if above else (-6, -5),
+                    textcoords="offset points",
+                    ha="left" if above else "right",
+                    va="bottom" if above else "top",
+                    fontsize=8,
+                    color=scheme.text,
+                )
+        axes.set_xlabel("10⁹ multiply-accumulates an image (labels: depth: images/s)")
+        axes.set_ylabel("images/s, end to end")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.12, y=0.15)
+        charts.legend(axes, scheme)
+
+    return draw
+
+
+def _batches(study: Study, engine: str) -> charts.Draw:
+    points = [point for point in study.batch_sizes if point.engine == engine]
+
+    def draw(axes: Axes, scheme: charts.Scheme) -> None:
+        for depth, color in zip(sorted({point.depth for point in points}), charts.COLORS, strict=False):
+            mine = sorted((p for p in points if p.depth == depth), key=lambda point: point.batch_size)
+            sizes, times = [p.batch_size for p in mine], [p.latency.p50 for p in mine]
+            axes.plot(sizes, times, color=color, marker="o", markersize=5, label=_name(depth))
+            for point in mine:
+                axes.annotate(
+                    f"{point.images_per_s:.0f}/s",
+                    (point.batch_size, point.latency.p50),
+                    (4, -11),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=scheme.text,
+                )
+        sizes = sorted({point.batch_size for point in points})
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.set_xlabel(f"batch size, {engine} (labels: images/s)")
+        axes.set_ylabel("ms a batch, p50")
+        axes.margins(x=0.1, y=0.15)
+        charts.legend(axes, scheme)
+
+    return draw
+
+
+def _memory(study: Study) -> charts.Draw:
+    def draw(axes: Axes, scheme: charts.Scheme) -> None:
+        names = engines(study)
+        depths = sorted({entry.network.depth for entry in study.entries})
+        width = 0.8 / max(1, len(names))
+        for index, (engine, color) in enumerate(zip(names, charts.COLORS * 2, strict=False)):
+            entries = of_engine(study, engine)
+            at = [
+                depths.index(entry.network.depth) + (index - (len(names) - 1) / 2) * width
+                for entry in entries
+            ]
+            bars = axes.bar(
+                at, [entry.peak_rss_mb for entry in entries], width * 0.9, color=color, label=engine
+            )
+            axes.bar_label(bars, [_megabytes(entry) for entry in entries], fontsize=8, color=scheme.text)
+        axes.set_xticks(range(len(depths)), [_name(depth) for depth in depths])
+        axes.set_ylabel("peak memory, MB")
+        axes.margins(y=0.2)
+        charts.legend(axes, scheme)
+
+    return draw
+
+
+def _name(depth: int) -> str:
+    return f"ResNet-{depth}"
+
+
+def _megabytes(entry: Entry) -> str:
+    own = f"{entry.peak_rss_mb:.0f}"
+    return own if entry.peak_vram_mb is None else f"{own}\nGPU {entry.peak_vram_mb:.0f}"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested figures side by side: `stages.infer.busy_ms`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,202 @@
+"""The report of a run, report.html: what happened, where the time went, what it looks like."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_pipe import atomic
+from resnet_pipe.errors import ExitCode, RunError
+from resnet_pipe.report import charts
+from resnet_pipe.report.page import render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAME = "report.html"
+SHOWN_FAILURES = 100
+_OUTCOMES = {
+    ExitCode.DONE: "all done, or nothing new",
+    ExitCode.FAILED: "the run could not finish; what was committed stays",
+    ExitCode.USAGE: "the job or the environment is wrong",
+    ExitCode.SOME_FAILED: "finished, but some sources failed",
+    ExitCode.LOCKED: "another run held the output directory",
+    ExitCode.SIGINT: "stopped by SIGINT",
+    ExitCode.SIGTERM: "stopped by SIGTERM",
+}
+
+
+def write(folder: Path, output: Path) -> Path:
+    """Make the report of a run from what the run has left, and return its path.
+
+    Args:
+        folder: of the run, with run.json, job.yaml and, if the network had anything to do, history.json.
+        output: the output directory, with failures.jsonl.
+
+    Raises:
+        MissingExtraError: the extra `report` is not installed.
+        RunError: the run has left no run.json, or it cannot be read.
+    """
+    run = _read(folder / "run.json")
+    if run is None:
+        raise RunError(f"{folder} has no run.json: that run was killed", "run the job again")
+    history = _read(folder / "history.json") or {"timeline": None, "slowest": [], "samples": []}
+    failures, count = _failures(output / "failures.jsonl")
+    job = folder / "job.yaml"
+    page = render(
+        "run.html",
+        {
+            "run": run,
+            "started": run["started_at"].replace("T", " ").replace("+00:00", " UTC"),
+            "output": str(output),
+            "outcome": _OUTCOMES[ExitCode(run["exit_code"])],
+            "unit": "frames" if run["video"] else "images",
+            "findings": findings(run),
+            "stages": stages(run),
+            "stages_chart": _stages_chart(run) if run["items"] else None,
+            **_timeline_charts(history["timeline"]),
+            "samples": history["samples"],
+            "slowest": history["slowest"],
+            "failures": failures,
+            "failure_count": count,
+            "facts": _facts(run),
+            "job": job.read_text(encoding="utf-8") if job.is_file() else "",
+        },
+    )
+    path = folder / NAME
+    atomic.write_bytes(path, page.encode(errors="backslashreplace"))
+    return path
+
+
+def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the stage table of a run.json: its figures, the share of the run, and busy ms per item."""
+    seconds = run["run_seconds"]
+    return [
+        {
+            **stage,
+            "name": name,
+            "share": stage["busy_s"] / (seconds * stage["lanes"]) if seconds else 0.0,
+            "ms_per_item": 1000 * stage["busy_s"] / stage["items"] if stage["items"] else 0.0,
+        }
+        for name, stage in run["stages"].items()
+    ]
+
+
+def findings(run: dict[str, Any]) -> list[str]:
+    """Say in sentences what the figures of a run mean."""
+    if not run["items"]:
+        return ["There was nothing for the network to do."]
+    limit = next(stage for stage in stages(run) if stage["name"] == run["bottleneck"])
+    engine, model = run["engine"], run["model"]
+    said = [
+        f"{model['name']} ran in {engine['name']} {engine['version']} on {engine['device']} in"
+        f" {engine['precision']}: {engine['proof']}.",
+        f"The bottleneck is {limit['name']}: at work {min(limit['share'], 1):.0%} of the run,"
+        f" {limit['ms_per_item']:.1f} ms for each item.",
+    ]
+    if "RANDOM" in model["weights"]:
+        said.append(f"{model['weights']}.")
+    if run["video"]:
+        video = run["video"]
+        said.append(
+            f"{video['frames_decoded']} frames were decoded and {video['frames_used']} used:"
+            f" {video['real_time_factor']:.1f} seconds of video in a second."
+        )
+    return said
+
+
+def _stages_chart(run: dict[str, Any]) -> charts.Picture:
+    table = stages(run)
+
+    def draw(axes: Axes, scheme: charts.Scheme) -> None:
+        names = [stage["name"] for stage in table]
+        bars = axes.barh(
+            names,
+            [stage["ms_per_item"] for stage in table],
+            color=[charts.STAGE_COLORS[name] for name in names],
+        )
+        axes.bar_label(
+            bars, [f" {stage['ms_per_item']:.2f} ms" for stage in table], color=scheme.text, fontsize=9
+        )
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.margins(x=0.15)
+        axes.set_xlabel("busy milliseconds for each item, over all who work on the stage")
+        axes.tick_params(axis="y", labelcolor=scheme.text)
+
+    words = ", ".join(f"{stage['name']} {stage['ms_per_item']:.2f} ms" for stage in table)
+    return charts.picture(draw, f"Busy time for each item: {words}", height=2.0)
+
+
+def _timeline_charts(timeline: dict[str, list[float]] | None) -> dict[str, charts.Picture | None]:
+    if timeline is None or len(timeline["seconds"]) < 3:
+        return {"timeline_chart": None, "queues_chart": None}
+    seconds, items = timeline["seconds"], timeline["items"]
+    rates = [
+        (after - before) / (end - start) if end > start else 0.0
+        for before, after, start, end in zip(items, items[1:], seconds, seconds[1:], strict=False)
+    ]
+
+    def throughput(axes: Axes, scheme: charts.Scheme) -> None:
+        axes.step(seconds[1:], rates, where="pre", color=charts.STAGE_COLORS["infer"], linewidth=1.4)
+        _over_time(axes, seconds, "items a second")
+
+    def queues(axes: Axes, scheme: charts.Scheme) -> None:
+        for key, name, stage in (
+            ("waiting_for_engine", "for the engine", "infer"),
+            ("waiting_for_writer", "for the writer", "writer"),
+        ):
+            axes.step(seconds, timeline[key], where="post", label=name, color=charts.STAGE_COLORS[stage])
+        _over_time(axes, seconds, "batches waiting")
+        charts.legend(axes, scheme)
+
+    return {
+        "timeline_chart": charts.picture(throughput, "Items a second over the time of the run", height=2.3),
+        "queues_chart": charts.picture(queues, "Batches that wait, over the time of the run", height=2.3),
+    }
+
+
+def _over_time(axes: Axes, seconds: list[float], label: str) -> None:
+    axes.set_xlim(0, seconds[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seconds since the engine was ready")
+    axes.set_ylabel(label)
+
+
+def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
+    engine, model = run["engine"], run["model"]
+    facts = [("model", f"{model['name']}, {model['weights']}"), ("model SHA-256", model["sha256"])]
+    if engine:
+        facts += [
+            ("engine", f"{engine['name']} {engine['version']}, {engine['device']}, {engine['precision']}"),
+            ("proof", engine["proof"]),
+            ("note", engine["note"]),
+            ("threads, streams", f"{engine['threads']}, {engine['streams']}"),
+            ("batch size", str(run["batch_size"])),
+            ("workers", f"{run['workers']}, {run['workers_replaced']} replaced"),
+            ("start of the engine", f"{run['warmup_s']:.2f} s"),
+        ]
+    facts += [(name.replace("_", " "), str(value)) for name, value in run.get("environment", {}).items()]
+    facts.append(("fingerprint", run["fingerprint"]))
+    return [(name, value) for name, value in facts if value]
+
+
+def _failures(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the first failures that stand, and how many there are."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = [json.loads(line) for line in islice(file, SHOWN_FAILURES)]
+            return first, len(first) + sum(1 for _ in file)
+    except FileNotFoundError:
+        return [], 0
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}", "run the job again") from None

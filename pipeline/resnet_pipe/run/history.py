@@ -1,0 +1,146 @@
+"""What a run remembers for its report: a time line, the slowest sources, and some results to look at."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.report.page import data_url
+from resnet_pipe.run.task import Filled, Outputs, Row
+from resnet_pipe.writer.rows import top_k
+
+MOMENTS = 240
+"""Most points of the time line: what a chart can show."""
+SAMPLES = 24
+SLOWEST = 10
+_TOP = 3
+_SIDE = 160
+"""Pixels of a thumbnail."""
+_QUALITY = 80
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Moment:
+    seconds: float
+    items: int
+    waiting_for_engine: int
+    waiting_for_writer: int
+
+
+class History:
+    """Remembers little of a run of any length. Used from several threads.
+
+    Args:
+        labels: of the classes.
+        logits: name of the network's output that holds them; None if the job does not ask for it.
+    """
+
+    def __init__(self, labels: Sequence[str], logits: str | None) -> None:
+        self._labels = labels
+        self._logits = logits
+        self._lock = threading.Lock()
+        self._started = time.perf_counter()
+        self._moments: _Thinned[_Moment] = _Thinned(MOMENTS)
+        self._samples: _Thinned[dict[str, Any]] = _Thinned(SAMPLES)
+        self._slowest: list[tuple[float, str]] = []
+
+    def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:
+        """Note a moment: items so far, and how many batches wait. Called several times a second."""
+        if self._moments.wants():
+            seconds = time.perf_counter() - self._started
+            self._moments.add(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
+
+    def filled(self, filled: Filled) -> None:
+        """Note the slowest sources; see `Observer.filled`."""
+        for key, seconds in filled.slowest:
+            heapq.heappush(self._slowest, (seconds, key))
+            if len(self._slowest) > SLOWEST:
+                heapq.heappop(self._slowest)
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        stream: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """Keep a result now and then; see `Observer.inferred`."""
+        with self._lock:
+            for at, row in enumerate(filled.rows):
+                if self._samples.wants():
+                    self._samples.add(self._sample(row, batch[at], outputs, at))
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """Note nothing; see `Observer.written`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of history.json."""
+        moments = self._moments.kept
+        return {
+            "timeline": {
+                "seconds": [round(moment.seconds, 3) for moment in moments],
+                "items": [moment.items for moment in moments],
+                "waiting_for_engine": [moment.waiting_for_engine for moment in moments],
+                "waiting_for_writer": [moment.waiting_for_writer for moment in moments],
+            },
+            "slowest": [
+                {"source": key, "seconds": round(seconds, 4)}
+                for seconds, key in sorted(self._slowest, reverse=True)
+            ],
+            "samples": self._samples.kept,
+        }
+
+    def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
+        name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
+        top: list[tuple[str, float]] = []
+        if self._logits is not None:
+            best = top_k(outputs[self._logits][at : at + 1], min(_TOP, len(self._labels)))
+            top = [
+                (self._labels[index], round(float(score), 4))
+                for index, score in zip(best.index[0], best.score[0], strict=True)
+            ]
+        return {"name": name, "image": _thumbnail(image), "top": top}
+
+
+class _Thinned(Generic[T]):
+    """At most `limit` of the things that come by, evenly spread, however many come."""
+
+    def __init__(self, limit: int) -> None:
+        self.kept: list[T] = []
+        self._limit = limit
+        self._every = 1
+        self._seen = 0
+
+    def wants(self) -> bool:
+        """Count one that comes by, and tell whether it is to be kept."""
+        wanted = self._seen % self._every == 0
+        self._seen += 1
+        return wanted
+
+    def add(self, thing: T) -> None:
+        """Keep it; if that is too many, drop every second one."""
+        self.kept.append(thing)
+        if len(self.kept) > self._limit:
+            self.kept = self.kept[::2]
+            self._every *= 2
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> str:
+    """Return an image, uint8, shape (crop, crop, 3), RGB, as a data URL of a small JPEG."""
+    import cv2
+
+    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    _, encoded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return data_url("image/jpeg", encoded.tobytes())

@@ -1,0 +1,31 @@
+"""What a run tells those who only watch it: the history for its report, and the trace."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.run.task import Filled, Outputs
+
+
+class Observer(Protocol):
+    """Is told what every batch went through. Times are of `time.perf_counter`, which all processes share."""
+
+    def filled(self, filled: Filled) -> None:
+        """A worker has posted a message."""
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        stream: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """A stream of the engine has executed a batch: uint8, shape (rows, crop, crop, 3). Any thread."""
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """The rows of a message have been written. From the writer's thread."""

@@ -1,0 +1,251 @@
+"""The depth study: the same sources through ResNets of several depths, each run in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resnet_pipe import machine
+from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
+from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.job import Job
+from resnet_pipe.model import DEPTHS, models_dir, open_model
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.run.stop import on_signals
+from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
+from resnet_pipe.study.sample import take_sample
+from resnet_pipe.study.trial import TrialError, Trials, trial_folder
+
+_LIMIT_S = 3600.0
+"""A run that takes longer is a failure of its depth."""
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """What is studied.
+
+    Attributes:
+        engines: by name; none for the job's own.
+        repeats: runs of each depth on each engine.
+        batch_sizes: for the curves; none for no curves.
+        items: images or frames in each run; the job's sources are read several times over if they are fewer.
+    """
+
+    engines: Sequence[str] = ()
+    repeats: int = 3
+    batch_sizes: Sequence[int] = ()
+    items: int = 256
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a study.
+
+    Attributes:
+        known: by depth, those that are converted.
+        failed: by depth, why it could not be.
+    """
+
+    known: dict[int, Network]
+    failed: dict[int, str]
+
+    @property
+    def override(self) -> str:
+        """Return the override that gives a job one of them, whatever it says and whether that exists."""
+        return f"infer.model={json.dumps(str(_path(next(iter(self.known)))))}"
+
+
+def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
+    """Convert the networks that have not been converted yet.
+
+    Args:
+        depths: of 18, 34, 50, 101, 152.
+        weights: as for `resnet-pipe convert`; for timing, any will do.
+        say: told what is being done.
+
+    Raises:
+        UsageError: there is no such ResNet.
+        ResnetPipeError: none of them could be converted.
+    """
+    networks = Networks({}, {})
+    for depth in depths:
+        if depth not in DEPTHS:
+            raise UsageError(
+                f"there is no ResNet-{depth}", f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+            )
+        try:
+            networks.known[depth] = _prepare(depth, weights, say)
+        except ResnetPipeError as error:
+            say(f"ResNet-{depth}: {error}")
+            networks.failed[depth] = error.problem
+            last = error
+    if not networks.known:
+        raise last
+    return networks
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a study.
+
+    Attributes:
+        study: the figures.
+        exit_code: 0; 3 if a depth failed; 130 or 143 if a signal ended it, and the figures are of the runs
+            until then.
+    """
+
+    study: Study
+    exit_code: ExitCode
+
+
+class _Spec(NamedTuple):
+    """What one run measures; the job's own batch size if there is none."""
+
+    depth: int
+    engine: str
+    batch_size: int | None = None
+
+    def __str__(self) -> str:
+        batches = f", batches of {self.batch_size}" if self.batch_size else ""
+        return f"ResNet-{self.depth}, {self.engine}{batches}"
+
+
+def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]) -> Result:
+    """Measure every depth on every engine.
+
+    Args:
+        job: gives the sources, the preprocessing mode, the writer and the engine; its model does not matter.
+        networks: of the depths.
+        options: what is studied.
+        say: told of each run.
+
+    Raises:
+        UsageError: there is no such engine.
+        RunError: there are no sources.
+        StoppedError: a signal came before anything was measured.
+    """
+    measuring = _Measuring(job, networks, options, say)
+    with on_signals() as stop, trial_folder(job.output) as folder:
+        sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
+        trials = Trials(job, sample, folder, stop, lambda: None)
+        try:
+            measuring.run(trials)
+        except StoppedError as error:
+            if not measuring.runs:
+                raise
+            return Result(measuring.figures(sample.found), error.exit_code)
+    code = ExitCode.SOME_FAILED if measuring.failed else ExitCode.DONE
+    return Result(measuring.figures(sample.found), code)
+
+
+class _Measuring:
+    def __init__(
+        self, job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]
+    ) -> None:
+        self._job = job
+        self._networks = networks.known
+        self._options = options
+        self._say = say
+        self._engines = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
+        for engine in self._engines:
+            if engine not in ENGINES:
+                raise UsageError(f"unknown engine {engine!r}", f"there are: {', '.join(ENGINES)}")
+        self.runs: dict[_Spec, list[dict[str, Any]]] = defaultdict(list)
+        self.failed = {
+            _Spec(depth, engine): reason
+            for depth, reason in networks.failed.items()
+            for engine in self._engines
+        }
+
+    def run(self, trials: Trials) -> None:
+        order = list(self._order())
+        for number, spec in enumerate(order, 1):
+            if spec not in self.failed:
+                self._say(f"{number}/{len(order)} {spec}: {self._measure(trials, spec)}")
+
+    def figures(self, sources: int) -> Study:
+        """Return what has been measured so far."""
+        measured = sorted(self.runs, key=lambda spec: (self._engines.index(spec.engine), spec.depth))
+        return Study(
+            job=self._job.name,
+            made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            machine=machine.describe(),
+            sources=sources,
+            items=self._options.items,
+            repeats=self._options.repeats,
+            entries=with_shares(
+                [
+                    entry(self._networks[spec.depth], self.runs[spec])
+                    for spec in measured
+                    if spec.batch_size is None
+                ]
+            ),
+            batch_sizes=[
+                Point(
+                    depth=spec.depth,
+                    engine=spec.engine,
+                    batch_size=spec.batch_size,
+                    images_per_s=max(run["items_per_second"] for run in self.runs[spec]),
+                    latency=latency(self.runs[spec]),
+                )
+                for spec in measured
+                if spec.batch_size is not None
+            ],
+            failed=[
+                Failed(depth=spec.depth, engine=spec.engine, batch_size=spec.batch_size, reason=reason)
+                for spec, reason in self.failed.items()
+            ],
+        )
+
+    def _order(self) -> Iterator[_Spec]:
+        """Yield the runs, each round the other way round: a machine that slows down slows down all."""
+        specs = [_Spec(depth, engine) for depth in self._networks for engine in self._engines]
+        for repeat in range(self._options.repeats):
+            yield from specs[:: -1 if repeat % 2 else 1]
+        for size in self._options.batch_sizes:
+            yield from (spec._replace(batch_size=size) for spec in specs)
+
+    def _measure(self, trials: Trials, spec: _Spec) -> str:
+        changes: dict[str, object] = {
+            "infer.model": str(_path(spec.depth)),
+            "infer.engine": spec.engine,
+            "run.report": False,
+            "run.trace": False,
+        }
+        if spec.batch_size is not None:
+            changes["infer.batch_size"] = spec.batch_size
+        try:
+            run = trials.run(self._options.items, changes, _LIMIT_S)
+        except TrialError as error:
+            self.failed[spec] = str(error)
+            self.runs.pop(spec, None)
+            return f"failed: {error}"
+        self.runs[spec].append(run)
+        return f"{run['items_per_second']:.1f} images/s"
+
+
+def _path(depth: int) -> Path:
+    return models_dir() / f"resnet{depth}.onnx"
+
+
+def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Network:
+    """Convert a ResNet if that has not been done, and return what it is made of."""
+    path = _path(depth)
+    if not path.is_file():
+        from resnet_pipe.convert.conversion import convert
+
+        convert(f"resnet{depth}", weights=weights, say=say)
+    sidecar = open_model(path).sidecar
+    if sidecar is None:
+        raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert resnet{depth}")
+    return Network(
+        depth=depth,
+        params=sidecar.params,
+        gmacs=sidecar.macs / 1e9,
+        file_mb=path.stat().st_size / 1e6,
+    )

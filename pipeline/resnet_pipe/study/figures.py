@@ -1,0 +1,193 @@
+"""The figures of a depth study: depth.json, and how they come from the run.json of each run."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Spread(_Section):
+    """A figure measured several times."""
+
+    median: float
+    low: float
+    high: float
+
+
+class StageTime(_Section):
+    """Milliseconds of one stage for each item, added up over all who work on it."""
+
+    busy_ms: float
+    wait_ms: float
+
+
+class Latency(_Section):
+    """Milliseconds of one forward pass of a whole batch."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Network(_Section):
+    """What a depth is made of."""
+
+    depth: int
+    params: int
+    gmacs: float = Field(description="10^9 multiply-accumulates for one image")
+    file_mb: float
+
+
+class Setting(_Section):
+    """What executed a depth."""
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    batch_size: int
+    threads: int
+    streams: int
+
+
+class Entry(_Section):
+    """One depth on one engine. Of several runs, each figure is the median."""
+
+    network: Network
+    setting: Setting
+    images_per_s: Spread
+    stages: dict[str, StageTime]
+    latency: Latency
+    load_s: float = Field(description="reading the file and building the network")
+    warmup_s: float = Field(description="the first forward pass")
+    gflops: float = Field(description="10^9 floating-point operations a second while the network runs")
+    gflops_share: float = Field(description="of the best depth of this engine, 0 to 1")
+    peak_rss_mb: float
+    peak_vram_mb: float | None
+    bottleneck: str
+
+
+class Failed(_Section):
+    """A depth that could not be measured."""
+
+    depth: int
+    engine: str
+    batch_size: int | None
+    reason: str
+
+
+class Point(_Section):
+    """One batch size of one depth on one engine."""
+
+    depth: int
+    engine: str
+    batch_size: int
+    images_per_s: float
+    latency: Latency
+
+
+class Study(_Section):
+    """The contents of depth.json. Fields are added, never renamed."""
+
+    schema_version: Literal[1] = 1
+    job: str
+    made_at: str = Field(description="UTC, ISO 8601")
+    machine: dict[str, str]
+    sources: int
+    items: int = Field(description="that each run put through the network")
+    repeats: int
+    entries: list[Entry]
+    batch_sizes: list[Point]
+    failed: list[Failed]
+
+
+def entry(network: Network, runs: Sequence[Mapping[str, Any]]) -> Entry:
+    """Return the figures of one depth on one engine; `gflops_share` is 1 until `with_shares`.
+
+    Args:
+        network: what ran.
+        runs: the contents of run.json of each repeat; at least one.
+    """
+    engine = runs[0]["engine"]
+    rates = [run["items_per_second"] for run in runs]
+    vram = [run["peak_vram_mb"] for run in runs if run["peak_vram_mb"] is not None]
+    bottlenecks = [run["bottleneck"] for run in runs]
+    return Entry(
+        network=network,
+        setting=Setting(
+            batch_size=runs[0]["batch_size"],
+            **{name: engine[name] for name in ("device", "precision", "threads", "streams", "version")},
+            engine=engine["name"],
+        ),
+        images_per_s=Spread(median=statistics.median(rates), low=min(rates), high=max(rates)),
+        stages={
+            stage: StageTime(
+                busy_ms=statistics.median(_per_item(run, stage, "busy_s") for run in runs),
+                wait_ms=statistics.median(
+                    _per_item(run, stage, "wait_in_s") + _per_item(run, stage, "wait_out_s") for run in runs
+                ),
+            )
+            for stage in runs[0]["stages"]
+        },
+        latency=latency(runs),
+        load_s=statistics.median(run["engine"]["load_s"] for run in runs),
+        warmup_s=statistics.median(run["warmup_s"] - run["engine"]["load_s"] for run in runs),
+        gflops=statistics.median(_gflops(network, run) for run in runs),
+        gflops_share=1.0,
+        peak_rss_mb=statistics.median(run["peak_rss_mb"] for run in runs),
+        peak_vram_mb=statistics.median(vram) if vram else None,
+        bottleneck=statistics.mode(bottlenecks),
+    )
+
+
+def latency(runs: Sequence[Mapping[str, Any]]) -> Latency:
+    """Return the latency of a forward pass: of each percentile, the median of all runs."""
+    stages = [run["stages"]["infer"] for run in runs]
+    return Latency(
+        **{name: statistics.median(stage[f"{name}_ms"] for stage in stages) for name in ("p50", "p95", "p99")}
+    )
+
+
+def with_shares(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries, each with its share of the GFLOP/s of the best depth of its engine."""
+    best = {
+        each.setting.engine: max(
+            other.gflops for other in entries if other.setting.engine == each.setting.engine
+        )
+        for each in entries
+    }
+    return [
+        each.model_copy(update={"gflops_share": each.gflops / best[each.setting.engine]}) for each in entries
+    ]
+
+
+def turning_point(entries: Sequence[Entry]) -> int | None:
+    """Return the first depth at which the network is the bottleneck, after one at which it is not.
+
+    Args:
+        entries: of one engine, by depth.
+    """
+    for before, after in itertools.pairwise(entries):
+        if before.bottleneck != "infer" and after.bottleneck == "infer":
+            return after.network.depth
+    return None
+
+
+def _per_item(run: Mapping[str, Any], stage: str, name: str) -> float:
+    items = run["items"]
+    return float(1000 * run["stages"][stage][name] / items) if items else 0.0
+
+
+def _gflops(network: Network, run: Mapping[str, Any]) -> float:
+    """Two operations for each multiply-accumulate, over the time in which the streams were at work."""
+    infer = run["stages"]["infer"]
+    seconds = infer["busy_s"] / infer["lanes"]
+    return float(2 * network.gmacs * infer["items"] / seconds) if seconds else 0.0

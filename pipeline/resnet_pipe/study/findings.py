@@ -1,0 +1,110 @@
+"""What the figures of a depth study mean, in sentences computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from resnet_pipe.study.figures import Entry, Point, Study, turning_point
+
+
+def findings(study: Study) -> list[str]:
+    """Return the sentences that stand above the figures, at least one."""
+    said = [sentence for engine in engines(study) for sentence in _of_engine(study, engine)]
+    said += _engines_compared(study)
+    if study.failed:
+        depths = ", ".join(f"ResNet-{failed.depth} ({failed.engine})" for failed in study.failed)
+        said.append(f"Not measured: {depths}.")
+    return said or ["Nothing was measured."]
+
+
+def engines(study: Study) -> list[str]:
+    """Return the engines of a study, in the order in which they were asked for."""
+    return list(dict.fromkeys(entry.setting.engine for entry in study.entries))
+
+
+def of_engine(study: Study, engine: str) -> list[Entry]:
+    """Return the entries of an engine, by depth."""
+    mine = (entry for entry in study.entries if entry.setting.engine == engine)
+    return sorted(mine, key=lambda entry: entry.network.depth)
+
+
+def _of_engine(study: Study, engine: str) -> Iterator[str]:
+    entries = of_engine(study, engine)
+    first, last = entries[0], entries[-1]
+    precision = first.setting.precision
+    if len(entries) == 1:
+        yield f"{_name(first)} runs at {_rate(first)} images/s in {engine} ({precision})."
+        return
+    start, end = first.stages["infer"].busy_ms, last.stages["infer"].busy_ms
+    reading = _range([entry.stages["reader"].busy_ms for entry in entries])
+    yield (
+        f"{engine} ({precision}): from {_name(first)} to {_name(last)}, inference grows {_ratio(end, start)},"
+        f" from {start:.1f} to {end:.1f} ms an image, while reading {reading};"
+        f" {_rate(first)} images/s become {_rate(last)}."
+    )
+    yield _limit(entries)
+    best = max(entries, key=lambda entry: entry.gflops)
+    worst = min(entries, key=lambda entry: entry.gflops)
+    yield (
+        f"{_name(best)} makes the most of the machine, {best.gflops:.0f} GFLOP/s; {_name(worst)} reaches"
+        f" {worst.gflops / best.gflops:.0%} of that."
+    )
+    points = [point for point in study.batch_sizes if point.engine == engine]
+    for depth in sorted({point.depth for point in points}):
+        yield _batch_sizes([point for point in points if point.depth == depth])
+
+
+def _limit(entries: Sequence[Entry]) -> str:
+    turn = turning_point(entries)
+    if turn is not None:
+        return f"From ResNet-{turn} on, the network is the bottleneck; before, it is reading."
+    limits = {entry.bottleneck for entry in entries}
+    if limits == {"infer"}:
+        return "The network is the bottleneck at every depth."
+    if len(limits) == 1:
+        return (
+            f"The bottleneck is {limits.pop()} at every depth: a deeper network costs little or nothing here."
+        )
+    return "The bottleneck: " + ", ".join(f"{entry.bottleneck} in {_name(entry)}" for entry in entries) + "."
+
+
+def _batch_sizes(points: Sequence[Point]) -> str:
+    best = max(points, key=lambda point: point.images_per_s)
+    one = min(points, key=lambda point: point.batch_size)
+    said = (
+        f"ResNet-{best.depth} is fastest with batches of {best.batch_size}: {best.images_per_s:.1f} images/s,"
+        f" {best.latency.p50:.0f} ms a batch"
+    )
+    if one is best:
+        return f"{said}."
+    share = one.images_per_s / best.images_per_s
+    return f"{said}; batches of {one.batch_size} give {share:.0%} of that, in {one.latency.p50:.0f} ms."
+
+
+def _engines_compared(study: Study) -> Iterator[str]:
+    first, *others = engines(study) or [""]
+    base = {entry.network.depth: entry for entry in of_engine(study, first)}
+    for other in others:
+        both = [entry for entry in of_engine(study, other) if entry.network.depth in base]
+        ratios = [entry.images_per_s.median / base[entry.network.depth].images_per_s.median for entry in both]
+        if ratios:
+            low, high = min(ratios), max(ratios)
+            times = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+            yield f"{other} is {times} times as fast as {first}, end to end."
+
+
+def _name(entry: Entry) -> str:
+    return f"ResNet-{entry.network.depth}"
+
+
+def _rate(entry: Entry) -> str:
+    return f"{entry.images_per_s.median:.1f}"
+
+
+def _ratio(after: float, before: float) -> str:
+    return f"{after / before:.1f}x" if before else "from nothing"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return f"stays {low} ms" if low == high else f"takes {low} to {high} ms"

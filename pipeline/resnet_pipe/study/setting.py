@@ -1,0 +1,161 @@
+"""A setting: the values of a job that change its speed; and which settings are next to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from resnet_pipe.job import Job
+
+Count = int | Literal["auto"]
+
+_KEYS = {
+    "engine": "infer.engine",
+    "precision": "infer.precision",
+    "batch_size": "infer.batch_size",
+    "streams": "infer.streams",
+    "threads": "infer.threads",
+    "workers": "run.workers",
+}
+_BATCHES = tuple(1 << power for power in range(13))
+_STREAMS_OF_A_GPU = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Values of a job, as they would stand in the file.
+
+    Attributes:
+        engine: what executes the network.
+        precision: that it computes in; `auto` is the engine's own choice.
+        batch_size: items in one forward pass.
+        streams: forward passes at the same time.
+        threads: CPU threads of the engine, over all streams.
+        workers: decoding processes.
+    """
+
+    engine: str
+    precision: str
+    batch_size: Count = "auto"
+    streams: Count = "auto"
+    threads: Count = "auto"
+    workers: Count = "auto"
+
+    @classmethod
+    def of(cls, job: Job) -> Setting:
+        """Return what a job says."""
+        infer = job.infer
+        return cls(
+            infer.engine, infer.precision, infer.batch_size, infer.streams, infer.threads, job.run.workers
+        )
+
+    @property
+    def default(self) -> Setting:
+        """This engine and precision, with everything else left to resnet-pipe."""
+        return Setting(self.engine, self.precision)
+
+    def changes(self, before: Setting | None = None) -> dict[str, object]:
+        """Return the values by their dotted keys; only those that differ, if another setting is given."""
+        other = asdict(before) if before else {}
+        return {_KEYS[name]: value for name, value in asdict(self).items() if other.get(name) != value}
+
+    def name(self, baseline: Setting) -> str:
+        """Return in words what this is, beside what the job says."""
+        if self == baseline.default:
+            return "default"
+        if self == baseline:
+            return "the job as it is"
+        changes = self.changes(baseline)
+        return ", ".join(f"{key.partition('.')[2]} {value}" for key, value in changes.items())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What really ran in a trial, as opposed to `auto`.
+
+    Attributes:
+        engine: its name.
+        precision: that it computed in.
+        batch_size: items in one forward pass.
+        streams: forward passes at the same time.
+        threads: of the CPU; 0 where the network is not on the CPU.
+        workers: decoding processes.
+    """
+
+    engine: str
+    precision: str
+    batch_size: int
+    streams: int
+    threads: int
+    workers: int
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Facts:
+        """Return what a run.json says."""
+        engine = result["engine"]
+        return cls(
+            engine["name"],
+            engine["precision"],
+            result["batch_size"],
+            engine["streams"],
+            engine["threads"],
+            result["workers"],
+        )
+
+
+Dimension = Callable[[Setting, Facts], Sequence[Setting]]
+"""Gives the settings next to one: with the next lower and the next higher value of one kind."""
+
+
+def dimensions(cores: int, largest: int) -> tuple[Dimension, ...]:
+    """Return the directions in which to search.
+
+    Batch sizes are powers of two; streams divide the threads (on a GPU, there are 1, 2 or 4); threads go up
+    to the cores, and workers to one more than these, in steps of a third to a half where there are many.
+
+    Args:
+        cores: that this process may use.
+        largest: how many items may be in forward passes at the same time.
+    """
+
+    def batch_size(setting: Setting, facts: Facts) -> list[Setting]:
+        sizes = [size for size in _BATCHES if size * facts.streams <= largest]
+        return [replace(setting, batch_size=size) for size in _beside(sizes, facts.batch_size)]
+
+    def streams(setting: Setting, facts: Facts) -> list[Setting]:
+        counts = _divisors(facts.threads) if facts.threads else _STREAMS_OF_A_GPU
+        counts = [count for count in counts if count * facts.batch_size <= largest]
+        return [replace(setting, streams=count) for count in _beside(counts, facts.streams)]
+
+    def threads(setting: Setting, facts: Facts) -> list[Setting]:
+        if not facts.threads:
+            return []
+        found = []
+        for count in _beside(_ladder(cores), facts.threads):
+            # As many threads in each stream as before, or as near as that can be.
+            wanted = facts.streams * count / facts.threads
+            streams = min(_divisors(count), key=lambda divisor: abs(divisor - wanted))
+            found.append(replace(setting, threads=count, streams=streams))
+        return found
+
+    def workers(setting: Setting, facts: Facts) -> list[Setting]:
+        counts = _beside((*_ladder(cores), cores + 1), facts.workers)
+        return [replace(setting, workers=count) for count in counts]
+
+    return batch_size, streams, threads, workers
+
+
+def _beside(values: Sequence[int], value: int) -> list[int]:
+    """Return the next lower and the next higher of sorted values."""
+    return [*[v for v in values if v < value][-1:], *[v for v in values if v > value][:1]]
+
+
+def _ladder(top: int) -> list[int]:
+    """Return 1, 2, 3, 4, 6, 8, 12, 16 and so on, below `top`, and `top`."""
+    steps = {factor << power for factor in (1, 3) for power in range(top.bit_length())}
+    return [*sorted(step for step in steps if step < top), top]
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

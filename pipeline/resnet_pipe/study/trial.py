@@ -1,0 +1,175 @@
+"""A trial: one run of a job, with changes, on a sample of its input, in a process and a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+from resnet_pipe import child
+from resnet_pipe.errors import ExitCode, RunError, StoppedError
+from resnet_pipe.job import Job
+from resnet_pipe.run.ledger import HOME
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.study.sample import Sample
+
+Changes = Mapping[str, object]
+"""Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
+
+_PROGRAM = """\
+import sys
+from resnet_pipe import child, cli
+child.die_with(int(sys.argv.pop(1)))
+cli.main()
+"""
+_TICK_S = 0.05
+_ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
+
+
+class TrialError(RunError):
+    """A trial failed: the run ended in an error, was killed, took too long, or gave no row."""
+
+
+class Trials:
+    """Runs trials of a job, one at a time. Nothing of the job's own is touched: not its output or metrics.
+
+    Args:
+        job: as it was validated.
+        sample: of its sources.
+        folder: for the files of the trials; a trial removes its own.
+        stop: ends the trial that runs.
+        tick: called several times a second.
+    """
+
+    def __init__(self, job: Job, sample: Sample, folder: Path, stop: Stop, tick: Callable[[], None]) -> None:
+        self._job = job
+        self._sample = sample
+        self._folder = folder
+        self._stop = stop
+        self._tick = tick
+
+    def run(self, items: int, changes: Changes, limit_s: float) -> dict[str, Any]:
+        """Run the job once, from nothing, as `resnet-pipe run` does.
+
+        Args:
+            items: how many to process: images, or about as many frames.
+            changes: to the job; another model is one.
+            limit_s: a run that takes longer is ended.
+
+        Returns:
+            The contents of its run.json.
+
+        Raises:
+            TrialError: it failed.
+            StoppedError: somebody asked for a stop.
+        """
+        place = self._folder / "trial"
+        place.mkdir()
+        try:
+            reader = self._sample.lay_out(place / "input", items)
+            self._sample.forget()
+            _save(place / "job.yaml", self._job, reader, place / "out", changes)
+            status = self._wait(place, limit_s)
+            return _result(place, status)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _wait(self, place: Path, limit_s: float) -> int:
+        command = [
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            str(os.getpid()),
+            "run",
+            str(place / "job.yaml"),
+            "--quiet",
+        ]
+        with (place / "messages").open("wb") as messages:
+            # In a session of its own, or Ctrl-C would reach it as well.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, start_new_session=True
+            )
+        started = time.monotonic()
+        try:
+            while process.poll() is None:
+                self._tick()
+                if self._stop.signal is not None:
+                    raise StoppedError(f"{self._stop.signal.name}: stopped", self._stop.exit_code)
+                if time.monotonic() - started > limit_s:
+                    raise TrialError(f"not finished after {limit_s:.0f} s")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_TICK_S)
+        finally:
+            with suppress(ProcessLookupError):  # its workers are in its group
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return process.returncode
+
+
+def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes) -> None:
+    """Write the job of a trial: the job with other sources, another output and without what calls others."""
+    from ruamel.yaml import YAML
+
+    values = job.model_dump(mode="json")
+    values["reader"] |= reader
+    values["run"] |= {"metrics": None, "ping_url": None, "max_failures": None}
+    for writer in values["writer"]:
+        writer["path"] = str(output)
+    for name, value in changes.items():
+        section, key = name.split(".")
+        values[section][key] = value
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(values, text)
+    path.write_bytes(text.getvalue().encode())
+
+
+def _result(place: Path, status: int) -> dict[str, Any]:
+    if status not in (ExitCode.DONE, ExitCode.SOME_FAILED):
+        errors = _ERROR.findall((place / "messages").read_text(errors="backslashreplace"))
+        raise TrialError(errors[-1] if errors else f"its process {child.ending(status)}")
+    (path,) = (place / "out" / HOME / "runs").glob("*/run.json")
+    result: dict[str, Any] = json.loads(path.read_bytes())
+    if not result["items"]:
+        with (place / "out" / "failures.jsonl").open() as lines:
+            failure = json.loads(next(lines))
+        raise TrialError(f"every source of the sample failed; the first one: {failure['message']}")
+    return result
+
+
+def steady_rate(result: Mapping[str, Any]) -> float:
+    """Return the items a second of a run that goes on for long, from the run.json of a short one.
+
+    The wait for the first batch, while the workers start, is left out. Where, on the contrary, they have
+    begun to decode while the network was loaded, the rate is no higher than they can go on decoding.
+    """
+    measured = result["items"] / (result["run_seconds"] - result["first_batch_s"])
+    reader, preprocess = result["stages"]["reader"], result["stages"]["preprocess"]
+    decoding = (reader["busy_s"] + preprocess["busy_s"]) / reader["lanes"]  # the same workers do both
+    return float(min(measured, result["items"] / decoding)) if decoding > 0 else float(measured)
+
+
+@contextmanager
+def trial_folder(output: Path) -> Iterator[Path]:
+    """Make a folder for trials, on the disk that the job's output goes to; remove it in the end.
+
+    It is hidden, and so no source of any job. Where the user may not write beside the output directory,
+    it is in the system's directory for temporary files.
+    """
+    beside = output.parent
+    while not beside.exists():
+        beside = beside.parent
+    if not os.access(beside, os.W_OK):
+        beside = Path(gettempdir())
+    with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

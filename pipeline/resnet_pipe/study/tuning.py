@@ -1,0 +1,227 @@
+"""Tuning: finds the fastest setting of a job for this machine, on a sample of the job's own input.
+
+The search goes from the job as it is (where it says nothing: from the default) one step at a time along each
+dimension: batch size, streams, threads, workers. Every setting is measured by trials, which are real runs in
+fresh processes. What looked fastest has to prove itself against the job as it is; see `search`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageError
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.job import Job
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.stop import Stop, on_signals
+from resnet_pipe.study.progress import Progress
+from resnet_pipe.study.sample import MAX_ITEMS, Sample, take_sample
+from resnet_pipe.study.search import OutOfTimeError, Row, Search
+from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
+from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
+from resnet_pipe.study.tuned import Tuned
+
+_SHARE = 1 / 40
+"""Of the time that there is: how long the network is at work in one trial."""
+_LONGEST_S = 10.0
+_FIRST_ITEMS = 32
+_GROWTH = 10.0
+"""How much larger the next sample may be than one that was too short."""
+_BATCHES = 3
+"""Batches in a trial for each stream, at least: filling and emptying the pipeline must not count."""
+_PATIENCE = 4.0
+"""A trial that takes so many times as long as one of the baseline is ended."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What the command line adds to a job.
+
+    Attributes:
+        seconds: time limit.
+        engines: whether other engines may be chosen.
+        precisions: whether another precision may be chosen, which changes the results.
+        quiet: no progress.
+    """
+
+    seconds: float
+    engines: bool = False
+    precisions: bool = False
+    quiet: bool = False
+
+
+def tune(job: Job, options: TuneOptions) -> Tuned:
+    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search, not what it has found.
+
+    Raises:
+        RunError: there are no sources, or the job as it is cannot be run on a sample of them.
+        UsageError: there is no time for a single trial.
+        StoppedError: a signal came before anything was measured.
+    """
+    with (
+        on_signals() as stop,
+        trial_folder(job.output) as folder,
+        closing(Progress(options.seconds, options.quiet)) as progress,
+    ):
+        sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
+        trials = Trials(job, sample, folder, stop, progress.tick)
+        return _Tuning(job, options, sample, trials, progress).run(stop)
+
+
+class _Tuning:
+    def __init__(
+        self, job: Job, options: TuneOptions, sample: Sample, trials: Trials, progress: Progress
+    ) -> None:
+        self._job = job
+        self._options = options
+        self._sample = sample
+        self._trials = trials
+        self._progress = progress
+        self._deadline = time.monotonic() + options.seconds
+        self._facts: dict[Setting, Facts] = {}
+        self._baseline = Setting.of(job)
+        self._cost_s = 0.0
+        """What the last trial of the baseline took, with its start."""
+        self._items = _FIRST_ITEMS
+
+    def run(self, stop: Stop) -> Tuned:
+        self._calibrate()
+        search = Search(self._baseline, self._measure, self._affords)
+        unusable: list[Row[Setting]] = []
+        default = [] if self._baseline == self._baseline.default else [self._baseline.default]
+        starts = [*default, *self._other_engines(unusable)]
+        steps = [self._bound(dimension) for dimension in dimensions(available_cores(), self._items)]
+        stopped: ExitCode | None = None
+        try:
+            search.run(starts, steps, always=default)
+        except StoppedError as error:
+            if not search.rows[self._baseline].rates:
+                raise
+            stopped = error.exit_code
+        if not search.rows[self._baseline].rates:
+            raise self._too_short()
+        rows = [row for row in search.rows.values() if row.rates or row.failure]
+        rows.sort(key=lambda row: (row.failure is not None, -(row.ratio or 0)))
+        return Tuned(
+            own=Setting.of(self._job),
+            baseline=self._baseline,
+            facts=self._facts[self._baseline],
+            chosen=search.chosen,
+            fastest=search.fastest,
+            rows=(*rows, *unusable),
+            rounds=len(search.rounds),
+            kind=self._sample.kind,
+            items=self._items,
+            found=self._sample.found,
+            out_of_time=search.out_of_time or stopped is not None,
+            stopped=stopped,
+        )
+
+    def _calibrate(self) -> None:
+        """Find how large a sample has to be for this machine, and what `auto` stands for.
+
+        Raises:
+            UsageError: there is not even time for this.
+        """
+        wanted = min(_LONGEST_S, self._options.seconds * _SHARE)
+        while True:
+            try:
+                result = self._trial(self._baseline, self._items, self._left())
+            except TrialError:
+                if self._left() > 0:
+                    raise
+                raise self._too_short() from None
+            seconds = result["items"] / steady_rate(result)
+            enough = seconds >= wanted / 2 or self._items == MAX_ITEMS
+            # However short the time: a trial of a few items would measure nothing.
+            self._items = min(
+                MAX_ITEMS, max(_FIRST_ITEMS, round(self._items * min(_GROWTH, wanted / seconds)))
+            )
+            if enough:
+                break
+        facts = Facts.of(result)
+        if self._baseline.engine == "auto":
+            self._baseline = replace(self._baseline, engine=facts.engine, precision=facts.precision)
+        self._facts[self._baseline] = facts
+
+    def _measure(self, setting: Setting) -> float:
+        """Return items a second; see `Search`."""
+        items = self._items
+        if self._sample.kind == "images":
+            items = self._whole_batches(setting)
+        name = setting.name(self._baseline)
+        try:
+            patience = max(_PATIENCE * self._cost_s, self._options.seconds / 4)
+            result = self._trial(setting, items, min(patience, self._left()))
+        except TrialError as error:
+            if self._left() <= 0:
+                raise OutOfTimeError from None
+            self._progress.trial(f"{name}: failed: {error.problem}")
+            raise
+        self._facts[setting] = Facts.of(result)
+        rate = steady_rate(result)
+        self._progress.trial(f"{name}: {rate:.1f} items/s")
+        return rate
+
+    def _whole_batches(self, setting: Setting) -> int:
+        """Return how many images fill whole batches, as many for each stream."""
+        known = self._facts[self._baseline]
+        size = known.batch_size if setting.batch_size == "auto" else setting.batch_size
+        streams = known.streams if setting.streams == "auto" else setting.streams
+        together = size * streams
+        return max(_BATCHES, -(-self._items // together)) * together
+
+    def _trial(self, setting: Setting, items: int, limit_s: float) -> dict[str, Any]:
+        started = time.monotonic()
+        result = self._trials.run(items, setting.changes(), limit_s)
+        if setting == self._baseline:
+            self._cost_s = time.monotonic() - started
+        return result
+
+    def _too_short(self) -> UsageError:
+        return UsageError(
+            f"{self._options.seconds:g} s are too short for a trial of {self._items} items",
+            "give --seconds a larger number",
+        )
+
+    def _left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _affords(self, trials: int) -> bool:
+        return self._left() >= trials * self._cost_s
+
+    def _bound(self, dimension: Dimension) -> Callable[[Setting], Sequence[Setting]]:
+        return lambda setting: dimension(setting, self._facts[setting])
+
+    def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
+        """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
+
+        Args:
+            unusable: gets those that cannot be used here, with the reason.
+        """
+        facts = self._facts[self._baseline]
+        kind = self._job.infer.device.partition(":")[0]
+        found = []
+        for engine in ENGINES if self._options.engines else [facts.engine]:
+            try:
+                devices = engines.devices(engine)
+            except MissingExtraError as error:
+                unusable.append(Row(Setting(engine, facts.precision), failure=str(error)))
+                continue
+            had = dict.fromkeys(
+                p for name, several in devices.items() if kind in (name, "auto") for p in several
+            )
+            wanted = [p for p in had if self._options.precisions or p == facts.precision]
+            # An int8 model computes in int8 and in nothing else, and no other model does.
+            wanted = [p for p in wanted if (p == "int8") == (facts.precision == "int8")]
+            if not wanted:
+                text = f"it has no {facts.precision} on device {self._job.infer.device}"
+                unusable.append(Row(Setting(engine, facts.precision), failure=text))
+            found += [Setting(engine, p) for p in wanted if (engine, p) != (facts.engine, facts.precision)]
+        return found

@@ -1,0 +1,101 @@
+"""The report of a run, through the command line and in a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resnet_pipe.errors import ExitCode
+from resnet_pipe.report import charts
+from tests import networks
+from tests.report.browser import Outline, needs_chromium, show
+from tests.run.jobs import JobFolder, command
+
+HOSTILE = "<img src=x onerror=alert(1)>.jpg"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
+    """A run over five images, one of them damaged, one with a hostile name. Do not change it."""
+    folder = tmp_path_factory.mktemp("report")
+    network = networks.write_tiny(tmp_path_factory.mktemp("network") / "tiny.onnx")
+    job = JobFolder(folder, network)
+    job.add("a.jpg", "b.jpg", "c.jpg", HOSTILE)
+    job.add_bad("<b>broken.jpg")
+    said = job.run("--set", "run.report=true").expect(ExitCode.SOME_FAILED).stdout
+    assert f"report: {job.last_run() / 'report.html'}" in said
+    return job
+
+
+def test_the_report_tells_what_happened_and_shows_hostile_names_as_text(finished: JobFolder) -> None:
+    page = Outline((finished.last_run() / "report.html").read_text())
+    assert HOSTILE in page.text
+    assert "<b>broken.jpg" in page.text
+    assert "exit code 3: finished, but some sources failed" in page.text
+    assert "The bottleneck is " in page.text
+    assert "name: nightly" in page.text
+    assert "class " in page.text, "labels of the sample results"
+    assert page.elements.count("script") == 0
+    assert page.handlers == []
+    assert all(address.startswith("data:") for address in page.addresses)
+    samples = [address for address in page.addresses if address.startswith("data:image/jpeg")]
+    assert len(samples) == 4
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_shows_the_report_without_complaint(
+    finished: JobFolder, tmp_path: Path, dark: bool
+) -> None:
+    page = show(finished.last_run() / "report.html", tmp_path, dark)
+    assert page.console == []
+    assert page.picture[0, 0].mean() < 60 if dark else page.picture[0, 0].mean() > 240
+    assert any(page.shows(color, 500) for color in charts.STAGE_COLORS.values())
+
+
+def test_the_report_is_made_again_on_demand(finished: JobFolder) -> None:
+    path = finished.last_run() / "report.html"
+    before = path.read_text()
+    path.unlink()
+    assert command("report", str(finished.out)).expect(ExitCode.DONE).stdout == f"{path}\n"
+    assert path.read_text() == before
+
+
+def test_a_run_with_nothing_to_do_has_a_report_too(finished: JobFolder) -> None:
+    finished.run("--set", "run.report=true", "--set", "writer.path=empty").expect(ExitCode.SOME_FAILED)
+    finished.run("--set", "run.report=true", "--set", "writer.path=empty").expect(ExitCode.DONE)
+    runs = sorted((finished.folder / "empty" / "_resnet_pipe" / "runs").iterdir())
+    page = Outline((runs[-1] / "report.html").read_text())
+    assert "There was nothing for the network to do." in page.text
+    assert "<b>broken.jpg" in page.text, "a failure that stands"
+
+
+def test_what_is_no_output_directory_is_refused(tmp_path: Path) -> None:
+    said = command("report", str(tmp_path)).expect(ExitCode.USAGE).stderr
+    assert "is not the output directory of a run" in said
+    assert "writer.path" in said
+
+
+def test_a_run_without_the_libraries_works_and_says_how_to_get_a_report(
+    finished: JobFolder, tmp_path: Path
+) -> None:
+    absent = "import sys\nsys.modules['jinja2'] = None\n"
+    said = finished.run(
+        "--set", "run.report=true", "--set", f"writer.path={tmp_path}/out", faults=absent
+    ).expect(ExitCode.SOME_FAILED)
+    assert "pip install 'resnet-pipe[report]'" in said.stdout
+
+
+def test_slow_sources_and_the_time_line_are_remembered(finished: JobFolder) -> None:
+    history = json.loads((finished.last_run() / "history.json").read_text())
+    assert {source["source"] for source in history["slowest"]} == {
+        "a.jpg", "b.jpg", "c.jpg", HOSTILE, "<b>broken.jpg",
+    }  # fmt: skip
+    seconds = [source["seconds"] for source in history["slowest"]]
+    assert seconds == sorted(seconds, reverse=True)
+    timeline = history["timeline"]
+    assert len({len(values) for values in timeline.values()}) == 1
+    assert timeline["seconds"] == sorted(timeline["seconds"])
+    assert max(timeline["items"], default=0) <= 4

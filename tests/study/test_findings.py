@@ -1,0 +1,47 @@
+"""The sentences above a depth study."""
+
+from __future__ import annotations
+
+from resnet_pipe.study.figures import Failed, Latency, Point
+from resnet_pipe.study.findings import findings
+from tests.study.hand_made import entry, study
+
+
+def test_growth_reading_bottleneck_and_efficiency_are_said() -> None:
+    said = findings(study(entry(18, 40.0, 10.0, "reader"), entry(50, 20.0, 30.0), entry(152, 10.0, 51.0)))
+    assert said == [
+        "opencv (fp32): from ResNet-18 to ResNet-152, inference grows 5.1x, from 10.0 to 51.0 ms an image,"
+        " while reading stays 1.6 ms; 40.0 images/s become 10.0.",
+        "From ResNet-50 on, the network is the bottleneck; before, it is reading.",
+        "ResNet-152 makes the most of the machine, 304 GFLOP/s; ResNet-18 reaches 47% of that.",
+    ]
+
+
+def test_engines_are_compared_end_to_end() -> None:
+    both = study(
+        entry(18, 40.0, 10.0),
+        entry(50, 20.0, 30.0),
+        entry(18, 80.0, 5.0, engine="openvino"),
+        entry(50, 200.0, 3.0, engine="openvino"),
+    )
+    assert "openvino is 2.0 to 10.0 times as fast as opencv, end to end." in findings(both)
+
+
+def test_the_best_batch_size_is_named() -> None:
+    latency = {size: Latency(p50=size * 10.0, p95=1, p99=1) for size in (1, 8)}
+    points = (
+        Point(depth=18, engine="opencv", batch_size=1, images_per_s=20.0, latency=latency[1]),
+        Point(depth=18, engine="opencv", batch_size=8, images_per_s=40.0, latency=latency[8]),
+    )
+    said = findings(study(entry(18, 40.0, 10.0), entry(34, 20.0, 20.0), points=points))
+    assert said[-1] == (
+        "ResNet-18 is fastest with batches of 8: 40.0 images/s, 80 ms a batch; batches of 1 give 50% of that,"
+        " in 10 ms."
+    )
+
+
+def test_one_depth_and_what_failed_are_said() -> None:
+    failed = Failed(depth=152, engine="mlx", batch_size=None, reason="no memory")
+    said = findings(study(entry(18, 40.0, 10.0)).model_copy(update={"failed": [failed]}))
+    assert said == ["ResNet-18 runs at 40.0 images/s in opencv (fp32).", "Not measured: ResNet-152 (mlx)."]
+    assert findings(study()) == ["Nothing was measured."]
