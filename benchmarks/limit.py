@@ -4,7 +4,7 @@ usage: python -m benchmarks.limit JOB.yaml [--set KEY=VALUE]...
 
 On one core, with one thread, each alone: the reader and the preprocessing, in a loop like that of a worker;
 the engine with one stream, on whole batches of the size that the job would have. Prints one line of JSON:
-images and seconds that give this rate, and what they are made of.
+images and seconds that give this rate, and what they are made of. Needs Linux, to keep to a core.
 """
 
 from __future__ import annotations

@@ -77,6 +77,6 @@ def test_the_chart_goes_from_shallow_to_deep_and_says_all_figures_and_the_machin
     assert "A & B, 2 cores (avx2); Python 3.11" in texts
 
 
-@pytest.mark.parametrize(("most", "step"), [(3.0, 1), (45.0, 10), (536.0, 100), (79.0, 10), (2100.0, 500)])
+@pytest.mark.parametrize(("most", "step"), [(4.5, 1), (45.0, 10), (536.0, 100), (79.0, 10), (2100.0, 500)])
 def test_the_axis_has_between_four_and_ten_round_ticks(most: float, step: int) -> None:
     assert chart.tick_step(most) == step
