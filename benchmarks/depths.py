@@ -16,10 +16,9 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.folder import DISTINCT, Folder, sample_folder
 
-from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.model import DEPTHS, models_dir
 
-SMALLEST, LARGEST = 48, 6000
+SMALLEST, LARGEST = 16, 6000
 """Images of a run."""
 
 
@@ -57,7 +56,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = measure.parser(__doc__, repeats=3)
     parser.add_argument("--models", type=Path, default=models_dir())
-    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=list(ENGINES))
+    measure.add_engines(parser)
     parser.add_argument("--seconds", type=float, default=8)
     arguments = parser.parse_args()
     models = {f"resnet{depth}": arguments.models.resolve() / f"resnet{depth}.onnx" for depth in DEPTHS}
@@ -79,7 +78,7 @@ def main() -> None:
         engine = f"{result['engine']} {result['precision']}"
         rates = f"{result['rate']:>9.1f}{result['limit']:>9.1f}{result['rate'] / result['limit']:>10.3f}"
         print(f"{engine:<18}{result['model']:<11}{rates}")
-    measure.save("depths", {"results": results, "left_out": sitting.failed})
+    measure.save("depths", {"results": results, "left_out": measure.left_out(sitting, arguments.engines)})
 
 
 def row(name: str, pair: Pair, sitting: measure.Sitting) -> dict[str, Any]:

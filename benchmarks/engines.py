@@ -76,11 +76,12 @@ def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--engines", nargs="*", default=[name.split()[0] for name in OURS])
+    measure.add_engines(parser)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS)
     parser.add_argument("--peer-python", default=sys.executable)
     arguments = parser.parse_args()
     model, python = arguments.model.resolve(), arguments.peer_python
+    versions = measure.versions(python)
     with sample_folder(model, arguments.images) as folder:
         sitting = measure.alternate(
             programs(folder, model, arguments.engines) | scripts(folder, model, arguments.peers, python),
@@ -88,16 +89,14 @@ def main() -> None:
         )
     judged = targets.judge(sitting.median, f"openvino {own_precision('openvino')}")
     print(targets.table(sitting.median, judged))
-    for name, reason in sitting.failed.items():
-        print(f"left out: {name}: {reason}")
     measure.save(
         f"engines-{model.stem}",
         {
             "images": arguments.images,
-            "versions_of_scripts": measure.versions(python),
+            "versions_of_scripts": versions,
             "median": sitting.median,
             "targets": [target.to_json() for target in judged],
-            "left_out": sitting.failed,
+            "left_out": measure.left_out(sitting, arguments.engines),
             "rates": sitting.rates,
             "reports": {name: runs[-1].report for name, runs in sitting.runs.items()},
         },

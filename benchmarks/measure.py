@@ -9,16 +9,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
 
+from resnet_pipe.infer.engine import ENGINES
+
 RESULTS = Path(__file__).resolve().parent / "results"
 TIMEOUT_S = 900.0
 """No program takes as long as this, unless it hangs."""
+SLOW = {"mlx": "takes seconds for an image on a CPU; measured where --engines names it"}
+"""Engines that are left out unless they are asked for, and why."""
 
 
 class ProgramError(Exception):
@@ -115,6 +119,20 @@ def alternate(programs: Mapping[str, Program], repeats: int) -> Sitting:
     return Sitting({name: several for name, several in runs.items() if name not in failed}, failed)
 
 
+def left_out(sitting: Sitting, engines: Collection[str]) -> dict[str, str]:
+    """Return why programs and engines were not measured, and print it.
+
+    Args:
+        sitting: some of whose programs may have failed.
+        engines: that were asked for.
+    """
+    others = {engine: SLOW.get(engine, "not asked for") for engine in ENGINES if engine not in engines}
+    reasons = {**sitting.failed, **others}
+    for name, reason in reasons.items():
+        print(f"left out: {name}: {reason}")
+    return reasons
+
+
 def compare(name: str, programs: Mapping[str, Program], repeats: int, **about: object) -> dict[str, float]:
     """Run programs in turns, print and save the figures, and return the medians, images a second.
 
@@ -149,6 +167,12 @@ def parser(text: str | None, repeats: int = 5) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("--repeats", type=int, default=repeats)
     return made
+
+
+def add_engines(made: argparse.ArgumentParser) -> None:
+    """Add --engines: all but the slow ones, if it is not given."""
+    usual = [engine for engine in ENGINES if engine not in SLOW]
+    made.add_argument("--engines", nargs="*", choices=ENGINES, default=usual)
 
 
 def versions(python: str) -> dict[str, str]:
