@@ -6,37 +6,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from resnet_pipe import model
-from resnet_pipe.cli import commands, main
+from resnet_pipe.cli import commands
 from resnet_pipe.convert import catalogue
 from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job import json_schema
 from tests.networks import write_tiny
-from tests.run.jobs import JobFolder, Result, numbered
+from tests.run.jobs import Cli, JobFolder, numbered
 
 HEAVY = {"torch", "torchvision", "cv2", "onnx", "pyarrow"}
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["resnet-pipe", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Result(int(caught.value.code or 0), *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -104,6 +88,10 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
         ("run job.yaml --fresh --shard 1/2", "--fresh needs the output directory for itself"),
         ("run nowhere.yaml", "nowhere.yaml: no such file"),
         ("run images", "images: cannot be read: Is a directory"),
+        ("tune", "Missing argument 'JOB'"),
+        ("tune job.yaml --seconds 0", "0.0 is not in the range x>=1"),
+        ("tune job.yaml --allow speed", "'speed' is not one of 'engine', 'precision'"),
+        ("tune nowhere.yaml", "nowhere.yaml: no such file"),
         ("convert resnet19", "use one of resnet18, resnet34, resnet50, resnet101, resnet152"),
         ("convert nowhere.yaml", "nowhere.yaml: no such file"),
         ("convert resnet18 --out job.yaml", "Directory 'job.yaml' is a file"),

@@ -20,7 +20,7 @@ from pydantic import (
 
 from resnet_pipe import document
 from resnet_pipe.document import Document, looks_at_disk
-from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.infer.engine import ENGINES, Precision
 from resnet_pipe.model import DEPTHS, Deviations, Means, model_path
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
@@ -78,7 +78,14 @@ class InferSection(_Section):
         BeforeValidator(_model_file, json_schema_input_type=str),
         Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
     ]
-    engine: Annotated[str, Field(description="what executes the network", examples=list(ENGINES))] = "opencv"
+    engine: Annotated[
+        str,
+        Field(
+            description="what executes the network; auto: the fastest that is installed and whose results are"
+            " those of float32, closely enough; tried once and remembered",
+            examples=[*ENGINES, "auto"],
+        ),
+    ] = "opencv"
     device: Annotated[
         str,
         Field(
@@ -88,7 +95,7 @@ class InferSection(_Section):
         WithJsonSchema({"type": "string", "pattern": _DEVICE.pattern, "default": "auto"}),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "fp16", "bf16", "int8"],
+        Literal["auto", Precision],
         Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
     ] = "auto"
     batch_size: Annotated[
@@ -114,8 +121,8 @@ class InferSection(_Section):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, value: str) -> str:
-        if value not in ENGINES:
-            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}")
+        if value not in (*ENGINES, "auto"):
+            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}, auto")
         return value
 
 

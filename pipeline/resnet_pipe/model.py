@@ -126,8 +126,13 @@ def models_dir() -> Path:
     root = checkout()
     if root is not None:
         return root / "models"
+    return cache_dir() / "models"
+
+
+def cache_dir() -> Path:
+    """Return the directory, in the user's cache, for what can be made again."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "resnet-pipe" / "models"
+    return Path(cache) / "resnet-pipe"
 
 
 def recipes_dir() -> Path:

@@ -46,7 +46,7 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
         changes: dotted key to a number or a word. Keys that are missing are added.
 
     Raises:
-        UsageError: it is read-only, or its form (anchors, several documents, block scalars) does not let a
+        UsageError: it is read-only, or its form (aliases, an end mark) does not let a
             value be changed by itself. The file is as it was.
     """
     check_writable(path)
@@ -64,7 +64,7 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
     except (ValueError, DocumentError):
         raise UsageError(
             f"{path}: {', '.join(changes)} cannot be changed there without changing more than that",
-            "change it by hand: the values are above",
+            "change it by hand",
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "change it by hand") from None
@@ -111,6 +111,9 @@ def _with(text: str, place: Place, value: str) -> str:
 
 
 def _with_member(text: str, node: Any, entry: str, is_root: bool) -> str:  # noqa: ANN401 - a MappingNode
+    if not node.value:
+        start = node.start_mark.index + 1
+        return f"{text[:start]}{entry}{text[start:]}"
     name, last = node.value[-1]
     end = last.end_mark.index
     if node.flow_style:

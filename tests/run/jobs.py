@@ -67,6 +67,10 @@ class Result:
         return self
 
 
+Cli = Callable[..., Result]
+"""Runs a command in this process; the arguments are those of the command line."""
+
+
 class Running:
     """A run in a process group of its own. As a context manager, it is killed at the end of the block."""
 
@@ -176,14 +180,19 @@ class JobFolder:
         os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns + 1_000_000_000))
 
     def start(
-        self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        faults: str | None = None,
+        env: Mapping[str, str] | None = None,
+        command: str = "run",
     ) -> Running:
-        """Start a run.
+        """Start a run, or another command over the job.
 
         Args:
             arguments: after `resnet-pipe run job.yaml`.
             faults: Python code that every process of the run executes before anything else.
             env: added to the environment.
+            command: in the place of `run`.
         """
         environment = {**os.environ, **(env or {})}
         if faults is not None:
@@ -195,7 +204,7 @@ class JobFolder:
             )
         return Running(
             subprocess.Popen(
-                [sys.executable, "-m", "resnet_pipe", "run", str(self.file), *arguments],
+                [sys.executable, "-m", "resnet_pipe", command, str(self.file), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

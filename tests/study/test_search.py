@@ -188,6 +188,7 @@ def test_however_short_the_time_nothing_is_chosen_without_proof(trials: int) -> 
     search = machine.search()
     assert len(machine.measured) <= trials
     assert search.rows[BASELINE].ratio == 1
+    assert search.rows[BASELINE].rates
     assert search.chosen == BASELINE or len(search.rounds) >= MIN_ROUNDS
     assert search.out_of_time or search.chosen == (7, 2)
     if trials >= 20:

@@ -214,8 +214,6 @@ class _Measuring:
         changes: dict[str, object] = {
             "infer.model": str(_path(spec.depth)),
             "infer.engine": spec.engine,
-            "run.report": False,
-            "run.trace": False,
         }
         if spec.batch_size is not None:
             changes["infer.batch_size"] = spec.batch_size

@@ -95,6 +95,8 @@ class Search(Generic[S]):
                 self._best = self._race([self._baseline, *starts])
             while sum(self._climb(neighbours) for neighbours in dimensions):  # all of them, each time
                 pass
+            if not self.rows[self._baseline].rates:  # there was no time for more than this
+                self._try(self._baseline)
             self._final(always)
         except OutOfTimeError:
             self.out_of_time = True

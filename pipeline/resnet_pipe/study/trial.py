@@ -123,7 +123,13 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
 
     values = job.model_dump(mode="json")
     values["reader"] |= reader
-    values["run"] |= {"metrics": None, "ping_url": None, "max_failures": None}
+    values["run"] |= {
+        "metrics": None,
+        "ping_url": None,
+        "max_failures": None,
+        "report": False,
+        "trace": False,
+    }
     for writer in values["writer"]:
         writer["path"] = str(output)
     for name, value in changes.items():

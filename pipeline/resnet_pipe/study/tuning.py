@@ -197,7 +197,11 @@ class _Tuning:
         return self._left() >= trials * self._cost_s
 
     def _bound(self, dimension: Dimension) -> Callable[[Setting], Sequence[Setting]]:
-        return lambda setting: dimension(setting, self._facts[setting])
+        base = self._baseline
+        return lambda setting: [
+            neighbour.simplified(base, self._facts[base])
+            for neighbour in dimension(setting, self._facts[setting])
+        ]
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
         """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
