@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place
@@ -77,7 +77,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
     model = open_model(job.infer.model)
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
-    preprocessing = _preprocessing(job, model, network, problems)
+    preprocessing = preprocessing_of(job, model, network, problems)
     labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
     if len(labels) != network.classes:
         problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
@@ -94,12 +94,8 @@ def resolve(job: Job, doc: Document) -> Resolved:
             problems.append(((*place, "fields"), "a field is named twice"))
     precision = _precision(job, network, problems)
     if problems or preprocessing is None:
-        raise DocumentError(
-            [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
-        )
-    geometry = Geometry(
-        preprocessing.resize, preprocessing.crop, preprocessing.interpolation, job.preprocess.mode
-    )
+        raise found_in(doc, problems)
+    geometry = geometry_of(preprocessing, job.preprocess.mode)
     metadata = _metadata(job, model, preprocessing, precision)
     return Resolved(
         job=job,
@@ -123,9 +119,29 @@ def resolve(job: Job, doc: Document) -> Resolved:
     )
 
 
-def _preprocessing(
+def found_in(doc: Document, problems: list[tuple[Place, str]]) -> DocumentError:
+    """Return the error that tells a job's problems, each with its place."""
+    return DocumentError(
+        [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
+    )
+
+
+def geometry_of(preprocessing: Preprocessing, mode: Literal["exact", "fast"]) -> Geometry:
+    """Return the part of the preprocessing that the workers do."""
+    return Geometry(preprocessing.resize, preprocessing.crop, preprocessing.interpolation, mode)
+
+
+def preprocessing_of(
     job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
 ) -> Preprocessing | None:
+    """Return the sidecar's preprocessing with what the job changes; None if something is missing.
+
+    Args:
+        job: whose `preprocess` is meant.
+        model: with its sidecar.
+        network: for the size of its input.
+        problems: what is wrong is added to these.
+    """
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:
         chosen = {**model.sidecar.preprocessing.model_dump(), **chosen}
@@ -153,9 +169,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         text = f"engine {infer.engine} has no device {infer.device}; it has: {', '.join(devices)}"
         problems.append((("infer", "device"), text))
         return infer.precision
-    had = dict.fromkeys(
-        precision for name, several in devices.items() if kind in (name, "auto") for precision in several
-    )
+    had = engines.precisions(devices, infer.device)
     where = "" if kind == "auto" else f" on {kind}"
     if network.quantized:
         if infer.precision not in ("auto", "int8"):
@@ -171,7 +185,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     elif infer.precision != "auto" and infer.precision not in had:
         text = f"engine {infer.engine} has no {infer.precision}{where} here; it has: {', '.join(had)}"
         problems.append((("infer", "precision"), text))
-    return next(iter(had)) if infer.precision == "auto" else infer.precision
+    return had[0] if infer.precision == "auto" else infer.precision
 
 
 def _numbered(count: int) -> tuple[str, ...]:

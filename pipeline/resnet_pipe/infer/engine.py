@@ -122,6 +122,18 @@ def devices(name: str) -> Mapping[str, tuple[str, ...]]:
     return cast(Mapping[str, tuple[str, ...]], importlib.import_module(ENGINES[name]).devices())
 
 
+def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str, ...]:
+    """Return the precisions an engine has on a device, the one that `auto` takes first; none without it.
+
+    Args:
+        devices: of an engine; see `devices`.
+        device: as in a job: auto, cpu, cuda:1 ...
+    """
+    kind = device.partition(":")[0]
+    several = (had for name, had in devices.items() if kind in (name, "auto"))
+    return tuple(dict.fromkeys(precision for had in several for precision in had))
+
+
 def batch_size(name: str, device: str) -> int:
     """Return the batch size with which an engine is fastest on a device, without loading anything.
 
