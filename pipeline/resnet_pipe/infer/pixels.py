@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,24 +10,40 @@ import numpy as np
 from resnet_pipe.model import Preprocessing
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 INPUT = "resnet_pipe/pixels"
 """Name of the new input: uint8, shape (N, crop, crop, 3), RGB."""
 
 
-def take_pixels(model: ModelProto, preprocessing: Preprocessing) -> int | None:
+def read(path: Path, preprocessing: Preprocessing, half: bool) -> bytes:
+    """Read a network and put the normalisation in front of it.
+
+    Args:
+        path: the ONNX file; one float32 input of shape (N, 3, H, W).
+        preprocessing: mean, std, channel order and size.
+        half: make the network compute in float16; its outputs stay float32.
+
+    Returns:
+        an ONNX network whose only input is `INPUT`.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    if half:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(model, keep_io_types=True)
+    _normalize(model, preprocessing)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _normalize(model: ModelProto, preprocessing: Preprocessing) -> None:
     """Put the normalisation in front of a network, in place.
 
     The uint8 values are transposed first, because a quarter of the bytes has to be moved. Then come one
     multiplication and one addition: value / (255 std) - mean / std.
-
-    Args:
-        model: has one float32 input of shape (N, 3, H, W); it becomes `INPUT`.
-        preprocessing: mean, std, channel order and size.
-
-    Returns:
-        the batch size that the network is made for; None if it takes any.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -48,19 +65,13 @@ def take_pixels(model: ModelProto, preprocessing: Preprocessing) -> int | None:
         graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), _name("order")))
         nodes.insert(1, helper.make_node("Gather", [_name("planes"), _name("order")], [_name("bgr")], axis=1))
         nodes[2].input[0] = _name("bgr")
-    _put_in_front(model, nodes)
+    nodes.extend(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     batch = image.type.tensor_type.shape.dim[0]
-    fixed = batch.dim_value if batch.HasField("dim_value") and batch.dim_value > 0 else None
-    shape = [fixed or "N", preprocessing.crop, preprocessing.crop, 3]
+    shape = [batch.dim_value or "N", preprocessing.crop, preprocessing.crop, 3]
     image.CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
-    return fixed
 
 
 def _name(part: str) -> str:
     return f"resnet_pipe/{part}"
-
-
-def _put_in_front(model: ModelProto, nodes: list[NodeProto]) -> None:
-    nodes.extend(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
