@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -87,8 +88,10 @@ class OnnxRuntimeEngine:
         self._inputs: queue.SimpleQueue[_Pixels | _Normalized] = queue.SimpleQueue()
         for _ in range(self.streams):
             self._inputs.put(_Pixels(request) if on_gpu else _Normalized(request))
+        started = time.perf_counter()
         try:
             self._session = self._gpu_session() if on_gpu else self._cpu_session()
+            self._load_s = time.perf_counter() - started
             self._check_batch()
             names = tuple(output.name for output in self._session.get_outputs())
             first = self._run(names, self._blank(), request.batch_size)
@@ -130,6 +133,7 @@ class OnnxRuntimeEngine:
             precision=self._request.precision,
             threads=0 if on_gpu else max(self._request.threads, self.streams),
             streams=self.streams,
+            load_s=round(self._load_s, 3),
             proof=f"the session's providers: {providers}{'; no node is on the CPU' if on_gpu else ''}",
             note=self._note,
         )
