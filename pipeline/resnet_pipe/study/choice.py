@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from resnet_pipe import machine
 from resnet_pipe.document import Document
 from resnet_pipe.errors import ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import ENGINES, precisions
@@ -19,7 +20,6 @@ from resnet_pipe.model import file_sha256
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run import fingerprint
 from resnet_pipe.run.ledger import HOME
-from resnet_pipe.study import machine
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.items import Items, read_items
@@ -107,7 +107,7 @@ class _Chooser:
     def _circumstances(self, precision: str) -> dict[str, Any]:
         infer = self.job.infer
         return {
-            "machine": machine.describe(),
+            "machine": machine.identity(),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
             "preprocessing": {**self.subject.preprocessing.model_dump(), "mode": self.subject.mode},
             "device": infer.device,
