@@ -37,12 +37,12 @@ $(VENV)/installed: pyproject.toml
 	@echo "==> Making the environment in $(VENV), with torch for the conversion: several GB, a few minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip
-	@$(PIP) install --editable '.[convert]'
+	@$(PIP) install --editable '.[convert,report]'
 	@touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed
-	@echo "==> Adding the test tools"
-	@$(PIP) install --group lint
+	@echo "==> Adding the other engines and the test tools"
+	@$(PIP) install --editable '.[all]' --group lint
 	@touch $@
 
 .venv-cv4/installed: pyproject.toml

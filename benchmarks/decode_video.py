@@ -1,6 +1,6 @@
 """The rate of PyAV alone, with all cores: every frame decoded and brought to RGB, and nothing else.
 
-usage: python benchmarks/decode_video.py VIDEO
+usage: python -m benchmarks.decode_video VIDEO
 
 Prints one line of JSON: frames and seconds.
 """

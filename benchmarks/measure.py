@@ -1,21 +1,32 @@
-"""What the benchmarks share: run a program, alternate programs, take medians, name the machine."""
+"""What the benchmarks share: run a program, run programs in turns, take medians, save the figures."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import platform
+import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import metadata
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+from benchmarks import machine
+
+from resnet_pipe.infer.engine import ENGINES
+
+RESULTS = Path(__file__).resolve().parent / "results"
+TIMEOUT_S = 900.0
+"""No program takes as long as this, unless it hangs."""
+SLOW = {"mlx": "takes seconds for an image on a CPU; measured where --engines names it"}
+"""Engines that are left out unless they are asked for, and why."""
+
+
+class ProgramError(Exception):
+    """A program did not end as it should; the text says why, in a line."""
 
 
 @dataclass(frozen=True)
@@ -24,73 +35,164 @@ class Measurement:
 
     Attributes:
         rate: images a second, after its model is loaded.
-        peak_rss_mb: highest resident memory of it and of its workers; 0 if it does not say.
+        report: everything the program said.
     """
 
     rate: float
-    peak_rss_mb: float = 0.0
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
-def script(name: str, *arguments: object) -> Measurement:
-    """Run a script of this directory that prints its images and seconds as JSON."""
-    result = _output([sys.executable, str(HERE / name), *map(str, arguments)])
-    return Measurement(result["images"] / result["seconds"])
+Program = Callable[[], Measurement]
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What programs did that ran in turns.
+
+    Attributes:
+        runs: of each program that ran to its end every time.
+        failed: why each of the others did not.
+    """
+
+    runs: Mapping[str, list[Measurement]]
+    failed: Mapping[str, str]
+
+    @property
+    def median(self) -> dict[str, float]:
+        """The median of the rates of each program, images a second."""
+        return {name: statistics.median(rates) for name, rates in self.rates.items()}
+
+    @property
+    def rates(self) -> dict[str, list[float]]:
+        """All rates of each program, images a second."""
+        return {name: [run.rate for run in runs] for name, runs in self.runs.items()}
+
+
+def script(name: str, *arguments: object, python: str = sys.executable) -> Measurement:
+    """Run a module of this package that prints its images and seconds as JSON.
+
+    Raises:
+        ProgramError: it failed.
+    """
+    output = _output([python, "-m", f"benchmarks.{name}", *map(str, arguments)])
+    report = json.loads(output.splitlines()[-1])  # what libraries print comes before it
+    return Measurement(report["images"] / report["seconds"], report)
 
 
 def resnet_pipe(job: Path, *overrides: str) -> Measurement:
-    """Run a job from nothing."""
-    flags = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, "-m", "resnet_pipe", "run", str(job), "--fresh", "--quiet", "--json", *flags]
-    result = _output(command)
-    return Measurement(result["items_per_second"], result["peak_rss_mb"])
+    """Run a job from nothing.
+
+    Raises:
+        ProgramError: it failed.
+    """
+    command = [sys.executable, "-m", "resnet_pipe", "run", str(job), "--fresh", "--quiet", "--json"]
+    report = json.loads(_output([*command, *set_flags(overrides)]))
+    return Measurement(report["items_per_second"], report)
 
 
-def alternate(
-    programs: Mapping[str, Callable[[], Measurement]], repeats: int
-) -> dict[str, list[Measurement]]:
-    """Run every program `repeats` times, in turns, so that a drifting machine favours none."""
-    results: dict[str, list[Measurement]] = {name: [] for name in programs}
+def set_flags(overrides: Iterable[str]) -> list[str]:
+    """Return the flags of a command that override values of its job."""
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def alternate(programs: Mapping[str, Program], repeats: int) -> Sitting:
+    """Run every program `repeats` times, in turns, so that a drifting machine favours none.
+
+    A program that fails is left out from then on, which is said and remembered.
+    """
+    runs: dict[str, list[Measurement]] = {name: [] for name in programs}
+    failed: dict[str, str] = {}
     for repeat in range(repeats):
-        for name, program in programs.items():
-            results[name].append(program())
-            print(f"{repeat + 1}/{repeats} {name}: {results[name][-1].rate:.1f} images/s", flush=True)
-    return results
+        for name in [name for name in programs if name not in failed]:
+            started = time.perf_counter()
+            try:
+                runs[name].append(programs[name]())
+            except ProgramError as error:
+                failed[name] = str(error)
+                print(f"{repeat + 1}/{repeats} {name}: LEFT OUT: {error}", flush=True)
+                continue
+            took = time.perf_counter() - started
+            print(
+                f"{repeat + 1}/{repeats} {name}: {runs[name][-1].rate:.1f} images/s ({took:.0f} s)",
+                flush=True,
+            )
+    return Sitting({name: several for name, several in runs.items() if name not in failed}, failed)
 
 
-def median_rate(measurements: list[Measurement]) -> float:
-    """Return the median of the rates."""
-    return statistics.median(measurement.rate for measurement in measurements)
+def left_out(sitting: Sitting, engines: Collection[str]) -> dict[str, str]:
+    """Return why programs and engines were not measured, and print it.
+
+    Args:
+        sitting: some of whose programs may have failed.
+        engines: that were asked for.
+    """
+    others = {engine: SLOW.get(engine, "not asked for") for engine in ENGINES if engine not in engines}
+    reasons = {**sitting.failed, **others}
+    for name, reason in reasons.items():
+        print(f"left out: {name}: {reason}")
+    return reasons
 
 
-def machine() -> dict[str, str]:
-    """Name the machine and the versions."""
-    libraries = ("numpy", "opencv-python-headless", "pillow", "simplejpeg", "pyarrow")
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        **{library: metadata.version(library) for library in libraries},
-    }
+def compare(name: str, programs: Mapping[str, Program], repeats: int, **about: object) -> dict[str, float]:
+    """Run programs in turns, print and save the figures, and return the medians, images a second.
+
+    A program that fails ends the benchmark.
+
+    Args:
+        name: of the result.
+        programs: by name.
+        repeats: of each.
+        about: what else the result says.
+    """
+    sitting = alternate(programs, repeats)
+    if sitting.failed:
+        sys.exit("a program failed; nothing is saved")
+    for program, rate in sitting.median.items():
+        print(f"{program:<20}{rate:8.2f} images/s")
+    save(name, {**about, "median": sitting.median, "rates": sitting.rates})
+    return sitting.median
 
 
-def save(name: str, result: Mapping[str, Any]) -> None:
+def save(name: str, result: Mapping[str, Any]) -> Path:
     """Write a result with the machine it was measured on, as JSON, into results/."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine.describe(), **result}, indent=1) + "\n")
     print(f"wrote {path}")
+    return path
 
 
-def _output(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def parser(text: str | None, repeats: int = 5) -> argparse.ArgumentParser:
+    """Return a parser that shows a module's text, and has --repeats."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawTextHelpFormatter)
+    made.add_argument("--repeats", type=int, default=repeats)
+    return made
+
+
+def add_engines(made: argparse.ArgumentParser) -> None:
+    """Add --engines: all but the slow ones, if it is not given."""
+    usual = [engine for engine in ENGINES if engine not in SLOW]
+    made.add_argument("--engines", nargs="*", choices=ENGINES, default=usual)
+
+
+def versions(python: str) -> dict[str, str]:
+    """Return the versions of the libraries that a Python has."""
+    found: dict[str, str] = json.loads(_output([python, "-m", "benchmarks.machine"]))["versions"]
+    return found
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ProgramError(f"did not end within {TIMEOUT_S:g} s") from None
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+        raise ProgramError(_reason(done.stderr) or f"exit code {done.returncode}")
+    return done.stdout
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+def _reason(stderr: str) -> str:
+    """Return in a line why a program failed: of a traceback the last; without directories, to be saved."""
+    lines = stderr.strip().splitlines()
+    words = " ".join(lines[-1:] if "Traceback" in stderr else lines)
+    return re.sub(r"/\S*/", "", words)[-300:]

@@ -35,17 +35,17 @@ def main() -> None:
     peaks: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "images").mkdir()
-        write_one_layer(directory / "one_layer.onnx")
-        job = directory / "job.yaml"
-        job.write_text(JOB.format(directory=directory))
+        images, model, job = directory / "images", directory / "one_layer.onnx", directory / "job.yaml"
+        images.mkdir()
+        write_one_layer(model)
+        job.write_text(JOB.format(images=images, model=model, directory=directory))
         encoded = [_encode(photo) for photo in photographs()]
         written = 0
         for count in (arguments.small, arguments.large):
             for number in range(written, count):
-                (directory / "images" / f"{number:07d}.jpg").write_bytes(encoded[number % len(encoded)])
+                (images / f"{number:07d}.jpg").write_bytes(encoded[number % len(encoded)])
             written = count
-            peaks[count] = measure.resnet_pipe(job).peak_rss_mb
+            peaks[count] = measure.resnet_pipe(job).report["peak_rss_mb"]
             print(f"{count} images: peak {peaks[count]:.1f} MB", flush=True)
     ratio = peaks[arguments.large] / peaks[arguments.small]
     print(f"ratio {ratio:.3f}")

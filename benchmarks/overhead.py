@@ -7,24 +7,21 @@ JPEGs of 500x375 pixels, exact and fast preprocessing to 224x224, Parquet.
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
 import onnx
 from benchmarks import measure
-from jobs.samples import main as make_samples
+from benchmarks.folder import sample_folder
 from onnx import TensorProto, helper
 
 JOB = """\
 name: overhead
-reader: {{kind: images, path: {directory}/images}}
+reader: {{kind: images, path: {images}}}
 preprocess: {{resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
-infer: {{model: {directory}/one_layer.onnx, device: cpu, batch_size: 64}}
+infer: {{model: {model}, device: cpu, batch_size: 64}}
 writer: {{kind: parquet, path: {directory}/out, fields: [logits]}}
 """
-DISTINCT = 600
 
 
 def write_one_layer(path: Path, crop: int = 224) -> None:
@@ -45,31 +42,22 @@ def write_one_layer(path: Path, crop: int = 224) -> None:
 
 def main() -> None:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = measure.parser(__doc__)
     parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        make_samples(directory / "images", min(DISTINCT, arguments.images))
-        originals = sorted((directory / "images").iterdir())
-        for number in range(len(originals), arguments.images):
-            copy = directory / "images" / f"image_{number:06d}.jpg"
-            shutil.copyfile(originals[number % len(originals)], copy)
-        write_one_layer(directory / "one_layer.onnx")
-        job = directory / "job.yaml"
-        job.write_text(JOB.format(directory=directory))
-        results = measure.alternate(
-            {
-                "exact": lambda: measure.resnet_pipe(job),
-                "fast": lambda: measure.resnet_pipe(job, "preprocess.mode=fast"),
-            },
-            arguments.repeats,
-        )
-    rates = {mode: [run.rate for run in runs] for mode, runs in results.items()}
-    median = {mode: measure.median_rate(runs) for mode, runs in results.items()}
-    print(", ".join(f"{mode}: {rate:.0f} images/s" for mode, rate in median.items()))
-    measure.save("overhead", {"images": arguments.images, "median": median, "rates": rates})
+    with tempfile.TemporaryDirectory() as directory:
+        model = Path(directory, "one_layer.onnx")
+        write_one_layer(model)
+        with sample_folder(model, arguments.images, JOB) as folder:
+            measure.compare(
+                "overhead",
+                {
+                    "exact": lambda: measure.resnet_pipe(folder.job),
+                    "fast": lambda: measure.resnet_pipe(folder.job, "preprocess.mode=fast"),
+                },
+                arguments.repeats,
+                images=arguments.images,
+            )
 
 
 if __name__ == "__main__":

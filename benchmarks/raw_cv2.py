@@ -1,6 +1,6 @@
 """The rate of cv2.dnn alone: net.forward on a ready batch, with all cores, and nothing else.
 
-usage: python benchmarks/raw_cv2.py MODEL.onnx [BATCH] [BATCHES]
+usage: python -m benchmarks.raw_cv2 MODEL.onnx [BATCH] [BATCHES]
 
 Prints one line of JSON: images and seconds after one warm-up batch.
 """

@@ -2,14 +2,13 @@
 
 usage: python -m benchmarks.video MODEL.onnx [--seconds 180] [--repeats 5]
 
-1 fps: against benchmarks/peer_video.py, which reads every frame with cv2.VideoCapture and takes one a second;
-both infer with cv2.dnn on the CPU. Every frame, of a tenth of that film: against decoding with PyAV and all
-cores, and against the network alone.
+1 fps: against benchmarks/peers/cv2_video.py, which reads every frame with cv2.VideoCapture and takes one a
+second; both infer with cv2.dnn on the CPU. Every frame, of a tenth of that film: against decoding with PyAV
+and all cores, and against the network alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -45,10 +44,9 @@ def make_film(path: Path, seconds: float) -> None:
 
 def main() -> None:
     """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = measure.parser(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--seconds", type=float, default=180)
-    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     model = arguments.model.resolve()
     with tempfile.TemporaryDirectory() as name:
@@ -61,24 +59,21 @@ def main() -> None:
             text = JOB.format(video=video, sampling=sampling, model=model, out=directory / job)
             (directory / f"{job}.yaml").write_text(text)
         parquet = directory / "peer.parquet"
-        results = measure.alternate(
+        rates = measure.compare(
+            f"video-{model.stem}",
             {
                 "resnet-pipe, 1 fps": lambda: measure.resnet_pipe(directory / "sampled.yaml"),
-                "script, 1 fps": lambda: measure.script("peer_video.py", film, model, parquet, 1),
+                "script, 1 fps": lambda: measure.script("peers.cv2_video", film, model, parquet, 1),
                 "resnet-pipe, all": lambda: measure.resnet_pipe(directory / "all.yaml"),
-                "decoding alone": lambda: measure.script("decode_video.py", excerpt),
-                "network alone": lambda: measure.script("raw_cv2.py", model, 16, 20),
+                "decoding alone": lambda: measure.script("decode_video", excerpt),
+                "network alone": lambda: measure.script("raw_cv2", model, 16, 20),
             },
             arguments.repeats,
+            seconds=arguments.seconds,
         )
-    rates = {name: measure.median_rate(runs) for name, runs in results.items()}
-    for name, rate in rates.items():
-        print(f"{name:<20}{rate:8.2f} frames/s")
     sampled = rates["resnet-pipe, 1 fps"] / rates["script, 1 fps"]
     every = rates["resnet-pipe, all"] / min(rates["decoding alone"], rates["network alone"])
     print(f"1 fps: {sampled:.2f} times the script; all frames: {every:.3f} of the slower of the two alone")
-    raw = {name: [run.rate for run in runs] for name, runs in results.items()}
-    measure.save(f"video-{model.stem}", {"seconds": arguments.seconds, "median": rates, "rates": raw})
 
 
 if __name__ == "__main__":

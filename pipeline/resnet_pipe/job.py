@@ -20,8 +20,8 @@ from pydantic import (
 
 from resnet_pipe import document
 from resnet_pipe.document import Document, looks_at_disk
-from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.model import DEPTHS, Deviations, Means, model_path
+from resnet_pipe.infer.engine import ENGINES, Precision
+from resnet_pipe.model import Deviations, Means, how_to_make, model_path
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.writer.csv import CsvSection
@@ -59,12 +59,9 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
         raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
     path = model_path(value, info.context["base"] if info.context else Path())
     if not path.is_file():
-        remedy = f": resnet-pipe convert {path.stem}" if path.stem in _NAMES else ""
-        raise ValueError(f"no such model: {path}{remedy}")
+        command = how_to_make(path.stem)
+        raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")
     return path.resolve()
-
-
-_NAMES = frozenset(f"resnet{depth}" for depth in DEPTHS)
 
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:\d+)?)$")
@@ -78,7 +75,14 @@ class InferSection(_Section):
         BeforeValidator(_model_file, json_schema_input_type=str),
         Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
     ]
-    engine: Annotated[str, Field(description="what executes the network", examples=list(ENGINES))] = "opencv"
+    engine: Annotated[
+        str,
+        Field(
+            description="what executes the network; auto: the fastest that is installed and whose results are"
+            " those of float32, closely enough; tried once and remembered",
+            examples=[*ENGINES, "auto"],
+        ),
+    ] = "opencv"
     device: Annotated[
         str,
         Field(
@@ -88,7 +92,7 @@ class InferSection(_Section):
         WithJsonSchema({"type": "string", "pattern": _DEVICE.pattern, "default": "auto"}),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "fp16", "bf16", "int8"],
+        Literal["auto", Precision],
         Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
     ] = "auto"
     batch_size: Annotated[
@@ -114,8 +118,8 @@ class InferSection(_Section):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, value: str) -> str:
-        if value not in ENGINES:
-            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}")
+        if value not in (*ENGINES, "auto"):
+            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}, auto")
         return value
 
 

@@ -1,50 +1,89 @@
-"""The machine and the libraries, as results and reports name them."""
+"""The machine and the libraries: as reports name them, and as what decides how fast engines are."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from resnet_pipe import __version__
+from resnet_pipe.run.cores import available_cores
 
-_LIBRARIES = ("numpy", "opencv-python-headless", "opencv-python", "av", "pyarrow", "pillow", "simplejpeg")
+_LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
+_ENGINE_LIBRARIES = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "mlx",
+)
+"""Distributions that engines come in."""
 
 
 def describe() -> dict[str, str]:
-    """Return processor, cores, memory, system and versions, each as one phrase."""
+    """Return processor, cores, memory, system and versions, each as one phrase for people."""
+    versions = _versions(_LIBRARIES + _ENGINE_LIBRARIES).items()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": processor(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{_memory_bytes() / 2**30:.0f} GiB",
+        "processor": _cpuinfo().get("model name") or platform.processor() or platform.machine(),
+        "cores": str(available_cores()),
+        "memory": f"{memory / 2**30:.0f} GiB",
         "system": platform.platform(),
         "python": platform.python_version(),
         "resnet_pipe": __version__,
-        "libraries": ", ".join(f"{name} {version}" for name, version in _versions()),
+        "libraries": ", ".join(f"{name} {version}" for name, version in versions),
     }
 
 
-def processor() -> str:
-    """Return the name of the processor."""
+def identity() -> dict[str, Any]:
+    """Return what decides how fast engines are, as JSON has it, in milliseconds and without loading any."""
+    return {
+        "cpu": _cpu(),
+        "cores": available_cores(),
+        "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "versions": {"resnet-pipe": __version__, **_versions(_ENGINE_LIBRARIES)},
+    }
+
+
+def _cpu() -> str:
+    """Return the name of the processor, and a digest of what it can do: a virtual machine may hide AMX."""
+    values = _cpuinfo()
+    name = values.get("model name") or f"{platform.machine()} {values.get('CPU part', '')}"
+    able = " ".join(sorted((values.get("flags") or values.get("Features", "")).split()))
+    return f"{name}, features {hashlib.sha256(able.encode()).hexdigest()[:12]}"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what Linux says about the first core; nothing elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            text = file.read(1 << 16).partition("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    return dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", text, re.MULTILINE))
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _gpus(folder: Path) -> list[str]:
+    """Return the names of the NVIDIA GPUs, as their driver tells them."""
+    files = sorted(folder.glob("*/information"))
+    models = (re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE) for file in files)
+    return [model[1] for model in models if model]
 
 
-def _versions() -> list[tuple[str, str]]:
-    found = []
-    for library in _LIBRARIES:
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in libraries:
         try:
-            found.append((library, metadata.version(library)))
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # of the two opencv distributions, one is there
+            continue
     return found

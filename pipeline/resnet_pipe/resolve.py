@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place
@@ -16,6 +16,9 @@ from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import FAST, Geometry
 from resnet_pipe.writer.rows import Layout
+
+if TYPE_CHECKING:
+    from resnet_pipe.study.memory import Choice
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Resolved:
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
         fingerprint: all that changes results, by name; flat, so that differences can be listed.
+        choice: how the engine was chosen; None if the job names it.
     """
 
     job: Job
@@ -45,6 +49,7 @@ class Resolved:
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: dict[str, Any]
+    choice: Choice | None = None
 
     @property
     def digest(self) -> str:
@@ -74,8 +79,13 @@ class Resolved:
         return tuple(names)
 
 
-def resolve(job: Job, doc: Document) -> Resolved:
+def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     """Bring a valid job and its model together.
+
+    Args:
+        job: whose engine is not `auto` (any more).
+        doc: that it came from.
+        choice: how its engine was chosen, if it was.
 
     Raises:
         DocumentError: the job asks for what the model does not have; all problems, with their places.
@@ -84,7 +94,7 @@ def resolve(job: Job, doc: Document) -> Resolved:
     model = open_model(job.infer.model)
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
-    preprocessing = _preprocessing(job, model, network, problems)
+    preprocessing = preprocessing_of(job, model, network, problems)
     labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
     if len(labels) != network.classes:
         problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
@@ -101,12 +111,8 @@ def resolve(job: Job, doc: Document) -> Resolved:
             problems.append(((*place, "fields"), "a field is named twice"))
     precision = _precision(job, network, problems)
     if problems or preprocessing is None:
-        raise DocumentError(
-            [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
-        )
-    geometry = Geometry(
-        preprocessing.resize, preprocessing.crop, preprocessing.interpolation, job.preprocess.mode
-    )
+        raise found_in(doc, problems)
+    geometry = geometry_of(preprocessing, job.preprocess.mode)
     metadata = _metadata(job, model, preprocessing, precision)
     return Resolved(
         job=job,
@@ -128,12 +134,33 @@ def resolve(job: Job, doc: Document) -> Resolved:
         ),
         metadata=metadata,
         fingerprint=_fingerprint(job, model, network, preprocessing, precision),
+        choice=choice,
     )
 
 
-def _preprocessing(
+def found_in(doc: Document, problems: list[tuple[Place, str]]) -> DocumentError:
+    """Return the error that tells a job's problems, each with its place."""
+    return DocumentError(
+        [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
+    )
+
+
+def geometry_of(preprocessing: Preprocessing, mode: Literal["exact", "fast"]) -> Geometry:
+    """Return the part of the preprocessing that the workers do."""
+    return Geometry(preprocessing.resize, preprocessing.crop, preprocessing.interpolation, mode)
+
+
+def preprocessing_of(
     job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
 ) -> Preprocessing | None:
+    """Return the sidecar's preprocessing with what the job changes; None if something is missing.
+
+    Args:
+        job: whose `preprocess` is meant.
+        model: with its sidecar.
+        network: for the size of its input.
+        problems: what is wrong is added to these.
+    """
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:
         chosen = {**model.sidecar.preprocessing.model_dump(), **chosen}
@@ -161,9 +188,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         text = f"engine {infer.engine} has no device {infer.device}; it has: {', '.join(devices)}"
         problems.append((("infer", "device"), text))
         return infer.precision
-    had = dict.fromkeys(
-        precision for name, several in devices.items() if kind in (name, "auto") for precision in several
-    )
+    had = engines.precisions(devices, infer.device)
     where = "" if kind == "auto" else f" on {kind}"
     if network.quantized:
         if infer.precision not in ("auto", "int8"):
@@ -179,7 +204,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     elif infer.precision != "auto" and infer.precision not in had:
         text = f"engine {infer.engine} has no {infer.precision}{where} here; it has: {', '.join(had)}"
         problems.append((("infer", "precision"), text))
-    return next(iter(had)) if infer.precision == "auto" else infer.precision
+    return had[0] if infer.precision == "auto" else infer.precision
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -214,7 +214,8 @@ def test_an_engine_says_what_it_runs_on(load_engine: Load, residual: Path, engin
     engine = load_engine(request(residual))
     info = engine.describe()
     assert info.streams == engine.streams
-    assert (info.name, info.device, info.precision, info.threads) == (engine_name, "cpu", "fp32", 2)
+    assert (info.name, info.device, info.precision) == (engine_name, "cpu", "fp32")
+    assert 1 <= info.threads <= 2
     assert info.version[0].isdecimal()
     assert info.proof
     assert info.note == ""
@@ -225,7 +226,7 @@ def test_auto_takes_a_device_that_works_and_says_which(
 ) -> None:
     engine = load_engine(request(residual, device="auto"))
     info = engine.describe()
-    assert info.device == "cpu" or info.device.startswith("cuda:0")
+    assert info.device == "cpu" or info.device.startswith(("cuda:0", "mps"))
     on_cpu_for_want_of_another = info.device == "cpu" and set(devices(engine_name)) != {"cpu"}
     assert ("auto took the CPU" in info.note) == on_cpu_for_want_of_another
     assert_close(engine.infer(photos()), load_engine(request(residual)).infer(photos()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -336,3 +337,16 @@ def test_sound_beside_the_video_makes_no_difference(videos: Path, tmp_path: Path
         reading = read(path, backend=backend)
         assert reading.failure is None
         assert reading.numbers == list(range(FRAMES))
+
+
+def test_a_frame_that_has_been_given_out_takes_no_more_memory(tmp_path: Path) -> None:
+    path = make(tmp_path, SAMPLES["h264.mp4"])
+    reader = reader_of(path)
+    gc.collect()
+    gc.disable()  # what is left to it would pile up: 1.4 MB a frame at 720p
+    try:
+        given = sum(1 for _ in reader.read(path.name, None))
+        left = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert (given, left) == (FRAMES, 0)

@@ -67,6 +67,10 @@ class Result:
         return self
 
 
+Cli = Callable[..., Result]
+"""Runs a command in this process; the arguments are those of the command line."""
+
+
 class Running:
     """A run in a process group of its own. As a context manager, it is killed at the end of the block."""
 

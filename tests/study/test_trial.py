@@ -16,6 +16,12 @@ from resnet_pipe.study.sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
 from tests.networks import write_pixels, write_tiny
 from tests.run.jobs import CROP, JobFolder, VideoFolder
+from tests.study.plain import plain_job
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFolder:
+    return plain_job(tmp_path)
 
 
 def trials_of(job: JobFolder, folder: Path) -> Trials:

@@ -21,11 +21,17 @@ from resnet_pipe.study import tuning
 from resnet_pipe.study.trial import TrialError, Trials
 from tests.run.faults import DECODER
 from tests.run.jobs import JobFolder, Result, numbered, wait_until
+from tests.study.plain import plain_job
 
 Cli = Callable[..., Result]
 Speed = Callable[[Mapping[str, Any]], float]
 """Items a second, of what runs: batch_size, streams, threads, workers, engine, precision."""
 CORES = 4
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFolder:
+    return plain_job(tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ ENGINES = {
     "mlx": "resnet_pipe.infer.mlx",
 }
 """name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a network computes in."""
 INT8_ENGINES = ("openvino", "onnxruntime")
 """Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
 
@@ -122,6 +124,18 @@ def devices(name: str) -> Mapping[str, tuple[str, ...]]:
         MissingExtraError: the engine's library is not installed.
     """
     return cast(Mapping[str, tuple[str, ...]], importlib.import_module(ENGINES[name]).devices())
+
+
+def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str, ...]:
+    """Return the precisions an engine has on a device, the one that `auto` takes first; none without it.
+
+    Args:
+        devices: of an engine; see `devices`.
+        device: as in a job: auto, cpu, cuda:1 ...
+    """
+    kind = device.partition(":")[0]
+    several = (had for name, had in devices.items() if kind in (name, "auto"))
+    return tuple(dict.fromkeys(precision for had in several for precision in had))
 
 
 def batch_size(name: str, device: str) -> int:

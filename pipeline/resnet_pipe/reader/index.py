@@ -108,38 +108,36 @@ def index_packets(
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
-    if not is_key.any() or len(np.unique(times)) != len(times):
+    if not is_key.any() or not np.diff(np.sort(times)).all():
         return None
     first = int(is_key.argmax())
     times, is_key = times[first:], is_key[first:]
-    depth = _reorder_depth(times)
+    order = np.argsort(times)
+    depth = _reorder_depth(order)
     if depth > _DEEPEST_REORDER:
         return None
     visible = np.asarray(shown, np.bool_)[first:] & (times >= times[0])
     if problem is not None:
         # A packet that is missing may come, in presentation, before so many that are there.
         uncertain = max(reorder, depth)
-        visible &= np.isin(times, np.sort(times)[: max(0, len(times) - uncertain)])
+        order = order[: max(0, len(order) - uncertain)]
     horizon = np.maximum.accumulate(times)
-    of_frame = np.flatnonzero(visible)
-    of_frame = of_frame[np.argsort(times[of_frame])]
+    of_frame = order[visible[order]]
     entry = np.flatnonzero(is_key & (times == horizon))
     return Index(
         time_base, times[of_frame], is_key[of_frame], Packets(times, horizon, entry, of_frame), problem
     )
 
 
-def _reorder_depth(times: NDArray[np.int64]) -> int:
+def _reorder_depth(order: NDArray[np.int64]) -> int:
     """Return how many packets a packet has before it in decoding, but after it in presentation, at most.
 
     That is the largest difference between a place in the one order and the place in the other.
 
     Args:
-        times: int64, shape (packets,), presentation times in the order of decoding.
+        order: int64, shape (packets,), packets in the order of presentation, numbered in that of decoding.
     """
-    rank = np.empty_like(times)
-    rank[np.argsort(times)] = np.arange(len(times))
-    return int((np.arange(len(times)) - rank).max())
+    return int((order - np.arange(len(order))).max())
 
 
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:

@@ -18,7 +18,6 @@ pixels are OpenCV's. What it cannot do as well:
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator
 
 import cv2
@@ -59,7 +58,8 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     """
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
-    waiting = deque(wanted.tolist())
+    waiting = map(int, wanted)
+    following = next(waiting, None)
     capture = _open(video)
     clock = _Clock(index)
     try:
@@ -72,8 +72,9 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
             video.alive()
             if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
                 raise video.fault("OpenCV leaves out a frame")
-            if position == waiting[0]:
-                yield waiting.popleft(), _rgb(capture, video)
+            if position == following:
+                yield position, _rgb(capture, video)
+                following = next(waiting, None)
     finally:
         capture.release()
 

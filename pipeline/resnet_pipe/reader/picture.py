@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
@@ -103,7 +104,9 @@ def _orientation(frame: VideoFrame) -> int:
     Angles between multiples of 90 degrees, which no camera writes, count as the nearest of them.
     """
     try:
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        # Not `frame.side_data`: it stays with the frame, refers to it, and so keeps its pixels until the next
+        # collection of garbage, hundreds of frames later.
+        matrix: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     except ValueError:  # side data of a kind that PyAV does not know keep it from listing any
         return {90: 8, 180: 3, -180: 3, -90: 6}.get(frame.rotation, 1)
     if matrix is None:

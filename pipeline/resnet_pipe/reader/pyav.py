@@ -118,7 +118,8 @@ def starts_anywhere(video: Video, packets: Packets) -> bool:
 
 
 def _decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Iterator[tuple[int, VideoFrame]]:
-    waiting = deque(run.frames.tolist())
+    waiting = map(int, run.frames)
+    following = next(waiting, None)
     held: deque[tuple[int, VideoFrame]] = deque()  # what they come from is yet to come out
     start = packets.pts[packets.entry[run.entry]]
     try:
@@ -131,14 +132,15 @@ def _decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Itera
             position = int(np.searchsorted(index.pts, frame.pts))
             if frame.is_corrupt and position < len(index.pts):
                 raise _DamageError(int(packets.of_frame[position]), "a frame is damaged")
-            if waiting and position > waiting[0]:
-                raise _DamageError(int(packets.of_frame[waiting[0]]), "a frame is missing")
-            if waiting and position == waiting[0]:
-                held.append((waiting.popleft(), frame))
+            if following is not None and position > following:
+                raise _DamageError(int(packets.of_frame[following]), "a frame is missing")
+            if position == following:
+                held.append((position, frame))
+                following = next(waiting, None)
             while held and packets.horizon[packets.of_frame[held[0][0]]] <= frame.pts:
                 yield held.popleft()
-        if waiting:
-            raise _DamageError(int(packets.of_frame[waiting[0]]), "a frame is missing")
+        if following is not None:
+            raise _DamageError(int(packets.of_frame[following]), "a frame is missing")
         yield from held
     except _DamageError as damage:
         while held and packets.of_frame[held[0][0]] < damage.packet:
@@ -198,12 +200,14 @@ def _index_by_decoding(video: Video) -> Index:
 
 
 def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    waiting = deque(wanted.tolist())
+    waiting = map(int, wanted)
+    following = next(waiting, None)
     for position, frame in enumerate(_all_frames(video)):
         video.decoded += 1
-        if position == waiting[0]:
-            yield waiting.popleft(), frame
-            if not waiting:
+        if position == following:
+            yield position, frame
+            following = next(waiting, None)
+            if following is None:
                 return
 
 

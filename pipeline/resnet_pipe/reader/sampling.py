@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,24 +66,21 @@ class Sampling:
             int64, positions in `pts`, increasing.
         """
         within = self.range(pts, time_base)
-        taken: NDArray[np.int64] | Sequence[int]
-        if self.every is not None:
-            taken = within[:: self.every]
-        elif self.fps is not None:
+        inside = slice(within.start, within.stop)
+        if self.fps is not None:
             origin = int(pts[0]) + (self.start or 0) / time_base if len(pts) else Fraction(0)
-            times = pts[within.start : within.stop].tolist()
-            taken = [within[n] for n in _nearest_to_grid(times, origin, 1 / (self.fps * time_base))]
+            taken = _nearest_to_grid(pts[inside], origin, 1 / (self.fps * time_base))
         elif self.count is not None:
             parts = min(self.count, len(within))
-            taken = [within[(2 * part + 1) * len(within) // (2 * parts)] for part in range(parts)]
+            taken = np.array([(2 * part + 1) * len(within) // (2 * parts) for part in range(parts)], np.int64)
         elif self.keyframes:
-            taken = within.start + np.flatnonzero(key[within.start : within.stop])
+            taken = np.flatnonzero(key[inside])
         else:
-            taken = within
-        return np.asarray(taken, np.int64)[: self.max_frames]
+            taken = np.arange(0, len(within), self.every or 1)
+        return (within.start + taken)[: self.max_frames]
 
 
-def _nearest_to_grid(times: Sequence[int], origin: Fraction, step: Fraction) -> list[int]:
+def _nearest_to_grid(times: NDArray[np.int64], origin: Fraction, step: Fraction) -> NDArray[np.int64]:
     """Return the frames that are nearest to at least one point of the grid `origin + k * step`, k = 0, 1, ...
 
     The grid ends at the last frame. Of two frames that are equally near, the earlier is taken. Everything is
@@ -90,18 +88,18 @@ def _nearest_to_grid(times: Sequence[int], origin: Fraction, step: Fraction) -> 
     before a middle is a division of integers.
 
     Args:
-        times: sorted, none before `origin` except in rounding.
+        times: int64, shape (frames,), sorted, none before `origin` except in rounding.
         origin: of the grid, in the unit of `times`.
         step: of the grid, in the unit of `times`.
     """
     scale = 2 * step.numerator * origin.denominator
     factor = step.denominator * origin.denominator
     offset = 2 * origin.numerator * step.denominator
-    taken, before = [], 0
-    for frame, time in enumerate(times):
-        twice_middle = time + times[frame + 1] if frame + 1 < len(times) else 2 * time
-        points = max(0, (twice_middle * factor - offset) // scale + 1)
+    taken, before = array("q"), 0
+    # Integers of any size, but never those of all frames at once; the last frame is its own neighbour.
+    for frame, (time, following) in enumerate(pairwise(map(int, chain(times, times[-1:])))):
+        points = max(0, ((time + following) * factor - offset) // scale + 1)
         if points > before:
             taken.append(frame)
             before = points
-    return taken
+    return np.asarray(taken, np.int64)

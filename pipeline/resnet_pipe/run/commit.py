@@ -17,6 +17,9 @@ from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.task import Failure, Filled, Outputs
 from resnet_pipe.run.timing import StageClock
 
+_ROW_BYTES = 128
+"""Of a row, beside what the network gave for it."""
+
 
 @dataclass(frozen=True)
 class Committed:
@@ -100,6 +103,8 @@ class Committer:
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[Filled, Outputs]] = {}
         self._next = _Place(0, 0, 0)
+        self.waiting_bytes = 0
+        """Memory of the results that have overtaken what is written next."""
         self._open: OpenChunk | None = None
         self._given_up = False
         self._spooled: list[tuple[Source, Span]] = []
@@ -113,6 +118,11 @@ class Committer:
         self._expected[task].source = source
         self._expected[task].spans = spans
 
+    @property
+    def awaited(self) -> tuple[int, int]:
+        """The task, and its span, whose results are written next."""
+        return self._next.task, self._next.span
+
     def accept(self, filled: Filled, outputs: Outputs) -> int:
         """Take one result; write and commit what has become next in order.
 
@@ -125,11 +135,14 @@ class Committer:
         """
         ended = 0
         self._waiting[_Place(filled.task, filled.span, filled.part)] = filled, outputs
+        self.waiting_bytes += _bytes(filled, outputs)
         self._keep(filled, outputs)
         while self._next in self._waiting:
             started = time.perf_counter()
             expected = self._expected[self._next.task]
-            filled, outputs = self._loaded(expected, *self._waiting.pop(self._next))
+            filled, outputs = self._waiting.pop(self._next)
+            self.waiting_bytes -= _bytes(filled, outputs)
+            filled, outputs = self._loaded(expected, filled, outputs)
             self._write(expected, filled, outputs)
             self._next = self._after(expected, filled)
             ended += filled.last
@@ -206,3 +219,7 @@ class Committer:
         mine = {source.key for source in expected.chunk.sources}
         states = [entry.status for entry in record.entries if entry.source.key in mine]
         return Committed(record, states.count("done"), states.count("partial"), states.count("failed"))
+
+
+def _bytes(filled: Filled, outputs: Outputs) -> int:
+    return len(filled.rows) * _ROW_BYTES + sum(values.nbytes for values in outputs.values())

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from resnet_pipe import atomic
-from resnet_pipe.errors import ExitCode, RunError
+from resnet_pipe.errors import ExitCode, ModelError, RunError
 from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer.probe import others_that_run
 from resnet_pipe.plan import Plan, empty_plan
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
@@ -158,21 +160,28 @@ class Execution:
 
     def _load(self, cores: int) -> engines.Engine:
         resolved, infer, started = self._resolved, self._resolved.job.infer, time.perf_counter()
-        engine = engines.load(
-            infer.engine,
-            engines.EngineRequest(
-                model=resolved.model.path,
-                preprocessing=resolved.preprocessing,
-                outputs=resolved.outputs,
-                batch_size=self._batch_size,
-                device=infer.device,
-                precision=resolved.precision,
-                threads=cores if infer.threads == "auto" else infer.threads,
-                streams=None if infer.streams == "auto" else infer.streams,
-            ),
+        request = engines.EngineRequest(
+            model=resolved.model.path,
+            preprocessing=resolved.preprocessing,
+            outputs=resolved.outputs,
+            batch_size=self._batch_size,
+            device=infer.device,
+            precision=resolved.precision,
+            threads=cores if infer.threads == "auto" else infer.threads,
+            streams=None if infer.streams == "auto" else infer.streams,
         )
+        try:
+            engine = engines.load(infer.engine, request)
+        except ModelError as error:
+            able = others_that_run(request, infer.engine)
+            if not able:
+                raise
+            remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"
+            raise ModelError(error.problem, "; or ".join(filter(None, (remedy, error.remedy)))) from None
         self._warmup_s = time.perf_counter() - started
-        self._engine = info = engine.describe()
+        info = engine.describe()
+        chosen = resolved.choice.note if resolved.choice else ""
+        self._engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if info.device.startswith(("cuda", "tensorrt")):
             self._vram = VramMeter()
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)

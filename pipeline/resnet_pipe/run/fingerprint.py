@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.infer.engine import Precision
 
 NAME = "fingerprint.json"
 
@@ -39,6 +40,19 @@ def check(home: Path, parts: dict[str, Any]) -> None:
             f"{home.parent} holds results of another making. What changed:\n" + "\n".join(changes),
             "--fresh replaces those results; another writer.path keeps both",
         )
+
+
+def precision(home: Path) -> str | None:
+    """Return the precision of the results in a directory, or None if there are none or nobody can tell.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+    """
+    try:
+        value = json.loads((home / NAME).read_bytes())["infer.precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # `check` says what is wrong
+    return value if value in get_args(Precision) else None
 
 
 def save(home: Path, parts: dict[str, Any], tag: str) -> None:

@@ -80,6 +80,8 @@ def _logged(
     """Execute, and whatever happens, leave run.json, the metrics and the ping."""
     job = resolved.job
     log.event("run_started", job=job.name, pid=os.getpid(), fingerprint=resolved.digest)
+    if resolved.choice:
+        log.event("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
     started = time.perf_counter()
     execution = Execution(resolved, ledger, stop, log, folder, options.quiet)
     _ping(resolved, "start", log)

@@ -123,6 +123,7 @@ class Outcome:
             "workers_replaced": self.workers_replaced,
             "batch_size": self.batch_size,
             "engine": asdict(self.engine) if self.engine else None,
+            "choice": self.resolved.choice.model_dump() if self.resolved.choice else None,
             "model": {
                 "name": self.resolved.model.name,
                 "sha256": self.resolved.model.sha256,

@@ -16,6 +16,10 @@ from resnet_pipe.run.task import Filled, Split, Task
 BATCHES_PER_TASK = 8
 """For sources of many items: the last batch of a task is not full, and the more come before it the better."""
 
+AHEAD_BYTES = 256 << 20
+"""Results in memory that have overtaken a task, such as a video that is slow and cannot be split, after which
+nothing is begun but what they wait for."""
+
 
 class TaskList:
     """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
@@ -51,14 +55,17 @@ class TaskList:
         """Tasks that were given out, each counted as often as it has spans: all that is to be written."""
 
     def take(self, last: int | None) -> Task | None:
-        """Return the next task, or None if there is none.
+        """Return the next task, or None if there is none, or none now.
 
         Args:
             last: number of the chunk after which no other is begun; None if all are wanted.
         """
         if self._spans and (last is None or self._chunks[self._spans[0][0]] <= last):
-            return heapq.heappop(self._spans)[2]
+            number, span, _ = self._spans[0]
+            return heapq.heappop(self._spans)[2] if self._may_begin(number, span) else None
         if self._next is None or (last is not None and self._next[1] > last):
+            return None
+        if not self._may_begin(self._next[0].index, 0):
             return None
         task, self.newest = self._next
         self._next = next(self._upcoming, None)
@@ -66,6 +73,13 @@ class TaskList:
         if task.large is not None:
             self._chunks[task.index] = self.newest
         return task
+
+    def _may_begin(self, task: int, span: int) -> bool:
+        """Tell whether there is memory for the results, or the others wait for these.
+
+        What they wait for has either been given out before or is the first that can be, so the run goes on.
+        """
+        return self._committer.waiting_bytes < AHEAD_BYTES or self._committer.awaited == (task, span)
 
     @property
     def exhausted(self) -> bool:

@@ -1,1 +1,1 @@
-"""Studies: the same job run in several ways on a sample of its input, and compared."""
+"""Studies on a sample of real input: a job run in several ways, and engines compared with float32."""

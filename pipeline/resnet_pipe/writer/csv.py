@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,24 +76,20 @@ class CsvShard:
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
     """Write a shard from the rows of others; see `writer.shard.merge`."""
-    lines = [
-        line
-        for directory, drop in parts
-        for line in _lines(target.shard(SUFFIX, directory))
-        if line[0] not in drop
-    ]
-    lines.sort(key=lambda line: (line[0], int(line[1] or 0)))
+    lines = heapq.merge(
+        *(_lines(target.shard(SUFFIX, directory), drop) for directory, drop in parts), key=itemgetter(0)
+    )
     with target.shard(SUFFIX).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_header(target.layout))
         writer.writerows(lines)
 
 
-def _lines(path: Path) -> Iterator[list[str]]:
+def _lines(path: Path, drop: Collection[str]) -> Iterator[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
-        yield from lines
+        yield from (line for line in lines if line[0] not in drop)
 
 
 def _header(layout: Layout) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,21 +67,20 @@ class JsonlShard:
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
     """Write a shard from the rows of others; see `writer.shard.merge`."""
-    lines = [
-        line
-        for directory, drop in parts
-        for line in _lines(target.shard(SUFFIX, directory))
-        if line[0][0] not in drop
-    ]
+    lines = heapq.merge(
+        *(_lines(target.shard(SUFFIX, directory), drop) for directory, drop in parts), key=itemgetter(0)
+    )
     with target.shard(SUFFIX).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line for _, line in sorted(lines, key=lambda entry: entry[0]))
+        file.writelines(line for _, line in lines)
 
 
-def _lines(path: Path) -> Iterator[tuple[tuple[str, int], str]]:
+def _lines(path: Path, drop: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the key of the source of each line, and the line."""
     with path.open(encoding="utf-8", newline="\n") as file:
         for line in file:
-            record = json.loads(line)
-            yield (record["path"], record["frame_index"] or 0), line
+            key = json.loads(line)["path"]
+            if key not in drop:
+                yield key, line
 
 
 def _objects(rows: Rows, layout: Layout) -> Iterator[dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -166,44 +168,41 @@ class _Array:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-class _Run(NamedTuple):
-    """Consecutive rows of a matrix, all of one source."""
+class _Block(NamedTuple):
+    """Consecutive rows of a matrix, all of one source.
+
+    Attributes:
+        path: the key of the source.
+        values: float32, shape (rows, width).
+        lines: of the index.
+    """
 
     path: str
-    part: int
-    start: int
+    values: NDArray[np.float32]
     lines: list[list[str]]
 
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Write a matrix from the rows of others; see `writer.shard.merge`. Takes memory for the indexes only."""
+    """Write a matrix from the rows of others; see `writer.shard.merge`."""
     if target.section.layout == "per_source":
         return
-    matrices = [np.load(target.shard(SUFFIX, directory), mmap_mode="r") for directory, _ in parts]
-    runs = [
-        run
-        for part, (directory, drop) in enumerate(parts)
-        for run in _runs(part, target.shard(INDEX_SUFFIX, directory))
-        if run.path not in drop
-    ]
     merged = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), _width(target), _COLUMNS)
-    for run in sorted(runs):
-        values = matrices[run.part][run.start : run.start + len(run.lines)]
-        for start in range(0, len(run.lines), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            merged.append(values[block], run.lines[block])
+    for block in heapq.merge(*(_blocks(target, *part) for part in parts), key=itemgetter(0)):
+        merged.append(block.values, block.lines)
     merged.close()
 
 
-def _runs(part: int, index: Path) -> Iterator[_Run]:
-    with index.open(encoding="utf-8", newline="") as file:
+def _blocks(target: Target, directory: Path, drop: Collection[str]) -> Iterator[_Block]:
+    matrix = np.load(target.shard(SUFFIX, directory), mmap_mode="r")
+    with target.shard(INDEX_SUFFIX, directory).open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
         start = 0
-        for path, group in groupby(lines, key=lambda line: line[0]):
-            run = _Run(path, part, start, list(group))
-            yield run
-            start += len(run.lines)
+        for path, group in groupby(lines, key=itemgetter(0)):
+            while some := list(islice(group, _BLOCK_ROWS)):
+                if path not in drop:
+                    yield _Block(path, matrix[start : start + len(some)], some)
+                start += len(some)
 
 
 def _width(target: Target) -> int:

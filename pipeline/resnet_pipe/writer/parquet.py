@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +24,8 @@ SUFFIX = ".parquet"
 
 ROW_GROUP_BYTES = 64 << 20
 """Large enough to scan at full speed, small enough to read one group in little memory."""
+_COMBINED = 64
+"""So many batches become one: each takes 7 KiB beside its values, which may be less than that."""
 
 
 class ParquetSection(TableSection):
@@ -52,7 +57,9 @@ class ParquetShard:
         self._layout = layout
         self._schema = _schema(layout)
         self._labels = _label_array(layout)
-        self._pending: list[pa.RecordBatch] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._pending: list[pa.Table] = []
+        """What comes before the batches."""
         self._pending_bytes = 0
         self._sink = pa.OSFile(os.fsencode(path), "wb")  # pyarrow takes no str whose bytes are not UTF-8
         self._file = pq.ParquetWriter(self._sink, self._schema, **_encoding(layout))
@@ -67,9 +74,15 @@ class ParquetShard:
             pa.array(rows.pts_s, pa.float64()),
         ]
         columns += [self._column(field, rows) for field in self._layout.fields]
-        batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        self._pending.append(batch)
+        self.append_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+
+    def append_batch(self, batch: pa.RecordBatch) -> None:
+        """Add rows, as columns of the shard's schema, after those already there."""
+        self._batches.append(batch)
         self._pending_bytes += batch.nbytes
+        if len(self._batches) == _COMBINED:
+            self._pending.append(self._table().combine_chunks())
+            self._batches = []
         if self._pending_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
@@ -84,13 +97,18 @@ class ParquetShard:
         self._file.close()
         self._sink.close()
 
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self._batches, self._schema)
+
     def _flush(self) -> None:
         import pyarrow as pa
 
-        if self._pending:
-            table = pa.Table.from_batches(self._pending)
+        table = pa.concat_tables([*self._pending, self._table()])
+        if table.num_rows:
             self._file.write_table(table, row_group_size=table.num_rows)
-        self._pending, self._pending_bytes = [], 0
+        self._pending, self._batches, self._pending_bytes = [], [], 0
 
     def _column(self, field: FieldName, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow is untyped
         import pyarrow as pa
@@ -110,29 +128,30 @@ class ParquetShard:
 
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Write a shard from the rows of others; see `writer.shard.merge`. Takes memory for all of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
+    """Write a shard from the rows of others; see `writer.shard.merge`."""
+    merged = open_shard(target)
     schema = _schema(target.layout)
-    tables = []
-    for directory, drop in parts:
-        rows = _read(target.shard(SUFFIX, directory)).select(schema.names)
-        dropped = pc.is_in(rows["path"], pa.array(sorted(drop), pa.string()))
-        tables.append(rows.filter(pc.invert(dropped)).cast(schema))
-    table = pa.concat_tables(tables).sort_by([("path", "ascending"), ("frame_index", "ascending")])
-    rows_per_group = max(1, ROW_GROUP_BYTES * max(1, table.num_rows) // max(1, table.nbytes))
-    with pa.OSFile(os.fsencode(target.shard(SUFFIX)), "wb") as sink:
-        pq.write_table(table, sink, row_group_size=rows_per_group, **_encoding(target.layout))
+    tables = (_tables(target.shard(SUFFIX, directory), drop) for directory, drop in parts)
+    for _, table in heapq.merge(*tables, key=itemgetter(0)):
+        for batch in table.select(schema.names).cast(schema).to_batches():
+            merged.append_batch(batch)
+    merged.close()
 
 
-def _read(path: Path) -> pa.Table:
+def _tables(path: Path, drop: Collection[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the rows of a shard, row group by row group and source by source, with the key of the source."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pa.OSFile(os.fsencode(path), "rb") as file:
-        return pq.read_table(file)
+    with pa.OSFile(os.fsencode(path), "rb") as source:
+        file = pq.ParquetFile(source)
+        for number in range(file.num_row_groups):  # not `iter_batches`, which holds all groups at once
+            table, start = file.read_row_group(number), 0
+            for key, group in groupby(table["path"].to_pylist()):
+                rows = sum(1 for _ in group)
+                if key not in drop:
+                    yield key, table.slice(start, rows)
+                start += rows
 
 
 def _schema(layout: Layout) -> pa.Schema:

@@ -1,6 +1,6 @@
 """What a user would write by hand instead: cv2.VideoCapture -> cv2.dnn -> Parquet, one frame a second.
 
-usage: python benchmarks/peer_video.py VIDEO MODEL.onnx OUT.parquet [FRAMES_PER_SECOND]
+usage: python -m benchmarks.peers.cv2_video VIDEO MODEL.onnx OUT.parquet [FRAMES_PER_SECOND]
 
 Reads every frame, keeps those it wants (all, without FRAMES_PER_SECOND), and infers in batches of 16. Prints
 one line of JSON: frames read, frames inferred, and seconds after the model is loaded.

@@ -1,0 +1,77 @@
+"""convert, models and schema: what a job refers to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from resnet_pipe.errors import UsageError
+from resnet_pipe.terminal import show
+
+
+@click.command()
+@click.argument("recipe")
+@click.option(
+    "--weights",
+    metavar="NAME|FILE",
+    help="imagenet, random, auto, or a checkpoint file (a state dict). Default: the recipe's.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for the .onnx and its sidecar."
+)
+@click.option(
+    "--quantize",
+    is_flag=True,
+    help="Make an int8 model of it as well, such as resnet50-int8.onnx, for openvino and onnxruntime.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="IMAGES",
+    help="Directory with images like those the network will see, some hundred, for --quantize.",
+)
+def convert(
+    recipe: str, weights: str | None, out: Path | None, quantize: bool, calibration: Path | None
+) -> None:
+    """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
+
+    The result is compared with the source network on photographs; if they differ, no file is left. An int8
+    model is compared with the float32 one, on images that it was not calibrated with.
+    """
+    from resnet_pipe.convert.conversion import convert as convert_recipe
+    from resnet_pipe.convert.quantize import convert_int8
+
+    if quantize != (calibration is not None):
+        raise UsageError(
+            "--quantize and --calibration belong together: the images give the ranges of the int8 values",
+            f"resnet-pipe convert {recipe} --quantize --calibration IMAGES",
+        )
+    if calibration is None:
+        result = convert_recipe(recipe, weights=weights, out=out, say=show)
+    else:
+        result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
+    done = "wrote" if result.changed else "nothing has changed:"
+    show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
+
+
+@click.command()
+def models() -> None:
+    """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
+    from resnet_pipe.convert import catalogue
+
+    show(f"{'model':<15}{'params':>9}{'GMACs':>8}{'weights':>10}  converted")
+    for entry in catalogue.entries():
+        show(
+            f"{entry.name:<15}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
+            f"{entry.weight_bytes / 1e6:>7.0f} MB  {entry.status}"
+        )
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of job files, for completion and checking in editors."""
+    from resnet_pipe.job import json_schema
+
+    show(json.dumps(json_schema(), indent=2))

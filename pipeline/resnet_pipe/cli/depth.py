@@ -1,0 +1,87 @@
+"""depth: what the depth of a network costs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from resnet_pipe.errors import ExitCode
+from resnet_pipe.terminal import say, show
+
+
+def _numbers(_context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in value.split(",")) if value else ()
+    except ValueError:
+        numbers = (0,)
+    if any(number < 1 for number in numbers):
+        raise click.BadParameter(
+            "expected whole numbers from 1, apart by commas, such as 1,2,4", param=parameter
+        )
+    return numbers
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path), required=False)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the job.")
+@click.option(
+    "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Which ResNets."
+)
+@click.option("--engine", "engines", multiple=True, help="Engine to measure; repeatable. Default: the job's.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each, in turns."
+)
+@click.option("--batch-sizes", callback=_numbers, metavar="N,N,...", help="Also measure these batch sizes.")
+@click.option("--items", type=click.IntRange(1), default=256, show_default=True, help="Images in each run.")
+@click.option(
+    "--weights", default="auto", show_default=True, help="For networks not yet converted; random is fine."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory. Default: the job's output."
+)
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A.json B.json",
+    help="Instead of measuring, put two studies side by side.",
+)
+def depth(
+    job: Path | None,
+    overrides: tuple[str, ...],
+    depths: tuple[int, ...],
+    engines: tuple[str, ...],
+    repeats: int,
+    batch_sizes: tuple[int, ...],
+    items: int,
+    weights: str,
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
+) -> NoReturn:
+    """Measure how depth changes speed: the sources of JOB through ResNet-18 to 152.
+
+    Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
+    """
+    from resnet_pipe.study import comparison
+
+    if compare is not None:
+        show(comparison.compare(*map(comparison.read, compare)))
+        sys.exit(ExitCode.DONE)
+    if job is None:
+        raise click.UsageError("give a job, or --compare A.json B.json")
+    from resnet_pipe import document
+    from resnet_pipe import job as jobs
+    from resnet_pipe.report import depth_report
+    from resnet_pipe.study import depth as depth_study
+
+    document.read(job)  # before the networks are converted, which takes minutes
+    networks = depth_study.prepare(depths, weights, say)
+    loaded, _ = jobs.load(job, (*overrides, networks.override))
+    options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
+    result = depth_study.study(loaded, networks, options, say)
+    show(depth_report.table(result.study))
+    depth_report.write(result.study, out or loaded.output, show)
+    sys.exit(result.exit_code)

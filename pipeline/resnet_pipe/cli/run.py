@@ -1,0 +1,124 @@
+"""run and report: process what is new, and look at what happened."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from resnet_pipe.errors import ExitCode
+from resnet_pipe.terminal import say, show
+
+if TYPE_CHECKING:
+    from resnet_pipe.plan import Part, Rules
+    from resnet_pipe.resolve import Resolved
+
+
+def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
+    if value is None:
+        return None
+    from resnet_pipe.plan import Part
+
+    index, slash, count = value.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal() or not 1 <= int(index) <= int(count):
+        raise click.BadParameter("expected I/N with I from 1 to N, such as 1/4")
+    return Part(int(index), int(count))
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override one value of the job, such as infer.batch_size=32. Repeatable; the value is YAML.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Process failed sources again although they have not changed."
+)
+@click.option("--prune", is_flag=True, help="Remove the rows of sources that have disappeared.")
+@click.option("--fresh", is_flag=True, help="Drop what the output directory holds, and process everything.")
+@click.option(
+    "--shard",
+    "part",
+    callback=_part,
+    metavar="I/N",
+    help="Process only part I of N; the parts may run at the same time, on several machines.",
+)
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
+def run(
+    job: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    retry_failed: bool,
+    prune: bool,
+    fresh: bool,
+    part: Part | None,
+    quiet: bool,
+    as_json: bool,
+) -> NoReturn:
+    """Run the job file JOB: read what is new, infer, write, and report.
+
+    Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
+    """
+    from resnet_pipe import job as jobs
+    from resnet_pipe.plan import Rules
+    from resnet_pipe.resolve import resolve
+    from resnet_pipe.run import local, record
+
+    checked, doc = jobs.load(job, overrides)
+    choice = None
+    if checked.infer.engine == "auto":
+        from resnet_pipe.study.choice import choose
+
+        checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
+    resolved = resolve(checked, doc, choice)
+    rules = Rules(retry_failed, prune, part)
+    if dry_run:
+        _print_plan(resolved, rules, fresh)
+        sys.exit(ExitCode.DONE)
+    outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
+    if as_json:
+        show(json.dumps(outcome.to_json(), indent=1))
+    elif not quiet:
+        show(record.summary(outcome))
+    elif outcome.failed or outcome.partial:
+        say(record.warning(outcome))
+    sys.exit(outcome.exit_code)
+
+
+def _silent(_text: str) -> None:
+    """Say nothing."""
+
+
+def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
+    from resnet_pipe.run import output
+
+    plan = output.inspect(resolved, rules, fresh)
+    infer = resolved.job.infer
+    show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
+    show(f"chunks   {plan.chunk_count}")
+    show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
+    engine = f"{infer.engine}, device {infer.device}, {resolved.precision}"
+    show(f"engine   {engine}, batches of {resolved.batch_size}")
+    show(f"output   {resolved.job.output}")
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+def report(output: Path, opens: bool) -> None:
+    """Make the report of the last run into OUTPUT again, and print its path."""
+    from resnet_pipe.report import run_report
+    from resnet_pipe.run.folder import newest_run_folder
+
+    path = run_report.write(newest_run_folder(output), output)
+    show(str(path))
+    if opens:
+        click.launch(str(path))

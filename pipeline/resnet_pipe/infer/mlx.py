@@ -1,0 +1,170 @@
+"""MLX on Apple's GPU, or on the CPU, with the weights of the ONNX file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.graph.file import read
+
+_ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
+"""What MLX raises; std::bad_alloc is a MemoryError."""
+
+
+def devices() -> dict[str, tuple[str, ...]]:
+    """Return the precisions by kind of device.
+
+    Raises:
+        MissingExtraError: MLX is not installed.
+    """
+    _library()
+    return {"cpu": ("fp32",), "mps": ("fp32", "fp16", "bf16")}
+
+
+def batch_size(device: str) -> int:
+    """Return the batch size that is fastest: small where caches hold it, larger on the GPU."""
+    gpu = device == "mps" or (device == "auto" and bool(_library().metal.is_available()))
+    return 32 if gpu else 8
+
+
+def load(request: EngineRequest) -> MlxEngine:
+    """Build the network of an ONNX file from MLX's functions and run it once.
+
+    `auto` takes the GPU if a forward pass really runs there, and otherwise the CPU, and says why.
+
+    Raises:
+        DeviceError: the device or the precision is not to be had.
+        MissingExtraError: MLX is not installed.
+        ModelError: the network has operators that are not known here, or does not run.
+    """
+    if request.device == "auto":
+        try:
+            return _load(replace(request, device="mps"))
+        except DeviceError as error:
+            note = f"device auto took the CPU: {error.problem}"
+        return _load(replace(request, device="cpu"), note)
+    return _load(request)
+
+
+def _load(request: EngineRequest, note: str = "") -> MlxEngine:
+    precisions = devices()
+    had = precisions.get(request.device, ())
+    if request.precision not in had:
+        because = f" ({note})" if note else ""
+        raise DeviceError(
+            f"engine mlx has no {request.precision} on {request.device}{because}",
+            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
+        )
+    return MlxEngine(request, note)
+
+
+class MlxEngine:
+    """One network in MLX. The device normalises.
+
+    MLX ties its streams to threads, so one thread of the engine's own loads the network and executes it,
+    whoever calls.
+    """
+
+    streams = 1
+
+    def __init__(self, request: EngineRequest, note: str = "") -> None:
+        self._request = request
+        self._note = note
+        mx = _library()
+        if request.device == "mps" and not mx.metal.is_available():
+            here = "this is not macOS" if sys.platform != "darwin" else "MLX finds none"
+            raise DeviceError(f"device mps is Apple's GPU: {here}", "infer.device: cpu")
+        self._thread = ThreadPoolExecutor(1, "mlx")
+        try:
+            self._thread.submit(self._load).result()
+        except _ERRORS as error:
+            problem = f"MLX {mx.__version__} cannot run {request.model} on {request.device}: {_words(error)}"
+            raise (ModelError if request.device == "cpu" else DeviceError)(problem) from None
+
+    def _load(self) -> None:
+        mx = _library()
+        from resnet_pipe.infer.mlx_network import Network
+
+        request = self._request
+        on_gpu = request.device == "mps"
+        self._device = mx.Device(mx.gpu if on_gpu else mx.cpu)
+        started = time.perf_counter()
+        dtype = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}[request.precision]
+        with mx.stream(self._device):
+            network = Network(read(request.model), request.preprocessing, dtype)
+        self._load_s = time.perf_counter() - started
+        # On the CPU, compiling would call a C++ compiler, which may not be there.
+        self._network: Any = mx.compile(network) if on_gpu else network
+        crop = request.preprocessing.crop
+        first = self._forward(np.zeros((request.batch_size, crop, crop, 3), np.uint8))
+        check_outputs(request, {name: output.shape for name, output in first.items()})
+        self._fixed = not self._takes_any_size()
+        self._size = request.batch_size if self._fixed or on_gpu else 0
+        """What a short batch is padded to: another size would be compiled again."""
+
+    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute the network; see `Engine.infer`."""
+        whole = np.ascontiguousarray(batch)
+        if len(batch) < self._size:
+            whole = np.zeros((self._size, *batch.shape[1:]), np.uint8)
+            whole[: len(batch)] = batch
+        try:
+            outputs = self._thread.submit(self._forward, whole).result()
+        except _ERRORS as error:
+            raise EngineError(f"MLX failed on a batch of {len(batch)}: {_words(error)}") from None
+        return {name: outputs[name][: len(batch)] for name in self._request.outputs}
+
+    def shrink(self, batch_size: int) -> None:
+        """Use a smaller batch from now on; see `Engine.shrink`. A network made for one size stays at it."""
+        if not self._fixed:
+            self._size = min(self._size, batch_size)
+
+    def describe(self) -> EngineInfo:
+        """Return what really runs."""
+        return EngineInfo(
+            name="mlx",
+            version=_library().__version__,
+            device=self._request.device,
+            precision=self._request.precision,
+            threads=0 if self._request.device == "mps" else 1,
+            streams=self.streams,
+            load_s=round(self._load_s, 3),
+            proof=f"a forward pass ran on MLX's {self._device}",
+            note=self._note,
+        )
+
+    def _forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        mx = _library()
+        with mx.stream(self._device):
+            outputs = self._network(mx.array(batch))
+            mx.eval(outputs)
+        return {name: np.array(output) for name, output in outputs.items()}
+
+    def _takes_any_size(self) -> bool:
+        """Tell whether the network can be given a short batch as it is; a file may be made for one size."""
+        crop = self._request.preprocessing.crop
+        try:
+            outputs = self._forward(np.zeros((1, crop, crop, 3), np.uint8))
+            return all(len(outputs[name]) == 1 for name in self._request.outputs)
+        except _ERRORS:
+            return False
+
+
+def _library() -> Any:  # noqa: ANN401 - the module
+    try:
+        import mlx.core as mx
+    except ImportError:  # on Linux also where mlx is installed without its back end, as by `pip install mlx`
+        raise MissingExtraError("mlx", "mlx", "engine mlx") from None
+    return mx
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

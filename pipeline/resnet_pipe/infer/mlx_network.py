@@ -1,0 +1,167 @@
+"""A graph as MLX functions, from uint8 pixels to float32 outputs.
+
+MLX's images are NHWC: every value with four axes is kept so, and brought into the NCHW form, which costs
+nothing until it is read, where an operation speaks of axes or of the order of values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial, reduce
+
+import mlx.core as mx
+
+from resnet_pipe.infer.graph import operations as op
+from resnet_pipe.infer.graph.graph import Graph
+from resnet_pipe.model import Preprocessing
+
+Function = Callable[..., mx.array]
+
+
+class Network:
+    """A network whose weights lie on the default device.
+
+    Convolutions compute in `dtype`. Pooled features and classifiers are float32 at every precision: they take
+    no time, and it is they that are kept.
+
+    Args:
+        graph: what to compute.
+        preprocessing: mean, std and channel order of the input.
+        dtype: of the convolutions.
+    """
+
+    def __init__(self, graph: Graph, preprocessing: Preprocessing, dtype: mx.Dtype) -> None:
+        self._graph = graph
+        self._dtype = dtype
+        self._bgr = preprocessing.color == "bgr"
+        self._mean, self._std = mx.array(preprocessing.mean), mx.array(preprocessing.std)
+        self._constants = {name: _nhwc(mx.array(value)) for name, value in graph.constants.items()}
+        self._program = [(self._function(node.operation), node.inputs, node.output) for node in graph.nodes]
+
+    def __call__(self, pixels: mx.array) -> dict[str, mx.array]:
+        """Return all outputs, float32, shape (n, ...), not evaluated.
+
+        Args:
+            pixels: uint8, shape (n, crop, crop, 3), RGB.
+        """
+        image = pixels[..., ::-1] if self._bgr else pixels
+        image = (image.astype(mx.float32) / 255 - self._mean) / self._std
+        values = {**self._constants, self._graph.image: image}
+        for run, inputs, output in self._program:
+            values[output] = run(*(values[name] for name in inputs))
+        return {name: _nchw(values[name]).astype(mx.float32) for name in self._graph.outputs}
+
+    def _function(self, operation: op.Operation) -> Function:
+        match operation:
+            case op.Conv():
+                return self._convolution(operation)
+            case op.MaxPool(window):
+                return partial(_max_pool, window)
+            case op.AveragePool(window, count_pads):
+                return partial(_average_pool, window, count_pads)
+            case op.Mean(axes, keep):
+                return _in_nchw(lambda x: x.astype(mx.float32).mean(axes, keepdims=keep))
+            case op.Linear():
+                weight, bias = _evaluated(mx.array(operation.weight.T), mx.array(operation.bias))
+                return _in_nchw(lambda x: x.astype(mx.float32) @ weight + bias)
+            case op.ScaleShift():
+                scale, shift = _evaluated(mx.array(operation.scale), mx.array(operation.shift))
+                return lambda x: (x * scale + shift).astype(x.dtype)
+            case op.Clip(low, high):
+                return lambda x: mx.clip(x, low, high)
+            case op.Reshape(shape):
+                return _in_nchw(lambda x: x.reshape([n or x.shape[axis] for axis, n in enumerate(shape)]))
+            case op.Flatten(axis):
+                return _in_nchw(lambda x: x.reshape(math.prod(x.shape[:axis]), -1))
+            case op.Softmax(axis):
+                return _in_nchw(lambda x: mx.softmax(x.astype(mx.float32), axis))
+            case op.Relu():
+                return lambda x: mx.maximum(x, 0)
+            case op.Add():
+                return lambda x, y: x + y if x.ndim == y.ndim else _nhwc(_nchw(x) + _nchw(y))
+            case op.Identity():
+                return lambda x: x
+
+    def _convolution(self, conv: op.Conv) -> Function:
+        weight, bias = (mx.array(value).astype(self._dtype) for value in (conv.weight, conv.bias))
+        weight, bias = _evaluated(mx.contiguous(_nhwc(weight)), bias)
+        top, left, bottom, right = conv.window.pads
+
+        def run(x: mx.array) -> mx.array:
+            x = mx.conv_general(
+                x.astype(self._dtype),
+                weight,
+                conv.window.strides,
+                ((top, left), (bottom, right)),
+                conv.window.dilations,
+                groups=conv.groups,
+            )
+            return x + bias
+
+        return run
+
+
+def _evaluated(*weights: mx.array) -> tuple[mx.array, ...]:
+    """Compute weights now, once: MLX would do it with the first result that needs them."""
+    mx.eval(weights)
+    return weights
+
+
+def _nchw(x: mx.array) -> mx.array:
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def _nhwc(x: mx.array) -> mx.array:
+    return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def _in_nchw(function: Function) -> Function:
+    return lambda x: _nhwc(function(_nchw(x)))
+
+
+def _max_pool(window: op.Window, x: mx.array) -> mx.array:
+    x = _pad(x, window.pads, -math.inf)
+    return reduce(mx.maximum, _looks(window, x, -math.inf))
+
+
+def _average_pool(window: op.Window, count_pads: bool, x: mx.array) -> mx.array:
+    counted = mx.ones((1, *x.shape[1:3], 1))
+    padded, counted = _pad(x, window.pads, 0), _pad(counted, window.pads, 1 if count_pads else 0)
+    total, count = (reduce(mx.add, _looks(window, values, 0)) for values in (padded, counted))
+    return (total / count).astype(x.dtype)
+
+
+def _pad(x: mx.array, pads: op.Pads, value: float) -> mx.array:
+    top, left, bottom, right = pads
+    widths = [(0, 0), (top, bottom), (left, right), (0, 0)]
+    return mx.pad(x, widths, constant_values=mx.array(value, x.dtype))
+
+
+def _looks(window: op.Window, x: mx.array, beyond: float) -> list[mx.array]:
+    """Return what each place of the kernel sees, an array of the size of the pooling's result.
+
+    Args:
+        window: of the pooling.
+        x: padded.
+        beyond: what a window sees that ends outside.
+    """
+    counts, ends = [], []
+    for axis in (0, 1):
+        size, reach = x.shape[1 + axis], window.dilations[axis] * (window.kernel[axis] - 1) + 1
+        stride = window.strides[axis]
+        count = (size - reach) // stride + 1
+        # A window that begins in the last pads is none: https://pytorch.org/docs/stable/nn.html, MaxPool2d.
+        if window.ceil and (size - reach) % stride and count * stride < size - window.pads[2 + axis]:
+            count += 1
+        counts.append(count)
+        ends.append(max(0, (count - 1) * stride + reach - size))
+    x = _pad(x, (0, 0, ends[0], ends[1]), beyond)
+    (height, width), (down, right) = counts, window.strides
+    tops = [row * window.dilations[0] for row in range(window.kernel[0])]
+    lefts = [column * window.dilations[1] for column in range(window.kernel[1])]
+    return [
+        x[:, top : top + (height - 1) * down + 1 : down, left : left + (width - 1) * right + 1 : right]
+        for top in tops
+        for left in lefts
+    ]

@@ -1,0 +1,186 @@
+"""An engine probed in a process of its own: whether it runs a network, what it gives, how fast it is.
+
+A crash is its own, and so are its memory and its threads: it disturbs neither the caller nor the next engine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe import child
+from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
+
+LIMIT_S = 300.0
+"""An engine that takes longer to load a network, or for a batch, is taken to hang."""
+_PROCESS = "resnet_pipe.infer.probe_process"
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine has on this machine.
+
+    Attributes:
+        devices: its kinds of device, each with its precisions; see `engine.devices`.
+        batch_size: that suits it on the device asked about.
+    """
+
+    devices: Mapping[str, tuple[str, ...]]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine that is probed is to do.
+
+    Attributes:
+        request: what to load.
+        items: uint8, shape (n, crop, crop, 3), RGB; None: only load.
+        seconds: then measure for about this long; 0: do not.
+    """
+
+    request: EngineRequest
+    items: NDArray[np.uint8] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it.
+
+    Attributes:
+        info: what ran.
+        outputs: output name to float32, shape (n, width); empty without items.
+        items_per_second: with batches of the request's size in all streams, once warm; None if not measured.
+    """
+
+    info: EngineInfo
+    outputs: dict[str, NDArray[np.float32]]
+    items_per_second: float | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an engine gave nothing.
+
+    Attributes:
+        status: `not installed`, `cannot run` (the network, or there), `crashed` or `given up`.
+        reason: in words, one line.
+        remedy: what to do about it, if anything is known.
+    """
+
+    status: str
+    reason: str
+    remedy: str | None = None
+
+    def describe(self) -> str:
+        """Return reason and remedy, as errors tell them."""
+        return self.reason if self.remedy is None else f"{self.reason}\n  what to do: {self.remedy}"
+
+
+class RefusedError(Exception):
+    """An engine that was probed gave nothing; see `Refusal`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
+class Probe:
+    """One engine in a process of its own, which ends with the block.
+
+    Args:
+        module: of the engine; see `engine.ENGINES`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = child.start(_PROCESS, theirs.fileno())
+        theirs.close()
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def abilities(self, device: str) -> Abilities:
+        """Return what the engine has. Comes first.
+
+        Args:
+            device: as in a job; for the batch size.
+
+        Raises:
+            RefusedError: its library is not installed, or crashed.
+        """
+        answer: Abilities = self._ask((self._module, device))
+        return answer
+
+    def result(self, work: Work, patience_s: float = inf) -> Result:
+        """Load a network and execute it.
+
+        Args:
+            work: what to load and execute.
+            patience_s: it is given up after this long, although it lives.
+
+        Raises:
+            RefusedError: the engine cannot, or crashed, or was given up.
+        """
+        answer: Result = self._ask(work, patience_s)
+        return answer
+
+    def _ask(self, question: object, patience_s: float = inf) -> Any:  # noqa: ANN401 - what the process answers
+        end = time.monotonic() + patience_s
+        try:
+            self._connection.send(question)
+            answer = None
+            while answer is None:  # that would be a sign of life
+                if not self._connection.poll(min(LIMIT_S, max(0.0, end - time.monotonic()))):
+                    if time.monotonic() >= end:
+                        raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
+                    raise RefusedError(Refusal("crashed", f"no sign of life for {LIMIT_S:g} s"))
+                answer = self._connection.recv()
+        except (EOFError, OSError):
+            status = child.ending(self._process.wait())
+            raise RefusedError(Refusal("crashed", f"its process {status}")) from None
+        if isinstance(answer, Refusal):
+            raise RefusedError(answer)
+        return answer
+
+
+def others_that_run(request: EngineRequest, name: str) -> list[str]:
+    """Return the installed engines, beside one, that can load a network with the same precision.
+
+    Args:
+        request: that the engine called `name` refused. An engine without its device is asked about `auto`.
+        name: of an engine.
+    """
+    able = []
+    for other, module in ENGINES.items():
+        try:
+            if other != name:
+                with Probe(module) as probe:
+                    devices = probe.abilities(request.device).devices
+                    device = request.device if precisions(devices, request.device) else "auto"
+                    if request.precision in precisions(devices, device):
+                        probe.result(Work(replace(request, device=device)))
+                        able.append(other)
+        except RefusedError:
+            continue
+    return able

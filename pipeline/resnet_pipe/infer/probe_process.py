@@ -1,0 +1,106 @@
+"""The process of an engine that is probed: `python -m resnet_pipe.infer.probe_process CONNECTION PARENT`."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe import child
+from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError, ResnetPipeError
+from resnet_pipe.infer.engine import Engine
+from resnet_pipe.infer.probe import Abilities, Refusal, Result, Work
+
+
+def main(arguments: list[str]) -> None:
+    """Answer the questions of a `Probe`, the first of them about abilities, until it ends this process."""
+    child.die_with(int(arguments[1]))
+    connection: Any = Connection(int(arguments[0]))
+    engine: Any = None
+    with connection:
+        while True:
+            question = connection.recv()
+            try:
+                if isinstance(question, Work):
+                    answer: object = _result(
+                        engine.load(question.request), question, partial(connection.send, None)
+                    )
+                else:
+                    engine = importlib.import_module(question[0])
+                    answer = Abilities(engine.devices(), engine.batch_size(question[1]))
+            except Exception as error:
+                answer = _refusal(error)
+            connection.send(answer)
+
+
+def _refusal(error: Exception) -> Refusal:
+    text = " ".join((error.problem if isinstance(error, ResnetPipeError) else str(error)).split())
+    remedy = error.remedy if isinstance(error, ResnetPipeError) else None
+    if isinstance(error, MissingExtraError | ImportError):
+        return Refusal("not installed", text, remedy)
+    if isinstance(error, ModelError | DeviceError):
+        return Refusal("cannot run", text, remedy)
+    return Refusal(
+        "crashed", text if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {text}"
+    )
+
+
+def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
+    if work.items is None:
+        return Result(engine.describe(), {}, None)
+    size = work.request.batch_size
+    cuts = range(0, len(work.items), size)
+    with ThreadPoolExecutor(engine.streams) as threads:
+        parts = []
+        for part in threads.map(engine.infer, (work.items[start : start + size] for start in cuts)):
+            parts.append(part)
+            alive()
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in work.request.outputs}
+    rate = None
+    if work.seconds:
+        rows = [np.arange(start, start + size) % len(work.items) for start in cuts]
+        rate = _rate(engine, [np.ascontiguousarray(work.items[some]) for some in rows], work.seconds)
+    return Result(engine.describe(), outputs, rate)
+
+
+def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:
+    """Return the items per second of an engine that is warm, all its streams at work as in a run.
+
+    Args:
+        engine: loaded.
+        batches: all of one size; used again and again.
+        seconds: no batch is begun later than this, but each stream gets at least one.
+    """
+    upcoming = itertools.cycle(batches)
+    counted = [0] * engine.streams
+    started = time.perf_counter()
+
+    def work(stream: int) -> None:
+        while counted[stream] == 0 or time.perf_counter() - started < seconds:
+            with lock:
+                batch = next(upcoming)
+            engine.infer(batch)
+            counted[stream] += len(batch)
+
+    lock = threading.Lock()
+    with ThreadPoolExecutor(engine.streams) as threads:
+        list(threads.map(work, range(engine.streams)))
+    return sum(counted) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the probe has ended

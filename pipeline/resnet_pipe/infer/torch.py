@@ -1,0 +1,241 @@
+"""PyTorch on the CPU, on CUDA or on Apple's GPU, with the weights of the ONNX file."""
+
+from __future__ import annotations
+
+import importlib.util
+import queue
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.graph.file import read
+
+if TYPE_CHECKING:
+    import torch
+
+    from resnet_pipe.infer.torch_network import Network
+
+MAX_STREAMS = 8
+"""On the CPU. They share the weights; each has activations of its own."""
+_GPU_STREAMS = {"cuda": 2, "mps": 1}
+"""On CUDA, one copies while the other one computes."""
+_CPUINFO = Path("/proc/cpuinfo")
+_NVIDIA = Path("/dev/nvidiactl")
+"""The driver's own device file: tells whether there may be a GPU without importing torch, which takes 2 s."""
+
+
+def devices() -> dict[str, tuple[str, ...]]:
+    """Return the precisions by kind of device. The CPU has bf16 where it has instructions for it.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("torch", "torch", "engine torch")
+    return {
+        "cpu": ("fp32", "bf16") if _bf16_instructions() else ("fp32",),
+        "cuda": ("fp32", "fp16", "bf16"),
+        "mps": ("fp32", "fp16"),
+    }
+
+
+def batch_size(device: str) -> int:
+    """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
+    gpu = device.startswith(("cuda", "mps")) or (device == "auto" and (_NVIDIA.exists() or _on_a_mac()))
+    return 64 if gpu else 8
+
+
+def load(request: EngineRequest) -> TorchEngine:
+    """Build the network of an ONNX file from torch's functions and run it once.
+
+    `auto` takes the GPU if a forward pass really runs there, and otherwise the CPU, and says why.
+
+    Raises:
+        DeviceError: the device or the precision is not to be had.
+        MissingExtraError: torch is not installed.
+        ModelError: the network has operators that are not known here, or does not run.
+    """
+    if request.device == "auto":
+        try:
+            return _load(replace(request, device="mps" if _on_a_mac() else "cuda"))
+        except DeviceError as error:
+            note = f"device auto took the CPU: {error.problem}"
+        return _load(replace(request, device="cpu"), note)
+    return _load(request)
+
+
+def _load(request: EngineRequest, note: str = "") -> TorchEngine:
+    precisions = devices()
+    had = precisions.get(request.device.partition(":")[0], ())
+    if request.precision not in had:
+        because = f" ({note})" if note else ""
+        raise DeviceError(
+            f"engine torch has no {request.precision} on {request.device} here{because}",
+            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
+        )
+    return TorchEngine(request, note)
+
+
+class TorchEngine:
+    """One network in torch, which several threads share. The device normalises.
+
+    On the CPU, each of few cores runs a stream of its own, without threads of torch's: those would be
+    joined after every layer, so that a decoder that takes one core for a moment would hold up all of them.
+    """
+
+    def __init__(self, request: EngineRequest, note: str = "") -> None:
+        import torch
+
+        from resnet_pipe.infer.torch_network import Network
+
+        self._request = request
+        kind = request.device.partition(":")[0]
+        self.streams = request.streams or _GPU_STREAMS.get(kind, min(request.threads, MAX_STREAMS))
+        self._threads = max(1, request.threads // self.streams) if kind == "cpu" else 0
+        device, self._device = _select(request)
+        started = time.perf_counter()
+        graph = read(request.model)
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
+        shape = (request.batch_size, request.preprocessing.crop, request.preprocessing.crop, 3)
+        try:
+            network = Network(graph, request.preprocessing, device, dtype)
+            self._load_s = time.perf_counter() - started
+            runners = _runners(network, device, shape, self.streams, self._threads)
+            first = runners[0].run(np.zeros(shape, np.uint8))
+            check_outputs(request, {name: output.shape for name, output in first.items()})
+            self._pads = not _takes_any_size(runners[0], request)
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self._device} has too little memory for {self.streams} streams of {request.batch_size} "
+                f"images: {_words(error)}",
+                f"infer.batch_size: {max(1, request.batch_size // 2)}, or infer.streams: 1",
+            ) from None
+        except (RuntimeError, IndexError, ValueError, TypeError, MemoryError) as error:
+            version, words = torch.__version__, _words(error)
+            problem = f"torch {version} cannot run {request.model} on {self._device}: {words}"
+            raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
+        self._proof = _prove(network, request.precision, kind)
+        self._note = "; ".join(filter(None, [note, _slow_bf16(request)]))
+        self._idle: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self._idle.put(runner)
+
+    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute the network; see `Engine.infer`."""
+        runner = self._idle.get()
+        try:
+            whole = np.require(batch, requirements=["C", "W"])
+            if self._pads and len(batch) < self._request.batch_size:
+                whole = np.zeros((self._request.batch_size, *batch.shape[1:]), np.uint8)
+                whole[: len(batch)] = batch
+            outputs = runner.run(whole)
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError(f"torch failed on a batch of {len(batch)}: {_words(error)}") from None
+        finally:
+            self._idle.put(runner)
+        return {name: outputs[name][: len(batch)] for name in self._request.outputs}
+
+    def shrink(self, batch_size: int) -> None:
+        """Do nothing: a smaller batch runs as it is, or in memory that was taken when loading."""
+
+    def describe(self) -> EngineInfo:
+        """Return what really runs."""
+        import torch
+
+        return EngineInfo(
+            name="torch",
+            version=torch.__version__,
+            device=self._device,
+            precision=self._request.precision,
+            threads=self._threads * self.streams,
+            streams=self.streams,
+            load_s=round(self._load_s, 3),
+            proof=self._proof,
+            note=self._note,
+        )
+
+
+class _Runner(Protocol):
+    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]: ...
+
+
+def _runners(
+    network: Network, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
+) -> list[_Runner]:
+    from resnet_pipe.infer.torch_network import Direct
+
+    if device.type != "cuda":
+        return [Direct(network, device, threads)] * streams
+    from resnet_pipe.infer.torch_cuda import Replay
+
+    return [Replay(network, device, shape) for _ in range(streams)]
+
+
+def _select(request: EngineRequest) -> tuple[torch.device, str]:
+    """Return the device and its full name.
+
+    Raises:
+        DeviceError: with the reason why torch cannot run there.
+    """
+    import torch
+
+    if request.device.startswith("cuda"):
+        from resnet_pipe.infer.torch_cuda import select
+
+        return select(request.device, request.precision)
+    if request.device == "mps" and not torch.backends.mps.is_available():
+        reason = (
+            "needs macOS 14 on Apple silicon" if _on_a_mac() else f"is Apple's GPU; this is {sys.platform}"
+        )
+        raise DeviceError(f"device mps {reason}", "infer.device: cpu")
+    return torch.device(request.device), request.device
+
+
+def _takes_any_size(runner: _Runner, request: EngineRequest) -> bool:
+    """Tell whether the network can be given a short batch as it is; a file may be made for one size only."""
+    crop = request.preprocessing.crop
+    try:
+        outputs = runner.run(np.zeros((1, crop, crop, 3), np.uint8))
+        return all(len(outputs[name]) == 1 for name in request.outputs)
+    except (RuntimeError, IndexError, ValueError):
+        return False
+
+
+def _prove(network: Network, precision: str, kind: str) -> str:
+    import torch
+
+    counted = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
+    if kind == "cpu":
+        fused = f", {network.fused} of them fused by oneDNN with what follows" if network.fused else ""
+        return f"{counted}{fused}; {torch.backends.cpu.get_cpu_capability()}"
+    return f"{counted}{', recorded as a CUDA graph; TF32 is off' if kind == 'cuda' else ''}"
+
+
+def _bf16_instructions() -> set[str]:
+    """Return the instructions for bf16 that this CPU has: oneDNN computes with them; without, it emulates."""
+    try:
+        flags = next(line for line in _CPUINFO.read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return set()
+    return {"avx512_bf16", "amx_bf16"}.intersection(flags.split())
+
+
+def _slow_bf16(request: EngineRequest) -> str:
+    if request.precision == "bf16" and request.device == "cpu" and "amx_bf16" not in _bf16_instructions():
+        return "this CPU has bf16 but no AMX; where that was measured, fp32 was 1.4 times as fast"
+    return ""
+
+
+def _on_a_mac() -> bool:
+    return sys.platform == "darwin"
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

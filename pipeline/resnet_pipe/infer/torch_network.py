@@ -1,0 +1,223 @@
+"""A graph as torch functions, from uint8 pixels to float32 outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.infer import torch_onednn
+from resnet_pipe.infer.graph import operations as op
+from resnet_pipe.infer.graph.graph import Graph
+from resnet_pipe.model import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+Function = Callable[..., "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A function and the names of values.
+
+    Attributes:
+        run: called with the values of `inputs`.
+        inputs: names.
+        output: name of what it returns.
+        dead: names that no later step takes, so that their memory can be used again.
+    """
+
+    run: Function
+    inputs: tuple[str, ...]
+    output: str
+    dead: tuple[str, ...] = ()
+
+
+class Network:
+    """A network on one device, which any number of threads may call.
+
+    Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and
+    classifiers are float32 at every precision: they take no time, and it is they that are kept.
+
+    Args:
+        graph: what to compute.
+        preprocessing: mean, std, channel order and size of the input.
+        device: where the weights go.
+        dtype: of the convolutions.
+    """
+
+    def __init__(
+        self, graph: Graph, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        import torch
+
+        self._graph = graph
+        self._device = device
+        self._dtype = dtype
+        self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+        self._bgr = preprocessing.color == "bgr"
+        # The channels of a row of pixels, one after the other: long rows are fast, three values are not.
+        mean, std = (
+            np.tile(values, preprocessing.crop) for values in (preprocessing.mean, preprocessing.std)
+        )
+        self._scale, self._shift = self._float32(1 / (255 * std)), self._float32(-mean / std)
+        self._constants = {name: self._float32(value) for name, value in graph.constants.items()}
+        on_cpu = device.type == "cpu" and torch_onednn.available()
+        self._fusions = torch_onednn.fusions(graph) if on_cpu else {}
+        self._program = _free_early(self._steps(), keep={*graph.outputs, *graph.constants})
+        self.convolutions = sum(isinstance(node.operation, op.Conv) for node in graph.nodes)
+        """How many there are."""
+        self.fused = sum(len(fusion.absorbed) > 1 for fusion in self._fusions.values())
+        """How many of them are executed together with what follows."""
+
+    def __call__(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return all outputs, float32, shape (n, ...).
+
+        Args:
+            pixels: uint8, shape (n, crop, crop, 3), RGB, contiguous, on the network's device.
+        """
+        values = {**self._constants, self._graph.image: self._normalize(pixels)}
+        for step in self._program:
+            values[step.output] = step.run(*(values[name] for name in step.inputs))
+            for name in step.dead:
+                del values[name]
+        return {name: values[name].float() for name in self._graph.outputs}
+
+    def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        count, height, width, channels = pixels.shape
+        if self._bgr:
+            pixels = pixels.flip(3)
+        rows = pixels.view(count, height, width * channels).to(torch.float32)
+        image = torch.addcmul(self._shift, rows, self._scale).view(count, height, width, channels)
+        return image.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+
+    def _float32(self, values: Any) -> torch.Tensor:  # noqa: ANN401 - an array of any dtype
+        import torch
+
+        return torch.tensor(values, dtype=torch.float32, device=self._device)
+
+    def _steps(self) -> list[_Step]:
+        fused = self._fusions
+        absorbed = {name for fusion in fused.values() for name in fusion.absorbed} - fused.keys()
+        steps = []
+        for node in self._graph.nodes:
+            if node.output in fused and isinstance(node.operation, op.Conv):
+                fusion = fused[node.output]
+                run = torch_onednn.Convolution(node.operation, *self._weights(node.operation), fusion.relu)
+                steps.append(_Step(run, fusion.inputs, fusion.absorbed[-1]))
+            elif node.output not in absorbed:
+                steps.append(_Step(self._function(node.operation), node.inputs, node.output))
+        return steps
+
+    def _weights(self, conv: op.Conv) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = self._float32(conv.weight).to(self._dtype).contiguous(memory_format=self._layout)
+        return weight, self._float32(conv.bias).to(self._dtype)
+
+    def _function(self, operation: op.Operation) -> Function:
+        import torch
+        from torch.nn import functional
+
+        match operation:
+            case op.Conv():
+                return self._convolution(operation)
+            case op.MaxPool(window):
+                return partial(_max_pool, window)
+            case op.AveragePool(window, count_pads):
+                return lambda x: functional.avg_pool2d(
+                    x, window.kernel, window.strides, window.pads[:2], window.ceil, count_pads
+                )
+            case op.Mean(axes, keep):
+                return lambda x: x.mean(axes, keepdim=keep, dtype=torch.float32)
+            case op.Linear():
+                weight, bias = self._float32(operation.weight), self._float32(operation.bias)
+                return lambda x: functional.linear(x.float(), weight, bias)
+            case op.ScaleShift():
+                scale, shift = (
+                    self._float32(value).view(-1, 1, 1) for value in (operation.scale, operation.shift)
+                )
+                return lambda x: torch.addcmul(shift, x, scale).to(x.dtype)
+            case op.Clip(low, high):
+                return lambda x: x.clamp(low, high)
+            case op.Reshape(shape):
+                return lambda x: x.reshape([n or x.shape[axis] for axis, n in enumerate(shape)])
+            case op.Flatten(axis):
+                return lambda x: x.reshape(int(np.prod(x.shape[:axis])), -1)
+            case op.Softmax(axis):
+                return lambda x: x.softmax(axis, dtype=torch.float32)
+            case op.Relu():
+                return torch.relu
+            case op.Add():
+                return torch.add
+            case op.Identity():
+                return lambda x: x
+
+    def _convolution(self, conv: op.Conv) -> Function:
+        from torch.nn import functional
+
+        weight, bias = self._weights(conv)
+        window, groups = conv.window, conv.groups
+        top, left, bottom, right = window.pads
+        pads = (top, left) if window.symmetric else (0, 0)
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            x = x.to(weight.dtype)
+            if not window.symmetric:
+                x = functional.pad(x, (left, right, top, bottom))
+            return functional.conv2d(x, weight, bias, window.strides, pads, window.dilations, groups)
+
+        return run
+
+
+class Direct:
+    """Executes a network operation by operation, for any number of threads.
+
+    Args:
+        network: on the CPU or on Apple's GPU.
+        device: of the network.
+        threads: of the CPU for each forward pass; 0 where it does not apply.
+    """
+
+    def __init__(self, network: Network, device: torch.device, threads: int) -> None:
+        self._network = network
+        self._device = device
+        self._threads = threads
+
+    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute the network.
+
+        Args:
+            batch: uint8, shape (n, crop, crop, 3), contiguous.
+        """
+        import torch
+
+        if self._threads:
+            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
+        with torch.inference_mode():
+            outputs = self._network(torch.from_numpy(batch).to(self._device))
+            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
+
+
+def _max_pool(window: op.Window, x: torch.Tensor) -> torch.Tensor:
+    from torch.nn import functional
+
+    top, left, bottom, right = window.pads
+    pads = (top, left)
+    if not window.symmetric:
+        x, pads = functional.pad(x, (left, right, top, bottom), value=-float("inf")), (0, 0)
+    return functional.max_pool2d(x, window.kernel, window.strides, pads, window.dilations, window.ceil)
+
+
+def _free_early(steps: list[_Step], keep: set[str]) -> list[_Step]:
+    freed, program = set(keep), []
+    for step in reversed(steps):
+        dead = tuple(name for name in {*step.inputs, step.output} if name not in freed)
+        freed.update(dead)
+        program.append(_Step(step.run, step.inputs, step.output, dead))
+    return program[::-1]

@@ -1,0 +1,91 @@
+"""How well two executions of one network agree, and how well they must."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLDS = {"fp32": 0.99999, "fp16": 0.999, "bf16": 0.999, "int8": 0.99}
+"""By precision: what the cosine similarity of every image must reach. The smallest decides, not the mean."""
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Figures over the images of a sample.
+
+    Attributes:
+        cosine_min: cosine similarity of the image where it is smallest: of its features, or of its logits if
+            the network has no features. 0 where a value is not finite.
+        cosine_mean: of all images.
+        max_relative_error: over all outputs: the largest absolute difference, divided by the largest absolute
+            value of the reference. Infinite where a value is not finite.
+        top1: share of the images whose best class is the reference's.
+        top5: of the reference's five best classes, the share that is among the five best, over all images.
+    """
+
+    cosine_min: float
+    cosine_mean: float
+    max_relative_error: float
+    top1: float
+    top5: float
+
+    def passes(self, precision: str) -> bool:
+        """Tell whether it is good enough for a precision."""
+        return self.cosine_min >= THRESHOLDS[precision]
+
+
+def compare(
+    found: Mapping[str, NDArray[np.float32]],
+    reference: Mapping[str, NDArray[np.float32]],
+    features: str,
+    logits: str,
+) -> Agreement:
+    """Compare what an engine gave with what it should have given.
+
+    Args:
+        found: output name to float32, shape (n, width), n at least 1.
+        reference: of the same shape, finite.
+        features: name of the output whose cosine similarity counts.
+        logits: name of the output with one value for each class.
+    """
+    similarity = _cosine(found[features], reference[features])
+    ours, theirs = (np.nan_to_num(outputs[logits], nan=-np.inf) for outputs in (found, reference))
+    count = min(_TOP, ours.shape[1])
+    best, expected = (np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (ours, theirs))
+    shared = (best[:, :, None] == expected[:, None, :]).any(axis=1)
+    return Agreement(
+        cosine_min=float(similarity.min()),
+        cosine_mean=float(similarity.mean()),
+        max_relative_error=max(_error(found[name], values) for name, values in reference.items()),
+        top1=float((best[:, 0] == expected[:, 0]).mean()),
+        top5=float(shared.mean()),
+    )
+
+
+def digits(cosine: float) -> str:
+    """Return seven digits of a cosine similarity, cut off: less than a threshold must not look like it."""
+    return f"{int(cosine * 1e7 + 1e-3) / 1e7:.7f}"
+
+
+def _cosine(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine similarity of each row: 1 of two zero rows, 0 of one or of what is not finite."""
+    ours, theirs = found.astype(np.float64), reference.astype(np.float64)
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        cosine = (ours * theirs).sum(axis=1) / lengths
+    cosine[~np.isfinite(cosine)] = 0.0
+    cosine[~ours.any(axis=1) & ~theirs.any(axis=1)] = 1.0
+    clipped: NDArray[np.float64] = np.clip(cosine, -1.0, 1.0)
+    return clipped
+
+
+def _error(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    difference = float(np.abs(found.astype(np.float64) - reference).max())
+    largest = float(np.abs(reference).max())
+    if largest == 0.0:
+        return 0.0 if difference == 0.0 else float("inf")
+    return difference / largest if np.isfinite(difference) else float("inf")

@@ -1,0 +1,175 @@
+"""`engine: auto`: the fastest engine that gives what it should, on this machine and for this job.
+
+Tried once, with items of the job, and remembered until the model, the machine or a library is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from resnet_pipe import machine
+from resnet_pipe.document import Document
+from resnet_pipe.errors import ResnetPipeError, UsageError
+from resnet_pipe.infer.engine import ENGINES, precisions
+from resnet_pipe.infer.probe import Probe, RefusedError
+from resnet_pipe.job import Job
+from resnet_pipe.model import file_sha256
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.run import fingerprint
+from resnet_pipe.run.ledger import HOME
+from resnet_pipe.study import reference as references
+from resnet_pipe.study import subject as subjects
+from resnet_pipe.study.items import Items, read_items
+from resnet_pipe.study.memory import Choice, Memory
+from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
+from resnet_pipe.study.verifier import Verifier, Wishes
+
+SAMPLE = 32
+"""Items that the engines are tried with."""
+
+
+def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> tuple[Job, Choice]:
+    """Return a job whose engine is `auto` with an engine and a precision, and how they were chosen.
+
+    The precision is part of the fingerprint. So if the output directory holds results, only engines of their
+    precision are candidates: the upgrade of a library makes no nightly job fail. If nothing of the input can
+    be read, the first engine that has the precision is taken, most often opencv, and not remembered.
+
+    Args:
+        job: to choose for.
+        doc: that it came from.
+        fresh: the results in the output directory will be dropped.
+        say: told about progress, and at the end the choice.
+
+    Raises:
+        DocumentError: job and model do not go together.
+        UsageError: no engine can run the model as the job asks, or passes the check.
+    """
+    subject = subjects.of_job(job, doc)
+    kept = None if fresh or job.infer.precision != "auto" else fingerprint.precision(job.output / HOME)
+    chooser = _Chooser(job, subject, kept, say)
+    choice = chooser.recall() or chooser.decide()
+    say(choice.note)
+    infer = job.infer.model_copy(update={"engine": choice.engine, "precision": choice.precision})
+    return job.model_copy(update={"infer": infer}), choice
+
+
+@dataclass
+class _Chooser:
+    """Chooses for one job.
+
+    Attributes:
+        job: whose engine is auto.
+        subject: its model.
+        kept: precision of the results in its output directory; None if there are none.
+        say: told about progress.
+    """
+
+    job: Job
+    subject: Subject
+    kept: str | None
+    say: Callable[[str], None]
+
+    def recall(self) -> Choice | None:
+        """Return what was chosen before in the same circumstances, if it fits the results there are."""
+        memory = Memory.read()
+        for precision in dict.fromkeys((self.job.infer.precision, self._precision)):
+            choice = memory.find(self._circumstances(precision))
+            if choice is not None and self.kept in (None, choice.precision):
+                return choice.model_copy(update={"origin": "remembered"})
+        return None
+
+    def decide(self) -> Choice:
+        """Try all engines, and remember the fastest that passes."""
+        self.say(f"engine auto: trying the engines on up to {SAMPLE} items of the job; this is done once")
+        try:
+            reader = make_reader(self.job.reader)
+            sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
+        except ResnetPipeError as error:
+            return self._first(error.problem)  # the run will end with it, in the way that runs end
+        if not len(sample.items):
+            return self._first("no source could be read to try the engines with")
+        choice = self._fastest(sample)
+        problem = Memory.remember(choice)
+        if problem:
+            self.say(f"engine auto: the choice cannot be remembered: {problem}")
+            return choice
+        return choice.model_copy(update={"origin": "to be remembered"})
+
+    @property
+    def _precision(self) -> str:
+        return self.kept or self.job.infer.precision
+
+    def _circumstances(self, precision: str) -> dict[str, Any]:
+        infer = self.job.infer
+        return {
+            "machine": machine.identity(),
+            "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
+            "preprocessing": {**self.subject.preprocessing.model_dump(), "mode": self.subject.mode},
+            "device": infer.device,
+            "precision": precision,
+            "batch_size": infer.batch_size,
+            "streams": infer.streams,
+            "threads": infer.threads,
+        }
+
+    def _fastest(self, sample: Items) -> Choice:
+        infer = self.job.infer
+        wishes = Wishes(
+            precisions=(self._precision,),
+            device=infer.device,
+            batch_size=None if infer.batch_size == "auto" else infer.batch_size,
+            streams=None if infer.streams == "auto" else infer.streams,
+            threads=None if infer.threads == "auto" else infer.threads,
+        )
+        names = (*references.REFERENCES, "opencv")  # without the others, what it would be without auto
+        reference = references.compute(self.subject, sample.items, names)
+        verdicts = []
+        for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
+            verdicts.append(verdict)
+            self.say(f"engine auto: {verdict.describe()}")
+        rates = {one.engine: one for one in verdicts if one.status == "pass" and one.items_per_second}
+        if not rates:
+            reasons = "".join(f"\n  {verdict.describe()}" for verdict in verdicts)
+            raise UsageError(
+                f"engine auto: no engine passes the check with {self.subject.model.path}:{reasons}",
+                "see `resnet-pipe verify`, or name one in infer.engine",
+            )
+        best = max(rates.values(), key=_rate)
+        return Choice(
+            engine=best.engine,
+            precision=best.precision,
+            ratio=_rate(best) / _rate(rates["opencv"]) if "opencv" in rates else None,
+            reason="",
+            reference=reference.describe(),
+            items=len(sample.items),
+            engines=[verdict.to_json() for verdict in verdicts],
+            chosen_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            circumstances=self._circumstances(self._precision),
+        )
+
+    def _first(self, reason: str) -> Choice:
+        """Choose without trying: the first engine that has what is wanted."""
+        wanted = "int8" if self.subject.network.quantized else self._precision
+        for name, module in ENGINES.items():
+            try:
+                with Probe(module) as probe:
+                    had = precisions(probe.abilities(self.job.infer.device).devices, self.job.infer.device)
+            except RefusedError:
+                continue
+            if had and wanted in ("auto", *had):
+                precision = had[0] if wanted == "auto" else wanted
+                return Choice(engine=name, precision=precision, reason=reason)
+        device = self.job.infer.device
+        raise UsageError(
+            f"engine auto: no installed engine has precision {wanted} on device {device}",
+            "pip install 'resnet-pipe[all]', or change infer.precision or infer.device",
+        )
+
+
+def _rate(verdict: Verdict) -> float:
+    return verdict.items_per_second or 0.0

@@ -1,0 +1,94 @@
+"""Items as engines take them, read by worker processes: a hostile file costs itself, not the command."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.source import Source
+from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.pool import WorkerPool
+from resnet_pipe.run.slots import SlotShape
+from resnet_pipe.run.task import Failure, Filled, Task
+
+LISTED = 10_000
+"""Sources among which the sample is spread; a directory of millions is not listed to its end."""
+PER_WORKER = 16
+"""A process takes about as long to start as it takes to read this many images."""
+TRIES = 4
+"""Sources that are tried for each item wanted, before the rest is taken to be as bad as they were."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """A sample of what a reader gives, ready for an engine.
+
+    Attributes:
+        items: uint8, shape (n, crop, crop, 3), RGB.
+        found: sources among which the sample was spread.
+        failures: sources that could not be read.
+    """
+
+    items: NDArray[np.uint8]
+    found: int
+    failures: list[Failure] = field(default_factory=list)
+
+
+def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float) -> Items:
+    """Read up to `count` items: of images one each, spread evenly; of videos the first ones of a few.
+
+    Args:
+        reader: lists the sources, and decodes them in the worker processes.
+        geometry: brings the items to the network's input size.
+        count: items wanted.
+        timeout_s: a source that takes longer is a failure.
+
+    Raises:
+        RunError: a directory cannot be listed, or the worker processes do not work at all.
+    """
+    sources = list(islice(reader.list_sources(), LISTED))
+    chosen = _spread(sources, TRIES * count)
+    workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
+    if not workers:
+        return Items(np.empty((0, geometry.crop, geometry.crop, 3), np.uint8), len(sources))
+    pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.crop), timeout_s, traced=False)
+    with closing(pool):
+        items, failures = _collect(pool, chosen, count)
+    stacked = [items[place] for place in sorted(items)[:count]]
+    crop = geometry.crop
+    return Items(np.array(stacked, np.uint8).reshape(-1, crop, crop, 3), len(sources), failures)
+
+
+def _spread(sources: list[Source], count: int) -> list[Source]:
+    """Return those to try, ordered so that the first `count` lie as far apart as all of them."""
+    tries = min(len(sources), TRIES * count)
+    places = [index * len(sources) // tries for index in range(tries)]
+    return [sources[place] for offset in range(TRIES) for place in places[offset::TRIES]]
+
+
+def _collect(
+    pool: WorkerPool, sources: list[Source], count: int
+) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
+    items: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    failures: list[Failure] = []
+    given = ended = 0
+    while len(items) < count and (ended < given or given < len(sources)):
+        # No source is begun that is not needed, unless one of those before it fails.
+        while given < min(len(sources), count + len(failures)) and pool.wants_task():
+            pool.submit(Task(given, (sources[given].key,), sources=1.0))
+            given += 1
+        for message in pool.poll(1.0):
+            if not isinstance(message, Filled):
+                continue  # only a task with `large` is split
+            failures += message.failures
+            ended += message.last
+            if message.slot is not None:
+                items[message.task, message.part] = pool.slots.batch(message.slot)[0].copy()
+                pool.release(message.slot)
+    return items, failures

@@ -1,0 +1,79 @@
+"""What a network should give: its outputs in float32, from an engine that trains or defines such networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import ModelError, UsageError
+from resnet_pipe.infer.engine import ENGINES, EngineInfo
+from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
+from resnet_pipe.study.subject import Subject
+
+REFERENCES = ("torch", "onnxruntime")
+"""Engines that give the reference, the first that can."""
+_QDQ = "resnet_pipe.study.qdq"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What everything else is compared with.
+
+    Attributes:
+        info: what gave it.
+        what: which network it executed, where that is not the model itself; else empty.
+        outputs: output name to float32, shape (n, width); all finite.
+    """
+
+    info: EngineInfo
+    what: str
+    outputs: dict[str, NDArray[np.float32]]
+
+    def describe(self) -> str:
+        """Return one phrase for people."""
+        return (
+            f"{self.info.name} {self.info.version} in {self.info.precision}{self.what and ', ' + self.what}"
+        )
+
+
+def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
+    """Execute a network in float32 on the CPU.
+
+    For an int8 model, that is the model itself with its rounding, but without int8 arithmetic.
+
+    Args:
+        subject: the model.
+        items: uint8, shape (n, crop, crop, 3), RGB, n at least 1.
+        names: of the engines that may give it, the best first.
+
+    Raises:
+        UsageError: none of these engines is installed.
+        ModelError: none can run the model, or what it gives is not finite.
+    """
+    refusals: dict[str, Refusal] = {}
+    for name in ("onnxruntime",) if subject.network.quantized else names:
+        try:
+            result = _execute(_QDQ if subject.network.quantized else ENGINES[name], subject, items)
+        except RefusedError as error:
+            refusals[name] = error.refusal
+            continue
+        if not all(np.isfinite(values).all() for values in result.outputs.values()):
+            raise ModelError(f"{subject.model.path}: an output is not finite in float32", "convert it again")
+        what = "the int8 model itself, computed without int8" if subject.network.quantized else ""
+        return Reference(result.info, what, result.outputs)
+    reasons = "".join(f"\n  {name}: {refusal.reason}" for name, refusal in refusals.items())
+    if all(refusal.status == "not installed" for refusal in refusals.values()):
+        raise UsageError(
+            f"nothing here gives the float32 reference to compare with:{reasons}",
+            " or ".join(f"pip install 'resnet-pipe[{name}]'" for name in refusals),
+        )
+    raise ModelError(f"no engine gives the float32 reference of {subject.model.path}:{reasons}")
+
+
+def _execute(module: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
+    with Probe(module) as probe:
+        size = probe.abilities("cpu").batch_size
+        return probe.result(Work(subject.request(size, "cpu", "fp32"), items))

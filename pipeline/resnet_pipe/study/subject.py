@@ -1,0 +1,88 @@
+"""What a study is about: a model with all that is needed to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from resnet_pipe import network as onnx_network
+from resnet_pipe.document import Document, Place
+from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.job import Job
+from resnet_pipe.model import Model, Preprocessing, open_model
+from resnet_pipe.network import Network
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.resolve import found_in, geometry_of, preprocessing_of
+from resnet_pipe.run.cores import available_cores
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and how its images are prepared.
+
+    Attributes:
+        model: the ONNX file and its sidecar.
+        network: the file's own inputs and outputs.
+        preprocessing: from the sidecar or a job.
+        mode: of the geometry.
+    """
+
+    model: Model
+    network: Network
+    preprocessing: Preprocessing
+    mode: Literal["exact", "fast"] = "exact"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of its outputs: the logits, and the features if it has any."""
+        return tuple(filter(None, (self.network.features, self.network.logits)))
+
+    @property
+    def geometry(self) -> Geometry:
+        """The part of the preprocessing that the workers do."""
+        return geometry_of(self.preprocessing, self.mode)
+
+    def request(self, batch_size: int, device: str, precision: str) -> EngineRequest:
+        """Return what to load into an engine for all outputs, with a thread for each core."""
+        return EngineRequest(
+            model=self.model.path,
+            preprocessing=self.preprocessing,
+            outputs=self.outputs,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            threads=available_cores(),
+        )
+
+
+def of_model(path: Path) -> Subject:
+    """Open a model whose sidecar says how to prepare its images.
+
+    Raises:
+        ModelError: it cannot be used, or has no sidecar.
+    """
+    model = open_model(path)
+    if model.sidecar is None:
+        raise ModelError(
+            f"{path} has no sidecar to say how its images are prepared",
+            "give the job file that says it in place of the model: resnet-pipe verify job.yaml",
+        )
+    return Subject(model, onnx_network.inspect(path), model.sidecar.preprocessing)
+
+
+def of_job(job: Job, doc: Document) -> Subject:
+    """Open the model of a job, with the job's preprocessing.
+
+    Raises:
+        DocumentError: they do not go together.
+        ModelError: the model cannot be used.
+    """
+    model = open_model(job.infer.model)
+    network = onnx_network.inspect(model.path)
+    problems: list[tuple[Place, str]] = []
+    preprocessing = preprocessing_of(job, model, network, problems)
+    if problems or preprocessing is None:
+        raise found_in(doc, problems)
+    return Subject(model, network, preprocessing, job.preprocess.mode)

@@ -1,0 +1,71 @@
+"""What came of one engine in one precision."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from resnet_pipe.infer.engine import EngineInfo
+from resnet_pipe.infer.probe import Refusal
+from resnet_pipe.study.agreement import Agreement, digits
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """See above.
+
+    Attributes:
+        engine: name.
+        precision: that was wanted; None if it did not come as far as that.
+        info: what ran; None if nothing did.
+        agreement: with the reference; None if nothing ran.
+        items_per_second: of the network alone, with all cores.
+        refusal: why nothing ran.
+    """
+
+    engine: str
+    precision: str | None
+    info: EngineInfo | None = None
+    agreement: Agreement | None = None
+    items_per_second: float | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def status(self) -> str:
+        """Return how it went: `pass`, `fail`, `not installed`, `cannot run`, `crashed` or `given up`."""
+        if self.agreement is None or self.precision is None:
+            return self.refusal.status if self.refusal else "crashed"
+        return "pass" if self.agreement.passes(self.precision) else "fail"
+
+    @property
+    def name(self) -> str:
+        """Return engine and precision."""
+        return f"{self.engine} {self.precision}" if self.precision else self.engine
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        text = f"{self.name}: {self.status}"
+        if self.refusal:
+            text += f": {self.refusal.reason}"
+        if self.agreement:
+            text += f", cosine {digits(self.agreement.cosine_min)}"
+        return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands in JSON; what is infinite becomes null."""
+        agreement = asdict(self.agreement) if self.agreement else {}
+        rate = self.items_per_second
+        return {
+            "engine": self.engine,
+            "precision": self.precision,
+            "status": self.status,
+            "reason": self.refusal.reason if self.refusal else None,
+            "remedy": self.refusal.remedy if self.refusal else None,
+            "version": self.info.version if self.info else None,
+            "device": self.info.device if self.info else None,
+            "streams": self.info.streams if self.info else None,
+            "note": self.info.note if self.info else None,
+            "items_per_second": round(rate, 2) if rate else None,
+            **{name: value if isfinite(value) else None for name, value in agreement.items()},
+        }

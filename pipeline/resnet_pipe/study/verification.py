@@ -1,0 +1,171 @@
+"""The proof that engines give what the network should give: `resnet-pipe verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_pipe import job as jobs
+from resnet_pipe.errors import ExitCode, UsageError
+from resnet_pipe.model import model_path
+from resnet_pipe.reader.images import ImagesSection
+from resnet_pipe.reader.reader import Section, make_reader
+from resnet_pipe.study import reference as references
+from resnet_pipe.study import subject as subjects
+from resnet_pipe.study.agreement import THRESHOLDS, digits
+from resnet_pipe.study.items import Items, read_items
+from resnet_pipe.study.reference import Reference
+from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
+from resnet_pipe.study.verifier import Verifier, Wishes
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        subject: the model.
+        sample: the items it was asked about.
+        reference: what they should give.
+        wishes: what was asked for.
+        verdicts: of each engine and precision.
+    """
+
+    subject: Subject
+    sample: Items
+    reference: Reference
+    wishes: Wishes
+    verdicts: list[Verdict]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return 1 if an engine fails or crashes, 2 if one asked for by name, or every one, does not run."""
+        if any(verdict.status in ("fail", "crashed") for verdict in self.verdicts):
+            return ExitCode.FAILED
+        return ExitCode.USAGE if self.problems else ExitCode.DONE
+
+    @property
+    def problems(self) -> list[str]:
+        """Return why what was asked for did not run."""
+        return [
+            f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
+            for verdict in self._refused()
+            if verdict.refusal
+        ]
+
+    def _refused(self) -> list[Verdict]:
+        ran = {verdict.engine for verdict in self.verdicts if verdict.agreement}
+        return [
+            verdict
+            for verdict in self.verdicts
+            if verdict.agreement is None
+            and (verdict.engine in self.wishes.engines or not ran)
+            and (verdict.engine not in ran or verdict.precision in self.wishes.precisions)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        model = self.subject.model
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": {
+                "name": model.name,
+                "sha256": model.sha256,
+                "weights": model.sidecar.weights.describe() if model.sidecar else None,
+            },
+            "images": {
+                "used": len(self.sample.items),
+                "found": self.sample.found,
+                "failures": [failure._asdict() for failure in self.sample.failures],
+            },
+            "reference": {**asdict(self.reference.info), "what": self.reference.what},
+            "compared": self.subject.network.features or self.subject.network.logits,
+            "thresholds": THRESHOLDS,
+            "engines": [verdict.to_json() for verdict in self.verdicts],
+            "exit_code": int(self.exit_code),
+        }
+
+    def table(self) -> str:
+        """Return it for people."""
+        compared = self.subject.network.features or self.subject.network.logits
+        lines = [
+            f"{self.subject.model.name}, {len(self.sample.items)} images,"
+            f" compared with {self.reference.describe()}",
+            "",
+            f"{'engine':<13}{'precision':<11}{'device':<8}{'cosine min':>11}{'mean':>10}{'max error':>11}"
+            f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
+            *map(_row, self.verdicts),
+            "",
+            f"cosine: of the output `{compared}`; the image where it is smallest decides, against "
+            + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
+            "max error: the largest difference in any output, over the largest value of that output",
+        ]
+        return "\n".join(lines)
+
+
+def _row(verdict: Verdict) -> str:
+    start = f"{verdict.engine:<13}{verdict.precision or '-':<11}"
+    if verdict.agreement is None or verdict.info is None:
+        refusal = verdict.refusal
+        return f"{start}{verdict.status}: {refusal.reason if refusal else ''}"
+    found = verdict.agreement
+    return (
+        f"{start}{verdict.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
+        f"{found.max_relative_error:>11.1e}{found.top1:>8.1%}{found.top5:>8.1%}"
+        f"{verdict.items_per_second or 0:>10.1f}  {verdict.status if verdict.status == 'pass' else 'FAIL'}"
+    )
+
+
+def verify(
+    spec: str, images: Path | None, count: int, wishes: Wishes, say: Callable[[str], None]
+) -> Verification:
+    """Compare engines and precisions with float32, each in a process of its own.
+
+    Args:
+        spec: a model as in a job; or a job file, for its model and its preprocessing.
+        images: a directory of images; None for the input of the job.
+        count: of images, at least 1.
+        wishes: engines and precisions.
+        say: told about progress.
+
+    Raises:
+        UsageError: there are no images, none can be read, or nothing gives a reference.
+        ModelError: the model cannot be used.
+    """
+    section: Section | None = None
+    if spec.endswith((".yaml", ".yml")):
+        job, doc = jobs.load(Path(spec))
+        subject, section = subjects.of_job(job, doc), job.reader
+    else:
+        subject = subjects.of_model(model_path(spec, Path()))
+    if images is not None:
+        section = ImagesSection(kind="images", path=[images])
+    if section is None:
+        raise UsageError("there are no images to verify it with", "give --images DIR, real images of yours")
+    sample = read_items(make_reader(section), subject.geometry, count, section.timeout_s)
+    _refuse_nothing(sample, section)
+    reference = references.compute(subject, sample.items)
+    say(f"reference: {reference.describe()}")
+    verdicts = []
+    for verdict in Verifier(subject, sample.items, reference, wishes).verdicts():
+        verdicts.append(verdict)
+        say(f"{verdict.name}: {verdict.status}")
+    return Verification(subject, sample, reference, wishes, verdicts)
+
+
+def _refuse_nothing(sample: Items, section: Section) -> None:
+    places = ", ".join(map(str, section.path))
+    if not sample.found:
+        raise UsageError(f"no images found in {places}", "give a directory with images")
+    if not len(sample.items):
+        first = sample.failures[0]
+        raise UsageError(
+            f"none of the {len(sample.failures)} files tried in {places} can be read;"
+            f" the first is {first.key}: {first.message}",
+            "give a directory with images",
+        )

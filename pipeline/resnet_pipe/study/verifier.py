@@ -1,0 +1,134 @@
+"""Engines and precisions tried one after the other, on real items, and compared with the reference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.infer.engine import ENGINES, precisions
+from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.run.cores import available_cores
+from resnet_pipe.study.agreement import compare
+from resnet_pipe.study.reference import Reference
+from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.verdict import Verdict
+
+SECONDS = 2.0
+"""How long the speed of each engine and precision is measured."""
+PATIENCE_S = 30.0
+"""In a race: how much longer than twice the time of the fastest an engine may take, for loading."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Which engines and precisions are to be tried, and how.
+
+    Attributes:
+        engines: names; all where none is given.
+        precisions: those wanted of each engine; `auto` stands for the one that it would take by itself, and
+            none at all for every one that it has.
+        device: as in a job.
+        batch_size: None for what suits each engine.
+        streams: as in a job.
+        threads: as in a job; None for one each core.
+    """
+
+    engines: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    device: str = "auto"
+    batch_size: int | None = None
+    streams: int | None = None
+    threads: int | None = None
+
+
+@dataclass
+class Verifier:
+    """Tries engines and precisions one after the other, each in a process of its own.
+
+    Attributes:
+        subject: the model.
+        items: uint8, shape (n, crop, crop, 3), RGB, n at least 1.
+        reference: what they should give.
+        wishes: which to try.
+        race: only the fastest matters: whatever takes far longer than one that passes is given up.
+    """
+
+    subject: Subject
+    items: NDArray[np.uint8]
+    reference: Reference
+    wishes: Wishes
+    race: bool = False
+    _shortest_s: float = inf
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Yield what comes of each engine and precision, at least one for each engine."""
+        for name in self.wishes.engines or ENGINES:
+            yield from self._of(name)
+
+    def _of(self, name: str) -> Iterator[Verdict]:
+        try:
+            with Probe(ENGINES[name]) as probe:
+                first, *others = self._wanted(self._had(probe.abilities(self.wishes.device)))
+                yield self._try(probe, name, first)
+        except RefusedError as error:
+            yield Verdict(name, None, refusal=error.refusal)
+            return
+        for precision in others:
+            with Probe(ENGINES[name]) as probe:
+                yield self._try(probe, name, precision)
+
+    def _wanted(self, had: tuple[str, ...]) -> list[str]:
+        """Return the precisions to try of an engine, from what it has on the device and what is wished."""
+        if not had:
+            raise RefusedError(Refusal("cannot run", f"it has no device {self.wishes.device}"))
+        fitting = self._fitting(had)
+        if not fitting:
+            raise RefusedError(Refusal("cannot run", self._lacks("int8", had)))
+        asked = self.wishes.precisions or fitting
+        return list(dict.fromkeys(fitting[0] if one == "auto" else one for one in asked))
+
+    def _fitting(self, had: tuple[str, ...]) -> list[str]:
+        """Return those that the model can be computed in: int8 if it is quantised, else the others."""
+        return [one for one in had if (one == "int8") == self.subject.network.quantized]
+
+    def _lacks(self, precision: str, had: tuple[str, ...]) -> str:
+        if precision in had:
+            return (
+                "the model computes in int8" if precision != "int8" else "the model does not compute in int8"
+            )
+        return f"no {precision} here; it has: {', '.join(had)}"
+
+    def _had(self, abilities: Abilities) -> tuple[str, ...]:
+        return precisions(abilities.devices, self.wishes.device)
+
+    def _try(self, probe: Probe, name: str, precision: str) -> Verdict:
+        try:
+            abilities = probe.abilities(self.wishes.device)
+            if precision not in self._fitting(self._had(abilities)):
+                raise RefusedError(Refusal("cannot run", self._lacks(precision, self._had(abilities))))
+            request = replace(
+                self.subject.request(
+                    self.wishes.batch_size or abilities.batch_size, self.wishes.device, precision
+                ),
+                streams=self.wishes.streams,
+                threads=self.wishes.threads or available_cores(),
+            )
+            started = time.monotonic()
+            result = probe.result(
+                Work(request, self.items, SECONDS), 2 * self._shortest_s + PATIENCE_S if self.race else inf
+            )
+            took_s = time.monotonic() - started
+        except RefusedError as error:
+            return Verdict(name, precision, refusal=error.refusal)
+        network = self.subject.network
+        agreement = compare(
+            result.outputs, self.reference.outputs, network.features or network.logits, network.logits
+        )
+        if agreement.passes(precision):
+            self._shortest_s = min(self._shortest_s, took_s)
+        return Verdict(name, precision, result.info, agreement, result.items_per_second)

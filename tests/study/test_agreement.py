@@ -1,0 +1,83 @@
+"""The figures of agreement are what their names say, also for what is not finite or zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+def outputs(features: object, logits: object) -> Outputs:
+    return {"features": np.array(features, np.float32), "logits": np.array(logits, np.float32)}
+
+
+LOGITS = [[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]]
+REFERENCE = outputs([[1, 0], [3, 4]], LOGITS)
+
+
+def agreement(found: Outputs, reference: Outputs = REFERENCE) -> Agreement:
+    return compare(found, reference, "features", "logits")
+
+
+def test_equal_outputs_agree_in_everything() -> None:
+    assert agreement(REFERENCE) == Agreement(1.0, 1.0, 0.0, 1.0, 1.0)
+
+
+def test_the_smallest_similarity_is_of_the_worst_image_and_the_mean_of_all() -> None:
+    found = agreement(outputs([[1, 0], [4, 3]], LOGITS))
+    assert found.cosine_min == pytest.approx(24 / 25)
+    assert found.cosine_mean == pytest.approx((1 + 24 / 25) / 2)
+
+
+def test_the_error_is_of_the_worst_output_over_its_largest_value() -> None:
+    found = outputs([[1, 0], [3, 4.5]], [[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6.5]])
+    assert agreement(found).max_relative_error == pytest.approx(0.5 / 4)
+
+
+def test_top_1_counts_images_and_top_5_the_classes_they_share() -> None:
+    found = outputs([[1, 0], [3, 4]], [[5, 6, 4, 3, 2, 1], [6, 2, 3, 4, 5, 1]])
+    assert agreement(found).top1 == 0.0
+    # The second image has 0 2 3 4 1 for 5 4 3 2 1.
+    assert agreement(found).top5 == pytest.approx((5 + 4) / 10)
+
+
+def test_a_network_of_two_classes_has_no_top_5() -> None:
+    reference = outputs([[1.0]], [[1, 2]])
+    assert agreement(reference, reference).top5 == 1.0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_agrees_with_nothing(value: float) -> None:
+    found = agreement(outputs([[1, value], [3, 4]], [[6, 5, 4, 3, 2, 1], [value] * 6]))
+    assert found.cosine_min == 0.0
+    assert found.max_relative_error == np.inf
+    assert not found.passes("int8")
+
+
+def test_rows_of_zeros_agree_with_each_other_alone() -> None:
+    zeros = outputs([[0, 0], [3, 4]], np.zeros((2, 6)))
+    assert agreement(zeros, zeros) == Agreement(1.0, 1.0, 0.0, 1.0, 1.0)
+    assert agreement(zeros).cosine_min == 0.0
+    assert agreement(REFERENCE, zeros).max_relative_error == np.inf
+
+
+@pytest.mark.parametrize(("precision", "threshold"), THRESHOLDS.items())
+def test_the_threshold_of_a_precision_is_for_the_smallest_similarity(
+    precision: str, threshold: float
+) -> None:
+    assert Agreement(threshold, 1.0, 1.0, 0.0, 0.0).passes(precision)
+    assert not Agreement(threshold - 1e-7, 1.0, 0.0, 1.0, 1.0).passes(precision)
+    assert not Agreement(float("nan"), 1.0, 0.0, 1.0, 1.0).passes(precision)
+
+
+def test_digits_are_never_rounded_up_to_a_threshold() -> None:
+    assert [digits(value) for value in (1.0, 1 - 1e-12, 0.99998999, 0.5)] == [
+        "1.0000000",
+        "1.0000000",
+        "0.9999899",
+        "0.5000000",
+    ]
