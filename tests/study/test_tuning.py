@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from resnet_pipe.cli import main
-from resnet_pipe.errors import ExitCode, StoppedError
-from resnet_pipe.job import load
+from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
+from resnet_pipe.job import Job, load
 from resnet_pipe.study import tuning
 from resnet_pipe.study.trial import TrialError, Trials
 from tests.run.faults import DECODER
@@ -273,8 +273,14 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
         "openvino": {"cpu": ("bf16", "fp32", "int8")},
         "torch": {"cuda": ("fp16",)},
     }
-    monkeypatch.setattr(tuning, "ENGINES", has)
-    monkeypatch.setattr("resnet_pipe.infer.engine.devices", lambda name: has[name])
+
+    def devices(name: str) -> dict[str, tuple[str, ...]]:
+        if name == "mlx":
+            raise MissingExtraError("mlx", "mlx", "engine mlx")
+        return has[name]
+
+    monkeypatch.setattr(tuning, "ENGINES", [*has, "mlx"])
+    monkeypatch.setattr("resnet_pipe.infer.engine.devices", devices)
     cli().expect(0)
     assert {what["engine"] for what in ran} == {"opencv"}
     ran.clear()
@@ -283,11 +289,33 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
     assert re.search(
         r"^engine torch, precision fp32 +failed: it has no fp32 on device cpu", rows, re.MULTILINE
     )
+    missing = r"^engine mlx, precision fp32 +failed: engine mlx needs mlx, .*'resnet-pipe\[mlx\]'$"
+    assert re.search(missing, rows, re.MULTILINE)
     ran.clear()
     result = cli("--allow", "engine", "--allow", "precision", "--write").expect(0)
     assert len(re.findall(r" \d+\.\d\d .*\d$", result.stdout, re.MULTILINE)) == different(ran)
     assert "chosen: engine openvino, precision bf16" in result.stdout
     assert job.file.read_text().count("engine: openvino, precision: bf16") == 1
+
+
+def test_an_engine_that_was_chosen_by_auto_is_named_with_what_makes_it_faster(
+    job: JobFolder, cli: Cli, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(asked: Job, *_: object) -> tuple[Job, None]:
+        infer = asked.infer.model_copy(update={"engine": "opencv", "precision": "fp32"})
+        return asked.model_copy(update={"infer": infer}), None
+
+    monkeypatch.setattr("resnet_pipe.study.choice.choose", choose)
+    job.file.write_text(job.file.read_text().replace("device: cpu}", "device: cpu, engine: auto}"))
+    ran = machine(large_batches)
+    cli("--write").expect(0)
+    assert {what["engine"] for what in ran} == {"opencv"}
+    wanted = "infer: {model: tiny.onnx, device: cpu, engine: opencv, precision: fp32, batch_size: 32}\n"
+    assert wanted in job.file.read_text()
+    before = job.file.read_text().replace("opencv", "auto").replace(", precision: fp32", "")
+    job.file.write_text(before)
+    assert "the job as it is is kept" in cli("--write").expect(0).stdout
+    assert job.file.read_text() == before
 
 
 def test_json_has_every_measurement(job: JobFolder, cli: Cli, machine: Machine) -> None:
