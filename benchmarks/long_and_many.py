@@ -70,7 +70,7 @@ def main() -> None:
             job.write_text(
                 JOB.format(videos=film, sampling="every: 1", model=one_layer, out=directory / "film")
             )
-            peaks[minutes] = measure.resnet_pipe(job).peak_rss_mb
+            peaks[minutes] = measure.resnet_pipe(job).report["peak_rss_mb"]
             print(f"{minutes} minutes: peak {peaks[minutes]:.1f} MB", flush=True)
         ratio = peaks[arguments.minutes[1]] / peaks[arguments.minutes[0]]
         print(f"ratio {ratio:.3f}")
