@@ -111,7 +111,7 @@ def test_a_wrong_command_ends_with_code_2_and_a_message(
 
 def test_models_lists_five_depths_with_their_costs_and_how_to_convert_them(cli: Cli, models: Path) -> None:
     header, *lines = cli("models").expect(0).stdout.splitlines()
-    assert header.split() == ["model", "params", "GMACs", "FP32", "converted"]
+    assert header.split() == ["model", "params", "GMACs", "weights", "converted"]
     assert [line.split("  no: ")[0].split() for line in lines] == [
         ["resnet18", "11.7", "M", "1.81", "47", "MB"],
         ["resnet34", "21.8", "M", "3.66", "87", "MB"],
@@ -137,14 +137,19 @@ def test_models_says_which_are_converted_and_with_which_weights(
     assert status[3] == "no: resnet-pipe convert resnet101"
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("resnet34", ": resnet-pipe convert resnet34"),
+        ("resnet34-int8", ": resnet-pipe convert resnet34 --quantize --calibration IMAGES"),
+        ("resnet35-int8", ""),
+    ],
+)
 def test_a_model_that_is_not_converted_yet_is_an_error_with_the_command_that_converts_it(
-    cli: Cli, job: JobFolder, models: Path
+    cli: Cli, job: JobFolder, models: Path, name: str, command: str
 ) -> None:
-    said = cli("run", job.file, "--set", "infer.model=resnet34").expect(ExitCode.USAGE).stderr
-    assert said == (
-        f"error: --set infer.model: infer.model: no such model: {models}/resnet34.onnx: "
-        "resnet-pipe convert resnet34\n"
-    )
+    said = cli("run", job.file, "--set", f"infer.model={name}").expect(ExitCode.USAGE).stderr
+    assert said == f"error: --set infer.model: infer.model: no such model: {models}/{name}.onnx{command}\n"
 
 
 def test_schema_prints_the_schema_of_jobs(cli: Cli) -> None:

@@ -79,7 +79,7 @@ run:
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
         "job.yaml:8:9: infer.model: no such model: resnet50.onnx: resnet-pipe convert resnet50",
         "job.yaml:8:31: infer.engine: unknown engine 'tensorrt';"
-        " there are: opencv, openvino, onnxruntime, torch, mlx",
+        " there are: opencv, openvino, onnxruntime, torch, mlx, auto",
         "job.yaml:8:49: infer.device: unknown device 'gpu';"
         " there are: auto, cpu, cuda, cuda:N, tensorrt, mps",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",

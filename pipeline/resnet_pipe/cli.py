@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from resnet_pipe import __version__
-from resnet_pipe.errors import ExitCode, ResnetPipeError
+from resnet_pipe.errors import ExitCode, ResnetPipeError, UsageError
 from resnet_pipe.terminal import prepare_streams, say, show
 
 if TYPE_CHECKING:
@@ -291,14 +291,37 @@ def depth(
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for the .onnx and its sidecar."
 )
-def convert(recipe: str, weights: str | None, out: Path | None) -> None:
+@click.option(
+    "--quantize",
+    is_flag=True,
+    help="Make an int8 model of it as well, such as resnet50-int8.onnx, for openvino and onnxruntime.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="IMAGES",
+    help="Directory with images like those the network will see, some hundred, for --quantize.",
+)
+def convert(
+    recipe: str, weights: str | None, out: Path | None, quantize: bool, calibration: Path | None
+) -> None:
     """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
 
-    The result is compared with the source network on photographs; if they differ, no file is left.
+    The result is compared with the source network on photographs; if they differ, no file is left. An int8
+    model is compared with the float32 one, on images that it was not calibrated with.
     """
     from resnet_pipe.convert.conversion import convert as convert_recipe
+    from resnet_pipe.convert.quantize import convert_int8
 
-    result = convert_recipe(recipe, weights=weights, out=out, say=show)
+    if quantize != (calibration is not None):
+        raise UsageError(
+            "--quantize and --calibration belong together: the images give the ranges of the int8 values",
+            f"resnet-pipe convert {recipe} --quantize --calibration IMAGES",
+        )
+    if calibration is None:
+        result = convert_recipe(recipe, weights=weights, out=out, say=show)
+    else:
+        result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
     done = "wrote" if result.changed else "nothing has changed:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
 
@@ -364,11 +387,11 @@ def models() -> None:
     """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
     from resnet_pipe.convert import catalogue
 
-    show(f"{'model':<11}{'params':>9}{'GMACs':>8}{'FP32':>10}  converted")
+    show(f"{'model':<15}{'params':>9}{'GMACs':>8}{'weights':>10}  converted")
     for entry in catalogue.entries():
         show(
-            f"{entry.name:<11}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
-            f"{entry.fp32_bytes / 1e6:>7.0f} MB  {entry.status}"
+            f"{entry.name:<15}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
+            f"{entry.weight_bytes / 1e6:>7.0f} MB  {entry.status}"
         )
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 from resnet_pipe import document
 from resnet_pipe.document import Document, looks_at_disk
 from resnet_pipe.infer.engine import ENGINES, Precision
-from resnet_pipe.model import DEPTHS, Deviations, Means, model_path
+from resnet_pipe.model import Deviations, Means, how_to_make, model_path
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.writer.csv import CsvSection
@@ -59,12 +59,9 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
         raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
     path = model_path(value, info.context["base"] if info.context else Path())
     if not path.is_file():
-        remedy = f": resnet-pipe convert {path.stem}" if path.stem in _NAMES else ""
-        raise ValueError(f"no such model: {path}{remedy}")
+        command = how_to_make(path.stem)
+        raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")
     return path.resolve()
-
-
-_NAMES = frozenset(f"resnet{depth}" for depth in DEPTHS)
 
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:\d+)?)$")

@@ -16,6 +16,9 @@ from resnet_pipe.reader.source import key_of
 DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
 
+INT8_SUFFIX = "-int8"
+"""What the name of an int8 model has behind that of the model it was made from."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -66,14 +69,41 @@ class Weights(_Section):
         return f"{self.kind} weights ({self.name})"
 
 
+class Quantization(_Section):
+    """How an int8 model came about, and what int8 changes, on images that it was not calibrated with.
+
+    The figures are those of `study.agreement.Agreement`, with the float32 model as the reference.
+
+    Attributes:
+        source_sha256: of the float32 ONNX file.
+        method: the quantiser and its settings, in words.
+        calibrated: images used to find the ranges of the activations.
+        held_out: images used for the figures.
+        skipped: images that could not be read.
+    """
+
+    source_sha256: str
+    method: str
+    calibrated: int
+    held_out: int
+    skipped: int
+    cosine_min: float
+    cosine_mean: float
+    max_relative_error: float
+    top1: float
+    top5: float
+
+
 class Sidecar(_Section):
     """The contents of `resnet50.json` beside `resnet50.onnx`.
 
     Attributes:
         macs: multiply-accumulates of one forward pass of one image at the crop size.
-        max_relative_difference: from the source network, on real images, when it was converted.
+        max_relative_difference: of the float32 model from the source network, on real images, when it was
+            converted.
         onnx_sha256: of the ONNX file this sidecar belongs to.
         recipe_sha256: of everything that decided the result, so that converting again can do nothing.
+        quantization: of an int8 model; else None.
     """
 
     schema_version: Literal[1] = 1
@@ -92,6 +122,7 @@ class Sidecar(_Section):
     recipe_sha256: str
     max_relative_difference: float
     versions: dict[str, str]
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +184,18 @@ def model_path(spec: str, base: Path) -> Path:
     return models_dir() / f"{spec}.onnx"
 
 
+def how_to_make(name: str) -> str | None:
+    """Return the command that makes the model of this bare name, or None if there is none.
+
+    Args:
+        name: such as `resnet50`, or `resnet50-int8`.
+    """
+    source = name.removesuffix(INT8_SUFFIX)
+    if source not in {f"resnet{depth}" for depth in DEPTHS}:
+        return None
+    return f"resnet-pipe convert {source}{' --quantize --calibration IMAGES' if source != name else ''}"
+
+
 def open_model(path: Path) -> Model:
     """Read a model's sidecar and check that both files belong together.
 
@@ -160,10 +203,8 @@ def open_model(path: Path) -> Model:
         ModelError: the file is missing, or the sidecar is not of this file or not readable.
     """
     if not path.is_file():
-        known = path.stem in {f"resnet{depth}" for depth in DEPTHS}
         raise ModelError(
-            f"model {path} does not exist",
-            f"resnet-pipe convert {path.stem}" if known else "give the path of an .onnx file",
+            f"model {path} does not exist", how_to_make(path.stem) or "give the path of an .onnx file"
         )
     name, digest = key_of(path.stem), file_sha256(path)
     sidecar_path = path.with_suffix(".json")

@@ -30,7 +30,7 @@ def test_parameters_agree_with_torchvision_for_another_head() -> None:
 def test_the_catalogue_lists_the_five_depths() -> None:
     entries = catalogue.entries()
     assert [entry.name for entry in entries] == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-    assert all(entry.fp32_bytes == 4 * entry.params for entry in entries)
+    assert all(entry.weight_bytes == 4 * entry.params for entry in entries)
 
 
 def test_the_catalogue_does_not_import_torch() -> None:

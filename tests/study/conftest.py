@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +16,24 @@ from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR, JobFolder, numbered
 
 Install = Callable[..., None]
-NAMES = tuple(ENGINES)
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Make engines of `tests.study.engines` the only ones, under names of the registry."""
     root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     monkeypatch.setattr(verifier, "SECONDS", 0.1)
 
-    def install_them(**engines: str) -> None:
-        for name in NAMES:
-            monkeypatch.delitem(ENGINES, name, raising=False)
-            if name in engines:
-                monkeypatch.setitem(ENGINES, name, f"tests.study.engines.{engines[name]}")
+    before = dict(ENGINES)
 
-    return install_them
+    def install_them(**engines: str) -> None:
+        ENGINES.clear()
+        ENGINES.update({name: f"tests.study.engines.{engines[name]}" for name in before if name in engines})
+
+    yield install_them
+    ENGINES.clear()
+    ENGINES.update(before)
 
 
 @pytest.fixture

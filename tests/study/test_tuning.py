@@ -120,7 +120,9 @@ def test_real_trials_touch_nothing_of_the_job_even_while_it_runs(job: JobFolder)
     job.add(*numbered(30), comment="0.1")  # seconds that the decoder takes
     metrics = job.folder / "metrics.prom"
     with job.file.open("a") as file:
-        file.write("run: {metrics: metrics.prom, ping_url: 'http://127.0.0.1:9', max_failures: 0}\n")
+        file.write(
+            "run: {report: false, metrics: metrics.prom, ping_url: 'http://127.0.0.1:9', max_failures: 0}\n"
+        )
     job.add_bad("zz.jpg")
     job.run("--set", "run.max_failures=1", "--set", "run.ping_url=null").expect(3)
     assert metrics.exists()

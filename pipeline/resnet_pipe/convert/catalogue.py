@@ -8,7 +8,7 @@ from pathlib import Path
 from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import ModelError
-from resnet_pipe.model import models_dir, read_sidecar
+from resnet_pipe.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
 
 _FLOAT_BYTES = 4
 
@@ -21,7 +21,7 @@ class Entry:
         name: as in recipes and jobs.
         params: with 1000 classes.
         macs: multiply-accumulates for one image of 224 x 224.
-        fp32_bytes: of its parameters.
+        weight_bytes: of its parameters: four for each, or one in an int8 model.
         path: where its ONNX file is or would be.
         status: whether it is converted, and with which weights, in words.
     """
@@ -29,25 +29,30 @@ class Entry:
     name: str
     params: int
     macs: int
-    fp32_bytes: int
+    weight_bytes: int
     path: Path
     status: str
 
 
 def entries() -> list[Entry]:
-    """Return the five depths, the shallowest first."""
+    """Return the five depths, the shallowest first, each followed by its int8 model if there is one."""
     result = []
-    for name, depth in ARCHITECTURES.items():
+    for source, depth in ARCHITECTURES.items():
         size = architecture.size(depth)
-        path = models_dir() / f"{name}.onnx"
-        result.append(Entry(name, size.params, size.macs, _FLOAT_BYTES * size.params, path, _status(path)))
+        for name, width in ((source, _FLOAT_BYTES), (source + INT8_SUFFIX, 1)):
+            path = models_dir() / f"{name}.onnx"
+            if name == source or path.is_file():
+                result.append(Entry(name, size.params, size.macs, width * size.params, path, _status(path)))
     return result
 
 
 def _status(path: Path) -> str:
     if not path.is_file():
-        return f"no: resnet-pipe convert {path.stem}"
+        return f"no: {how_to_make(path.stem)}"
     try:
-        return f"yes, {read_sidecar(path.with_suffix('.json')).weights.describe()}"
+        sidecar = read_sidecar(path.with_suffix(".json"))
     except ModelError as error:
         return f"without a usable sidecar: {error.problem}"
+    if sidecar.quantization is None:
+        return f"yes, {sidecar.weights.describe()}"
+    return f"yes, cosine similarity {sidecar.quantization.cosine_min:.4f}, {sidecar.weights.describe()}"

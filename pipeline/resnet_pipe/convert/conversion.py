@@ -60,7 +60,7 @@ def convert(
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
     versions = _versions()
     digest = _digest(chosen, spec, versions)
-    before = _unchanged(target, digest)
+    before = unchanged(target, digest)
     if before is not None:
         return Conversion(target, before, changed=False)
     try:
@@ -133,8 +133,13 @@ def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _unchanged(target: Path, digest: str) -> Sidecar | None:
-    """Return the sidecar of a conversion that would give the same again, or None."""
+def unchanged(target: Path, digest: str) -> Sidecar | None:
+    """Return the sidecar of a conversion that would give the same again, or None.
+
+    Args:
+        target: the ONNX file.
+        digest: of all that would decide the result now.
+    """
     path = target.with_suffix(".json")
     if not target.is_file() or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Items of a reader, as engines take them, read by worker processes: a hostile file costs itself, not the command."""
+"""Items as engines take them, read by worker processes: a hostile file costs itself, not the command."""
 
 from __future__ import annotations
 

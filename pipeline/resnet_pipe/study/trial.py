@@ -123,13 +123,8 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
 
     values = job.model_dump(mode="json")
     values["reader"] |= reader
-    values["run"] |= {
-        "metrics": None,
-        "ping_url": None,
-        "max_failures": None,
-        "report": False,
-        "trace": False,
-    }
+    nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
+    values["run"] |= {**nothing_beside_the_rows, "max_failures": None}
     for writer in values["writer"]:
         writer["path"] = str(output)
     for name, value in changes.items():
