@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -84,11 +85,13 @@ class OnnxRuntimeEngine:
         on_gpu = self._kind in _PROVIDERS
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: queue.SimpleQueue[_Pixels | _Normalized] = queue.SimpleQueue()
+        self._inputs: queue.SimpleQueue[pixels.Buffer | _Normalized] = queue.SimpleQueue()
         for _ in range(self.streams):
-            self._inputs.put(_Pixels(request) if on_gpu else _Normalized(request))
+            self._inputs.put(pixels.Buffer(request) if on_gpu else _Normalized(request))
+        started = time.perf_counter()
         try:
             self._session = self._gpu_session() if on_gpu else self._cpu_session()
+            self._load_s = time.perf_counter() - started
             self._check_batch()
             names = tuple(output.name for output in self._session.get_outputs())
             first = self._run(names, self._blank(), request.batch_size)
@@ -130,6 +133,7 @@ class OnnxRuntimeEngine:
             precision=self._request.precision,
             threads=0 if on_gpu else max(self._request.threads, self.streams),
             streams=self.streams,
+            load_s=round(self._load_s, 3),
             proof=f"the session's providers: {providers}{'; no node is on the CPU' if on_gpu else ''}",
             note=self._note,
         )
@@ -216,20 +220,6 @@ class _Normalized:
     def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         self._normalizer.fill(batch)
         return self._normalizer.output[:count]
-
-
-class _Pixels:
-    """What a stream on a GPU gives the network: uint8, shape (count, crop, crop, 3)."""
-
-    def __init__(self, request: EngineRequest) -> None:
-        crop = request.preprocessing.crop
-        self._buffer = np.zeros((request.batch_size, crop, crop, 3), np.uint8)
-
-    def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-        if len(batch) == count:
-            return batch
-        self._buffer[: len(batch)] = batch
-        return self._buffer[:count]
 
 
 def _library() -> Any:  # noqa: ANN401 - the module
