@@ -113,6 +113,12 @@ def test_a_machine_that_becomes_slower_or_faster_meanwhile_does_not_decide(drift
     assert Machine(hill((6, 4), height=0.4), drift=drift).search().chosen == (6, 4)
 
 
+def test_ratios_are_those_to_a_baseline_on_the_same_machine_at_the_same_time() -> None:
+    rate = hill((7, 7), height=0.4)
+    for point, row in Machine(rate, drift=0.02).search().rows.items():
+        assert row.ratio == pytest.approx(rate(point) / 100, rel=0.25)
+
+
 def test_a_gain_that_is_not_worth_a_change_is_not_chosen() -> None:
     def search(height: float) -> Point:
         return Machine(hill((5, 4), height)).search().chosen

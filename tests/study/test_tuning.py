@@ -8,15 +8,15 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resnet_pipe.cli import main
-from resnet_pipe.errors import ExitCode, StoppedError
-from resnet_pipe.job import load
+from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
+from resnet_pipe.job import Job, load
 from resnet_pipe.study import tuning
 from resnet_pipe.study.trial import TrialError, Trials
 from tests.run.faults import DECODER
@@ -82,6 +82,10 @@ def large_batches(what: Mapping[str, Any]) -> float:
     """Return a speed that is best with batches of 32 and two workers, and little else matters."""
     speed: float = 1000 + 100 * min(what["batch_size"], 32) / 32 - 50 * abs(what["workers"] - 2)
     return speed
+
+
+def different(ran: Sequence[Mapping[str, Any]]) -> int:
+    return len({json.dumps(what, sort_keys=True) for what in ran})
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -221,7 +225,7 @@ def test_the_default_is_kept_when_nothing_is_better(job: JobFolder, cli: Cli, ma
     result = cli("--write").expect(0)
     assert result.stdout.endswith("default is kept: nothing else is certain to be at least 3% faster\n")
     assert job.file.read_text() == before
-    assert len({json.dumps(what) for what in ran}) > 5
+    assert different(ran) > 5
 
 
 def test_a_job_that_is_slower_than_the_default_is_brought_back_to_it(
@@ -232,6 +236,20 @@ def test_a_job_that_is_slower_than_the_default_is_brought_back_to_it(
     result = cli("--write", "--set", "infer.batch_size=4").expect(0)
     assert "chosen: default: 2.00 times as fast as the job as it is" in result.stdout
     assert load(job.file)[0].run.workers == "auto"
+
+
+def test_the_default_takes_part_in_the_final_however_it_looked(
+    job: JobFolder, cli: Cli, machine: Machine
+) -> None:
+    rates = iter([50.0])
+
+    def speed(what: Mapping[str, Any]) -> float:
+        is_default = (what["batch_size"], what["workers"], what["threads"]) == (8, CORES, CORES)
+        return next(rates, 200.0) if is_default else 100.0
+
+    machine(speed)
+    said = cli("--set", "infer.batch_size=4", "--set", "run.workers=1").expect(0).stdout
+    assert "chosen: default: 2.00 times as fast as the job as it is" in said
 
 
 def test_settings_that_fail_are_rows_with_their_reason(job: JobFolder, cli: Cli, machine: Machine) -> None:
@@ -255,8 +273,14 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
         "openvino": {"cpu": ("bf16", "fp32", "int8")},
         "torch": {"cuda": ("fp16",)},
     }
-    monkeypatch.setattr(tuning, "ENGINES", has)
-    monkeypatch.setattr("resnet_pipe.infer.engine.devices", lambda name: has[name])
+
+    def devices(name: str) -> dict[str, tuple[str, ...]]:
+        if name == "mlx":
+            raise MissingExtraError("mlx", "mlx", "engine mlx")
+        return has[name]
+
+    monkeypatch.setattr(tuning, "ENGINES", [*has, "mlx"])
+    monkeypatch.setattr("resnet_pipe.infer.engine.devices", devices)
     cli().expect(0)
     assert {what["engine"] for what in ran} == {"opencv"}
     ran.clear()
@@ -265,14 +289,39 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
     assert re.search(
         r"^engine torch, precision fp32 +failed: it has no fp32 on device cpu", rows, re.MULTILINE
     )
+    missing = r"^engine mlx, precision fp32 +failed: engine mlx needs mlx, .*'resnet-pipe\[mlx\]'$"
+    assert re.search(missing, rows, re.MULTILINE)
+    ran.clear()
     result = cli("--allow", "engine", "--allow", "precision", "--write").expect(0)
+    assert len(re.findall(r" \d+\.\d\d .*\d$", result.stdout, re.MULTILINE)) == different(ran)
     assert "chosen: engine openvino, precision bf16" in result.stdout
     assert job.file.read_text().count("engine: openvino, precision: bf16") == 1
 
 
+def test_an_engine_that_was_chosen_by_auto_is_named_with_what_makes_it_faster(
+    job: JobFolder, cli: Cli, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(asked: Job, *_: object) -> tuple[Job, None]:
+        infer = asked.infer.model_copy(update={"engine": "opencv", "precision": "fp32"})
+        return asked.model_copy(update={"infer": infer}), None
+
+    monkeypatch.setattr("resnet_pipe.study.choice.choose", choose)
+    job.file.write_text(job.file.read_text().replace("device: cpu}", "device: cpu, engine: auto}"))
+    ran = machine(large_batches)
+    cli("--write").expect(0)
+    assert {what["engine"] for what in ran} == {"opencv"}
+    wanted = "infer: {model: tiny.onnx, device: cpu, engine: opencv, precision: fp32, batch_size: 32}\n"
+    assert wanted in job.file.read_text()
+    before = job.file.read_text().replace("opencv", "auto").replace(", precision: fp32", "")
+    job.file.write_text(before)
+    assert "the job as it is is kept" in cli("--write").expect(0).stdout
+    assert job.file.read_text() == before
+
+
 def test_json_has_every_measurement(job: JobFolder, cli: Cli, machine: Machine) -> None:
-    machine(large_batches)
+    ran = machine(large_batches)
     found = json.loads(cli("--json", "--quiet").expect(0).stdout)
+    assert len(found["settings"]) == different(ran)
     assert found["changes"] == {"infer.batch_size": 32, "run.workers": 2}
     assert found["ratio"] == pytest.approx(large_batches({"batch_size": 32, "workers": 2}) / 925)
     assert found["baseline"]["ran"]["batch_size"] == 8

@@ -59,11 +59,17 @@ def tune(
     from resnet_pipe.resolve import resolve
     from resnet_pipe.study import tuning
 
-    resolved = resolve(*jobs.load(job, overrides))
+    asked, doc = jobs.load(job, overrides)
     if write:
         revision.check_writable(job)
+    checked, choice = asked, None
+    if asked.infer.engine == "auto":
+        from resnet_pipe.study.choice import choose
+
+        checked, choice = choose(asked, doc, False, (lambda _text: None) if quiet else say)
+    resolved = resolve(checked, doc, choice)
     options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed, quiet)
-    tuned = tuning.tune(resolved.job, options)
+    tuned = tuning.tune(resolved.job, asked, options)
     show(json.dumps(tuned.to_json(), indent=1) if as_json else tuned.summary())
     if tuned.changes and not as_json:
         show("\n" + revision.sections(document.read(job), tuned.changes))

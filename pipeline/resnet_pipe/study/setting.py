@@ -69,21 +69,19 @@ class Setting:
         changes = self.changes(baseline)
         return ", ".join(f"{key.partition('.')[2]} {value}" for key, value in changes.items())
 
-    def simplified(self, baseline: Setting, facts: Facts) -> Setting:
-        """Return the same with the baseline's own words, such as `auto`, for what they stand for.
+    def simplified(self, start: Setting, facts: Facts) -> Setting:
+        """Return the same in the words of another setting, such as `auto`, where they stand for the same.
 
         Args:
-            baseline: another setting.
+            start: of the same engine and precision.
             facts: what it runs.
         """
-        if (self.engine, self.precision) != (baseline.engine, baseline.precision):
-            return self
         names = [
             name for name in ("batch_size", "threads", "workers") if vars(self)[name] == vars(facts)[name]
         ]
-        if self.streams == facts.streams and (self.threads == baseline.threads or "threads" in names):
+        if self.streams == facts.streams and (self.threads == start.threads or "threads" in names):
             names.append("streams")  # `auto` would be others with other threads
-        return replace(self, **{name: vars(baseline)[name] for name in names})
+        return replace(self, **{name: vars(start)[name] for name in names})
 
 
 @dataclass(frozen=True)

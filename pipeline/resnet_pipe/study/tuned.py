@@ -19,7 +19,7 @@ class Tuned:
     """The outcome of tuning a job.
 
     Attributes:
-        own: what the job says.
+        own: what the job file says.
         baseline: what the others were compared with: the same, with the engine that `auto` stood for.
         facts: of the baseline.
         chosen: the setting to use; the baseline if no other one was proved to be faster.

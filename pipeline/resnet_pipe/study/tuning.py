@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageError
@@ -19,7 +19,7 @@ from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job import Job
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.stop import Stop, on_signals
+from resnet_pipe.run.stop import on_signals
 from resnet_pipe.study.progress import Progress
 from resnet_pipe.study.sample import MAX_ITEMS, Sample, take_sample
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
@@ -56,8 +56,13 @@ class TuneOptions:
     quiet: bool = False
 
 
-def tune(job: Job, options: TuneOptions) -> Tuned:
+def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
     """Search for the fastest setting of a job. SIGINT and SIGTERM end the search, not what it has found.
+
+    Args:
+        job: whose engine is not `auto` (any more).
+        asked: the same as it is written, with the engine `auto` where it is.
+        options: limits.
 
     Raises:
         RunError: there are no sources, or the job as it is cannot be run on a sample of them.
@@ -71,7 +76,7 @@ def tune(job: Job, options: TuneOptions) -> Tuned:
     ):
         sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
         trials = Trials(job, sample, folder, stop, progress.tick)
-        return _Tuning(job, options, sample, trials, progress).run(stop)
+        return _Tuning(job, options, sample, trials, progress).run(Setting.of(asked))
 
 
 class _Tuning:
@@ -90,7 +95,7 @@ class _Tuning:
         """What the last trial of the baseline took, with its start."""
         self._items = _FIRST_ITEMS
 
-    def run(self, stop: Stop) -> Tuned:
+    def run(self, own: Setting) -> Tuned:
         self._calibrate()
         search = Search(self._baseline, self._measure, self._affords)
         unusable: list[Row[Setting]] = []
@@ -109,7 +114,7 @@ class _Tuning:
         rows = [row for row in search.rows.values() if row.rates or row.failure]
         rows.sort(key=lambda row: (row.failure is not None, -(row.ratio or 0)))
         return Tuned(
-            own=Setting.of(self._job),
+            own=own,
             baseline=self._baseline,
             facts=self._facts[self._baseline],
             chosen=search.chosen,
@@ -124,7 +129,7 @@ class _Tuning:
         )
 
     def _calibrate(self) -> None:
-        """Find how large a sample has to be for this machine, and what `auto` stands for.
+        """Find how large a sample has to be for this machine, and what each `auto` stands for.
 
         Raises:
             UsageError: there is not even time for this.
@@ -145,10 +150,7 @@ class _Tuning:
             )
             if enough:
                 break
-        facts = Facts.of(result)
-        if self._baseline.engine == "auto":
-            self._baseline = replace(self._baseline, engine=facts.engine, precision=facts.precision)
-        self._facts[self._baseline] = facts
+        self._facts[self._baseline] = Facts.of(result)
 
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
@@ -197,11 +199,14 @@ class _Tuning:
         return self._left() >= trials * self._cost_s
 
     def _bound(self, dimension: Dimension) -> Callable[[Setting], Sequence[Setting]]:
-        base = self._baseline
-        return lambda setting: [
-            neighbour.simplified(base, self._facts[base])
-            for neighbour in dimension(setting, self._facts[setting])
-        ]
+        def neighbours(setting: Setting) -> list[Setting]:
+            base = self._baseline
+            own = (setting.engine, setting.precision) == (base.engine, base.precision)
+            start = base if own else setting.default
+            found = dimension(setting, self._facts[setting])
+            return [neighbour.simplified(start, self._facts[start]) for neighbour in found]
+
+        return neighbours
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
         """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
@@ -210,22 +215,21 @@ class _Tuning:
             unusable: gets those that cannot be used here, with the reason.
         """
         facts = self._facts[self._baseline]
-        kind = self._job.infer.device.partition(":")[0]
+        device = self._job.infer.device
         found = []
         for engine in ENGINES if self._options.engines else [facts.engine]:
             try:
-                devices = engines.devices(engine)
+                had = engines.precisions(engines.devices(engine), device)
             except MissingExtraError as error:
-                unusable.append(Row(Setting(engine, facts.precision), failure=str(error)))
+                unusable.append(
+                    Row(Setting(engine, facts.precision), failure=f"{error.problem} {error.remedy}")
+                )
                 continue
-            had = dict.fromkeys(
-                p for name, several in devices.items() if kind in (name, "auto") for p in several
-            )
             wanted = [p for p in had if self._options.precisions or p == facts.precision]
             # An int8 model computes in int8 and in nothing else, and no other model does.
             wanted = [p for p in wanted if (p == "int8") == (facts.precision == "int8")]
             if not wanted:
-                text = f"it has no {facts.precision} on device {self._job.infer.device}"
+                text = f"it has no {facts.precision} on device {device}"
                 unusable.append(Row(Setting(engine, facts.precision), failure=text))
             found += [Setting(engine, p) for p in wanted if (engine, p) != (facts.engine, facts.precision)]
         return found
