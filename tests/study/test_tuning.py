@@ -268,7 +268,7 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
     job: JobFolder, cli: Cli, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = machine(lambda what: 200.0 if what["precision"] == "bf16" else 100.0)
-    has = {
+    has: dict[str, dict[str, tuple[str, ...]]] = {
         "opencv": {"cpu": ("fp32",)},
         "openvino": {"cpu": ("bf16", "fp32", "int8")},
         "torch": {"cuda": ("fp16",)},
