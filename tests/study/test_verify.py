@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.study import verifier
-from tests.networks import write_residual, write_tiny
+from tests.networks import write_int8, write_residual, write_tiny
 from tests.run.faults import DECODER
 from tests.run.jobs import Cli, JobFolder, Result
 from tests.study.conftest import Install
@@ -221,6 +222,44 @@ def test_without_images_there_is_an_error_that_says_so(cli: Cli, job: JobFolder,
         ("--images", model): "is a file",
     }.items():
         assert said in cli("verify", model, *arguments).expect(ExitCode.USAGE).stderr
+
+
+def test_an_int8_model_is_compared_with_the_model_it_was_made_from_or_else_with_itself(
+    cli: Cli, job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(verifier, "SECONDS", 0.1)
+    (job.folder / "tiny.onnx").unlink()
+    source = write_residual(job.folder / "tiny.onnx")
+    model = write_int8(source, job.folder / "tiny-int8.onnx")
+    sidecar = json.loads((job.folder / "tiny.json").read_text())
+    figures = {"cosine_min": 1, "cosine_mean": 1, "max_relative_error": 0, "top1": 1, "top5": 1}
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    sidecar["quantization"] = {
+        "source_sha256": digest,
+        "method": "x",
+        "calibrated": 4,
+        "held_out": 0,
+        "skipped": 0,
+        **figures,
+    }
+    (job.folder / "tiny.json").write_text(
+        json.dumps({**sidecar, "onnx_sha256": digest, "quantization": None})
+    )
+    sidecar["onnx_sha256"] = hashlib.sha256(model.read_bytes()).hexdigest()
+    model.with_suffix(".json").write_text(json.dumps(sidecar))
+
+    def reference_and_cosine() -> tuple[str, float]:
+        result = cli("verify", model, "--images", job.images, "--engine", "onnxruntime", "--json").expect(0)
+        assert statuses(result) == [("onnxruntime", "int8", "pass")]
+        return json.loads(result.stdout)["reference"]["what"], by_engine(result)["onnxruntime"]["cosine_min"]
+
+    what, with_source = reference_and_cosine()
+    assert what == "tiny, which it was made from"
+    source.unlink()
+    what, with_itself = reference_and_cosine()
+    assert what == "the int8 model itself, computed without int8"
+    assert with_source < with_itself <= 1
 
 
 def test_every_engine_that_is_installed_agrees_with_float32(

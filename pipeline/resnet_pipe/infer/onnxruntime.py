@@ -85,9 +85,9 @@ class OnnxRuntimeEngine:
         on_gpu = self._kind in _PROVIDERS
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: queue.SimpleQueue[_Pixels | _Normalized] = queue.SimpleQueue()
+        self._inputs: queue.SimpleQueue[pixels.Buffer | _Normalized] = queue.SimpleQueue()
         for _ in range(self.streams):
-            self._inputs.put(_Pixels(request) if on_gpu else _Normalized(request))
+            self._inputs.put(pixels.Buffer(request) if on_gpu else _Normalized(request))
         started = time.perf_counter()
         try:
             self._session = self._gpu_session() if on_gpu else self._cpu_session()
@@ -220,20 +220,6 @@ class _Normalized:
     def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
         self._normalizer.fill(batch)
         return self._normalizer.output[:count]
-
-
-class _Pixels:
-    """What a stream on a GPU gives the network: uint8, shape (count, crop, crop, 3)."""
-
-    def __init__(self, request: EngineRequest) -> None:
-        crop = request.preprocessing.crop
-        self._buffer = np.zeros((request.batch_size, crop, crop, 3), np.uint8)
-
-    def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-        if len(batch) == count:
-            return batch
-        self._buffer[: len(batch)] = batch
-        return self._buffer[:count]
 
 
 def _library() -> Any:  # noqa: ANN401 - the module

@@ -42,7 +42,8 @@ class Reference:
 def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
     """Execute a network in float32 on the CPU.
 
-    For an int8 model, that is the model itself with its rounding, but without int8 arithmetic.
+    For an int8 model, that is the float32 model it was made from, if that is still beside it; otherwise the
+    int8 model itself, with its rounding, but without int8 arithmetic.
 
     Args:
         subject: the model.
@@ -53,16 +54,22 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
         UsageError: none of these engines is installed.
         ModelError: none can run the model, or what it gives is not finite.
     """
+    what = ""
+    if subject.network.quantized:
+        source = subject.source()
+        what = "the int8 model itself, computed without int8"
+        if source is not None:
+            subject, what = source, f"{source.model.name}, which it was made from"
+    itself = subject.network.quantized
     refusals: dict[str, Refusal] = {}
-    for name in ("onnxruntime",) if subject.network.quantized else names:
+    for name in ("onnxruntime",) if itself else names:
         try:
-            result = _execute(_QDQ if subject.network.quantized else ENGINES[name], subject, items)
+            result = _execute(_QDQ if itself else ENGINES[name], subject, items)
         except RefusedError as error:
             refusals[name] = error.refusal
             continue
         if not all(np.isfinite(values).all() for values in result.outputs.values()):
             raise ModelError(f"{subject.model.path}: an output is not finite in float32", "convert it again")
-        what = "the int8 model itself, computed without int8" if subject.network.quantized else ""
         return Reference(result.info, what, result.outputs)
     reasons = "".join(f"\n  {name}: {refusal.reason}" for name, refusal in refusals.items())
     if all(refusal.status == "not installed" for refusal in refusals.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from resnet_pipe.document import Document, Place
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
-from resnet_pipe.model import Model, Preprocessing, open_model
+from resnet_pipe.model import INT8_SUFFIX, Model, Preprocessing, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.resolve import found_in, geometry_of, preprocessing_of
@@ -43,6 +43,19 @@ class Subject:
     def geometry(self) -> Geometry:
         """The part of the preprocessing that the workers do."""
         return geometry_of(self.preprocessing, self.mode)
+
+    def source(self) -> Subject | None:
+        """Return the float32 model that an int8 model was made from; None if it is not there any more."""
+        path, sidecar = self.model.path, self.model.sidecar
+        if sidecar is None or sidecar.quantization is None:
+            return None
+        source = path.with_name(path.name.removesuffix(f"{INT8_SUFFIX}{path.suffix}") + path.suffix)
+        if source == path or not source.is_file():
+            return None
+        model = open_model(source)
+        if model.sha256 != sidecar.quantization.source_sha256:
+            return None
+        return replace(self, model=model, network=onnx_network.inspect(source))
 
     def request(self, batch_size: int, device: str, precision: str) -> EngineRequest:
         """Return what to load into an engine for all outputs, with a thread for each core."""
