@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from importlib.metadata import PackageNotFoundError
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,8 @@ def start(resnet18: Conversion, out: Path, *arguments: str) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests in the background of a shell are started with SIGINT ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -346,7 +346,7 @@ def test_a_frame_that_has_been_given_out_takes_no_more_memory(tmp_path: Path) ->
     gc.disable()  # what is left to it would pile up: 1.4 MB a frame at 720p
     try:
         given = sum(1 for _ in reader.read(path.name, None))
-        left = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+        left = sum(type(each) is av.VideoFrame for each in gc.get_objects())
     finally:
         gc.enable()
     assert (given, left) == (FRAMES, 0)

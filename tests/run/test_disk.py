@@ -167,14 +167,14 @@ def test_input_that_vanishes_during_the_run_ends_it_and_no_source_is_a_failure(
 
 def test_a_single_file_that_vanishes_during_the_run_is_a_failure(job: JobFolder) -> None:
     job.add("0000.jpg", comment="gate")
-    job.add(*numbered(4, start=1))
+    job.add(*numbered(8, start=1))
     with job.start(faults=DECODER) as run:
         Gate(job).wait()
-        (job.images / "0003.jpg").unlink()
+        (job.images / "0007.jpg").unlink()  # the next ones are open already, to be read ahead
         Gate(job).open()
         run.end().expect(3)
-    assert job.failures()["0003.jpg"]["error"] == "missing"
-    assert job.paths() == ["0000.jpg", "0001.jpg", "0002.jpg", "0004.jpg"]
+    assert job.failures()["0007.jpg"]["error"] == "missing"
+    assert job.paths() == [name for name in numbered(9) if name != "0007.jpg"]
 
 
 def test_a_metrics_path_in_a_directory_that_is_not_there_is_a_mistake_in_the_job(job: JobFolder) -> None:
