@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from importlib.metadata import PackageNotFoundError
 from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
