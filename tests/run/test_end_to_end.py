@@ -193,7 +193,7 @@ def documented() -> dict[str, set[str]]:
         return set(re.findall(r"`(\w+)`", part))
 
     fields = {"": {name for left, _ in lines for name in names(left)}}
-    fields |= {"stage": names(text[text.index("Each stage has") :])}
+    fields |= {"stage": names(text[text.index("Each stage has") :].partition("\n\n")[0])}
     for left, right in lines:
         if left in ("`sources`", "`video`", "`stages`", "`engine`", "`model`"):
             fields[left.strip("`")] = names(right)
