@@ -77,7 +77,7 @@ class Execution:
         self._worker_rss_kb: dict[int, int] = {}
         self._vram: VramMeter | None = None
         """Only where the engine is on a GPU."""
-        self.history = History(resolved.labels, resolved.logits)
+        self.history = History(resolved.labels, resolved.logits, resolved.job.run.report)
         """For the report."""
 
     def run(self, plan: Plan) -> None:

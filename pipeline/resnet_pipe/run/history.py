@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import io
 import threading
 import time
 from collections.abc import Sequence
@@ -43,11 +44,13 @@ class History:
     Args:
         labels: of the classes.
         logits: name of the network's output that holds them; None if the job does not ask for it.
+        pictures: whether results are kept to be looked at.
     """
 
-    def __init__(self, labels: Sequence[str], logits: str | None) -> None:
+    def __init__(self, labels: Sequence[str], logits: str | None, pictures: bool) -> None:
         self._labels = labels
         self._logits = logits
+        self._pictures = pictures
         self._lock = threading.Lock()
         self._started = time.perf_counter()
         self._moments: _Thinned[_Moment] = _Thinned(MOMENTS)
@@ -77,6 +80,8 @@ class History:
         end: float,
     ) -> None:
         """Keep a result now and then; see `Observer.inferred`."""
+        if not self._pictures:
+            return
         with self._lock:
             for at, row in enumerate(filled.rows):
                 if self._samples.wants():
@@ -139,8 +144,9 @@ class _Thinned(Generic[T]):
 
 def _thumbnail(image: NDArray[np.uint8]) -> str:
     """Return an image, uint8, shape (crop, crop, 3), RGB, as a data URL of a small JPEG."""
-    import cv2
+    from PIL import Image
 
-    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return data_url("image/jpeg", encoded.tobytes())
+    content = io.BytesIO()
+    small = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    small.save(content, "JPEG", quality=_QUALITY)
+    return data_url("image/jpeg", content.getvalue())
