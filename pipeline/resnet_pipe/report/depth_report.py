@@ -18,6 +18,8 @@ from resnet_pipe.study.findings import engines, findings, of_engine
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_CORNERS = (((-7, 0), "right", "center"), ((-5, -4), "right", "top"), ((6, 4), "left", "bottom"))
+"""Where the number of the first, the second and all other points stands: ResNet-34 and 50 are neighbours."""
 _SLIDE = (13.33, 7.5)
 """Inches: the size of a slide in the usual programs, 16:9."""
 
@@ -178,22 +180,22 @@ def _rates(study: Study) -> charts.Draw:
                 gmacs, rates, spread, color=color, marker="o", markersize=5, capsize=3, label=engine
             )
             for index, (entry, x, y) in enumerate(zip(entries, gmacs, rates, strict=True)):
-                # The curve falls and is hollow: both corners are free. ResNet-34 and 50 are neighbours.
-                above = index % 2 == 0
+                # The curve falls and is hollow: left of its first point, and both of its sides, are free.
+                offset, across, up = _CORNERS[min(index, 2)]
                 axes.annotate(
                     f"{entry.network.depth}: {y:.1f}",
                     (x, y),
-                    (6, 5) if above else (-6, -5),
+                    offset,
                     textcoords="offset points",
-                    ha="left" if above else "right",
-                    va="bottom" if above else "top",
+                    ha=across,
+                    va=up,
                     fontsize=8,
                     color=scheme.text,
                 )
         axes.set_xlabel("10⁹ multiply-accumulates an image (labels: depth: images/s)")
         axes.set_ylabel("images/s, end to end")
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.12, y=0.15)
+        axes.margins(x=0.14, y=0.15)
         charts.legend(axes, scheme)
 
     return draw
@@ -207,12 +209,14 @@ def _batches(study: Study, engine: str) -> charts.Draw:
             mine = sorted((p for p in points if p.depth == depth), key=lambda point: point.batch_size)
             sizes, times = [p.batch_size for p in mine], [p.latency.p50 for p in mine]
             axes.plot(sizes, times, color=color, marker="o", markersize=5, label=_name(depth))
+            above = depth >= 50  # the lines of ResNet-34 and 50 are close to each other
             for point in mine:
                 axes.annotate(
                     f"{point.images_per_s:.0f}/s",
                     (point.batch_size, point.latency.p50),
-                    (4, -11),
+                    (-4, 5) if above else (4, -11),
                     textcoords="offset points",
+                    ha="right" if above else "left",
                     fontsize=8,
                     color=scheme.text,
                 )
@@ -225,7 +229,7 @@ def _batches(study: Study, engine: str) -> charts.Draw:
         axes.set_xlabel(f"batch size, {engine} (labels: images/s)")
         axes.set_ylabel("ms a batch, p50")
         axes.margins(x=0.1, y=0.15)
-        charts.legend(axes, scheme)
+        charts.legend(axes, scheme, columns=5)
 
     return draw
 
