@@ -50,8 +50,11 @@ def _of_engine(study: Study, engine: str) -> Iterator[str]:
         f" {worst.gflops / best.gflops:.0%} of that."
     )
     points = [point for point in study.batch_sizes if point.engine == engine]
-    for depth in sorted({point.depth for point in points}):
-        yield _batch_sizes([point for point in points if point.depth == depth])
+    curves = [[p for p in points if p.depth == depth] for depth in sorted({p.depth for p in points})]
+    if len(curves) == 1:
+        yield _batch_sizes(curves[0])
+    elif curves:
+        yield _batch_sizes_of_all(curves)
 
 
 def _limit(entries: Sequence[Entry]) -> str:
@@ -79,6 +82,19 @@ def _batch_sizes(points: Sequence[Point]) -> str:
         return f"{said}."
     share = one.images_per_s / best.images_per_s
     return f"{said}; batches of {one.batch_size} give {share:.0%} of that, in {one.latency.p50:.0f} ms."
+
+
+def _batch_sizes_of_all(curves: Sequence[Sequence[Point]]) -> str:
+    best = [max(curve, key=lambda point: point.images_per_s) for curve in curves]
+    ones = [min(curve, key=lambda point: point.batch_size) for curve in curves]
+    if len({point.batch_size for point in best}) > 1:
+        sizes = ", ".join(f"{point.batch_size} in ResNet-{point.depth}" for point in best)
+        return f"The fastest batch size: {sizes}."
+    shares = [one.images_per_s / top.images_per_s for one, top in zip(ones, best, strict=True)]
+    return (
+        f"Batches of {best[0].batch_size} are the fastest at every depth; batches of {ones[0].batch_size}"
+        f" give {min(shares):.0%} to {max(shares):.0%} of that."
+    )
 
 
 def _engines_compared(study: Study) -> Iterator[str]:
