@@ -102,11 +102,6 @@ def test_parameters_and_macs_agree_with_the_graph(resnet18: Conversion) -> None:
     assert resnet18.sidecar.macs == macs
 
 
-def test_converting_again_gives_the_same_bytes(resnet18: Conversion, tmp_path: Path) -> None:
-    again = convert("resnet18", weights="random", out=tmp_path)
-    assert again.sidecar.onnx_sha256 == resnet18.sidecar.onnx_sha256
-
-
 def test_converting_with_nothing_changed_does_nothing(resnet18: Conversion, tmp_path: Path) -> None:
     for path in resnet18.path.parent.iterdir():
         shutil.copy2(path, tmp_path)
@@ -119,7 +114,7 @@ def test_converting_with_nothing_changed_does_nothing(resnet18: Conversion, tmp_
 
 
 @pytest.mark.parametrize("damage", ["onnx", "json", "no json"])
-def test_a_damaged_file_is_converted_again(resnet18: Conversion, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_converted_again_to_the_same_bytes(resnet18: Conversion, tmp_path: Path, damage: str) -> None:
     for path in resnet18.path.parent.iterdir():
         shutil.copy2(path, tmp_path)
     if damage == "no json":
