@@ -114,7 +114,9 @@ def test_converting_with_nothing_changed_does_nothing(resnet18: Conversion, tmp_
 
 
 @pytest.mark.parametrize("damage", ["onnx", "json", "no json"])
-def test_a_damaged_file_is_converted_again_to_the_same_bytes(resnet18: Conversion, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_converted_again_to_the_same_bytes(
+    resnet18: Conversion, tmp_path: Path, damage: str
+) -> None:
     for path in resnet18.path.parent.iterdir():
         shutil.copy2(path, tmp_path)
     if damage == "no json":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
+from resnet_pipe.run.memory import peak_rss_kb
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
 SCHEMA_VERSION = 1
@@ -132,7 +131,7 @@ class Outcome:
                 "flops": 2 * sidecar.macs if sidecar else None,
                 "weights": self.resolved.metadata["weights"],
             },
-            "peak_rss_mb": round((_own_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
+            "peak_rss_mb": round((peak_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,
             "environment": machine.describe(),
             "exit_code": int(self.exit_code),
@@ -196,8 +195,3 @@ def table(outcome: Outcome) -> str:
         busy = utilisation(outcome.clocks[limit], outcome.run_seconds)
         lines.append(f"bottleneck: {limit}, at work {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
     return "\n".join(lines)
-
-
-def _own_rss_kb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 1024 if sys.platform == "darwin" else peak  # bytes on macOS, KiB on Linux

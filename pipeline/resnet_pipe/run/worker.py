@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import resource
 import sys
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from resnet_pipe import child
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import announce
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
-from resnet_pipe.run.memory import keep_freed_memory
+from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.slots import Slots
 from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
 
@@ -190,7 +189,7 @@ class Worker:
                     batch.busy_s["preprocess"],
                     batch.wait_task_s,
                     batch.wait_slot_s,
-                    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                    peak_rss_kb(),
                 ),
                 last=last,
                 worker=self._setup.worker,
