@@ -22,7 +22,7 @@ from resnet_pipe.run.cores import available_cores
 from resnet_pipe.run.history import History
 from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.log import EventLog
-from resnet_pipe.run.memory import keep_freed_memory
+from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.observer import Observer
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.pool import WorkerPool
@@ -140,6 +140,7 @@ class Execution:
             batch_size=self._batch_size,
             workers=self._workers,
             workers_replaced=self._workers_replaced,
+            own_rss_kb=peak_rss_kb(),
             worker_rss_kb=self._worker_rss_kb,
             peak_vram_mb=self._vram.peak_mb if self._vram else None,
             exit_code=exit_code,

@@ -13,7 +13,6 @@ from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.memory import peak_rss_kb
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
 SCHEMA_VERSION = 1
@@ -49,6 +48,7 @@ class Outcome:
         batch_size: items in a batch; 0 if nothing ran.
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
+        own_rss_kb: highest resident memory of the process itself, KiB.
         worker_rss_kb: highest resident memory of each, KiB.
         peak_vram_mb: highest memory of the GPUs that this process has used, MiB; None if there was none or it
             could not be measured.
@@ -73,6 +73,7 @@ class Outcome:
     batch_size: int
     workers: int
     workers_replaced: int
+    own_rss_kb: int
     worker_rss_kb: dict[int, int]
     peak_vram_mb: float | None
     exit_code: ExitCode
@@ -131,7 +132,7 @@ class Outcome:
                 "flops": 2 * sidecar.macs if sidecar else None,
                 "weights": self.resolved.metadata["weights"],
             },
-            "peak_rss_mb": round((peak_rss_kb() + sum(self.worker_rss_kb.values())) / 1024, 1),
+            "peak_rss_mb": round((self.own_rss_kb + sum(self.worker_rss_kb.values())) / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,
             "environment": machine.describe(),
             "exit_code": int(self.exit_code),
