@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import DeviceError, ModelError
 from resnet_pipe.model import Preprocessing
 
 ENGINES = {
@@ -157,6 +157,35 @@ def load(name: str, request: EngineRequest) -> Engine:
         MissingExtraError: the engine's library is not installed.
     """
     return cast(Engine, importlib.import_module(ENGINES[name]).load(request))
+
+
+E = TypeVar("E", bound=Engine)
+
+
+def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
+    """Load a network on the device asked for; for `auto`, on a GPU if it really runs there, else on the CPU.
+
+    Args:
+        request: what to load.
+        gpu: the device that `auto` tries first.
+        make: loads a network and executes it once. Is given the request, with a device, and a note on why
+            that device was taken, empty if there is nothing to say.
+
+    Raises:
+        DeviceError: the device asked for, or for `auto` the CPU, is not to be had.
+    """
+    if request.device != "auto":
+        return make(request, "")
+    try:
+        return make(replace(request, device=gpu), "")
+    except DeviceError as error:
+        note = f"device auto took the CPU: {error.problem}"
+    return make(replace(request, device="cpu"), note)
+
+
+def one_line(error: Exception) -> str:
+    """Return what a library says, on one line and not too long."""
+    return " ".join(str(error).split())[:300]
 
 
 def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:

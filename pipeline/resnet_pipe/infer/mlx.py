@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.graph.file import read
 
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
@@ -45,16 +44,10 @@ def load(request: EngineRequest) -> MlxEngine:
         MissingExtraError: MLX is not installed.
         ModelError: the network has operators that are not known here, or does not run.
     """
-    if request.device == "auto":
-        try:
-            return _load(replace(request, device="mps"))
-        except DeviceError as error:
-            note = f"device auto took the CPU: {error.problem}"
-        return _load(replace(request, device="cpu"), note)
-    return _load(request)
+    return load_where_it_runs(request, "mps", _load)
 
 
-def _load(request: EngineRequest, note: str = "") -> MlxEngine:
+def _load(request: EngineRequest, note: str) -> MlxEngine:
     precisions = devices()
     had = precisions.get(request.device, ())
     if request.precision not in had:
@@ -86,7 +79,9 @@ class MlxEngine:
         try:
             self._thread.submit(self._load).result()
         except _ERRORS as error:
-            problem = f"MLX {mx.__version__} cannot run {request.model} on {request.device}: {_words(error)}"
+            problem = (
+                f"MLX {mx.__version__} cannot run {request.model} on {request.device}: {one_line(error)}"
+            )
             raise (ModelError if request.device == "cpu" else DeviceError)(problem) from None
 
     def _load(self) -> None:
@@ -119,7 +114,7 @@ class MlxEngine:
         try:
             outputs = self._thread.submit(self._forward, whole).result()
         except _ERRORS as error:
-            raise EngineError(f"MLX failed on a batch of {len(batch)}: {_words(error)}") from None
+            raise EngineError(f"MLX failed on a batch of {len(batch)}: {one_line(error)}") from None
         return {name: outputs[name][: len(batch)] for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
@@ -164,7 +159,3 @@ def _library() -> Any:  # noqa: ANN401 - the module
     except ImportError:  # on Linux also where mlx is installed without its back end, as by `pip install mlx`
         raise MissingExtraError("mlx", "mlx", "engine mlx") from None
     return mx
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -6,7 +6,6 @@ import queue
 import sys
 import time
 from contextlib import redirect_stdout
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer import pixels
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 8
@@ -57,13 +56,7 @@ def load(request: EngineRequest) -> OnnxRuntimeEngine:
         DeviceError: the device or the precision is not to be had.
         ModelError: ONNX Runtime cannot load or run the model.
     """
-    if request.device == "auto":
-        try:
-            return OnnxRuntimeEngine(replace(request, device="cuda"))
-        except DeviceError as error:
-            note = f"device auto took the CPU: {error.problem}"
-        return OnnxRuntimeEngine(replace(request, device="cpu"), note)
-    return OnnxRuntimeEngine(request)
+    return load_where_it_runs(request, "cuda", OnnxRuntimeEngine)
 
 
 class OnnxRuntimeEngine:
@@ -99,7 +92,7 @@ class OnnxRuntimeEngine:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
             library = f"ONNX Runtime {self._library.__version__}"
-            problem = f"{library} cannot run {request.model} on {request.device}: {_words(error)}"
+            problem = f"{library} cannot run {request.model} on {request.device}: {one_line(error)}"
             if on_gpu:
                 raise DeviceError(problem, _GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
@@ -115,7 +108,7 @@ class OnnxRuntimeEngine:
         try:
             outputs = self._run(self._request.outputs, batch, count)
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {_words(error)}") from None
+            raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from None
         return {name: values[: len(batch)].astype(np.float32, copy=False) for name, values in outputs.items()}
 
     def shrink(self, batch_size: int) -> None:
@@ -240,7 +233,3 @@ def _check_precision(request: EngineRequest, kind: str) -> None:
         raise DeviceError(
             f"engine onnxruntime has no {request.precision} on {kind}", f"infer.precision: {' or '.join(had)}"
         )
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -6,14 +6,13 @@ import os
 import queue
 import re
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 4
@@ -43,13 +42,7 @@ def load(request: EngineRequest) -> OpenCvEngine:
         DeviceError: the device or the precision is not to be had.
         ModelError: cv2.dnn cannot load or run the model.
     """
-    if request.device == "auto":
-        try:
-            return OpenCvEngine(replace(request, device="cuda"))
-        except DeviceError as error:
-            note = f"device auto took the CPU: {error.problem}"
-        return OpenCvEngine(replace(request, device="cpu"), note)
-    return OpenCvEngine(request)
+    return load_where_it_runs(request, "cuda", OpenCvEngine)
 
 
 class OpenCvEngine:
@@ -86,7 +79,7 @@ class OpenCvEngine:
                 stream.forward(request.batch_size)
         except cv2.error as error:
             problem = (
-                f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {_words(error)}"
+                f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {one_line(error)}"
             )
             raise (DeviceError if self._on_cuda else ModelError)(problem) from None
         self._batch_size = request.batch_size
@@ -107,7 +100,7 @@ class OpenCvEngine:
             count = max(self._batch_size, len(batch)) if self._pads else len(batch)
             outputs = stream.forward(count)
         except (cv2.error, MemoryError) as error:
-            raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {_words(error)}") from None
+            raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {one_line(error)}") from None
         finally:
             self._idle.put(stream)
         return {name: np.array(outputs[name][: len(batch)], np.float32) for name in self._request.outputs}
@@ -249,7 +242,3 @@ def _prove(dump: str, on_cuda: bool) -> str:
             "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
         )
     return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

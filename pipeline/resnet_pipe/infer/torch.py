@@ -6,7 +6,6 @@ import importlib.util
 import queue
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.graph.file import read
 
 if TYPE_CHECKING:
@@ -62,16 +61,10 @@ def load(request: EngineRequest) -> TorchEngine:
         MissingExtraError: torch is not installed.
         ModelError: the network has operators that are not known here, or does not run.
     """
-    if request.device == "auto":
-        try:
-            return _load(replace(request, device="mps" if _on_a_mac() else "cuda"))
-        except DeviceError as error:
-            note = f"device auto took the CPU: {error.problem}"
-        return _load(replace(request, device="cpu"), note)
-    return _load(request)
+    return load_where_it_runs(request, "mps" if _on_a_mac() else "cuda", _load)
 
 
-def _load(request: EngineRequest, note: str = "") -> TorchEngine:
+def _load(request: EngineRequest, note: str) -> TorchEngine:
     precisions = devices()
     had = precisions.get(request.device.partition(":")[0], ())
     if request.precision not in had:
@@ -114,11 +107,11 @@ class TorchEngine:
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self._device} has too little memory for {self.streams} streams of {request.batch_size} "
-                f"images: {_words(error)}",
+                f"images: {one_line(error)}",
                 f"infer.batch_size: {max(1, request.batch_size // 2)}, or infer.streams: 1",
             ) from None
         except (RuntimeError, IndexError, ValueError, TypeError, MemoryError) as error:
-            version, words = torch.__version__, _words(error)
+            version, words = torch.__version__, one_line(error)
             problem = f"torch {version} cannot run {request.model} on {self._device}: {words}"
             raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
         self._proof = _prove(network, request.precision, kind)
@@ -137,7 +130,7 @@ class TorchEngine:
                 whole[: len(batch)] = batch
             outputs = runner.run(whole)
         except (RuntimeError, MemoryError) as error:
-            raise EngineError(f"torch failed on a batch of {len(batch)}: {_words(error)}") from None
+            raise EngineError(f"torch failed on a batch of {len(batch)}: {one_line(error)}") from None
         finally:
             self._idle.put(runner)
         return {name: outputs[name][: len(batch)] for name in self._request.outputs}
@@ -235,7 +228,3 @@ def _slow_bf16(request: EngineRequest) -> str:
 
 def _on_a_mac() -> bool:
     return sys.platform == "darwin"
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
