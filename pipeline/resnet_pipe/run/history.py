@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.report.page import data_url
-from resnet_pipe.run.task import Filled, Outputs, Row
+from resnet_pipe.run.task import SLOWEST, Filled, Outputs, Row
 from resnet_pipe.writer.rows import top_k
 
 MOMENTS = 240
 """Most points of the time line: what a chart can show."""
 SAMPLES = 24
-SLOWEST = 10
 _TOP = 3
 _SIDE = 160
 """Pixels of a thumbnail."""

@@ -17,6 +17,10 @@ Outputs = dict[str, NDArray[np.float32]]
 """What the network gave for a batch: output name to float32, shape (rows, width)."""
 
 
+SLOWEST = 10
+"""Sources that a message tells of as its slowest: as many as a report shows."""
+
+
 class Failure(NamedTuple):
     """A source that could not be processed.
 

@@ -28,10 +28,7 @@ from resnet_pipe.reader.file import announce
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.slots import Slots
-from resnet_pipe.run.task import Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
-
-SLOWEST = 10
-"""Sources told of in one message: as many as a report shows."""
+from resnet_pipe.run.task import SLOWEST, Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
 
 
 class Worker:
