@@ -154,7 +154,7 @@ site() { "$work/tools-$cuda/bin/python" -c 'import sysconfig; print(sysconfig.ge
 installed_toolkit() {
   local nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
   [ -x "$nvcc" ] || nvcc=$(command -v nvcc) || return 1
-  "$nvcc" --version | grep -q 'release 12\.' && dirname "$(dirname "$(realpath "$nvcc")")"
+  [[ "$("$nvcc" --version)" == *"release 12."* ]] && dirname "$(dirname "$(realpath "$nvcc")")"
 }
 
 layout() {
