@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 
 def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from resnet_pipe.cli import commands
 from resnet_pipe.job import RunSection
 from tests.networks import preprocess_yaml, write_tiny
 from tests.run.jobs import Cli, JobFolder, numbered
+
+tomllib = pytest.importorskip("tomllib", reason="is part of Python 3.11, and the images have a newer one")
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
@@ -45,24 +46,36 @@ def last(dockerfile: Path, keyword: str) -> str:
 
 def default(dockerfile: Path, argument: str) -> str:
     """Return what a build argument is if it is not given."""
-    found = dict(rest.partition("=")[::2] for name, rest in instructions(dockerfile) if name == "ARG" and "=" in rest)
+    found = dict(
+        rest.partition("=")[::2] for name, rest in instructions(dockerfile) if name == "ARG" and "=" in rest
+    )
     return found[argument]
 
 
 def requirements(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, DOCKER / "requirements.py", ROOT / "pyproject.toml", *arguments]
+    command: list[str | Path] = [
+        sys.executable,
+        DOCKER / "requirements.py",
+        ROOT / "pyproject.toml",
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @both
 def test_an_image_is_built_on_a_slim_python_of_a_named_debian_and_on_nothing_else(dockerfile: Path) -> None:
     assert re.fullmatch(r"docker\.io/library/python:3\.1[0-3]-slim-\w+", default(dockerfile, "BASE"))
-    assert {rest.split()[0] for name, rest in instructions(dockerfile) if name == "FROM"} <= {"${BASE}", "scratch"}
+    assert {rest.split()[0] for name, rest in instructions(dockerfile) if name == "FROM"} <= {
+        "${BASE}",
+        "scratch",
+    }
 
 
 @both
 def test_an_image_runs_our_command_itself_and_as_a_user_without_rights(dockerfile: Path) -> None:
-    assert last(dockerfile, "ENTRYPOINT") == f'["{next(iter(PROJECT["scripts"]))}"]'  # no shell that eats signals
+    assert (
+        last(dockerfile, "ENTRYPOINT") == f'["{next(iter(PROJECT["scripts"]))}"]'
+    )  # no shell that eats signals
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last(dockerfile, "USER"))
 
 
@@ -72,7 +85,9 @@ def test_an_image_keeps_nothing_of_what_only_its_making_needs(dockerfile: Path) 
         if name != "RUN":
             continue
         assert "pip install" not in rest or "--no-cache-dir" in rest, rest
-        assert "apt-get install" not in rest or {"--no-install-recommends", "/var/lib/apt/lists/*"} < set(rest.split()), rest
+        assert "apt-get install" not in rest or {"--no-install-recommends", "/var/lib/apt/lists/*"} < set(
+            rest.split()
+        ), rest
         assert "pip.conf" not in re.sub(r"--mount=\S*", "", rest), "it may hold a password"
 
 
@@ -91,7 +106,9 @@ def test_what_is_sent_to_the_builder_is_what_the_images_are_made_of() -> None:
 
 @both
 def test_an_image_has_the_extras_it_names_and_no_torch(dockerfile: Path) -> None:
-    names = {Requirement(line).name for line in requirements(default(dockerfile, "EXTRAS")).stdout.splitlines()}
+    names = {
+        Requirement(line).name for line in requirements(default(dockerfile, "EXTRAS")).stdout.splitlines()
+    }
     assert {Requirement(line).name for line in PROJECT["dependencies"]} | {"jinja2", "matplotlib"} <= names
     assert ("openvino" in names) == (dockerfile.name == "Dockerfile")
     assert not names & {"torch", "torchvision", "resnet-pipe"}
@@ -122,12 +139,19 @@ def test_the_job_of_a_service_has_its_paths_mounted_and_can_write_only_its_resul
     job = YAML(typ="safe").load(DOCKER / "nightly.yaml")
     for path in (job["reader"]["path"], job["infer"]["model"], job["writer"]["path"]):
         assert f"/{Path(path).parts[1]}" in volumes
-    assert [target for target, volume in volumes.items() if not volume.get("read_only")] == ["/out", "/home/pipe"]
+    assert [target for target, volume in volumes.items() if not volume.get("read_only")] == [
+        "/out",
+        "/home/pipe",
+    ]
     assert SERVICES["nightly"]["read_only"]
-    assert (DOCKER / volumes[last(DOCKERFILES[0], "WORKDIR") + "/nightly.yaml"]["source"]).samefile(DOCKER / "nightly.yaml")
+    assert (DOCKER / volumes[last(DOCKERFILES[0], "WORKDIR") + "/nightly.yaml"]["source"]).samefile(
+        DOCKER / "nightly.yaml"
+    )
 
 
-def test_the_command_of_the_nightly_service_processes_images(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_of_the_nightly_service_processes_images(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = JobFolder(tmp_path, write_tiny(tmp_path / "tiny.onnx"))
     job.add(*numbered(3))
     here = {
@@ -139,7 +163,10 @@ def test_the_command_of_the_nightly_service_processes_images(cli: Cli, tmp_path:
         "run.report": "false",
     }
     monkeypatch.chdir(DOCKER)
-    result = cli(*SERVICES["nightly"]["command"], *(word for key, value in here.items() for word in ("--set", f"{key}={value}")))
+    result = cli(
+        *SERVICES["nightly"]["command"],
+        *(word for key, value in here.items() for word in ("--set", f"{key}={value}")),
+    )
     result.expect(0)
     assert result.stdout == ""
     assert sum(pq.read_table(part).num_rows for part in job.out.glob("part-*.parquet")) == 3
