@@ -4,8 +4,8 @@ usage: python -m benchmarks.gpu [--device cuda] [--seconds 470] [--engines openc
            [--networks resnet50 ...] [--models models] [--batches 1 8 32 128 256] [--out benchmarks/results]
 
 For each network, each engine and precision: forward passes alone, for each batch size, and then a job from
-JPEGs of 500x375 pixels to Parquet files of logits, with the engine's defaults. The most important comes first,
-because time may run out: ResNet-50 with everything, then the smallest and the largest, then the others.
+JPEGs of 500x375 pixels to Parquet files of logits, with the engine's defaults. The most important comes
+first, because time may run out: ResNet-50 with everything, then the smallest and the largest, then the rest.
 Engines and jobs are processes of their own: a crash, a hang or too little memory costs one figure. What was
 not measured is listed with its reason, and no figure stands for it.
 
@@ -22,21 +22,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 from benchmarks import gpu_table, measure
-from benchmarks.folder import Folder, sample_folder
+from benchmarks.folder import sample_folder
+from benchmarks.gpu_bench import Bench, Deadline, Record, missed
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.model import Model, models_dir, open_model
-from resnet_pipe.run.cores import available_cores
-from resnet_pipe.study.trial import steady_rate
 
 SUBJECTS = (
     ("opencv", "fp32"),
@@ -50,113 +45,6 @@ NETWORKS = ("resnet50", "resnet18", "resnet152", "resnet34", "resnet101")
 BATCHES = (1, 8, 32, 128, 256)
 SAMPLES = 200
 """Distinct images; larger folders hold them several times."""
-FEWEST, MOST, PER_CORE = 64, 20_000, 400
-"""Images of a job: limits, and how many a second each core is taken to decode."""
-LIMIT_S = 60.0
-"""The passes of one network on one engine, or a job, take longer only if they hang."""
-OUT_OF_TIME = "out of time"
-
-Record = dict[str, Any]
-
-
-class Deadline:
-    """When the whole has to be over.
-
-    Args:
-        seconds: from now.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left_s(self) -> float:
-        """Return the seconds until then; 0 afterwards."""
-        return max(0.0, self._end - time.monotonic())
-
-    def limit_s(self) -> float:
-        """Return how long a process may take that starts now."""
-        return min(LIMIT_S, self.left_s)
-
-    def explain(self, error: measure.ProgramError) -> str:
-        """Return why a process gave nothing."""
-        return str(error) if self.left_s else OUT_OF_TIME
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What is the same for all measurements.
-
-    Attributes:
-        device: cuda, cuda:N or cpu.
-        batches: sizes.
-        pass_s: for about so long passes of one size are repeated.
-        run_s: a job should take about so long.
-        deadline: of the whole.
-        folder: of the images; None if they cannot be made.
-    """
-
-    device: str
-    batches: list[int]
-    pass_s: float
-    run_s: float
-    deadline: Deadline
-    folder: Folder | None
-
-    def forward(self, engine: str, precision: str, model: Model) -> list[Record]:
-        """Measure the passes of a network on an engine, and return a record for each batch size."""
-        if not self.deadline.left_s:
-            return [missed(size, OUT_OF_TIME) for size in self.batches]
-        with TemporaryDirectory() as place:
-            file = Path(place, "records")
-            file.touch()
-            what = [ENGINES[engine], model.path, file, "--device", self.device, "--precision", precision]
-            sizes = ["--batches", *self.batches, "--seconds", self.pass_s]
-            reason = "its process said nothing"
-            try:
-                command = [sys.executable, "-m", "benchmarks.gpu_forward", *map(str, [*what, *sizes])]
-                measure.output(command, self.deadline.limit_s())
-            except measure.ProgramError as error:
-                reason = self.deadline.explain(error)
-            found = {record["batch"]: record for record in map(json.loads, file.read_text().splitlines())}
-        return [found.get(size, missed(size, reason)) for size in self.batches]
-
-    def run(self, engine: str, precision: str, model: Model, rate: float | None) -> Record:
-        """Measure a job over as many images as fit, and return its record.
-
-        Args:
-            engine: its name.
-            precision: of the network.
-            model: the network.
-            rate: images a second of the passes alone; None if there were none.
-        """
-        if not self.deadline.left_s:
-            return {"reason": OUT_OF_TIME}
-        if self.folder is None:
-            return {"reason": "sample images need scikit-image: pip install scikit-image"}
-        if rate is None:
-            return {"reason": "no forward pass alone was measured"}
-        likely = min(rate, PER_CORE * available_cores())
-        images = min(max(round(likely * self.run_s), FEWEST), MOST)
-        changes = {
-            "reader.path": self.folder.of(images),
-            "infer.model": model.path,
-            "infer.engine": engine,
-            "infer.device": self.device,
-            "infer.precision": precision,
-            "run.report": "false",
-        }
-        overrides = [f"{key}={value}" for key, value in changes.items()]
-        try:
-            done = measure.resnet_pipe(self.folder.job, *overrides, limit_s=self.deadline.limit_s())
-        except measure.ProgramError as error:
-            return {"reason": self.deadline.explain(error)}
-        return {"reason": None, "images_per_second": round(steady_rate(done.report), 2), "run": done.report}
-
-
-def missed(size: int, reason: str) -> Record:
-    """Return the record of a batch size that was not measured."""
-    return {"batch": size, "reason": reason}
 
 
 def compare(
@@ -195,7 +83,8 @@ def find(path: Path) -> Model | str:
         model = open_model(path.resolve())
     except ModelError as error:
         return measure.brief(str(error))
-    return model if model.sidecar else f"{path.name} has no sidecar: use a model made by `resnet-pipe convert`"
+    remedy = "use a model made by `resnet-pipe convert`"
+    return model if model.sidecar else f"{path.name} has no sidecar: {remedy}"
 
 
 def told(record: Record) -> Record:
@@ -207,7 +96,8 @@ def told(record: Record) -> Record:
 
 def gpus() -> Iterator[str]:
     """Return name, driver and memory of each GPU, as nvidia-smi tells them."""
-    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,power.limit", "--format=csv,noheader"]
+    wanted = "name,driver_version,memory.total,power.limit"
+    command = ["nvidia-smi", f"--query-gpu={wanted}", "--format=csv,noheader"]
     try:
         yield from subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):

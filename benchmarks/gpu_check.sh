@@ -13,8 +13,8 @@
 #                    Downloads count: after a first run that had to install much, run it again.
 #
 # Needs no network where the packages are installed already. A part that is missing is said, and the rest goes
-# on. Exit code: 0 tests passed and figures were taken; 1 a test failed, or nothing could be measured; 2 wrong
-# usage, or no GPU, in which case nothing has been installed or changed.
+# on. Exit code: 0 tests passed and figures were taken; 1 a test failed, or nothing could be measured, or
+# resnet-pipe could not be installed; 2 wrong usage, or no GPU: nothing has been installed or changed.
 
 set -euo pipefail
 
@@ -67,11 +67,12 @@ parse() {
 
 # Leaves with exit code 2 where there is no GPU, before anything is changed.
 find_gpu() {
-    local told
+    local told nothing='nothing has been installed'
     command -v nvidia-smi >/dev/null \
-        || refuse "no NVIDIA GPU: nvidia-smi is not here (in a container: run it with --gpus all); nothing has been installed"
-    told=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1) && [[ -n $told ]] \
-        || refuse "no NVIDIA GPU: nvidia-smi says: ${told//$'\n'/ }; nothing has been installed"
+        || refuse "no NVIDIA GPU: nvidia-smi is not here (in a container: run it with --gpus all); $nothing"
+    told=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1) \
+        && [[ -n $told && $told != *"No devices"* ]] \
+        || refuse "no NVIDIA GPU: nvidia-smi says: ${told//$'\n'/ }; $nothing"
     say "GPU, driver, memory: $told"
     driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader)
     command -v "$python" >/dev/null || refuse "no Python: $python; name one with --python"
@@ -108,6 +109,16 @@ install_wheel() {
     install "$wheel" || missing "$wheel could not be installed; the cv2 that is installed is taken"
 }
 
+# Which of several cv2 is imported is a matter of chance: they lie in the same place.
+look_for_other_opencv() {
+    local other
+    for other in opencv-python opencv-contrib-python opencv-contrib-python-headless; do
+        ! has_distribution "$other" \
+            || missing "a single OpenCV: $other is installed too, in the same place: pip uninstall $other" \
+                "opencv-python-headless, then run this again"
+    done
+}
+
 # cuDNN and cuBLAS of the CUDA that the wheel was built with, as its name says. torch may have brought them.
 install_cuda_libraries() {
     local cuda other
@@ -118,8 +129,8 @@ install_cuda_libraries() {
     fi
     if "$python" -c 'import cv2' 2>/dev/null; then return; fi
     if has_distribution "nvidia-cudnn-cu$other"; then
-        missing "cuDNN for CUDA $cuda, which the wheel needs: that for CUDA $other is installed, and both would lie in" \
-            "the same place; take an environment without it (--python), or a torch for CUDA $cuda"
+        missing "cuDNN for CUDA $cuda, which the wheel needs: that for CUDA $other is installed, and both would" \
+            "lie in the same place; take an environment without it (--python), or a torch for CUDA $cuda"
         return
     fi
     if ((cuda == 13)); then
@@ -131,7 +142,8 @@ install_cuda_libraries() {
 }
 
 install_packages() {
-    has_modules numpy cv2 av onnx pyarrow PIL simplejpeg click tqdm pydantic ruamel.yaml || install --editable . || {
+    has_modules numpy cv2 av onnx pyarrow PIL simplejpeg click tqdm pydantic ruamel.yaml \
+        || install --editable . || {
         printf 'gpu_check: resnet-pipe cannot be installed into %s; see above\n' "$python" >&2
         exit 1
     }
@@ -142,8 +154,8 @@ install_packages() {
         || missing "scikit-image: there are no sample images; nothing is measured from JPEGs"
     has_modules pytest || install pytest || missing "pytest: the tests are left out"
     has_distribution onnxruntime-gpu \
-        || missing "onnxruntime-gpu: ONNX Runtime is not measured; it takes the place of onnxruntime, which is why this" \
-            "does not install it: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+        || missing "onnxruntime-gpu: ONNX Runtime is not measured; it takes the place of onnxruntime, which is why" \
+            "this does not install it: pip uninstall onnxruntime; pip install onnxruntime-gpu"
 }
 
 convert_models() {
@@ -177,6 +189,7 @@ main() {
     export PYTHONPATH=$PWD/pipeline${PYTHONPATH:+:$PYTHONPATH}
     install_wheel
     install_packages
+    look_for_other_opencv
     install_cuda_libraries
     convert_models
     run_tests || failed=1

@@ -133,9 +133,9 @@ def milliseconds(execute: Callable[[], object], seconds: float) -> list[float]:
 
 
 def normalizing_ms(module: str, wanted: EngineRequest, batch: NDArray[np.uint8]) -> float | None:
-    """Return the part of a pass in which the engine opencv normalises, on the CPU; the others have no such part.
+    """Return how long the engine opencv normalises in a pass, on the CPU, measured alone; None for others.
 
-    Measured alone, with the same pixels.
+    Those normalise on the GPU.
     """
     if module != ENGINES["opencv"]:
         return None

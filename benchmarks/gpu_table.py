@@ -9,14 +9,14 @@ from typing import Any
 STAGES = ("reader", "preprocess", "infer", "writer")
 NONE = "–"
 PASSES = """\
-A pass goes from uint8 pixels to float32 outputs, both in the memory of the host: both transfers and normalising are
-in it. The median of passes one after the other, in one stream. `opencv` normalises on the CPU; how long that takes alone
-stands beside it, for the largest batch that was measured.
+A pass goes from uint8 pixels to float32 outputs, both in the memory of the host: normalising and both
+transfers are in it. The median of passes one after the other, in one stream. `opencv` normalises on the CPU;
+what that takes alone stands beside the pass, for the largest batch that was measured.
 """
 RUNS = """\
-`resnet-pipe run` with the engine's defaults, from JPEGs of 500x375 pixels to Parquet files of logits, without the wait
-for the first batch, while the workers start. Milliseconds of a stage are those of one worker or stream for one image; its
-lanes work at the same time.
+`resnet-pipe run` with the engine's defaults, from JPEGs of 500x375 pixels to Parquet files of logits, without
+the wait for the first batch while the workers start. Milliseconds of a stage are those of one worker or
+stream for one image; its lanes work at the same time.
 """
 
 
@@ -51,7 +51,7 @@ def render(result: Mapping[str, Any]) -> str:
 
 
 def fell_back(proof: str) -> int | None:
-    """Return how many layers ran on the CPU although a GPU was asked for, from an engine's words; None: not known.
+    """Return how many layers ran on the CPU although a GPU was asked for, or None if the words do not tell.
 
     The input layer of cv2.dnn, which is always on the CPU, is not one of them.
     """
@@ -105,18 +105,21 @@ _RUN_HEAD = [
 
 def _run(record: Mapping[str, Any]) -> list[str]:
     run = record["run"]
-    stages = [run["stages"][stage] for stage in STAGES]
     return [
         record["model"],
         f"{record['engine']} {record['precision']}",
         _figure(record["images_per_second"], 1),
         str(run["batch_size"]),
-        *(_figure(1000 * stage["busy_s"] / stage["items"] if stage["items"] else None, 3) for stage in stages),
+        *(_figure(_per_item_ms(run["stages"][stage]), 3) for stage in STAGES),
         f"{run['stages']['reader']['lanes']}, {run['stages']['infer']['lanes']}",
         str(run["bottleneck"]),
         _figure(fell_back(run["engine"]["proof"]), 0),
         _figure(run["peak_vram_mb"], 0),
     ]
+
+
+def _per_item_ms(stage: Mapping[str, Any]) -> float | None:
+    return 1000 * stage["busy_s"] / stage["items"] if stage["items"] else None
 
 
 def _missing(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import gpu, gpu_table
+from benchmarks import gpu, gpu_bench, gpu_table
 
 from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR
@@ -31,7 +31,9 @@ esac
 PYTHON = """\
 echo "$*" >> "$LOG"
 case $* in
-    *find_spec*|*metadata*|*"import cv2"*) for missing in $LACKS; do [[ " $* " != *" $missing "* ]] || exit 1; done ;;
+    *" opencv-python"*|*" opencv-contrib"*) [[ " $* " == *" ${OTHER:-none} "* ]] ;;
+    *find_spec*|*metadata*|*"import cv2"*)
+        for missing in $LACKS; do [[ " $* " != *" $missing "* ]] || exit 1; done ;;
     *"pip install"*) [[ -z $OFFLINE ]] ;;
     *pytest*) exit "${TESTS:-0}" ;;
 esac
@@ -50,8 +52,8 @@ class Checkout:
         self.root = folder / "checkout"
         self.bin = folder / "bin"
         self.log = folder / "log"
-        for place in (self.root / "benchmarks", self.root / "tests", self.root / "models", self.root / "dist"):
-            place.mkdir(parents=True)
+        for name in ("benchmarks", "tests", "models", "dist"):
+            (self.root / name).mkdir(parents=True)
         self.bin.mkdir()
         self.script = Path(shutil.copy(SCRIPT, self.root / "benchmarks"))
         (self.root / "tests" / "test_it.py").write_text("@pytest.mark.gpu\n")
@@ -163,6 +165,13 @@ def test_cudnn_for_another_cuda_is_not_overwritten(checkout: Checkout) -> None:
     assert checkout.asked[-1].startswith("-m benchmarks.gpu ")
 
 
+def test_a_second_opencv_is_told(checkout: Checkout) -> None:
+    checkout.program("nvidia-smi", GPU)
+    assert "MISSING: a single OpenCV" not in checkout.run().stderr
+    told = checkout.run(OTHER="opencv-python").stderr
+    assert "MISSING: a single OpenCV: opencv-python is installed too" in told
+
+
 def test_a_failed_test_gives_exit_code_1_after_the_measurements(checkout: Checkout) -> None:
     checkout.program("nvidia-smi", GPU)
     done = checkout.run(TESTS="1")
@@ -197,9 +206,9 @@ class Measuring:
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """Measure, and return the JSON."""
-        common = ["--device", "cpu", "--models", str(self.folder), "--out", str(self.folder), "--batches", "2", "1"]
-        fast = ["--pass-seconds", "0.01", "--run-seconds", "0.01"]
-        self._monkeypatch.setattr(sys, "argv", ["gpu", *common, *fast, *arguments])
+        places = ["--models", str(self.folder), "--out", str(self.folder)]
+        fast = ["--batches", "2", "1", "--pass-seconds", "0.01", "--run-seconds", "0.01"]
+        self._monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", *places, *fast, *arguments])
         gpu.main()
         result: dict[str, Any] = json.loads((self.folder / "gpu.json").read_text())
         return result
@@ -237,11 +246,12 @@ def test_passes_and_job_are_measured_and_what_cannot_be_has_its_reason_and_no_fi
         assert record["passes"] >= 3
         assert record["normalize_ms"] > 0
     job = result["runs"][0]
-    assert job["run"]["items"] >= gpu.FEWEST
+    assert job["run"]["items"] >= gpu_bench.FEWEST
     assert set(job["run"]["stages"]) == set(gpu_table.STAGES)
     for reason in reasons(result, model="tiny", precision="fp16")[:2]:
         assert "has no fp16 on the CPU" in str(reason)
-    assert all("resnet999.onnx does not exist" in str(reason) for reason in reasons(result, model="resnet999"))
+    for reason in reasons(result, model="resnet999"):
+        assert "resnet999.onnx does not exist" in str(reason)
     unmeasured = [record for record in result["forward"] if record["reason"]]
     assert all("images_per_second" not in record for record in unmeasured)
     table = measuring.table()
@@ -264,7 +274,7 @@ def test_an_engine_that_crashes_costs_its_own_figures_only(measuring: Measuring,
 def test_an_engine_that_hangs_is_given_up(
     measuring: Measuring, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu, "LIMIT_S", 1.0)
+    monkeypatch.setattr(gpu_bench, "LIMIT_S", 1.0)
     install(torch="hanging")
     with pytest.raises(SystemExit, match="nothing could be measured"):
         measuring.run("--engines", "torch", "--networks", "tiny")
@@ -292,5 +302,7 @@ def test_what_does_not_fit_into_the_time_is_not_measured_and_says_so(measuring: 
         ("after the first forward pass: 26 operations of the CPU graph", None),
     ],
 )
-def test_layers_that_fell_back_are_counted_from_the_words_of_the_engine(proof: str, layers: int | None) -> None:
+def test_layers_that_fell_back_are_counted_from_the_words_of_the_engine(
+    proof: str, layers: int | None
+) -> None:
     assert gpu_table.fell_back(proof) == layers

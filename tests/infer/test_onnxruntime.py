@@ -221,7 +221,9 @@ def needs(device: str) -> pytest.MarkDecorator:
 class TestGpu:
     """On a real GPU."""
 
-    @pytest.mark.parametrize("device", [pytest.param(name, marks=needs(name)) for name in ("cuda", "tensorrt")])
+    @pytest.mark.parametrize(
+        "device", [pytest.param(name, marks=needs(name)) for name in ("cuda", "tensorrt")]
+    )
     def test_it_gives_what_the_cpu_gives_whatever_the_batch(self, tmp_path: Path, device: str) -> None:
         residual = networks.write_residual(tmp_path / "residual.onnx")
         expected = load("onnxruntime", request(residual)).infer(photos())
