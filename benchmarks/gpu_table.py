@@ -70,7 +70,7 @@ def _conditions(result: Mapping[str, Any]) -> list[str]:
         *(f"- GPU: {gpu}" for gpu in result["gpus"] or ["none that nvidia-smi tells of"]),
         f"- CPU: {machine['processor']}, {machine['cores']} cores; load before: {machine['load_before']}",
         f"- Python {machine['python']}; {versions}",
-        f"- {result['started_at']}; took {result['seconds']:.0f} s of the {result['allowed_s']:.0f} s allowed",
+        f"- {result['started_at']}; took {result['seconds']:.0f} s, {result['allowed_s']:.0f} s were allowed",
         *(f"- {words}" for words in sorted(weights)),
     ]
 

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks import gpu, gpu_bench, gpu_table
+from benchmarks import gpu, gpu_bench, gpu_forward, gpu_table
+from onnx import helper
 
-from tests.networks import write_tiny
+from tests import networks
 from tests.run.jobs import SIDECAR
 from tests.study.conftest import Install, install
 
@@ -200,9 +202,12 @@ class Measuring:
         self.folder = folder
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(gpu, "SAMPLES", 4)
-        network = write_tiny(folder / "tiny.onnx")
+        self.use(networks.write_tiny(folder / "tiny.onnx"))
+
+    def use(self, network: Path) -> None:
+        """Write the sidecar of a network."""
         sidecar = {**SIDECAR, "onnx_sha256": hashlib.sha256(network.read_bytes()).hexdigest()}
-        (folder / "tiny.json").write_text(json.dumps(sidecar))
+        network.with_suffix(".json").write_text(json.dumps(sidecar))
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """Measure, and return the JSON."""
@@ -225,6 +230,17 @@ class Measuring:
 @pytest.fixture
 def measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measuring:
     return Measuring(tmp_path, monkeypatch)
+
+
+def write_one_at_a_time(path: Path) -> Path:
+    """Write a network for batches of one."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
+    ]
+    outputs = {"logits": networks.CLASSES}
+    return networks.write(path, nodes, outputs, networks.classifier(networks.WIDTH), batch=1)
 
 
 def reasons(result: dict[str, Any], **what: str) -> list[str | None]:
@@ -271,6 +287,16 @@ def test_an_engine_that_crashes_costs_its_own_figures_only(measuring: Measuring,
     assert "SIGSEGV" in measuring.table()
 
 
+def test_a_batch_size_that_does_not_run_costs_no_other(measuring: Measuring) -> None:
+    pytest.importorskip("onnxruntime")
+    measuring.use(write_one_at_a_time(measuring.folder / "tiny.onnx"))
+    result = measuring.run("--engines", "onnxruntime", "--networks", "tiny")
+    found = reasons(result, precision="fp32")
+    assert found[0] is None
+    assert "takes exactly 1 images at a time, not 2" in str(found[1])
+    assert "takes exactly 1 images at a time, not 8" in str(found[2])
+
+
 def test_an_engine_that_hangs_is_given_up(
     measuring: Measuring, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +316,24 @@ def test_what_does_not_fit_into_the_time_is_not_measured_and_says_so(measuring: 
     assert len(result["forward"]) == 2 * len(gpu.SUBJECTS)
     assert set(reasons(result)) == {"out of time"}
     assert "- not measured: out of time: tiny opencv fp32 (batch 1, batch 2, from JPEGs)" in measuring.table()
+
+
+def test_where_nvml_knows_no_process_the_growth_of_all_gpus_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = iter([100, 150, 900, 1250])  # of two GPUs, before and after, MiB
+    nvml = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda _gpu: [],
+        nvmlDeviceGetMemoryInfo=lambda _gpu: SimpleNamespace(used=next(used) * gpu_forward.MIB),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert gpu_forward.Vram().look() == {"vram_mb": 1900.0, "vram_of": "GPUs"}
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu_forward.Vram().look() == {"vram_mb": None, "vram_of": None}
 
 
 @pytest.mark.parametrize(
