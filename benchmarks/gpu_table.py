@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 STAGES = ("reader", "preprocess", "infer", "writer")
-NONE = "–"
+NONE = "-"
 PASSES = """\
 A pass goes from uint8 pixels to float32 outputs, both in the memory of the host: normalising and both
 transfers are in it. The median of passes one after the other, in one stream. `opencv` normalises on the CPU;
@@ -51,13 +51,10 @@ def render(result: Mapping[str, Any]) -> str:
 
 
 def fell_back(proof: str) -> int | None:
-    """Return how many layers ran on the CPU although a GPU was asked for, or None if the words do not tell.
-
-    The input layer of cv2.dnn, which is always on the CPU, is not one of them.
-    """
+    """Return how many layers ran on the CPU in the place of a GPU; None if the words do not tell."""
     counted = re.search(r"layers on CUDA, (\d+) on the CPU", proof)
     if counted:
-        return max(0, int(counted[1]) - 1)
+        return int(counted[1])
     return 0 if "no node is on the CPU" in proof or "recorded as a CUDA graph" in proof else None
 
 
@@ -77,7 +74,7 @@ def _conditions(result: Mapping[str, Any]) -> list[str]:
 
 def _forward(passes: list[Mapping[str, Any]]) -> list[str]:
     sizes = list(dict.fromkeys(record["batch"] for record in passes))
-    groups: dict[tuple[str, ...], dict[int, Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
     for record in passes:
         key = record["model"], f"{record['engine']} {record['precision']}"
         groups.setdefault(key, {})[record["batch"]] = record
