@@ -125,8 +125,9 @@ def _missing(records: Iterable[Mapping[str, Any]]) -> list[str]:
     for record in records:
         if record["reason"] is not None:
             what = f"{record['model']} {record['engine']} {record['precision']}"
-            part = f"batch {record['batch']}" if "batch" in record else "from JPEGs"
-            reasons.setdefault(record["reason"], {}).setdefault(what, []).append(part)
+            parts = reasons.setdefault(record["reason"], {}).setdefault(what, [])
+            size = str(record.get("batch", "from JPEGs"))
+            parts.append(f"batch {size}" if "batch" in record and not parts else size)
     lines = []
     for reason, missing in reasons.items():
         several = "; ".join(f"{what} ({', '.join(parts)})" for what, parts in missing.items())

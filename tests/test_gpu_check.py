@@ -257,7 +257,7 @@ def test_passes_and_job_are_measured_and_what_cannot_be_has_its_reason_and_no_fi
     assert all("images_per_second" not in record for record in unmeasured)
     table = measuring.table()
     assert f"| tiny | opencv fp32 | {first['images_per_second']:.1f} |" in table
-    assert "tiny opencv fp16 (batch 1, batch 2)" in table
+    assert "tiny opencv fp16 (batch 1, 2)" in table
 
 
 def test_what_crashes_or_does_not_fit_costs_its_own_figures_only(
@@ -293,7 +293,7 @@ def test_what_does_not_fit_into_the_time_is_not_measured_and_says_so(measuring: 
     result = json.loads((measuring.folder / "gpu.json").read_text())
     assert len(result["forward"]) == 2 * len(gpu.SUBJECTS)
     assert set(reasons(result)) == {"out of time"}
-    assert "- not measured: out of time: tiny opencv fp32 (batch 1, batch 2, from JPEGs)" in measuring.table()
+    assert "- not measured: out of time: tiny opencv fp32 (batch 1, 2, from JPEGs)" in measuring.table()
 
 
 def test_where_nvml_knows_no_process_the_growth_of_all_gpus_is_told_as_such(
