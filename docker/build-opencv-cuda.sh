@@ -152,9 +152,14 @@ site() { "$work/tools-$cuda/bin/python" -c 'import sysconfig; print(sysconfig.ge
 
 # The CUDA 12 toolkit of this machine: the package index has nvcc from CUDA 13 on.
 installed_toolkit() {
-  local nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
-  [ -x "$nvcc" ] || nvcc=$(command -v nvcc) || return 1
-  [[ "$("$nvcc" --version)" == *"release 12."* ]] && dirname "$(dirname "$(realpath "$nvcc")")"
+  local nvcc
+  for nvcc in "${CUDA_HOME:-/usr/local/cuda-12}/bin/nvcc" /usr/local/cuda/bin/nvcc "$(command -v nvcc)"; do
+    if [ -x "$nvcc" ] && [[ "$("$nvcc" --version)" == *"release 12."* ]]; then
+      dirname "$(dirname "$(realpath "$nvcc")")"
+      return
+    fi
+  done
+  return 1
 }
 
 layout() {
