@@ -37,9 +37,10 @@ usage() {
     done <"${BASH_SOURCE[0]}"
 }
 
-# The options, as wheel, python and seconds. Paths are made absolute: all else happens in the root of the checkout.
+# The options, as wheel, python and seconds; cuda is that of the wheel, later. Paths are made absolute: all else
+# happens in the root of the checkout.
 parse() {
-    wheel='' python='' seconds=480
+    wheel='' python='' seconds=480 cuda=''
     while (($#)); do
         case $1 in
             -h | --help) usage && exit 0 ;;
@@ -97,7 +98,8 @@ has_distribution() {
 # pip asks the network for nothing that is installed already.
 install() { "$python" -m pip install --quiet --disable-pip-version-check --retries 1 "$@"; }
 
-# A wheel first: what is installed later then finds its opencv-python-headless there.
+# A wheel first: what is installed later then finds its opencv-python-headless there. Its name says for which CUDA it
+# was built. It may bring cuDNN, and that for another CUDA, such as torch's, lies in the same place.
 install_wheel() {
     [[ -n $wheel ]] || newest_wheel
     if [[ -z $wheel ]]; then
@@ -106,6 +108,17 @@ install_wheel() {
         return
     fi
     say "OpenCV: $(basename -- "$wheel")"
+    if [[ $wheel =~ \+cu(12|13) ]]; then cuda=${BASH_REMATCH[1]}; fi
+    if [[ -n $cuda ]] && has_distribution "nvidia-cudnn-cu$((25 - cuda))"; then
+        missing "cuDNN for CUDA $cuda, which the wheel needs: that for CUDA $((25 - cuda)) is installed, and both" \
+            "would lie in the same place; the wheel is not installed. Take an environment without it (--python)," \
+            "or a torch for CUDA $cuda"
+        cuda=''
+        return
+    fi
+    if [[ $cuda == 13 ]] && ((${driver%%.*} < DRIVER_OF_CUDA_13)); then
+        missing "a driver for CUDA 13: this one is ${driver%%$'\n'*}, it takes $DRIVER_OF_CUDA_13 or newer"
+    fi
     install "$wheel" || missing "$wheel could not be installed; the cv2 that is installed is taken"
 }
 
@@ -119,20 +132,9 @@ look_for_other_opencv() {
     done
 }
 
-# cuDNN and cuBLAS of the CUDA that the wheel was built with, as its name says. torch may have brought them.
+# For a wheel that does not bring them itself.
 install_cuda_libraries() {
-    local cuda other
-    if [[ $wheel =~ \+cu(12|13) ]]; then cuda=${BASH_REMATCH[1]}; else return 0; fi
-    other=$((25 - cuda))
-    if ((cuda == 13)) && ((${driver%%.*} < DRIVER_OF_CUDA_13)); then
-        missing "a driver for CUDA 13: this one is ${driver%%$'\n'*}, it takes $DRIVER_OF_CUDA_13 or newer"
-    fi
-    if "$python" -c 'import cv2' 2>/dev/null; then return; fi
-    if has_distribution "nvidia-cudnn-cu$other"; then
-        missing "cuDNN for CUDA $cuda, which the wheel needs: that for CUDA $other is installed, and both would" \
-            "lie in the same place; take an environment without it (--python), or a torch for CUDA $cuda"
-        return
-    fi
+    if [[ -z $cuda ]] || "$python" -c 'import cv2' 2>/dev/null; then return; fi
     if ((cuda == 13)); then
         install nvidia-cudnn-cu13 'nvidia-cublas==13.*' || true
     else
@@ -147,8 +149,15 @@ install_packages() {
         printf 'gpu_check: resnet-pipe cannot be installed into %s; see above\n' "$python" >&2
         exit 1
     }
-    has_modules torch torchvision onnxscript skimage || install --editable '.[convert]' \
-        || missing "torch and what converts models; torch is not measured: pip install '.[convert]'"
+    if has_modules torch torchvision onnxscript skimage; then
+        :
+    elif [[ $cuda == 12 ]]; then
+        missing "torch for CUDA 12: it is not installed here, because the usual one would put cuDNN for CUDA 13 in" \
+            "the place of the wheel's; torch is not measured"
+    else
+        install --editable '.[convert]' \
+            || missing "torch and what converts models; torch is not measured: pip install '.[convert]'"
+    fi
     has_modules pynvml || install nvidia-ml-py || missing "nvidia-ml-py: there are no figures of VRAM"
     has_modules skimage || install scikit-image \
         || missing "scikit-image: there are no sample images; nothing is measured from JPEGs"

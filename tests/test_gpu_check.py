@@ -136,7 +136,7 @@ def test_what_is_there_is_not_installed_again_and_the_newest_wheel_is_taken(chec
     checkout.program("nvidia-smi", GPU)
     new, old = checkout.wheel("5.0.0.93+cu130"), checkout.wheel("5.0.0.94+cu130")
     os.utime(old, (0, 0))
-    done = checkout.run()
+    done = checkout.run(LACKS="nvidia-cudnn-cu12")
     assert done.returncode == 0, done.stderr
     installed = [line for line in checkout.asked if "pip install" in line]
     assert [line.split()[-1] for line in installed] == [str(new)]
@@ -160,10 +160,20 @@ def test_every_part_that_is_missing_is_said_and_the_rest_goes_on(checkout: Check
 def test_cudnn_for_another_cuda_is_not_overwritten(checkout: Checkout) -> None:
     checkout.program("nvidia-smi", GPU)
     checkout.wheel("5.0.0.93+cu130")
-    done = checkout.run(LACKS="cv2")  # as long as cuDNN is not there, it cannot be imported
+    done = checkout.run(LACKS="nvidia-cudnn-cu13")
     assert "MISSING: cuDNN for CUDA 13, which the wheel needs: that for CUDA 12 is installed" in done.stderr
-    assert not [line for line in checkout.asked if "install" in line and "nvidia-cudnn" in line]
+    assert not [line for line in checkout.asked if "pip install" in line]
     assert checkout.asked[-1].startswith("-m benchmarks.gpu ")
+
+
+def test_a_wheel_without_its_cuda_libraries_is_given_those_of_its_cuda(checkout: Checkout) -> None:
+    checkout.program("nvidia-smi", GPU)
+    checkout.wheel("5.0.0.93+cu128")
+    done = checkout.run(LACKS="cv2 torch nvidia-cudnn-cu13")
+    installed = [line for line in checkout.asked if "pip install" in line]
+    assert installed[-1].endswith("nvidia-cudnn-cu12 nvidia-cublas-cu12")
+    assert "MISSING: torch for CUDA 12" in done.stderr
+    assert "MISSING: what cv2 needs" in done.stderr
 
 
 def test_a_second_opencv_is_told(checkout: Checkout) -> None:
