@@ -152,9 +152,14 @@ site() { "$work/tools-$cuda/bin/python" -c 'import sysconfig; print(sysconfig.ge
 
 # The CUDA 12 toolkit of this machine: the package index has nvcc from CUDA 13 on.
 installed_toolkit() {
-  local nvcc=${CUDA_HOME:-/usr/local/cuda}/bin/nvcc
-  [ -x "$nvcc" ] || nvcc=$(command -v nvcc) || return 1
-  [[ "$("$nvcc" --version)" == *"release 12."* ]] && dirname "$(dirname "$(realpath "$nvcc")")"
+  local nvcc
+  for nvcc in "${CUDA_HOME:-/usr/local/cuda-12}/bin/nvcc" /usr/local/cuda/bin/nvcc "$(command -v nvcc)"; do
+    if [ -x "$nvcc" ] && [[ "$("$nvcc" --version)" == *"release 12."* ]]; then
+      dirname "$(dirname "$(realpath "$nvcc")")"
+      return
+    fi
+  done
+  return 1
 }
 
 layout() {
@@ -190,7 +195,7 @@ compile() {
     "-DBUILD_LIST=core,imgproc,imgcodecs,videoio,dnn,cudev,python3"
     -DWITH_CUDA=ON -DWITH_CUDNN=ON -DOPENCV_DNN_CUDA=ON -DWITH_CUFFT=OFF -DWITH_NVCUVID=OFF -DWITH_NVCUVENC=OFF
     -DENABLE_CUDA_FIRST_CLASS_LANGUAGE=OFF # that way wants the static cuBLAS, which no package has
-    "-DCUDA_TOOLKIT_ROOT_DIR=$root" "-DCUDA_NVCC_EXECUTABLE=$nvcc"
+    "-DCUDA_TOOLKIT_ROOT_DIR=$root"
     "-DCUDNN_INCLUDE_DIR=$cudnn/include" "-DCUDNN_LIBRARY=$cudnn/lib/libcudnn.so.9"
     "-DCUDA_ARCH_BIN=$arch" "-DCUDA_ARCH_PTX=$ptx"
     -DOPENCV_FORCE_3RDPARTY_BUILD=ON # image libraries inside, as in the published wheel
@@ -201,7 +206,7 @@ compile() {
   )
   cd "$work/$config"
   PATH="$work/tools-$cuda/bin:$PATH" CMAKE_ARGS="${cmake[*]@Q}" CMAKE_BUILD_PARALLEL_LEVEL=$jobs \
-    OPENCV_PYTHON_PACKAGE_NAME=opencv-python-headless \
+    CUDA_NVCC_EXECUTABLE="$nvcc" OPENCV_PYTHON_PACKAGE_NAME=opencv-python-headless \
     "$work/tools-$cuda/bin/python" setup.py bdist_wheel --py-limited-api cp37 >"$work/$config.log" 2>&1 ||
     { tail -30 "$work/$config.log" >&2; fail "OpenCV could not be built; the whole log: $work/$config.log" "the same command goes on where this one stopped"; }
   cd - >/dev/null
