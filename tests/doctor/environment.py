@@ -80,7 +80,7 @@ class Environment:
     def library(self, name: str, source: str) -> Environment:
         """Put a shared library where the dynamic loader looks first, made from C."""
         place = self.libraries / name
-        command = ["cc", "-shared", "-fPIC", "-o", place, "-x", "c", "-"]
+        command = ["cc", "-shared", "-fPIC", "-o", str(place), "-x", "c", "-"]
         subprocess.run(command, input=source, text=True, check=True)
         return self
 

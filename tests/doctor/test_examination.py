@@ -22,7 +22,7 @@ BAD = Finding("cuda", "FAIL", "no driver,\n and \x1b[2J a strange name", "docker
 
 
 @pytest.fixture
-def findings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Finding]]:
+def findings(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """What the checks python, cv2 and cuda find, which are all there are."""
     found: list[Finding] = []
 

@@ -42,7 +42,7 @@ def job(tmp_path: Path) -> JobFolder:
     ],
 )
 def test_the_message_ends_with_the_command_that_explains_it(error: ResnetPipeError, check: CheckName) -> None:
-    problem, remedy, pointer = str(error).splitlines()
+    _, remedy, pointer = str(error).splitlines()
     assert remedy.startswith("  what to do: ")
     assert pointer == f"  explained by: resnet-pipe doctor {check}"
 
@@ -51,12 +51,11 @@ def test_an_error_that_is_not_the_environments_points_nowhere() -> None:
     assert str(UsageError("wrong", "do it right")) == "wrong\n  what to do: do it right"
 
 
-@pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
 @pytest.mark.parametrize(
-    ("library", "remedy"),
+    ("engine", "library", "remedy"),
     [
-        ("libGL.so.1", "pip uninstall -y opencv-python "),
-        ("libcudnn.so.99", "pip install 'nvidia-cublas==13.*' nvidia-cudnn-cu13"),
+        ("opencv", "libGL.so.1", "pip uninstall -y opencv-python "),
+        ("onnxruntime", "libcudnn.so.99", "pip install 'nvidia-cublas==13.*' nvidia-cudnn-cu13"),
     ],
 )
 def test_a_run_without_cv2_ends_with_code_2_reason_remedy_and_check_before_a_source_is_blamed(

@@ -34,11 +34,11 @@ def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
         gpus: that Linux sees.
     """
     build = parse(cv2.build)
-    if not driver.devices:
+    if cv2.error:
+        text = "what cv2 was built for shows only when it can be imported"
+        yield _finding("WARN", f"{text}; {_listed(driver) or driver.problem}", "see the line cv2")
+    elif not driver.devices:
         yield _no_device(build, driver, gpus)
-    elif cv2.error:
-        text = "what cv2 was built with shows only when it can be imported"
-        yield _finding("WARN", f"{text}; {_listed(driver)}", "see the line cv2")
     elif build is None:
         text = f"cv2 is built without CUDA, so engine opencv leaves the GPU alone; {_listed(driver)}"
         yield _finding("WARN", text, _BUILD)

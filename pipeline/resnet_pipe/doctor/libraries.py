@@ -10,7 +10,7 @@ from resnet_pipe.doctor.build import CudaBuild, dotted, parse
 from resnet_pipe.doctor.check import Finding, Level
 from resnet_pipe.doctor.opencv import Cv2
 from resnet_pipe.doctor.packages import is_older
-from resnet_pipe.opencv import cuda_packages, remedy
+from resnet_pipe.opencv import remedy
 
 _NAMES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 
@@ -48,16 +48,14 @@ def _loaded(name: str, path: str, version: str, build: CudaBuild) -> Finding:
         return _finding("OK", f"{text} (cv2 is built with CUDA {dotted(build.cuda)})")
     built = str(build.cudnn)
     text = f"{text} (cv2 is built with {built})"
-    if version.split(".")[0] != built.split(".")[0]:
-        return _finding("FAIL", f"{text}: another major version", _install(build))
+    major, minor = built.split(".")[:2]
+    install = f"pip install -U 'nvidia-cudnn-cu{build.cuda[0]}>={major}.{minor},<{int(major) + 1}'"
+    if version.split(".")[0] != major:
+        return _finding("FAIL", f"{text}: another major version", install)
     # One built with an older minor version runs with a newer one; the other way round is left open (NVIDIA).
-    if is_older(".".join(version.split(".")[:2]), ".".join(built.split(".")[:2])):
-        return _finding("WARN", f"{text}: older than that, which may fail", _install(build))
+    if is_older(version, f"{major}.{minor}"):
+        return _finding("WARN", f"{text}: older than that, which may fail", install)
     return _finding("OK", text)
-
-
-def _install(build: CudaBuild) -> str:
-    return f"pip install -U {cuda_packages(build.cuda[0])}"
 
 
 def _finding(level: Level, text: str, remedy: str = "") -> Finding:

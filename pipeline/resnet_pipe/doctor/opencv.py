@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from resnet_pipe.doctor.check import Finding, Level
@@ -61,10 +62,12 @@ class Distribution:
 @cache
 def look() -> Cv2:
     """Import cv2 in a process of its own."""
+    spec = PathFinder.find_spec("cv2")
+    seen = Cv2(file=spec.origin if spec else None)
     try:
-        return Cv2(**answer_of("resnet_pipe.doctor.opencv_process"))
+        return replace(seen, **answer_of("resnet_pipe.doctor.opencv_process"))
     except NoAnswerError as error:
-        return Cv2(error=str(error))
+        return replace(seen, error=str(error))
 
 
 def check() -> Iterable[Finding]:

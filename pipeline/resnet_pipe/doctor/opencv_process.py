@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,18 @@ _MAJOR, _MINOR, _PATCH = 0, 1, 2
 
 def main() -> None:
     """Print the fields of `doctor.opencv.Cv2`."""
-    spec = find_spec("cv2")
-    answer: dict[str, Any] = {"file": spec.origin if spec else None}
     try:
         import cv2
     except Exception as error:
-        answer["error"] = " ".join(str(error).split()) or type(error).__name__
+        answer: dict[str, Any] = {"error": " ".join(str(error).split()) or type(error).__name__}
     else:
-        answer |= _look(cv2) if hasattr(cv2, "__version__") else {"error": NO_LIBRARY}
+        answer = _look(cv2) if hasattr(cv2, "__version__") else {"error": NO_LIBRARY}
     print(json.dumps(answer), flush=True)  # noqa: T201 - for the doctor
 
 
 def _look(cv2: Any) -> dict[str, Any]:  # noqa: ANN401 - the module
     answer = {
+        "file": cv2.__file__,
         "version": cv2.__version__,
         "build": cv2.getBuildInformation(),
         "libraries": _loaded(),

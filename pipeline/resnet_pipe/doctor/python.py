@@ -15,7 +15,7 @@ def check() -> Iterable[Finding]:
     """Compare the version of Python with the one that the package wants."""
     here = f"{platform.python_version()} ({platform.python_implementation()}) in {sys.prefix}"
     try:
-        wanted = metadata.metadata("resnet-pipe").get("Requires-Python", "")
+        wanted = metadata.metadata("resnet-pipe")["Requires-Python"]
     except metadata.PackageNotFoundError:
         wanted = ""  # the check of the packages says so
     if supports(wanted, sys.version_info[:2]):
