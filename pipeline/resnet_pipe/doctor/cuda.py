@@ -12,7 +12,7 @@ from resnet_pipe.doctor.check import Finding, Level
 from resnet_pipe.doctor.driver import Device, Driver
 from resnet_pipe.doctor.opencv import Cv2
 
-_BUILD = "docker/build-opencv-cuda.sh in a checkout of resnet-pipe, and install the wheel it makes"
+_BUILD = "in a checkout: docker/build-opencv-cuda.sh, which ends with the command that installs its wheel"
 _REACH_GPU = (
     "nvidia-smi must list the GPU; in a container: docker run --gpus all; else install NVIDIA's driver"
 )

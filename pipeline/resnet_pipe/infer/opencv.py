@@ -18,7 +18,7 @@ from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 4
 """With more cores, a network for each of them would take too much memory; one uses all of them."""
-_CUDA_WHEEL = "install a cv2 that was built with CUDA, or use device: cpu"
+_CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 
 
 def devices() -> dict[str, tuple[str, ...]]:
