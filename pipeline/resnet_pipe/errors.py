@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from enum import IntEnum
 
 
@@ -38,6 +39,10 @@ class ResnetPipeError(Exception):
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # For the way between processes: made again from what it says, not from what its class is given.
+        return copyreg.__newobj__, (type(self), self.problem), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         return self.problem if self.remedy is None else f"{self.problem}\n  what to do: {self.remedy}"
