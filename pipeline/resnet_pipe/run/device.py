@@ -99,7 +99,11 @@ class Device:
         """Guards the limit, which several streams may change."""
 
     def infer(self, slot: int, count: int) -> Outputs:
-        """Execute the network on the first `count` rows of a slot, in halves where all do not fit into memory.
+        """Execute the network on the first rows of a slot, in halves where all do not fit into memory.
+
+        Args:
+            slot: where the batch is.
+            count: of its rows.
 
         Raises:
             EngineError: not even one item can be executed.

@@ -44,11 +44,11 @@ def loaded(
     requests = [_request(resolved, name, batch_size, cores, len(names)) for name in names]
     with ExitStack() as stack:
         try:
-            if len(requests) == 1:
+            if len(requests) > 1:
+                devices = _apart(infer.engine, requests, slots, say, stack)
+            else:
                 own = OwnEngine(engines.load(infer.engine, requests[0]), slots)
                 devices = (Device(own, "", batch_size, say),)
-            else:
-                devices = _apart(infer.engine, requests, slots, say, stack)
         except ModelError as error:
             raise _with_others(error, requests[0], infer.engine) from None
         yield devices
