@@ -237,14 +237,6 @@ def test_an_engine_process_that_fails_on_an_item_ends_the_run_with_the_reason(
     assert_clean(job.out)
 
 
-def test_a_device_that_is_not_there_is_an_error_before_anything_is_read(job: JobFolder) -> None:
-    job.add(*numbered(2))
-    said = job.run("--set", "infer.device=[cuda:98, cuda:99]").expect(2).stderr
-    assert "error: " in said
-    assert "what to do: " in said
-    assert records(job.out) == []
-
-
 def test_an_engine_process_that_dies_while_it_loads_is_an_error(job: JobFolder) -> None:
     job.add(*numbered(2))
     said = job.run(*TWO, faults=f"{ENGINE_PROCESS}    import os; os._exit(7)").expect(1).stderr

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from resnet_pipe import opencv
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan, empty_plan
@@ -95,6 +96,7 @@ class Execution:
             self._spool.clear()
 
     def _execute(self, plan: Plan) -> None:
+        opencv.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         with ExitStack() as stack:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"

@@ -177,7 +177,8 @@ class RemoteEngine:
         with self._lock:
             asked = self._asked.pop(answer.number)
         if isinstance(answer.outputs, EngineError):
-            asked.set_exception(EngineError(f"{self._name}: {answer.outputs.problem}", answer.outputs.remedy))
+            error = answer.outputs
+            asked.set_exception(EngineError(f"{self._name}: {error.problem}", error.remedy, error.check))
         elif isinstance(answer.outputs, ResnetPipeError):
             asked.set_exception(answer.outputs)
         else:
@@ -187,4 +188,5 @@ class RemoteEngine:
         return RunError(
             f"the engine process of {self._name} {ending}",
             "look above for its own messages; what is committed stays: run the same command again",
+            "engines",
         )
