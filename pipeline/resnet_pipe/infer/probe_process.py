@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from resnet_pipe import child
 from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer.engine import Engine
-from resnet_pipe.infer.probe import Abilities, Refusal, Result, Work
+from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
+
+_ROUNDS = 3
 
 
 def main(arguments: list[str]) -> None:
@@ -58,7 +60,7 @@ def _refusal(error: Exception) -> Refusal:
 
 def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.items is None:
-        return Result(engine.describe(), {}, None)
+        return Result(engine.describe(), {})
     size = work.request.batch_size
     cuts = range(0, len(work.items), size)
     with ThreadPoolExecutor(engine.streams) as threads:
@@ -71,7 +73,18 @@ def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.seconds:
         rows = [np.arange(start, start + size) % len(work.items) for start in cuts]
         rate = _rate(engine, [np.ascontiguousarray(work.items[some]) for some in rows], work.seconds)
-    return Result(engine.describe(), outputs, rate)
+    times = _batch_times(engine, work.items[:size]) if work.single_batches else None
+    return Result(engine.describe(), outputs, rate, times)
+
+
+def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
+    def seconds(batch: NDArray[np.uint8]) -> float:
+        started = time.perf_counter()
+        engine.infer(batch)
+        return time.perf_counter() - started
+
+    rounds = [(seconds(whole), seconds(whole[:1]), seconds(whole)) for _ in range(_ROUNDS)]
+    return BatchTimes(*map(min, zip(*rounds, strict=True)))
 
 
 def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:

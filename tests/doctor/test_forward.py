@@ -1,0 +1,166 @@
+"""The doctor tries every engine, and what goes wrong with one is a line about this one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from resnet_pipe.doctor import forward, sample, trial
+from resnet_pipe.doctor.check import Finding
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer.engine import ENGINES, EngineRequest, load
+from tests.study.engines import Install
+
+Examine = Callable[..., dict[str, Finding]]
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(trial, "_DEV", tmp_path)
+
+
+@pytest.fixture
+def examine(install: Install, monkeypatch: pytest.MonkeyPatch) -> Examine:
+    """Check with faked engines, and return the findings by what they begin with: engine and precision."""
+
+    def run(**fakes: str) -> dict[str, Finding]:
+        install(**fakes)
+        for name in fakes:
+            monkeypatch.setitem(forward.LIBRARIES, name, "frobnicate" if fakes[name] == "missing" else "cv2")
+        findings = list(forward.check())
+        assert {finding.check for finding in findings} == {"engines"}
+        assert all(bool(finding.remedy) == (finding.level != "OK") for finding in findings)
+        assert all("\n" not in finding.text for finding in findings)
+        return {finding.text.partition(":")[0]: finding for finding in findings}
+
+    return run
+
+
+def test_a_crash_a_wrong_result_and_a_missing_library_each_cost_one_line(examine: Examine) -> None:
+    found = examine(opencv="honest", openvino="wrong", onnxruntime="crashing", torch="honest", mlx="missing")
+    texts = [finding.text for finding in found.values()]
+    assert [finding.level for finding in found.values()] == ["OK", "FAIL", "FAIL", "OK", "OK", "OK"]
+    assert "the reference of the others" in texts[0]
+    assert "it computes something else: cosine 0." in texts[1]
+    assert "0.99999 is needed" in texts[1]
+    assert texts[2] == "onnxruntime, cpu, fp32: crashed: its process was ended by SIGSEGV"
+    assert "cosine 1.0000000" in texts[3]
+    assert "short batches cost nothing" in texts[3]
+    assert texts[4] == "not installed: mlx; if you want them: pip install 'resnet-pipe[mlx]'"
+    assert texts[5] == "no GPU here: only the CPU was tried"
+    assert "pip install --force-reinstall onnxruntime" in found["onnxruntime, cpu, fp32"].remedy
+
+
+def test_an_engine_that_hangs_is_given_up_and_the_others_are_not(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "PATIENCE_S", 3.0)
+    found = examine(opencv="honest", torch="hanging")
+    assert found["torch, cpu, fp32"].text == "torch, cpu, fp32: given up: not ready within 3 s"
+    assert [finding.level for finding in found.values()] == ["OK", "FAIL", "OK"]
+
+
+def test_after_a_crash_in_one_precision_the_others_are_tried(examine: Examine) -> None:
+    found = list(examine(opencv="honest", torch="half_crashing").values())
+    assert [finding.level for finding in found[1:3]] == ["FAIL", "OK"]
+    assert found[1].text == "torch, cpu, bf16: crashed: its process was ended by SIGSEGV"
+    assert "fp32: cosine 1.0000000" in found[2].text
+
+
+def test_the_reference_is_what_most_engines_agree_on(examine: Examine) -> None:
+    found = list(examine(opencv="wrong", openvino="honest", torch="honest").values())
+    assert [finding.level for finding in found[:3]] == ["FAIL", "OK", "OK"]
+
+
+def test_values_that_are_no_numbers_are_a_fail_and_no_reference(examine: Examine) -> None:
+    found = list(examine(opencv="infinite", torch="honest").values())
+    assert [finding.level for finding in found[:2]] == ["FAIL", "OK"]
+    assert "NaN or infinite" in found[0].text
+    assert "the reference" in found[1].text
+
+
+def test_each_precision_has_its_own_threshold(examine: Examine) -> None:
+    found = list(examine(opencv="honest", torch="honest", openvino="coarse").values())
+    assert ["bf16" in finding.text for finding in found[1:3]] == [True, False]
+    assert [finding.level for finding in found[1:3]] == ["OK", "FAIL"]
+
+
+def test_a_short_batch_that_costs_a_rebuild_is_a_warning(examine: Examine) -> None:
+    finding = list(examine(opencv="rebuilding").values())[0]
+    assert finding.level == "WARN"
+    cost_ms = int(finding.text.rpartition("a short batch rebuilds the network: ")[2].removesuffix(" ms"))
+    assert cost_ms >= 500
+
+
+def test_a_library_that_cannot_be_imported_is_not_called_missing(examine: Examine) -> None:
+    finding = examine(opencv="honest", torch="broken")["torch"]
+    assert finding.level == "FAIL"
+    assert "is installed, but cannot be imported: libfrobnicate.so.1: cannot open" in finding.text
+
+
+def test_an_engine_that_cannot_run_the_network_gives_its_own_remedy(examine: Examine) -> None:
+    finding = examine(opencv="honest", torch="unable")["torch, cpu, fp32"]
+    assert (finding.level, finding.remedy) == ("FAIL", "use another network")
+
+
+def test_what_a_gpu_is_not_used_for_is_a_warning_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cv2.cuda.getCudaEnabledDeviceCount():
+        pytest.skip("this cv2 has CUDA")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    for name in set(ENGINES) - {"opencv"}:
+        monkeypatch.delitem(ENGINES, name)
+    found = list(forward.check())
+    assert [finding.level for finding in found] == ["OK", "WARN", "WARN"]
+    without = f"this cv2 {cv2.__version__} was built without CUDA"
+    assert found[1].text == f"opencv, cuda:0, fp32: cannot run: {without}"
+    assert "built with CUDA" in found[1].remedy
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert trial.gpus() == 0
+
+
+def test_without_cv2_the_line_says_so(examine: Examine) -> None:
+    finding = examine(opencv="missing", torch="honest")["opencv"]
+    assert (finding.level, finding.remedy) == ("FAIL", "pip install opencv-python-headless")
+
+
+def test_without_a_place_for_temporary_files_there_is_a_line(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    finding = examine(opencv="honest")["the engines cannot be tried, because no temporary file can be written"]
+    assert finding.level == "FAIL"
+    assert "TMPDIR" in finding.remedy
+
+
+def test_every_engine_that_is_installed_computes_the_network_right() -> None:
+    """The real engines, with all the precisions they have on this CPU."""
+    found = list(forward.check())
+    tried = [finding for finding in found if finding.text.partition(" ")[0] in ENGINES]
+    assert {finding.level for finding in found} == {"OK"}, found
+    installed = {name for name in ENGINES if find_spec(forward.LIBRARIES[name])}
+    assert {finding.text.split()[0] for finding in tried} == installed
+    precisions = {
+        (name, precision) for name in installed for precision in engines.devices(name)["cpu"]
+    }
+    assert {(line.text.split()[0], line.text.split(", ")[2].split(":")[0]) for line in tried} == precisions
+
+
+def test_the_images_differ_enough_for_a_mistaken_one_to_be_seen(tmp_path: Path) -> None:
+    """Features of different images must not agree as well as those of the same image have to."""
+    network = sample.write(tmp_path / "network.onnx")
+    request = EngineRequest(network, sample.PREPROCESSING, sample.OUTPUTS, sample.BATCH, "cpu", "fp32", 1)
+    for values in load("opencv", request).infer(sample.images()).values():
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        similarity = unit @ unit.T
+        np.fill_diagonal(similarity, 0)
+        assert similarity.max() < 0.99
