@@ -12,6 +12,7 @@ from typing import Any
 
 from resnet_pipe import __version__, cpu
 from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.memory import available_bytes
 
 _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 _ENGINE_LIBRARIES = (
@@ -31,11 +32,10 @@ _ENGINE_LIBRARIES = (
 def describe() -> dict[str, str]:
     """Return processor, cores, memory, system and versions, each as one phrase for people."""
     versions = _versions(_LIBRARIES + _ENGINE_LIBRARIES).items()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": cpu.info().get("model name") or platform.processor() or platform.machine(),
         "cores": str(available_cores()),
-        "memory": f"{memory / 2**30:.0f} GiB",
+        "memory": f"{available_bytes() / 2**30:.1f} GiB",
         "system": platform.platform(),
         "python": platform.python_version(),
         "resnet_pipe": __version__,

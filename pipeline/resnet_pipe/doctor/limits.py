@@ -13,14 +13,14 @@ from resnet_pipe import cpu
 from resnet_pipe.doctor.check import Finding
 from resnet_pipe.run import cgroup
 from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.execution import SLOTS_PER_WORKER
 from resnet_pipe.run.memory import available_bytes
 from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.workers import needs
 
 _GIB = 2**30
-_NETWORK_BYTES, _BATCH, _CROP = 103 << 20, 8, 224
-"""ResNet-50, and the batch size of most engines on a CPU."""
+_NETWORK_BYTES = 103_000_000
+_SLOTS = SlotShape(workers=1, per_worker=3, batch_size=8, crop=224)
+"""ResNet-50, and the slots of a worker with the batch size that engines have on a CPU."""
 _SHM_BYTES = 64 << 20
 """What Docker gives a container."""
 _RUN_FILES = 128
@@ -118,8 +118,7 @@ def _cores(found: Limits) -> Finding:
 
 def _memory(found: Limits) -> Finding:
     """Return whether the workers and the engine of a run with ResNet-50 fit into memory."""
-    slots = SlotShape(1, SLOTS_PER_WORKER, _BATCH, _CROP)
-    needed = needs("images", _NETWORK_BYTES, slots)
+    needed = needs("images", _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
         text += f", of {found.machine_memory / _GIB:.1f}: the limit of a control group"
