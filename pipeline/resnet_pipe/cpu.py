@@ -25,7 +25,7 @@ def info(path: Path | None = None) -> dict[str, str]:
 
 
 def features(path: Path | None = None) -> frozenset[str]:
-    """Return the instructions that the processor has, under Linux's names, such as `avx2` or, on ARM, `asimd`.
+    """Return the instructions of the processor, under Linux's names, such as `avx2` or, on ARM, `asimd`.
 
     Args:
         path: of the file to read; None for `CPUINFO`.

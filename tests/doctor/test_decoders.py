@@ -38,7 +38,9 @@ def test_everything_can_be_read_here() -> None:
     assert not found["WARN"] + found["FAIL"]
     pictures, films, written = (finding.text for finding in found["OK"])
     assert pictures.startswith("images that can be read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF (simplejpeg ")
-    assert films.startswith("videos that can be read: H.264, HEVC, VP8, VP9, AV1, MPEG-4, MPEG-2, Motion JPEG (")
+    assert films.startswith(
+        "videos that can be read: H.264, HEVC, VP8, VP9, AV1, MPEG-4, MPEG-2, Motion JPEG ("
+    )
     assert "AV1: libdav1d" in films
     assert written == "annotated videos can be written: H.264 (libx264)"
 

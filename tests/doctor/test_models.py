@@ -15,11 +15,11 @@ from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR
 
 
-def add(folder: Path, name: str = "tiny", **sidecar: object) -> Path:
+def add(folder: Path, stem: str = "tiny", **sidecar: object) -> Path:
     """Add a model with a sidecar that fits, but for what is given."""
-    path = write_tiny(folder / f"{name}.onnx")
+    path = write_tiny(folder / f"{stem}.onnx")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    about = {"onnx_sha256": digest, "file_bytes": path.stat().st_size, "name": name}
+    about = {"onnx_sha256": digest, "file_bytes": path.stat().st_size, "name": "x"}
     path.with_suffix(".json").write_text(json.dumps({**SIDECAR, **about, **sidecar}))
     return path
 
@@ -112,5 +112,6 @@ def test_without_models_the_line_tells_how_to_make_one(tmp_path: Path, exists: b
 
 
 def test_a_hostile_name_does_no_harm(tmp_path: Path) -> None:
-    add(tmp_path, os.fsdecode(b"evil\x1b[2J\xff"), name="x")
+    for path in (add(tmp_path), tmp_path / "tiny.json"):
+        path.rename(path.with_stem(os.fsdecode(b"evil\x1b[2J\xff")))
     assert only(tmp_path).text.startswith("evil\x1b[2J\\xff: ")

@@ -31,14 +31,23 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("quota", "cores"),
-    [("max 100000", CORES), ("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("nonsense", CORES)],
+    [
+        ("max 100000", CORES),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("10000 100000", 1),
+        ("nonsense", CORES),
+    ],
 )
-def test_a_quota_of_a_container_decides_how_many_cores_there_are(tmp_path: Path, quota: str, cores: int) -> None:
+def test_a_quota_of_a_container_decides_how_many_cores_there_are(
+    tmp_path: Path, quota: str, cores: int
+) -> None:
     assert available_cores(docker(tmp_path, cpu=quota)) == cores
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"), [("max", PHYSICAL), (str(GIB), GIB), (str(PHYSICAL + GIB), PHYSICAL), ("", PHYSICAL)]
+    ("limit", "expected"),
+    [("max", PHYSICAL), (str(GIB), GIB), (str(PHYSICAL + GIB), PHYSICAL), ("", PHYSICAL)],
 )
 def test_a_limit_of_a_container_decides_how_much_memory_there_is(
     tmp_path: Path, limit: str, expected: int
@@ -91,7 +100,10 @@ def test_a_mount_may_show_the_containers_own_group_as_its_root(tmp_path: Path) -
 
 
 def test_limits_of_version_1_are_found_where_each_controller_is_mounted(tmp_path: Path) -> None:
-    mounts = {"/sys/fs/cgroup/memory": "/ cgroup memory", "/sys/fs/cgroup/cpu,cpuacct": "/ cgroup cpu cpuacct"}
+    mounts = {
+        "/sys/fs/cgroup/memory": "/ cgroup memory",
+        "/sys/fs/cgroup/cpu,cpuacct": "/ cgroup cpu cpuacct",
+    }
     files = {
         "/sys/fs/cgroup/memory/memory.limit_in_bytes": UNLIMITED_V1,
         "/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": str(GIB),
@@ -138,7 +150,9 @@ def pages(job: JobFolder, workers: int) -> int:
 
 
 @pytest.mark.parametrize("quietly", [False, True])
-def test_where_memory_is_small_fewer_workers_are_started_and_that_is_said(job: JobFolder, quietly: bool) -> None:
+def test_where_memory_is_small_fewer_workers_are_started_and_that_is_said(
+    job: JobFolder, quietly: bool
+) -> None:
     job.write(batch_size=1)
     job.add(*numbered(8))
     faults = SMALL.format(pages=pages(job, 2))
@@ -149,11 +163,12 @@ def test_where_memory_is_small_fewer_workers_are_started_and_that_is_said(job: J
     assert (note["text"] in said) == (not quietly), "a nightly job does not mail it"
 
 
-def test_where_there_is_memory_for_all_workers_nothing_is_said(job: JobFolder) -> None:
-    job.write(batch_size=1)
-    job.add(*numbered(8))
-    job.run("--set", "run.workers=auto", faults=SMALL.format(pages=pages(job, 4))).expect(0)
-    assert (job.summary()["workers"], job.events("note")) == (4, [])
+def test_just_as_many_workers_as_there_is_room_for_are_started() -> None:
+    needed = needs("images", 100_000_000, SlotShape(1, SLOTS_PER_WORKER, 8, 224))
+    room = needed.run + 4 * needed.worker
+    assert [needed.workers(8, room + more) for more in (-1, 0, needed.worker)] == [3, 4, 5]
+    assert needed.workers(2, room) == 2
+    assert needed.workers(8, 0) == 1, "one at least"
 
 
 def test_workers_that_a_job_asks_for_are_started(job: JobFolder) -> None:

@@ -39,7 +39,7 @@ _VIDEOS = {
     "vp9.webm": "VP9",
     "av1.mp4": "AV1",
     "mpeg4.mp4": "MPEG-4",
-    "mpeg2.ts": "MPEG-2",
+    "mpeg2.mkv": "MPEG-2",
     "mjpeg.mov": "Motion JPEG",
 }
 _SIDE = 32
@@ -69,7 +69,9 @@ def check(samples: Path = SAMPLES) -> Iterator[Finding]:
 
         codecs = av.codec.codecs_available
     except ImportError as error:
-        yield Finding(_CHECK, "FAIL", f"videos cannot be read, because PyAV cannot be imported: {error}", remedy)
+        yield Finding(
+            _CHECK, "FAIL", f"videos cannot be read, because PyAV cannot be imported: {error}", remedy
+        )
         return
     av1 = next((name for name in _AV1_DECODERS if name in codecs), "no decoder")
     libraries = f"PyAV {_version('av')}; AV1: {av1}"

@@ -21,6 +21,7 @@ _GIB = 2**30
 _NETWORK_BYTES = 103_000_000
 _SLOTS = SlotShape(workers=1, per_worker=3, batch_size=8, crop=224)
 """ResNet-50, and the slots of a worker with the batch size that engines have on a CPU."""
+_SHM = "/dev/shm"  # noqa: S108 - nothing is written there
 _SHM_BYTES = 64 << 20
 """What Docker gives a container."""
 _RUN_FILES = 128
@@ -57,7 +58,7 @@ class Limits:
         Args:
             root: the directory with `proc`, `sys` and `dev`.
         """
-        shm, (open_files, _) = root / "dev/shm", resource.getrlimit(resource.RLIMIT_NOFILE)
+        shm, (open_files, _) = root / _SHM.lstrip("/"), resource.getrlimit(resource.RLIMIT_NOFILE)
         return cls(
             cores=available_cores(root),
             machine_cores=os.cpu_count() or 1,
@@ -143,12 +144,12 @@ def _slots() -> Finding:
     except OSError as error:
         text = f"batches cannot be shared: memfd_create is refused ({error.strerror})"
         return Finding(_CHECK, "FAIL", text, "allow memfd_create, as in Docker's own seccomp profile")
-    return Finding(_CHECK, "OK", "batches are shared in memory without a name (memfd), not in /dev/shm")
+    return Finding(_CHECK, "OK", f"batches are shared in memory without a name (memfd), not in {_SHM}")
 
 
 def _shm(size: int) -> Finding:
-    """Return what /dev/shm is good for. Nothing of resnet-pipe is in it."""
-    text = f"/dev/shm has {size / 2**20:.0f} MiB"
+    """Return whether /dev/shm is large enough for what uses it. Nothing of resnet-pipe is in it."""
+    text = f"{_SHM} has {size / 2**20:.0f} MiB"
     if size < _SHM_BYTES:
         text += ": too small for PyTorch's DataLoader, Ray or NCCL beside resnet-pipe, which does not use it"
         return Finding(_CHECK, "WARN", text, "docker run --shm-size=1g ...")

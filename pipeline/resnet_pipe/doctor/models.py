@@ -56,7 +56,9 @@ def _finding(path: Path, hashed: bool) -> Finding:
             raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
     except ModelError as error:
         remedy = error.remedy or "convert it again"
-        return Finding(_CHECK, "FAIL", error.problem, f"{remedy}; to convert it: {remake}" if remake else remedy)
+        return Finding(
+            _CHECK, "FAIL", error.problem, f"{remedy}; to convert it: {remake}" if remake else remedy
+        )
     except OSError as error:
         return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
     proof = "SHA-256 as in its sidecar" if hashed else "size as in its sidecar, too large to be hashed here"

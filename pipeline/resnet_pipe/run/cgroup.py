@@ -1,7 +1,7 @@
 """What the control groups of this process allow it: those that a container or systemd has put it into.
 
-A group has no more than every group above it has (cgroups(7)), so all of them count: a service with a limit of
-its own may run in a container with a smaller one.
+A group has no more than every group above it has (cgroups(7)), so all of them count: a service with a limit
+of its own may run in a container with a smaller one.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _directories(controller: str, root: Path) -> Iterator[Path]:
         kind, *_, options = system.split()
         if kind not in groups or (kind == "cgroup" and controller not in options.split(",")):
             continue
-        group = PurePosixPath(groups[kind])
-        below = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
+        own = PurePosixPath(groups[kind])
+        below = own.relative_to(top) if own.is_relative_to(top) else PurePosixPath()
         for part in (below, *below.parents):
             yield root / place.lstrip("/") / part
 

@@ -5,4 +5,4 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Install = Callable[..., None]
-"""Makes some of these the only engines: takes a module for each name of the registry; see `tests.conftest`."""
+"""Makes some of these the only engines: takes a module for each name of the registry."""
