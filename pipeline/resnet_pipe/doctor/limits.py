@@ -119,7 +119,7 @@ def _cores(found: Limits) -> Finding:
 
 def _memory(found: Limits) -> Finding:
     """Return whether the workers and the engine of a run with ResNet-50 fit into memory."""
-    needed = needs("images", _NETWORK_BYTES, _SLOTS)
+    needed = needs("opencv", "images", _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
         text += f", of {found.machine_memory / _GIB:.1f}: the limit of a control group"

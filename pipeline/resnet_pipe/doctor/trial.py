@@ -18,7 +18,7 @@ from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.run.cores import available_cores
 
 PATIENCE_S = 60.0
-"""An engine that takes longer for this network hangs: on two cores that eight processes fought for, none took 19 s."""
+"""An engine that takes longer hangs: all together took 19 s on two cores that eight processes fought for."""
 _DEV = Path("/dev")
 
 

@@ -159,7 +159,7 @@ class Execution:
         shape = SlotShape(1, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
         if job.run.workers == "auto":
             model, tell = self._resolved.model.path, partial(self._say, unusual=False)
-            self._workers = fitting(self._workers, job.reader.kind, model, shape, tell)
+            self._workers = fitting(self._workers, job.infer.engine, job.reader.kind, model, shape, tell)
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
         shape = replace(shape, workers=self._workers)
