@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import machine
 
+from resnet_pipe import child
 from resnet_pipe.infer.engine import ENGINES
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -74,19 +75,19 @@ def script(name: str, *arguments: object, python: str = sys.executable) -> Measu
     Raises:
         ProgramError: it failed.
     """
-    output = _output([python, "-m", f"benchmarks.{name}", *map(str, arguments)])
-    report = json.loads(output.splitlines()[-1])  # what libraries print comes before it
+    printed = output([python, "-m", f"benchmarks.{name}", *map(str, arguments)])
+    report = json.loads(printed.splitlines()[-1])  # what libraries print comes before it
     return Measurement(report["images"] / report["seconds"], report)
 
 
-def resnet_pipe(job: Path, *overrides: str) -> Measurement:
+def resnet_pipe(job: Path, *overrides: str, limit_s: float = TIMEOUT_S) -> Measurement:
     """Run a job from nothing.
 
     Raises:
-        ProgramError: it failed.
+        ProgramError: it failed, or took longer than the limit.
     """
     command = [sys.executable, "-m", "resnet_pipe", "run", str(job), "--fresh", "--quiet", "--json"]
-    report = json.loads(_output([*command, *set_flags(overrides)]))
+    report = json.loads(output([*command, *set_flags(overrides)], limit_s))
     return Measurement(report["items_per_second"], report)
 
 
@@ -153,10 +154,10 @@ def compare(name: str, programs: Mapping[str, Program], repeats: int, **about: o
     return sitting.median
 
 
-def save(name: str, result: Mapping[str, Any]) -> Path:
-    """Write a result with the machine it was measured on, as JSON, into results/."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Write a result with the machine it was measured on, as JSON, into a folder."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": machine.describe(), **result}, indent=1) + "\n")
     print(f"wrote {path}")
     return path
@@ -177,22 +178,33 @@ def add_engines(made: argparse.ArgumentParser) -> None:
 
 def versions(python: str) -> dict[str, str]:
     """Return the versions of the libraries that a Python has."""
-    found: dict[str, str] = json.loads(_output([python, "-m", "benchmarks.machine"]))["versions"]
+    found: dict[str, str] = json.loads(output([python, "-m", "benchmarks.machine"]))["versions"]
     return found
 
 
-def _output(command: list[str]) -> str:
+def output(command: list[str], limit_s: float = TIMEOUT_S) -> str:
+    """Run a program and return what it prints to standard output.
+
+    Raises:
+        ProgramError: it failed, crashed or took longer than the limit.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired:
-        raise ProgramError(f"did not end within {TIMEOUT_S:g} s") from None
+        raise ProgramError(f"did not end within {limit_s:.0f} s") from None
+    if done.returncode < 0:
+        raise ProgramError(": ".join(filter(None, [child.ending(done.returncode), _reason(done.stderr)])))
     if done.returncode != 0:
         raise ProgramError(_reason(done.stderr) or f"exit code {done.returncode}")
     return done.stdout
 
 
+def brief(text: str) -> str:
+    """Return what a library says on one line that is not too long, without directories, to be saved."""
+    return re.sub(r"/\S*/", "", " ".join(text.split()))[-300:]
+
+
 def _reason(stderr: str) -> str:
-    """Return in a line why a program failed: of a traceback the last; without directories, to be saved."""
+    """Return why a program failed: of a traceback the last line."""
     lines = stderr.strip().splitlines()
-    words = " ".join(lines[-1:] if "Traceback" in stderr else lines)
-    return re.sub(r"/\S*/", "", words)[-300:]
+    return brief(" ".join(lines[-1:] if "Traceback" in stderr else lines))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from ctypes.util import find_library
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from onnx import TensorProto, helper
 
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineRequest, batch_size, devices, load
-from tests import networks
+from tests import gpus, networks
 from tests.infer.requests import photos, preprocessing, request
 from tests.run.jobs import JobFolder, numbered
 
@@ -207,17 +209,50 @@ def test_a_job_says_in_its_record_what_ran(tmp_path: Path, tiny: Path) -> None:
     assert len(job.rows()) == 5
 
 
+def needs(device: str) -> pytest.MarkDecorator:
+    """Skip a test where this device cannot be, and say what it needs."""
+    if not HAS_CUDA or gpus.count() == 0:
+        return pytest.mark.skipif(True, reason="needs an NVIDIA GPU and onnxruntime-gpu")
+    no_tensorrt = device == "tensorrt" and find_library("nvinfer") is None
+    return pytest.mark.skipif(no_tensorrt, reason="needs TensorRT where the loader finds it")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA, reason="needs an NVIDIA GPU and onnxruntime-gpu")
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_gpu_gives_what_the_cpu_gives_whatever_the_batch(tmp_path: Path, device: str) -> None:
-    residual = networks.write_residual(tmp_path / "residual.onnx")
-    expected = load("onnxruntime", request(residual)).infer(photos())
-    for precision, tolerance in (("fp32", 1e-4), ("fp16", 1e-2)):
-        engine = load("onnxruntime", request(residual, device=device, precision=precision))
-        assert engine.describe().device == f"{device}:0"
-        for count in (4, 1):
-            found = engine.infer(photos()[:count])
-            for name, values in expected.items():
-                np.testing.assert_allclose(found[name], values[:count], rtol=tolerance, atol=tolerance)
-                assert precision == "fp32" or not np.array_equal(found[name], values[:count])
+class TestGpu:
+    """On a real GPU."""
+
+    @pytest.mark.parametrize(
+        "device", [pytest.param(name, marks=needs(name)) for name in ("cuda", "tensorrt")]
+    )
+    def test_it_gives_what_the_cpu_gives_whatever_the_batch(self, tmp_path: Path, device: str) -> None:
+        residual = networks.write_residual(tmp_path / "residual.onnx")
+        expected = load("onnxruntime", request(residual)).infer(photos())
+        for precision, tolerance in (("fp32", 1e-4), ("fp16", 1e-2)):
+            engine = load("onnxruntime", request(residual, device=device, precision=precision))
+            assert engine.describe().device == f"{device}:0"
+            for count in (4, 1):
+                found = engine.infer(photos()[:count])
+                for name, values in expected.items():
+                    np.testing.assert_allclose(found[name], values[:count], rtol=tolerance, atol=tolerance)
+                    assert precision == "fp32" or not np.array_equal(found[name], values[:count])
+
+    @needs("cuda")
+    def test_the_proof_says_that_no_node_is_on_the_cpu(self, tmp_path: Path) -> None:
+        residual = networks.write_residual(tmp_path / "residual.onnx")
+        proof = load("onnxruntime", request(residual, device="cuda")).describe().proof
+        assert proof.startswith("the session's providers: CUDAExecutionProvider")
+        assert proof.endswith("no node is on the CPU")
+
+    @needs("cuda")
+    def test_a_thread_that_did_not_load_the_network_can_use_it(self, tmp_path: Path) -> None:
+        residual = networks.write_residual(tmp_path / "residual.onnx")
+        engine = load("onnxruntime", request(residual, device="cuda"))
+        expected = engine.infer(photos())
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(engine.infer, photos()).result()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+
+    @needs("cuda")
+    def test_a_gpu_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        refused(request(networks.write_tiny(tmp_path / "tiny.onnx"), device="cuda:99"))

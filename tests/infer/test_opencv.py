@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -110,6 +111,39 @@ def test_layers_that_run_on_the_cpu_are_never_passed_off_as_cuda(
         monkeypatch.delattr(cv2.dnn, "ENGINE_CLASSIC", raising=False)
     with pytest.raises(DeviceError):
         load("opencv", request(tiny, device="cuda"))
+
+
+class NetOnCuda:
+    """A network of which cv2 says, in the words it has for it, that some layers are left on the CPU."""
+
+    def __init__(self, net: cv2.dnn.Net, left: int, target: str) -> None:
+        self._net, self._left, self._target = net, left, target
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the network's
+        return getattr(self._net, name)
+
+    def setPreferableBackend(self, _backend: int) -> None: ...  # noqa: N802 - OpenCV's name
+
+    def setPreferableTarget(self, _target: int) -> None: ...  # noqa: N802
+
+    def dump(self) -> str:
+        left = self._net.dump().replace("OCV/CPU", f"OCV/{self._target}", self._left)
+        return left.replace("OCV/CPU", f"CUDA/{self._target}")
+
+
+@pytest.mark.parametrize(("precision", "target"), [("fp32", "CUDA"), ("fp16", "CUDA_FP16")])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_single_layer_that_is_left_on_the_cpu_is_refused(
+    tiny: Path, gpu: type[FakeGpu], monkeypatch: pytest.MonkeyPatch, left: int, precision: str, target: str
+) -> None:
+    read = cv2.dnn.readNetFromONNX
+    monkeypatch.setattr(cv2.dnn, "readNetFromONNX", lambda *how: NetOnCuda(read(*how), left, target))
+    wanted = request(tiny, device="cuda", precision=precision)
+    if left:
+        with pytest.raises(DeviceError, match=f"and {left} on the CPU"):
+            load("opencv", wanted)
+    else:
+        assert load("opencv", wanted).describe().proof.endswith("layers on CUDA, 0 on the CPU")
 
 
 def test_auto_falls_back_to_the_cpu_when_a_forward_pass_fails_and_says_why(

@@ -222,21 +222,23 @@ def _built_with_cuda(cv2: Any) -> bool:  # noqa: ANN401 - the module
 def _prove(dump: str, on_cuda: bool) -> str:
     """Return in words where the layers of a network ran, from its dump after a forward pass.
 
-    The classic engine writes the backend of each layer, such as OCV/CPU or CUDA/CUDA_FP16, into it.
-    The graph engine of OpenCV 5.0 runs on the CPU only, and writes its operations without a backend.
+    The classic engine writes the backend of each layer into it, and the target of the whole network, which is
+    no proof: OCV/CPU, CUDA/CUDA_FP16, and OCV/CUDA_FP16 for a layer that CUDA lacks and the CPU computes. The
+    input is not one of them. The graph engine of OpenCV 5.0 runs on the CPU only, and writes its operations
+    without a backend.
 
     Raises:
-        DeviceError: CUDA was asked for, and layers beside the input ran elsewhere or nothing is known.
+        DeviceError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
     """
     on_gpu = len(re.findall(r"CUDA/CUDA", dump))
-    on_cpu = len(re.findall(r"OCV/CPU", dump))
+    on_cpu = len(re.findall(r"OCV/(?:CPU|CUDA)", dump))
     operations = len(re.findall(r"// op #", dump))
     if not on_cuda:
         if on_gpu:
             raise DeviceError(f"the CPU was asked for, but {on_gpu} layers ran on CUDA")
         counted = f"{on_cpu} layers on OCV/CPU" if on_cpu else f"{operations} operations of the CPU graph"
         return f"after the first forward pass: {counted}"
-    if on_gpu == 0 or on_cpu > 1:  # the input layer is always on the CPU
+    if on_gpu == 0 or on_cpu > 0:
         raise DeviceError(
             f"CUDA was asked for, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
             "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
