@@ -12,8 +12,8 @@ from resnet_pipe.run.slots import SlotShape
 WORKER_BYTES = {"images": 132 << 20, "video": 216 << 20}
 """Highest resident memory of a worker, by kind of reader.
 
-Measured with batches of 8: 131 MiB with JPEGs of 4000 x 3000 pixels (52 with 500 x 375), and 214 MiB with H.264
-of 3840 x 2160 (107 with 1920 x 1080).
+Measured with batches of 8: 131 MiB with JPEGs of 4000 x 3000 pixels (52 with 500 x 375), and 214 MiB with
+H.264 of 3840 x 2160 (107 with 1920 x 1080).
 """
 RUN_BYTES = 320 << 20
 """Of the run itself with an engine, beside what that takes for its network; see `NETWORK_FACTOR`."""
@@ -22,9 +22,9 @@ TORCH_BYTES = 900 << 20
 NETWORK_FACTOR = 4
 """What an engine takes for a network on the CPU, by the size of its file.
 
-Measured with batches of 8, two streams, ResNet-50 (97 MiB) and ResNet-152 (229 MiB), all of the run's process in
-MiB: opencv 656 and 1087, openvino 629 and 1046, onnxruntime 624 and 1008, torch 1196 and 1491. With eight streams,
-onnxruntime took 709 and 1132, and torch 1576 for ResNet-50.
+Measured with batches of 8, two streams, ResNet-50 (97 MiB) and ResNet-152 (229 MiB), all of the run's process
+in MiB: opencv 656 and 1087, openvino 629 and 1046, onnxruntime 624 and 1008, torch 1196 and 1491. With eight
+streams, onnxruntime took 709 and 1132, and torch 1576 for ResNet-50.
 """
 
 
