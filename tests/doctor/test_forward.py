@@ -104,15 +104,15 @@ def test_a_short_batch_that_costs_a_rebuild_is_a_warning(examine: Examine) -> No
 
 
 def test_what_a_gpu_is_not_used_for_is_a_warning_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if cv2.cuda.getCudaEnabledDeviceCount():
         pytest.skip("this cv2 has CUDA")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    for name in set(ENGINES) - {"opencv"}:
-        monkeypatch.delitem(ENGINES, name)
+    install()
+    ENGINES["opencv"] = "resnet_pipe.infer.opencv"
     found = list(forward.check())
     assert [finding.level for finding in found] == ["OK", "WARN", "WARN"]
     without = f"this cv2 {cv2.__version__} was built without CUDA"
