@@ -20,7 +20,7 @@ class Rebuilding(opencv.OpenCvEngine):
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         if len(batch) != self._size:
-            time.sleep(0.5)
+            time.sleep(0.2)
             self._size = len(batch)
         return super().infer(batch)
 
