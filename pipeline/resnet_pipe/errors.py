@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal
+
+CheckName = Literal[
+    "python", "packages", "cv2", "cuda", "libraries", "engines", "decoders", "limits", "models"
+]
+"""The checks of `resnet-pipe doctor`, in its order."""
 
 
 class ExitCode(IntEnum):
@@ -30,17 +36,26 @@ class ResnetPipeError(Exception):
     Args:
         problem: what is wrong, and where.
         remedy: what to do about it; the exact command where there is one.
+        check: the doctor's, that explains it; None where the environment is not to blame, or for what the
+            class says.
     """
 
     exit_code = ExitCode.FAILED
+    check: CheckName | None = None
 
-    def __init__(self, problem: str, remedy: str | None = None) -> None:
+    def __init__(self, problem: str, remedy: str | None = None, check: CheckName | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
+        self.check = check or type(self).check
 
     def __str__(self) -> str:
-        return self.problem if self.remedy is None else f"{self.problem}\n  what to do: {self.remedy}"
+        lines = [self.problem]
+        if self.remedy is not None:
+            lines.append(f"what to do: {self.remedy}")
+        if self.check is not None:
+            lines.append(f"explained by: resnet-pipe doctor {self.check}")
+        return "\n  ".join(lines)
 
 
 class UsageError(ResnetPipeError):
@@ -70,6 +85,8 @@ class MissingExtraError(UsageError):
         purpose: what it was wanted for.
     """
 
+    check = "packages"
+
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs {library}, which is not installed.",
@@ -83,6 +100,8 @@ class ModelError(UsageError):
 
 class DeviceError(UsageError):
     """A requested device or precision is not to be had. There is never a silent fall-back."""
+
+    check = "engines"
 
 
 class EngineError(ResnetPipeError):

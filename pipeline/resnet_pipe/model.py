@@ -215,6 +215,7 @@ def open_model(path: Path) -> Model:
         raise ModelError(
             f"{sidecar_path} describes another file than {path}: the SHA-256 differs",
             f"convert it again, or remove {sidecar_path} and give `preprocess` in the job",
+            "models",
         )
     return Model(name, path, digest, sidecar)
 
@@ -233,7 +234,7 @@ def read_sidecar(path: Path) -> Sidecar:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again"
+            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again", "models"
         ) from None
 
 

@@ -11,6 +11,7 @@ import click
 from resnet_pipe import __version__
 from resnet_pipe.cli.convert import convert, models, schema
 from resnet_pipe.cli.depth import depth
+from resnet_pipe.cli.doctor import doctor
 from resnet_pipe.cli.run import report, run
 from resnet_pipe.cli.tune import tune
 from resnet_pipe.cli.verify import verify
@@ -29,13 +30,14 @@ def commands() -> None:
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
     resnet-pipe tune jobs/folder.yaml     find what makes it faster on this machine
+    resnet-pipe doctor                    say what is wrong with this environment, and what to do
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
     sources failed, 11 another run holds the output, 130/143 stopped by a signal.
     """  # noqa: D301 - click wants the control character
 
 
-for command in (run, report, convert, models, verify, tune, depth, schema):
+for command in (run, report, convert, models, verify, tune, depth, doctor, schema):
     commands.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import opencv
 from resnet_pipe.errors import ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.f
 
     Raises:
         ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.
+        UsageError: cv2 cannot be imported.
     """
+    opencv.require()
     import cv2
 
     expected = _expected(network, photographs)

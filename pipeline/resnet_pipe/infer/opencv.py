@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import opencv
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 4
 """With more cores, a network for each of them would take too much memory; one uses all of them."""
-_CUDA_WHEEL = "install a cv2 that was built with CUDA, or use device: cpu"
+_CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -26,7 +27,12 @@ def devices() -> dict[str, tuple[str, ...]]:
 
 
 def batch_size(device: str) -> int:
-    """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
+    """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU.
+
+    Raises:
+        UsageError: cv2 cannot be imported.
+    """
+    opencv.require()
     import cv2
 
     on_cuda = device.startswith("cuda") or (device == "auto" and cv2.cuda.getCudaEnabledDeviceCount() > 0)
@@ -41,7 +47,9 @@ def load(request: EngineRequest) -> OpenCvEngine:
     Raises:
         DeviceError: the device or the precision is not to be had.
         ModelError: cv2.dnn cannot load or run the model.
+        UsageError: cv2 cannot be imported.
     """
+    opencv.require()
     return load_where_it_runs(request, "cuda", OpenCvEngine)
 
 
@@ -187,26 +195,30 @@ def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
     index = _index(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
     if count == 0 and not _built_with_cuda(cv2):
-        raise DeviceError(f"this cv2 {cv2.__version__} was built without CUDA", _CUDA_WHEEL)
+        raise DeviceError(f"this cv2 {cv2.__version__} was built without CUDA", _CUDA_WHEEL, "cuda")
     if count <= 0:
         raise DeviceError(
             "cv2 was built with CUDA, but finds no NVIDIA driver or no GPU",
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
+            "cuda",
         )
     if index >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
             f"infer.device: cuda:{count - 1}, or a smaller number",
+            "cuda",
         )
     info = cv2.cuda.DeviceInfo(index)
     architecture = f"{info.majorVersion()}.{info.minorVersion()}"
     if not info.isCompatible():
         raise DeviceError(
             f"this cv2 has no code for the architecture of {device}, {architecture}",
-            f"build cv2 with CUDA_ARCH_BIN={architecture}",
+            f"docker/build-opencv-cuda.sh --arch {architecture}: a cv2 with CUDA_ARCH_BIN={architecture}",
+            "cuda",
         )
     if not cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA):
-        raise DeviceError("this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)", _CUDA_WHEEL)
+        problem = "this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)"
+        raise DeviceError(problem, _CUDA_WHEEL, "libraries")
     cv2.cuda.setDevice(index)
     return f"cuda:{index} (architecture {architecture})"
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe import child
-from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError, ResnetPipeError
+from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import Engine
 from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
 
@@ -54,7 +54,7 @@ def _refusal(error: Exception) -> Refusal:
     remedy = error.remedy if isinstance(error, ResnetPipeError) else None
     if isinstance(error, MissingExtraError | ImportError):
         return Refusal("not installed", text, remedy)
-    if isinstance(error, ModelError | DeviceError):
+    if isinstance(error, UsageError):
         return Refusal("cannot run", text, remedy)
     return Refusal(
         "crashed", text if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {text}"

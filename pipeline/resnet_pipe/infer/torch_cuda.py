@@ -36,12 +36,14 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
         raise DeviceError(
             f"torch finds no NVIDIA driver or no GPU{': ' if reason else ''}{reason}",
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all), or use device: cpu",
+            "cuda",
         )
     index = int(device.partition(":")[2] or 0)
     if index >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
             f"infer.device: cuda:{count - 1}, or a smaller number",
+            "cuda",
         )
     major, minor = torch.cuda.get_device_capability(index)
     if precision == "bf16" and major < 8:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from resnet_pipe import atomic
+from resnet_pipe import atomic, opencv
 from resnet_pipe.errors import ExitCode, ModelError, RunError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.probe import others_that_run
@@ -96,6 +96,7 @@ class Execution:
             self._spool.clear()
 
     def _execute(self, plan: Plan) -> None:
+        opencv.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         with ExitStack() as stack:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"

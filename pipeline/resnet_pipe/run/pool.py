@@ -163,6 +163,7 @@ class WorkerPool:
                     f"{self._idle_deaths} worker processes in a row ended without reading anything"
                     f" (the last: {child.ending(status)})",
                     "look above for their own messages; check memory limits and the installation",
+                    "limits",
                 )
         new = self._start(member.number, frozenset(member.in_flight))
         self._members[member.number] = new

@@ -119,5 +119,6 @@ def _create(size: int) -> int:
         raise RunError(
             f"cannot get {size / 2**20:.0f} MiB of shared memory for the batches: {error.strerror}",
             "use a smaller infer.batch_size or fewer run.workers",
+            "limits",
         ) from None
     return descriptor

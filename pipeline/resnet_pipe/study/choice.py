@@ -138,6 +138,7 @@ class _Chooser:
             raise UsageError(
                 f"engine auto: no engine passes the check with {self.subject.model.path}:{reasons}",
                 "see `resnet-pipe verify`, or name one in infer.engine",
+                "engines",
             )
         best = max(rates.values(), key=_rate)
         return Choice(

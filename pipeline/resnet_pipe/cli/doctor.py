@@ -1,0 +1,37 @@
+"""doctor: is this environment fit for runs?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, NoReturn, get_args
+
+import click
+
+from resnet_pipe.errors import CheckName
+from resnet_pipe.terminal import show
+
+if TYPE_CHECKING:
+    from resnet_pipe.doctor.check import Finding
+
+
+@click.command()
+@click.argument("checks", nargs=-1, metavar="[CHECK]...", type=click.Choice(get_args(CheckName)))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:
+    """Examine this environment, and say what to do about each thing that is wrong.
+
+    CHECK is one or more of: python, packages, cv2, cuda, libraries, engines, decoders, limits, models.
+    Without it, all are made; that takes some seconds.
+
+    Exits with 0, or with 1 if anything FAILs, so that some runs will fail here.
+    """
+    from resnet_pipe.doctor.examination import describe, examine
+
+    def tell(finding: Finding) -> None:
+        if not as_json:
+            show(describe(finding))
+
+    examination = examine(checks, tell)
+    show(json.dumps(examination.to_json(), indent=1) if as_json else examination.closing())
+    sys.exit(examination.exit_code)

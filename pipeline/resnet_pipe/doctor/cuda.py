@@ -1,0 +1,99 @@
+"""CUDA: was cv2 built with it, is there a driver, which GPUs are there, and has this cv2 code for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+from resnet_pipe.doctor import driver as drivers
+from resnet_pipe.doctor import opencv
+from resnet_pipe.doctor.build import CudaBuild, dotted, parse
+from resnet_pipe.doctor.check import Finding, Level
+from resnet_pipe.doctor.driver import Device, Driver
+from resnet_pipe.doctor.opencv import Cv2
+
+_BUILD = "in a checkout: docker/build-opencv-cuda.sh, which ends with the command that installs its wheel"
+_REACH_GPU = (
+    "nvidia-smi must list the GPU; in a container: docker run --gpus all; else install NVIDIA's driver"
+)
+_DRIVERS = {11: "450", 12: "525", 13: "580"}
+"""Oldest driver for a major version of CUDA (CUDA Compatibility, "Minor Version Compatibility")."""
+
+
+def check() -> Iterable[Finding]:
+    """Look at cv2, the driver and the GPUs."""
+    return judge(opencv.look(), drivers.look(), drivers.gpus_on_the_bus())
+
+
+def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
+    """Yield what follows from what was seen.
+
+    Args:
+        cv2: as a process saw it.
+        driver: what it answers.
+        gpus: that Linux sees.
+    """
+    build = parse(cv2.build)
+    if cv2.error:
+        text = "what cv2 was built for shows only when it can be imported"
+        yield _finding("WARN", f"{text}; {_listed(driver) or driver.problem}", "see the line cv2")
+    elif not driver.devices:
+        yield _no_device(build, driver, gpus)
+    elif build is None:
+        text = f"cv2 is built without CUDA, so engine opencv leaves the GPU alone; {_listed(driver)}"
+        yield _finding("WARN", text, _BUILD)
+    else:
+        yield from _built_for(build, cv2, driver)
+
+
+def _no_device(build: CudaBuild | None, driver: Driver, gpus: int) -> Finding:
+    remedy = _REACH_GPU
+    if gpus and "NO_DEVICE" in driver.problem and "CUDA_VISIBLE_DEVICES" in os.environ:
+        remedy = "unset CUDA_VISIBLE_DEVICES"
+    if gpus:
+        text = f"{gpus} NVIDIA {'GPU is' if gpus == 1 else 'GPUs are'} here, but no driver for it"
+        return _finding("FAIL" if build else "WARN", f"{text}: {driver.problem}", remedy)
+    if build:
+        text = f"cv2 is built with CUDA {dotted(build.cuda)}, but runs on the CPU: no GPU is to be seen"
+        return _finding("WARN", f"{text} ({driver.problem})", remedy)
+    return _finding("OK", "no NVIDIA GPU here, and cv2 is built without CUDA: it runs on the CPU")
+
+
+def _built_for(build: CudaBuild, cv2: Cv2, driver: Driver) -> Iterator[Finding]:
+    cuda = f"cv2 is built with CUDA {dotted(build.cuda)}, {build.describe()}"
+    supported = f"the driver supports CUDA {dotted(driver.cuda)}"
+    if driver.cuda[0] < build.cuda[0]:
+        oldest = _DRIVERS.get(build.cuda[0])
+        update = f"update NVIDIA's driver{f' to {oldest} or newer' if oldest else ''}"
+        rebuild = f"docker/build-opencv-cuda.sh --cuda {driver.cuda[0]}"
+        yield _finding("FAIL", f"{cuda}, but {supported} only", f"{update}, or {rebuild}")
+        return
+    yield _finding("OK", f"{cuda}; {supported}")
+    for index, device in enumerate(driver.devices):
+        yield _device(index, device, build, driver)
+    if cv2.devices != len(driver.devices):
+        text = f"cv2 can use {max(0, cv2.devices)} of {len(driver.devices)} devices"
+        yield _finding("FAIL", f"{text}{': ' if cv2.cuda_error else ''}{cv2.cuda_error}", _REACH_GPU)
+
+
+def _device(index: int, device: Device, build: CudaBuild, driver: Driver) -> Finding:
+    text = f"cuda:{index} {device.describe()}"
+    remedy = f"docker/build-opencv-cuda.sh --arch {dotted(device.architecture)}"
+    match build.runs_on(device.architecture):
+        case "code":
+            return _finding("OK", f"{text}: cv2 has code for it")
+        case "ptx" if build.cuda <= driver.cuda:
+            return _finding("WARN", f"{text}: cv2 has only PTX for it: the first start takes minutes", remedy)
+        case "ptx":
+            problem = "cv2 has only PTX for it, of a newer CUDA than this driver can compile"
+            return _finding("FAIL", f"{text}: {problem}", f"update NVIDIA's driver, or {remedy}")
+        case _:
+            return _finding("FAIL", f"{text}: cv2 has no code for it", remedy)
+
+
+def _listed(driver: Driver) -> str:
+    return "; ".join(f"cuda:{index} {device.describe()}" for index, device in enumerate(driver.devices))
+
+
+def _finding(level: Level, text: str, remedy: str = "") -> Finding:
+    return Finding("cuda", level, text, remedy)

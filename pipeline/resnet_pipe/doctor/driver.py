@@ -1,0 +1,85 @@
+"""NVIDIA's driver and the GPUs it has, whatever the libraries say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from resnet_pipe.doctor.build import Version, dotted
+from resnet_pipe.doctor.process import NoAnswerError, answer_of
+
+_NVIDIA = "0x10de"
+"""The vendor of a PCI device."""
+_DISPLAY = "0x03"
+"""How the class of a PCI device begins that is a GPU, with or without a monitor."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU.
+
+    Attributes:
+        name: such as `NVIDIA H100 80GB HBM3`.
+        architecture: major and minor.
+        memory: bytes.
+    """
+
+    name: str
+    architecture: Version
+    memory: int
+
+    def describe(self) -> str:
+        """Return it in words."""
+        return f"{self.name}, architecture {dotted(self.architecture)}, {self.memory / 2**30:.1f} GiB"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the driver answers.
+
+    Attributes:
+        problem: why it cannot be used; empty if it can.
+        cuda: the newest version of CUDA that it supports.
+        devices: that this process may use: all, or those of CUDA_VISIBLE_DEVICES.
+    """
+
+    problem: str = ""
+    cuda: Version = (0, 0)
+    devices: tuple[Device, ...] = ()
+
+
+@cache
+def look() -> Driver:
+    """Ask the driver, in a process of its own."""
+    try:
+        answer = answer_of("resnet_pipe.doctor.driver_process")
+    except NoAnswerError as error:
+        return Driver(problem=str(error))
+    if "problem" in answer:
+        return Driver(problem=answer["problem"])
+    devices = (
+        Device(one["name"], (one["architecture"][0], one["architecture"][1]), one["memory"])
+        for one in answer["devices"]
+    )
+    return Driver(cuda=(answer["cuda"][0], answer["cuda"][1]), devices=tuple(devices))
+
+
+def gpus_on_the_bus(root: Path = Path("/")) -> int:
+    """Return how many NVIDIA GPUs Linux sees, with a driver or without, in a container too.
+
+    Args:
+        root: of the file system.
+    """
+    on_the_bus = sum(
+        _first_line(device / "vendor") == _NVIDIA and _first_line(device / "class").startswith(_DISPLAY)
+        for device in root.glob("sys/bus/pci/devices/*")
+    )
+    return max(on_the_bus, len(list(root.glob("dev/nvidia[0-9]*"))))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,62 @@
+"""Ask NVIDIA's driver what there is and print it as JSON: `python -m resnet_pipe.doctor.driver_process`.
+
+The names and numbers are those of CUDA's driver API (cuda.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from typing import Any
+
+_MAJOR, _MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+
+
+def main() -> None:
+    """Print the fields of `doctor.driver.Driver`."""
+    print(json.dumps(_look()), flush=True)  # noqa: T201 - for the doctor
+
+
+def _look() -> dict[str, Any]:
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return {"problem": str(error)}
+    if code := cuda.cuInit(0):
+        return {"problem": f"the driver answers {_name(cuda, code)}"}
+    version, count = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    return {
+        "cuda": (version.value // 1000, version.value % 1000 // 10),
+        "devices": [_device(cuda, index) for index in range(count.value)],
+    }
+
+
+def _device(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
+    device, value, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    name = ctypes.create_string_buffer(256)
+    cuda.cuDeviceGet(ctypes.byref(device), index)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+    architecture = []
+    for number in (_MAJOR, _MINOR):
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        architecture.append(value.value)
+    return {
+        "name": name.value.decode(errors="replace"),
+        "architecture": architecture,
+        "memory": total.value,
+    }
+
+
+def _name(cuda: ctypes.CDLL, code: int) -> str:
+    """Return the name of an error, such as CUDA_ERROR_NO_DEVICE."""
+    text = ctypes.c_char_p()
+    cuda.cuGetErrorName(code, ctypes.byref(text))
+    return text.value.decode() if text.value else f"error {code}"
+
+
+if __name__ == "__main__":
+    main()

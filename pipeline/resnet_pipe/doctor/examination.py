@@ -1,0 +1,109 @@
+"""All checks in their order, and what came of them: findings, seconds, exit code."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resnet_pipe.doctor.check import Finding
+from resnet_pipe.errors import CheckName, ExitCode
+
+SCHEMA_VERSION = 1
+"""Of the JSON; it changes when a key changes its meaning or goes."""
+CHECKS: dict[CheckName, str] = {
+    "python": "resnet_pipe.doctor.python",
+    "packages": "resnet_pipe.doctor.packages",
+    "cv2": "resnet_pipe.doctor.opencv",
+    "cuda": "resnet_pipe.doctor.cuda",
+    "libraries": "resnet_pipe.doctor.libraries",
+    "engines": "resnet_pipe.doctor.forward",
+    "decoders": "resnet_pipe.doctor.decoders",
+    "limits": "resnet_pipe.doctor.limits",
+    "models": "resnet_pipe.doctor.models",
+}
+"""name -> module. The module has check(); see `check.Check`."""
+_CLOSING = {
+    "FAIL": "Some runs will fail here; see what to do above, and ask again.",
+    "WARN": "Runs will work here, but not as well as they could; see what to do above.",
+    "OK": "This environment is fit for runs.",
+}
+"""By the worst level."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the doctor found.
+
+    Attributes:
+        findings: in the order of the checks.
+        seconds: that it took.
+    """
+
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each level, the worst first."""
+        counted = Counter(finding.level for finding in self.findings)
+        return {"FAIL": counted["FAIL"], "WARN": counted["WARN"], "OK": counted["OK"]}
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 if anything FAILs, else 0."""
+        return ExitCode.FAILED if self.counts["FAIL"] else ExitCode.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "seconds": round(self.seconds, 2),
+            "counts": self.counts,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def closing(self) -> str:
+        """Return the line below the findings."""
+        counts = ", ".join(f"{count} {level}" for level, count in self.counts.items())
+        worst = next((level for level, count in self.counts.items() if count), "OK")
+        return f"{counts} in {self.seconds:.1f} s. {_CLOSING[worst]}"
+
+
+def examine(names: Sequence[CheckName], tell: Callable[[Finding], None]) -> Examination:
+    """Run checks.
+
+    Args:
+        names: of checks; none for all of them.
+        tell: is told of each finding as soon as it is there: some checks take seconds.
+    """
+    started = time.perf_counter()
+    findings = []
+    for name, module in CHECKS.items():
+        if not names or name in names:
+            for finding in _findings(name, module):
+                tell(finding)
+                findings.append(finding)
+    return Examination(tuple(findings), time.perf_counter() - started)
+
+
+def _findings(name: CheckName, module: str) -> Iterable[Finding]:
+    """Yield what a check finds. Whatever it raises is one finding more: the other checks go on."""
+    try:
+        yield from importlib.import_module(module).check()
+    except Exception as error:
+        text = f"the check itself has failed: {type(error).__name__}: {error}"
+        yield Finding(name, "FAIL", text, "report this, with the output of resnet-pipe doctor --json")
+
+
+def describe(finding: Finding) -> str:
+    """Return a finding for a terminal: a line, and one below it with the remedy."""
+    line = f"{finding.level:<5} {finding.check:<10} {_one_line(finding.text)}"
+    return f"{line}\n{'':17}what to do: {_one_line(finding.remedy)}" if finding.remedy else line
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
