@@ -49,7 +49,7 @@ def test_a_machine_with_enough_of_everything_has_nothing_to_hear() -> None:
     assert "memory 32.0 GiB: enough for ResNet-50 with a worker on each core" in said
     assert "shared in memory without a name (memfd)" in said
     assert "shm has 16384 MiB; resnet-pipe does not use it" in said
-    assert "open files: 1024; a run with 8 workers takes up to" in said
+    assert "open files: 1024; a run with 8 workers needs at most 72" in said
 
 
 @pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="Linux")
@@ -101,7 +101,7 @@ def test_a_memory_limit_below_what_any_run_takes_is_a_warning() -> None:
 
 def test_too_few_open_files_are_a_warning() -> None:
     finding = only(replace(ENOUGH, open_files=64), "WARN")
-    assert "open files: 64; a run with 8 workers takes up to" in finding.text
+    assert "open files: 64; a run with 8 workers needs at most 72" in finding.text
     assert "ulimit -n" in finding.remedy
     assert "open files: no limit" in text(replace(ENOUGH, open_files=None))
 
