@@ -31,6 +31,7 @@ lint: $(VENV)/installed-tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "resnet-pipe needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'

@@ -16,6 +16,7 @@ import argparse
 import gc
 import importlib
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -151,7 +152,7 @@ class Vram:
     """
 
     def __init__(self) -> None:
-        self._meter = VramMeter()
+        self._meter = VramMeter([os.getpid()])
         self._before_mb = _used_mb()
 
     def look(self) -> dict[str, Any]:

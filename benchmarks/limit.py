@@ -93,7 +93,7 @@ def forward(resolved: Resolved, batch: NDArray[np.uint8]) -> tuple[float, dict[s
         preprocessing=resolved.preprocessing,
         outputs=resolved.outputs,
         batch_size=len(batch),
-        device=resolved.job.infer.device,
+        device=resolved.job.infer.first_device,
         precision=resolved.precision,
         threads=1,
         streams=1,

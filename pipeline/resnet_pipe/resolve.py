@@ -61,7 +61,7 @@ class Resolved:
         """Return how many items one forward pass takes, where the job leaves it to the engine as well."""
         infer = self.job.infer
         if infer.batch_size == "auto":
-            return engines.batch_size(infer.engine, infer.device)
+            return engines.batch_size(infer.engine, infer.first_device)
         return infer.batch_size
 
     @property
@@ -183,12 +183,12 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     """Return the precision that a job will be computed in, after checking that its engine has it."""
     infer = job.infer
     devices = engines.devices(infer.engine)
-    kind = infer.device.partition(":")[0]
+    kind = infer.first_device.partition(":")[0]
     if kind not in (*devices, "auto"):
-        text = f"engine {infer.engine} has no device {infer.device}; it has: {', '.join(devices)}"
+        text = f"engine {infer.engine} has no device {infer.devices[0]}; it has: {', '.join(devices)}"
         problems.append((("infer", "device"), text))
         return infer.precision
-    had = engines.precisions(devices, infer.device)
+    had = engines.precisions(devices, infer.first_device)
     where = "" if kind == "auto" else f" on {kind}"
     if network.quantized:
         if infer.precision not in ("auto", "int8"):

@@ -104,6 +104,26 @@ def test_auto_takes_cuda(residual: Path) -> None:
     assert load("opencv", request(residual, device="auto")).describe().device.startswith("cuda:0")
 
 
+@pytest.mark.parametrize("devices", ["cuda:all", "[cuda:0, cuda:0]"])
+def test_engine_processes_on_cuda_give_the_rows_of_the_cpu(
+    tmp_path: Path, residual: Path, devices: str
+) -> None:
+    count = cv2.cuda.getCudaEnabledDeviceCount() if devices == "cuda:all" else 2
+    job = JobFolder(tmp_path, residual)
+    job.add(*numbered(40))
+    job.run().expect(0)
+    other = tmp_path / "cuda"
+    job.run("--set", f"infer.device={devices}", "--set", f"writer.path={other}").expect(0)
+    (summary,) = other.glob("_resnet_pipe/runs/*/run.json")
+    used = json.loads(summary.read_text())["devices"]
+    assert len(used) == count
+    assert all(device["device"].startswith("cuda:") for device in used)
+    assert sum(device["items"] for device in used) == 40
+    for ours, theirs in zip(read_rows(other), job.rows(), strict=True):
+        assert ours["path"] == theirs["path"]
+        np.testing.assert_allclose(ours["features"], theirs["features"], rtol=1e-4, atol=1e-4)
+
+
 def test_a_job_on_cuda_says_so_and_gives_the_rows_of_the_cpu(tmp_path: Path, residual: Path) -> None:
     job = JobFolder(tmp_path, residual)
     job.add(*numbered(5))

@@ -195,7 +195,7 @@ def documented() -> dict[str, set[str]]:
     fields = {"": {name for left, _ in lines for name in names(left)}}
     fields |= {"stage": names(text[text.index("Each stage has") :].partition("\n\n")[0])}
     for left, right in lines:
-        if left in ("`sources`", "`video`", "`stages`", "`engine`", "`model`"):
+        if left in ("`sources`", "`video`", "`stages`", "`engine`", "`devices`", "`model`"):
             fields[left.strip("`")] = names(right)
     return fields
 
@@ -207,6 +207,9 @@ def assert_documented(summary: dict[str, Any]) -> None:
         assert summary[part] is None or summary[part].keys() == fields[part]
     for stage in summary["stages"].values():
         assert stage.keys() == fields["stage"]
+    assert bool(summary["devices"]) == bool(summary["items"])
+    for device in summary["devices"]:
+        assert device.keys() == fields["devices"]
 
 
 def test_run_json_has_exactly_the_documented_fields(real: RealRun) -> None:
@@ -247,6 +250,12 @@ def test_the_figures_of_run_json_agree_with_each_other_and_with_the_results(
     assert lanes == {"reader": 2, "preprocess": 2, "infer": streams, "writer": 1}
     assert (summary["workers"], summary["workers_replaced"], summary["batch_size"]) == (2, 0, 4)
     assert summary["exit_code"] == real.result.code == 3
+    (device,) = summary["devices"]
+    infer = summary["stages"]["infer"]
+    assert (device["device"], device["streams"], device["items"]) == ("cpu", streams, count)
+    assert all(device[name] == infer[name] for name in ("busy_s", "wait_in_s", "wait_out_s"))
+    assert device["items_per_second"] == summary["items_per_second"]
+    assert device["peak_rss_mb"] <= summary["peak_rss_mb"]
 
 
 def test_run_json_says_what_ran(real: RealRun, resnet18: Conversion) -> None:

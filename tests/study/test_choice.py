@@ -78,6 +78,19 @@ def test_other_circumstances_need_another_choice_and_both_are_remembered(
     assert len(json.loads(cache.read_text())["choices"]) == 2
 
 
+def test_for_several_devices_the_engines_are_tried_on_one_of_them(
+    cli: Cli, job: JobFolder, install: Install, cache: Path
+) -> None:
+    install(opencv="slow", torch="honest")
+    several = ("--set", "infer.device=[cpu, cpu]")
+    assert tried(run(cli, job, *several).expect(0))
+    summary = job.summary()
+    assert summary["choice"]["engine"] == "torch"
+    assert [device["device"] for device in summary["devices"]] == ["cpu", "cpu"]
+    assert not tried(run(cli, job, *several, "--dry-run").expect(0))
+    assert not tried(run(cli, job, "--dry-run").expect(0)), "it is the same choice"
+
+
 @pytest.mark.parametrize(
     "damage",
     [

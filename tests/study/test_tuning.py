@@ -67,6 +67,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Speed], list[Mapping[s
                 "first_batch_s": 1,
                 "stages": {"reader": stage, "preprocess": stage},
                 "engine": {"name": what["engine"], **engine},
+                "devices": [{"device": "cpu"}],
                 "batch_size": what["batch_size"],
                 "workers": what["workers"],
             }
@@ -316,6 +317,25 @@ def test_an_engine_that_was_chosen_by_auto_is_named_with_what_makes_it_faster(
     job.file.write_text(before)
     assert "the job as it is is kept" in cli("--write").expect(0).stdout
     assert job.file.read_text() == before
+
+
+def test_a_trial_fills_every_stream_of_every_device(
+    cli: Cli, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(large_batches)
+    run = Trials.run
+    trials: list[tuple[int, int, int]] = []
+
+    def on_three_devices(self: Trials, items: int, changes: Mapping[str, Any], limit_s: float) -> Any:  # noqa: ANN401
+        result = run(self, items, changes, limit_s)
+        trials.append((items, result["batch_size"], result["engine"]["streams"]))
+        return {**result, "devices": [{"device": "cpu"}] * 3}
+
+    monkeypatch.setattr(Trials, "run", on_three_devices)
+    cli().expect(0)
+    others = [(items, size, streams) for items, size, streams in trials if size != 8]  # those of the default
+    assert others
+    assert all(items % (size * streams * 3) == 0 for items, size, streams in others)
 
 
 def test_json_has_every_measurement(job: JobFolder, cli: Cli, machine: Machine) -> None:

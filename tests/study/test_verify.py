@@ -118,6 +118,7 @@ def test_an_engine_that_is_missing_or_unable_is_an_error_only_if_asked_for(
             "torch bf16 cannot run: no bf16",
         ),
         (["--device", "cuda:1"], "torch cannot run: it has no device cuda:1"),
+        (["--device", "cuda:all"], "engines are compared on one device, such as cuda:0"),
         (["--engine", "cv2"], "no engine 'cv2'; there are: torch"),
         (["--count", "0"], "--count"),
     ],

@@ -105,7 +105,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
     show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
-    engine = f"{infer.engine}, device {infer.device}, {resolved.precision}"
+    engine = f"{infer.engine}, device {', '.join(infer.devices)}, {resolved.precision}"
     show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")
 

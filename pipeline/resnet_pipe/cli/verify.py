@@ -21,6 +21,12 @@ def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[
     return value
 
 
+def _device(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value.endswith(":all"):
+        raise click.BadParameter("engines are compared on one device, such as cuda:0")
+    return value
+
+
 @click.command()
 @click.argument("model")
 @click.option(
@@ -39,7 +45,9 @@ def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
     help="Repeatable. Default: all that an engine has.",
 )
-@click.option("--device", default="auto", show_default=True, help="As in a job: auto, cpu, cuda, cuda:1 ...")
+@click.option(
+    "--device", default="auto", show_default=True, callback=_device, help="As in a job: auto, cpu, cuda:1 ..."
+)
 @click.option("--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="How many images.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def verify(

@@ -55,6 +55,7 @@ def write(folder: Path, output: Path) -> Path:
             "unit": "frames" if run["video"] else "images",
             "findings": findings(run),
             "stages": stages(run),
+            "devices": devices(run),
             "stages_chart": _stages_chart(run) if run["items"] else None,
             **_timeline_charts(history["timeline"]),
             "samples": history["samples"],
@@ -81,6 +82,17 @@ def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
             "ms_per_item": 1000 * stage["busy_s"] / stage["items"] if stage["items"] else 0.0,
         }
         for name, stage in run["stages"].items()
+    ]
+
+
+def devices(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the device table of a run.json: its figures, and the share of the run; empty for one device."""
+    several = run.get("devices", [])  # runs of earlier versions have none
+    seconds = run["run_seconds"]
+    if len(several) < 2:
+        return []
+    return [
+        {**use, "share": use["busy_s"] / (seconds * use["streams"]) if seconds else 0.0} for use in several
     ]
 
 

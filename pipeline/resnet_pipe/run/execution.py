@@ -1,8 +1,7 @@
-"""The part of a run between plan and report: loads the engine, starts the workers, processes the chunks."""
+"""The part of a run between plan and report: starts workers and engines, processes the chunks."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -11,15 +10,17 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from resnet_pipe import atomic, opencv
-from resnet_pipe.errors import ExitCode, ModelError, RunError
-from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer.probe import others_that_run
+from resnet_pipe import opencv
+from resnet_pipe.errors import ExitCode
+from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan, empty_plan
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
+from resnet_pipe.run import engines
 from resnet_pipe.run.commit import Committed, Committer
 from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.device import Device, DeviceUse
+from resnet_pipe.run.failures import check_failures
 from resnet_pipe.run.history import History
 from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.log import EventLog
@@ -34,8 +35,8 @@ from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure, Filled
 from resnet_pipe.run.tasks import TaskList
-from resnet_pipe.run.timing import STAGES, StageClock
-from resnet_pipe.run.trace import Trace
+from resnet_pipe.run.timing import STAGES, StageClock, added_up
+from resnet_pipe.run.trace import traced
 from resnet_pipe.run.vram import VramMeter
 from resnet_pipe.run.workers import fitting
 
@@ -73,12 +74,13 @@ class Execution:
         self.done = self.partial = self.failed = 0
         """Sources of committed chunks that gave all their rows, some, and none."""
         self.engine_is_stuck = False
-        self._engine: engines.EngineInfo | None = None
+        self._engine: EngineInfo | None = None
+        self._devices: tuple[DeviceUse, ...] = ()
         self._warmup_s = self._run_seconds = self._first_batch_s = 0.0
         self._batch_size = self._workers = self._workers_replaced = 0
         self._worker_rss_kb: dict[int, int] = {}
         self._vram: VramMeter | None = None
-        """Only where the engine is on a GPU."""
+        """Only on GPUs."""
         self.history = History(resolved.labels, resolved.logits, resolved.job.run.report)
         """For the report."""
 
@@ -104,17 +106,20 @@ class Execution:
             cores = available_cores()
             self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
-            engine = self._load(cores)
+            started = time.perf_counter()
+            devices = stack.enter_context(
+                engines.loaded(self._resolved, self._batch_size, cores, pool.slots, self._say)
+            )
+            self._ready(devices, started)
             observers: list[Observer] = [self.history]
             if self._resolved.job.run.trace:
-                path = stack.enter_context(atomic.replacing(self._folder / "trace.json"))
-                file = stack.enter_context(path.open("w", encoding="utf-8"))
-                trace = stack.enter_context(closing(Trace(file, self._workers, engine.streams)))
-                observers.append(trace)
+                path = self._folder / "trace.json"
+                observers.append(stack.enter_context(traced(path, self._workers, engines.lanes(devices))))
             try:
-                self._process(pool, engine, observers)
+                self._process(pool, devices, observers)
             finally:
                 self._workers_replaced = pool.deaths
+                self._devices = tuple(device.use(self._vram) for device in devices)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -129,7 +134,7 @@ class Execution:
             resolved=self._resolved,
             plan=self._plan,
             engine=self._engine,
-            clocks=self._clocks,
+            clocks={**self._clocks, "infer": added_up(use.clock for use in self._devices)},
             started_at=started_at,
             seconds=seconds,
             run_seconds=self._run_seconds,
@@ -143,6 +148,7 @@ class Execution:
             batch_size=self._batch_size,
             workers=self._workers,
             workers_replaced=self._workers_replaced,
+            devices=self._devices,
             own_rss_kb=peak_rss_kb(),
             worker_rss_kb=self._worker_rss_kb,
             peak_vram_mb=self._vram.peak_mb if self._vram else None,
@@ -166,40 +172,21 @@ class Execution:
         shape = replace(shape, workers=self._workers)
         return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s, job.run.trace)
 
-    def _load(self, cores: int) -> engines.Engine:
-        resolved, infer, started = self._resolved, self._resolved.job.infer, time.perf_counter()
-        request = engines.EngineRequest(
-            model=resolved.model.path,
-            preprocessing=resolved.preprocessing,
-            outputs=resolved.outputs,
-            batch_size=self._batch_size,
-            device=infer.device,
-            precision=resolved.precision,
-            threads=cores if infer.threads == "auto" else infer.threads,
-            streams=None if infer.streams == "auto" else infer.streams,
-        )
-        try:
-            engine = engines.load(infer.engine, request)
-        except ModelError as error:
-            able = others_that_run(request, infer.engine)
-            if not able:
-                raise
-            remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"
-            raise ModelError(error.problem, "; or ".join(filter(None, (remedy, error.remedy)))) from None
+    def _ready(self, devices: tuple[Device, ...], started: float) -> None:
+        """Note what runs, and tell of it; `started` is when loading began."""
         self._warmup_s = time.perf_counter() - started
-        info = engine.describe()
+        resolved, info = self._resolved, engines.describe(devices)
         chosen = resolved.choice.note if resolved.choice else ""
         self._engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
-        if info.device.startswith(("cuda", "tensorrt")):
-            self._vram = VramMeter()
+        if devices[0].info.device.startswith(("cuda", "tensorrt")):
+            self._vram = VramMeter(device.pid for device in devices)
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
             self._say(resolved.metadata["weights"])
-        return engine
 
-    def _process(self, pool: WorkerPool, engine: engines.Engine, observers: Sequence[Observer]) -> None:
+    def _process(self, pool: WorkerPool, devices: Sequence[Device], observers: Sequence[Observer]) -> None:
         def written(filled: Filled, start: float, end: float) -> None:
             for observer in observers:
                 observer.written(filled, start, end)
@@ -215,16 +202,7 @@ class Execution:
             written,
         )
         tasks = TaskList(self._plan, self._reader, self._batch_size, self._workers, committer, self._spool)
-        pipeline = Pipeline(
-            pool,
-            engine,
-            committer,
-            self._clocks,
-            self._counts,
-            self._batch_size,
-            observers,
-            self._say,
-        )
+        pipeline = Pipeline(pool, devices, committer, self._clocks, self._counts, observers, self._say)
 
         def tick() -> None:
             self.history.tick(self._counts.items, *pipeline.waiting)
@@ -272,22 +250,5 @@ class Execution:
             error=failure.error,
             text=failure.message,
         )
-
-        if self._counts.failures > self._resolved.job.run.failure_limit(self._plan.planned):
-            raise RunError(
-                f"{self._counts.failures} sources failed, more than run.max_failures allows",
-                "see the failures in the log; what is committed stays",
-            )
-        if failure.error in ("missing", "unreadable") and not _has_entries(self._reader.root):
-            raise RunError(
-                f"the input has gone: {self._reader.root} cannot be read or is empty now",
-                "bring it back (is the disk mounted?) and run the same command again",
-            )
-
-
-def _has_entries(directory: Path) -> bool:
-    try:
-        with os.scandir(directory) as entries:
-            return any(True for _ in entries)
-    except OSError:
-        return False
+        limit = self._resolved.job.run.failure_limit(self._plan.planned)
+        check_failures(failure, self._counts.failures, limit, self._reader.root)

@@ -74,7 +74,7 @@ class History:
         filled: Filled,
         batch: NDArray[np.uint8],
         outputs: Outputs,
-        stream: int,
+        lane: int,
         start: float,
         end: float,
     ) -> None:

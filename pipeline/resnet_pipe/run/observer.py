@@ -21,11 +21,11 @@ class Observer(Protocol):
         filled: Filled,
         batch: NDArray[np.uint8],
         outputs: Outputs,
-        stream: int,
+        lane: int,
         start: float,
         end: float,
     ) -> None:
-        """A stream of the engine has executed a batch: uint8, shape (rows, crop, crop, 3). Any thread."""
+        """A lane has executed a batch: uint8, shape (rows, crop, crop, 3). From its own thread."""
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """The rows of a message have been written. From the writer's thread."""

@@ -10,14 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from resnet_pipe.errors import EngineError
-from resnet_pipe.infer.engine import Engine
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.commit import Committer
+from resnet_pipe.run.device import Device
 from resnet_pipe.run.observer import Observer
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.stop import Stop
@@ -55,11 +51,10 @@ class Pipeline:
 
     Args:
         pool: the worker processes.
-        engine: the loaded network.
+        devices: with the loaded network; each takes the next batch as soon as a stream of it is idle.
         committer: the writer stage.
-        clocks: of the four stages, by name.
+        clocks: of the other stages, by name.
         counts: kept up to date; whoever is told of failures and commits counts these.
-        batch_size: items in a batch.
         observers: are told of every batch.
         say: tells the user about something unusual.
     """
@@ -67,21 +62,18 @@ class Pipeline:
     def __init__(
         self,
         pool: WorkerPool,
-        engine: Engine,
+        devices: Sequence[Device],
         committer: Committer,
         clocks: dict[str, StageClock],
         counts: Counts,
-        batch_size: int,
         observers: Sequence[Observer],
         say: Callable[[str], None],
     ) -> None:
         self._pool = pool
-        self._engine = engine
         self._committer = committer
         self._clocks = clocks
-        self._batch_limit = batch_size
         self._lock = threading.Lock()
-        """Guards what several streams change: the batch limit and the count of items."""
+        """Guards the count of items, which several lanes change."""
         self._observers = observers
         self._say = say
         self._counts = counts
@@ -98,12 +90,12 @@ class Pipeline:
         self._ending = False
         self._written = 0
         """Tasks of which everything is written, each counted as often as it has spans."""
-        self._streams = [
-            threading.Thread(target=self._infer_loop, args=(stream,), name=f"infer {stream}", daemon=True)
-            for stream in range(engine.streams)
+        streams = (device for device in devices for _ in range(device.clock.lanes))
+        self._lanes = [
+            threading.Thread(target=self._infer_loop, args=(device, lane), name=f"infer {lane}", daemon=True)
+            for lane, device in enumerate(streams)
         ]
         self._writer = threading.Thread(target=self._write_loop, name="writer", daemon=True)
-        clocks["infer"].lanes = engine.streams
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -125,19 +117,20 @@ class Pipeline:
             RunError: the run cannot go on.
             EngineError: the engine cannot execute a batch of one.
         """
-        for thread in (*self._streams, self._writer):
+        for thread in (*self._lanes, self._writer):
             thread.start()
         try:
             self._loop(tasks, stop, grace_s, tick)
         finally:
             self._ending = True
             self._pool.close()
-            for _ in self._streams:
+            for _ in self._lanes:
                 self._to_infer.put(None)
-            self._wait_for(lambda: not any(stream.is_alive() for stream in self._streams), stop, grace_s)
-            for stream in self._streams:
-                stream.join(_JOIN_S)
-            self.engine_is_stuck = any(stream.is_alive() for stream in self._streams)
+            self._wait_for(lambda: not any(lane.is_alive() for lane in self._lanes), stop, grace_s)
+            latest = time.monotonic() + _JOIN_S
+            for lane in self._lanes:
+                lane.join(max(0.0, latest - time.monotonic()))
+            self.engine_is_stuck = any(lane.is_alive() for lane in self._lanes)
             self._wait_for(lambda: not self._to_write.full(), stop, grace_s)
             self._to_write.put(None)
             self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
@@ -202,8 +195,8 @@ class Pipeline:
             self._error = self._error or error
             self._pool.wake()
 
-    def _infer_loop(self, stream: int) -> None:
-        clock = self._clocks["infer"]
+    def _infer_loop(self, device: Device, lane: int) -> None:
+        clock = device.clock
         with self._errors_end_the_run():
             while True:
                 with clock.waiting_in():
@@ -212,45 +205,19 @@ class Pipeline:
                     return
                 outputs: Outputs = {}
                 if filled.slot is not None:
-                    batch = self._pool.slots.batch(filled.slot)[: len(filled.rows)]
                     started = time.perf_counter()
-                    outputs = self._infer(batch)
+                    outputs = device.infer(filled.slot, len(filled.rows))
                     now = time.perf_counter()
                     clock.add(now - started, len(filled.rows))
+                    batch = self._pool.slots.batch(filled.slot)[: len(filled.rows)]
                     for observer in self._observers:
-                        observer.inferred(filled, batch, outputs, stream, started, now)
+                        observer.inferred(filled, batch, outputs, lane, started, now)
                     self._released.append(filled.slot)
                     self._pool.wake()
                     with self._lock:
                         self._counts.items += len(filled.rows)
                 with clock.waiting_out():
                     self._to_write.put((filled, outputs))
-
-    def _infer(self, batch: NDArray[np.uint8]) -> Outputs:
-        """Execute the network, in halves of the batch where all of it does not fit into memory."""
-        while True:
-            limit = self._batch_limit
-            try:
-                parts = [
-                    self._engine.infer(batch[start : start + limit]) for start in range(0, len(batch), limit)
-                ]
-            except EngineError as error:
-                self._shrink(min(limit, len(batch)), error)
-                continue
-            if len(parts) == 1:
-                return parts[0]
-            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _shrink(self, failed: int, error: EngineError) -> None:
-        """Halve the batch after `failed` items at once were too many; raise `error` if that was one."""
-        if failed == 1:
-            raise error
-        with self._lock:
-            if self._batch_limit < failed:
-                return  # another stream has done it
-            self._batch_limit = (failed + 1) // 2
-            self._engine.shrink(self._batch_limit)
-            self._say(f"{error.problem}; going on with batches of {self._batch_limit}")
 
     def _write_loop(self) -> None:
         clock = self._clocks["writer"]

@@ -13,6 +13,7 @@ from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
+from resnet_pipe.run.device import DeviceUse
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
 SCHEMA_VERSION = 1
@@ -48,9 +49,10 @@ class Outcome:
         batch_size: items in a batch; 0 if nothing ran.
         workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
+        devices: what each has done; empty if nothing ran.
         own_rss_kb: highest resident memory of the process itself, KiB.
         worker_rss_kb: highest resident memory of each, KiB.
-        peak_vram_mb: highest memory of the GPUs that this process has used, MiB; None if there was none or it
+        peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if there was none or it
             could not be measured.
         exit_code: of the process.
         report: the page that tells all this; None if there is none.
@@ -73,6 +75,7 @@ class Outcome:
     batch_size: int
     workers: int
     workers_replaced: int
+    devices: tuple[DeviceUse, ...]
     own_rss_kb: int
     worker_rss_kb: dict[int, int]
     peak_vram_mb: float | None
@@ -83,6 +86,12 @@ class Outcome:
     def bottleneck(self) -> str | None:
         """Return the busiest stage, or None if nothing ran."""
         return bottleneck(self.clocks, self.run_seconds) if self.items else None
+
+    @property
+    def _rss_kb(self) -> int:
+        """The highest resident memory of all processes; a single engine is in the run's own."""
+        engines = sum(use.peak_rss_kb for use in self.devices) if len(self.devices) > 1 else 0
+        return self.own_rss_kb + engines + sum(self.worker_rss_kb.values())
 
     def _video(self) -> dict[str, Any] | None:
         if self.resolved.job.reader.kind != "video":
@@ -123,6 +132,7 @@ class Outcome:
             "workers_replaced": self.workers_replaced,
             "batch_size": self.batch_size,
             "engine": asdict(self.engine) if self.engine else None,
+            "devices": [use.to_json(self.run_seconds) for use in self.devices],
             "choice": self.resolved.choice.model_dump() if self.resolved.choice else None,
             "model": {
                 "name": self.resolved.model.name,
@@ -132,7 +142,7 @@ class Outcome:
                 "flops": 2 * sidecar.macs if sidecar else None,
                 "weights": self.resolved.metadata["weights"],
             },
-            "peak_rss_mb": round((self.own_rss_kb + sum(self.worker_rss_kb.values())) / 1024, 1),
+            "peak_rss_mb": round(self._rss_kb / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,
             "environment": machine.describe(),
             "exit_code": int(self.exit_code),
@@ -162,6 +172,11 @@ def summary(outcome: Outcome) -> str:
         lines.append(
             f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
         )
+        if len(outcome.devices) > 1:
+            lines += [
+                f"device {index} ({use.device}): {use.describe(what, seconds)}"
+                for index, use in enumerate(outcome.devices)
+            ]
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
     lines.append(f"results: {output}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +74,19 @@ class StageClock:
                 for share, value in zip((50, 95, 99), percentiles, strict=True)
             },
         }
+
+
+def added_up(clocks: Iterable[StageClock]) -> StageClock:
+    """Return the clock of a stage on which several work, each with a clock of its own."""
+    several = list(clocks)
+    total = StageClock(lanes=sum(clock.lanes for clock in several) or 1)
+    for clock in several:
+        total.busy_s += clock.busy_s
+        total.wait_in_s += clock.wait_in_s
+        total.wait_out_s += clock.wait_out_s
+        total.items += clock.items
+        total.batches += clock.batches
+    return total
 
 
 def utilisation(clock: StageClock, seconds: float) -> float:

@@ -8,16 +8,31 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import atomic
 from resnet_pipe.run.task import Filled, Outputs
 
 _PROCESS = 1
-_FIRST_STREAM, _WRITER = 1000, 2000
+_FIRST_LANE, _WRITER = 1000, 2000
 """Numbers of tracks; workers count from 0. Viewers sort by them."""
+
+
+@contextmanager
+def traced(path: Path, workers: int, lanes: Sequence[str]) -> Iterator[Trace]:
+    """Write a trace into a file, which is there when the block ends without an error; see `Trace`."""
+    with (
+        atomic.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+        closing(Trace(file, workers, lanes)) as trace,
+    ):
+        yield trace
 
 
 class Trace:
@@ -26,15 +41,15 @@ class Trace:
     Args:
         file: opened for writing text.
         workers: that decode.
-        streams: of the engine.
+        lanes: names of those who infer, in the order of their numbers.
     """
 
-    def __init__(self, file: IO[str], workers: int, streams: int) -> None:
+    def __init__(self, file: IO[str], workers: int, lanes: Sequence[str]) -> None:
         self._file = file
         self._lock = threading.Lock()
         file.write('{"displayTimeUnit":"ms","traceEvents":[\n')
         names = {worker: f"worker {worker}" for worker in range(workers)}
-        names |= {_FIRST_STREAM + stream: f"engine stream {stream}" for stream in range(streams)}
+        names |= {_FIRST_LANE + number: name for number, name in enumerate(lanes)}
         names[_WRITER] = "writer"
         events = [{"ph": "M", "name": "process_name", "pid": _PROCESS, "args": {"name": "resnet-pipe run"}}]
         for track, name in names.items():
@@ -59,12 +74,12 @@ class Trace:
         filled: Filled,
         batch: NDArray[np.uint8],
         outputs: Outputs,
-        stream: int,
+        lane: int,
         start: float,
         end: float,
     ) -> None:
         """Write a forward pass; see `Observer.inferred`."""
-        track = _FIRST_STREAM + stream
+        track = _FIRST_LANE + lane
         span = _span(track, "infer", start, end, items=len(filled.rows), task=filled.task, part=filled.part)
         self._write([span, _flow("t", filled, track, start)])
 

@@ -1,8 +1,8 @@
-"""How much memory of the GPUs this process has used at most, by NVML."""
+"""How much memory of the GPUs the processes of a run have used at most, by NVML."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -11,10 +11,15 @@ class VramMeter:
 
     Where NVML or its library is missing, or knows processes by other numbers (in some containers), the peak
     stays None: not measured.
+
+    Args:
+        pids: of the processes whose memory counts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pids: Iterable[int]) -> None:
         self._peak_bytes = 0
+        self._peaks = dict.fromkeys(pids, 0)
+        """Of each process, bytes."""
         self._nvml: Any = None
         self._devices: list[Any] = []
         try:
@@ -34,18 +39,26 @@ class VramMeter:
         """Note what is used at this moment, over all GPUs."""
         if self._nvml is None:
             return
+        used = dict.fromkeys(self._peaks, 0)
         try:
-            used = sum(
-                process.usedGpuMemory or 0
-                for device in self._devices
-                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(device)
-                if process.pid == os.getpid()
-            )
+            for device in self._devices:
+                for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(device):
+                    if process.pid in used:
+                        used[process.pid] += process.usedGpuMemory or 0
         except self._nvml.NVMLError:
             return
-        self._peak_bytes = max(self._peak_bytes, used)
+        self._peak_bytes = max(self._peak_bytes, sum(used.values()))
+        self._peaks = {pid: max(peak, used[pid]) for pid, peak in self._peaks.items()}
 
     @property
     def peak_mb(self) -> float | None:
         """Return the highest use so far in MiB; None if it could not be measured."""
-        return round(self._peak_bytes / 2**20, 1) if self._peak_bytes else None
+        return _mb(self._peak_bytes)
+
+    def peak_mb_of(self, pid: int) -> float | None:
+        """Return the highest use so far of one of the processes."""
+        return _mb(self._peaks[pid])
+
+
+def _mb(used: int) -> float | None:
+    return round(used / 2**20, 1) if used else None

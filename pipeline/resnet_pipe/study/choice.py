@@ -38,6 +38,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
     The precision is part of the fingerprint. So if the output directory holds results, only engines of their
     precision are candidates: the upgrade of a library makes no nightly job fail. If nothing of the input can
     be read, the first engine that has the precision is taken, most often opencv, and not remembered.
+    Of several devices, the first one is tried.
 
     Args:
         job: to choose for.
@@ -110,7 +111,7 @@ class _Chooser:
             "machine": machine.identity(),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
             "preprocessing": {**self.subject.preprocessing.model_dump(), "mode": self.subject.mode},
-            "device": infer.device,
+            "device": infer.first_device,
             "precision": precision,
             "batch_size": infer.batch_size,
             "streams": infer.streams,
@@ -121,7 +122,7 @@ class _Chooser:
         infer = self.job.infer
         wishes = Wishes(
             precisions=(self._precision,),
-            device=infer.device,
+            device=infer.first_device,
             batch_size=None if infer.batch_size == "auto" else infer.batch_size,
             streams=None if infer.streams == "auto" else infer.streams,
             threads=None if infer.threads == "auto" else infer.threads,
@@ -156,16 +157,16 @@ class _Chooser:
     def _first(self, reason: str) -> Choice:
         """Choose without trying: the first engine that has what is wanted."""
         wanted = "int8" if self.subject.network.quantized else self._precision
+        device = self.job.infer.first_device
         for name, module in ENGINES.items():
             try:
                 with Probe(module) as probe:
-                    had = precisions(probe.abilities(self.job.infer.device).devices, self.job.infer.device)
+                    had = precisions(probe.abilities(device).devices, device)
             except RefusedError:
                 continue
             if had and wanted in ("auto", *had):
                 precision = had[0] if wanted == "auto" else wanted
                 return Choice(engine=name, precision=precision, reason=reason)
-        device = self.job.infer.device
         raise UsageError(
             f"engine auto: no installed engine has precision {wanted} on device {device}",
             "pip install 'resnet-pipe[all]', or change infer.precision or infer.device",

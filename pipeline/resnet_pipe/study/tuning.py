@@ -94,6 +94,8 @@ class _Tuning:
         self._cost_s = 0.0
         """What the last trial of the baseline took, with its start."""
         self._items = _FIRST_ITEMS
+        self._devices = 1
+        """That the network runs on at the same time, each with batches and streams of its own."""
 
     def run(self, own: Setting) -> Tuned:
         self._calibrate()
@@ -101,7 +103,8 @@ class _Tuning:
         unusable: list[Row[Setting]] = []
         default = [] if self._baseline == self._baseline.default else [self._baseline.default]
         starts = [*default, *self._other_engines(unusable)]
-        steps = [self._bound(dimension) for dimension in dimensions(available_cores(), self._items)]
+        on_each = self._items // self._devices
+        steps = [self._bound(dimension) for dimension in dimensions(available_cores(), on_each)]
         stopped: ExitCode | None = None
         try:
             search.run(starts, steps, always=default)
@@ -151,6 +154,7 @@ class _Tuning:
             if enough:
                 break
         self._facts[self._baseline] = Facts.of(result)
+        self._devices = len(result["devices"])
 
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
@@ -172,11 +176,11 @@ class _Tuning:
         return rate
 
     def _whole_batches(self, setting: Setting) -> int:
-        """Return how many images fill whole batches, as many for each stream."""
+        """Return how many images fill whole batches, as many for each stream of each device."""
         known = self._facts[self._baseline]
         size = known.batch_size if setting.batch_size == "auto" else setting.batch_size
         streams = known.streams if setting.streams == "auto" else setting.streams
-        together = size * streams
+        together = size * streams * self._devices
         return max(_BATCHES, -(-self._items // together)) * together
 
     def _trial(self, setting: Setting, items: int, limit_s: float) -> dict[str, Any]:
@@ -215,7 +219,7 @@ class _Tuning:
             unusable: gets those that cannot be used here, with the reason.
         """
         facts = self._facts[self._baseline]
-        device = self._job.infer.device
+        device = self._job.infer.first_device
         found = []
         for engine in ENGINES if self._options.engines else [facts.engine]:
             try:

@@ -1,0 +1,138 @@
+"""The section `infer` of a job: which network, and what executes it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from resnet_pipe.document import looks_at_disk
+from resnet_pipe.infer.engine import ENGINES, Precision
+from resnet_pipe.model import how_to_make, model_path
+
+_DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
+_MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")
+"""What a list of devices may hold, by kind."""
+_ALL = ":all"
+
+
+@looks_at_disk
+def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
+    path = model_path(value, info.context["base"] if info.context else Path())
+    if not path.is_file():
+        command = how_to_make(path.stem)
+        raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")
+    return path.resolve()
+
+
+def _devices(value: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - whatever the document holds
+    """Return one device, also for a list of one, or several of one kind."""
+    listed = isinstance(value, list | tuple)
+    devices = tuple(value) if listed else (value,)
+    if not devices:
+        raise ValueError("the list is empty: name at least one device, or leave out the key")
+    for device in devices:
+        if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+            raise ValueError(
+                f"unknown device {device!r}; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps"
+            )
+        if listed and (device == "auto" or device.endswith(_ALL)):
+            raise ValueError(f"{device} stands alone: in a list, name the devices themselves")
+    kinds = dict.fromkeys(device.partition(":")[0] for device in devices)
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{' and '.join(kinds)} in one list: their results differ in the last digits, and a row must not"
+            " depend on which of them happened to take its batch"
+        )
+    return devices if len(devices) > 1 else str(devices[0])
+
+
+class InferSection(BaseModel):
+    """Which network, and what executes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[
+        Path,
+        BeforeValidator(_model_file, json_schema_input_type=str),
+        Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
+    ]
+    engine: Annotated[
+        str,
+        Field(
+            description="what executes the network; auto: the fastest that is installed and whose results are"
+            " those of float32, closely enough; tried once and remembered",
+            examples=[*ENGINES, "auto"],
+        ),
+    ] = "opencv"
+    device: Annotated[
+        str | tuple[str, ...],
+        BeforeValidator(_devices),
+        Field(
+            description="auto, cpu, cuda, cuda:N, cuda:all, tensorrt, tensorrt:N, tensorrt:all or mps; auto"
+            " takes a GPU if one works, and says what it took; of a list, such as [cuda:0, cuda:1], each"
+            " device gets an engine process of its own"
+        ),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": _DEVICE.pattern},
+                    *(
+                        {"type": "array", "items": {"type": "string", "pattern": member}, "minItems": 1}
+                        for member in _MEMBERS
+                    ),
+                ],
+                "default": "auto",
+            }
+        ),
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", Precision],
+        Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
+    ] = "auto"
+    batch_size: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
+        Field(description="items in one forward pass; auto: what suits the engine and the device"),
+    ] = "auto"
+    streams: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
+        Field(description="forward passes at the same time on each device; auto: what suits the engine"),
+    ] = "auto"
+    threads: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
+        Field(description="CPU threads of the engine, over all streams and devices; auto: one for each core"),
+    ] = "auto"
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value not in (*ENGINES, "auto"):
+            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}, auto")
+        return value
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices as the job names them: all of one kind."""
+        return (self.device,) if isinstance(self.device, str) else self.device
+
+    @property
+    def first_device(self) -> str:
+        """The device, or the first of several: what an engine has on it, it has on the others."""
+        return self.devices[0].replace(_ALL, ":0")
+
+    @property
+    def all_devices(self) -> bool:
+        """Whether all GPUs of a kind are meant, however many there are."""
+        return self.devices[0].endswith(_ALL)

@@ -1,0 +1,179 @@
+"""The images and the compose file: what they are made of, who they run as, and that their job runs.
+
+What hadolint knows of Dockerfiles, `make lint` asks it. `docker/check.sh` builds and runs the CPU image.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from packaging.requirements import Requirement
+from ruamel.yaml import YAML
+
+from resnet_pipe.cli import commands
+from resnet_pipe.job import RunSection
+from tests.networks import preprocess_yaml, write_tiny
+from tests.run.jobs import Cli, JobFolder, numbered
+
+tomllib = pytest.importorskip("tomllib", reason="is part of Python 3.11, and the images have a newer one")
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+DOCKERFILES = [DOCKER / "Dockerfile", DOCKER / "Dockerfile.cuda"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SERVICES: dict[str, Any] = YAML(typ="safe").load(DOCKER / "compose.yaml")["services"]
+
+both = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+
+
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """Return the instructions of a Dockerfile, each as its keyword and the rest, on one line."""
+    text = re.sub(r"^#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    pairs = (line.partition(" ") for line in text.splitlines() if line.strip())
+    return [(keyword, re.sub(r"\s+", " ", rest.strip())) for keyword, _, rest in pairs]
+
+
+def last(dockerfile: Path, keyword: str) -> str:
+    """Return the last instruction of a kind: that of the image which comes out."""
+    return [rest for name, rest in instructions(dockerfile) if name == keyword][-1]
+
+
+def default(dockerfile: Path, argument: str) -> str:
+    """Return what a build argument is if it is not given."""
+    found = dict(
+        rest.partition("=")[::2] for name, rest in instructions(dockerfile) if name == "ARG" and "=" in rest
+    )
+    return found[argument]
+
+
+def requirements(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [
+        sys.executable,
+        DOCKER / "requirements.py",
+        ROOT / "pyproject.toml",
+        *arguments,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@both
+def test_an_image_is_built_on_a_slim_python_of_a_named_debian_and_on_nothing_else(dockerfile: Path) -> None:
+    assert re.fullmatch(r"docker\.io/library/python:3\.1[0-3]-slim-\w+", default(dockerfile, "BASE"))
+    assert {rest.split()[0] for name, rest in instructions(dockerfile) if name == "FROM"} <= {
+        "${BASE}",
+        "scratch",
+    }
+
+
+@both
+def test_an_image_runs_our_command_itself_and_as_a_user_without_rights(dockerfile: Path) -> None:
+    assert (
+        last(dockerfile, "ENTRYPOINT") == f'["{next(iter(PROJECT["scripts"]))}"]'
+    )  # no shell that eats signals
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last(dockerfile, "USER"))
+
+
+@both
+def test_an_image_keeps_nothing_of_what_only_its_making_needs(dockerfile: Path) -> None:
+    for name, rest in instructions(dockerfile):
+        if name != "RUN":
+            continue
+        assert "pip install" not in rest or "--no-cache-dir" in rest, rest
+        assert "apt-get install" not in rest or {"--no-install-recommends", "/var/lib/apt/lists/*"} < set(
+            rest.split()
+        ), rest
+        assert "pip.conf" not in re.sub(r"--mount=\S*", "", rest), "it may hold a password"
+
+
+def test_what_is_sent_to_the_builder_is_what_the_images_are_made_of() -> None:
+    used = {"LICENSE", "README.md", "models/*.yaml", "pipeline", "pyproject.toml"}  # of the package itself
+    for dockerfile in DOCKERFILES:
+        for name, rest in instructions(dockerfile):
+            if name == "COPY" and "--from" not in rest:
+                used |= set(rest.split()[:-1])
+            used |= set(re.findall(r"--mount=type=bind,source=([^,]+)", rest))
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == used
+    assert all(list(ROOT.glob(source)) for source in used)
+
+
+@both
+def test_an_image_has_the_extras_it_names_and_no_torch(dockerfile: Path) -> None:
+    names = {
+        Requirement(line).name for line in requirements(default(dockerfile, "EXTRAS")).stdout.splitlines()
+    }
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} | {"jinja2", "matplotlib"} <= names
+    assert ("openvino" in names) == (dockerfile.name == "Dockerfile")
+    assert not names & {"torch", "torchvision", "resnet-pipe"}
+
+
+def test_extras_that_name_others_are_those_others_and_an_unknown_one_is_refused() -> None:
+    everything = requirements("all").stdout.splitlines()
+    assert len(everything) == len(set(everything))
+    others = [wanted for extra, wanted in PROJECT["optional-dependencies"].items() if extra != "all"]
+    assert set(everything) == set(PROJECT["dependencies"]).union(*others)
+    assert requirements("").stdout.splitlines() == PROJECT["dependencies"]
+    refused = requirements("openvin")
+    assert refused.returncode == 1
+    assert "no extra 'openvin'; there are: convert, openvino" in refused.stderr
+
+
+def test_a_service_builds_an_image_that_is_there_and_is_stopped_later_than_its_run_stops() -> None:
+    service = SERVICES["nightly"]
+    for build in (service["build"], SERVICES["nightly-gpu"]["build"]):
+        assert (DOCKER / service["build"]["context"] / build["dockerfile"]).is_file()
+    assert float(service["stop_grace_period"].removesuffix("s")) > RunSection().grace_s
+    assert service["init"]
+    assert "restart" not in service  # a batch job would run again and again
+
+
+def test_the_job_of_a_service_has_its_paths_mounted_and_can_write_only_its_results() -> None:
+    volumes = {volume["target"]: volume for volume in SERVICES["nightly"]["volumes"]}
+    job = YAML(typ="safe").load(DOCKER / "nightly.yaml")
+    for path in (job["reader"]["path"], job["infer"]["model"], job["writer"]["path"]):
+        assert f"/{Path(path).parts[1]}" in volumes
+    assert [target for target, volume in volumes.items() if not volume.get("read_only")] == [
+        "/out",
+        "/home/pipe",
+    ]
+    assert SERVICES["nightly"]["read_only"]
+    assert (DOCKER / volumes[last(DOCKERFILES[0], "WORKDIR") + "/nightly.yaml"]["source"]).samefile(
+        DOCKER / "nightly.yaml"
+    )
+
+
+def test_the_command_of_the_nightly_service_processes_images(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = JobFolder(tmp_path, write_tiny(tmp_path / "tiny.onnx"))
+    job.add(*numbered(3))
+    here = {
+        "reader.path": job.images,
+        "infer.model": tmp_path / "tiny.onnx",
+        "infer.engine": "opencv",
+        "writer.path": job.out,
+        "preprocess": preprocess_yaml(),
+        "run.report": "false",
+    }
+    monkeypatch.chdir(DOCKER)
+    result = cli(
+        *SERVICES["nightly"]["command"],
+        *(word for key, value in here.items() for word in ("--set", f"{key}={value}")),
+    )
+    result.expect(0)
+    assert result.stdout == ""
+    assert sum(pq.read_table(part).num_rows for part in job.out.glob("part-*.parquet")) == 3
+
+
+def test_the_command_of_the_gpu_service_is_one_that_we_have() -> None:
+    name, *arguments = SERVICES["nightly-gpu"]["command"]
+    parsed = commands.commands[name].make_context(name, arguments).params
+    assert parsed["overrides"] == ("infer.engine=opencv", "infer.device=cuda")
+    assert parsed["quiet"]
