@@ -80,15 +80,16 @@ def test_the_reference_is_what_most_engines_agree_on_and_each_precision_has_its_
 
 
 def test_what_keeps_an_engine_from_working_is_told_with_what_to_do(examine: Examine) -> None:
-    """One crashes in one of its precisions, one lacks a library of its own, one an operator."""
-    fakes = {"opencv": "honest", "openvino": "half_crashing", "onnxruntime": "broken", "torch": "unable"}
-    _, bf16, fp32, broken, unable = list(examine(**fakes).values())[:5]
+    """One crashes in one of its precisions, one lacks a library of its own, one an operator, one memory."""
+    fakes = {"openvino": "half_crashing", "onnxruntime": "broken", "torch": "unable", "mlx": "starved"}
+    _, bf16, fp32, broken, unable, starved = list(examine(opencv="honest", **fakes).values())[:6]
     assert bf16.text == "openvino, cpu, bf16: crashed: its process was ended by SIGSEGV"
     assert (fp32.level, "fp32: cosine 1.0000000" in fp32.text) == ("OK", True)
     reason = "libfrobnicate.so.1: cannot open shared object file"
     assert broken.text == f"onnxruntime: cv2 is installed, but cannot be imported: {reason}"
     assert unable.text.startswith("torch, cpu, fp32: cannot run: ")
-    assert [one.level for one in (bf16, broken, unable)] == ["FAIL"] * 3
+    assert [one.level for one in (bf16, broken, unable, starved)] == ["FAIL"] * 4
+    assert starved.remedy.startswith("more memory")
     assert [one.remedy for one in (bf16, broken, unable)] == [
         "pip install --force-reinstall openvino; or another infer.engine",
         "pip install --force-reinstall onnxruntime; or another infer.engine",

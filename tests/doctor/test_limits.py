@@ -74,7 +74,7 @@ def test_a_container_is_seen_through_its_control_group(
     said = text(found)
     assert "processor: AVX2, VNNI (int8); no AMX" in said
     assert "2 cores for workers and for threads of the engine, of 16: the CPU quota" in said
-    assert "memory 3.0 GiB, of 64.0: the limit of a control group: enough" in said
+    assert "memory 3.0 GiB (the limit of a control group; the machine has 64.0): enough" in said
 
 
 def test_a_tiny_dev_shm_is_a_warning_that_says_what_it_is_for() -> None:
@@ -88,7 +88,7 @@ def test_a_tiny_dev_shm_is_a_warning_that_says_what_it_is_for() -> None:
 def test_a_memory_limit_that_holds_back_workers_is_a_warning() -> None:
     finding = only(replace(ENOUGH, cores=16, machine_cores=16, memory=2 * GIB), "WARN")
     assert finding.text.startswith(
-        "memory 2.0 GiB, of 32.0: the limit of a control group; enough for ResNet-50"
+        "memory 2.0 GiB (the limit of a control group; the machine has 32.0); enough for ResNet-50"
     )
     assert "so a run starts no 16" in finding.text
     assert finding.remedy.startswith("docker run --memory=")

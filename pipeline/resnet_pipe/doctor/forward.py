@@ -106,6 +106,8 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
     What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU.
     """
     remedy = refusal.remedy or _another(trial.engine)
+    if "out of memory" in refusal.reason:
+        remedy = "more memory, in a container docker run --memory=2g ...; or another infer.engine"
     if refusal.status == "not installed":  # but it is
         text = f"{LIBRARIES[trial.engine]} is installed, but cannot be imported: {refusal.reason}"
         return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)

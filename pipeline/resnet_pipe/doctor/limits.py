@@ -123,7 +123,7 @@ def _memory(found: Limits) -> Finding:
     needed = needs("opencv", "images", _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
-        text += f", of {found.machine_memory / _GIB:.1f}: the limit of a control group"
+        text += f" (the limit of a control group; the machine has {found.machine_memory / _GIB:.1f})"
     least = needed.run + needed.worker
     remedy = f"docker run --memory={-(-(needed.run + found.cores * needed.worker) // _GIB)}g ..."
     if found.memory < least:
