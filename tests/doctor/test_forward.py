@@ -21,8 +21,13 @@ Examine = Callable[..., dict[str, Finding]]
 
 
 @pytest.fixture(autouse=True)
-def _no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trial, "_DEV", tmp_path)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    show_gpus(monkeypatch, 0)
+
+
+def show_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    for module in (trial, forward):
+        monkeypatch.setattr(module, "visible_gpus", lambda: count)
 
 
 @pytest.fixture
@@ -105,22 +110,21 @@ def test_a_short_batch_that_costs_a_rebuild_is_a_warning(examine: Examine) -> No
 
 
 def test_what_a_gpu_is_not_used_for_is_a_warning_with_the_reason(
-    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if cv2.cuda.getCudaEnabledDeviceCount():
         pytest.skip("this cv2 has CUDA")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
-        (tmp_path / name).touch()
+    show_gpus(monkeypatch, 2)
     install()
     ENGINES["opencv"] = "resnet_pipe.infer.opencv"
     found = list(forward.check())
-    assert [finding.level for finding in found] == ["OK", "WARN", "WARN"]
+    names = [finding.text.partition(":")[0] for finding in found[1:]]
+    assert names == ["opencv, cuda"] * 3, "the first GPU in both precisions, the second in one"
+    assert [finding.level for finding in found] == ["OK", "WARN", "WARN", "WARN"]
     without = f"this cv2 {cv2.__version__} was built without CUDA"
     assert found[1].text == f"opencv, cuda:0, fp32: cannot run: {without}"
     assert "a cv2 with CUDA" in found[1].remedy
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert trial.gpus() == 0
+    assert found[3].text.startswith("opencv, cuda:1, fp32: ")
 
 
 def test_without_cv2_the_line_says_so(examine: Examine) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from resnet_pipe.doctor import sample
 from resnet_pipe.doctor.check import Finding, Level
-from resnet_pipe.doctor.trial import Setting, Trial, gpus, on_a_mac, try_all
+from resnet_pipe.doctor.trial import Setting, Trial, on_a_mac, try_all
 from resnet_pipe.infer.engine import ENGINES, one_line
+from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
 
@@ -130,9 +131,10 @@ def _left_out(installed: list[str]) -> Iterator[Finding]:
     if missing:
         how = f"pip install 'resnet-pipe[{','.join(missing)}]'"
         yield Finding(_CHECK, "OK", f"not installed: {', '.join(missing)}; if you want them: {how}")
-    if not gpus() and not on_a_mac():
+    gpus = visible_gpus()
+    if not gpus and not on_a_mac():
         yield Finding(_CHECK, "OK", "no GPU here: only the CPU was tried")
-    elif gpus() and "onnxruntime" in installed:
+    elif gpus and "onnxruntime" in installed:
         yield Finding(_CHECK, "OK", "onnxruntime on tensorrt was not tried: it compiles for minutes")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 from resnet_pipe.doctor import sample
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
+from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.run.cores import available_cores
 
 PATIENCE_S = 60.0
 """An engine that takes longer hangs: all together took 19 s on two cores that eight processes fought for."""
-_DEV = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,6 @@ def try_all(engines: Sequence[str]) -> list[Trial]:
             return [trial for trials in threads.map(partial(_try, networks), engines) for trial in trials]
 
 
-def gpus() -> int:
-    """Return how many NVIDIA GPUs the driver shows to this process."""
-    there = len(list(_DEV.glob("nvidia[0-9]*"))) or int((_DEV / "dxg").exists())  # that of Windows, in WSL
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return there if visible is None else min(there, len(visible.split(",")) if visible else 0)
-
-
 def on_a_mac() -> bool:
     """Tell whether there may be a GPU of Apple's."""
     return sys.platform == "darwin"
@@ -116,7 +108,7 @@ def _settings(had: Mapping[str, tuple[str, ...]]) -> Iterator[Setting]:
     """Yield what an engine is tried with: on the first GPU in every precision, on others in the first."""
     for precision in had.get("cpu", ()):
         yield Setting("cpu", precision)
-    for number in range(gpus()):
+    for number in range(visible_gpus()):
         for precision in had.get("cuda", ())[: 1 if number else None]:
             yield Setting(f"cuda:{number}", precision)
     if on_a_mac():
