@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineRequest, batch_size, devices, load
-from tests import gpus, networks
+from resnet_pipe.infer.nvidia import visible_gpus
+from tests import networks
 from tests.infer.requests import photos, preprocessing, request
 from tests.run.jobs import JobFolder, numbered
 
@@ -211,7 +212,7 @@ def test_a_job_says_in_its_record_what_ran(tmp_path: Path, tiny: Path) -> None:
 
 def needs(device: str) -> pytest.MarkDecorator:
     """Skip a test where this device cannot be, and say what it needs."""
-    if not HAS_CUDA or gpus.count() == 0:
+    if not HAS_CUDA or visible_gpus() == 0:
         return pytest.mark.skipif(True, reason="needs an NVIDIA GPU and onnxruntime-gpu")
     no_tensorrt = device == "tensorrt" and find_library("nvinfer") is None
     return pytest.mark.skipif(no_tensorrt, reason="needs TensorRT where the loader finds it")
