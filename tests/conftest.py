@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from resnet_pipe.cli import main
 from resnet_pipe.convert.conversion import Conversion, convert
+from resnet_pipe.infer.engine import ENGINES
 from tests.photographs import NAMES, encode, photograph
 from tests.run.jobs import Cli, Result
+from tests.study.engines import Install
 
 
 @pytest.fixture
@@ -24,6 +28,22 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         return Result(int(caught.value.code or 0), *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Make engines of `tests.study.engines` the only ones, under names of the registry."""
+    root = str(Path(__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
+    before = dict(ENGINES)
+
+    def install_them(**engines: str) -> None:
+        ENGINES.clear()
+        ENGINES.update({name: f"tests.study.engines.{engines[name]}" for name in before if name in engines})
+
+    yield install_them
+    ENGINES.clear()
+    ENGINES.update(before)
 
 
 @pytest.fixture(scope="session")

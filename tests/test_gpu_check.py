@@ -17,9 +17,7 @@ from benchmarks import gpu, gpu_bench, gpu_forward, gpu_table
 
 from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR
-from tests.study.conftest import Install, install
-
-__all__ = ["install"]  # the fixture
+from tests.study.engines import Install
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_check.sh"
 GPU = """\

@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from resnet_pipe import __version__
+from resnet_pipe import __version__, cpu
 from resnet_pipe.run.cores import available_cores
+from resnet_pipe.run.memory import available_bytes
 
 _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 _ENGINE_LIBRARIES = (
@@ -31,11 +32,10 @@ _ENGINE_LIBRARIES = (
 def describe() -> dict[str, str]:
     """Return processor, cores, memory, system and versions, each as one phrase for people."""
     versions = _versions(_LIBRARIES + _ENGINE_LIBRARIES).items()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _cpuinfo().get("model name") or platform.processor() or platform.machine(),
+        "processor": cpu.info().get("model name") or platform.processor() or platform.machine(),
         "cores": str(available_cores()),
-        "memory": f"{memory / 2**30:.0f} GiB",
+        "memory": f"{available_bytes() / 2**30:.1f} GiB",
         "system": platform.platform(),
         "python": platform.python_version(),
         "resnet_pipe": __version__,
@@ -56,20 +56,10 @@ def identity() -> dict[str, Any]:
 
 def _cpu() -> str:
     """Return the name of the processor, and a digest of what it can do: a virtual machine may hide AMX."""
-    values = _cpuinfo()
+    values = cpu.info()
     name = values.get("model name") or f"{platform.machine()} {values.get('CPU part', '')}"
-    able = " ".join(sorted((values.get("flags") or values.get("Features", "")).split()))
+    able = " ".join(sorted(cpu.features()))
     return f"{name}, features {hashlib.sha256(able.encode()).hexdigest()[:12]}"
-
-
-def _cpuinfo() -> dict[str, str]:
-    """Return what Linux says about the first core; nothing elsewhere."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            text = file.read(1 << 16).partition("\n\n")[0]
-    except OSError:
-        return {}
-    return dict(re.findall(r"^([^\t:]+?)\s*: (.*)$", text, re.MULTILINE))
 
 
 def _gpus(folder: Path) -> list[str]:

@@ -14,8 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError
-from resnet_pipe.infer import torch as engine_torch
 from resnet_pipe.infer.engine import devices, load
 from tests import networks
 from tests.infer.requests import photos, request
@@ -61,7 +61,7 @@ def test_the_cpu_has_bf16_where_it_has_instructions_for_it(
     flags: str,
     precisions: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(engine_torch, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
     assert devices("torch")["cpu"] == ("fp32",), "not Linux"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
     assert devices("torch")["cpu"] == precisions
@@ -70,7 +70,7 @@ def test_the_cpu_has_bf16_where_it_has_instructions_for_it(
 def test_bf16_that_the_cpu_lacks_is_refused(
     torch: ModuleType, residual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_torch, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "none")
     with pytest.raises(DeviceError, match="no bf16 on cpu") as caught:
         load("torch", request(residual, precision="bf16"))
     assert "fp32" in str(caught.value.remedy)
@@ -91,7 +91,7 @@ def test_bf16_is_near_and_comes_out_as_float32(torch: ModuleType, residual: Path
 def test_without_amx_the_user_is_told_that_bf16_is_slow(
     torch: ModuleType, residual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_torch, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
     for flags, told in (("avx512_bf16", True), ("avx512_bf16 amx_bf16", False)):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
         info = load("torch", request(residual, precision="bf16")).describe()

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.study import verifier
 from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR, JobFolder, numbered
-
-Install = Callable[..., None]
+from tests.study.engines import Install
 
 
 @pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Make engines of `tests.study.engines` the only ones, under names of the registry."""
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
+def install(install: Install, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Make engines of `tests.study.engines` the only ones; their speed is measured briefly."""
     monkeypatch.setattr(verifier, "SECONDS", 0.1)
-
-    before = dict(ENGINES)
-
-    def install_them(**engines: str) -> None:
-        ENGINES.clear()
-        ENGINES.update({name: f"tests.study.engines.{engines[name]}" for name in before if name in engines})
-
-    yield install_them
-    ENGINES.clear()
-    ENGINES.update(before)
+    return install
 
 
 @pytest.fixture

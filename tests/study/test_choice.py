@@ -10,7 +10,7 @@ import pytest
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.study import verifier
 from tests.run.jobs import HOME, Cli, JobFolder, Result
-from tests.study.conftest import Install
+from tests.study.engines import Install
 
 AUTO = ("--set", "infer.engine=auto")
 

@@ -18,7 +18,7 @@ from resnet_pipe.study import verifier
 from tests.networks import write_int8, write_residual, write_tiny
 from tests.run.faults import DECODER
 from tests.run.jobs import Cli, JobFolder, Result
-from tests.study.conftest import Install
+from tests.study.engines import Install
 
 
 def verify(cli: Cli, job: JobFolder, *arguments: object) -> Result:

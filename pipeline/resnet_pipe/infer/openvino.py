@@ -7,12 +7,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
 
@@ -36,7 +36,7 @@ def devices() -> dict[str, tuple[str, ...]]:
     able = _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions = ["fp32"]
     if "BF16" in able:
-        precisions.insert(0 if _has_amx() else 1, "bf16")
+        precisions.insert(0 if "amx_bf16" in cpu.features() else 1, "bf16")
     if "INT8" in able:
         precisions.append("int8")
     return {"cpu": tuple(precisions)}
@@ -167,15 +167,6 @@ def _library() -> Any:  # noqa: ANN401 - the module
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "openvino", "engine openvino") from None
     return openvino
-
-
-def _has_amx() -> bool:
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return "amx_bf16" in flags.split()
 
 
 def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:

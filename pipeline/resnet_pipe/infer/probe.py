@@ -45,11 +45,28 @@ class Work:
         request: what to load.
         items: uint8, shape (n, crop, crop, 3), RGB; None: only load.
         seconds: then measure for about this long; 0: do not.
+        single_batches: then time single batches, whole and short ones.
     """
 
     request: EngineRequest
     items: NDArray[np.uint8] | None = None
     seconds: float = 0.0
+    single_batches: bool = False
+
+
+@dataclass(frozen=True)
+class BatchTimes:
+    """Seconds that single batches take, once warm; the shortest of a few each, so that others do not disturb.
+
+    Attributes:
+        whole: a batch of the request's size, after another one of the size.
+        short: a batch of one item, after a whole one.
+        again: a whole batch, after a short one.
+    """
+
+    whole: float
+    short: float
+    again: float
 
 
 @dataclass(frozen=True)
@@ -60,11 +77,13 @@ class Result:
         info: what ran.
         outputs: output name to float32, shape (n, width); empty without items.
         items_per_second: with batches of the request's size in all streams, once warm; None if not measured.
+        batch_times: None if not measured.
     """
 
     info: EngineInfo
     outputs: dict[str, NDArray[np.float32]]
-    items_per_second: float | None
+    items_per_second: float | None = None
+    batch_times: BatchTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -120,16 +139,17 @@ class Probe:
         self._process.wait()
         self._connection.close()
 
-    def abilities(self, device: str) -> Abilities:
+    def abilities(self, device: str, patience_s: float = inf) -> Abilities:
         """Return what the engine has. Comes first.
 
         Args:
             device: as in a job; for the batch size.
+            patience_s: it is given up after this long, although it lives.
 
         Raises:
-            RefusedError: its library is not installed, or crashed.
+            RefusedError: its library is not installed, or crashed, or was given up.
         """
-        answer: Abilities = self._ask((self._module, device))
+        answer: Abilities = self._ask((self._module, device), patience_s)
         return answer
 
     def result(self, work: Work, patience_s: float = inf) -> Result:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import inf
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,7 +21,11 @@ from numpy.typing import NDArray
 from resnet_pipe import child
 from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import Engine
-from resnet_pipe.infer.probe import Abilities, Refusal, Result, Work
+from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
+
+_ROUNDS, _MOST_ROUNDS = 3, 10
+"""How often single batches are timed: the more where another size seems to cost something, as the machine may
+be busy."""
 
 
 def main(arguments: list[str]) -> None:
@@ -58,7 +63,7 @@ def _refusal(error: Exception) -> Refusal:
 
 def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.items is None:
-        return Result(engine.describe(), {}, None)
+        return Result(engine.describe(), {})
     size = work.request.batch_size
     cuts = range(0, len(work.items), size)
     with ThreadPoolExecutor(engine.streams) as threads:
@@ -71,7 +76,26 @@ def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.seconds:
         rows = [np.arange(start, start + size) % len(work.items) for start in cuts]
         rate = _rate(engine, [np.ascontiguousarray(work.items[some]) for some in rows], work.seconds)
-    return Result(engine.describe(), outputs, rate)
+    times = _batch_times(engine, work.items[:size]) if work.single_batches else None
+    return Result(engine.describe(), outputs, rate, times)
+
+
+def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
+    def seconds(batch: NDArray[np.uint8]) -> float:
+        started = time.perf_counter()
+        engine.infer(batch)
+        return time.perf_counter() - started
+
+    shortest = BatchTimes(inf, inf, inf)
+    for number in range(_MOST_ROUNDS):
+        if number >= _ROUNDS and max(shortest.short, shortest.again) < 2 * shortest.whole:
+            break
+        shortest = BatchTimes(
+            whole=min(shortest.whole, seconds(whole)),
+            short=min(shortest.short, seconds(whole[:1])),
+            again=min(shortest.again, seconds(whole)),
+        )
+    return shortest
 
 
 def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
 from resnet_pipe.infer.graph.file import read
@@ -25,7 +26,6 @@ MAX_STREAMS = 8
 """On the CPU. They share the weights; each has activations of its own."""
 _GPU_STREAMS = {"cuda": 2, "mps": 1}
 """On CUDA, one copies while the other one computes."""
-_CPUINFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/dev/nvidiactl")
 """The driver's own device file: tells whether there may be a GPU without importing torch, which takes 2 s."""
 
@@ -213,11 +213,7 @@ def _prove(network: Network, precision: str, kind: str) -> str:
 
 def _bf16_instructions() -> set[str]:
     """Return the instructions for bf16 that this CPU has: oneDNN computes with them; without, it emulates."""
-    try:
-        flags = next(line for line in _CPUINFO.read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return set()
-    return {"avx512_bf16", "amx_bf16"}.intersection(flags.split())
+    return {"avx512_bf16", "amx_bf16"} & cpu.features()
 
 
 def _slow_bf16(request: EngineRequest) -> str:

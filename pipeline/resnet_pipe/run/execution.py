@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from resnet_pipe import opencv
@@ -37,6 +38,7 @@ from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.timing import STAGES, StageClock, added_up
 from resnet_pipe.run.trace import traced
 from resnet_pipe.run.vram import VramMeter
+from resnet_pipe.run.workers import fitting
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -160,10 +162,14 @@ class Execution:
         if batches < wanted and any(map(self._reader.may_split, self._plan.sources())):
             batches = wanted  # whatever was expected of it
         self._workers = max(1, min(wanted, batches))
+        geometry = self._resolved.geometry
+        shape = SlotShape(1, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
+        if job.run.workers == "auto":
+            model, tell = self._resolved.model.path, partial(self._say, unusual=False)
+            self._workers = fitting(self._workers, job.infer.engine, job.reader.kind, model, shape, tell)
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
-        geometry = self._resolved.geometry
-        shape = SlotShape(self._workers, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
+        shape = replace(shape, workers=self._workers)
         return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s, job.run.trace)
 
     def _ready(self, devices: tuple[Device, ...], started: float) -> None:
@@ -214,9 +220,9 @@ class Execution:
             self.engine_is_stuck = pipeline.engine_is_stuck
         self._tick()
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, unusual: bool = True) -> None:
         self._log.event("note", text=text)
-        if self._progress is not None:
+        if self._progress is not None and (unusual or not self._quiet):
             self._progress.say(text)
 
     def _tick(self) -> None:

@@ -1,12 +1,15 @@
-"""The memory of this process: freed buffers are used again, and the peak is known."""
+"""The memory of this process: freed buffers are used again, what it may have and what it has had is known."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import resource
 import sys
 from pathlib import Path
+
+from resnet_pipe.run import cgroup
 
 _M_TRIM_THRESHOLD = -1  # malloc.h of glibc
 _M_TOP_PAD = -2
@@ -28,6 +31,19 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TOP_PAD, _PAD_BYTES)
+
+
+def available_bytes(root: Path = cgroup.ROOT) -> int:
+    """Return the memory this process may have: all of the machine's, cut by the limits of its control groups.
+
+    A container with `--memory 1g` sees the memory of its host; what it takes beyond its limit ends it.
+
+    Args:
+        root: the directory with `proc` and `sys`.
+    """
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = cgroup.memory_limit(root)
+    return physical if limit is None else min(physical, limit)
 
 
 def peak_rss_kb() -> int:

@@ -59,7 +59,7 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
         return Items(np.empty((0, geometry.crop, geometry.crop, 3), np.uint8), len(sources))
     pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.crop), timeout_s, traced=False)
     with closing(pool):
-        items, failures = _collect(pool, chosen, count)
+        items, failures = collect(pool, chosen, count)
     stacked = [items[place] for place in sorted(items)[:count]]
     crop = geometry.crop
     return Items(np.array(stacked, np.uint8).reshape(-1, crop, crop, 3), len(sources), failures)
@@ -72,9 +72,22 @@ def _spread(sources: list[Source], count: int) -> list[Source]:
     return [sources[place] for offset in range(TRIES) for place in places[offset::TRIES]]
 
 
-def _collect(
+def collect(
     pool: WorkerPool, sources: list[Source], count: int
 ) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
+    """Have sources read, one after the other, until there are `count` items.
+
+    Args:
+        pool: with batches of one item.
+        sources: to read.
+        count: items wanted.
+
+    Returns:
+        the items, uint8, shape (crop, crop, 3), RGB, by position of the source and in it; and the failures.
+
+    Raises:
+        RunError: the worker processes do not work at all.
+    """
     items: dict[tuple[int, int], NDArray[np.uint8]] = {}
     failures: list[Failure] = []
     given = ended = 0

@@ -1,0 +1,137 @@
+"""Which images and videos can be read here: one sample of each kind is decoded, as in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from resnet_pipe.doctor.check import Finding
+from resnet_pipe.errors import RunError
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.sampling import Sampling
+from resnet_pipe.reader.video import VideoReader
+from resnet_pipe.run.pool import WorkerPool
+from resnet_pipe.run.slots import SlotShape
+from resnet_pipe.study.items import collect
+
+SAMPLES = Path(__file__).parent / "samples"
+"""Pictures of 32 x 32 pixels, all of one colour: `COLOUR`."""
+COLOUR = (200, 100, 50)
+_IMAGES = {
+    "sample.jpg": "JPEG",
+    "sample.png": "PNG",
+    "sample.webp": "WebP",
+    "sample.gif": "GIF",
+    "sample.bmp": "BMP",
+    "sample.tif": "TIFF",
+    "sample.avif": "AVIF",
+}
+_VIDEOS = {
+    "h264.mp4": "H.264",
+    "hevc.mp4": "HEVC",
+    "vp8.webm": "VP8",
+    "vp9.webm": "VP9",
+    "av1.mp4": "AV1",
+    "mpeg4.mp4": "MPEG-4",
+    "mpeg2.mkv": "MPEG-2",
+    "mjpeg.mov": "Motion JPEG",
+}
+_SIDE = 32
+_TOLERANCE = 12
+"""Of 255: lossy codecs, and the colours of videos, round."""
+_PIXELS = 1 << 20
+_TIMEOUT_S = 20.0
+_AV1_DECODERS = ("libdav1d", "libaom-av1", "libgav1")
+"""FFmpeg's own, called av1, needs a GPU."""
+_CHECK = "decoders"
+
+
+def check(samples: Path = SAMPLES) -> Iterator[Finding]:
+    """Decode a sample of each kind of file in a worker process, and look for the codecs that are needed.
+
+    Args:
+        samples: directory with the files.
+    """
+    images = ImageReader(samples, (samples,), recursive=False, accept_truncated=False, max_pixels=_PIXELS)
+    libraries = f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
+    remedy = "pip install --upgrade --force-reinstall pillow simplejpeg"
+    yield from _decoded("images", images, _IMAGES, libraries, remedy)
+    videos = VideoReader(samples, (samples,), False, Sampling(), "pyav", _PIXELS)
+    remedy = "pip install --upgrade --force-reinstall av"
+    try:
+        import av.codec
+
+        codecs = av.codec.codecs_available
+    except ImportError as error:
+        yield Finding(
+            _CHECK, "FAIL", f"videos cannot be read, because PyAV cannot be imported: {error}", remedy
+        )
+        return
+    av1 = next((name for name in _AV1_DECODERS if name in codecs), "no decoder")
+    libraries = f"PyAV {_version('av')}; AV1: {av1}"
+    yield from _decoded("videos", videos, _VIDEOS, libraries, remedy)
+    yield _encoder(remedy)
+
+
+def _decoded(
+    what: str, reader: Reader, kinds: Mapping[str, str], libraries: str, remedy: str
+) -> Iterator[Finding]:
+    """Yield which kinds of files can be read, on one line, and on one each, those that cannot."""
+    try:
+        problems = _problems(reader, kinds)
+    except RunError as error:
+        yield Finding(_CHECK, "FAIL", f"no {what} can be read: {error.problem}", error.remedy or remedy)
+        return
+    read = [kind for name, kind in kinds.items() if name not in problems]
+    yield Finding(_CHECK, "OK", f"{what} that can be read: {', '.join(read) or 'none'} ({libraries})")
+    for name, problem in problems.items():
+        yield Finding(_CHECK, "WARN", f"{what} in {kinds[name]} cannot be read: {problem}", remedy)
+
+
+def _problems(reader: Reader, kinds: Mapping[str, str]) -> dict[str, str]:
+    """Decode the samples in a worker process and return what is wrong, by name of those with which it is.
+
+    Raises:
+        RunError: the directory cannot be listed, or worker processes do not work at all.
+    """
+    sources = [source for source in reader.list_sources() if source.key in kinds]
+    geometry = Geometry(_SIDE, _SIDE, "bilinear", "exact")
+    shape = SlotShape(workers=1, per_worker=2, batch_size=1, crop=_SIDE)
+    with closing(WorkerPool(reader, geometry, shape, _TIMEOUT_S, traced=False)) as pool:
+        items, failures = collect(pool, sources, len(sources))
+    colours = {source.key: items.get((number, 0)) for number, source in enumerate(sources)}
+    problems = {failure.key: failure.message for failure in failures}
+    for name in kinds:
+        item = colours.get(name)
+        if name not in problems and item is None:
+            problems[name] = "its sample is missing from the installation"
+        elif item is not None and np.abs(item.astype(int) - COLOUR).max() > _TOLERANCE:
+            mean = item.mean(axis=(0, 1)).round().astype(int).tolist()
+            problems[name] = f"its pixels come out as RGB {mean}, not {list(COLOUR)}"
+    return problems
+
+
+def _encoder(remedy: str) -> Finding:
+    """Return whether the writer `video` can do its work."""
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec("libx264", "w")
+    except UnknownCodecError:
+        text = "annotated videos (writer.kind: video) cannot be written: this PyAV has no libx264"
+        return Finding(_CHECK, "WARN", text, remedy)
+    return Finding(_CHECK, "OK", "annotated videos can be written: H.264 (libx264)")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"

@@ -1,0 +1,146 @@
+"""Whether every engine computes a small network right: on each device it has here, in each precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import numpy as np
+
+from resnet_pipe.doctor import sample
+from resnet_pipe.doctor.check import Finding, Level
+from resnet_pipe.doctor.trial import Setting, Trial, on_a_mac, try_all
+from resnet_pipe.infer.engine import ENGINES, one_line
+from resnet_pipe.infer.nvidia import visible_gpus
+from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
+from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
+
+LIBRARIES = {
+    "opencv": "cv2",
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "torch": "torch",
+    "mlx": "mlx",
+}
+"""What each engine imports."""
+_DISTRIBUTIONS = {"opencv": "opencv-python-headless"}
+"""What an engine's library is called in the package index, where that is not the engine's own name."""
+_REBUILT_FACTOR, _REBUILT_S = 5.0, 0.05
+"""Building a network takes far longer than a batch; a machine that is busy hardly ever makes it look so."""
+_CHECK = "engines"
+
+
+def check() -> Iterator[Finding]:
+    """Try every engine that is installed, and compare what they give."""
+    installed = [name for name in ENGINES if find_spec(LIBRARIES[name]) is not None]
+    trials: list[Trial] = []
+    try:
+        if installed:
+            trials = try_all(installed)
+    except ImportError as error:
+        text = f"the engines cannot be tried, because onnx cannot be imported: {one_line(error)}"
+        yield Finding(_CHECK, "FAIL", text, "pip install --force-reinstall onnx")
+    except OSError as error:
+        text = f"the engines cannot be tried, because no temporary file can be written: {one_line(error)}"
+        yield Finding(_CHECK, "FAIL", text, "TMPDIR=/a/directory/that/can/be/written resnet-pipe doctor")
+    reference = _reference(trials)
+    for trial in trials:
+        yield _finding(trial, reference)
+    yield from _left_out(installed)
+
+
+def _reference(trials: list[Trial]) -> Result | None:
+    """Return what the others are compared with: fp32 on the CPU, of the engine most others agree with."""
+    results = [
+        trial.outcome
+        for trial in trials
+        if isinstance(trial.outcome, Result)
+        and trial.setting == Setting("cpu", "fp32")
+        and _is_finite(trial.outcome)
+    ]
+
+    def votes(one: Result) -> int:
+        return sum(_compare(other, one).passes("fp32") for other in results)
+
+    return max(results, key=votes, default=None)
+
+
+def _finding(trial: Trial, reference: Result | None) -> Finding:
+    if isinstance(trial.outcome, Refusal):
+        return _refused(trial, trial.outcome)
+    result = trial.outcome
+    if not _is_finite(result):
+        return _wrong(trial, "it gives NaN or infinite values")
+    if reference is None:
+        compared = "compared with nothing: no engine gives fp32 on the CPU"
+    elif result is reference:
+        compared = "the reference of the others"
+    else:
+        agreement, needed = _compare(result, reference), THRESHOLDS[result.info.precision]
+        compared = f"cosine {digits(agreement.cosine_min)}, error {agreement.max_relative_error:.1e}"
+        if not agreement.passes(result.info.precision):
+            against = f"compared with {reference.info.name} fp32 on the CPU, and {needed} is needed"
+            return _wrong(trial, f"it computes something else: {compared}, {against}")
+    proof = "" if result.info.device == "cpu" else f"; {result.info.proof}"
+    return _timed(f"{trial.name}: {compared}{proof}", result.batch_times)
+
+
+def _timed(text: str, times: BatchTimes | None) -> Finding:
+    """Return the finding on an engine that gives what it should: whether a short batch costs anything."""
+    if times is None:
+        return Finding(_CHECK, "OK", text)
+    text += f"; {1000 * times.whole:.1f} ms a batch of {sample.BATCH}"
+    cost = max(times.short, times.again) - times.whole
+    if cost > max(_REBUILT_S, (_REBUILT_FACTOR - 1) * times.whole):
+        text += f"; a short batch rebuilds the network: {1000 * cost:.0f} ms"
+        return Finding(_CHECK, "WARN", text, "another infer.engine, if there are many small chunks")
+    return Finding(_CHECK, "OK", f"{text}; short batches cost nothing")
+
+
+def _wrong(trial: Trial, text: str) -> Finding:
+    return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", _another(trial.engine))
+
+
+def _refused(trial: Trial, refusal: Refusal) -> Finding:
+    """Return the finding on an engine that gave nothing.
+
+    What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU.
+    """
+    remedy = refusal.remedy or _another(trial.engine)
+    if "out of memory" in refusal.reason:
+        remedy = "more memory, in a container docker run --memory=2g ...; or another infer.engine"
+    if refusal.status == "not installed":  # but it is
+        text = f"{LIBRARIES[trial.engine]} is installed, but cannot be imported: {refusal.reason}"
+        return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
+    on_gpu = trial.setting is not None and trial.setting.device != "cpu"
+    level: Level = "WARN" if on_gpu and refusal.status == "cannot run" else "FAIL"
+    return Finding(_CHECK, level, f"{trial.name}: {refusal.status}: {refusal.reason}", remedy)
+
+
+def _another(engine: str) -> str:
+    distribution = _DISTRIBUTIONS.get(engine, engine)
+    return f"pip install --force-reinstall {distribution}; or another infer.engine"
+
+
+def _left_out(installed: list[str]) -> Iterator[Finding]:
+    """Yield what was not tried, and why."""
+    missing = [name for name in ENGINES if name not in installed]
+    if "opencv" in missing:
+        missing.remove("opencv")
+        yield Finding(_CHECK, "FAIL", "opencv: cv2 is not installed", "pip install opencv-python-headless")
+    if missing:
+        how = f"pip install 'resnet-pipe[{','.join(missing)}]'"
+        yield Finding(_CHECK, "OK", f"not installed: {', '.join(missing)}; if you want them: {how}")
+    gpus = visible_gpus()
+    if not gpus and not on_a_mac():
+        yield Finding(_CHECK, "OK", "no GPU here: only the CPU was tried")
+    elif gpus and "onnxruntime" in installed:
+        yield Finding(_CHECK, "OK", "onnxruntime on tensorrt was not tried: it compiles for minutes")
+
+
+def _compare(result: Result, reference: Result) -> Agreement:
+    return compare(result.outputs, reference.outputs, *sample.OUTPUTS)
+
+
+def _is_finite(result: Result) -> bool:
+    return all(bool(np.isfinite(values).all()) for values in result.outputs.values())

@@ -1,0 +1,65 @@
+"""Whether the models that were converted are whole, and belong to their sidecars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from resnet_pipe.doctor.check import Finding
+from resnet_pipe.errors import ModelError
+from resnet_pipe.model import how_to_make, models_dir, open_model, read_sidecar
+from resnet_pipe.reader.source import key_of
+
+HASHED_BYTES = 4 << 30
+"""Of the models, the smallest first, so many are read whole: that takes seconds."""
+_CHECK = "models"
+
+
+def check(directory: Path | None = None) -> Iterator[Finding]:
+    """Compare every model with its sidecar.
+
+    Args:
+        directory: with the models; None for where they are kept.
+    """
+    directory = directory or models_dir()
+    try:
+        sizes = {path: path.stat().st_size for path in directory.glob("*.onnx") if path.is_file()}
+    except OSError as error:
+        yield Finding(_CHECK, "FAIL", f"{error.filename}: {error.strerror}", f"ls -l {directory}")
+        return
+    if not sizes:
+        text = f"none converted yet in {directory}; to convert one: resnet-pipe convert resnet50"
+        yield Finding(_CHECK, "OK", text)
+        return
+    hashed, total = set(), 0
+    for path in sorted(sizes, key=sizes.__getitem__):
+        total += sizes[path]
+        if total <= HASHED_BYTES:
+            hashed.add(path)
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(lambda path: _finding(path, path in hashed), sorted(sizes))
+
+
+def _finding(path: Path, hashed: bool) -> Finding:
+    name, sidecar_path = key_of(path.stem), path.with_suffix(".json")
+    remake = how_to_make(name)
+    try:
+        if not sidecar_path.exists():
+            text = f"{path} has no sidecar, so every job with it must say how to prepare its images"
+            give = "give preprocess.resize, crop, mean and std in the job"
+            return Finding(_CHECK, "WARN", text, f"{remake}; or {give}" if remake else give)
+        size = path.stat().st_size
+        sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
+        assert sidecar is not None  # noqa: S101 - its file is there
+        if not hashed and sidecar.file_bytes != size:
+            raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
+    except ModelError as error:
+        remedy = error.remedy or "convert it again"
+        return Finding(
+            _CHECK, "FAIL", error.problem, f"{remedy}; to convert it: {remake}" if remake else remedy
+        )
+    except OSError as error:
+        return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
+    proof = "SHA-256 as in its sidecar" if hashed else "size as in its sidecar, too large to be hashed here"
+    return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}")

@@ -1,0 +1,133 @@
+"""Every engine with all it has here, executing a small network in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from resnet_pipe.doctor import sample
+from resnet_pipe.infer.engine import ENGINES, EngineRequest
+from resnet_pipe.infer.nvidia import visible_gpus
+from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
+from resnet_pipe.run.cores import available_cores
+
+PATIENCE_S = 60.0
+"""An engine that takes longer hangs: all together took 19 s on two cores that eight processes fought for."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an engine is to run with; device and precision are as in a job."""
+
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of an engine.
+
+    Attributes:
+        engine: name.
+        setting: that it was tried with; None if it did not come as far as that.
+        outcome: what it gave, or why it gave nothing.
+    """
+
+    engine: str
+    setting: Setting | None
+    outcome: Result | Refusal
+
+    @property
+    def name(self) -> str:
+        """Return engine and version, device and precision, as far as they are known."""
+        if isinstance(self.outcome, Result):
+            info = self.outcome.info
+            return f"{self.engine} {info.version}, {info.device}, {info.precision}"
+        if self.setting is None:
+            return self.engine
+        return f"{self.engine}, {self.setting.device}, {self.setting.precision}"
+
+
+def try_all(engines: Sequence[str]) -> list[Trial]:
+    """Try engines, all at the same time.
+
+    Args:
+        engines: names, at least one.
+
+    Returns:
+        in the order of the engines, at least one trial each.
+
+    Raises:
+        ImportError: onnx does not work here.
+        OSError: no file can be written.
+    """
+    with TemporaryDirectory(prefix="resnet-pipe-") as folder:
+        networks = {
+            False: sample.write(Path(folder) / "float.onnx"),
+            True: sample.write(Path(folder) / "int8.onnx", quantized=True),
+        }
+        with ThreadPoolExecutor(len(engines)) as threads:
+            return [trial for trials in threads.map(partial(_try, networks), engines) for trial in trials]
+
+
+def on_a_mac() -> bool:
+    """Tell whether there may be a GPU of Apple's."""
+    return sys.platform == "darwin"
+
+
+def _try(networks: Mapping[bool, Path], engine: str) -> list[Trial]:
+    """Try an engine with all it has, in one process: most of the time goes into importing its library.
+
+    After a crash, another process goes on.
+    """
+    trials: list[Trial] = []
+    settings: deque[Setting] | None = None
+    while settings is None or settings:
+        with Probe(ENGINES[engine]) as probe:
+            try:
+                had = probe.abilities("cpu", PATIENCE_S).devices
+            except RefusedError as error:
+                return [*trials, Trial(engine, None, error.refusal)]
+            settings = deque(_settings(had)) if settings is None else settings
+            alive = True
+            while settings and alive:
+                setting = settings.popleft()
+                outcome = _execute(probe, networks[setting.precision == "int8"], setting)
+                trials.append(Trial(engine, setting, outcome))
+                alive = isinstance(outcome, Result) or outcome.status == "cannot run"
+    return trials
+
+
+def _settings(had: Mapping[str, tuple[str, ...]]) -> Iterator[Setting]:
+    """Yield what an engine is tried with: on the first GPU in every precision, on others in the first."""
+    for precision in had.get("cpu", ()):
+        yield Setting("cpu", precision)
+    for number in range(visible_gpus()):
+        for precision in had.get("cuda", ())[: 1 if number else None]:
+            yield Setting(f"cuda:{number}", precision)
+    if on_a_mac():
+        for precision in had.get("mps", ()):
+            yield Setting("mps", precision)
+
+
+def _execute(probe: Probe, network: Path, setting: Setting) -> Result | Refusal:
+    request = EngineRequest(
+        model=network,
+        preprocessing=sample.PREPROCESSING,
+        outputs=sample.OUTPUTS,
+        batch_size=sample.BATCH,
+        device=setting.device,
+        precision=setting.precision,
+        threads=available_cores(),
+        streams=1,  # so that each batch goes where the last one has been
+    )
+    try:
+        return probe.result(Work(request, sample.images(), single_batches=True), PATIENCE_S)
+    except RefusedError as error:
+        return error.refusal

@@ -1,0 +1,94 @@
+"""What the control groups of this process allow it: those that a container or systemd has put it into.
+
+A group has no more than every group above it has (cgroups(7)), so all of them count: a service with a limit
+of its own may run in a container with a smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Return the CPU quota in cores; None without one.
+
+    Args:
+        root: the directory with `proc` and `sys`.
+    """
+    quotas = (_quota(directory) for directory in _directories("cpu", root))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Return the limit of memory, bytes: where processes are ended, or held up; None without one.
+
+    Version 1 has no word for no limit, but a number that no machine reaches.
+
+    Args:
+        root: the directory with `proc` and `sys`.
+    """
+    limits = (
+        _number(directory / name)
+        for directory in _directories("memory", root)
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes")
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _quota(directory: Path) -> float | None:
+    """Return the CPU quota that a group sets, in cores: of version 2 (cpu.max) or of version 1."""
+    try:
+        quota, period = (directory / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    microseconds, period_us = (_number(directory / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return microseconds / period_us if microseconds and period_us and microseconds > 0 else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # there is none, or it is `max`
+        return None
+
+
+def _directories(controller: str, root: Path) -> Iterator[Path]:
+    """Yield the directories of the groups that this process is in, each followed by those above it.
+
+    A container may show its own group as the root of the mount: then the path of a group begins with what is
+    called its root in mountinfo (proc_pid_mountinfo(5)).
+
+    Args:
+        controller: `cpu` or `memory`. Of version 1 each is mounted on its own, maybe with others.
+        root: the directory with `proc` and `sys`.
+    """
+    groups = {}
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            groups["cgroup2"] = group
+        elif controller in controllers.split(","):
+            groups["cgroup"] = group
+    for line in _lines(root / "proc/self/mountinfo"):
+        mount, _, system = line.partition(" - ")
+        if not system.startswith("cgroup"):
+            continue
+        _, _, _, top, place, *_ = mount.split()
+        kind, *_, options = system.split()
+        if kind not in groups or (kind == "cgroup" and controller not in options.split(",")):
+            continue
+        own = PurePosixPath(groups[kind])
+        below = own.relative_to(top) if own.is_relative_to(top) else PurePosixPath()
+        for part in (below, *below.parents):
+            yield root / place.lstrip("/") / part
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
