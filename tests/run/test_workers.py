@@ -158,7 +158,9 @@ def test_what_was_committed_before_workers_kept_dying_stays(job: JobFolder) -> N
     job.add("0006.jpg", comment="exit")
     job.add(*numbered(5, start=7))
     job.run(faults=DECODER + WORKER_STARTS + "    if starts > 1: os._exit(7)").expect(1)
-    assert job.paths() == numbered(6)
+    committed = job.paths()
+    assert committed, "the run ends long after its first chunks"
+    assert committed == numbered(6)[: len(committed)]
     assert_clean(job.out)
     job.run().expect(0)
     assert_same_rows(job.out, job.undisturbed())
