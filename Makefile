@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Two processes, each with whole files: half of the time the tests wait for runs that they have started.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: run test test-cv4 lint clean
 
@@ -20,12 +22,12 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-tests
 	@echo "==> Running the tests"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # The parts that touch cv2, on OpenCV 4 as well.
 test-cv4: .venv-cv4/installed
 	@echo "==> Running the cv2 tests on OpenCV 4.14"
-	@.venv-cv4/bin/python -m pytest -m "cv2 and not slow" $(PYTEST_ARGS)
+	@.venv-cv4/bin/python -m pytest $(PARALLEL) -m "cv2 and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-tests
 	@$(BIN)/ruff check
