@@ -209,7 +209,7 @@ compile() {
     -DBUILD_PERF_TESTS=OFF -DBUILD_TESTS=OFF
   )
   cd "$work/$config"
-  PATH="$work/tools-$cuda/bin:$PATH" CMAKE_ARGS="${cmake[*]@Q}" CMAKE_BUILD_PARALLEL_LEVEL=$jobs CCACHE_BASEDIR=$work \
+  PATH="$work/tools-$cuda/bin:$PATH" CMAKE_ARGS="${cmake[*]@Q}" CMAKE_BUILD_PARALLEL_LEVEL=$jobs \
     CUDA_NVCC_EXECUTABLE="$nvcc" OPENCV_PYTHON_PACKAGE_NAME=opencv-python-headless \
     "$work/tools-$cuda/bin/python" setup.py bdist_wheel --py-limited-api cp37 >"$work/$config.log" 2>&1 ||
     { tail -30 "$work/$config.log" >&2; fail "OpenCV could not be built; the whole log: $work/$config.log" "the same command goes on where this one stopped"; }
