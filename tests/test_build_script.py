@@ -10,8 +10,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / "docker" / "build-opencv-cuda.sh"
 COMMANDS = (
-    *("awk", "basename", "bash", "cat", "cut", "df", "dirname", "du", "g++", "getconf", "grep", "head"),
-    *("nproc", "paste", "realpath", "sed", "sort", "strip", "tail", "tr", "uname"),
+    *("awk", "basename", "bash", "cat", "cut", "df", "dirname", "du", "getconf", "grep", "head"),
+    *("nproc", "paste", "realpath", "sed", "sort", "tail", "tr", "uname"),
 )
 """That a plan is made with, and Python."""
 
@@ -35,6 +35,8 @@ class Machine:
         headers.mkdir()
         (headers / "Python.h").touch()
         self.has("python3", str(headers))  # answers every question of the script
+        self.has("g++", "12")
+        self.has("strip", "")
 
     def lacks(self, command: str) -> None:
         (self.commands / command).unlink()
