@@ -13,7 +13,7 @@ from resnet_pipe import cpu
 from resnet_pipe.doctor.check import Finding
 from resnet_pipe.run import cgroup
 from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.memory import available_bytes
+from resnet_pipe.run.memory import available_bytes, physical_bytes
 from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.workers import needs
 
@@ -64,7 +64,7 @@ class Limits:
             cores=available_cores(root),
             machine_cores=os.cpu_count() or 1,
             memory=available_bytes(root),
-            machine_memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            machine_memory=physical_bytes(),
             shm=shutil.disk_usage(shm).total if shm.is_dir() else None,
             open_files=None if open_files == resource.RLIM_INFINITY else open_files,
             features=cpu.features(root / "proc/cpuinfo"),

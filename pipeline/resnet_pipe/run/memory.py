@@ -41,9 +41,13 @@ def available_bytes(root: Path = cgroup.ROOT) -> int:
     Args:
         root: the directory with `proc` and `sys`.
     """
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = cgroup.memory_limit(root)
-    return physical if limit is None else min(physical, limit)
+    return physical_bytes() if limit is None else min(physical_bytes(), limit)
+
+
+def physical_bytes() -> int:
+    """Return the memory of the machine, whoever may have it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_rss_kb() -> int:
