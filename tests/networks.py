@@ -127,13 +127,14 @@ def write_residual(path: Path, crop: int = 32) -> Path:
     return write(path, nodes, outputs, {**weights, **classifier(16)}, crop=crop)
 
 
-def write_int8(source: Path, path: Path, crop: int = 32) -> Path:
+def write_int8(source: Path, path: Path, crop: int = 32, weight_bits: int = 8) -> Path:
     """Write the int8 form of a network, calibrated with noise. Needs ONNX Runtime.
 
     Args:
         source: of one of the functions above.
         path: the .onnx file.
         crop: side of its input, pixels.
+        weight_bits: 7, or 8.
     """
     from onnxruntime import quantization
 
@@ -153,6 +154,7 @@ def write_int8(source: Path, path: Path, crop: int = 32) -> Path:
         Reader(),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
+        reduce_range=weight_bits == 7,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
     )

@@ -85,21 +85,47 @@ def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_the_end(
     ]
 
 
-def test_a_disk_that_cannot_keep_the_data_is_an_error_and_one_that_cannot_sync_a_directory_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def refuse_to_sync(monkeypatch: pytest.MonkeyPatch, error: int, directories: bool) -> None:
+    """Let the disk refuse to flush every directory, or every file."""
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").is_dir() == directories:
+            raise OSError(error, os.strerror(error))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_file_system_that_cannot_sync_directories_is_as_good_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    def refuse(of_directories: bool) -> None:
-        def fsync(descriptor: int) -> None:
-            if Path(f"/proc/self/fd/{descriptor}").is_dir() == of_directories:
-                raise OSError(errno.EIO, "Input/output error")
-
-        monkeypatch.setattr(os, "fsync", fsync)
-
     target = tmp_path / "a.txt"
-    refuse(of_directories=True)
-    atomic.write_bytes(target, b"old")
-    refuse(of_directories=False)
-    with pytest.raises(OSError, match="Input/output"):
+    refuse_to_sync(monkeypatch, error, directories=True)
+    atomic.write_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_a_disk_that_cannot_keep_the_name_of_a_file_is_an_error_that_names_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    refuse_to_sync(monkeypatch, error, directories=True)
+    with pytest.raises(OSError, match=os.strerror(error)) as caught:
+        atomic.write_bytes(tmp_path / "a.txt", b"new")
+    assert caught.value.filename == str(tmp_path)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EINVAL], ids=errno.errorcode.get)
+def test_a_disk_that_cannot_keep_the_data_of_a_file_is_an_error_whatever_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+    refuse_to_sync(monkeypatch, error, directories=False)
+    with pytest.raises(OSError, match=os.strerror(error)):
         atomic.write_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert names(tmp_path) == ["a.txt"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resnet_pipe.plan import Chunk, Part, Plan, Rules, SourceTable, make_plan
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.ledger import Entry, Record
+from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.task import Failure
 
 Records = dict[str, Record]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""How a file system says that it cannot flush a directory. Linux: EINVAL; others, and FUSE: the rest."""
 
 
 def temporary_name(path: Path, tag: str = "") -> Path:
@@ -70,12 +74,17 @@ def sync(path: Path) -> None:
     """Flush a file or a directory to the disk.
 
     A directory whose file system cannot do this (some network mounts) is left to the server.
+
+    Raises:
+        OSError: the disk has failed to keep it. The next flush may say that all is well: it has forgotten.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():
-            raise
+    except OSError as error:
+        if error.errno in _NO_SYNC and path.is_dir():
+            return
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)

@@ -11,10 +11,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
+_PROGRAM = """\
+import sys
+if not sys.path[0]:
+    del sys.path[0]
+from runpy import run_module
+run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+"""What `python -m` does, without the current directory on the module path.
+
+Python puts it there first, as an empty string; before this is taken away, nothing is imported. There is the
+option -P for that only from Python 3.11 on, and -I would hide the user's own modules as well.
+"""
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    """Return the command that runs `python -m MODULE ARGUMENT...`, and no module of the current directory.
+
+    It wants `environment()`, too.
+    """
+    return [sys.executable, "-c", _PROGRAM, module, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Return our environment for a Python that must not take modules from the current directory.
+
+    An empty entry in PYTHONPATH, such as a colon at its end makes, means that directory to Python, and hardly
+    ever to its author. Other entries stay, as do virtual environments and editable installations.
+    """
+    entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    # The last is for a Python that a library starts in turn.
+    changes = {"PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1"}
+    return {**os.environ, **changes}
 
 
 def start(module: str, *descriptors: int) -> subprocess.Popen[bytes]:
-    """Start `python -m MODULE DESCRIPTOR... PARENT`: the descriptors are inherited, PARENT is our process id.
+    """Start `MODULE DESCRIPTOR... PARENT`: the descriptors are inherited, PARENT is our process id.
 
     On Linux, the child dies when the *thread* that starts it ends, so let that be one that stays.
 
@@ -22,9 +54,14 @@ def start(module: str, *descriptors: int) -> subprocess.Popen[bytes]:
         module: whose main function calls `die_with`.
         descriptors: of files, pipes or memory.
     """
-    command = [sys.executable, "-m", module, *map(str, (*descriptors, os.getpid()))]
     with _signals_blocked():
-        return subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=2)
+        return subprocess.Popen(
+            command(module, *descriptors, os.getpid()),
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            env=environment(),
+        )
 
 
 def die_with(parent: int) -> None:

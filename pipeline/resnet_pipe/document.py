@@ -159,6 +159,13 @@ class Document:
         return place
 
 
+def found_in(doc: Document, problems: Sequence[tuple[Place, str]]) -> DocumentError:
+    """Return the error that tells a document's problems, each with its place."""
+    return DocumentError(
+        [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
+    )
+
+
 def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[Any, ValidationInfo], _T]:
     """Make what the disk refuses (permission denied, a name too long) one more problem of the document."""
 

@@ -49,6 +49,8 @@ class ResnetPipeError(Exception):
         self.problem = problem
         self.remedy = remedy
         self.check = check or type(self).check
+        self.kept: str | None = None
+        """What is kept all the same, such as results that were to be replaced, and what to know about it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         # For the way between processes: made again from what it says, not from what its class is given.
@@ -56,6 +58,8 @@ class ResnetPipeError(Exception):
 
     def __str__(self) -> str:
         lines = [self.problem]
+        if self.kept is not None:
+            lines.append(self.kept)
         if self.remedy is not None:
             lines.append(f"what to do: {self.remedy}")
         if self.check is not None:
@@ -143,10 +147,12 @@ class SourceError(Exception):
         stage: `reader` or `preprocess`.
         error: a short, stable class of error, such as `truncated`, for counting and filtering.
         message: what is wrong with this source, in words.
+        transient: this may say more about the machine at this moment than about the source.
     """
 
-    def __init__(self, stage: str, error: str, message: str) -> None:
+    def __init__(self, stage: str, error: str, message: str, transient: bool = False) -> None:
         super().__init__(stage, error, message)
         self.stage = stage
         self.error = error
         self.message = message
+        self.transient = transient

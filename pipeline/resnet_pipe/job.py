@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from resnet_pipe import document
-from resnet_pipe.document import Document, looks_at_disk
+from resnet_pipe import document, feeding
+from resnet_pipe.document import Document, found_in, looks_at_disk
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.model import Deviations, Means
 from resnet_pipe.reader.images import ImagesSection
@@ -45,7 +45,7 @@ class PreprocessSection(_Section):
 
 
 @looks_at_disk
-def _file_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
+def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
     if value is None:
         return None
     if not isinstance(value, str) or not value or "\0" in value:
@@ -55,7 +55,13 @@ def _file_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
         raise ValueError(f"no such directory: {path.parent}")
     if path.exists() and not path.is_file():
         raise ValueError(f"not a regular file, and would be replaced by one: {path}")
+    if path.suffix != ".prom":  # node_exporter reads no other; and no other file can be replaced by mistake
+        raise ValueError(f"its name must end in .prom: {path}")
     return path
+
+
+Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+"""So many sources, or a share of them such as `5%`."""
 
 
 class RunSection(_Section):
@@ -69,9 +75,16 @@ class RunSection(_Section):
         int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
     ] = 4096
     max_failures: Annotated[
-        Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")] | None,
+        Limit | None,
         Field(description="more failed sources than this (a count, or a share such as 5%) end the run"),
     ] = None
+    max_disappeared: Annotated[
+        Limit,
+        Field(
+            description="--prune and --fresh are refused if more known sources than this are gone at once: a "
+            "count, or a share, of which fewer than ten sources are none"
+        ),
+    ] = "20%"
     grace_s: Annotated[
         float, Field(ge=0, description="after SIGTERM or SIGINT: seconds for the chunk in flight to finish")
     ] = 30.0
@@ -83,8 +96,8 @@ class RunSection(_Section):
     ] = True
     metrics: Annotated[
         Path | None,
-        BeforeValidator(_file_path, json_schema_input_type=str),
-        Field(description="Prometheus text file; default: metrics.prom in the output directory"),
+        BeforeValidator(_metrics_path, json_schema_input_type=str),
+        Field(description="Prometheus text file, NAME.prom; default: metrics.prom in the output directory"),
     ] = None
     ping_url: Annotated[
         str | None,
@@ -97,11 +110,22 @@ class RunSection(_Section):
         Args:
             planned: sources to process, of which a share is taken.
         """
-        if self.max_failures is None:
-            return planned
-        if isinstance(self.max_failures, int):
-            return self.max_failures
-        return int(planned * Fraction(self.max_failures.rstrip("%")) / 100)  # a float may be one too few
+        return planned if self.max_failures is None else _limit(self.max_failures, planned)
+
+    def disappeared_limit(self, known: int) -> int:
+        """Return how many sources may be gone at once.
+
+        Args:
+            known: sources that the ledger has, of which a share is taken.
+        """
+        return _limit(self.max_disappeared, known)
+
+
+def _limit(limit: int | str, count: int) -> int:
+    """Return a limit as a number of sources, of which a share is taken."""
+    if isinstance(limit, int):
+        return limit
+    return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
 
 
 Table = ParquetSection | NpySection | CsvSection | JsonlSection
@@ -157,7 +181,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
         DocumentError: with every problem found, each as `file:line:column: what is wrong`.
     """
     doc = document.read(path).with_overrides(overrides)
-    return doc.validate(Job, {"base": path.absolute().parent}), doc
+    job = doc.validate(Job, {"base": path.absolute().parent})
+    if problems := feeding.problems(job):
+        raise found_in(doc, problems)
+    return job, doc
 
 
 def json_schema() -> dict[str, Any]:

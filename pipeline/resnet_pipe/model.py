@@ -80,6 +80,8 @@ class Quantization(_Section):
         calibrated: images used to find the ranges of the activations.
         held_out: images used for the figures.
         skipped: images that could not be read.
+        weight_bits: what the weights were rounded to. With 7, sums of products saturate on no processor.
+            Sidecars from before there was a choice do not say it, and mean 8.
     """
 
     source_sha256: str
@@ -87,6 +89,7 @@ class Quantization(_Section):
     calibrated: int
     held_out: int
     skipped: int
+    weight_bits: Literal[7, 8] = 8
     cosine_min: float
     cosine_mean: float
     max_relative_error: float

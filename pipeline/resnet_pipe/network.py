@@ -9,6 +9,9 @@ from typing import Any
 
 from resnet_pipe.errors import ModelError
 
+SEVEN_BITS = 64
+"""The largest absolute value of int8 weights whose sums of products saturate nowhere; see `cpu.saturates`."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -22,6 +25,7 @@ class Network:
         size: (H, W) of the input if it is fixed, else None.
         data: files beside the ONNX file that hold weights of it.
         quantized: whether it computes in int8 (it has QuantizeLinear nodes).
+        full_range: whether its int8 weights need more than 7 bits, or it does not show how many.
     """
 
     logits: str
@@ -31,6 +35,7 @@ class Network:
     size: tuple[int, int] | None
     data: tuple[Path, ...] = ()
     quantized: bool = False
+    full_range: bool = False
 
 
 def inspect(path: Path) -> Network:
@@ -58,6 +63,7 @@ def inspect(path: Path) -> Network:
     logits = _logits(path, {name: width for name, width in outputs.items() if len(shapes[name]) == 2})
     height, width = shapes[inputs[0].name][2:]
     features = "features" if outputs.get("features") else None
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return Network(
         logits=logits,
         features=features,
@@ -65,7 +71,8 @@ def inspect(path: Path) -> Network:
         width=outputs["features"] or 0 if features else 0,
         size=(height, width) if height and width else None,
         data=data,
-        quantized=any(node.op_type == "QuantizeLinear" for node in model.graph.node),
+        quantized=quantized,
+        full_range=quantized and _full_range(model, path),
     )
 
 
@@ -114,6 +121,24 @@ def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
             raise ModelError(f"{path}: its weights are missing: {file}", "copy them there with the model")
         files.add(file)
     return tuple(sorted(files))
+
+
+def _full_range(model: Any, path: Path) -> bool:  # noqa: ANN401
+    """Tell whether int8 weights exceed 7 bits; also if they cannot be read, or are rounded when loaded."""
+    import onnx
+
+    weights = {tensor.name for tensor in model.graph.initializer}
+    if any(node.op_type == "QuantizeLinear" and node.input[0] in weights for node in model.graph.node):
+        return True
+    for tensor in _tensors(model):
+        if tensor.data_type == onnx.TensorProto.INT8:
+            try:
+                values = onnx.numpy_helper.to_array(tensor, str(path.resolve().parent))
+            except Exception:  # onnx has none of its own; what is wrong is for the engine to say
+                return True
+            if values.size and (values.max() > SEVEN_BITS or values.min() < -SEVEN_BITS):
+                return True
+    return False
 
 
 def _tensors(message: Any) -> Iterator[Any]:  # noqa: ANN401

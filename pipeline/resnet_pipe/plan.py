@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.ledger import Entry, Record
+from resnet_pipe.run.ledger_record import Entry, Record
+from resnet_pipe.run.task import RETRYABLE
+
+ATTEMPTS = 3
+"""Runs that try a source whose failure may have been the machine's."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class Chunk:
     sources: tuple[Source, ...]
     kept: tuple[Entry, ...] = ()
     replaces: Record | None = None
+
+    @property
+    def failed_before(self) -> dict[Source, int]:
+        """Return the sources that have failed as they are, with the runs that was in."""
+        entries = self.replaces.entries if self.replaces else ()
+        return {entry.source: entry.attempts for entry in entries if entry.failure}
 
 
 class SourceTable:
@@ -94,13 +104,15 @@ class Plan:
 
     Attributes:
         found: sources the reader found, those of other parts included.
-        skipped: sources the ledger already has, unchanged.
+        skipped: sources the ledger already has, unchanged, and that are not to be tried again.
         disappeared: sources in the ledger that the reader did not find.
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
         next_number: of the first new chunk.
         per_chunk: sources in a new chunk.
         prefix: of new chunk ids.
+        failed_before: those among the skipped that failed, or are partial.
+        warning: of sources that have disappeared, if it looks like an accident.
     """
 
     found: int
@@ -111,11 +123,18 @@ class Plan:
     next_number: int
     per_chunk: int
     prefix: str = ""
+    failed_before: int = 0
+    warning: str = ""
 
     @property
     def planned(self) -> int:
         """Return how many sources are to be processed."""
         return len(self.new) + sum(len(chunk.sources) for chunk in self.rewrites)
+
+    @property
+    def done_before(self) -> int:
+        """Return how many sources are skipped because they are done."""
+        return self.skipped - self.failed_before
 
     @property
     def chunk_count(self) -> int:
@@ -166,7 +185,7 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
     new = SourceTable()
-    found = skipped = 0
+    found = skipped = failed_before = 0
     for source in sources:
         found += 1
         chunk, entry = entries.get(source.key, (None, None))
@@ -176,15 +195,23 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
             new.append(source)
             continue
         known[chunk].seen.add(source.key)
-        if entry.source == source and not (entry.failure and rules.retry_failed):
+        if entry.source == source and not _is_tried_again(entry, rules):
             skipped += 1
+            failed_before += entry.failure is not None
         else:
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.part is None or rules.part.owns(chunk)]
     disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = rules.part.tag if rules.part else ""
-    return Plan(found, skipped, disappeared, new, rewrites, _next_number(records, prefix), per_chunk, prefix)
+    number = _next_number(records, prefix)
+    return Plan(found, skipped, disappeared, new, rewrites, number, per_chunk, prefix, failed_before)
+
+
+def _is_tried_again(entry: Entry, rules: Rules) -> bool:
+    if entry.failure is None:
+        return False
+    return rules.retry_failed or (entry.failure.error in RETRYABLE and entry.attempts < ATTEMPTS)
 
 
 def _rewrite(known: _Known, prune: bool) -> Chunk | None:

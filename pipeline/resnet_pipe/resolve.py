@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel
+
 from resnet_pipe import network as onnx_network
-from resnet_pipe.document import Document, Place
-from resnet_pipe.errors import DocumentError
+from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer import saturation
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import FAST, Geometry
+from resnet_pipe.run.fingerprint import Fingerprint, canonical
 from resnet_pipe.writer.rows import Layout
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Resolved:
         labels: of the classes.
         layouts: the columns of each writer's shards.
         metadata: what the shards say about their making.
-        fingerprint: all that changes results, by name; flat, so that differences can be listed.
+        fingerprint: all that changes results.
         choice: how the engine was chosen; None if the job names it.
     """
 
@@ -48,13 +50,13 @@ class Resolved:
     labels: tuple[str, ...]
     layouts: tuple[Layout, ...]
     metadata: dict[str, str]
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     choice: Choice | None = None
 
     @property
     def digest(self) -> str:
         """Return the hash of the fingerprint, hexadecimal."""
-        return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()
+        return self.fingerprint.digest
 
     @property
     def batch_size(self) -> int:
@@ -138,13 +140,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     )
 
 
-def found_in(doc: Document, problems: list[tuple[Place, str]]) -> DocumentError:
-    """Return the error that tells a job's problems, each with its place."""
-    return DocumentError(
-        [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
-    )
-
-
 def geometry_of(preprocessing: Preprocessing, mode: Literal["exact", "fast"]) -> Geometry:
     """Return the part of the preprocessing that the workers do."""
     return Geometry(preprocessing.resize, preprocessing.crop, preprocessing.interpolation, mode)
@@ -197,6 +192,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
             able = ", ".join(engines.INT8_ENGINES)
             text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
             problems.append((("infer", "engine"), text))
+        elif saturated := saturation.problem(infer.engine, network):
+            problems.append((("infer", "model"), f"{saturated}; {saturation.REMEDY}"))
         return "int8"
     if infer.precision == "int8":
         remedy = "make one with `resnet-pipe convert --quantize`"
@@ -225,24 +222,47 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: s
 
 def _fingerprint(
     job: Job, model: Model, network: Network, preprocessing: Preprocessing, precision: str
-) -> dict[str, Any]:
-    parts: dict[str, Any] = {"model": model.name, "model_sha256": model.sha256}
-    parts["model_data_sha256"] = [file_sha256(file) for file in network.data]
-    parts |= {f"preprocess.{key}": value for key, value in preprocessing.model_dump().items()}
-    parts |= {
-        "preprocess.mode": FAST if job.preprocess.mode == "fast" else job.preprocess.mode,
+) -> Fingerprint:
+    parts: dict[str, Any] = {
+        "model_sha256": model.sha256,
+        "model_data_sha256": [file_sha256(file) for file in network.data],
         "infer.precision": precision,
     }
-    reader = job.reader.model_dump(mode="json", exclude=_NO_RESULT)
-    parts |= {f"reader.{key}": value for key, value in reader.items()}
+    defaults: dict[str, Any] = {"model_data_sha256": []}
+
+    def take(prefix: str, section: BaseModel, without: set[str]) -> None:
+        parts.update(_flat(prefix, section, without))
+        defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
+
+    take("preprocess", preprocessing, set())
+    take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
+    if job.preprocess.mode == "fast":
+        parts["preprocess.mode"] = FAST
+    take("reader", job.reader, _NO_RESULT)
     for index, writer in enumerate(job.writer):
+        unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
-        chosen = writer.model_dump(mode="json", exclude={"path", "fields", "k", "timeout_s"})
-        chosen["fields"] = list(writer.fields)
-        if "top_k" in writer.fields:
-            chosen["k"] = writer.k
-        parts |= {f"{prefix}.{key}": value for key, value in chosen.items()}
-    return parts
+        take(prefix, writer, {"path", "timeout_s"} | unused)
+        parts[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
+    return Fingerprint(canonical(parts, defaults), defaults)
+
+
+def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:
+    values = section.model_dump(mode="json", exclude=without)
+    return {f"{prefix}.{key}": value for key, value in values.items()}
+
+
+def _required(section: BaseModel) -> set[str]:
+    return {name for name, field in type(section).model_fields.items() if field.is_required()}
+
+
+def _with_defaults(section: BaseModel) -> BaseModel:
+    """Return a section in which everything that may be left out has been."""
+    optional = type(section).model_fields.keys() - _required(section)
+    fields = type(section).model_fields
+    return section.model_copy(
+        update={name: fields[name].get_default(call_default_factory=True) for name in optional}
+    )
 
 
 _NO_RESULT = {"path", "recursive", "max_pixels", "timeout_s", "allow_empty"}

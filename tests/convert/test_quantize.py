@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -15,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from resnet_pipe import job as jobs
 from resnet_pipe import model as models
 from resnet_pipe.convert import calibration, catalogue, quantize
 from resnet_pipe.convert.conversion import Conversion
-from resnet_pipe.convert.quantize import convert_int8
+from resnet_pipe.convert.quantize import Bits, convert_int8
 from resnet_pipe.errors import DocumentError, ExitCode, MissingExtraError, ModelError, UsageError
 from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.model import file_sha256, open_model, read_sidecar
@@ -93,7 +95,7 @@ def test_the_command_says_what_it_did_and_what_int8_changed(made: tuple[Path, Re
     skipped, calibrating, figures, wrote = result.stdout.splitlines()
     assert skipped.startswith(r"skipped 1 images that cannot be read, such as 99\x1b[2J.jpg: ")
     assert calibrating == "calibrating with 16 images ..."
-    assert "cosine similarity with float32 0.99" in figures
+    assert figures.startswith("weights of 7 bits: cosine similarity with float32 0.99")
     assert "top-1 agreement" in figures
     assert figures.endswith("on 4 other images")
     assert wrote.startswith(f"wrote {path}, RANDOM weights")
@@ -116,6 +118,7 @@ def test_the_model_is_quantised_from_the_first_convolution_to_the_classifier(
     before, after = inspect(resnet18.path), inspect(made[0])
     assert after.quantized
     assert not before.quantized
+    assert not after.full_range
     assert (after.logits, after.features, after.classes) == (before.logits, before.features, before.classes)
 
 
@@ -133,6 +136,7 @@ def test_the_sidecar_has_the_figures_and_all_that_the_float32_model_has(
     assert figures is not None
     assert figures.source_sha256 == source.onnx_sha256
     assert (figures.calibrated, figures.held_out, figures.skipped) == (16, 4, 1)
+    assert figures.weight_bits == 7
     assert 0.99 <= figures.cosine_min <= figures.cosine_mean < 1
     assert 0 < figures.max_relative_error < 0.5
     assert 0 <= figures.top1 <= 1
@@ -144,6 +148,17 @@ def test_a_sidecar_from_before_there_was_int8_can_be_read(resnet18: Conversion, 
     assert old.pop("quantization") is None
     (tmp_path / "old.json").write_text(json.dumps(old))
     assert read_sidecar(tmp_path / "old.json") == resnet18.sidecar
+
+
+def test_a_sidecar_that_does_not_say_how_many_bits_weights_have_means_8(
+    made: tuple[Path, Result], tmp_path: Path
+) -> None:
+    old = json.loads(made[0].with_suffix(".json").read_text())
+    assert old["quantization"].pop("weight_bits") == 7
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    figures = read_sidecar(tmp_path / "old.json").quantization
+    assert figures is not None
+    assert figures.weight_bits == 8
 
 
 def test_the_list_of_models_has_it_behind_the_one_it_was_made_from(
@@ -221,6 +236,35 @@ def test_the_same_images_again_change_nothing_and_other_images_do(
     assert calibration.CalibrationFiles.choose(tmp_path / "others").digest() != files.digest()
 
 
+def test_where_weights_of_7_bits_are_not_close_enough_they_have_8(
+    resnet18: Conversion, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (resnet18.path, resnet18.path.with_suffix(".json")):
+        shutil.copy2(path, tmp_path)
+    quantise = quantize._quantize
+
+    def lost_with_7(
+        source: Conversion, images: NDArray[np.uint8], target: Path, bits: Bits, say: Callable[[str], None]
+    ) -> None:
+        if bits == 7:
+            _negate(source.path, target)
+        else:
+            quantise(source, images, target, bits, say)
+
+    monkeypatch.setattr(quantize, "_quantize", lost_with_7)
+    said: list[str] = []
+    made = convert_int8("resnet18", photos, weights="random", out=tmp_path, say=said.append)
+    assert [line[:17] for line in said if line.startswith("weights")] == [
+        "weights of 7 bits",
+        "weights of 8 bits",
+    ]
+    figures = read_sidecar(made.path.with_suffix(".json")).quantization
+    assert figures is not None
+    assert figures.weight_bits == 8
+    assert figures.cosine_min > 0.99
+    assert inspect(made.path).full_range
+
+
 def test_a_result_that_is_too_far_off_is_never_kept(
     resnet18: Conversion, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +272,7 @@ def test_a_result_that_is_too_far_off_is_never_kept(
         shutil.copy2(path, tmp_path)
     # As a quantiser that has lost its way: the float32 model of a network whose features are negated.
     monkeypatch.setattr(
-        quantize, "_quantize", lambda source, _images, target, _say: _negate(source.path, target)
+        quantize, "_quantize", lambda source, _images, target, *_: _negate(source.path, target)
     )
     with pytest.raises(ModelError, match=r"cosine similarity -[01]\.\d+, and at least 0\.99") as caught:
         convert_int8("resnet18", photos, weights="random", out=tmp_path)

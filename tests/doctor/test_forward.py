@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from resnet_pipe import cpu
 from resnet_pipe.doctor import forward, sample, trial
 from resnet_pipe.doctor.check import Finding
 from resnet_pipe.infer import engine as engines
@@ -146,12 +147,16 @@ def test_without_a_place_for_temporary_files_there_is_a_line(
 def test_every_engine_that_is_installed_computes_the_network_right() -> None:
     """The real engines, with all the precisions they have on this CPU."""
     found = list(forward.check())
-    tried = [finding for finding in found if finding.text.partition(" ")[0] in ENGINES]
-    assert {finding.level for finding in found} == {"OK"}, found
+    tried = [finding for finding in found if finding.text.split()[0].strip(",") in ENGINES]
+    for finding in found:
+        refused = finding.text.startswith("openvino, cpu, int8 of 8 bits: cannot run: ") and cpu.saturates()
+        assert finding.level == ("WARN" if refused else "OK"), finding
     installed = {name for name in ENGINES if find_spec(forward.LIBRARIES[name])}
-    assert {finding.text.split()[0] for finding in tried} == installed
-    precisions = {(name, precision) for name in installed for precision in engines.devices(name)["cpu"]}
-    assert {(line.text.split()[0], line.text.split(", ")[2].split(":")[0]) for line in tried} == precisions
+    expected = {(name, precision) for name in installed for precision in engines.devices(name)["cpu"]}
+    expected |= {(name, f"int8 of {bits} bits") for name, one in expected for bits in (7, 8) if one == "int8"}
+    expected -= {(name, "int8") for name in installed}
+    names = {line.text.partition(":")[0] for line in tried}
+    assert {(name.split()[0].strip(","), name.split(", ")[2]) for name in names} == expected
 
 
 def test_the_images_differ_enough_for_a_mistaken_one_to_be_seen(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from resnet_pipe.errors import DeviceError, MissingExtraError, ModelError
+from resnet_pipe import cpu
+from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, devices, load
 from tests import networks
 from tests.infer.requests import photos, preprocessing, request
+from tests.run.jobs import Cli, JobFolder
 
 pytestmark = pytest.mark.cv2
 
@@ -208,6 +211,28 @@ def test_half_precision_on_the_cpu_is_refused(load_engine: Load, residual: Path)
     with pytest.raises(DeviceError, match="fp16") as caught:
         load_engine(request(residual, precision="fp16"))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_a_precision_that_the_processor_lacks_is_refused_while_the_job_is_checked(
+    engine_name: str, residual: Path, device: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx avx2\n")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("resnet_pipe.infer.engine.visible_gpus", lambda: 0)
+    monkeypatch.setattr(sys, "platform", "linux")
+    job = JobFolder(tmp_path, residual)
+    job.add("one.jpg")
+    for precision in ("bf16", "fp16"):
+        settings = [f"infer.{key}" for key in (f"engine={engine_name}", f"device={device}")]
+        settings.append(f"infer.precision={precision}")
+        arguments = [part for setting in settings for part in ("--set", setting)]
+        said = cli("run", job.file, *arguments).expect(ExitCode.USAGE).stderr
+        if "which is not installed" in said:
+            pytest.skip(said)
+        assert f"infer.precision: engine {engine_name} has no {precision}" in said
+        assert "; it has: fp32" in said
+    assert not job.out.exists()
 
 
 def test_an_engine_says_what_it_runs_on(load_engine: Load, residual: Path, engine_name: str) -> None:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineRequest, batch_size, devices, load
 from resnet_pipe.infer.nvidia import visible_gpus
@@ -167,6 +168,26 @@ def test_outputs_in_half_precision_come_out_as_float32(tmp_path: Path) -> None:
     logits.type.tensor_type.elem_type = TensorProto.FLOAT16
     onnx.save(model, network)
     assert load("onnxruntime", request(network)).infer(photos())["logits"].dtype == np.float32
+
+
+@pytest.mark.skipif(not cpu.is_x86(), reason="nothing saturates on other processors")
+def test_where_sums_saturate_it_is_told_to_sum_exactly(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    tell = onnxruntime.SessionOptions.add_session_config_entry
+
+    def listen(options: object, key: str, value: str) -> None:
+        told.append((key, value))
+        tell(options, key, value)
+
+    monkeypatch.setattr(onnxruntime.SessionOptions, "add_session_config_entry", listen)
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    for flags, exactly in (("avx2", True), ("avx2 avx512_vnni", False)):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        told.clear()
+        load("onnxruntime", request(tiny))
+        assert (("session.x64quantprecision", "1") in told) == exactly
 
 
 def test_streams_and_threads_are_those_asked_for(tiny: Path) -> None:

@@ -121,9 +121,9 @@ def test_an_absent_file_is_missing_and_a_broken_link_says_so(tmp_path: Path) -> 
         read(tmp_path, "link.jpg")
 
 
-def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    assert failure(tmp_path, "loop.jpg") == "unreadable"
+    assert failure(tmp_path, "loop.jpg") == "not_a_file"
 
 
 def test_pipes_directories_sockets_and_devices_are_not_waited_for(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_announcing_a_file_changes_nothing_but_the_time_at_which_it_is_opened(tm
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "whole.png").write_bytes(encode(photograph(), "PNG"))
     expected = {"fifo": "not_a_file", "directory": "not_a_file", "device": "not_a_file"}
-    expected |= {"loop": "unreadable", "link": "missing", "empty": "empty", "absent": "missing"}
+    expected |= {"loop": "not_a_file", "link": "missing", "empty": "empty", "absent": "missing"}
     before = descriptors()
     for _ in range(2):
         for name in expected:

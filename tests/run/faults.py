@@ -139,3 +139,25 @@ class Gate:
     def open(self) -> None:
         """Let it go on."""
         self._open.touch()
+
+
+PROCESSOR = """
+import pathlib
+open_file = pathlib.Path.open
+
+def open_another(self, *arguments, **options):
+    if str(self) == "/proc/cpuinfo":
+        self = pathlib.Path(__file__).with_name("cpuinfo")
+    return open_file(self, *arguments, **options)
+
+pathlib.Path.open = open_another
+"""
+"""Linux describes the processor that `pretend` has been told."""
+
+
+def pretend(job: JobFolder, flags: str) -> str:
+    """Return the fault with which Linux says that the processor has these instructions and no others."""
+    folder = job.folder / "faults"
+    folder.mkdir(exist_ok=True)
+    (folder / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n\n")
+    return PROCESSOR

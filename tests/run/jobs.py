@@ -93,8 +93,15 @@ class Running:
         os.killpg(self.pid, number)
 
     def workers(self) -> list[int]:
-        """Return the worker processes, with the state of each still alive."""
-        return [pid for pid in group(self.pid) if pid != self.pid]
+        """Return the living worker processes."""
+        return self._children("resnet_pipe.run.worker")
+
+    def engines(self) -> list[int]:
+        """Return the living engine processes."""
+        return self._children("resnet_pipe.run.engine_process")
+
+    def _children(self, module: str) -> list[int]:
+        return [pid for pid in group(self.pid) if module in command_of(pid)]
 
     def end(self) -> Result:
         """Wait for the end of the run, and check that nothing of it is left."""
@@ -194,14 +201,6 @@ class JobFolder:
             env: added to the environment.
             command: in the place of `run`.
         """
-        environment = {**os.environ, **(env or {})}
-        if faults is not None:
-            place = self.folder / "faults"
-            place.mkdir(exist_ok=True)
-            (place / "sitecustomize.py").write_text(faults)
-            environment["PYTHONPATH"] = os.pathsep.join(
-                filter(None, [str(place), environment.get("PYTHONPATH")])
-            )
         return Running(
             subprocess.Popen(
                 [sys.executable, "-m", "resnet_pipe", command, str(self.file), *arguments],
@@ -211,9 +210,21 @@ class JobFolder:
                 text=True,
                 errors="replace",
                 start_new_session=True,
-                env=environment,
+                env={**self.environment(faults), **(env or {})},
             )
         )
+
+    def environment(self, faults: str | None) -> dict[str, str]:
+        """Return the environment of a run with these faults."""
+        environment = dict(os.environ)
+        if faults is not None:
+            place = self.folder / "faults"
+            place.mkdir(exist_ok=True)
+            (place / "sitecustomize.py").write_text(faults)
+            environment["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [str(place), environment.get("PYTHONPATH")])
+            )
+        return environment
 
     def run(self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None) -> Result:
         """Run the job to its end."""
@@ -406,6 +417,14 @@ def assert_clean(out: Path) -> None:
             assert counts[source["key"]] == source["rows"]
             assert (source["status"] == "failed") == (source["rows"] == 0)
             assert (source["status"] == "done") == ("failure" not in source)
+
+
+def command_of(pid: int) -> list[str]:
+    """Return the command line of a process; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def group(leader: int) -> list[int]:

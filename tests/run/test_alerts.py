@@ -98,9 +98,9 @@ def test_metrics_go_where_the_job_says_and_those_of_parts_do_not_collide(job: Jo
     (job.folder / "collector").mkdir()
     job.write(run="metrics: collector/nightly.prom")
     job.add(*numbered(6))
+    job.run().expect(0)
     for part in ("1/2", "2/2"):
         job.run("--shard", part).expect(0)
-    job.run().expect(0)
     files = sorted((job.folder / "collector").iterdir())
     assert [path.name for path in files] == ["nightly-1of2.prom", "nightly-2of2.prom", "nightly.prom"]
     assert not list(job.out.glob("*.prom"))
@@ -108,10 +108,26 @@ def test_metrics_go_where_the_job_says_and_those_of_parts_do_not_collide(job: Jo
     assert len(samples) == len(set(samples))
 
 
+def test_metrics_of_parts_that_nobody_runs_any_more_go(job: JobFolder) -> None:
+    job.add(*numbered(6))
+    job.add_bad("0006.jpg", "0007.jpg")
+    for part in ("1/2", "2/2", "1/1"):
+        assert job.run("--shard", part).code in (0, 3)
+    assert [path.name for path in job.out.glob("*.prom")] == ["metrics-1of1.prom"]
+    job.add("0006.jpg", "0007.jpg")
+    job.run().expect(0)
+    (file,) = job.out.glob("*.prom")
+    assert {value for (name, _), value in read_metrics(file).items() if "standing" in name} == {0}
+
+
 def test_a_place_for_metrics_that_is_none_is_refused_and_left_as_it_is(job: JobFolder) -> None:
     pipe = job.folder / "pipe"  # as /dev/null would be, which root could replace by a file
     os.mkfifo(pipe)
-    for place, said in (("nowhere/nightly.prom", "no such directory"), ("pipe", "not a regular file")):
+    for place, said in (
+        ("nowhere/nightly.prom", "no such directory"),
+        ("pipe", "not a regular file"),
+        ("tiny.onnx", "its name must end in .prom"),
+    ):
         job.write(run=f"metrics: {place}")
         assert f"run.metrics: {said}" in job.run().expect(2).stderr
     assert pipe.is_fifo()
@@ -201,7 +217,9 @@ def test_a_ping_that_fails_is_logged_and_never_fails_the_job(done: JobFolder, fa
         urls = {"refused": refusing, "error 500": server.url, "silent": silent, "not HTTP": strange}
         urls |= {"no address": "http://[::1:x/%"}
         done.write(run=f"ping_url: '{urls[fault]}/id'")
-        done.run(faults=SHORT_TIMEOUT).expect(0)
+        said = done.run("--quiet", faults=SHORT_TIMEOUT).expect(0).stderr
+    assert said.startswith("warning: the ping to /start failed: ")
+    assert said.count("\n") == 1
     start, end = done.events("ping_failed")
     assert "/start" in str(start["text"])
     assert "/0" in str(end["text"])

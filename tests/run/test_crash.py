@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resnet_pipe.check.directory import check
 from tests.run.faults import DECODER
 from tests.run.jobs import (
+    HOME,
     JobFolder,
     assert_clean,
     assert_same_rows,
+    command,
     numbered,
     read_rows,
     records,
@@ -105,7 +109,8 @@ class Scenario:
 
     def assert_completes(self, job: JobFolder) -> None:
         """Check that the same command completes a job of which a run was killed."""
-        if job.out.exists():
+        if (job.out / HOME).exists():
+            assert {problem.kind for problem in check(job.out).problems} <= {"switch", *self.allowed}
             paths = [row["path"] for row in read_rows(job.out)]
             assert len(paths) == len(set(paths))
         assert job.run(*self.arguments).code in (0, 3)
@@ -114,6 +119,12 @@ class Scenario:
         assert timeless(job) == timeless(undisturbed)
         assert job.failures() == undisturbed.failures()
         assert_clean(job.out)
+        assert check(job.out).problems == []
+
+    @property
+    def allowed(self) -> set[str]:
+        """Return what a check may find after a kill, beside a switch that was cut off: rows being dropped."""
+        return {"missing"} if "--now" in self.arguments else set()
 
 
 def in_steps(job: JobFolder, die_at: int | None = None) -> str:
@@ -122,8 +133,8 @@ def in_steps(job: JobFolder, die_at: int | None = None) -> str:
 
 
 def timeless(job: JobFolder) -> list[dict[str, Any]]:
-    """Return the ledger without the times of commitment."""
-    return [{**record, "committed_at": None} for record in records(job.out)]
+    """Return the ledger without the times of commitment, and so without checksums."""
+    return [{**record, "committed_at": None, "sha256": None} for record in records(job.out)]
 
 
 def nothing_done(job: JobFolder) -> tuple[str, ...]:
@@ -163,10 +174,16 @@ def times_only(job: JobFolder) -> tuple[str, ...]:
 
 
 def fresh(job: JobFolder) -> tuple[str, ...]:
-    """Two chunks are done, with other fields."""
-    job.add(*numbered(4))
+    """Three chunks are done, with other fields; there are sources for two now."""
+    job.add(*numbered(5))
     job.run("--set", "writer.fields=[logits]").expect(0)
+    (job.images / "0004.jpg").unlink()
     return ("--fresh",)
+
+
+def fresh_now(job: JobFolder) -> tuple[str, ...]:
+    """The same, and the old rows are dropped first."""
+    return (*fresh(job), "--now")
 
 
 def part(job: JobFolder) -> tuple[str, ...]:
@@ -223,9 +240,10 @@ def kill_at(scenario: Scenario, folder: Path, number: int, step: str) -> None:
         (nothing_done, "(open|rename).*000001|fsync.*run.json.tmp"),
         (changes, "(open|rename).*000001"),
         (own_files, "(os.remove|rename to) /npy/"),
-        (fresh, "os.remove.*000001|rename.*fingerprint.json"),
+        (fresh, "rename to /(part-|_resnet_pipe/(switch|fingerprint|ledger/0))|os.remove /(part|.*switch)"),
+        (fresh_now, "os.remove.*000001|rename.*fingerprint.json"),
     ],
-    ids=["new sources", "changed sources", "files of single sources", "--fresh"],
+    ids=["new sources", "changed sources", "files of single sources", "--fresh", "--fresh --now"],
 )
 def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
     scenario: MakeScenario, tmp_path: Path, prepare: Prepare, chosen: str
@@ -238,7 +256,7 @@ def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", [nothing_done, changes, own_files, times_only, fresh, part])
+@pytest.mark.parametrize("prepare", [nothing_done, changes, own_files, times_only, fresh, fresh_now, part])
 def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
     scenario: MakeScenario, tmp_path: Path, prepare: Prepare
 ) -> None:
@@ -246,20 +264,127 @@ def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
         kill_at(scenario(prepare), tmp_path / str(number), number, step)
 
 
-@pytest.mark.parametrize("kept", [0, 0.5])
-def test_a_record_that_a_power_cut_has_torn_is_dropped_with_its_shard(
-    scenario: MakeScenario, tmp_path: Path, kept: float
-) -> None:
-    number = (
-        scenario(nothing_done).steps(tmp_path / "steps").index("fsync /_resnet_pipe/ledger/.000001.json.tmp")
-    )
-    job = scenario(nothing_done).job(tmp_path / "job")
+def halfway(scenario: Scenario, folder: Path) -> tuple[JobFolder, Path]:
+    """Return a job whose run died after its second pending record was written, and that record."""
+    steps = scenario.steps(folder / "steps")
+    number = steps.index("fsync /_resnet_pipe/ledger/.000001.json.tmp")
+    job = scenario.job(folder / "job")
     job.run(faults=in_steps(job, die_at=number + 1)).expect(-signal.SIGKILL)
-    pending = job.out / "_resnet_pipe" / "ledger" / ".000001.json.tmp"
+    return job, job.out / "_resnet_pipe" / "ledger" / ".000001.json.tmp"
+
+
+def cut_off(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def of_zeros(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def with_another_digit(data: bytes) -> bytes:
+    return data.replace(b'"rows": 1', b'"rows": 2', 1)
+
+
+@pytest.mark.parametrize("tear", [lambda _: b"", cut_off, of_zeros, with_another_digit])
+def test_a_record_that_a_power_cut_has_torn_is_dropped_with_its_shard(
+    scenario: MakeScenario, tmp_path: Path, tear: Callable[[bytes], bytes]
+) -> None:
+    job, pending = halfway(scenario(nothing_done), tmp_path)
     data = pending.read_bytes()
-    assert data
-    pending.write_bytes(data[: int(len(data) * kept)])
+    assert tear(data) != data
+    pending.write_bytes(tear(data))
     scenario(nothing_done).assert_completes(job)
+
+
+REFUSED_ONCE = """
+import errno, os, pathlib
+
+def refuse_once(path):
+    mark = pathlib.Path({mark!r})
+    if not mark.exists():
+        mark.touch()
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+def replace(source, target, *, replace=os.replace):
+    if "part-000000" in str(target) and {at!r} == "rename":
+        refuse_once(target)
+    replace(source, target)
+
+def fsync(descriptor, *, fsync=os.fsync):
+    path = os.readlink(f"/proc/self/fd/{{descriptor}}")
+    if path.endswith("/ledger") and {at!r} == "fsync":
+        refuse_once(path)
+    fsync(descriptor)
+
+os.replace, os.fsync = replace, fsync
+"""
+
+
+@pytest.mark.parametrize("at", ["rename", "fsync"])
+def test_a_disk_that_refuses_a_commit_once_leaves_no_old_row_that_counts_as_new(
+    done: JobFolder, at: str
+) -> None:
+    done.change("0000.jpg")
+    faults = REFUSED_ONCE.format(mark=str(done.folder / "refused"), at=at)
+    assert "Input/output error" in done.run(faults=faults).expect(1).stderr
+    done.run().expect(0)
+    assert_same_rows(done.out, done.undisturbed())
+    assert_clean(done.out)
+    command("check", str(done.out)).expect(0)
+
+
+def test_a_pending_record_whose_files_are_lost_is_given_up_and_its_sources_are_new(
+    scenario: MakeScenario, tmp_path: Path
+) -> None:
+    job, _ = halfway(scenario(changes), tmp_path)
+    shutil.rmtree(job.out / "_resnet_pipe" / "staging")
+    job.run("--prune").expect(0)
+    undisturbed = read_rows(scenario(changes).after / "out")
+    assert sorted(job.rows(), key=itemgetter("path")) == sorted(undisturbed, key=itemgetter("path"))
+    assert_clean(job.out)
+    command("check", str(job.out)).expect(0)
+
+
+def make_newer(pending: Path) -> None:
+    pending.write_bytes(pending.read_bytes().replace(b'"schema_version": 2', b'"schema_version": 99', 1))
+
+
+def make_unreadable(pending: Path) -> None:
+    pending.unlink()
+    pending.mkdir()  # the tests may be root, whom no permission stops
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"), [(make_newer, "a newer resnet-pipe"), (make_unreadable, "not a readable")]
+)
+@pytest.mark.parametrize("arguments", [(), ("--fresh",)], ids=["", "--fresh"])
+def test_a_pending_record_that_cannot_be_read_is_an_error_that_changes_nothing(
+    scenario: MakeScenario,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    word: str,
+    arguments: tuple[str, ...],
+) -> None:
+    job, pending = halfway(scenario(nothing_done), tmp_path)
+    data, before = pending.read_bytes(), contents(job)
+    spoil(pending)
+    said = job.run(*arguments).expect(1).stderr
+    assert word in said
+    assert str(pending) in said
+    if pending.is_dir():
+        pending.rmdir()
+    pending.write_bytes(data)
+    assert contents(job) == before
+    scenario(nothing_done).assert_completes(job)
+
+
+def contents(job: JobFolder) -> dict[Path, bytes]:
+    """Return every file of the output directory that is not about single runs."""
+    return {
+        path: path.read_bytes()
+        for path in job.out.rglob("*")
+        if path.is_file() and "runs" not in path.parts and "lock" not in path.name and path.suffix != ".prom"
+    }
 
 
 @pytest.fixture(scope="module")

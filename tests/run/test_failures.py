@@ -93,7 +93,7 @@ def test_more_failures_than_allowed_end_the_run_and_what_is_committed_stays(
     job.add(*numbered(10))
     job.add_bad("0001.jpg", "0006.jpg")
     said = job.run().expect(code).stderr
-    assert ("2 sources failed" in said or "1 sources failed" in said) == (code == 1)
+    assert ("2 sources failed" in said or "1 source failed" in said) == (code == 1)
     assert ("run.max_failures" in said) == (code == 1)
     if code == 1:
         assert len(records(job.out)) <= committed

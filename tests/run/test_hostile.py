@@ -54,7 +54,7 @@ def read_shards(job: JobFolder, kind: str) -> list[str]:
     paths = []
     for shard in job.out.glob("part-*.csv"):
         with shard.open(encoding="utf-8", newline="") as file:
-            paths += [row["path"] for row in csv.DictReader(file)]
+            paths += [row["path"].removeprefix("'") for row in csv.DictReader(file)]
     return paths
 
 
@@ -85,6 +85,25 @@ def test_any_file_name_survives_into_every_output_and_is_known_the_next_time(
     assert_clean(job.out)
 
 
+def test_a_name_is_no_formula_in_a_spreadsheet_also_when_its_chunk_is_written_again(job: JobFolder) -> None:
+    job.write(kind="csv", fields="[top_k]", chunk_items=10)
+    names = ["'=1.jpg", "+1.jpg", "-1.jpg", "=1.jpg", "@1.jpg", "\t1.jpg", "\r1.jpg"]
+    job.add(*names, "plain.jpg")
+
+    def cells() -> list[str]:
+        with (job.out / "part-000000.csv").open(encoding="utf-8", newline="") as file:
+            return [line["path"] for line in csv.DictReader(file)]
+
+    job.run().expect(0)
+    assert cells() == [f"'{name}" for name in sorted(names)] + ["plain.jpg"]
+    job.change("=1.jpg")
+    (job.images / "-1.jpg").unlink()
+    job.run("--prune").expect(0)
+    left = sorted({*names} - {"-1.jpg"})
+    assert cells() == [f"'{name}" for name in left] + ["plain.jpg"]
+    assert_clean(job.out)
+
+
 def test_links_that_lead_in_circles_end(job: JobFolder) -> None:
     job.add("a.jpg", "deep/b.jpg")
     (job.images / "self").symlink_to(".")
@@ -106,7 +125,7 @@ def test_what_is_not_a_file_is_a_failure_and_is_not_read(job: JobFolder) -> None
     assert job.paths() == ["a.jpg"]
     assert {path: line["error"] for path, line in job.failures().items()} == {
         "broken.jpg": "missing",
-        "circle.jpg": "unreadable",
+        "circle.jpg": "not_a_file",
         "device.jpg": "not_a_file",
         "fifo.jpg": "not_a_file",
         "socket.jpg": "not_a_file",

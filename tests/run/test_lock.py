@@ -206,6 +206,19 @@ def test_parts_that_look_at_the_same_time_for_runs_of_another_division_do_not_re
         job.run("--shard", "1/3").expect(0)
 
 
+@pytest.mark.parametrize("first", ["1/2", "2/2"])
+def test_a_lost_file_of_a_source_is_made_again_by_one_part_alone(job: JobFolder, first: str) -> None:
+    job.write(writer="[{kind: parquet, path: out, fields: [features]}, {kind: npy}]")
+    job.add(*numbered(8))
+    job.run().expect(0)
+    (job.out / "npy" / "0001.jpg.npy").unlink()
+    for part in (first, "1/2", "2/2"):
+        job.run("--shard", part).expect(0)
+    assert source_counts(job) == dict.fromkeys(numbered(8), 1)
+    assert (job.out / "npy" / "0001.jpg.npy").exists()
+    assert_clean(job.out)
+
+
 def test_fresh_needs_the_directory_for_itself(job: JobFolder) -> None:
     job.add("0000.jpg")
     assert "--shard" in job.run("--fresh", "--shard", "1/2").expect(2).stderr

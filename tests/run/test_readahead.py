@@ -38,13 +38,15 @@ def test_the_files_of_a_task_and_of_the_next_one_are_read_ahead_while_the_first_
     job: JobFolder,
 ) -> None:
     job.write(batch_size=4, chunk_items=12, workers=1)
-    job.add("0000.jpg", comment="gate")
-    job.add(*numbered(11, start=1))
+    job.add("0000.jpg")
+    job.add("0001.jpg", comment="1.5")  # seconds, for the next task to come: before 0002, it is looked for
+    job.add("0002.jpg", comment="gate")
+    job.add(*numbered(9, start=3))
     ahead = job.folder / "ahead"
     with job.start(faults=DECODER + AHEAD) as run:
-        Gate(job).wait()  # by then it may have opened the first one itself
-        seven = numbered(7, start=1)
-        wait_until(lambda: ahead.exists() and ahead.read_text().split()[-7:] == seven, "two tasks")
+        Gate(job).wait()  # by then it may have opened the first ones itself
+        rest = numbered(5, start=3)
+        wait_until(lambda: ahead.exists() and ahead.read_text().split()[-5:] == rest, "two tasks")
         Gate(job).open()
         run.end().expect(0)
 

@@ -85,6 +85,29 @@ def test_a_table_has_every_row_in_order(library: str, per_source: Path) -> None:
     assert [number_in(features) for features in columns["features"]] == NUMBERS
 
 
+@pytest.fixture(scope="module")
+def as_text(tmp_path_factory: pytest.TempPathFactory, pixels: Path) -> Path:
+    """Results in CSV and JSON Lines, and beside them an index of arrays. Do not change them."""
+    job = VideoFolder(tmp_path_factory.mktemp("text"), pixels)
+    for name, shift in {"=1+1.mkv": 0, "'b.mkv": 100}.items():
+        job.add_video(name, FRAMES, shift)
+    kinds = ("path: out, kind: csv", "kind: jsonl", "kind: npy, layout: matrix")
+    job.describe(writer="".join(f"\n  - {{{kind}}}" for kind in kinds), chunk_items=1)
+    job.run().expect(0)
+    return job.out
+
+
+@pytest.mark.parametrize("function", ["pandas.read_csv", "pandas.read_json"])
+def test_text_has_every_row_and_every_name_as_it_is(function: str, as_text: Path) -> None:
+    pytest.importorskip("pandas")
+    rows = execute({"out": as_text}, function)["rows"]
+    assert rows["path"].tolist() == ["'b.mkv"] * FRAMES + ["=1+1.mkv"] * FRAMES
+    assert rows["frame_index"].tolist() == [*range(FRAMES), *range(FRAMES)]
+    if function == "pandas.read_csv":
+        assert "'=1+1.mkv" in (as_text / "part-000001.csv").read_text()
+        assert set(rows["label_1"]) <= {f"class {index}" for index in range(10)}
+
+
 def test_duckdb_queries_all_shards(per_source: Path) -> None:
     rows = execute({"out": per_source}, "DuckDB")["rows"].fetchall()
     table = execute({"out": per_source}, "pyarrow")["rows"].to_pylist()

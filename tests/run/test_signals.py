@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.run.faults import DECODER, ENGINE, LISTING, Gate
-from tests.run.jobs import JobFolder, Running, assert_clean, assert_same_rows, numbered, records, wait_until
+from tests.run.jobs import (
+    HOME,
+    JobFolder,
+    Running,
+    assert_clean,
+    assert_same_rows,
+    numbered,
+    records,
+    wait_until,
+)
 
 SIGINT, SIGTERM, SIGKILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 CODES = {SIGINT: 130, SIGTERM: 143}
@@ -127,12 +136,21 @@ if IN_WORKER:
 """
 
 
+def test_a_signal_while_workers_start_ends_the_run_before_it_has_begun(job: JobFolder) -> None:
+    job.add("0000.jpg")
+    with job.start(faults=WORKER_IS_SLOW_TO_START) as run:
+        Gate(job).wait()
+        run.signal(SIGTERM)
+        run.end().expect(143)
+    assert not (job.out / HOME / "fingerprint.json").exists()
+    assert_the_same_command_completes(job)
+
+
 def test_a_worker_that_starts_while_its_run_is_killed_ends_as_well(job: JobFolder) -> None:
     job.add("0000.jpg", comment="hang")
     with job.start(faults=WORKER_IS_SLOW_TO_START) as run:
         Gate(job).wait()
-        wait_until(lambda: job.events("engine_ready"), "the run is ready")
-        time.sleep(0.5)  # the run has sent the worker its first task
+        time.sleep(0.5)  # the run waits until the worker is ready
         run.signal(SIGKILL)
         Gate(job).open()
         run.end().expect(-9)

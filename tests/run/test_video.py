@@ -201,6 +201,7 @@ def test_of_a_damaged_video_the_frames_before_the_damage_are_rows(damaged: Video
 def test_a_partial_source_counts_as_one_and_makes_the_exit_code_3(damaged: VideoFolder) -> None:
     assert damaged.summary()["sources"] == {"planned": 6, "skipped": 0, "done": 1, "partial": 2, "failed": 3}
     assert damaged.summary()["exit_code"] == 3
+    assert damaged.summary()["standing"] == {"failed": 3, "partial": 2}
     assert sorted(event["source"] for event in damaged.events("source_failed")) == sorted(DAMAGED)
     metrics = (damaged.out / "metrics.prom").read_text()
     assert 'resnet_pipe_sources_partial{job="nightly"} 2' in metrics

@@ -150,7 +150,7 @@ def test_where_nothing_can_be_read_the_first_engine_is_taken_and_not_remembered(
     for path in job.images.iterdir():
         path.unlink()
     run(cli, job, "--set", "reader.allow_empty=true", "--quiet").expect(0)
-    assert json.loads((job.out / HOME / "fingerprint.json").read_text())["infer.precision"] == "fp32"
+    assert json.loads((job.out / HOME / "fingerprint.json").read_text())["parts"]["infer.precision"] == "fp32"
     job.images.rmdir()
     assert "reader.path" in run(cli, job).expect(ExitCode.USAGE).stderr
 

@@ -129,3 +129,12 @@ def test_a_file_of_another_schema_version_is_refused_with_both_versions(tmp_path
         comparison.read(path)
     with pytest.raises(UsageError, match="cannot be read"):
         comparison.read(tmp_path / "nowhere.json")
+
+
+def test_a_slide_that_would_be_a_source_of_the_job_is_refused_before_anything_is_measured(
+    depth: Depth, job: JobFolder
+) -> None:
+    done = depth("--depths", "18", "--out", str(job.images / "study"))
+    assert isinstance(done.exception, UsageError)
+    assert "study/depth.png would be a source of the job" in str(done.exception)
+    assert not (job.images / "study").exists()

@@ -117,3 +117,14 @@ def test_trials_are_on_the_disk_of_the_output_and_hidden(tmp_path: Path) -> None
         assert folder.parent == tmp_path
         assert folder.name.startswith(".")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_takes_no_module_from_the_current_directory(
+    job: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "numpy", "cv2"):
+        (tmp_path / f"{name}.py").write_text("open(__file__ + '.executed', 'w').close()")
+    with trial_folder(job.out) as folder:
+        assert trials_of(job, folder).run(2, {}, 60)["items"] == 2
+    assert list(tmp_path.glob("*.executed")) == []

@@ -191,7 +191,7 @@ def test_a_directory_of_hostile_files_costs_these_files(
     assert {failure["key"]: failure["error"] for failure in images["failures"]} == {
         "0000-crash.jpg": "worker_died",
         "0001-bad\x1b[2J.jpg": "unknown_format",
-        "0002-loop.jpg": "unreadable",
+        "0002-loop.jpg": "not_a_file",
     }
     for path in job.images.glob("*.jpg"):
         if "bad" not in path.name:

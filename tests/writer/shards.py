@@ -27,6 +27,8 @@ CLASSES = (
     " back\\slash\t",
     "a;b|c'd",
     "\u2028",
+    "=1+1",
+    "'=quoted'",
 )
 WIDTH = 3
 ALL: tuple[FieldName, ...] = ("features", "logits", "top_k")
@@ -159,7 +161,7 @@ def _read_csv(path: Path, made: Layout) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, strict=True):
             row: Row = {
-                "path": line["path"],
+                "path": line["path"].removeprefix("'"),
                 "frame_index": int(line["frame_index"]) if line["frame_index"] else None,
                 "pts_s": float(line["pts_s"]) if line["pts_s"] else None,
             }
@@ -168,7 +170,11 @@ def _read_csv(path: Path, made: Layout) -> Iterator[Row]:
                     row[field] = bits([float(line[f"logit_{index}"]) for index in range(len(CLASSES))])
                 else:
                     row[field] = [
-                        (int(line[f"index_{n}"]), line[f"label_{n}"], bits([float(line[f"score_{n}"])]))
+                        (
+                            int(line[f"index_{n}"]),
+                            line[f"label_{n}"].removeprefix("'"),
+                            bits([float(line[f"score_{n}"])]),
+                        )
                         for n in range(1, made.k + 1)
                     ]
             yield row

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,22 @@ def test_the_signals_that_stop_a_run_do_not_reach_it(tmp_path: Path, monkeypatch
     for number in (signal.SIGINT, signal.SIGTERM):
         for pid in children():
             os.kill(pid, number)
+    assert opened.close().files["hang.mp4"]
+
+
+def test_a_process_that_is_stopped_and_continued_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, SAMPLES["one.mp4"]).rename(tmp_path / "hang.mp4")
+    bring(monkeypatch, tmp_path / "faults", FAULTS.replace("ctypes.PyDLL(None).pause()", "time.sleep(0.5)"))
+    opened = shard.open_shard(target(tmp_path / "out", tmp_path, "video", timeout_s=2))
+    opened.append(rows("hang.mp4", [0]))
+    opened.append(rows("x.mp4", [0]))  # the first one is begun
+    wait_until((tmp_path / "faults/hang.reached").exists, "the process is at work")
+    (process,) = children()
+    os.kill(process, signal.SIGSTOP)
+    time.sleep(3)
+    os.kill(process, signal.SIGCONT)
     assert opened.close().files["hang.mp4"]
 
 

@@ -12,7 +12,8 @@ from tests.run.jobs import JobFolder, assert_clean, numbered
 from tests.writer.shards import CLASSES, SECTIONS, expected, join, layout, merge, read, rows, write
 
 ODD = [
-    " spaces ", "'quoted'", '"quoted".jpg', "=1+1", "a,b;c.jpg", "a\nb\r\nc.jpg", "back\\\\slash\\xff.jpg",
+    "\ttab", "\rcr", " spaces ", "'quoted'", "''", "'=1+1", '"quoted".jpg', "=1+1", "+1", "-1", "@sum",
+    "a,b;c.jpg", "a\nb\r\nc.jpg", "back\\\\slash\\xff.jpg",
     "cr\r.jpg", "none", "null", "ä/☃/𝄞.jpg", "\u2028line\x85.jpg",
 ]  # fmt: skip
 """Names that files may have, sorted."""

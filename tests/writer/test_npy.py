@@ -165,6 +165,19 @@ def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
 
 
+def test_the_index_of_a_matrix_holds_no_formula_and_a_merge_knows_what_its_cells_mean(tmp_path: Path) -> None:
+    write(tmp_path / "old", rows(["'=a", "-b", "=a", "=c"]), layout="matrix")
+    write(tmp_path / "new", rows(["+d"], seed=1), layout="matrix")
+    parts = (tmp_path / "old", {"=a", "-b"}), (tmp_path / "new", ())
+    shard.merge(target(tmp_path / "out", layout="matrix"), parts)
+    assert [line[0] for line in load_index(tmp_path / "old/part-000007.index.csv")[1:]] == [
+        "''=a", "'-b", "'=a", "'=c",
+    ]  # fmt: skip
+    assert [line[0] for line in load_index(tmp_path / "out/part-000007.index.csv")[1:]] == [
+        "''=a", "'+d", "'=c",
+    ]  # fmt: skip
+
+
 def test_arrays_of_single_sources_are_not_merged(tmp_path: Path) -> None:
     write(tmp_path / "old", rows(["a"]))
     shard.merge(target(tmp_path / "out"), [(tmp_path / "old", ())])

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from resnet_pipe import __version__
+from resnet_pipe.cli.check import check
 from resnet_pipe.cli.convert import convert, models, schema
 from resnet_pipe.cli.depth import depth
 from resnet_pipe.cli.doctor import doctor
@@ -30,6 +31,7 @@ def commands() -> None:
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
     resnet-pipe tune jobs/folder.yaml     find what makes it faster on this machine
+    resnet-pipe check out                is all there, as it was written?
     resnet-pipe doctor                    say what is wrong with this environment, and what to do
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
@@ -37,7 +39,7 @@ def commands() -> None:
     """  # noqa: D301 - click wants the control character
 
 
-for command in (run, report, convert, models, verify, tune, depth, doctor, schema):
+for command in (run, report, check, convert, models, verify, tune, depth, doctor, schema):
     commands.add_command(command)
 
 

@@ -72,7 +72,7 @@ def depth(
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
-    from resnet_pipe import document
+    from resnet_pipe import document, feeding
     from resnet_pipe import job as jobs
     from resnet_pipe.report import depth_report
     from resnet_pipe.study import depth as depth_study
@@ -80,8 +80,10 @@ def depth(
     document.read(job)  # before the networks are converted, which takes minutes
     networks = depth_study.prepare(depths, weights, say)
     loaded, _ = jobs.load(job, (*overrides, networks.override))
+    folder = out or loaded.output
+    feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
     result = depth_study.study(loaded, networks, options, say)
     show(depth_report.table(result.study))
-    depth_report.write(result.study, out or loaded.output, show)
+    depth_report.write(result.study, folder, show)
     sys.exit(result.exit_code)

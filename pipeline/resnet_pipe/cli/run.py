@@ -15,6 +15,7 @@ from resnet_pipe.terminal import say, show
 if TYPE_CHECKING:
     from resnet_pipe.plan import Part, Rules
     from resnet_pipe.resolve import Resolved
+    from resnet_pipe.run.output import Fresh
 
 
 def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
@@ -39,10 +40,25 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @click.option(
-    "--retry-failed", is_flag=True, help="Process failed sources again although they have not changed."
+    "--retry-failed",
+    is_flag=True,
+    help="Process failed and partial sources again although they have not changed.",
 )
-@click.option("--prune", is_flag=True, help="Remove the rows of sources that have disappeared.")
-@click.option("--fresh", is_flag=True, help="Drop what the output directory holds, and process everything.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Remove the rows of sources that have disappeared, unless there are too many: run.max_disappeared.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Process everything again; the results that are there stay until the new ones are complete.",
+)
+@click.option(
+    "--now",
+    is_flag=True,
+    help="With --fresh: drop the results as soon as the run is proved, where there is no room for both.",
+)
 @click.option(
     "--shard",
     "part",
@@ -59,6 +75,7 @@ def run(
     retry_failed: bool,
     prune: bool,
     fresh: bool,
+    now: bool,
     part: Part | None,
     quiet: bool,
     as_json: bool,
@@ -71,6 +88,10 @@ def run(
     from resnet_pipe.plan import Rules
     from resnet_pipe.resolve import resolve
     from resnet_pipe.run import local, record
+    from resnet_pipe.run.output import Fresh
+
+    if now and not fresh:
+        raise click.UsageError("--now says when --fresh drops the results that are there: it needs --fresh")
 
     checked, doc = jobs.load(job, overrides)
     choice = None
@@ -80,10 +101,13 @@ def run(
         checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
     resolved = resolve(checked, doc, choice)
     rules = Rules(retry_failed, prune, part)
+    replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
-        _print_plan(resolved, rules, fresh)
+        _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
-    outcome = local.run(resolved, local.RunOptions(rules, fresh, quiet))
+    outcome = local.run(resolved, local.RunOptions(rules, replaced, quiet))
+    if outcome.plan.warning:
+        say(f"warning: {outcome.plan.warning}")
     if as_json:
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
@@ -97,12 +121,16 @@ def _silent(_text: str) -> None:
     """Say nothing."""
 
 
-def _print_plan(resolved: Resolved, rules: Rules, fresh: bool) -> None:
+def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
     from resnet_pipe.run import output
 
     plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
-    show(f"sources  {plan.planned} to process, {plan.skipped} already done, {plan.disappeared} disappeared")
+    failed = f", {plan.failed_before} failed before and unchanged" if plan.failed_before else ""
+    skipped = f"{plan.done_before} already done{failed}"
+    show(f"sources  {plan.planned} to process, {skipped}, {plan.disappeared} disappeared")
+    if plan.warning:
+        say(f"warning: {plan.warning}")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
     engine = f"{infer.engine}, device {', '.join(infer.devices)}, {resolved.precision}"

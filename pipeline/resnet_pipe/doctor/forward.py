@@ -10,6 +10,7 @@ import numpy as np
 from resnet_pipe.doctor import sample
 from resnet_pipe.doctor.check import Finding, Level
 from resnet_pipe.doctor.trial import Setting, Trial, on_a_mac, try_all
+from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, one_line
 from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
@@ -98,13 +99,16 @@ def _timed(text: str, times: BatchTimes | None) -> Finding:
 
 
 def _wrong(trial: Trial, text: str) -> Finding:
-    return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", _another(trial.engine))
+    eight_bits = trial.setting is not None and trial.setting.weight_bits == 8
+    remedy = saturation.REMEDY if eight_bits else _another(trial.engine)
+    return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
 
 
 def _refused(trial: Trial, refusal: Refusal) -> Finding:
     """Return the finding on an engine that gave nothing.
 
-    What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU.
+    What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU. So are
+    weights of 8 bits where only those of 7 run right: no run will compute them wrong.
     """
     remedy = refusal.remedy or _another(trial.engine)
     if "out of memory" in refusal.reason:
@@ -112,8 +116,9 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
     if refusal.status == "not installed":  # but it is
         text = f"{LIBRARIES[trial.engine]} is installed, but cannot be imported: {refusal.reason}"
         return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
-    on_gpu = trial.setting is not None and trial.setting.device != "cpu"
-    level: Level = "WARN" if on_gpu and refusal.status == "cannot run" else "FAIL"
+    setting = trial.setting
+    can_do_without = setting is not None and (setting.device != "cpu" or setting.weight_bits == 8)
+    level: Level = "WARN" if can_do_without and refusal.status == "cannot run" else "FAIL"
     return Finding(_CHECK, level, f"{trial.name}: {refusal.status}: {refusal.reason}", remedy)
 
 

@@ -92,7 +92,7 @@ def _processor(found: Limits) -> Finding:
     names = {
         "AVX2": {"avx2"},
         "AVX-512": {"avx512f"},
-        "VNNI (int8)": {"avx512_vnni", "avx_vnni"},
+        "VNNI (int8)": cpu.VNNI,
         "AVX-512 bf16": {"avx512_bf16"},
         "AMX bf16": {"amx_bf16"},
         "AMX int8": {"amx_int8"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 from resnet_pipe import child
@@ -18,14 +17,15 @@ class NoAnswerError(Exception):
 
 
 def answer_of(module: str) -> dict[str, Any]:
-    """Run `python -m MODULE` and return the JSON object on the last line that it prints.
+    """Run a module and return the JSON object on the last line that it prints.
 
     Raises:
         NoAnswerError: it crashed or hung.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module],
+            child.command(module),
+            env=child.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LIMIT_S,

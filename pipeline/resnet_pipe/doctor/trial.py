@@ -20,13 +20,28 @@ from resnet_pipe.run.cores import available_cores
 PATIENCE_S = 60.0
 """An engine that takes longer hangs: all together took 19 s on two cores that eight processes fought for."""
 
+_WEIGHT_BITS = (7, 8)
+"""Of int8 networks: what runs right on every processor, and what does not."""
+
 
 @dataclass(frozen=True)
 class Setting:
-    """What an engine is to run with; device and precision are as in a job."""
+    """What an engine is to run with.
+
+    Attributes:
+        device: as in a job.
+        precision: as in a job.
+        weight_bits: of an int8 network: 7, as `convert` makes it if it can, or 8; else None.
+    """
 
     device: str
     precision: str
+    weight_bits: int | None = None
+
+    @property
+    def computes_in(self) -> str:
+        """The precision, and the bits of the weights, for people."""
+        return f"{self.precision} of {self.weight_bits} bits" if self.weight_bits else self.precision
 
 
 @dataclass(frozen=True)
@@ -46,12 +61,12 @@ class Trial:
     @property
     def name(self) -> str:
         """Return engine and version, device and precision, as far as they are known."""
-        if isinstance(self.outcome, Result):
-            info = self.outcome.info
-            return f"{self.engine} {info.version}, {info.device}, {info.precision}"
         if self.setting is None:
             return self.engine
-        return f"{self.engine}, {self.setting.device}, {self.setting.precision}"
+        if isinstance(self.outcome, Result):
+            info = self.outcome.info
+            return f"{self.engine} {info.version}, {info.device}, {self.setting.computes_in}"
+        return f"{self.engine}, {self.setting.device}, {self.setting.computes_in}"
 
 
 def try_all(engines: Sequence[str]) -> list[Trial]:
@@ -69,8 +84,8 @@ def try_all(engines: Sequence[str]) -> list[Trial]:
     """
     with TemporaryDirectory(prefix="resnet-pipe-") as folder:
         networks = {
-            False: sample.write(Path(folder) / "float.onnx"),
-            True: sample.write(Path(folder) / "int8.onnx", quantized=True),
+            bits: sample.write(Path(folder) / f"{bits or 'no'}-bits.onnx", bits)
+            for bits in (None, *_WEIGHT_BITS)
         }
         with ThreadPoolExecutor(len(engines)) as threads:
             return [trial for trials in threads.map(partial(_try, networks), engines) for trial in trials]
@@ -81,7 +96,7 @@ def on_a_mac() -> bool:
     return sys.platform == "darwin"
 
 
-def _try(networks: Mapping[bool, Path], engine: str) -> list[Trial]:
+def _try(networks: Mapping[int | None, Path], engine: str) -> list[Trial]:
     """Try an engine with all it has, in one process: most of the time goes into importing its library.
 
     After a crash, another process goes on.
@@ -98,7 +113,7 @@ def _try(networks: Mapping[bool, Path], engine: str) -> list[Trial]:
             alive = True
             while settings and alive:
                 setting = settings.popleft()
-                outcome = _execute(probe, networks[setting.precision == "int8"], setting)
+                outcome = _execute(probe, networks[setting.weight_bits], setting)
                 trials.append(Trial(engine, setting, outcome))
                 alive = isinstance(outcome, Result) or outcome.status == "cannot run"
     return trials
@@ -107,7 +122,8 @@ def _try(networks: Mapping[bool, Path], engine: str) -> list[Trial]:
 def _settings(had: Mapping[str, tuple[str, ...]]) -> Iterator[Setting]:
     """Yield what an engine is tried with: on the first GPU in every precision, on others in the first."""
     for precision in had.get("cpu", ()):
-        yield Setting("cpu", precision)
+        for bits in _WEIGHT_BITS if precision == "int8" else (None,):
+            yield Setting("cpu", precision, bits)
     for number in range(visible_gpus()):
         for precision in had.get("cuda", ())[: 1 if number else None]:
             yield Setting(f"cuda:{number}", precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, ModelError
+from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.model import Preprocessing
 
 ENGINES = {
@@ -131,11 +133,18 @@ def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str
 
     Args:
         devices: of an engine; see `devices`.
-        device: as in a job: auto, cpu, cuda:1 ...
+        device: as in a job: auto, cpu, cuda:1 ...; for auto, a GPU counts where there may be one.
     """
     kind = device.partition(":")[0]
-    several = (had for name, had in devices.items() if kind in (name, "auto"))
+    kinds = [name for name in devices if _may_be_here(name)] if kind == "auto" else [kind]
+    several = (had for name, had in devices.items() if name in kinds)
     return tuple(dict.fromkeys(precision for had in several for precision in had))
+
+
+def _may_be_here(kind: str) -> bool:
+    if kind == "mps":
+        return sys.platform == "darwin"
+    return kind == "cpu" or visible_gpus() > 0
 
 
 def batch_size(name: str, device: str) -> int:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
+from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.network import inspect
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""
@@ -35,8 +37,8 @@ def devices() -> dict[str, tuple[str, ...]]:
     """
     able = _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions = ["fp32"]
-    if "BF16" in able:
-        precisions.insert(0 if "amx_bf16" in cpu.features() else 1, "bf16")
+    if "BF16" in able and cpu.computes_bf16():
+        precisions.insert(0 if cpu.multiplies_bf16_tiles() else 1, "bf16")
     if "INT8" in able:
         precisions.append("int8")
     return {"cpu": tuple(precisions)}
@@ -53,7 +55,7 @@ def load(request: EngineRequest) -> OpenVinoEngine:
     Raises:
         DeviceError: the device or the precision is not to be had.
         MissingExtraError: OpenVINO is not installed.
-        ModelError: OpenVINO cannot load or run the model.
+        ModelError: OpenVINO cannot load or run the model, or would compute it wrong here.
     """
     had = devices()["cpu"]
     if request.device not in ("auto", "cpu"):
@@ -62,6 +64,10 @@ def load(request: EngineRequest) -> OpenVinoEngine:
         raise DeviceError(
             f"engine openvino has no {request.precision} on this processor", f"use one of: {', '.join(had)}"
         )
+    if request.precision == "int8":
+        problem = saturation.problem("openvino", inspect(request.model))
+        if problem is not None:
+            raise ModelError(f"{request.model}: {problem}", saturation.REMEDY)
     return OpenVinoEngine(request)
 
 

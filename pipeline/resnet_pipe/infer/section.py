@@ -114,6 +114,15 @@ class InferSection(BaseModel):
         Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
         Field(description="CPU threads of the engine, over all streams and devices; auto: one for each core"),
     ] = "auto"
+    timeout_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="a forward pass that takes longer ends the run, seconds; so does one that takes more"
+            " than a minute, and 50 times as long as the first ones of its size",
+        ),
+    ] = 600.0
 
     @field_validator("engine")
     @classmethod

@@ -39,7 +39,7 @@ def devices() -> dict[str, tuple[str, ...]]:
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "torch", "engine torch")
     return {
-        "cpu": ("fp32", "bf16") if _bf16_instructions() else ("fp32",),
+        "cpu": ("fp32", "bf16") if cpu.computes_bf16() else ("fp32",),
         "cuda": ("fp32", "fp16", "bf16"),
         "mps": ("fp32", "fp16"),
     }
@@ -211,13 +211,9 @@ def _prove(network: Network, precision: str, kind: str) -> str:
     return f"{counted}{', recorded as a CUDA graph; TF32 is off' if kind == 'cuda' else ''}"
 
 
-def _bf16_instructions() -> set[str]:
-    """Return the instructions for bf16 that this CPU has: oneDNN computes with them; without, it emulates."""
-    return {"avx512_bf16", "amx_bf16"} & cpu.features()
-
-
 def _slow_bf16(request: EngineRequest) -> str:
-    if request.precision == "bf16" and request.device == "cpu" and "amx_bf16" not in _bf16_instructions():
+    on_x86 = request.device == "cpu" and cpu.is_x86()
+    if request.precision == "bf16" and on_x86 and not cpu.multiplies_bf16_tiles():
         return "this CPU has bf16 but no AMX; where that was measured, fp32 was 1.4 times as fast"
     return ""
 

@@ -7,10 +7,10 @@ torch 2.14 and ResNet-50: 15.1 images per second of a core, 15.1 with torch.jit.
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from resnet_pipe import cpu
 from resnet_pipe.infer.graph.graph import Graph
 from resnet_pipe.infer.graph.operations import Add, Conv, Relu
 
@@ -23,7 +23,7 @@ def available() -> bool:
     import torch
 
     has_them = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    return has_them and torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")  # type: ignore[no-untyped-call]
+    return has_them and torch.backends.mkldnn.is_available() and cpu.is_x86()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,15 @@ class Geometry:
         """What a reader may shrink the shorter side to while decoding, pixels; None to leave it alone."""
         return math.ceil(self.resize * _MARGIN) if self.mode == "fast" else None
 
+    def load(self) -> None:
+        """Import what `apply` needs, before any source is charged for it.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
+        import cv2  # noqa: F401
+        from PIL import Image  # noqa: F401
+
     def apply(
         self, frame: NDArray[np.uint8], out: NDArray[np.uint8], extent: tuple[float, float] | None = None
     ) -> None:
@@ -114,6 +123,8 @@ class Geometry:
                 self._exact(frame, out)
             else:
                 self._fast(frame, out, extent or frame.shape[1::-1])
+        except (MemoryError, ImportError):
+            raise
         except Exception as error:
             raise SourceError("preprocess", "resize_failed", f"{type(error).__name__}: {error}") from error
 

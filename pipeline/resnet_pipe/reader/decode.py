@@ -21,6 +21,8 @@ from resnet_pipe.reader.source import Item
 
 Frame = NDArray[np.uint8]
 
+_ORDINARY_BYTES = 64 << 20
+"""What an ordinary photograph needs, and more."""
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 
@@ -61,14 +63,16 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
             has no honest 8-bit RGB form, such as one of floating-point numbers).
+        MemoryError: there is no memory, not even for an ordinary image.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
             return _decode_jpeg(data, max_pixels, accept_truncated, min_side)
         return Item(_decode_with_pillow(data, max_pixels, accept_truncated))
-    except SourceError:
+    except (SourceError, ImportError):
         raise
     except MemoryError:
+        np.empty(_ORDINARY_BYTES, np.uint8)  # raises it once more if others would find no memory either
         raise SourceError("reader", "too_large", "not enough memory to decode it") from None
     except Exception as error:  # whatever a decoder may raise on hostile bytes
         raise _failure(error) from error

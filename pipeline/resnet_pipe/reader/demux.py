@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -18,6 +19,7 @@ from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.container import ends_early, is_known
+from resnet_pipe.reader.file import check_readable
 from resnet_pipe.reader.index import Index, Packets, index_packets
 from resnet_pipe.reader.source import Span
 
@@ -96,9 +98,20 @@ class Video:
         """How long the video is by its header; None if that does not say."""
         return None if self._container.duration is None else self._container.duration / av.time_base
 
-    def fault(self, text: str) -> SourceError:
-        """Return the error for a file that cannot be read as it should."""
-        return SourceError("reader", "truncated" if ends_early(self.path) else "damaged", text)
+    def fault(self, text: str, cause: av.FFmpegError | None = None) -> SourceError:
+        """Return the error for a file that cannot be read as it should, or for its disk if that is to blame.
+
+        Args:
+            text: what is wrong.
+            cause: FFmpeg's. An error of input and output is its word for what the system refuses, but for
+                damage too.
+        """
+        try:
+            check_readable(self.path, self.alive)
+        except SourceError as unreadable:
+            return unreadable
+        error = "truncated" if ends_early(self.path) else "damaged"
+        return SourceError("reader", error, text, cause is not None and cause.errno == errno.EIO)
 
     def _open(self) -> None:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **self._limit}
@@ -109,7 +122,7 @@ class Video:
                 raise SourceError("reader", "unknown_format", "not a video file of a kind we know") from None
             if isinstance(error, av.EOFError) and not ends_early(self.path):
                 raise SourceError("reader", "no_frames", "it ends before the first frame") from None
-            raise self.fault(f"it cannot be opened: {describe(error)}") from None
+            raise self.fault(f"it cannot be opened: {describe(error)}", error) from None
         try:
             self._stream = self._choose_stream()
             self._prepare()
@@ -171,7 +184,7 @@ class Video:
                 self.alive()
                 yield packet
         except av.FFmpegError as error:
-            self.problem = self.fault(f"it cannot be read on: {describe(error)}")
+            self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
         else:
             if self._lacks_its_end():
                 self.problem = SourceError("reader", "truncated", "its end is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
@@ -16,6 +17,21 @@ from typing import BinaryIO
 from resnet_pipe.errors import SourceError
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FILES = frozenset([errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.ELOOP])
+"""A directory, a socket, a device without a driver, links that lead in a circle."""
+_OF_THE_FILE = frozenset(
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EINVAL,
+        errno.EILSEQ,
+        errno.EOVERFLOW,
+    ]
+)
+"""What the system says of one file. All else (an error of input and output, a mount that is gone, too many
+open files) says something about the disk, the network or this process, and may be over in a moment."""
 _AHEAD_BYTES = 8 << 20
 """A photograph, or the beginning of a video."""
 _announced: dict[Path, Future[int]] = {}
@@ -91,8 +107,33 @@ def open_file(path: Path) -> BinaryIO:
         broken = path.is_symlink()
         raise SourceError("reader", "missing", "a broken link" if broken else "no such file") from None
     except OSError as error:
-        special = error.errno in (errno.EISDIR, errno.ENXIO)  # a directory; a socket
-        raise SourceError("reader", "not_a_file" if special else "unreadable", str(error.strerror)) from None
+        raise refusal(error) from None
+
+
+def refusal(error: OSError) -> SourceError:
+    """Return what it means for a source that the system does not open or read its file."""
+    text = error.strerror or str(error)
+    if error.errno in _NO_FILES:
+        return SourceError("reader", "not_a_file", text)
+    return SourceError("reader", "unreadable", text, transient=error.errno not in _OF_THE_FILE)
+
+
+def check_readable(path: Path, alive: Callable[[], None]) -> None:
+    """Read a file once, to know whether a decoder's trouble with it comes from the disk.
+
+    Args:
+        path: of a regular file.
+        alive: called often: the file may be large, but nothing hangs.
+
+    Raises:
+        SourceError: `unreadable`; or `missing`.
+    """
+    with open_file(path) as file:
+        try:
+            while file.read(_AHEAD_BYTES):
+                alive()
+        except OSError as error:
+            raise refusal(error) from None
 
 
 def _check(descriptor: int) -> None:

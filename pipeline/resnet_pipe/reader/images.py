@@ -10,8 +10,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.file import open_file
+from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.listing import list_files, root_of
+from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 
@@ -82,6 +83,14 @@ class ImageReader:
             max_pixels=section.max_pixels,
         )
 
+    def load(self) -> None:
+        """Import what decoding needs.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
+        from resnet_pipe.reader import decode  # noqa: F401 - later it would be charged to a source
+
     def list_sources(self) -> Iterator[Source]:
         """Yield every image file once, sorted by key, without opening any.
 
@@ -89,6 +98,11 @@ class ImageReader:
             RunError: a directory cannot be listed.
         """
         return list_files(self.entries, self.recursive, EXTENSIONS)
+
+    @property
+    def reach(self) -> Reach:
+        """Which files it might list."""
+        return Reach(self.entries, self.recursive, EXTENSIONS)
 
     def may_split(self, _source: Source) -> bool:
         """Return False: an image is one item."""
@@ -128,6 +142,8 @@ class ImageReader:
         try:
             with open_file(path_of(self.root, key)) as file:
                 data = file.read()
+        except OSError as error:
+            raise refusal(error) from None
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
         yield decode(data, self.max_pixels, self.accept_truncated, min_side)

@@ -41,7 +41,7 @@ def check_entry(entry: Path) -> Path:
     Raises:
         ValueError: there is no such file or directory. A pattern only needs the directory it starts from.
     """
-    start, _ = _split(entry)
+    start, _ = split(entry)
     if not start.exists():
         raise ValueError(f"no such file or directory: {start}")
     return entry
@@ -56,7 +56,7 @@ def root_of(entries: Sequence[Path]) -> Path:
     Args:
         entries: absolute paths, at least one.
     """
-    starts = (_split(entry)[0] for entry in entries)
+    starts = (split(entry)[0] for entry in entries)
     return Path(os.path.commonpath([start if start.is_dir() else start.parent for start in starts]))
 
 
@@ -86,7 +86,7 @@ def list_files(entries: Sequence[Path], recursive: bool, extensions: frozenset[s
             yield source
 
 
-def _split(entry: Path) -> tuple[Path, Pattern]:
+def split(entry: Path) -> tuple[Path, Pattern]:
     """Return an existing path and `()`, or the directory that a glob pattern starts from and the pattern."""
     magic = (index for index, part in enumerate(entry.parts) if any(sign in part for sign in "*?["))
     first = next(magic, None)
@@ -96,7 +96,7 @@ def _split(entry: Path) -> tuple[Path, Pattern]:
 
 
 def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[str]) -> Iterator[Source]:
-    start, pattern = _split(entry)
+    start, pattern = split(entry)
     if not os.path.lexists(start):
         raise RunError(f"{start} does not exist any more", "correct reader.path in the job")
     key = key_of(str(start.relative_to(root)))
@@ -145,7 +145,7 @@ def _scan(
                 is_directory = _is_directory(entry)
                 if not is_directory and os.path.splitext(entry.name)[1].lower() not in extensions:  # noqa: PTH122
                     continue
-                matches = _advance(wanted, entry.name, recursive or not is_directory)
+                matches = advance(wanted, entry.name, recursive or not is_directory)
                 if is_directory and matches:
                     name = key_of(entry.name) + "/"
                     directories[name] = matches
@@ -170,7 +170,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False  # a link to itself
 
 
-def _advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozenset[Pattern]:
+def advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozenset[Pattern]:
     """Return what is wanted below `name`; it holds the empty pattern if `name` itself is wanted.
 
     Args:
@@ -185,7 +185,7 @@ def _advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozens
             if everything and not hidden:
                 below.add(())
         elif pattern[0] == "**":
-            below |= _advance(frozenset([pattern[1:]]), name, everything)
+            below |= advance(frozenset([pattern[1:]]), name, everything)
             if not hidden:
                 below.add(pattern)
         elif fnmatchcase(name, pattern[0]) and (pattern[0].startswith(".") or not hidden):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from resnet_pipe.reader.images import ImageReader, ImagesSection
+from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.reader.video import VideoReader, VideoSection
 
@@ -19,6 +20,7 @@ class Reader(Protocol):
 
     Attributes:
         root: the directory that the keys of the sources start from.
+        reach: which files it might list, whether they are there or not.
         expected_items: a rough guess of how many items a source gives, for sizing chunks and tasks.
     """
 
@@ -27,8 +29,19 @@ class Reader(Protocol):
         """See above."""
 
     @property
+    def reach(self) -> Reach:
+        """See above."""
+
+    @property
     def expected_items(self) -> int:
         """See above."""
+
+    def load(self) -> None:
+        """Import what decoding needs; a worker does before it reads anything.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
 
     def list_sources(self) -> Iterator[Source]:
         """Yield every source once, sorted by key, without opening any.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.listing import list_files, root_of
+from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.sampling import Sampling
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
@@ -177,6 +178,18 @@ class VideoReader:
             items = _CLIP_KEY_FRAMES
         return max(1, round(min(items, sampling.max_frames or items)))
 
+    def load(self) -> None:
+        """Import what decoding needs.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
+        # Later it would be charged to a source.
+        from resnet_pipe.reader import picture, pyav  # noqa: F401
+
+        if self.backend == "opencv":
+            from resnet_pipe.reader import opencv  # noqa: F401
+
     def list_sources(self) -> Iterator[Source]:
         """Yield every video file once, sorted by key, without opening any.
 
@@ -184,6 +197,11 @@ class VideoReader:
             RunError: a directory cannot be listed.
         """
         return list_files(self.entries, self.recursive, EXTENSIONS)
+
+    @property
+    def reach(self) -> Reach:
+        """Which files it might list."""
+        return Reach(self.entries, self.recursive, EXTENSIONS)
 
     def may_split(self, source: Source) -> bool:
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
@@ -265,7 +283,7 @@ class VideoReader:
         except SourceError as error:
             decoded = 0 if video is None else video.decoded
             text = f"{error.message}; frames decoded: {decoded}"
-            raise SourceError(error.stage, error.error, text) from error
+            raise SourceError(error.stage, error.error, text, error.transient) from error
 
     def _whole(self, video: Video) -> _Part:
         from resnet_pipe.reader import pyav

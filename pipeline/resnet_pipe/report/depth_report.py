@@ -14,6 +14,7 @@ from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
 from resnet_pipe.study.figures import Entry, Study
 from resnet_pipe.study.findings import engines, findings, of_engine
+from resnet_pipe.writer.cells import to_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -267,8 +268,11 @@ def _megabytes(entry: Entry) -> str:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested figures side by side: `stages.infer.busy_ms`."""
+    """Return nested figures as cells side by side: `stages.infer.busy_ms`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = to_cell(value) if isinstance(value, str) else value
     return flat

@@ -13,6 +13,7 @@ from typing import Any
 from resnet_pipe import atomic
 
 _SUCCESS = "resnet_pipe_last_success_timestamp_seconds"
+_STANDING = "resnet_pipe_standing_failures"
 
 _HELP = {
     _SUCCESS: "When a run last ended with exit code 0 or 3, seconds since 1970.",
@@ -22,13 +23,14 @@ _HELP = {
     "resnet_pipe_sources_done": "Sources that gave all their rows in the last run.",
     "resnet_pipe_sources_partial": "Sources that gave some of their rows or files in the last run.",
     "resnet_pipe_sources_failed": "Sources that failed in the last run.",
+    _STANDING: "Failures that stand in the results, of whichever run: sources failed, and partial.",
     "resnet_pipe_exit_code": "Exit code of the last run.",
     "resnet_pipe_stage_seconds": "Seconds that a stage was at work in the last run.",
 }
 
 
 def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> None:
-    """Write the metrics of a run, readable by everyone; keep the time of the last success if it failed.
+    """Write the metrics of a run, readable by everyone; keep what a run that failed does not know.
 
     Args:
         path: final path; its directory exists. A part of a divided job adds its tag to the name, and as a
@@ -37,17 +39,33 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
         ended_at: seconds since 1970.
         tag: of the run, among those that share the directory.
     """
+    outdated = list(_outdated(path, tag)) if run["exit_code"] in (0, 3) else []
     if tag:
         path = path.with_stem(f"{path.stem}-{tag}")
-    success = ended_at if run["exit_code"] in (0, 3) else _last_success(path)
+    before = _text(path)
+    success = ended_at if run["exit_code"] in (0, 3) else _last_success(before)
+    standing = run["standing"] or _last_standing(before)
     labels = f'job="{_escape(run["job"])}"' + (f',shard="{tag}"' if tag else "")
-    lines = "\n".join(_lines(run, labels, ended_at, success)) + "\n"
+    lines = "\n".join(_lines(run, labels, ended_at, success, standing)) + "\n"
     with atomic.replacing(path, tag) as temporary:
         temporary.write_text(lines, encoding="utf-8")
         temporary.chmod(0o644)
+    for other in outdated:
+        other.unlink(missing_ok=True)
 
 
-def _lines(run: dict[str, Any], labels: str, ended_at: float, success: float | None) -> Iterator[str]:
+def _outdated(path: Path, tag: str) -> Iterator[Path]:
+    """Yield the files of parts that nobody runs any more: of another division, or of any for a whole job."""
+    of_a_part = re.compile(re.escape(path.stem) + r"-\d+of(\d+)" + re.escape(path.suffix))
+    for other in path.parent.iterdir():
+        match = of_a_part.fullmatch(other.name)
+        if match and match[1] != tag.partition("of")[2]:
+            yield other
+
+
+def _lines(
+    run: dict[str, Any], labels: str, ended_at: float, success: float | None, standing: dict[str, int]
+) -> Iterator[str]:
     values = {
         _SUCCESS: success,
         "resnet_pipe_last_run_timestamp_seconds": ended_at,
@@ -62,6 +80,10 @@ def _lines(run: dict[str, Any], labels: str, ended_at: float, success: float | N
         if value is not None:
             yield from _head(name)
             yield f"{name}{{{labels}}} {value}"
+    if standing:
+        yield from _head(_STANDING)
+        for status, count in standing.items():
+            yield f'{_STANDING}{{{labels},status="{status}"}} {count}'
     yield from _head("resnet_pipe_stage_seconds")
     for stage, times in run["stages"].items():
         yield f'resnet_pipe_stage_seconds{{{labels},stage="{stage}"}} {times["busy_s"]}'
@@ -76,9 +98,19 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _last_success(path: Path) -> float | None:
+def _text(path: Path) -> str:
+    """Return what stands in a file of metrics; nothing if there is none, or it is no text."""
     try:
-        match = re.search(rf"^{_SUCCESS}{{.*}} (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        return float(match[1]) if match else None
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return None
+        return ""
+
+
+def _last_success(before: str) -> float | None:
+    match = re.search(rf"^{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", before, re.MULTILINE)
+    return float(match[1]) if match else None
+
+
+def _last_standing(before: str) -> dict[str, int]:
+    found = re.findall(rf'^{_STANDING}{{.*status="(\w+)"}} (\d+)$', before, re.MULTILINE)
+    return {status: int(count) for status, count in found}

@@ -11,6 +11,7 @@ from resnet_pipe import atomic
 from resnet_pipe.errors import ExitCode, RunError
 from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
+from resnet_pipe.run.standing import Standing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def write(folder: Path, output: Path) -> Path:
             "output": str(output),
             "outcome": _OUTCOMES[ExitCode(run["exit_code"])],
             "unit": "frames" if run["video"] else "images",
-            "findings": findings(run),
+            "findings": [*findings(run), *_standing(run)],
             "stages": stages(run),
             "devices": devices(run),
             "stages_chart": _stages_chart(run) if run["items"] else None,
@@ -117,6 +118,15 @@ def findings(run: dict[str, Any]) -> list[str]:
             f" {video['real_time_factor']:.1f} seconds of video in a second."
         )
     return said
+
+
+def _standing(run: dict[str, Any]) -> list[str]:
+    """Say what is wrong in the results although this run may have gone well."""
+    if not run.get("standing"):  # runs of earlier versions have none
+        return []
+    now = run["sources"]["failed"] + run["sources"]["partial"]
+    earlier = Standing(**run["standing"]).of_earlier_runs(now)
+    return [f"Of the failures in the results, {earlier}."] if earlier else []
 
 
 def _stages_chart(run: dict[str, Any]) -> charts.Picture:

@@ -16,7 +16,8 @@ from resnet_pipe.model import file_sha256
 from resnet_pipe.plan import Chunk
 from resnet_pipe.reader.source import key_of
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.ledger import Entry, File, Ledger, Record
+from resnet_pipe.run.ledger import Ledger
+from resnet_pipe.run.ledger_record import Entry, File, Record
 from resnet_pipe.run.task import Failure, Filled, Outputs, Row
 from resnet_pipe.writer import shard as shards
 from resnet_pipe.writer.aggregate import Aggregated
@@ -122,12 +123,14 @@ class OpenChunk:
             for key in self._rows
             if key not in dropped
         }
+        before = self._chunk.failed_before
         entries = [
             Entry(
                 source,
                 0 if source.key in dropped else self._rows[source.key],
                 self._failures.get(source.key),
                 files.get(source.key, ()),
+                before.get(source, 0) + 1,
             )
             for source in self._chunk.sources
         ]
@@ -208,6 +211,7 @@ def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:
                     "stage": entry.failure.stage,
                     "error": entry.failure.error,
                     "message": entry.failure.message,
+                    "attempts": entry.attempts,
                     "size": entry.source.size,
                     "mtime_ns": entry.source.mtime_ns,
                     "chunk": record.chunk,

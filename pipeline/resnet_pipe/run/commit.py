@@ -12,7 +12,8 @@ from resnet_pipe.plan import Chunk
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.chunk import GivenUpError, OpenChunk
-from resnet_pipe.run.ledger import Ledger, Record
+from resnet_pipe.run.ledger import Ledger
+from resnet_pipe.run.ledger_record import Record
 from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.task import Failure, Filled, Outputs
 from resnet_pipe.run.timing import StageClock

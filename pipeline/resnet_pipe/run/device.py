@@ -2,81 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from resnet_pipe.errors import EngineError
-from resnet_pipe.infer.engine import Engine, EngineInfo
-from resnet_pipe.run.memory import peak_rss_kb
-from resnet_pipe.run.slots import Slots
+from resnet_pipe.run.remote_engine import RemoteEngine
 from resnet_pipe.run.task import Outputs
 from resnet_pipe.run.timing import StageClock, utilisation
 from resnet_pipe.run.vram import VramMeter
-
-
-class SlotEngine(Protocol):
-    """A loaded network that is told where its batch lies, and so need not be in this process.
-
-    Attributes:
-        info: what really runs.
-        pid: of the process that it is in.
-    """
-
-    info: EngineInfo
-    pid: int
-
-    def infer(self, slot: int, rows: range) -> Outputs:
-        """Execute the network on some rows of a slot; see `Engine.infer`.
-
-        Raises:
-            EngineError: the network could not be executed on them.
-            RunError: the engine is not there any more.
-        """
-
-    def shrink(self, batch_size: int) -> None:
-        """Use at most `batch_size` from now on; see `Engine.shrink`."""
-
-    def peak_rss_kb(self) -> int:
-        """Return the highest resident memory of its process so far, KiB."""
-
-
-class OwnEngine:
-    """An engine in the run's own process, for a run with one device.
-
-    Args:
-        engine: loaded.
-        slots: where the batches are.
-    """
-
-    def __init__(self, engine: Engine, slots: Slots) -> None:
-        self._engine = engine
-        self._slots = slots
-        self.info = engine.describe()
-        self.pid = os.getpid()
-
-    def infer(self, slot: int, rows: range) -> Outputs:
-        """Execute the network; see `SlotEngine.infer`."""
-        return self._engine.infer(self._slots.batch(slot)[rows.start : rows.stop])
-
-    def shrink(self, batch_size: int) -> None:
-        """Use a smaller batch from now on; see `Engine.shrink`."""
-        self._engine.shrink(batch_size)
-
-    def peak_rss_kb(self) -> int:
-        """Return the highest resident memory of the run itself, KiB."""
-        return peak_rss_kb()
 
 
 class Device:
     """What a lane of the infer stage gives its batches to. Used from as many threads as it has streams.
 
     Args:
-        engine: on this device.
+        engine: on this device, and ready.
         name: for messages and the trace; empty where the run has no other device.
         batch_size: items in a batch.
         say: tells the user about something unusual.
@@ -87,7 +31,7 @@ class Device:
         clock: of the infer stage, as far as this device is concerned.
     """
 
-    def __init__(self, engine: SlotEngine, name: str, batch_size: int, say: Callable[[str], None]) -> None:
+    def __init__(self, engine: RemoteEngine, name: str, batch_size: int, say: Callable[[str], None]) -> None:
         self.name = name
         self.info = engine.info
         self.pid = engine.pid
@@ -107,7 +51,7 @@ class Device:
 
         Raises:
             EngineError: not even one item can be executed.
-            RunError: the engine is not there any more.
+            RunError: the engine is not there any more, or hangs.
         """
         while True:
             limit = self._limit
@@ -134,6 +78,10 @@ class Device:
             self._engine.shrink(self._limit)
             self._say(f"{error.problem}; going on with batches of {self._limit}")
 
+    def close(self) -> None:
+        """End the engine, whatever it is doing; who waits in `infer` gets a RunError. May be called again."""
+        self._engine.close()
+
     def use(self, vram: VramMeter | None) -> DeviceUse:
         """Return what it has done so far.
 
@@ -151,7 +99,7 @@ class DeviceUse:
     Attributes:
         device: its full name.
         clock: of the infer stage, as far as this device is concerned.
-        peak_rss_kb: highest resident memory of the process that its engine was in, KiB.
+        peak_rss_kb: highest resident memory of its engine's process, KiB.
         peak_vram_mb: highest memory of the GPU that this process has used, MiB; None if there was none or it
             could not be measured.
     """

@@ -49,7 +49,7 @@ def _serve(connection: Any, engine: Engine, slots: Slots) -> None:  # noqa: ANN4
             outputs = engine.infer(slots.batch(work.slot)[work.rows.start : work.rows.stop])
         except EngineError as error:
             outputs = error
-        except Exception as error:  # in the run itself, this would end it as well
+        except Exception as error:  # what nobody foresaw ends the run, and is told on one line
             outputs = RunError(f"the engine failed: {type(error).__name__}: {one_line(error)}")
         with lock:
             connection.send(Answer(work.number, outputs, peak_rss_kb()))

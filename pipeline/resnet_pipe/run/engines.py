@@ -13,45 +13,50 @@ from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.infer.probe import others_that_run
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.device import Device, OwnEngine
+from resnet_pipe.run.device import Device
 from resnet_pipe.run.remote_engine import RemoteEngine
 from resnet_pipe.run.slots import Slots
+from resnet_pipe.run.stop import Stop
 
 
 @contextmanager
 def loaded(
-    resolved: Resolved, batch_size: int, cores: int, slots: Slots, say: Callable[[str], None]
+    resolved: Resolved, batch_size: int, cores: int, slots: Slots, stop: Stop, say: Callable[[str], None]
 ) -> Iterator[tuple[Device, ...]]:
     """Load the network on the devices of a job; their engines end with the block.
 
-    A single device is used by this process itself. Each of several has a process of its own, and all load at
-    the same time.
+    Each device has a process of its own: nothing else ends an engine that hangs in a library or a driver, and
+    none waits for another one's lock. All load at the same time.
 
     Args:
         resolved: the job.
         batch_size: items in a batch.
         cores: that the engines may use, all together, unless the job says how many.
         slots: where the batches will be.
+        stop: ends the loading.
         say: tells the user about something unusual.
 
     Raises:
         DeviceError: a device is not to be had.
         ModelError: the engine cannot run the model.
-        RunError: an engine's process ended while it was loading.
+        RunError: an engine's process ended while it was loading, or hangs.
+        StoppedError: somebody asked for a stop.
     """
     infer = resolved.job.infer
     names = devices_of(infer)
     requests = [_request(resolved, name, batch_size, cores, len(names)) for name in names]
     with ExitStack() as stack:
+        remotes: dict[str, RemoteEngine] = {}
+        for index, request in enumerate(requests):
+            name = f"device {index} ({request.device})" if len(requests) > 1 else ""
+            remote = RemoteEngine(engines.ENGINES[infer.engine], request, slots, name, infer.timeout_s)
+            remotes[name] = stack.enter_context(closing(remote))
         try:
-            if len(requests) > 1:
-                devices = _apart(infer.engine, requests, slots, say, stack)
-            else:
-                own = OwnEngine(engines.load(infer.engine, requests[0]), slots)
-                devices = (Device(own, "", batch_size, say),)
+            for remote in remotes.values():
+                remote.wait_until_ready(stop)
         except ModelError as error:
             raise _with_others(error, requests[0], infer.engine) from None
-        yield devices
+        yield tuple(Device(remote, name, batch_size, say) for name, remote in remotes.items())
 
 
 def devices_of(infer: InferSection) -> tuple[str, ...]:
@@ -103,24 +108,6 @@ def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devic
         threads=max(1, threads // devices),
         streams=None if infer.streams == "auto" else infer.streams,
     )
-
-
-def _apart(
-    engine: str,
-    requests: Sequence[EngineRequest],
-    slots: Slots,
-    say: Callable[[str], None],
-    stack: ExitStack,
-) -> tuple[Device, ...]:
-    """Load each request in a process of its own, which ends with the stack."""
-    remotes = {}
-    for index, request in enumerate(requests):
-        name = f"device {index} ({request.device})"
-        remote = RemoteEngine(engines.ENGINES[engine], request, slots, name)
-        remotes[name] = stack.enter_context(closing(remote))
-    for remote in remotes.values():
-        remote.wait_until_ready()
-    return tuple(Device(remote, name, requests[0].batch_size, say) for name, remote in remotes.items())
 
 
 def _with_others(error: ModelError, request: EngineRequest, engine: str) -> ModelError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from resnet_pipe import opencv
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
-from resnet_pipe.plan import Plan, empty_plan
+from resnet_pipe.plan import empty_plan
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import engines
@@ -21,17 +21,20 @@ from resnet_pipe.run.commit import Committed, Committer
 from resnet_pipe.run.cores import available_cores
 from resnet_pipe.run.device import Device, DeviceUse
 from resnet_pipe.run.failures import check_failures
+from resnet_pipe.run.guard import Guard, Guarded
 from resnet_pipe.run.history import History
 from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.log import EventLog
 from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.observer import Observer
+from resnet_pipe.run.output import FAILURES, Prepared
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.pool import WorkerPool
 from resnet_pipe.run.progress import Progress, make_progress
 from resnet_pipe.run.record import Outcome
 from resnet_pipe.run.slots import SlotShape
 from resnet_pipe.run.spool import Spool
+from resnet_pipe.run.standing import Standing
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Failure, Filled
 from resnet_pipe.run.tasks import TaskList
@@ -43,37 +46,47 @@ from resnet_pipe.run.workers import fitting
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
 
+_VRAM = "measure of GPU memory"
+"""For the guard."""
+
 
 class Execution:
     """Executes a plan and remembers what happened, also when it ends in an error.
 
     Args:
         resolved: the job.
-        ledger: of the output directory, whose lock the caller holds.
         stop: whether the run is to end.
         log: for machines.
-        folder: of the run, for the trace.
+        folder: of the run, for the trace; None if it could not be made.
         quiet: no progress for people.
+        guard: of what only observes.
     """
 
     def __init__(
-        self, resolved: Resolved, ledger: Ledger, stop: Stop, log: EventLog, folder: Path, quiet: bool
+        self,
+        resolved: Resolved,
+        stop: Stop,
+        log: EventLog,
+        folder: Path | None,
+        quiet: bool,
+        guard: Guard,
     ) -> None:
         self._resolved = resolved
-        self._ledger = ledger
         self._stop = stop
         self._log = log
         self._folder = folder
         self._quiet = quiet
+        self._guard = guard
         self._plan = empty_plan()
+        self._sources = self._failed_before = 0
         self._reader = make_reader(resolved.job.reader)
-        self._spool = Spool(ledger.spool, ledger.output / HOME, resolved.digest)
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}
         self.done = self.partial = self.failed = 0
         """Sources of committed chunks that gave all their rows, some, and none."""
-        self.engine_is_stuck = False
+        self.standing: Standing | None = None
+        """In the whole directory, once that is known."""
         self._engine: EngineInfo | None = None
         self._devices: tuple[DeviceUse, ...] = ()
         self._warmup_s = self._run_seconds = self._first_batch_s = 0.0
@@ -84,42 +97,65 @@ class Execution:
         self.history = History(resolved.labels, resolved.logits, resolved.job.run.report)
         """For the report."""
 
-    def run(self, plan: Plan) -> None:
-        """Execute a plan; nothing is loaded if there is nothing to do.
+    def run(self, prepared: Prepared) -> None:
+        """Carry out what is planned; nothing is loaded if there is nothing to do.
+
+        Args:
+            prepared: the plan, in a directory whose lock the caller holds.
 
         Raises:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
-        self._plan = plan
+        self._plan = plan = prepared.plan
+        self._sources, self._failed_before = prepared.allowance
         self._log.event("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
-        if plan.chunk_count and self._stop.signal is None:
-            self._execute(plan)
+        if plan.warning:
+            self._log.event("note", text=plan.warning)
+        ledger = prepared.ledger
+        spool = Spool(ledger.spool, ledger.output / HOME, self._resolved.digest)
         if self._stop.signal is None:
-            self._spool.clear()
+            if plan.chunk_count:
+                self._execute(prepared, spool)
+            else:
+                prepared.begin()
+        if self._stop.signal is None:
+            spool.clear()
 
-    def _execute(self, plan: Plan) -> None:
+    def _execute(self, prepared: Prepared, spool: Spool) -> None:
+        """Prove that the workers and the engine work, and only then begin with the chunks."""
+        plan = prepared.plan
         opencv.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         with ExitStack() as stack:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"
             self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
+            self._guard.say = self._progress.say
             cores = available_cores()
             self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
+            pool.wait_until_ready(self._stop)
             started = time.perf_counter()
             devices = stack.enter_context(
-                engines.loaded(self._resolved, self._batch_size, cores, pool.slots, self._say)
+                engines.loaded(self._resolved, self._batch_size, cores, pool.slots, self._stop, self._say)
             )
             self._ready(devices, started)
-            observers: list[Observer] = [self.history]
-            if self._resolved.job.run.trace:
-                path = self._folder / "trace.json"
-                observers.append(stack.enter_context(traced(path, self._workers, engines.lanes(devices))))
+            observers = self._observers(stack, devices)
+            prepared.begin()
             try:
-                self._process(pool, devices, observers)
+                self._process(prepared.ledger, spool, pool, devices, observers)
             finally:
                 self._workers_replaced = pool.deaths
                 self._devices = tuple(device.use(self._vram) for device in devices)
+
+    def _observers(self, stack: ExitStack, devices: Sequence[Device]) -> list[Observer]:
+        """Return who is told of every batch; the stack ends what they make."""
+        observers: list[Observer] = [Guarded("history", self.history, self._guard)]
+        if self._resolved.job.run.trace and self._folder is not None:
+            tracing = traced(self._folder / "trace.json", self._workers, engines.lanes(devices))
+            trace = self._guard.enter(stack, "trace", tracing)
+            if trace is not None:
+                observers.append(Guarded("trace", trace, self._guard))
+        return observers
 
     @property
     def exit_code(self) -> ExitCode:
@@ -143,6 +179,7 @@ class Execution:
             done=self.done,
             partial=self.partial,
             failed=self.failed,
+            standing=self.standing,
             items=self._counts.items,
             frames=self._counts.frames,
             batch_size=self._batch_size,
@@ -153,6 +190,7 @@ class Execution:
             worker_rss_kb=self._worker_rss_kb,
             peak_vram_mb=self._vram.peak_mb if self._vram else None,
             exit_code=exit_code,
+            failures=self._resolved.job.output / FAILURES,
         )
 
     def _start_workers(self, cores: int) -> WorkerPool:
@@ -170,7 +208,10 @@ class Execution:
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
         shape = replace(shape, workers=self._workers)
-        return WorkerPool(self._reader, geometry, shape, job.reader.timeout_s, job.run.trace)
+        known = {source.key for chunk in self._plan.rewrites for source in chunk.failed_before}
+        return WorkerPool(
+            self._reader, geometry, shape, job.reader.timeout_s, job.run.trace, known, self._on_retry
+        )
 
     def _ready(self, devices: tuple[Device, ...], started: float) -> None:
         """Note what runs, and tell of it; `started` is when loading began."""
@@ -179,35 +220,42 @@ class Execution:
         chosen = resolved.choice.note if resolved.choice else ""
         self._engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if devices[0].info.device.startswith(("cuda", "tensorrt")):
-            self._vram = VramMeter(device.pid for device in devices)
+            self._vram = self._guard.call(_VRAM, VramMeter, [device.pid for device in devices])
         self._log.event("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
             self._say(resolved.metadata["weights"])
 
-    def _process(self, pool: WorkerPool, devices: Sequence[Device], observers: Sequence[Observer]) -> None:
+    def _process(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        pool: WorkerPool,
+        devices: Sequence[Device],
+        observers: Sequence[Observer],
+    ) -> None:
         def written(filled: Filled, start: float, end: float) -> None:
             for observer in observers:
                 observer.written(filled, start, end)
 
         committer = Committer(
             self._resolved,
-            self._ledger,
-            self._spool,
+            ledger,
+            spool,
             self._reader.root,
             self._clocks["writer"],
             self._on_commit,
             self._on_failure,
             written,
         )
-        tasks = TaskList(self._plan, self._reader, self._batch_size, self._workers, committer, self._spool)
+        tasks = TaskList(self._plan, self._reader, self._batch_size, self._workers, committer, spool)
         pipeline = Pipeline(pool, devices, committer, self._clocks, self._counts, observers, self._say)
 
         def tick() -> None:
-            self.history.tick(self._counts.items, *pipeline.waiting)
+            self._guard.call("history", self.history.tick, self._counts.items, *pipeline.waiting)
             if self._vram is not None:
-                self._vram.look()
+                self._guard.call(_VRAM, self._vram.look)
             self._tick()
 
         started = time.perf_counter()
@@ -217,7 +265,6 @@ class Execution:
             self._run_seconds = time.perf_counter() - started
             self._first_batch_s = (pipeline.first_batch_at or started) - started
             self._worker_rss_kb = pipeline.peak_rss_kb
-            self.engine_is_stuck = pipeline.engine_is_stuck
         self._tick()
 
     def _say(self, text: str, unusual: bool = True) -> None:
@@ -229,7 +276,8 @@ class Execution:
         counts = self._counts
         if self._progress is not None:
             # Of spans, it may be a little less than it should.
-            self._progress.update(int(counts.sources + 1e-6), counts.items, counts.failures)
+            sources = int(counts.sources + 1e-6)
+            self._guard.call("progress", self._progress.update, sources, counts.items, counts.failures)
 
     def _on_commit(self, committed: Committed) -> None:
         self.done += committed.done
@@ -239,6 +287,9 @@ class Execution:
         record = committed.record
         shards = [file.name for file in record.shards]
         self._log.event("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
+
+    def _on_retry(self, failure: Failure) -> None:
+        self._log.event("source_retried", source=failure.key, error=failure.error, text=failure.message)
 
     def _on_failure(self, failure: Failure, chunk: str) -> None:
         self._counts.failures += 1
@@ -250,5 +301,5 @@ class Execution:
             error=failure.error,
             text=failure.message,
         )
-        limit = self._resolved.job.run.failure_limit(self._plan.planned)
-        check_failures(failure, self._counts.failures, limit, self._reader.root)
+        limit = self._resolved.job.run.failure_limit(self._sources)
+        check_failures(failure, self._failed_before + self._counts.failures, limit, self._reader.root)

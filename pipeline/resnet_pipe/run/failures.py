@@ -23,7 +23,7 @@ def check_failures(failure: Failure, count: int, limit: int, root: Path) -> None
     """
     if count > limit:
         raise RunError(
-            f"{count} sources failed, more than run.max_failures allows",
+            f"{count} source{'' if count == 1 else 's'} failed, more than run.max_failures allows",
             "see the failures in the log; what is committed stays",
         )
     if failure.error in ("missing", "unreadable") and not _has_entries(root):

@@ -1,8 +1,17 @@
-"""Refuses to mix rows of different making in one output directory."""
+"""The fingerprint of an output directory: refuses to mix rows of different making.
+
+It names what changes rows, and only what deviates from the defaults, sorted: a key that a later version adds,
+with a default that changes no row, changes no fingerprint. The default of a key that is there never changes
+within a schema version.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,29 +20,107 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.engine import Precision
 
 NAME = "fingerprint.json"
+SCHEMA_VERSION = 2
+"""Version 1 had every key, and the name of the model, which changes no row; it had no version either."""
 
 
-def check(home: Path, parts: dict[str, Any]) -> None:
-    """Compare a job's fingerprint with the one the shards in a directory were made with.
+@dataclass(frozen=True)
+class Fingerprint:
+    """All that changes the rows of a job.
+
+    Attributes:
+        parts: by name, sorted; without those that have their default.
+        defaults: of these and others, by name.
+    """
+
+    parts: dict[str, Any]
+    defaults: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Return its hash, hexadecimal."""
+        return _digest(self.parts)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a directory says about the making of its rows.
+
+    Attributes:
+        parts: as in `Fingerprint`; of schema version 1 also what has its default.
+        digests: the hashes that its records name.
+    """
+
+    parts: dict[str, Any]
+    digests: tuple[str, ...]
+
+
+def canonical(parts: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that do not have their default, sorted by name."""
+    return {
+        name: value
+        for name, value in sorted(parts.items())
+        if not (name in defaults and defaults[name] == value)
+    }
+
+
+def read(home: Path) -> Noted | None:
+    """Return what a directory says about its rows; None if it says nothing.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
-        parts: all that changes results, by name.
 
     Raises:
-        UsageError: they differ; the message lists what changed, and the two ways out.
+        RunError: it cannot be read, or a newer version has written it.
     """
     path = home / NAME
     try:
-        before = json.loads(path.read_bytes())
+        data = json.loads(path.read_bytes())
+        version = data.get("schema_version", 1)
+        if version == 1:
+            parts = {name: value for name, value in data.items() if name != "model"}
+            return Noted(parts, (_digest(data),))
+        if version == SCHEMA_VERSION:
+            return Noted(dict(data["parts"]), (_digest(data["parts"]), *data["earlier"]))
     except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        remedy = "restore it from a backup; or use --fresh, or another writer.path"
+        raise RunError(f"{path} cannot be read: {error}", remedy) from None
+    raise RunError(
+        f"{path}: a newer resnet-pipe has written it: its schema version is {version}, and this program"
+        f" knows up to {SCHEMA_VERSION}",
+        "run the job with that version, or use another writer.path",
+    )
+
+
+def check(home: Path, ours: Fingerprint, digests: Collection[str] = ()) -> None:
+    """Compare a job's fingerprint with that of the rows in a directory.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+        ours: the job's.
+        digests: the hashes that the records name, for when nothing else says how the rows were made.
+
+    Raises:
+        UsageError: they differ; the message lists what changed, and the two ways out.
+        RunError: that of the rows cannot be read.
+    """
+    noted = read(home)
+    if noted is None:
+        if any(digest != ours.digest for digest in digests):
+            raise UsageError(
+                f"{home.parent} holds results of another making; {home / NAME}, which said of which, is gone",
+                "restore that file from a backup; or --fresh replaces those results; or another writer.path"
+                " keeps both",
+            )
         return
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}", "use --fresh, or another writer.path") from None
+    before = canonical(noted.parts, ours.defaults)
     changes = [
-        f"  {name}: {_text(before.get(name))} -> {_text(parts.get(name))}"
-        for name in sorted({*before, *parts})
-        if before.get(name) != parts.get(name)
+        f"  {name}: {_text(before.get(name, ours.defaults.get(name)))}"
+        f" -> {_text(ours.parts.get(name, ours.defaults.get(name)))}"
+        for name in sorted({*before, *ours.parts})
+        if name not in before or name not in ours.parts or before[name] != ours.parts[name]
     ]
     if changes:
         raise UsageError(
@@ -49,21 +136,36 @@ def precision(home: Path) -> str | None:
         home: the directory `_resnet_pipe` of the output directory.
     """
     try:
-        value = json.loads((home / NAME).read_bytes())["infer.precision"]
-    except (OSError, ValueError, LookupError, TypeError):
+        noted = read(home)
+    except RunError:
         return None  # `check` says what is wrong
+    value = noted.parts.get("infer.precision") if noted else None
     return value if value in get_args(Precision) else None
 
 
-def save(home: Path, parts: dict[str, Any], tag: str) -> None:
+@contextmanager
+def saving(home: Path, ours: Fingerprint, has_rows: bool, tag: str) -> Iterator[None]:
     """Note the fingerprint that all shards of a directory share, before the first one appears.
+
+    It is on the disk when the block begins, and takes the place of an earlier one when the block ends.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
-        parts: all that changes results, by name.
+        ours: the job's.
+        has_rows: there are rows already, whose records may name a hash of an earlier schema version.
         tag: of the run, among those that share the directory.
     """
-    atomic.write_bytes(home / NAME, json.dumps(parts, indent=1, ensure_ascii=False).encode(), tag)
+    noted = read(home) if has_rows else None
+    earlier = [digest for digest in noted.digests if digest != ours.digest] if noted else []
+    data = {"schema_version": SCHEMA_VERSION, "parts": ours.parts, "earlier": earlier}
+    with atomic.replacing(home / NAME, tag) as temporary:
+        temporary.write_bytes(json.dumps(data, indent=1, ensure_ascii=False).encode())
+        atomic.sync(temporary)
+        yield
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _text(value: object) -> str:

@@ -19,23 +19,38 @@ KEPT_RUNS = 30
 
 
 def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
-    """Make the folder of a run, named by the time it started, and remove those of its tag that are too old.
+    """Make the folder of a run, named by the time it started.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
         started_at: UTC.
         tag: of the run, among those that share the output directory.
     """
-    runs = home / "runs"
-    end = f"Z-{tag}" if tag else "Z"
-    folder = runs / (started_at.strftime("%Y-%m-%dT%H-%M-%S.%f") + end)
+    folder = home / "runs" / (started_at.strftime("%Y-%m-%dT%H-%M-%S.%f") + _end(tag))
     folder.mkdir(parents=True)
-    # Not those of the other parts of a job: there may be more than thirty, all of them running.
-    for old in sorted(path for path in runs.iterdir() if path.name.endswith(end))[:-KEPT_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
-    for leftover in runs.glob(f"*{end}/.*.tmp"):  # of a run that was killed
-        leftover.unlink()
     return folder
+
+
+def prune_run_folders(newest: Path, tag: str) -> None:
+    """Remove the folders of runs that are too old, and what those that were killed left half written.
+
+    Args:
+        newest: the folder of this run.
+        tag: of the run; see `make_run_folder`.
+    """
+    # Not those of the other parts of a job: there may be more than thirty, all of them running.
+    own = (path for path in newest.parent.iterdir() if path.name.endswith(_end(tag)))
+    others = sorted(path for path in own if path != newest)
+    for old in others[: 1 - KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+    for other in others[1 - KEPT_RUNS :]:
+        for leftover in other.glob(".*.tmp"):
+            leftover.unlink()
+
+
+def _end(tag: str) -> str:
+    """Return how the names of the folders of a tag's runs end."""
+    return f"Z-{tag}" if tag else "Z"
 
 
 def save_job(folder: Path, job: Job) -> None:
@@ -47,11 +62,14 @@ def save_job(folder: Path, job: Job) -> None:
     atomic.write_bytes(folder / "job.yaml", text.getvalue().encode())
 
 
-def save_outcome(folder: Path, outcome: Outcome, history: History) -> None:
-    """Write run.json and, for the report, history.json."""
+def save_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write run.json."""
     atomic.write_bytes(folder / "run.json", json.dumps(outcome.to_json(), indent=1).encode())
-    if outcome.items:
-        atomic.write_bytes(folder / "history.json", json.dumps(history.to_json()).encode())
+
+
+def save_history(folder: Path, history: History) -> None:
+    """Write history.json, for the report."""
+    atomic.write_bytes(folder / "history.json", json.dumps(history.to_json()).encode())
 
 
 def newest_run_folder(output: Path) -> Path:

@@ -8,100 +8,35 @@ How a chunk is committed, so that a crash at any instant leaves either the old s
 4. the record gets its final name.
 
 After a crash, a pending record that is whole is carried through from step 3; a torn one is dropped, with
-the staging directory. A chunk that is written again (sources changed) goes the same way, so its old rows
-are there until the new ones are.
+the staging directory; one that cannot be read, or that a newer version has written, is an error that changes
+nothing: files of it may be in place. A chunk that is written again (sources changed) goes the same way, so
+its old rows are there until the new ones are.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from resnet_pipe import atomic
-from resnet_pipe.errors import RunError
-from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.model import file_sha256
+from resnet_pipe.reader.source import path_of
+from resnet_pipe.run import ledger_record
+from resnet_pipe.run.ledger_record import File, Record
 from resnet_pipe.run.lock import report_lock
-from resnet_pipe.run.task import Failure
 
-SCHEMA_VERSION = 1
 HOME = "_resnet_pipe"
 """The directory inside an output directory that belongs to resnet-pipe."""
 _TAG = re.compile(r"\.(\d+of(\d+))\.tmp$")
-_TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json")
+SWITCH = "switch.json"
+"""In that directory, while new results take the place of old ones; see `generation`."""
+TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", SWITCH)
 """What a run that was killed may leave under a temporary name. Nobody else's file is touched."""
 _WHOLE = "whole"
 """Where a run that has the output directory alone stages its files."""
-
-
-class File(NamedTuple):
-    """A file that belongs to a committed chunk.
-
-    Attributes:
-        name: path below the output directory, in the text form of `key_of`.
-        sha256: hexadecimal.
-    """
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One source in a record.
-
-    Attributes:
-        source: its identity when it was processed.
-        rows: how many it gave.
-        failure: why it gave none, or not all (it is *partial*); None if it is done.
-        files: that are of this source alone, such as its annotated video.
-    """
-
-    source: Source
-    rows: int
-    failure: Failure | None = None
-    files: tuple[File, ...] = ()
-
-    @property
-    def status(self) -> str:
-        """Return `done`, `failed` (no rows), or `partial` (the rows before the damage)."""
-        if self.failure is None:
-            return "done"
-        return "partial" if self.rows else "failed"
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was committed together.
-
-    Attributes:
-        chunk: id of the chunk, also in the names of the shards.
-        shards: the files with the rows of all sources, one for each writer.
-        fingerprint: of the job that made it.
-        committed_at: UTC, ISO 8601.
-        entries: its sources, sorted by key.
-    """
-
-    chunk: str
-    shards: tuple[File, ...]
-    fingerprint: str
-    committed_at: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def rows(self) -> int:
-        """Return how many rows all its sources gave."""
-        return sum(entry.rows for entry in self.entries)
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        """Return every file of the chunk: the shards, and those of single sources."""
-        return self.shards + tuple(file for entry in self.entries for file in entry.files)
 
 
 class Ledger:
@@ -128,9 +63,15 @@ class Ledger:
         Raises:
             RunError: a record cannot be read.
         """
-        for path in sorted(self.directory.glob("*.json")):
-            if not path.name.startswith("."):
-                yield _read(path)
+        for path in sorted(self._paths()):
+            yield ledger_record.read(path)
+
+    def is_empty(self) -> bool:
+        """Tell whether there is no record: nothing has been committed."""
+        return next(self._paths(), None) is None
+
+    def _paths(self) -> Iterator[Path]:
+        return (path for path in self.directory.glob("*.json") if not path.name.startswith("."))
 
     def stage(self, chunk: str) -> Path:
         """Return an empty directory for the files of a chunk, laid out as in the output directory."""
@@ -145,8 +86,12 @@ class Ledger:
         return self.output / HOME / "spool" / (self.tag or _WHOLE)
 
     def unstage(self, chunk: str) -> None:
-        """Remove the directory that `stage` gave: the chunk will not be committed."""
-        shutil.rmtree(self._staging(self.tag, chunk))
+        """Remove the directory that `stage` gave: the chunk will not be committed.
+
+        If its commit has begun, and failed, the files stay: `recover` decides about them.
+        """
+        if not self._pending(chunk).exists():
+            shutil.rmtree(self._staging(self.tag, chunk))
 
     def path(self, file: File) -> Path:
         """Return the final path of a file."""
@@ -169,20 +114,32 @@ class Ledger:
                 atomic.sync(Path(directory, name))
             atomic.sync(Path(directory))
         atomic.sync_up_to(staging.parent, self.output / HOME)
-        final = self.directory / f"{record.chunk}.json"
-        pending = atomic.temporary_name(final, self.tag)
+        pending = self._pending(record.chunk)
         obsolete = (
             {file.name for file in replaces.files} - {file.name for file in record.files} if replaces else ()
         )
-        pending.write_text(_dump(record, sorted(obsolete)), encoding="utf-8")
+        pending.write_bytes(ledger_record.dump(record, sorted(obsolete)))
         atomic.sync(pending)
         atomic.sync(self.directory)
         self._carry_through(pending, record, sorted(obsolete), staging)
 
     def _carry_through(self, pending: Path, record: Record, obsolete: list[str], staging: Path) -> None:
         """Do what is left of the commit of a pending record: steps 3 and 4."""
+        self.put_in_place(record.files, staging, obsolete)
+        os.replace(pending, self.directory / f"{record.chunk}.json")  # noqa: PTH105 - synced already
+        atomic.sync(self.directory)
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def put_in_place(self, files: Iterable[File], staging: Path, obsolete: Iterable[str]) -> None:
+        """Give files their final names, durably, and remove others; what is done already stays as it is.
+
+        Args:
+            files: whatever of them is below `staging` is moved; the others are in place.
+            staging: laid out as the output directory.
+            obsolete: names of the files to remove then.
+        """
         changed: set[Path] = set()
-        for file in record.files:
+        for file in files:
             staged, path = path_of(staging, file.name), self.path(file)
             if staged.exists():  # otherwise it is in place, or belongs to a source that is kept
                 atomic.make_folder(path.parent, self.output)
@@ -193,23 +150,31 @@ class Ledger:
         for directory in changed:
             if directory.is_dir():  # otherwise it has become empty, and those above it are here too
                 atomic.sync_up_to(directory, self.output)
-        os.replace(pending, self.directory / f"{record.chunk}.json")  # noqa: PTH105 - synced already
-        atomic.sync(self.directory)
-        shutil.rmtree(staging, ignore_errors=True)
+
+    def pending(self) -> list[tuple[Path, Path]]:
+        """Return the pending records, whoever writes or has left them, and where their files are staged."""
+        found = []
+        for path in sorted(self.directory.glob(".*.json.*tmp")):
+            tag = _TAG.search(path.name)
+            chunk = path.name[1:].partition(".json.")[0]
+            found.append((path, self._staging(tag[1] if tag else "", chunk)))
+        return found
 
     def recover(self) -> list[str]:
         """Finish or undo what a crash left half done; return the names of the chunks carried through.
 
         What the other parts of this run's division are writing now is left alone. A run that was killed
         may have been another one: of the whole job, or of another division.
+
+        Raises:
+            RunError: what is half done cannot be read; nothing was changed.
         """
         with report_lock(self.output / HOME):  # the parts may begin at the same time: one does it
-            carried = [
-                chunk
-                for pending in self._leftovers(self.directory, "*.json")
-                if (chunk := self._recover(pending)) is not None
-            ]
-            for name in _TEMPORARY:
+            pending = self._leftovers(self.directory, "*.json")
+            # All, before anything is changed.
+            read = [(path, ledger_record.read_pending(path)) for path in pending]
+            carried = [chunk for path, known in read if (chunk := self._recover(path, known)) is not None]
+            for name in TEMPORARY:
                 for directory in (self.output, self.output / HOME):
                     for leftover in self._leftovers(directory, name):
                         leftover.unlink(missing_ok=True)
@@ -221,16 +186,40 @@ class Ledger:
                     shutil.rmtree(place, ignore_errors=True)
         return carried
 
-    def _recover(self, pending: Path) -> str | None:
+    def _recover(self, pending: Path, known: tuple[Record, list[str]] | None) -> str | None:
         """Carry a pending record through, and return the name of its chunk; drop a torn one."""
-        read = _read_pending(pending)
-        if read is None:
+        if known is None:
             pending.unlink(missing_ok=True)
             return None
-        record, obsolete = read
+        record, obsolete = known
         tag = _TAG.search(pending.name)
-        self._carry_through(pending, record, obsolete, self._staging(tag[1] if tag else "", record.chunk))
+        staging = self._staging(tag[1] if tag else "", record.chunk)
+        if not self._is_complete(record, staging):
+            self._give_up(pending, record, obsolete)
+            return None
+        self._carry_through(pending, record, obsolete, staging)
         return record.chunk
+
+    def _is_complete(self, record: Record, staging: Path) -> bool:
+        """Tell whether every file of a pending record is staged, or in place as it was written."""
+        for file in record.files:
+            path = self.path(file)
+            if not path_of(staging, file.name).exists() and not (
+                path.is_file() and file_sha256(path) == file.sha256
+            ):
+                return False
+        return True
+
+    def _give_up(self, pending: Path, record: Record, obsolete: list[str]) -> None:
+        """Forget a chunk of which files are lost, and may have replaced others: its sources are new again."""
+        for name in (*(file.name for file in record.files), *obsolete):
+            self._remove(path_of(self.output, name))
+        (self.directory / f"{record.chunk}.json").unlink(missing_ok=True)
+        pending.unlink()
+        atomic.sync(self.directory)
+
+    def _pending(self, chunk: str) -> Path:
+        return atomic.temporary_name(self.directory / f"{chunk}.json", self.tag)
 
     def _staging(self, tag: str, chunk: str) -> Path:
         return self.output / HOME / "staging" / (tag or _WHOLE) / chunk
@@ -269,75 +258,3 @@ class Ledger:
             except OSError:
                 break  # it is not empty
         return directory
-
-
-def _dump(record: Record, obsolete: list[str]) -> str:
-    sources = []
-    for entry in record.entries:
-        line: dict[str, Any] = {
-            "key": entry.source.key,
-            "size": entry.source.size,
-            "mtime_ns": entry.source.mtime_ns,
-            "status": entry.status,
-            "rows": entry.rows,
-        }
-        if entry.failure:
-            line["failure"] = {
-                "stage": entry.failure.stage,
-                "error": entry.failure.error,
-                "message": entry.failure.message,
-            }
-        if entry.files:
-            line["files"] = [file._asdict() for file in entry.files]
-        sources.append(line)
-    head = {
-        "schema_version": SCHEMA_VERSION,
-        "chunk": record.chunk,
-        "shards": [file._asdict() for file in record.shards],
-        "rows": record.rows,
-        "fingerprint": record.fingerprint,
-        "committed_at": record.committed_at,
-    }
-    return json.dumps({**head, "removed": obsolete, "sources": sources}, ensure_ascii=False)
-
-
-def _read(path: Path) -> Record:
-    try:
-        return _parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path}: not a readable ledger record: {error}",
-            "restore it from a backup; or remove it together with its shard, and run again",
-        ) from None
-
-
-def _read_pending(path: Path) -> tuple[Record, list[str]] | None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return _parse(data), data["removed"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # the crash came while it was being written
-
-
-def _parse(data: dict[str, Any]) -> Record:
-    if data["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {data['schema_version']}; this program knows {SCHEMA_VERSION}")
-    entries = []
-    for line in data["sources"]:
-        source = Source(line["key"], line["size"], line["mtime_ns"])
-        failure = line.get("failure")
-        entries.append(
-            Entry(
-                source,
-                line["rows"],
-                Failure(source.key, **failure) if failure else None,
-                tuple(File(**file) for file in line.get("files", ())),
-            )
-        )
-    return Record(
-        chunk=data["chunk"],
-        shards=tuple(File(**file) for file in data["shards"]),
-        fingerprint=data["fingerprint"],
-        committed_at=data["committed_at"],
-        entries=tuple(entries),
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,19 +10,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from resnet_pipe.errors import ExitCode, MissingExtraError, ResnetPipeError, RunError, UsageError
+from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
 from resnet_pipe.plan import Rules
-from resnet_pipe.report import metrics, run_report
 from resnet_pipe.report.ping import ping
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import output
 from resnet_pipe.run.execution import Execution
-from resnet_pipe.run.folder import make_run_folder, save_job, save_outcome
+from resnet_pipe.run.folder import make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.guard import Guard
+from resnet_pipe.run.leavings import leave
 from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.run.lock import output_lock
 from resnet_pipe.run.log import EventLog
+from resnet_pipe.run.output import FAILURES, Fresh, Prepared
 from resnet_pipe.run.record import Outcome
 from resnet_pipe.run.stop import Stop, on_signals
+from resnet_pipe.terminal import say
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class RunOptions:
 
     Attributes:
         rules: which sources are processed.
-        fresh: drop what the output directory holds.
+        fresh: what becomes of the results that the output directory holds.
         quiet: no progress.
     """
 
     rules: Rules = field(default_factory=Rules)
-    fresh: bool = False
+    fresh: Fresh = Fresh.NO
     quiet: bool = False
 
 
@@ -53,19 +55,22 @@ def run(resolved: Resolved, options: RunOptions) -> Outcome:
     """
     started_at = datetime.now(timezone.utc)
     part = options.rules.part
-    if options.fresh and part is not None:
+    if options.fresh is not Fresh.NO and part is not None:
         raise UsageError("--fresh needs the output directory for itself", "leave out --shard once")
     home = resolved.job.output / HOME
     with _explained(home.parent), on_signals() as stop:
         (home / "ledger").mkdir(parents=True, exist_ok=True)
         with output_lock(home, (part.index, part.count) if part else None):
             ledger = Ledger(home.parent, f"{part.index}of{part.count}" if part else "")
-            folder = make_run_folder(home, started_at, ledger.tag)
-            log = EventLog(folder / "log.jsonl")
+            guard = Guard(say)
+            folder = guard.call("folder for this run", make_run_folder, home, started_at, ledger.tag)
+            if folder is not None:
+                guard.log = guard.call("log", EventLog, folder / "log.jsonl") or guard.log
+                guard.call("removal of old folders of runs", prune_run_folders, folder, ledger.tag)
             try:
-                return _logged(resolved, options, stop, ledger, log, folder, started_at)
+                return _logged(resolved, options, stop, ledger, folder, started_at, guard)
             finally:
-                log.close()
+                guard.log.close()
 
 
 def _logged(
@@ -73,66 +78,64 @@ def _logged(
     options: RunOptions,
     stop: Stop,
     ledger: Ledger,
-    log: EventLog,
-    folder: Path,
+    folder: Path | None,
     started_at: datetime,
+    guard: Guard,
 ) -> Outcome:
     """Execute, and whatever happens, leave run.json, the metrics and the ping."""
-    job = resolved.job
+    job, log = resolved.job, guard.log
     log.event("run_started", job=job.name, pid=os.getpid(), fingerprint=resolved.digest)
     if resolved.choice:
         log.event("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
     started = time.perf_counter()
-    execution = Execution(resolved, ledger, stop, log, folder, options.quiet)
-    _ping(resolved, "start", log)
+    execution = Execution(resolved, stop, log, folder, options.quiet, guard)
+    _ping(resolved, "start", guard)
     code = ExitCode.FAILED  # for what nobody foresaw
+    prepared: Prepared | None = None
 
     def report() -> Outcome:
         outcome = execution.outcome(started_at, time.perf_counter() - started, code)
-        save_outcome(folder, outcome, execution.history)
-        path = job.run.metrics or ledger.output / "metrics.prom"
-        metrics.write(path, outcome.to_json(), time.time(), ledger.tag)
-        return replace(outcome, report=_report(folder, ledger.output, log)) if job.run.report else outcome
+        if prepared is not None:
+            outcome = replace(
+                outcome, unfinished=prepared.unfinished(), failures=prepared.ledger.output / FAILURES
+            )
+        return leave(outcome, execution.history, folder, ledger.tag, guard)
 
     try:
-        save_job(folder, job)
-        execution.run(output.prepare(resolved, ledger, options.rules, options.fresh, stop))
-        output.write_failures(ledger)
+        if folder is not None:
+            guard.call("job.yaml", save_job, folder, job)
+        prepared = output.prepare(resolved, ledger, options.rules, options.fresh, stop)
+        execution.run(prepared)
+        if stop.signal is None:
+            prepared = prepared.end()
+        execution.standing = prepared.write_failures()
         code = execution.exit_code
         return report()
     except BaseException as error:
         code = error.exit_code if isinstance(error, ResnetPipeError) else ExitCode.FAILED
+        if isinstance(error, ResnetPipeError) and prepared is not None:
+            error.kept = prepared.unfinished()
         log.event("error", text=str(error) or type(error).__name__)
         # What has just failed the run may refuse these as well; the run's own error is the one to show.
         with suppress(OSError, ResnetPipeError):
             ledger.recover()
-            output.write_failures(ledger)
-        with suppress(OSError):
-            report()
+            execution.standing = prepared.write_failures() if prepared else output.write_failures(ledger)
+        report()
         raise
     finally:
         counts = {"done": execution.done, "partial": execution.partial, "failed": execution.failed}
         log.event("run_ended", exit_code=int(code), **counts)
-        _ping(resolved, str(int(code)), log)
-        if execution.engine_is_stuck:
-            # Python would crash in C++ code that still runs; all that has to be saved is saved.
-            sys.stderr.flush()
-            os._exit(code)
+        _ping(resolved, str(int(code)), guard)
+        if log.error is not None:
+            guard.warn("log", f"log.jsonl is not complete: {log.error.strerror}")
 
 
-def _report(folder: Path, output: Path, log: EventLog) -> Path | None:
-    try:
-        return run_report.write(folder, output)
-    except MissingExtraError as error:  # what the run was for is done without it
-        log.event("note", text=str(error))
-        return None
-
-
-def _ping(resolved: Resolved, suffix: str, log: EventLog) -> None:
+def _ping(resolved: Resolved, suffix: str, guard: Guard) -> None:
     url = resolved.job.run.ping_url
     problem = ping(url, suffix) if url else None
     if problem:
-        log.event("ping_failed", text=problem)
+        guard.log.event("ping_failed", text=problem)
+        guard.warn("ping", problem)
 
 
 @contextmanager
@@ -142,7 +145,7 @@ def _explained(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot go on: {error.filename or directory}: {error.strerror or error}",
-            "see that the disk is mounted, writable and not full; then run the same command again: nothing"
-            " committed is lost",
+            f"cannot go on: {error.filename2 or error.filename or directory}: {error.strerror or error}",
+            "see that the disk is mounted, writable and not full, and that nothing is in the way; then run"
+            " the same command again",
         ) from error

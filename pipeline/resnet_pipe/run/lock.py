@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from resnet_pipe.errors import LockedError
 
+_ATTEMPTS, _PAUSE_S = 5, 0.05
 _PART = re.compile(r"lock-(\d+)-of-(\d+)")
 
 
@@ -58,17 +60,62 @@ def report_lock(home: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def neighbours_run(home: Path, tag: str) -> bool:
+    """Tell whether other parts of a divided job run now.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+        tag: of the part that asks, such as `1of4`; empty for a whole job, which has no neighbours.
+    """
+    mine = f"lock-{tag.replace('of', '-of-')}"
+    return tag != "" and any(_is_taken(path) for path in home.glob("lock-*-of-*") if path.name != mine)
+
+
+def is_held(home: Path) -> bool:
+    """Tell whether a run holds an output directory. Nothing is changed.
+
+    Args:
+        home: the directory `_resnet_pipe` of the output directory.
+    """
+    return any(_is_taken(path) for path in (home / "lock", *home.glob("lock-*-of-*")))
+
+
+def _is_taken(path: Path) -> bool:
+    """Tell whether somebody holds a lock exclusively; for this instant, who wants it may have to wait."""
+    try:
+        if not path.stat().st_size:
+            return False  # who holds it exclusively has written so
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _take(descriptor, fcntl.LOCK_SH, attempts=1)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, operation: int, attempts: int) -> bool:
+    """Take a lock, if it is free; who only looks whether it is holds it for less than all attempts take."""
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(_PAUSE_S)
+        try:
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
+
+
 @contextmanager
 def _held(path: Path, shared: bool) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, _ATTEMPTS):
             raise LockedError(
                 f"another run holds {path.parent.parent}: {_holder(path)}",
                 "wait for it to end, or write to another output directory",
-            ) from None
+            )
         if not shared:
             holder = {"pid": os.getpid(), "started_at": datetime.now(timezone.utc).isoformat("T", "seconds")}
             os.ftruncate(descriptor, 0)

@@ -16,22 +16,31 @@ class EventLog:
     and there the same fault ends the run with its reason.
 
     Args:
-        path: made if it is missing.
+        path: made if it is missing; None drops every event.
+
+    Attributes:
+        error: that has dropped the first event; None if all are written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._lock = threading.Lock()
-        self._file = path.open("ab", buffering=0)
+        self._file = path.open("ab", buffering=0) if path else None
+        self.error: OSError | None = None
 
     def event(self, name: str, **values: object) -> None:
         """Append one event, with the time and whatever describes it: chunk, source, text."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": name, **values}, ensure_ascii=False) + "\n"
-        with self._lock, suppress(OSError):
-            # A path in an error may hold bytes that are not UTF-8; JSON has an escape for these.
-            self._file.write(line.encode(errors="backslashreplace"))
+        with self._lock:
+            try:
+                if self._file is not None:
+                    # A path in an error may hold bytes that are not UTF-8; JSON has an escape for these.
+                    self._file.write(line.encode(errors="backslashreplace"))
+            except OSError as error:
+                self.error = self.error or error
 
     def close(self) -> None:
         """Close the file."""
-        with suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

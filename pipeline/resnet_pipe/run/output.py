@@ -5,124 +5,289 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 
-from resnet_pipe import atomic
+from resnet_pipe import atomic, feeding
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import Job
 from resnet_pipe.plan import Part, Plan, Rules, make_plan
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.resolve import Resolved
-from resnet_pipe.run import fingerprint
+from resnet_pipe.run import disappeared, fingerprint, generation
 from resnet_pipe.run.chunk import failure_lines
-from resnet_pipe.run.ledger import HOME, Ledger, Record
-from resnet_pipe.run.lock import report_lock
+from resnet_pipe.run.disappeared import Unseen
+from resnet_pipe.run.fingerprint import Fingerprint
+from resnet_pipe.run.ledger import HOME, Ledger
+from resnet_pipe.run.ledger_record import Record
+from resnet_pipe.run.lock import neighbours_run, report_lock
+from resnet_pipe.run.room import refuse_full
+from resnet_pipe.run.standing import Standing
 from resnet_pipe.run.stop import Stop
 
+FAILURES = "failures.jsonl"
 _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--shard I/N`."""
 _WHAT = {"images": "images", "video": "videos"}
 
 
-def inspect(resolved: Resolved, rules: Rules, fresh: bool) -> Plan:
+class Fresh(Enum):
+    """What becomes of the results that are there.
+
+    Attributes:
+        NO: they stay, and new ones are added.
+        AT_THE_END: they stay until all new ones are complete, and are replaced by these then.
+        NOW: they are dropped before the first new one is written.
+    """
+
+    NO = "no"
+    AT_THE_END = "at the end"
+    NOW = "now"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that has been planned. Nothing has been changed so far but what a crash had left half done.
+
+    Attributes:
+        resolved: the job.
+        plan: what there is to do.
+        results: the ledger of the output directory.
+        ledger: that the chunks are committed to: this one, or that of the next generation.
+        lost: records whose files are gone, so that their sources are new again.
+        fresh: what becomes of the results that are there.
+    """
+
+    resolved: Resolved
+    plan: Plan
+    results: Ledger
+    ledger: Ledger
+    lost: tuple[Record, ...]
+    fresh: Fresh
+
+    @property
+    def allowance(self) -> tuple[int, int]:
+        """Sources of which a share may fail, and how many of these have: of `--fresh`, in all its runs."""
+        if self.fresh is not Fresh.AT_THE_END:
+            return self.plan.planned, 0
+        return self.plan.planned + self.plan.skipped, self.plan.failed_before
+
+    def begin(self) -> None:
+        """Make the directory ready for the first chunk: everything that can be refused has been.
+
+        Raises:
+            UsageError: another part of a divided job has begun meanwhile, with another job.
+        """
+        if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, self._ours):
+            generation.begin(self.results)
+        home, tag = self.ledger.output / HOME, self.ledger.tag
+        with report_lock(home):
+            has_rows = not self.ledger.is_empty() and self.fresh is not Fresh.NOW
+            if has_rows or neighbours_run(home, tag):  # which may have begun meanwhile, with another job
+                fingerprint.check(home, self._ours)
+            with fingerprint.saving(home, self._ours, has_rows, tag):
+                if self.fresh is Fresh.NOW:  # not before the disk has taken something
+                    self._drop()
+        for record in self.lost:
+            self.ledger.remove(record)
+
+    def _drop(self) -> None:
+        for record in list(self.results.records()):
+            self.results.remove(record)
+        shutil.rmtree(self.results.spool, ignore_errors=True)
+        generation.drop(self.results)
+
+    def end(self) -> Prepared:
+        """Put the results in the place of those of before, if that was to be: all of them are committed.
+
+        Returns:
+            the run as it is then: its chunks are in the output directory itself.
+        """
+        if self.fresh is not Fresh.AT_THE_END:
+            return self
+        generation.switch(self.results)
+        shutil.rmtree(self.results.spool, ignore_errors=True)  # of what has just been replaced
+        return replace(self, ledger=self.results)
+
+    def write_failures(self) -> Standing:
+        """Write what has failed, in the output directory and, if they grow apart, in the new results."""
+        if self.ledger is not self.results and generation.is_begun(self.results):
+            write_failures(self.ledger)
+        return write_failures(self.results)
+
+    def unfinished(self) -> str | None:
+        """Return what to know about new results that have not taken their place; None if there are none."""
+        if not generation.is_begun(self.results):
+            return None
+        place = generation.next_ledger(self.results).output
+        if self.fresh is Fresh.AT_THE_END:
+            return (
+                f"the results of before stand, whole and unchanged; the new ones so far are in {place}:"
+                " the same command goes on with them"
+            )
+        return (
+            f"{place} holds the beginning of new results: --fresh goes on with them, or remove that directory"
+        )
+
+    @property
+    def _ours(self) -> Fingerprint:
+        return self.resolved.fingerprint
+
+
+def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     """Return what a run would do, changing nothing.
 
     Raises:
         UsageError: the output directory holds results of another making.
-        RunError: there is no input, or the ledger cannot be read.
+        RunError: there is no input, too much of it has disappeared, or the ledger cannot be read.
     """
-    output = resolved.job.output
-    records: dict[str, Record] = {}
-    if (output / HOME).is_dir() and not fresh:
-        fingerprint.check(output / HOME, resolved.fingerprint)
-        ledger = Ledger(output)
-        records = {record.chunk: record for record in ledger.records() if ledger.is_intact(record)}
-    return _plan(resolved.job, _sources(resolved.job), records, rules)
+    ledger = Ledger(resolved.job.output)
+    if not (ledger.output / HOME).is_dir():
+        return _plan(resolved.job, _sources(resolved.job), {}, [], rules, fresh)
+    generation.refuse_half_switched(ledger)
+    found = list(ledger.records())
+    _, records, _ = _records(resolved, ledger, found, rules.part, fresh)
+    there = _there(ledger, found, records, fresh)
+    return _plan(resolved.job, _sources(resolved.job), records, there, rules, fresh)
 
 
-def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: bool, stop: Stop) -> Plan:
+def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
     """Recover from a crash, check that old and new results may stand together, and plan.
 
     The caller holds the lock.
 
     Raises:
         UsageError: the directory holds results of another making, or files of somebody else.
-        RunError: there is no input, or the ledger cannot be read.
+        RunError: there is no input, too much of it has disappeared, a chunk has no room, or the ledger
+            cannot be read.
         StoppedError: somebody asked for a stop.
     """
     ledger.recover()
-    if not fresh:
-        fingerprint.check(ledger.output / HOME, resolved.fingerprint)
-    records = {record.chunk: record for record in _intact(ledger, rules.part)}
-    _refuse_strangers(ledger, records)
-    plan = _plan(resolved.job, stop.during(_sources(resolved.job)), {} if fresh else records, rules)
-    if fresh:  # now that there is input to take the place of what is dropped
-        for record in records.values():
-            ledger.remove(record)
-        shutil.rmtree(ledger.spool, ignore_errors=True)
-    with report_lock(ledger.output / HOME):
-        if not fresh:  # another part may have begun meanwhile, with another job
-            fingerprint.check(ledger.output / HOME, resolved.fingerprint)
-        fingerprint.save(ledger.output / HOME, resolved.fingerprint, ledger.tag)
-    return plan
+    generation.complete(ledger)
+    found = list(ledger.records())
+    _refuse_strangers(ledger, found)
+    if fresh is Fresh.AT_THE_END and generation.goes_on(ledger, resolved.fingerprint):
+        generation.next_ledger(ledger).recover()
+    target, records, lost = _records(resolved, ledger, found, rules.part, fresh)
+    there = _there(ledger, found, records, fresh)
+    plan = _plan(resolved.job, stop.during(_sources(resolved.job)), records, there, rules, fresh)
+    freed = _bytes(ledger, found) if fresh is Fresh.NOW else 0
+    expected = make_reader(resolved.job.reader).expected_items
+    refuse_full(resolved, plan, expected, ledger.output, freed)
+    return Prepared(resolved, plan, ledger, target, tuple(lost), fresh)
 
 
-def write_failures(ledger: Ledger) -> None:
-    """Write failures.jsonl: every failure that stands in the ledger."""
-    path = ledger.output / "failures.jsonl"
+def _records(
+    resolved: Resolved, ledger: Ledger, found: list[Record], part: Part | None, fresh: Fresh
+) -> tuple[Ledger, dict[str, Record], list[Record]]:
+    """Return the ledger that a run commits to, its records by chunk, and those whose files are gone.
+
+    The rows of such a record are gone, so its sources are new again; but only to the part whose chunk it is,
+    which forgets the record before.
+
+    Args:
+        resolved: the job.
+        ledger: of the output directory.
+        found: its records.
+        part: of the job; None for all of it.
+        fresh: what becomes of the results that are there.
+
+    Raises:
+        UsageError: these rows are of another making.
+    """
+    target = ledger
+    if fresh is Fresh.AT_THE_END:
+        target = generation.next_ledger(ledger)
+        found = list(target.records()) if generation.goes_on(ledger, resolved.fingerprint) else []
+    elif fresh is Fresh.NOW:
+        found = []
+    elif found:
+        fingerprint.check(ledger.output / HOME, resolved.fingerprint, {one.fingerprint for one in found})
+    mine = (record for record in found if part is None or part.owns(record.chunk))
+    lost = [record for record in mine if not target.is_intact(record)]
+    gone = {record.chunk for record in lost}
+    return target, {record.chunk: record for record in found if record.chunk not in gone}, lost
+
+
+def _there(ledger: Ledger, found: Sequence[Record], records: dict[str, Record], fresh: Fresh) -> list[Record]:
+    """Return the records of the rows that are there, whether a run adds to them or replaces them.
+
+    Args:
+        ledger: of the output directory.
+        found: its records.
+        records: that the run adds to.
+        fresh: whether it replaces others.
+    """
+    if fresh is Fresh.NO:
+        return list(records.values())
+    return [record for record in found if ledger.is_intact(record)]
+
+
+def _bytes(ledger: Ledger, found: Sequence[Record]) -> int:
+    """Return the size of all files that belong to a directory's rows."""
+    paths = (ledger.path(file) for record in found for file in record.files)
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+def write_failures(ledger: Ledger) -> Standing:
+    """Write failures.jsonl: every failure that stands in the ledger; return how many these are."""
+    path = ledger.output / FAILURES
     with (
         report_lock(ledger.output / HOME),
         atomic.replacing(path, ledger.tag) as temporary,
         temporary.open("w", encoding="utf-8") as file,
     ):
+        counts: Counter[object] = Counter()
         for line in failure_lines(ledger.records()):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            counts[line["status"]] += 1
+    return Standing(counts["failed"], counts["partial"])
 
 
 def _sources(job: Job) -> Iterator[Source]:
-    return make_reader(job.reader).list_sources()
+    return feeding.refuse_own(make_reader(job.reader).list_sources(), job)
 
 
-def _plan(job: Job, sources: Iterator[Source], records: dict[str, Record], rules: Rules) -> Plan:
+def _plan(
+    job: Job,
+    sources: Iterator[Source],
+    records: dict[str, Record],
+    there: Sequence[Record],
+    rules: Rules,
+    fresh: Fresh,
+) -> Plan:
     per_chunk = max(1, job.run.chunk_items // make_reader(job.reader).expected_items)
-    plan = make_plan(sources, records, per_chunk, rules)
+    replaced = fresh is not Fresh.NO
+    unseen = Unseen(there if replaced else ())
+    if replaced:
+        rules = replace(rules, prune=True)  # of what an earlier run of this command has made
+    plan = make_plan(unseen.passing(sources), records, per_chunk, rules)
+    gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         places = ", ".join(map(str, job.reader.path))
-        before = f", but {plan.disappeared} were there before" if plan.disappeared else ""
+        before = f", but {gone} were there before" if gone else ""
         raise RunError(
             f"no {_WHAT[job.reader.kind]} found in {places}{before}",
             "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts none",
         )
-    return plan
+    return replace(plan, warning=disappeared.check(job, there, gone, rules, replaced))
 
 
-def _intact(ledger: Ledger, part: Part | None) -> list[Record]:
-    """Return the records whose files are there. Without one of them a record is forgotten.
-
-    Its rows are gone, so its sources are new again.
-    """
-    records = []
-    for record in list(ledger.records()):
-        if ledger.is_intact(record):
-            records.append(record)
-        elif part is None or part.owns(record.chunk):
-            ledger.remove(record)
-    return records
-
-
-def _refuse_strangers(ledger: Ledger, records: dict[str, Record]) -> None:
+def _refuse_strangers(ledger: Ledger, found: Sequence[Record]) -> None:
     """Refuse a directory with shards that no record names: a run would replace somebody's files.
 
     Raises:
         UsageError: there are such files.
     """
-    known = {file.name for record in records.values() for file in record.shards}
+    known = {file.name for record in found for file in record.shards}
     others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
     # The other parts of a divided job commit shards meanwhile.
     strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]
     if strangers:
         raise UsageError(
-            f"{ledger.output} holds {len(strangers)} shards its ledger does not know: {strangers[0]} ...",
+            f"{ledger.output} holds shards its ledger does not know ({len(strangers)}): {strangers[0]}",
             "move them away, or use another writer.path",
         )

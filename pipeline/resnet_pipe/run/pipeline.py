@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.commit import Committer
@@ -23,8 +24,6 @@ from resnet_pipe.run.timing import StageClock
 
 _TICK_S = 0.2
 _POLL_S = 0.01
-_JOIN_S = 1.0
-"""How long the last forward pass may take when the run ends at once."""
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Counts:
 
     Attributes:
         items: that the engine has seen.
-        sources: that are read to their end; of one that is read in spans, the share that is.
+        sources: that the engine has seen to their end; of one that is read in spans, the share that it has.
         failures: sources that did not give all their rows or files.
         chunks: committed.
         frames: of videos: decoded, used, and the seconds they cover.
@@ -70,10 +69,11 @@ class Pipeline:
         say: Callable[[str], None],
     ) -> None:
         self._pool = pool
+        self._devices = devices
         self._committer = committer
         self._clocks = clocks
         self._lock = threading.Lock()
-        """Guards the count of items, which several lanes change."""
+        """Guards the counts of items and sources, which several lanes change."""
         self._observers = observers
         self._say = say
         self._counts = counts
@@ -81,8 +81,6 @@ class Pipeline:
         """Highest resident memory of each worker, KiB."""
         self.first_batch_at: float | None = None
         """When there was something for the engine to do, time.perf_counter()."""
-        self.engine_is_stuck = False
-        """The run has ended, and a thread of the engine has not."""
         self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[Filled, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -103,7 +101,7 @@ class Pipeline:
         return self._to_infer.qsize(), self._to_write.qsize()
 
     def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
-        """Carry out the tasks.
+        """Carry out the tasks; workers and engines end with them.
 
         Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
 
@@ -114,7 +112,7 @@ class Pipeline:
             tick: called several times a second.
 
         Raises:
-            RunError: the run cannot go on.
+            RunError: the run cannot go on; an engine hangs.
             EngineError: the engine cannot execute a batch of one.
         """
         for thread in (*self._lanes, self._writer):
@@ -123,14 +121,14 @@ class Pipeline:
             self._loop(tasks, stop, grace_s, tick)
         finally:
             self._ending = True
-            self._pool.close()
+            self._pool.end()
             for _ in self._lanes:
                 self._to_infer.put(None)
+            for device in self._devices:
+                device.close()  # a lane that waits for it goes on
             self._wait_for(lambda: not any(lane.is_alive() for lane in self._lanes), stop, grace_s)
-            latest = time.monotonic() + _JOIN_S
             for lane in self._lanes:
-                lane.join(max(0.0, latest - time.monotonic()))
-            self.engine_is_stuck = any(lane.is_alive() for lane in self._lanes)
+                lane.join()
             self._wait_for(lambda: not self._to_write.full(), stop, grace_s)
             self._to_write.put(None)
             self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
@@ -179,7 +177,6 @@ class Pipeline:
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
         self._counts.frames.add(filled.tally)
-        self._counts.sources += filled.sources
         if filled.slot is not None:
             self.first_batch_at = self.first_batch_at or time.perf_counter()
             worker = filled.slot // self._pool.slots.shape.per_worker
@@ -203,21 +200,32 @@ class Pipeline:
                     filled = self._to_infer.get()
                 if filled is None or self._ending:
                     return
-                outputs: Outputs = {}
-                if filled.slot is not None:
-                    started = time.perf_counter()
-                    outputs = device.infer(filled.slot, len(filled.rows))
-                    now = time.perf_counter()
-                    clock.add(now - started, len(filled.rows))
-                    batch = self._pool.slots.batch(filled.slot)[: len(filled.rows)]
-                    for observer in self._observers:
-                        observer.inferred(filled, batch, outputs, lane, started, now)
-                    self._released.append(filled.slot)
-                    self._pool.wake()
-                    with self._lock:
-                        self._counts.items += len(filled.rows)
+                try:
+                    outputs = self._infer(device, lane, filled)
+                except ResnetPipeError:
+                    if self._ending:
+                        return  # the engine was ended, because nobody wants its answer any more
+                    raise
+                with self._lock:
+                    self._counts.items += len(filled.rows)
+                    self._counts.sources += filled.sources
                 with clock.waiting_out():
                     self._to_write.put((filled, outputs))
+
+    def _infer(self, device: Device, lane: int, filled: Filled) -> Outputs:
+        slot = filled.slot
+        if slot is None:
+            return {}
+        started = time.perf_counter()
+        outputs = device.infer(slot, len(filled.rows))
+        now = time.perf_counter()
+        device.clock.add(now - started, len(filled.rows))
+        batch = self._pool.slots.batch(slot)[: len(filled.rows)]
+        for observer in self._observers:
+            observer.inferred(filled, batch, outputs, lane, started, now)
+        self._released.append(slot)
+        self._pool.wake()
+        return outputs
 
     def _write_loop(self) -> None:
         clock = self._clocks["writer"]

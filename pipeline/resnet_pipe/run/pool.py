@@ -5,24 +5,30 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 from collections import deque
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
 from resnet_pipe import child
-from resnet_pipe.errors import RunError
+from resnet_pipe.errors import RunError, StoppedError
+from resnet_pipe.patience import LOOK_S, Waiting
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.outbox import Outbox
+from resnet_pipe.run.ready import Broken, Ready
 from resnet_pipe.run.slots import Slots, SlotShape
-from resnet_pipe.run.task import Failure, Filled, Setup, Split, Task
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.streak import Streak
+from resnet_pipe.run.suspicion import given_up, pieces, rest
+from resnet_pipe.run.task import Failure, Filled, Setup, Split, Suspect, Task
 
 TASKS_AHEAD = 2
 """Tasks a worker holds: one it is on, and one so that it never waits for an answer."""
 MAX_IDLE_DEATHS = 5
 """Deaths in a row, on no source in particular, after which the machine is at fault and not a file."""
 _WORKER = "resnet_pipe.run.worker"
-_TICK_S = 0.25
-"""How often workers are looked at for hanging, at the latest."""
+_START_S = 120.0
+"""The longest that a worker may take to start."""
 
 
 @dataclass
@@ -33,10 +39,18 @@ class _Member:
     process: subprocess.Popen[bytes]
     connection: Connection
     outbox: Outbox
+    waiting: Waiting
     tasks: deque[Task] = field(default_factory=deque)
+    sent: int = 0
+    """So many of these it has got."""
+    fresh: bool = True
+    """It has not got any task."""
+    ready: bool = False
     in_flight: set[int] = field(default_factory=set)
     posted: Filled | None = None
     """The last message about the task it is on; None if there was none."""
+    suspicion: Failure | None = None
+    """Its own word why it has ended on a source."""
     timed_out: bool = False
 
 
@@ -48,22 +62,48 @@ class WorkerPool:
         geometry: brings frames to the network's input size, in the workers.
         shape: of the shared memory.
         timeout_s: a source that takes longer is given up, and its worker replaced.
+        traced: whether workers tell what they did when.
+        known: keys of sources that failed in an earlier run, see `Streak`.
+        on_retry: told why a source is tried again.
     """
 
     def __init__(
-        self, reader: Reader, geometry: Geometry, shape: SlotShape, timeout_s: float, traced: bool
+        self,
+        reader: Reader,
+        geometry: Geometry,
+        shape: SlotShape,
+        timeout_s: float,
+        traced: bool,
+        known: Set[str] = frozenset(),
+        on_retry: Callable[[Failure], None] = lambda failure: None,
     ) -> None:
         self._reader = reader
         self._geometry = geometry
         self._timeout_s = timeout_s
         self._traced = traced
+        self._on_retry = on_retry
+        self._streak = Streak(known)
         self.slots = Slots(shape)
-        self._extra_failures: dict[tuple[int, int], list[Failure]] = {}
         self._idle_deaths = 0
         self.deaths = 0
         """Workers that had to be replaced."""
         self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
         self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
+
+    def wait_until_ready(self, stop: Stop) -> None:
+        """Wait until every worker has imported what it needs. Call it before the first task.
+
+        Args:
+            stop: ends the waiting.
+
+        Raises:
+            RunError: a worker cannot, or they keep dying.
+            StoppedError: somebody asked for a stop.
+        """
+        while not all(member.ready for member in self._members):
+            if stop.signal is not None:
+                raise StoppedError(f"{stop.signal.name}: stopped while the workers started", stop.exit_code)
+            self.poll(LOOK_S)
 
     def wants_task(self) -> bool:
         """Tell whether a worker has room for another task."""
@@ -73,7 +113,7 @@ class WorkerPool:
         """Give a task to the worker with the fewest."""
         member = min(self._members, key=lambda member: len(member.tasks))
         member.tasks.append(task)
-        member.outbox.put(task)
+        self._supply(member)
 
     def release(self, slot: int) -> None:
         """Give a slot back to its worker: its batch is no longer needed."""
@@ -88,117 +128,167 @@ class WorkerPool:
     def poll(self, timeout_s: float) -> list[Filled | Split]:
         """Return what the workers have finished, waiting up to `timeout_s` for something to happen.
 
-        A worker that has died or hangs is replaced; the source it was on becomes a failure.
+        A worker that has died or hangs is replaced. The source it was on is tried once more, by a worker that
+        has read nothing before; if that dies or hangs too, the source becomes a failure.
 
         Raises:
-            RunError: workers keep dying without being on a source.
+            RunError: workers keep dying without being on a source, cannot work at all, or fail on one source
+                after the other.
         """
+        if not any(member.tasks for member in self._members) and (held := self._streak.release()):
+            return [*held]  # there is nothing that could prove anything
         connections = {member.connection: member for member in self._members}
-        ready = wait([*connections, self._wake_receiver], min(timeout_s, _TICK_S))
+        ready = wait([*connections, self._wake_receiver], min(timeout_s, LOOK_S))
         messages: list[Filled | Split] = []
         for connection in ready:
             if connection is self._wake_receiver:
                 self._wake_receiver.recv_bytes()
                 continue
             member = connections[connection]  # type: ignore[index]
-            try:
-                messages.append(self._accept(member, member.connection.recv()))
-            except (EOFError, OSError):  # at the end of a message, or in the middle of one
-                self._replace(member)
+            message = self._hear(member)
+            if message is not None:
+                messages += self._streak.admit(message)
         self._kill_hanging()
         return messages
 
-    def close(self) -> None:
-        """End all workers, whatever they are doing, and free the memory."""
+    def end(self) -> None:
+        """End all workers, whatever they are doing. What they have filled can still be looked at."""
         for member in self._members:
             member.process.kill()
         for member in self._members:
             member.process.wait()
             member.outbox.close()
 
-    def _accept(self, member: _Member, message: Filled | Split) -> Filled | Split:
+    def close(self) -> None:
+        """End all workers, and give back what the pool holds. No other thread may use it any more."""
+        self.end()
+        self.slots.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    def _hear(self, member: _Member) -> Filled | Split | None:
+        try:
+            message = member.connection.recv()
+        except (EOFError, OSError):  # at the end of a message, or in the middle of one
+            return self._replace(member)
+        return self._accept(member, message)
+
+    def _accept(
+        self, member: _Member, message: Filled | Split | Ready | Broken | Suspect
+    ) -> Filled | Split | None:
+        if isinstance(message, Ready):
+            member.ready = True
+            return None
+        if isinstance(message, Broken):
+            raise RunError(
+                f"the worker processes cannot read anything: {message.problem}",
+                "repair the installation; no source is recorded as failed for it",
+                "decoders",
+            )
         self._idle_deaths = 0
-        if isinstance(message, Split):
-            member.tasks.popleft()
-            return message
-        if message.slot is not None:
+        if isinstance(message, Suspect):
+            member.suspicion = message.failure
+            return None
+        if isinstance(message, Filled) and message.slot is not None:
             member.in_flight.add(message.slot)
-        member.posted = message
-        if not message.last:
+        if isinstance(message, Filled) and message.finished < len(member.tasks[0].keys):
+            member.posted = message
             return message
-        member.tasks.popleft()
+        task = member.tasks.popleft()
+        member.sent -= 1
         member.posted = None
-        extra = self._extra_failures.pop((message.task, message.span), [])
-        return replace(message, failures=[*extra, *message.failures])
+        if not task.final and isinstance(message, Filled):
+            member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+        self._supply(member)
+        return message
+
+    def _supply(self, member: _Member) -> None:
+        """Send a worker the tasks that it may have now.
+
+        With a suspect, and with a piece of a task that another one follows, it gets nothing else; and for a
+        suspect it must be fresh.
+        """
+        while member.sent < len(member.tasks):
+            before = member.tasks[member.sent - 1] if member.sent else None
+            task = member.tasks[member.sent]
+            if before is not None and (before.alone or task.alone or not before.final):
+                return
+            if task.alone and not member.fresh:
+                member.process.kill()
+                member = self._restart(member)
+            member.outbox.put(task)
+            member.sent += 1
+            member.fresh = False
 
     def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
         ours, theirs = multiprocessing.Pipe()
         process = child.start(_WORKER, theirs.fileno(), self.slots.descriptor)
         theirs.close()
-        member = _Member(number, process, ours, Outbox(ours), in_flight=set(in_flight))
+        member = _Member(number, process, ours, Outbox(ours), Waiting(process.pid), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
         member.outbox.put(Setup(number, self._reader, self._geometry, shape, free, self._traced))
         return member
 
-    def _replace(self, member: _Member) -> None:
-        """Start a worker in the place of a dead one, with the tasks it had less the source it died on."""
-        status = member.process.wait()
+    def _restart(self, member: _Member) -> _Member:
+        """Put a new process into the place of one that is dead or dying; it has got no task yet."""
+        member.process.wait()
         member.outbox.close()
+        self.slots.end(member.number)
+        new = self._start(member.number, frozenset(member.in_flight))
+        new.tasks = member.tasks
+        self._members[member.number] = new
+        return new
+
+    def _replace(self, member: _Member) -> Filled | None:
+        """Start a worker in the place of a dead one, with the tasks it had.
+
+        Returns:
+            that the source it died on has failed, if it was tried for the second time.
+        """
+        status = member.process.wait()
         self.deaths += 1
         current = self.slots.current(member.number)
-        self.slots.end(member.number)
         task = member.tasks[0] if member.tasks else None
-        if task is not None and current is not None and current[0] == task.index:
-            failure = self._failure(member, task.keys[current[1]], status)
-            span = task.span.index if task.span else 0
-            self._extra_failures.setdefault((task.index, span), []).append(failure)
-            member.tasks[0] = _rest(task, member.posted, current[1])
-        else:
+        message: Filled | None = None
+        if task is None or current is None or current[0] != task.index:
             if task is not None:
-                member.tasks[0] = _rest(task, member.posted, None)
-            self._idle_deaths += 1
-            if self._idle_deaths >= MAX_IDLE_DEATHS:
-                raise RunError(
-                    f"{self._idle_deaths} worker processes in a row ended without reading anything"
-                    f" (the last: {child.ending(status)})",
-                    "look above for their own messages; check memory limits and the installation",
-                    "limits",
-                )
-        new = self._start(member.number, frozenset(member.in_flight))
-        self._members[member.number] = new
-        for waiting in member.tasks:
-            new.tasks.append(waiting)
-            new.outbox.put(waiting)
+                member.tasks[0] = rest(task, member.posted)
+            self._count_idle_death(status)
+        else:
+            failure = member.suspicion or self._failure(member, task.keys[current[1]], status)
+            del member.tasks[0]
+            if task.alone:
+                message = given_up(task, member.posted, failure)
+                if not task.final:
+                    member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+            else:
+                self._on_retry(failure)
+                member.tasks.extendleft(reversed(pieces(task, member.posted, current[1])))
+        self._supply(self._restart(member))
+        return message
+
+    def _count_idle_death(self, status: int) -> None:
+        self._idle_deaths += 1
+        if self._idle_deaths >= MAX_IDLE_DEATHS:
+            raise RunError(
+                f"{self._idle_deaths} worker processes in a row ended without reading anything"
+                f" (the last: {child.ending(status)})",
+                "look above for their own messages; check memory limits and the installation",
+                "limits",
+            )
 
     def _failure(self, member: _Member, key: str, status: int) -> Failure:
         if member.timed_out:
             text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
-            return Failure(key, "reader", "timeout", text)
-        return Failure(key, "reader", "worker_died", f"its worker process {child.ending(status)}")
+            return Failure(key, "reader", "timeout", text, transient=True)
+        text = f"its worker process {child.ending(status)}"
+        return Failure(key, "reader", "worker_died", text, transient=True)
 
     def _kill_hanging(self) -> None:
         for member in self._members:
-            current = self.slots.current(member.number)
-            if current is not None and current[2] > self._timeout_s and not member.timed_out:
+            current = self.slots.current(member.number) if member.ready else "its start"
+            limit = self._timeout_s if member.ready else _START_S
+            if current is not None and member.waiting.look(current) > limit and not member.timed_out:
                 member.timed_out = True
                 member.process.kill()
-
-
-def _rest(task: Task, posted: Filled | None, fatal: int | None) -> Task:
-    """Return what is left of a task after its worker has died.
-
-    Args:
-        task: as the dead worker had it.
-        posted: its last message about the task: what came before it is safe, what came after it is lost.
-        fatal: position of the source that it died on; None if it died on none.
-    """
-    finished, items = (posted.finished, posted.items) if posted else (0, task.skip)
-    keys = tuple(key for at, key in enumerate(task.keys) if at >= finished and at != fatal)
-    return replace(
-        task,
-        keys=keys,
-        large=None if posted or not keys else task.large,  # what has been read as a whole is not split
-        first_part=posted.part + 1 if posted else task.first_part,
-        skip=0 if fatal == finished else items,
-    )

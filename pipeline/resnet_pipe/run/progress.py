@@ -83,10 +83,11 @@ class Lines:
             return
         self._last = now
         rate = items / (now - self._started)
-        left = (self._total - sources) / (sources / (now - self._started)) if sources else 0.0
-        self.say(
-            f"{sources}/{self._total} sources, {rate:.1f} items/s, {failures} failed, about {left:.0f} s left"
-        )
+        text = f"{sources}/{self._total} sources, {rate:.1f} items/s, {failures} failed"
+        if sources:
+            left = (self._total - sources) / (sources / (now - self._started))
+            text += f", about {left:.0f} s left"
+        self.say(text)
 
     def say(self, text: str) -> None:
         """Print a line."""

@@ -14,6 +14,7 @@ from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.device import DeviceUse
+from resnet_pipe.run.standing import Standing
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 
 SCHEMA_VERSION = 1
@@ -44,6 +45,7 @@ class Outcome:
         done: sources that gave all their rows.
         partial: sources that gave only those before their damage.
         failed: sources that gave none.
+        standing: failures in the results, of whichever run; None if the ledger could not be read.
         items: that the engine has seen.
         frames: of videos: decoded, used, and the seconds they cover.
         batch_size: items in a batch; 0 if nothing ran.
@@ -55,7 +57,10 @@ class Outcome:
         peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if there was none or it
             could not be measured.
         exit_code: of the process.
+        failures: the file that lists those of this run.
+        unfinished: what to know about new results that have not taken their place; None if there are none.
         report: the page that tells all this; None if there is none.
+        no_report: why there is none, if one was wanted.
     """
 
     resolved: Resolved
@@ -70,6 +75,7 @@ class Outcome:
     done: int
     partial: int
     failed: int
+    standing: Standing | None
     items: int
     frames: Tally
     batch_size: int
@@ -80,7 +86,10 @@ class Outcome:
     worker_rss_kb: dict[int, int]
     peak_vram_mb: float | None
     exit_code: ExitCode
+    failures: Path
+    unfinished: str | None = None
     report: Path | None = None
+    no_report: str = "see the warning"
 
     @property
     def bottleneck(self) -> str | None:
@@ -89,11 +98,12 @@ class Outcome:
 
     @property
     def _rss_kb(self) -> int:
-        """The highest resident memory of all processes; a single engine is in the run's own."""
-        engines = sum(use.peak_rss_kb for use in self.devices) if len(self.devices) > 1 else 0
+        """The highest resident memory of all processes."""
+        engines = sum(use.peak_rss_kb for use in self.devices)
         return self.own_rss_kb + engines + sum(self.worker_rss_kb.values())
 
-    def _video(self) -> dict[str, Any] | None:
+    def video(self) -> dict[str, Any] | None:
+        """Return what run.json says of videos; None if there were none."""
         if self.resolved.job.reader.kind != "video":
             return None
         factor = self.frames.seconds / self.run_seconds if self.run_seconds else 0.0
@@ -122,8 +132,9 @@ class Outcome:
                 "partial": self.partial,
                 "failed": self.failed,
             },
+            "standing": asdict(self.standing) if self.standing else None,
             "items": self.items,
-            "video": self._video(),
+            "video": self.video(),
             "items_per_second": round(self.items / self.run_seconds, 2) if self.run_seconds else 0.0,
             "stages": {stage: self.clocks[stage].summary() for stage in STAGES},
             "warmup_s": round(self.warmup_s, 3),
@@ -155,15 +166,17 @@ _ITEMS = {"images": "images", "video": "frames"}
 def summary(outcome: Outcome) -> str:
     """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
     output = outcome.resolved.job.output
-    skipped = f", {outcome.plan.skipped} skipped as already done" if outcome.plan.skipped else ""
+    plan = outcome.plan
     partial = f", {outcome.partial} partial" if outcome.partial else ""
-    lines = [f"{outcome.done} sources done{partial}, {outcome.failed} failed{skipped}"]
+    skipped = f", {plan.done_before} skipped as already done" if plan.done_before else ""
+    skipped += f", {plan.failed_before} failed before and unchanged" if plan.failed_before else ""
+    lines = [f"{_sources(outcome.done)} done{partial}, {outcome.failed} failed{skipped}"]
     if outcome.engine is not None:
         engine, seconds = outcome.engine, outcome.run_seconds
         rate = outcome.items / seconds if seconds else 0.0
         what = _ITEMS[outcome.resolved.job.reader.kind]
         lines[0] += f"; {outcome.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
-        video = outcome.to_json()["video"]
+        video = outcome.video()
         if video is not None:
             lines.append(
                 f"video: {video['frames_decoded']} frames decoded, {video['frames_used']} used;"
@@ -183,16 +196,40 @@ def summary(outcome: Outcome) -> str:
     if outcome.report is not None:
         lines.append(f"report: {outcome.report}")
     elif outcome.resolved.job.run.report:
-        lines.append("report: none, for want of its libraries: pip install 'resnet-pipe[report]'")
-    if outcome.failed or outcome.partial:
-        lines.append(f"failures: {output / 'failures.jsonl'}")
+        lines.append(f"report: none, {outcome.no_report}")
+    now, earlier = outcome.failed + outcome.partial, _earlier_failures(outcome)
+    if now and _is_apart(outcome):
+        lines.append(f"failures of the new results: {outcome.failures}")
+        now = 0
+    if now or earlier:
+        whose = f"{now} of this run, {earlier}" if now and earlier else earlier
+        lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
+    if outcome.unfinished:
+        lines.append(f"not finished: {outcome.unfinished}")
     return "\n".join(lines)
 
 
 def warning(outcome: Outcome) -> str:
-    """Return what must be said even in a quiet run, if sources failed."""
+    """Return what must be said even in a quiet run, if sources failed in it."""
     partial = f", {outcome.partial} partly" if outcome.partial else ""
-    return f"{outcome.failed} sources failed{partial}: {outcome.resolved.job.output / 'failures.jsonl'}"
+    earlier = _earlier_failures(outcome)
+    failed = f"{_sources(outcome.failed)} failed{partial}{earlier and f' ({earlier})'}"
+    return f"{failed}: {outcome.failures}"
+
+
+def _earlier_failures(outcome: Outcome) -> str:
+    if outcome.standing is None:
+        return ""
+    return outcome.standing.of_earlier_runs(0 if _is_apart(outcome) else outcome.failed + outcome.partial)
+
+
+def _is_apart(outcome: Outcome) -> bool:
+    """Tell whether what this run has done is not in the results, but in new ones that are not complete."""
+    return outcome.failures.parent != outcome.resolved.job.output
+
+
+def _sources(count: int) -> str:
+    return f"{count} source{'' if count == 1 else 's'}"
 
 
 def table(outcome: Outcome) -> str:

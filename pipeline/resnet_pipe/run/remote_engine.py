@@ -1,4 +1,4 @@
-"""An engine in a process of its own: each of several devices has one, and none waits for another one's lock.
+"""An engine in a process of its own, which can be ended whatever it is doing: each device of a run has one.
 
 Batches do not travel: the process maps the memory that they lie in, and is told slot and rows.
 """
@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import subprocess
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
 from resnet_pipe import child
-from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
+from resnet_pipe.errors import EngineError, ResnetPipeError, RunError, StoppedError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
+from resnet_pipe.patience import LOOK_S, Waiting
+from resnet_pipe.run.pace import Pace
 from resnet_pipe.run.slots import Slots, SlotShape
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.task import Outputs
 
+LOADING_S = 1800.0
+"""How long a network may take to load: TensorRT compiles for minutes."""
+_DYING_S = 10.0
+"""How long a process that was killed may take to end."""
 _PROCESS = "resnet_pipe.run.engine_process"
 
 
@@ -80,7 +89,7 @@ class Answer:
 
 
 class RemoteEngine:
-    """The process of an engine as the run sees it: a `SlotEngine` once it is ready.
+    """The process of an engine as the run sees it.
 
     Starting does not wait for the network to be loaded, so that several can load at the same time.
 
@@ -88,13 +97,22 @@ class RemoteEngine:
         module: of the engine; see `engine.ENGINES`.
         request: what to load.
         slots: where the batches are.
-        name: of the device, for messages.
+        name: of the device, for messages; empty where the run has no other one.
+        timeout_s: what a forward pass may take; see `Pace`.
+
+    Attributes:
+        info: what really runs, once it is ready.
+        pid: of the process.
     """
 
     info: EngineInfo
 
-    def __init__(self, module: str, request: EngineRequest, slots: Slots, name: str) -> None:
+    def __init__(
+        self, module: str, request: EngineRequest, slots: Slots, name: str, timeout_s: float
+    ) -> None:
         self._name = name
+        self._device = name or f"device {request.device}"
+        self._pace = Pace(timeout_s)
         self._connection, theirs = multiprocessing.Pipe()
         self._process = child.start(_PROCESS, theirs.fileno(), slots.descriptor)
         theirs.close()
@@ -102,21 +120,35 @@ class RemoteEngine:
         self._lock = threading.Lock()
         """Guards sending, and what follows."""
         self._asked: dict[int, Future[Outputs]] = {}
-        self._ending: str | None = None
-        """How the process ended, once it has."""
+        self._over: RunError | None = None
+        """Why there are no more answers, once there are none."""
         self._numbers = itertools.count()
         self._peak_rss_kb = 0
-        self._receiver = threading.Thread(target=self._receive, name=f"answers of {name}", daemon=True)
+        self._receiver = threading.Thread(
+            target=self._receive, name=f"answers of {self._device}", daemon=True
+        )
         self._send(Setup(module, request, slots.shape))
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, stop: Stop) -> None:
         """Wait until the network is loaded. Comes first.
+
+        Args:
+            stop: ends the waiting.
 
         Raises:
             ResnetPipeError: it could not be; see `engine.load`.
-            RunError: the process ended instead.
+            RunError: the process ended instead, or hangs.
+            StoppedError: somebody asked for a stop.
         """
+        waiting = Waiting(self.pid)
         try:
+            while not self._connection.poll(LOOK_S):
+                if stop.signal is not None:
+                    text = f"{stop.signal.name}: stopped while the network was being loaded"
+                    raise StoppedError(text, stop.exit_code)
+                if waiting.look("loading") > LOADING_S:
+                    text = f"the network is not loaded after {LOADING_S:.0f} s on {self._device}"
+                    raise RunError(text, "look above for the engine's own messages", "engines")
             answer: Ready | ResnetPipeError = self._connection.recv()
         except (EOFError, OSError):
             raise self._gone(child.ending(self._process.wait())) from None
@@ -126,18 +158,30 @@ class RemoteEngine:
         self._receiver.start()
 
     def infer(self, slot: int, rows: range) -> Outputs:
-        """Execute the network; see `SlotEngine.infer`."""
+        """Execute the network on some rows of a slot; see `Engine.infer`.
+
+        Raises:
+            EngineError: the network could not be executed on them.
+            RunError: the engine is not there any more, or hangs.
+        """
         asked: Future[Outputs] = Future()
         with self._lock:
-            if self._ending is not None:
-                raise self._gone(self._ending)
+            if self._over is not None:
+                raise self._over
             number = next(self._numbers)
             self._asked[number] = asked
             self._send(Work(number, slot, rows))
-        return asked.result()
+        waiting, started = Waiting(self.pid), time.perf_counter()
+        while not wait((asked,), LOOK_S).done:
+            seconds = waiting.look(number)
+            if seconds > self._pace.limit_s(len(rows)):
+                self._end(self._hangs(len(rows), seconds))
+        outputs = asked.result()
+        self._pace.note(len(rows), time.perf_counter() - started)
+        return outputs
 
     def shrink(self, batch_size: int) -> None:
-        """Use a smaller batch from now on; see `Engine.shrink`."""
+        """Use at most `batch_size` from now on; see `Engine.shrink`."""
         with self._lock:
             self._send(batch_size)
 
@@ -146,15 +190,18 @@ class RemoteEngine:
         return self._peak_rss_kb
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.kill()
-        self._process.wait()
+        """End the process, whatever it is doing; whoever waits for an answer is told. May be called again."""
+        self._end(self._gone("has ended with the run"))
+        try:
+            self._process.wait(_DYING_S)
+        except subprocess.TimeoutExpired:
+            return  # a driver keeps it in the kernel, where no signal reaches it
         if self._receiver.is_alive():
             self._receiver.join()
         self._connection.close()
 
     def _send(self, message: Setup | Work | int) -> None:
-        with suppress(ConnectionError):  # whoever waits for an answer will learn how the process ended
+        with suppress(OSError):  # whoever waits for an answer will learn how the process ended
             self._connection.send(message)
 
     def _receive(self) -> None:
@@ -165,28 +212,43 @@ class RemoteEngine:
             pass  # it has ended, maybe in the middle of a message
         finally:
             self._process.kill()  # nobody would hear its answers
-            status = self._process.wait()
-            with self._lock:
-                self._ending = child.ending(status)
-                for asked in self._asked.values():
-                    asked.set_exception(self._gone(self._ending))
-                self._asked.clear()
+            self._end(self._gone(child.ending(self._process.wait())))
 
     def _accept(self, answer: Answer) -> None:
         self._peak_rss_kb = answer.peak_rss_kb
         with self._lock:
-            asked = self._asked.pop(answer.number)
+            asked = self._asked.pop(answer.number, None)
+        if asked is None:
+            return  # it has been given up
         if isinstance(answer.outputs, EngineError):
             error = answer.outputs
-            asked.set_exception(EngineError(f"{self._name}: {error.problem}", error.remedy, error.check))
+            problem = f"{self._name}: {error.problem}" if self._name else error.problem
+            asked.set_exception(EngineError(problem, error.remedy, error.check))
         elif isinstance(answer.outputs, ResnetPipeError):
             asked.set_exception(answer.outputs)
         else:
             asked.set_result(answer.outputs)
 
+    def _end(self, reason: RunError) -> None:
+        """Kill the process, and tell whoever waits, or will ask; the first reason counts."""
+        with self._lock:
+            self._over = self._over or reason
+            for asked in self._asked.values():
+                asked.set_exception(self._over)
+            self._asked.clear()
+        self._process.kill()
+
     def _gone(self, ending: str) -> RunError:
         return RunError(
-            f"the engine process of {self._name} {ending}",
+            f"the engine process of {self._device} {ending}",
             "look above for its own messages; what is committed stays: run the same command again",
+            "engines",
+        )
+
+    def _hangs(self, rows: int, seconds: float) -> RunError:
+        return RunError(
+            f"the engine hangs: {self._name or self.info.device} has given no answer to a batch of {rows} for"
+            f" {seconds:.0f} s, {self._pace.excess(rows)}",
+            "what is committed stays: run the same command again; if it hangs again, another infer.engine",
             "engines",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError
 
-_WORD = np.dtype([("task", np.int64), ("position", np.int64), ("since_ns", np.int64)])
+_WORD = np.dtype([("task", np.int64), ("position", np.int64), ("number", np.int64)])
 _PAGE = 4096
 
 
@@ -70,11 +69,16 @@ class Slots:
     def __init__(self, shape: SlotShape, descriptor: int | None = None) -> None:
         self.shape = shape
         self.descriptor = _create(shape.total_bytes) if descriptor is None else descriptor
+        self._begun = 0
         self._map = mmap.mmap(self.descriptor, shape.total_bytes)
         self._words = np.frombuffer(self._map, _WORD, shape.workers)
         self._batches: NDArray[np.uint8] = np.frombuffer(
             self._map, np.uint8, offset=shape.header_bytes
         ).reshape(-1, shape.batch_size, shape.crop, shape.crop, 3)
+
+    def close(self) -> None:
+        """Close the descriptor. The memory is freed when nobody looks at a batch any more."""
+        os.close(self.descriptor)
 
     def batch(self, slot: int) -> NDArray[np.uint8]:
         """Return the uint8 array, shape (batch_size, crop, crop, 3), of a slot: a view, not a copy."""
@@ -82,23 +86,25 @@ class Slots:
         return batch
 
     def begin(self, worker: int, task: int, position: int) -> None:
-        """Note that a worker starts on a source now. Survives the worker."""
+        """Note that a worker starts on a source now, or gets on with it. Survives the worker."""
         word = self._words[worker]
-        word["since_ns"] = 0
+        word["number"] = 0
         word["task"], word["position"] = task, position
-        word["since_ns"] = time.monotonic_ns()
+        self._begun += 1
+        word["number"] = self._begun
 
     def end(self, worker: int) -> None:
         """Note that a worker is on no source."""
-        self._words[worker]["since_ns"] = 0
+        self._words[worker]["number"] = 0
 
-    def current(self, worker: int) -> tuple[int, int, float] | None:
-        """Return (task, position, seconds on it) of the source that a worker is on, or None."""
+    def current(self, worker: int) -> tuple[int, int, int] | None:
+        """Return (task, position, number) of the source that a worker is on, or None.
+
+        The number is another one after every `begin`.
+        """
         word = self._words[worker]
-        since = int(word["since_ns"])
-        if since == 0:
-            return None
-        return int(word["task"]), int(word["position"]), (time.monotonic_ns() - since) / 1e9
+        number = int(word["number"])
+        return (int(word["task"]), int(word["position"]), number) if number else None
 
 
 def _create(size: int) -> int:

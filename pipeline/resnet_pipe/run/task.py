@@ -17,6 +17,8 @@ Outputs = dict[str, NDArray[np.float32]]
 """What the network gave for a batch: output name to float32, shape (rows, width)."""
 
 
+RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
+"""Classes of error that may say more about the machine than about the source: later runs try again."""
 SLOWEST = 10
 """Sources that a message tells of as its slowest: as many as a report shows."""
 
@@ -29,12 +31,14 @@ class Failure(NamedTuple):
         stage: reader, preprocess, infer or writer.
         error: a short, stable class of error.
         message: what is wrong, in words.
+        transient: it may have been the machine's fault, for all that this run knows.
     """
 
     key: str
     stage: str
     error: str
     message: str
+    transient: bool = False
 
 
 class Row(NamedTuple):
@@ -58,6 +62,9 @@ class Task:
         sources: how many sources are done with when it is: its own; of a span, a part of one.
         first_part: number of the first message about this task. Not 0 where another worker has died on it.
         skip: items of the first source that the other worker has posted already.
+        final: nothing of the task comes after it. False for all pieces but the last of one that is cut
+            because a source in it is suspect.
+        alone: its only source is a suspect, and tried again in a worker that has read nothing before.
     """
 
     index: int
@@ -67,6 +74,8 @@ class Task:
     sources: float = 0.0
     first_part: int = 0
     skip: int = 0
+    final: bool = True
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,16 @@ class Split:
     task: int
     source: Source
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A worker's word that it could not read a source, for a reason that may be none of the source's.
+
+    All that it had read before has been posted, and it ends.
+    """
+
+    failure: Failure
 
 
 @dataclass(frozen=True)

@@ -1,227 +1,50 @@
-"""A worker process: turns the sources of its tasks into batches, straight into shared memory.
+"""A worker process: `python -m resnet_pipe.run.worker CONNECTION MEMORY RUN`.
 
-It runs as `python -m resnet_pipe.run.worker CONNECTION MEMORY RUN`, with two inherited descriptors and
-the process id of the run. A decoder that crashes or hangs on a hostile file takes this process down, and
-nothing else.
+It gets two inherited descriptors, and the process id of the run. A decoder that crashes or hangs on a hostile
+file takes this process down, and nothing else. Everything is imported before the first source comes: a
+library that cannot be imported is no fault of a source.
 """
 
 from __future__ import annotations
 
-import heapq
 import os
 import sys
-import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import copy
-from functools import partial
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe import child
-from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.file import announce
-from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
-from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
-from resnet_pipe.run.slots import Slots
-from resnet_pipe.run.task import SLOWEST, Failure, Filled, Row, Setup, Split, StageTimes, Task, WorkSpan
-
-
-class Worker:
-    """The loop of a worker.
-
-    Args:
-        connection: to the run: tasks and free slots come in, batches go out.
-        memory: descriptor of the shared memory.
-    """
-
-    def __init__(self, connection: Connection, memory: int) -> None:
-        self._connection = connection
-        self._setup: Setup = connection.recv()
-        self._slots = Slots(self._setup.shape, memory)
-        self._free: deque[int] = deque(self._setup.free)
-        self._tasks: deque[Task] = deque()
-        self._task = Task(0, ())
-        self._batch = _Batch(0)
-        self._finished = 0
-        """Sources of the task that are done with."""
-        self._items = 0
-        """Items that the source after these has given."""
-
-    def serve(self) -> None:
-        """Work until the run closes the connection."""
-        while True:
-            started = time.perf_counter()
-            while not self._tasks:
-                self._receive()
-            self._work(self._tasks.popleft(), time.perf_counter() - started)
-
-    def _receive(self) -> None:
-        message: Task | int = self._connection.recv()
-        if isinstance(message, Task):
-            self._tasks.append(message)
-            if message.span is None:  # a part of a video may begin anywhere in it
-                for key in message.keys:
-                    announce(path_of(self._setup.reader.root, key))
-        else:
-            self._free.append(message)
-
-    def _work(self, task: Task, waited: float) -> None:
-        self._task = task
-        self._batch = _Batch(task.first_part, wait_task_s=waited)
-        self._finished = 0
-        if task.large is not None and (spans := self._spans(task.large)):
-            self._connection.send(Split(task.index, task.large, spans))
-            return
-        for position, key in enumerate(task.keys):
-            while not self._tasks and self._connection.poll():
-                self._receive()  # the next task, to have its files read ahead
-            self._items = 0
-            self._begin(position)
-            started = time.perf_counter()
-            try:
-                self._read(key, position)
-            except SourceError as error:
-                self._batch.failures.append(Failure(key, error.stage, error.error, error.message))
-            except Exception as error:
-                # A library's surprise on one file costs that file.
-                text = " ".join(str(error).split())
-                self._batch.failures.append(Failure(key, "reader", type(error).__name__, text))
-            self._batch.seconds.append((key, time.perf_counter() - started))
-            self._finished = position + 1
-        self._items = 0
-        self._slots.end(self._setup.worker)
-        self._post(last=True)
-
-    def _spans(self, source: Source) -> tuple[Span, ...]:
-        """Return the spans of a large source; none if it is better read as a whole, or cannot be split."""
-        self._begin(0)
-        try:
-            spans = self._setup.reader.spans(source, lambda: self._begin(0))
-        except Exception:
-            spans = ()  # reading it will tell what is wrong
-        self._slots.end(self._setup.worker)
-        return spans if len(spans) > 1 else ()
-
-    def _read(self, key: str, position: int) -> None:
-        task, tally, before = self._task, Tally(), Tally()
-        min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
-        items = self._setup.reader.read(key, min_side, task.span, tally, alive)
-        skip = task.skip if position == 0 else 0
-        while True:
-            try:
-                with self._timed("reader", key):
-                    item = next(items, None)
-            finally:
-                if self._items < skip:  # decoded once more, but it was used and counted when it was posted
-                    before = Tally(before.decoded, tally.used, tally.seconds)
-                self._batch.tally.add(tally, before)
-                before = copy(tally)
-            if item is None:
-                return
-            if self._items >= skip:
-                if len(self._batch.rows) == self._setup.shape.batch_size:
-                    self._post(last=False)
-                    self._batch = _Batch(self._batch.part + 1)
-                self._place(key, position, item)
-            self._items += 1
-            alive()  # the time limit is for each item
-
-    def _begin(self, position: int) -> None:
-        self._slots.begin(self._setup.worker, self._task.index, position)
-
-    def _place(self, key: str, position: int, item: Item) -> None:
-        batch = self._batch
-        if batch.slot is None:
-            self._slots.end(self._setup.worker)  # waiting for room is not hanging
-            batch.slot = self._free_slot()
-            self._begin(position)
-        with self._timed("preprocess", key):
-            out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
-            self._setup.geometry.apply(item.frame, out, item.extent)
-            batch.rows.append(Row(key, item.frame_index, item.pts_s))
-
-    @contextmanager
-    def _timed(self, stage: str, key: str) -> Iterator[None]:
-        """Count the time of the block for a stage, and tell of it if the run is traced."""
-        batch, started = self._batch, time.perf_counter()
-        try:
-            yield
-        finally:
-            ended = time.perf_counter()
-            batch.busy_s[stage] += ended - started
-            if self._setup.traced:
-                batch.spans.append(WorkSpan(stage, key, started, ended))
-
-    def _free_slot(self) -> int:
-        started = time.perf_counter()
-        while not self._free:
-            self._receive()
-        self._batch.wait_slot_s += time.perf_counter() - started
-        return self._free.popleft()
-
-    def _post(self, last: bool) -> None:
-        batch = self._batch
-        if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
-            self._free.append(batch.slot)
-            batch.slot = None
-        self._connection.send(
-            Filled(
-                task=self._task.index,
-                span=self._task.span.index if self._task.span else 0,
-                part=batch.part,
-                slot=batch.slot,
-                rows=batch.rows,
-                failures=batch.failures,
-                sources=self._task.sources if last else 0.0,
-                finished=self._finished,
-                items=self._items,
-                tally=batch.tally,
-                times=StageTimes(
-                    batch.busy_s["reader"],
-                    batch.busy_s["preprocess"],
-                    batch.wait_task_s,
-                    batch.wait_slot_s,
-                    peak_rss_kb(),
-                ),
-                last=last,
-                worker=self._setup.worker,
-                slowest=tuple(heapq.nlargest(SLOWEST, batch.seconds, key=lambda each: each[1])),
-                spans=tuple(batch.spans),
-            )
-        )
-
-
-class _Batch:
-    """A batch that is being filled, and the seconds it took."""
-
-    def __init__(self, part: int, wait_task_s: float = 0.0) -> None:
-        self.part = part
-        self.slot: int | None = None
-        self.rows: list[Row] = []
-        self.failures: list[Failure] = []
-        self.tally = Tally()
-        self.busy_s = {"reader": 0.0, "preprocess": 0.0}
-        self.seconds: list[tuple[str, float]] = []
-        """Sources finished since the last batch, with the time each took."""
-        self.spans: list[WorkSpan] = []
-        self.wait_task_s = wait_task_s
-        self.wait_slot_s = 0.0
+from resnet_pipe.run.ready import Broken, Ready
 
 
 def main(arguments: list[str]) -> None:
     """Serve the run. `arguments` are the descriptors of connection and memory, and the run's process id."""
     child.die_with(int(arguments[2]))
-    keep_freed_memory()
     connection: Any = Connection(int(arguments[0]))
+    with suppress(EOFError, ConnectionError):  # the run has closed the connection or is gone
+        _serve(connection, int(arguments[1]))
+    os._exit(0)
+
+
+def _serve(connection: Any, memory: int) -> None:  # noqa: ANN401 - multiprocessing's are generic
     try:
-        Worker(connection, int(arguments[1])).serve()
+        from resnet_pipe.run.loop import Worker
+
+        worker = Worker(connection, memory)
     except (EOFError, ConnectionError):
-        os._exit(0)  # the run has closed the connection or is gone
+        raise
+    except Exception as error:  # ImportError, and what numpy raises for a library made for another version
+        connection.send(Broken(_in_words(error)))
+        return
+    connection.send(Ready())
+    try:
+        worker.serve()
+    except ImportError as error:  # of what is imported late
+        connection.send(Broken(_in_words(error)))
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 if __name__ == "__main__":

@@ -15,16 +15,20 @@ WORKER_BYTES = {"images": 132 << 20, "video": 216 << 20}
 Measured with batches of 8: 131 MiB with JPEGs of 4000 x 3000 pixels (52 with 500 x 375), and 214 MiB with
 H.264 of 3840 x 2160 (107 with 1920 x 1080).
 """
-RUN_BYTES = 320 << 20
-"""Of the run itself with an engine, beside what that takes for its network; see `NETWORK_FACTOR`."""
-TORCH_BYTES = 900 << 20
+RUN_BYTES = 384 << 20
+"""Of the run and its engine's process, beside what that takes for its network; see `NETWORK_FACTOR`.
+
+What both have in memory, such as libraries, is counted once. Of several devices, only one engine is counted.
+"""
+TORCH_BYTES = 1120 << 20
 """The same with torch, whose libraries are large."""
 NETWORK_FACTOR = 4
 """What an engine takes for a network on the CPU, by the size of its file.
 
-Measured with batches of 8, two streams, ResNet-50 (97 MiB) and ResNet-152 (229 MiB), all of the run's process
-in MiB: opencv 656 and 1087, openvino 629 and 1046, onnxruntime 624 and 1008, torch 1196 and 1491. With eight
-streams, onnxruntime took 709 and 1132, and torch 1576 for ResNet-50.
+Measured with batches of 8, two streams, ResNet-50 (97 MiB) and ResNet-152 (229 MiB), in MiB, when the engine
+was in the run's own process: opencv 656 and 1087, openvino 629 and 1046, onnxruntime 624 and 1008, torch 1196
+and 1491. With eight streams, onnxruntime took 709 and 1132, and torch 1576 for ResNet-50. That the engine has
+a process of its own takes 25 to 61 MiB more, with torch 220.
 """
 
 
@@ -33,7 +37,7 @@ class Needs:
     """The memory that a run takes, bytes: what was measured, not a limit that is kept.
 
     Attributes:
-        run: the run itself, with its engine.
+        run: the run and its engine.
         worker: each worker, with its slots.
     """
 

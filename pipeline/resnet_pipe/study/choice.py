@@ -13,13 +13,14 @@ from typing import Any
 from resnet_pipe import machine
 from resnet_pipe.document import Document
 from resnet_pipe.errors import ResnetPipeError, UsageError
+from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job import Job
 from resnet_pipe.model import file_sha256
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run import fingerprint
-from resnet_pipe.run.ledger import HOME
+from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.items import Items, read_items
@@ -51,7 +52,8 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
         UsageError: no engine can run the model as the job asks, or passes the check.
     """
     subject = subjects.of_job(job, doc)
-    kept = None if fresh or job.infer.precision != "auto" else fingerprint.precision(job.output / HOME)
+    free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
+    kept = None if free else fingerprint.precision(job.output / HOME)
     chooser = _Chooser(job, subject, kept, say)
     choice = chooser.recall() or chooser.decide()
     say(choice.note)
@@ -164,7 +166,8 @@ class _Chooser:
                     had = precisions(probe.abilities(device).devices, device)
             except RefusedError:
                 continue
-            if had and wanted in ("auto", *had):
+            wrong_here = saturation.problem(name, self.subject.network)
+            if had and wanted in ("auto", *had) and wrong_here is None:
                 precision = had[0] if wanted == "auto" else wanted
                 return Choice(engine=name, precision=precision, reason=reason)
         raise UsageError(

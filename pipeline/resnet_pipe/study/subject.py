@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from resnet_pipe import network as onnx_network
-from resnet_pipe.document import Document, Place
+from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
 from resnet_pipe.model import INT8_SUFFIX, Model, Preprocessing, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.resolve import found_in, geometry_of, preprocessing_of
+from resnet_pipe.resolve import geometry_of, preprocessing_of
 from resnet_pipe.run.cores import available_cores
 
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,12 +26,7 @@ from resnet_pipe.study.sample import Sample
 Changes = Mapping[str, object]
 """Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
 
-_PROGRAM = """\
-import sys
-from resnet_pipe import child, cli
-child.die_with(int(sys.argv.pop(1)))
-cli.main()
-"""
+_PROCESS = "resnet_pipe.study.trial_process"
 _TICK_S = 0.05
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
@@ -86,19 +80,14 @@ class Trials:
             shutil.rmtree(place, ignore_errors=True)
 
     def _wait(self, place: Path, limit_s: float) -> int:
-        command = [
-            sys.executable,
-            "-c",
-            _PROGRAM,
-            str(os.getpid()),
-            "run",
-            str(place / "job.yaml"),
-            "--quiet",
-        ]
         with (place / "messages").open("wb") as messages:
-            # In a session of its own, or Ctrl-C would reach it as well.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=messages, stderr=messages, start_new_session=True
+                child.command(_PROCESS, os.getpid(), "run", place / "job.yaml", "--quiet"),
+                env=child.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=messages,
+                start_new_session=True,  # or Ctrl-C would reach it as well
             )
         started = time.monotonic()
         try:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from resnet_pipe import child
 from resnet_pipe.errors import RunError, SourceError
+from resnet_pipe.patience import LOOK_S, Waiting
 from resnet_pipe.writer.annotation import Answer, Message, Request, Setup, Step
 
 _MODULE = "resnet_pipe.writer.annotate"
@@ -147,12 +148,14 @@ class _Process:
             self._connection.send(message)
 
     def _hear(self, patience_s: float | None) -> Message:
+        waiting = Waiting(self._process.pid)
         try:
-            if self._connection.poll(patience_s):
-                message: Message = self._connection.recv()
-                return message
+            while not self._connection.poll(LOOK_S):
+                if patience_s is not None and waiting.look("silence") > patience_s:
+                    text = f"the process that draws labels gave no sign of life for {patience_s:g} s"
+                    raise SourceError("writer", "timeout", text)
+            message: Message = self._connection.recv()
+            return message
         except (EOFError, OSError):  # at the end of a message, or in the middle of one
             text = f"the process that draws labels {child.ending(self._process.wait())}"
             raise SourceError("writer", "worker_died", text) from None
-        text = f"the process that draws labels gave no sign of life for {patience_s:g} s"
-        raise SourceError("writer", "timeout", text)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from resnet_pipe.writer.cells import from_cell, to_cell
 from resnet_pipe.writer.rows import Layout, Rows, TableSection
 from resnet_pipe.writer.shard import Part, Target, Written
 from resnet_pipe.writer.text import numbers
@@ -45,6 +46,7 @@ class CsvShard:
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self._layout = layout
+        self._labels = [to_cell(label) for label in layout.classes]
         self._file = path.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file)
         self._csv.writerow(_header(layout))
@@ -54,14 +56,14 @@ class CsvShard:
         logits = numbers(rows.logits) if rows.logits is not None and "logits" in self._layout.fields else None
         scores = numbers(rows.top_k.score) if rows.top_k is not None else None
         for row, path in enumerate(rows.path):
-            line: list[object] = [path, rows.frame_index[row], rows.pts_s[row]]
+            line: list[object] = [to_cell(path), rows.frame_index[row], rows.pts_s[row]]
             for field in self._layout.fields:
                 if field == "logits" and logits is not None:
                     line += logits[row]
                 elif field == "top_k" and rows.top_k is not None and scores is not None:
                     ranked = zip(rows.top_k.index[row].tolist(), scores[row], strict=True)
                     for index, score in ranked:
-                        line += [index, self._layout.classes[index], score]
+                        line += [index, self._labels[index], score]
             self._csv.writerow(line)
 
     def close(self) -> Written:
@@ -76,20 +78,31 @@ class CsvShard:
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
     """Write a shard from the rows of others; see `writer.shard.merge`."""
+    header = _header(target.layout)
+    texts = [column for column, name in enumerate(header) if name.startswith(("path", "label_"))]
     lines = heapq.merge(
-        *(_lines(target.shard(SUFFIX, directory), drop) for directory, drop in parts), key=itemgetter(0)
+        *(_lines(target.shard(SUFFIX, directory), texts, drop) for directory, drop in parts),
+        key=itemgetter(0),
     )
     with target.shard(SUFFIX).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(_header(target.layout))
-        writer.writerows(lines)
+        writer.writerow(header)
+        for line in lines:
+            for column in texts:
+                line[column] = to_cell(line[column])
+            writer.writerow(line)
 
 
-def _lines(path: Path, drop: Collection[str]) -> Iterator[list[str]]:
+def _lines(path: Path, texts: Sequence[int], drop: Collection[str]) -> Iterator[list[str]]:
+    """Yield the lines of a shard; in the columns `texts`, what their cells mean."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
-        yield from (line for line in lines if line[0] not in drop)
+        for line in lines:
+            for column in texts:
+                line[column] = from_cell(line[column])
+            if line[0] not in drop:
+                yield line
 
 
 def _header(layout: Layout) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnet_pipe.reader.source import path_of
 
-_SUFFIXES = {"npy": (".npy", ".csv"), "video": (".mp4",), "images": (".jpg",)}
+SUFFIXES = {"npy": (".npy", ".csv"), "video": (".mp4",), "images": (".jpg",)}
 """The folders, which are called like the kinds of writers, and what the names of the files in them end in."""
 _NAME_BYTES = 255
 """The longest name that common file systems allow."""
@@ -41,7 +41,7 @@ def mirrored(folder: str, key: str, suffix: str) -> Path:
 
 def _fitted(folder: str, name: str, suffix: str) -> str:
     # A folder `a.jpg` might be in the place of the file of a source `a`.
-    is_taken = name in ("/", "..") or (not suffix and name.lower().endswith(_SUFFIXES[folder]))
+    is_taken = name in ("/", "..") or (not suffix and name.lower().endswith(SUFFIXES[folder]))
     is_long = len(os.fsencode(name)) + len(suffix) > _NAME_BYTES
     return _hashed(name, name, suffix) if is_taken or is_long or _HASHED.fullmatch(name) else name + suffix
 

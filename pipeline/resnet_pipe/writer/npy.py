@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from resnet_pipe import atomic
+from resnet_pipe.writer.cells import from_cell, to_cell
 from resnet_pipe.writer.names import mirrored
 from resnet_pipe.writer.rows import Rows, TableSection
 from resnet_pipe.writer.shard import Part, Target, Written
@@ -68,7 +69,7 @@ class MatrixShard:
 
     def append(self, rows: Rows) -> None:
         """Add rows after those already there."""
-        index = zip(rows.path, rows.frame_index, rows.pts_s, strict=True)
+        index = zip(map(to_cell, rows.path), rows.frame_index, rows.pts_s, strict=True)
         self._array.append(_values(rows, self._field), index)
 
     def close(self) -> Written:
@@ -198,8 +199,8 @@ def _blocks(target: Target, directory: Path, drop: Collection[str]) -> Iterator[
         lines = csv.reader(file)
         next(lines)
         start = 0
-        for path, group in groupby(lines, key=itemgetter(0)):
-            while some := list(islice(group, _BLOCK_ROWS)):
+        for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
+            while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
                 if path not in drop:
                     yield _Block(path, matrix[start : start + len(some)], some)
                 start += len(some)

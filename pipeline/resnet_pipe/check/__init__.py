@@ -1,0 +1,1 @@
+"""Is a results directory what its ledger says? It is read, and nothing in it is changed."""

@@ -1,0 +1,129 @@
+"""One generation of results against its ledger: those of a directory, or new ones that grow beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from resnet_pipe.check.chunk import Examiner, Stored
+from resnet_pipe.check.ledgers import Broken, Ledgers, shards_in
+from resnet_pipe.check.verdict import Counts, Kind, Problem
+from resnet_pipe.errors import RunError
+from resnet_pipe.reader.source import key_of, path_of
+from resnet_pipe.run import fingerprint
+from resnet_pipe.run.fingerprint import Noted
+from resnet_pipe.run.ledger import HOME
+from resnet_pipe.writer.names import SUFFIXES
+
+_KIND = re.compile(r"writer(\.\d+)?\.kind")
+_FRESH = "or run the job with --fresh: it makes all rows again"
+_TWICE = (
+    "remove the files of one of the two records, which are in its `shards` and `files`, and run the job again"
+)
+_UNKNOWN = (
+    "restore their records from a backup; or move them away, into another directory: their rows are of"
+    " nobody, and a run refuses shards that its ledger does not know"
+)
+
+
+class Results:
+    """Looks at one generation of results, once.
+
+    Args:
+        output: the directory whose check this is: problems are named from there.
+        ledgers: of the generation.
+        examiner: of the files.
+    """
+
+    def __init__(self, output: Path, ledgers: Ledgers, examiner: Examiner) -> None:
+        self._output = output
+        self._ledgers = ledgers
+        self._examiner = examiner
+        self._chunks: dict[str, str] = {}
+        """Key of a source -> the chunk that it was found in."""
+        self.counts = Counts()
+        self.problems: list[Problem] = []
+
+    def look(self) -> None:
+        """Fill in counts and problems.
+
+        Raises:
+            OSError: a directory cannot be listed.
+        """
+        roots = [ledger.output for ledger in self._ledgers.ledgers]
+        noted, has_fingerprint = self._fingerprint(roots)
+        # Before the ledger is read: what a run commits meanwhile is no stranger.
+        unknown = {root: shards_in(root, _own_kinds(noted)) for root in roots}
+        broken: list[Broken] = []
+        for stored in self._ledgers.read():
+            if isinstance(stored, Broken):
+                broken.append(stored)
+                self._add("record", stored.path, stored.error.problem, stored.error.remedy or "")
+                continue
+            for root in roots:
+                unknown[root].difference_update(file.name for file in stored.record.files)
+            self._look_at(stored, noted)
+        if self.counts.records and not has_fingerprint:
+            path = roots[-1] / HOME / fingerprint.NAME
+            text = "is not there: nobody can tell how the rows were made"
+            self._add("fingerprint", path, text, f"restore it from a backup; {_FRESH}")
+        for root in roots:
+            self._strangers(root, unknown[root], broken)
+
+    def _fingerprint(self, roots: list[Path]) -> tuple[Noted | None, bool]:
+        """Return what is said about the rows, if it can be read, and whether anything is."""
+        for root in roots:
+            try:
+                noted = fingerprint.read(root / HOME)
+            except RunError as error:
+                path = root / HOME / fingerprint.NAME
+                self._add("fingerprint", path, error.problem, error.remedy or "")
+                return None, True
+            if noted is not None:
+                return noted, True
+        return None, False
+
+    def _look_at(self, stored: Stored, noted: Noted | None) -> None:
+        record = stored.record
+        prefix = self._name(stored.places[-1])
+        problems, size = self._examiner.examine(stored, "" if prefix == "." else f"{prefix}/")
+        self.problems += problems
+        self.counts.records += 1
+        self.counts.sources += len(record.entries)
+        self.counts.rows += record.rows
+        self.counts.files += len(record.files)
+        self.counts.bytes += size
+        if noted is not None and record.fingerprint not in noted.digests:
+            text = "its rows were made by a job with another fingerprint than fingerprint.json says"
+            self._add("fingerprint", stored.path, text, f"restore both from one backup; {_FRESH}")
+        for key in (entry.source.key for entry in record.entries):
+            other = self._chunks.get(key)
+            self._chunks[key] = record.chunk
+            if other is not None:
+                self._add("twice", stored.path, f"{key} is in the record of chunk {other} as well", _TWICE)
+
+    def _strangers(self, root: Path, names: set[str], broken: list[Broken]) -> None:
+        """Add the files that no record names, but those that may be of a record that cannot be read."""
+        of_broken = tuple(f"part-{each.chunk}." for each in broken)
+        for name in sorted(names - self._ledgers.removed):
+            if broken and (name.startswith(of_broken) or not name.startswith("part-")):
+                continue
+            path = path_of(root, name)
+            if os.path.lexists(path):
+                self._add("unknown", path, "no record of the ledger names it", _UNKNOWN)
+
+    def _add(self, kind: Kind, path: Path, text: str, remedy: str) -> None:
+        name = self._name(path)
+        self.problems.append(Problem(kind, name, text.removeprefix(str(path)).lstrip(": "), remedy))
+
+    def _name(self, path: Path) -> str:
+        return key_of(str(path.relative_to(self._output)))
+
+
+def _own_kinds(noted: Noted | None) -> Iterator[str]:
+    """Yield the kinds of writers, of those that made the rows, with files for single sources."""
+    for name, value in noted.parts.items() if noted else ():
+        if _KIND.fullmatch(name) and value in SUFFIXES:
+            yield value

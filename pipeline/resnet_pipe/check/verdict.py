@@ -1,0 +1,137 @@
+"""What a check has found: counts, problems with what to do about each, notes; as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from resnet_pipe.errors import ExitCode
+
+SCHEMA_VERSION = 1
+SHOWN = 20
+"""Problems of one kind that are printed, with one remedy; of more, their number."""
+
+Kind = Literal[
+    "switch", "record", "fingerprint", "missing", "changed", "unreadable", "rows", "twice", "unknown"
+]
+_HEADINGS: dict[Kind, str] = {
+    "switch": "a switch to new results that was not completed",
+    "record": "records of the ledger that cannot be used",
+    "fingerprint": "fingerprints that do not fit",
+    "missing": "files that are not there",
+    "changed": "files that are not what was written: another SHA-256",
+    "unreadable": "files that cannot be read",
+    "rows": "files whose rows are not those of their record",
+    "twice": "sources that are in two places of the ledger",
+    "unknown": "files that no record names",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: of the problem, short and stable.
+        path: of the file below the output directory, in the text form of `key_of`.
+        text: what is wrong with it.
+        remedy: what to do.
+    """
+
+    kind: Kind
+    path: str
+    text: str
+    remedy: str
+
+
+@dataclass
+class Counts:
+    """What has been looked at.
+
+    Attributes:
+        records: of the ledger.
+        sources: in them.
+        rows: that they name.
+        files: that they name.
+        bytes: of these files.
+    """
+
+    records: int = 0
+    sources: int = 0
+    rows: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        counts = [_number(getattr(self, what), what) for what in ("records", "sources", "rows", "files")]
+        return ", ".join([*counts, _size(self.bytes)])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a check.
+
+    Attributes:
+        output: the directory.
+        counts: of the results.
+        next: of the new results that have been begun beside them; None if there are none.
+        problems: in the order of their kinds and paths.
+        notes: what to know, though nothing is wrong.
+    """
+
+    output: Path
+    counts: Counts
+    next: Counts | None
+    problems: Sequence[Problem]
+    notes: Sequence[str]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return 0 for results that are sound, else 1."""
+        return ExitCode.FAILED if self.problems else ExitCode.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "output": str(self.output),
+            "sound": not self.problems,
+            "counts": asdict(self.counts),
+            "next": asdict(self.next) if self.next else None,
+            "problems": [asdict(problem) for problem in self.problems],
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """Return all of it for people; of many problems of one kind the first ones."""
+        groups: dict[tuple[Kind, str], list[Problem]] = {}
+        for problem in self.problems:
+            groups.setdefault((problem.kind, problem.remedy), []).append(problem)
+        lines = []
+        for (kind, remedy), members in groups.items():
+            lines.append(f"PROBLEM  {_HEADINGS[kind]}: {len(members):,}")
+            lines += [f"  {problem.path}: {problem.text}" for problem in members[:SHOWN]]
+            if len(members) > SHOWN:
+                lines.append(f"  and {len(members) - SHOWN:,} more; --json has all of them")
+            lines += [f"  what to do: {remedy}", ""]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"looked at  {self.counts}")
+        if self.next:
+            lines.append(f"beside it  {self.next}, of new results that have not taken their place")
+        wrong = _number(len(self.problems), "problems")
+        lines.append(f"{wrong if self.problems else 'sound'}: {self.output}")
+        return "\n".join(lines)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what[:-1] if count == 1 else what}"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.2f} TB"

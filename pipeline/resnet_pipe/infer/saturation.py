@@ -1,0 +1,30 @@
+"""Int8 models that an engine would compute wrong on this processor, because its sums saturate at 16 bits."""
+
+from __future__ import annotations
+
+from resnet_pipe import cpu
+from resnet_pipe.network import Network
+
+REMEDY = (
+    "make the model again with `resnet-pipe convert --quantize`, which gives weights 7 bits if that is close"
+    " enough; or infer.engine: onnxruntime, which sums exactly"
+)
+_ENGINES = ("openvino",)
+"""Those that nothing tells to sum exactly. ONNX Runtime is told, and no other engine runs int8."""
+
+
+def problem(engine: str, network: Network) -> str | None:
+    """Return why an engine must not run an int8 model here; None if it may.
+
+    What decides is in the weights, not in the sidecar, which an old model lacks and which anybody can write.
+
+    Args:
+        engine: its name.
+        network: the model's.
+    """
+    if engine not in _ENGINES or not network.full_range or not cpu.saturates():
+        return None
+    return (
+        f"the int8 model has weights of 8 bits, and this processor has no VNNI: engine {engine} would add"
+        " products in 16 bits, which saturate"
+    )

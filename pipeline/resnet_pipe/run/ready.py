@@ -1,0 +1,19 @@
+"""A worker's first word. It needs no library: it is said where one cannot be imported, too."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Ready(NamedTuple):
+    """A worker can begin: all that it needs is imported."""
+
+
+class Broken(NamedTuple):
+    """A worker cannot work, whatever the source.
+
+    Attributes:
+        problem: in words.
+    """
+
+    problem: str

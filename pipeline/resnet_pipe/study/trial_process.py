@@ -1,0 +1,14 @@
+"""The process of a trial: `python -m resnet_pipe.study.trial_process STUDY run JOB ...`.
+
+It does what `resnet-pipe run JOB ...` does, and ends with the study, whose process id it is given.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from resnet_pipe import child, cli
+
+if __name__ == "__main__":
+    child.die_with(int(sys.argv.pop(1)))
+    cli.main()

@@ -1,0 +1,21 @@
+"""Text in CSV files, which spreadsheets open: file names and labels must not become formulas there.
+
+What OWASP says of CSV injection: a cell that begins with one of some signs gets a single quote before it, and
+is text then. So does one that begins with a quote already: whoever takes one quote away has what was meant.
+"""
+
+from __future__ import annotations
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What may begin a formula; the last four are the full-width forms of the first four."""
+_QUOTED = ("'", *_FORMULA)
+
+
+def to_cell(text: str) -> str:
+    """Return the cell of a text. Numbers are none: a minus sign is theirs."""
+    return f"'{text}" if text.startswith(_QUOTED) else text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text of a cell; one from before cells were quoted is its own, unless it looks quoted."""
+    return cell[1:] if cell.startswith("'") and cell.startswith(_QUOTED, 1) else cell
