@@ -109,7 +109,7 @@ def test_text_has_every_row_and_every_name_as_it_is(function: str, as_text: Path
 
 
 def test_duckdb_queries_all_shards(per_source: Path) -> None:
-    rows = execute({"out": per_source}, "DuckDB")["rows"].fetchall()
+    rows = execute({"out": per_source}, "DuckDB")["best"].fetchall()
     table = execute({"out": per_source}, "pyarrow")["rows"].to_pylist()
     best = {
         name: max((row for row in table if row["path"] == name), key=lambda row: row["top_k"][0]["score"])

@@ -134,7 +134,7 @@ def test_real_trials_touch_nothing_of_the_job_even_while_it_runs(job: JobFolder)
     before = everything(job.folder)
     with (job.out / "_resnet_pipe" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with job.start("--seconds", "100", command="tune", faults=DECODER + NO_PING) as run:
+        with job.start("--seconds", "10000", command="tune", faults=DECODER + NO_PING) as run:
             assert run.process.stderr is not None
             assert re.fullmatch(r"default: \d+\.\d items/s\n", run.process.stderr.readline())
             run.signal_group(signal.SIGINT)
