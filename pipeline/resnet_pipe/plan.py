@@ -16,6 +16,8 @@ from resnet_pipe.run.task import RETRYABLE
 ATTEMPTS = 3
 """Runs that try a source whose failure may have been the machine's."""
 
+_NS = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -41,13 +43,18 @@ class Chunk:
 
 
 class SourceTable:
-    """Sources in a fifth of the memory that objects take: a job may have a million of them."""
+    """Sources in a fifth of the memory that objects take: a job may have a million of them.
+
+    Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
+    fill 64 bits in 2262.
+    """
 
     def __init__(self) -> None:
         self._keys = bytearray()
         self._ends = array("q")
         self._sizes = array("q")
-        self._mtimes = array("q")
+        self._seconds = array("q")
+        self._nanoseconds = array("I")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -57,12 +64,15 @@ class SourceTable:
         self._keys += source.key.encode()
         self._ends.append(len(self._keys))
         self._sizes.append(source.size)
-        self._mtimes.append(source.mtime_ns)
+        seconds, nanoseconds = divmod(source.mtime_ns, _NS)
+        self._seconds.append(seconds)
+        self._nanoseconds.append(nanoseconds)
 
     def __iter__(self) -> Iterator[Source]:
         start = 0
-        for end, size, mtime in zip(self._ends, self._sizes, self._mtimes, strict=True):
-            yield Source(self._keys[start:end].decode(), size, mtime)
+        columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
+        for end, size, seconds, nanoseconds in zip(*columns, strict=True):
+            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
             start = end
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.run.jobs import HOME, JobFolder, assert_clean, assert_same_rows, numbered, records, states
+from tests.run.jobs import (
+    HOME,
+    JobFolder,
+    assert_clean,
+    assert_same_rows,
+    command,
+    numbered,
+    records,
+    states,
+)
 
 
 def touch(path: Path) -> None:
@@ -42,6 +53,28 @@ def test_a_second_run_with_nothing_new_touches_no_shard_and_loads_no_network(don
     assert "5 skipped" in done.run().expect(0).stdout
     assert states(done.out) == before
     assert done.summary()["engine"] is None
+
+
+def test_a_file_of_any_date_is_a_source_and_every_other_date_a_change(job: JobFolder) -> None:
+    years = {"1601.jpg": -11_644_473_600, "1969.jpg": -1, "2400.jpg": 13_569_465_600, "far.jpg": 2**40}
+    job.add(*years)
+    job.add_bad("2400-bad.jpg")
+    memory = Path("/dev/shm")  # noqa: S108 - a file system that holds all of these dates, where there is one
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        job.images = Path(shutil.copytree(job.images, Path(folder) / "images"))
+        reader = ("--set", f"reader.path={job.images}")
+        for name, second in {**years, "2400-bad.jpg": 13_569_465_600}.items():
+            os.utime(job.images / name, ns=(0, second * 10**9 + 7))
+        job.run(*reader).expect(3)
+        assert job.paths() == sorted(years)
+        held = {path.name: path.stat().st_mtime_ns for path in job.images.iterdir()}
+        entries = [entry for record in records(job.out) for entry in record["sources"]]
+        assert {entry["key"]: entry["mtime_ns"] for entry in entries} == held
+        assert job.failures()["2400-bad.jpg"]["mtime_ns"] == held["2400-bad.jpg"]
+        assert "4 skipped" in job.run(*reader).expect(0).stdout
+        touch(job.images / "2400.jpg")
+        assert "1 to process" in job.run(*reader, "--dry-run").expect(0).stdout
+        assert command("check", str(job.out)).expect(0)
 
 
 def test_new_files_become_new_chunks(done: JobFolder) -> None:
