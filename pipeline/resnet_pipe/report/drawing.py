@@ -1,4 +1,4 @@
-"""matplotlib, imported so that it keeps its list of fonts in our cache or nowhere, and complains to nobody."""
+"""matplotlib, imported so that it keeps its list of fonts in our cache or nowhere, and says nothing of it."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class Execution:
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
-            self._say(resolved.metadata["weights"])
+            self._say(resolved.metadata["weights"], unusual=False)
 
     def _process(
         self,

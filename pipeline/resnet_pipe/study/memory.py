@@ -86,8 +86,10 @@ class Memory(BaseModel):
             path = _path()
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(path, memory.model_dump_json(indent=1).encode(), str(os.getpid()))
-        except (OSError, HomeError) as error:
-            return str(error)
+        except HomeError as error:
+            return f"{error.problem}; {error.remedy}"
+        except OSError as error:
+            return f"{error}; XDG_CACHE_HOME may name another directory"
         return None
 
 
