@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.task import RETRYABLE
@@ -123,6 +124,7 @@ class Plan:
         prefix: of new chunk ids.
         failed_before: those among the skipped that failed, or are partial.
         warning: of sources that have disappeared, if it looks like an accident.
+        passed_over: files that the reader takes for no sources because of their extension.
     """
 
     found: int
@@ -135,6 +137,7 @@ class Plan:
     prefix: str = ""
     failed_before: int = 0
     warning: str = ""
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def planned(self) -> int:

@@ -276,3 +276,21 @@ def test_a_folder_without_images_is_an_error_unless_it_is_allowed(job: JobFolder
     assert "mounted" in said
     job.write(reader="allow_empty: true")
     job.run().expect(0)
+
+
+def test_what_is_passed_over_is_counted_in_the_plan_in_the_run_and_when_nothing_is_left(
+    job: JobFolder,
+) -> None:
+    for name in ("a.PSD", "b.psd", "c.txt"):
+        (job.images / name).touch()
+    counted = "passed over 2 .psd, 1 .txt"
+    for command_line in ((), ("--dry-run",), ("--set", "reader.kind=video")):
+        said = job.run(*command_line).expect(1).stderr
+        assert f" found in {job.images}: {counted}\n" in said
+        assert "mounted" not in said
+        assert ".jpg" in said or ".mkv" in said, "what is taken"
+    job.add("d.jpg")
+    assert counted in job.run("--dry-run").expect(0).stdout
+    assert job.run().expect(0).stderr.startswith(f"{counted}\n")
+    assert job.summary()["passed_over"] == {".psd": 2, ".txt": 1}
+    assert job.run("--quiet", "--fresh").expect(0).stderr == ""

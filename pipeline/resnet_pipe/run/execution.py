@@ -130,6 +130,8 @@ class Execution:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"
             self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
             self._guard.say = self._progress.say
+            if plan.passed_over:
+                self._say(plan.passed_over.describe(), unusual=False)
             cores = available_cores()
             self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
