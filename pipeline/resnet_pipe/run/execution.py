@@ -261,6 +261,7 @@ class Execution:
             self._tick()
 
         started = time.perf_counter()
+        self._guard.call("history", self.history.start)
         try:
             pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
         finally:
