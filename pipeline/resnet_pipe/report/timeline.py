@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from resnet_pipe.report import charts
 
@@ -45,7 +46,7 @@ class Windows:
         """Return the middles of the windows, from 0 to the end of the run; they overlap."""
         return np.linspace(0, self.end, _POINTS)
 
-    def rates(self, at: ArrayLike, total: ArrayLike) -> Numbers:
+    def rates(self, at: Sequence[float], total: Sequence[float] | Numbers) -> Numbers:
         """Return by how much a total grows a second, in each window.
 
         Args:
@@ -54,7 +55,8 @@ class Windows:
         """
         first = np.maximum(self.centers - self.seconds / 2, 0)
         last = np.minimum(self.centers + self.seconds / 2, self.end)
-        return (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
+        rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
+        return rates
 
     def describe(self) -> str:
         """Return how long they are, in words."""
