@@ -161,7 +161,7 @@ def verify(
 
 def _refuse_nothing(sample: Items, section: Section) -> None:
     if not sample.found:
-        raise UsageError(*nothing_found(section))
+        raise UsageError(nothing_found(section)[0], "give a directory with images")
     if not len(sample.items):
         places = ", ".join(map(str, section.path))
         first = sample.failures[0]
