@@ -42,6 +42,21 @@ def test_a_directory_stands_for_the_files_below_it_with_a_known_extension(tmp_pa
     assert keys(tmp_path, recursive=False) == ["a.jpg", "b.JPG"]
 
 
+def test_directories_that_a_file_system_gives_one_number_are_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def numberless(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        mode, _, *others = stat(path, follow_symlinks=follow_symlinks)
+        return os.stat_result((mode, 0, *others))
+
+    make(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg")
+    (tmp_path / "sub/circle").symlink_to(tmp_path)
+    monkeypatch.setattr(Path, "stat", numberless)
+    assert keys(tmp_path) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpg"]
+
+
 def test_files_that_are_passed_over_are_counted_once_by_extension_however_the_entries_overlap(
     tmp_path: Path,
 ) -> None:

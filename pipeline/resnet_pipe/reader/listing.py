@@ -139,7 +139,7 @@ def _walk(
             key = here.prefix + name
             if name in here.wanted:
                 below = _scan(root, key, here.wanted[name], recursive)
-                if all(below.identity != above.identity for above in stack):
+                if not any(_is_same(root, below, above) for above in stack):
                     stack.append(below)
                     break
             elif extension(name) not in extensions:
@@ -148,6 +148,13 @@ def _walk(
                 yield key, source
         else:
             stack.pop()
+
+
+def _is_same(root: Path, one: _Directory, other: _Directory) -> bool:
+    """Tell whether two directories are one. Some file systems give all of theirs the same number."""
+    return one.identity == other.identity and os.path.realpath(path_of(root, one.prefix)) == os.path.realpath(
+        path_of(root, other.prefix)
+    )
 
 
 def _scan(root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool) -> _Directory:
