@@ -189,12 +189,12 @@ def test_a_home_directory_is_meant_by_a_tilde_wherever_a_job_has_a_path(
 def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write(folder: Path) -> None:
     (folder / "font.ttf").touch()
     for here, why in {
-        "$HOME/data": "$HOME is not replaced in a job; write the path itself",
-        "/data/${SET}": "${SET} is not replaced in a job; write the path itself",
-        "$(pwd)": "$(pwd) is not replaced in a job; write the path itself",
-        "C:/data": "is a path of Windows; write where it is mounted, such as /mnt/data; in WSL it is /mnt/c/",
-        "d:\\data": "is a path of Windows; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d",
-        "\\\\server\\share": "is a path of Windows; write where it is mounted, such as /mnt/data",
+        "$HOME/data": "$HOME is not replaced in a job: $HOME/data",
+        "/data/${SET}": "${SET} is not replaced in a job: /data/${SET}",
+        "$(pwd)": "$(pwd) is not replaced in a job: $(pwd)",
+        "C:/data": "a path of Windows: C:/data/",
+        "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",
+        "\\\\server\\share": "a path of Windows: \\\\server\\share",
         "~nobody-at-all": "there is no user nobody-at-all; write ./~nobody-at-all",
     }.items():
         said = problems(folder, EVERYWHERE.replace("HERE", here))

@@ -35,14 +35,12 @@ def located(text: str, base: Path) -> Path:
         end = text.find("/", variable.end())
         if not os.path.lexists(base / (text if end < 0 else text[:end])):
             raise ValueError(
-                f"{text}: {variable[0]} is not replaced in a job; write the path itself, ~ for the home"
+                f"{variable[0]} is not replaced in a job: {text}; write the path itself, ~ for the home"
                 " directory, or give it on the command line: --set KEY=PATH"
             )
     windows = _OF_WINDOWS.fullmatch(text)
     if windows and not os.path.lexists(base / text.split("/")[0]):
         drive, below = windows[1], (windows[2] or "").replace("\\", "/")
         instead = f"; in WSL it is /mnt/{drive.lower()}{below}" if drive else ""
-        raise ValueError(
-            f"{text} is a path of Windows; write where it is mounted, such as /mnt/data{instead}"
-        )
+        raise ValueError(f"a path of Windows: {text}; write where it is mounted, such as /mnt/data{instead}")
     return base / text
