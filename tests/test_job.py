@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +14,7 @@ import jsonschema
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import ImageFont
 from ruamel.yaml import YAML
 
 from resnet_pipe import job as jobs
@@ -157,6 +160,69 @@ def test_relative_paths_start_at_the_job_file_and_not_at_the_working_directory(
     assert job.output == folder / "out"
     assert job.run.metrics is not None
     assert job.run.metrics.parent.samefile(folder)
+
+
+EVERYWHERE = """\
+name: small
+reader: {kind: images, path: ['HERE/images', 'HERE/images/*.jpg']}
+infer: {model: 'HERE/net.onnx'}
+writer: {kind: images, path: 'HERE/out', font: 'HERE/font.ttf'}
+run: {metrics: 'HERE/metrics.prom'}
+"""
+
+
+def test_a_home_directory_is_meant_by_a_tilde_wherever_a_job_has_a_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    font = ImageFont.load_default(10)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    (folder / "font.ttf").write_bytes(font.font_bytes)
+    (folder / "jobs").mkdir()
+    expected = load(folder / "jobs", EVERYWHERE.replace("HERE", str(folder)))
+    monkeypatch.setenv("HOME", str(folder))
+    assert load(folder / "jobs", EVERYWHERE.replace("HERE", "~")) == expected
+    me = pwd.getpwuid(os.getuid())
+    assert load(folder, MINIMAL, f"writer.path=~{me.pw_name}/out").output == Path(me.pw_dir).resolve() / "out"
+    assert load(folder, MINIMAL, "reader.path=~/images", "writer.path=~//x").output == folder / "x"
+
+
+def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write(folder: Path) -> None:
+    (folder / "font.ttf").touch()
+    for here, why in {
+        "$HOME/data": "$HOME is not replaced in a job: $HOME/data",
+        "/data/${SET}": "${SET} is not replaced in a job: /data/${SET}",
+        "$(pwd)": "$(pwd) is not replaced in a job: $(pwd)",
+        "C:/data": "a path of Windows: C:/data/",
+        "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",
+        "\\\\server\\share": "a path of Windows: \\\\server\\share",
+        "~nobody-at-all": "there is no user nobody-at-all; write ./~nobody-at-all",
+    }.items():
+        said = problems(folder, EVERYWHERE.replace("HERE", here))
+        keys = ["reader.path.0", "reader.path.1", "infer.model", "writer.path", "writer.font", "run.metrics"]
+        assert [problem.split(": ")[1] for problem in said] == keys
+        assert [problem for problem in said if why not in problem] == []
+        assert said[0].startswith("job.yaml:2:31: ")
+
+
+def test_a_tilde_without_a_home_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_user: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    said = problems(folder, MINIMAL, "writer.path=~/out")
+    assert said == [
+        "--set writer.path: writer.path: ~/out: this user has no home directory; write the whole path"
+    ]
+
+
+def test_what_really_has_such_a_name_is_taken(folder: Path) -> None:
+    for name in ("$HOME", "${X}", "C:", "~someone"):
+        (folder / name).mkdir()
+        start = "./" if name.startswith("~") else ""
+        job = load(folder, MINIMAL, f"reader.path={start}{name}/", f"writer.path={start}{name}/sub/out")
+        assert job.reader.path == [folder / name]
+        assert job.output == folder / name / "sub/out"
 
 
 @given(st.integers(0, 10**7), st.integers(0, 200), st.integers(0, 99))

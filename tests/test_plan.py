@@ -38,7 +38,7 @@ _KEYS = st.sampled_from([f"{number:02d}.jpg" for number in range(20)]) | st.samp
 )
 _ROUNDS = st.builds(
     Round,
-    st.dictionaries(_KEYS, st.integers(0, 2)),
+    st.dictionaries(_KEYS, st.sampled_from([0, 1, -11_644_473_600 * 10**9 + 7, 2**62 * 10**9 - 1])),
     st.frozensets(_KEYS, max_size=4),
     st.integers(1, 7),
     st.integers(0, 4),

@@ -1,5 +1,20 @@
-"""`python -m resnet_pipe` is the same as the console script `resnet-pipe`."""
+"""The program: `python -m resnet_pipe` is the same as the console script `resnet-pipe`."""
 
-from resnet_pipe.cli import main
+from __future__ import annotations
 
-main()
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line. It takes a moment to load, in which somebody may already think better of it."""
+    try:
+        from resnet_pipe.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)  # as `ExitCode.SIGINT`, which may not be loaded
+
+
+if __name__ == "__main__":
+    main()

@@ -103,6 +103,17 @@ class MissingExtraError(UsageError):
         )
 
 
+class HomeError(UsageError):
+    """This user has no place for what can be made again.
+
+    Args:
+        problem: why there is none.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write", "models")
+
+
 class ModelError(UsageError):
     """A model file, its sidecar or a checkpoint cannot be used."""
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from resnet_pipe import document, feeding
 from resnet_pipe.document import Document, found_in, looks_at_disk
 from resnet_pipe.infer.section import InferSection
+from resnet_pipe.location import located
 from resnet_pipe.model import Deviations, Means
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
@@ -50,7 +51,7 @@ def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN
         return None
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected the path of a file")
-    path = Path((info.context["base"] if info.context else Path()) / value)
+    path = located(value, info.context["base"] if info.context else Path())
     if not path.parent.is_dir():
         raise ValueError(f"no such directory: {path.parent}")
     if path.exists() and not path.is_file():

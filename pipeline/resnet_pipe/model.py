@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.home import cache_dir
 from resnet_pipe.reader.source import key_of
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -156,17 +156,15 @@ def checkout() -> Path | None:
 
 
 def models_dir() -> Path:
-    """Return where converted models live: `models/` of a checkout, else a cache directory."""
+    """Return where converted models live: `models/` of a checkout, else a cache directory.
+
+    Raises:
+        HomeError: there is no such directory for this user.
+    """
     root = checkout()
     if root is not None:
         return root / "models"
     return cache_dir() / "models"
-
-
-def cache_dir() -> Path:
-    """Return the directory, in the user's cache, for what can be made again."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "resnet-pipe"
 
 
 def recipes_dir() -> Path:
@@ -181,6 +179,9 @@ def model_path(spec: str, base: Path) -> Path:
     Args:
         spec: a bare name such as `resnet50` (looked up in `models_dir()`), or a path to an .onnx file.
         base: the directory that relative paths start from.
+
+    Raises:
+        HomeError: it is a bare name, and this user has no place for models.
     """
     if spec.endswith(".onnx") or "/" in spec:
         return base / spec

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.task import RETRYABLE
 
 ATTEMPTS = 3
 """Runs that try a source whose failure may have been the machine's."""
+
+_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ class Chunk:
 
 
 class SourceTable:
-    """Sources in a fifth of the memory that objects take: a job may have a million of them."""
+    """Sources in a fifth of the memory that objects take: a job may have a million of them.
+
+    Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
+    fill 64 bits in 2262.
+    """
 
     def __init__(self) -> None:
         self._keys = bytearray()
         self._ends = array("q")
         self._sizes = array("q")
-        self._mtimes = array("q")
+        self._seconds = array("q")
+        self._nanoseconds = array("I")
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -57,12 +65,15 @@ class SourceTable:
         self._keys += source.key.encode()
         self._ends.append(len(self._keys))
         self._sizes.append(source.size)
-        self._mtimes.append(source.mtime_ns)
+        seconds, nanoseconds = divmod(source.mtime_ns, _NS)
+        self._seconds.append(seconds)
+        self._nanoseconds.append(nanoseconds)
 
     def __iter__(self) -> Iterator[Source]:
         start = 0
-        for end, size, mtime in zip(self._ends, self._sizes, self._mtimes, strict=True):
-            yield Source(self._keys[start:end].decode(), size, mtime)
+        columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
+        for end, size, seconds, nanoseconds in zip(*columns, strict=True):
+            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
             start = end
 
 
@@ -113,6 +124,7 @@ class Plan:
         prefix: of new chunk ids.
         failed_before: those among the skipped that failed, or are partial.
         warning: of sources that have disappeared, if it looks like an accident.
+        passed_over: files that the reader takes for no sources because of their extension.
     """
 
     found: int
@@ -125,6 +137,7 @@ class Plan:
     prefix: str = ""
     failed_before: int = 0
     warning: str = ""
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def planned(self) -> int:

@@ -15,7 +15,7 @@ from torchvision.models import resnet18 as make_resnet18
 
 from resnet_pipe.convert.conversion import convert
 from resnet_pipe.convert.recipe import ARCHITECTURES, find, load
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import DocumentError, ModelError
 from resnet_pipe.model import file_sha256
 
 
@@ -60,6 +60,19 @@ def test_imagenet_without_a_network_says_what_to_do(tmp_path: Path) -> None:
     assert str(tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in text
     assert "--weights random" in text
     assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("cache", ["/dev/null/torch", "~nobody-at-all/torch"])
+def test_weights_are_downloaded_where_the_user_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", cache)
+    with pytest.raises(ModelError, match="no network") as caught:
+        convert("resnet18", weights="imagenet", out=tmp_path / "models")
+    assert "with TORCH_HOME=DIR" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["models"], "and no directory called ~"
 
 
 @pytest.mark.usefixtures("no_network")
@@ -152,6 +165,20 @@ def test_what_is_not_a_state_dict_is_refused_and_nothing_in_it_runs(
         convert("resnet18", weights=str(path), out=tmp_path / "models")
     assert "state dict" in str(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_recipe_names_its_checkpoint_as_a_job_does_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    recipe = tmp_path / "net.yaml"
+    text = find("resnet18").read_text()
+    recipe.write_text(text.replace(": imagenet", ": ~/own.pt"))
+    with pytest.raises(ModelError, match=f"checkpoint {tmp_path}/home/own.pt does not exist"):
+        convert(str(recipe), out=tmp_path)
+    recipe.write_text(text.replace(": imagenet", ": $HOME/own.pt"))
+    with pytest.raises(DocumentError, match=r"net.yaml:\d+:\d+: weights: .*HOME is not replaced in a job"):
+        convert(str(recipe), out=tmp_path)
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.listing import check_entry, list_files, root_of
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.source import key_of, path_of
 
 JPG = frozenset([".jpg"])
@@ -39,6 +40,50 @@ def test_a_directory_stands_for_the_files_below_it_with_a_known_extension(tmp_pa
     make(tmp_path, "a.jpg", "b.JPG", "c.txt", "jpg", "sub/d.Jpg", "sub/deep/e.jpg", "sub.jpg/f.jpg")
     assert keys(tmp_path) == ["a.jpg", "b.JPG", "sub.jpg/f.jpg", "sub/d.Jpg", "sub/deep/e.jpg"]
     assert keys(tmp_path, recursive=False) == ["a.jpg", "b.JPG"]
+
+
+def test_directories_that_a_file_system_gives_one_number_are_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+
+    def numberless(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        mode, _, *others = stat(path, follow_symlinks=follow_symlinks)
+        return os.stat_result((mode, 0, *others))
+
+    make(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg")
+    (tmp_path / "sub/circle").symlink_to(tmp_path)
+    monkeypatch.setattr(Path, "stat", numberless)
+    assert keys(tmp_path) == ["a.jpg", "sub/b.jpg", "sub/deep/c.jpg"]
+
+
+def test_files_that_are_passed_over_are_counted_once_by_extension_however_the_entries_overlap(
+    tmp_path: Path,
+) -> None:
+    make(
+        tmp_path,
+        "a.jpg",
+        "b.PSD",
+        "c.psd",
+        "d.txt",
+        "README",
+        ".hidden",
+        ".git/x.txt",
+        "s/e.psd",
+        "s/f.tar.gz",
+    )
+    entries = [tmp_path, tmp_path / "s", tmp_path / "**/*.psd", tmp_path / "c.psd"]
+    passed_over = PassedOver()
+    assert [source.key for source in list_files(entries, True, JPG, passed_over)] == ["a.jpg", "c.psd"]
+    assert passed_over.to_json() == {".psd": 2, "": 1, ".gz": 1, ".txt": 1}
+    assert passed_over.describe() == "passed over 2 .psd, 1 without an extension, 1 .gz, 1 .txt"
+
+
+def test_only_the_most_frequent_extensions_are_told_apart(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{number}.{number % 1200 + 1}" for number in range(1500)), "x.1", "y.2", "y.1")
+    passed_over = PassedOver()
+    assert list(list_files([tmp_path], True, JPG, passed_over)) == []
+    assert passed_over.describe() == "passed over 4 .1, 3 .2, 2 .10, 2 .100, 2 .101 and 1490 others"
 
 
 def test_a_slash_sorts_where_its_character_does(tmp_path: Path) -> None:

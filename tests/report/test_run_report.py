@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.report import charts
+from resnet_pipe.report import charts, run_report
 from tests import networks
 from tests.report.browser import Outline, needs_chromium, show
 from tests.run.jobs import JobFolder, command
@@ -86,6 +87,58 @@ def test_a_run_without_the_libraries_works_and_says_how_to_get_a_report(
         "--set", "run.report=true", "--set", f"writer.path={tmp_path}/out", faults=absent
     ).expect(ExitCode.SOME_FAILED)
     assert "pip install 'resnet-pipe[report]'" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("length", "batch", "axis"), [(5, 10, "seconds"), (300, 250, "minutes"), (18_000, 1000, "hours")]
+)
+def test_the_throughput_is_that_of_a_while_whatever_the_length_of_a_run(
+    finished: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: float, batch: int, axis: str
+) -> None:
+    """Batches come in pairs, 1 ms apart, after a tenth of the run; half-way, it goes on at half the speed."""
+    drawn = {}
+
+    def keep(draw: charts.Draw, text: str, height: float) -> charts.Picture:
+        drawn[text] = charts.figure({"": draw}, charts.LIGHT, 7, height).axes[0]
+        return charts.Picture("", "", text)
+
+    monkeypatch.setattr(charts, "picture", keep)
+    pairs = [0.1 + 0.4 * part / 40 for part in range(1, 41)] + [
+        0.5 + 0.5 * part / 25 for part in range(1, 26)
+    ]
+    seconds = [moment for pair in pairs for moment in (pair * length - 0.001, pair * length)]
+    items = [batch * count for count in range(1, len(seconds) + 1)]
+    average = items[-1] / length
+    run = json.loads((finished.last_run() / "run.json").read_text())
+    figures = {"run_seconds": length, "first_batch_s": 0.1 * length, "items_per_second": average}
+    (tmp_path / "run.json").write_text(json.dumps({**run, "stages": {}, "items": 0, **figures}))
+    by_turns = [2 * (count // 2 % 2) for count in range(len(items))]
+    waiting = {"waiting_for_engine": [1] * len(items), "waiting_for_writer": by_turns}
+    history = {"timeline": {"seconds": seconds, "items": items, **waiting}, "slowest": [], "samples": []}
+    (tmp_path / "history.json").write_text(json.dumps(history))
+    run_report.write(tmp_path, tmp_path)
+
+    axes = drawn["images a second over the time of the run"]
+    x, rates = map(np.asarray, axes.lines[0].get_data())
+    fast, slow = 80 / 0.4 / 130 * average, 50 / 0.5 / 130 * average
+    assert x[0] == 0
+    assert x[-1] == axes.get_xlim()[1] == length / {"seconds": 1, "minutes": 60, "hours": 3600}[axis]
+    assert axes.get_xlabel() == f"{axis} since the engine was ready"
+    share = x / x[-1]
+    assert rates[0] == 0
+    assert rates[(share > 0.17) & (share < 0.43)] == pytest.approx(fast, rel=0.3)
+    assert rates[(share > 0.57) & (share < 0.95)] == pytest.approx(slow, rel=0.3)
+    assert rates.max() < 1.3 * fast
+    queues = drawn["Batches that wait, over the time of the run"]
+    assert max(np.asarray(line.get_ydata()).max() for line in queues.lines) < 2, (
+        "of 0 and 2 by turns, the mean"
+    )
+
+
+def test_the_time_line_begins_when_the_engine_is_ready(finished: JobFolder) -> None:
+    history = json.loads((finished.last_run() / "history.json").read_text())
+    assert history["timeline"]["seconds"][0] < finished.summary()["run_seconds"]
+    assert history["timeline"]["seconds"][-1] <= finished.summary()["run_seconds"]
 
 
 def test_slow_sources_and_the_time_line_are_remembered(finished: JobFolder) -> None:

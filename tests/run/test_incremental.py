@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.run.jobs import HOME, JobFolder, assert_clean, assert_same_rows, numbered, records, states
+from tests.run.jobs import (
+    HOME,
+    JobFolder,
+    assert_clean,
+    assert_same_rows,
+    command,
+    numbered,
+    records,
+    states,
+)
 
 
 def touch(path: Path) -> None:
@@ -42,6 +53,28 @@ def test_a_second_run_with_nothing_new_touches_no_shard_and_loads_no_network(don
     assert "5 skipped" in done.run().expect(0).stdout
     assert states(done.out) == before
     assert done.summary()["engine"] is None
+
+
+def test_a_file_of_any_date_is_a_source_and_every_other_date_a_change(job: JobFolder) -> None:
+    years = {"1601.jpg": -11_644_473_600, "1969.jpg": -1, "2400.jpg": 13_569_465_600, "far.jpg": 2**40}
+    job.add(*years)
+    job.add_bad("2400-bad.jpg")
+    memory = Path("/dev/shm")  # noqa: S108 - a file system that holds all of these dates, where there is one
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        job.images = Path(shutil.copytree(job.images, Path(folder) / "images"))
+        reader = ("--set", f"reader.path={job.images}")
+        for name, second in {**years, "2400-bad.jpg": 13_569_465_600}.items():
+            os.utime(job.images / name, ns=(0, second * 10**9 + 7))
+        job.run(*reader).expect(3)
+        assert job.paths() == sorted(years)
+        held = {path.name: path.stat().st_mtime_ns for path in job.images.iterdir()}
+        entries = [entry for record in records(job.out) for entry in record["sources"]]
+        assert {entry["key"]: entry["mtime_ns"] for entry in entries} == held
+        assert job.failures()["2400-bad.jpg"]["mtime_ns"] == held["2400-bad.jpg"]
+        assert "4 skipped" in job.run(*reader).expect(0).stdout
+        touch(job.images / "2400.jpg")
+        assert "1 to process" in job.run(*reader, "--dry-run").expect(0).stdout
+        assert command("check", str(job.out)).expect(0)
 
 
 def test_new_files_become_new_chunks(done: JobFolder) -> None:
@@ -243,3 +276,21 @@ def test_a_folder_without_images_is_an_error_unless_it_is_allowed(job: JobFolder
     assert "mounted" in said
     job.write(reader="allow_empty: true")
     job.run().expect(0)
+
+
+def test_what_is_passed_over_is_counted_in_the_plan_in_the_run_and_when_nothing_is_left(
+    job: JobFolder,
+) -> None:
+    for name in ("a.PSD", "b.psd", "c.txt"):
+        (job.images / name).touch()
+    counted = "passed over 2 .psd, 1 .txt"
+    for command_line in ((), ("--dry-run",), ("--set", "reader.kind=video")):
+        said = job.run(*command_line).expect(1).stderr
+        assert f" found in {job.images}: {counted}\n" in said
+        assert "mounted" not in said
+        assert ".jpg" in said or ".mkv" in said, "what is taken"
+    job.add("d.jpg")
+    assert counted in job.run("--dry-run").expect(0).stdout
+    assert job.run().expect(0).stderr.startswith(f"{counted}\n")
+    assert job.summary()["passed_over"] == {".psd": 2, ".txt": 1}
+    assert job.run("--quiet", "--fresh").expect(0).stderr == ""

@@ -50,6 +50,21 @@ def assert_the_same_command_completes(job: JobFolder) -> None:
     assert_clean(job.out)
 
 
+def test_a_ctrl_c_while_the_program_is_being_loaded_ends_it_quietly(job: JobFolder) -> None:
+    interrupts = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    job.add("a.jpg")
+    said = job.run(faults=interrupts).expect(130)
+    assert (said.stdout, said.stderr) == ("", "")
+    assert not job.out.exists()
+
+
 @pytest.mark.parametrize("number", CODES, ids=["SIGINT", "SIGTERM"])
 def test_the_first_signal_finishes_the_chunk_in_flight_and_commits_it(
     job: JobFolder, number: signal.Signals

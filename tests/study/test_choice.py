@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,21 @@ def test_a_cache_that_cannot_be_written_is_said_and_stops_nothing(
     said = run(cli, job, "--dry-run").expect(0).stderr
     assert "engine auto: the choice cannot be remembered: " in said
     assert said.endswith("engine auto took torch fp32: opencv cannot be compared\n")
+
+
+def test_without_a_home_the_place_of_the_cache_is_asked_for_in_one_line(
+    cli: Cli, job: JobFolder, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(user: int) -> pwd.struct_passwd:
+        raise KeyError(user)
+
+    install(torch="honest")
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    *_, said, _ = run(cli, job, "--dry-run").expect(0).stderr.splitlines()
+    assert said.startswith("engine auto: the choice cannot be remembered: user ")
+    assert said.endswith("; set XDG_CACHE_HOME to a directory that this user can write")
 
 
 def test_results_keep_their_precision_until_they_are_dropped(

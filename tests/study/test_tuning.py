@@ -353,7 +353,7 @@ def test_json_has_every_measurement(job: JobFolder, cli: Cli, machine: Machine) 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ([], "no sources found in"),
+        ([], "no images found in"),
         (["a.jpg", "b.jpg"], "every source of the sample failed; the first one: "),
     ],
 )

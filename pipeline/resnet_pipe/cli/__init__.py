@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import NoReturn
 
@@ -46,6 +47,7 @@ for command in (run, report, check, convert, models, verify, tune, depth, doctor
 def main() -> NoReturn:
     """Run the command line: the one place where errors become messages and exit codes."""
     prepare_streams()
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would keep an identifier in the home
     try:
         code = commands.main(standalone_mode=False)
         sys.exit(code or ExitCode.DONE)

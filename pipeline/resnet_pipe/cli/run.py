@@ -129,6 +129,8 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
     failed = f", {plan.failed_before} failed before and unchanged" if plan.failed_before else ""
     skipped = f"{plan.done_before} already done{failed}"
     show(f"sources  {plan.planned} to process, {skipped}, {plan.disappeared} disappeared")
+    if plan.passed_over:
+        show(f"         {plan.passed_over.describe()}")
     if plan.warning:
         say(f"warning: {plan.warning}")
     show(f"chunks   {plan.chunk_count}")

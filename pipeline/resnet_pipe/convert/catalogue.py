@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import ARCHITECTURES
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
 
 _FLOAT_BYTES = 4
@@ -22,7 +23,6 @@ class Entry:
         params: with 1000 classes.
         macs: multiply-accumulates for one image of 224 x 224.
         weight_bytes: of its parameters: four for each, or one in an int8 model.
-        path: where its ONNX file is or would be.
         status: whether it is converted, and with which weights, in words.
     """
 
@@ -30,7 +30,6 @@ class Entry:
     params: int
     macs: int
     weight_bytes: int
-    path: Path
     status: str
 
 
@@ -40,15 +39,24 @@ def entries() -> list[Entry]:
     for source, depth in ARCHITECTURES.items():
         size = architecture.size(depth)
         for name, width in ((source, _FLOAT_BYTES), (source + INT8_SUFFIX, 1)):
-            path = models_dir() / f"{name}.onnx"
-            if name == source or path.is_file():
-                result.append(Entry(name, size.params, size.macs, width * size.params, path, _status(path)))
+            path = _find(name)
+            if name == source or path is not None:
+                result.append(Entry(name, size.params, size.macs, width * size.params, _status(name, path)))
     return result
 
 
-def _status(path: Path) -> str:
-    if not path.is_file():
-        return f"no: {how_to_make(path.stem)}"
+def _find(name: str) -> Path | None:
+    """Return the ONNX file; None if there is none, or none that this user may see."""
+    try:
+        path = models_dir() / f"{name}.onnx"
+    except HomeError:
+        return None
+    return path if os.path.isfile(path) else None  # noqa: PTH113 - Path.is_file raises what is forbidden
+
+
+def _status(name: str, path: Path | None) -> str:
+    if path is None:
+        return f"no: {how_to_make(name)}"
     try:
         sidecar = read_sidecar(path.with_suffix(".json"))
     except ModelError as error:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from resnet_pipe import atomic
 from resnet_pipe.convert import architecture
-from resnet_pipe.convert.recipe import Recipe, find, load
+from resnet_pipe.convert.recipe import NO_CHECKPOINTS, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.location import located
 from resnet_pipe.model import Sidecar, file_sha256, models_dir, read_sidecar
 
 _LIBRARIES = ("torch", "torchvision", "onnx")
@@ -69,7 +70,7 @@ def convert(
     except OSError as error:
         raise ModelError(
             f"cannot write {target}: {error.strerror or error}",
-            "free space there, or name another directory with --out",
+            "free space there, or name another directory with --out or XDG_CACHE_HOME",
         ) from error
     return Conversion(target, sidecar, changed=True)
 
@@ -116,7 +117,7 @@ def _convert(
 
 def _beside(recipe: Path, spec: str) -> str:
     """Return the recipe's own weights; a checkpoint's path starts from the recipe's directory."""
-    return spec if spec in ("imagenet", "random", "auto") else str(recipe.parent / spec)
+    return spec if spec in NO_CHECKPOINTS else str(located(spec, recipe.parent))
 
 
 def _versions() -> dict[str, str]:

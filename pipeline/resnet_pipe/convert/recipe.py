@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from resnet_pipe import document
 from resnet_pipe.errors import UsageError
+from resnet_pipe.location import located
 from resnet_pipe.model import Preprocessing, recipes_dir
 
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """torchvision's name -> depth."""
+NO_CHECKPOINTS = ("imagenet", "random", "auto")
+"""Weights that are no path."""
 
 
 class Recipe(BaseModel):
@@ -33,6 +36,13 @@ class Recipe(BaseModel):
         Field(description="how many classes a checkpoint or random weights have, or their labels"),
     ] = 1000
     preprocess: Annotated[Preprocessing, Field(description="how an image becomes its input")]
+
+    @field_validator("weights")
+    @classmethod
+    def _located(cls, value: str, info: ValidationInfo) -> str:
+        if value not in NO_CHECKPOINTS:
+            located(value, info.context["base"] if info.context else Path())
+        return value
 
     @property
     def depth(self) -> int:

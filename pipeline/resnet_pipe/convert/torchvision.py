@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,24 +79,45 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
 
 
 def _imagenet(recipe: Recipe, requested: str) -> Source:
-    import torch
     from torchvision.models import get_model, get_model_weights
 
     weights: Any = get_model_weights(recipe.architecture).DEFAULT
+    name = Path(weights.url).name
+    cache = _cache(name)
+    place = cache / name if cache else f"DIR/hub/checkpoints/{name}, with TORCH_HOME=DIR"
     try:
-        with _timeout(NETWORK_TIMEOUT_S):
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        with _timeout(NETWORK_TIMEOUT_S), TemporaryDirectory(prefix="resnet-pipe-") as temporary:
+            state = weights.get_state_dict(
+                model_dir=str(cache or temporary), progress=False, check_hash=True, weights_only=True
+            )
     except (OSError, RuntimeError) as error:  # RuntimeError: the checksum does not match
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise ModelError(
             f"torchvision's weights {weights} are not on this machine and cannot be downloaded: {error}",
-            f"run this once where there is a network, or put {weights.url} at {cache}; or give your own with"
+            f"run this once where there is a network, or put {weights.url} at {place}; or give your own with"
             " --weights FILE; --weights random is enough to measure speed",
         ) from None
     network = get_model(recipe.architecture, weights=None)
     network.load_state_dict(state)
     kind = Weights(kind="imagenet", name=str(weights), requested=requested)
     return Source(network.eval(), kind, list(weights.meta["categories"]))
+
+
+def _cache(name: str) -> Path | None:
+    """Return torch's directory for weights; None if this user has none, or can put nothing there.
+
+    Args:
+        name: of the file that is wanted from there.
+    """
+    import torch
+
+    directory = Path(torch.hub.get_dir()) / "checkpoints"
+    if str(directory).startswith("~"):  # torch would make a directory of that name
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return directory if os.access(directory, os.W_OK) or (directory / name).is_file() else None
 
 
 def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) -> Source:

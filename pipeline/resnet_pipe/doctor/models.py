@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from resnet_pipe.doctor.check import Finding
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.model import how_to_make, models_dir, open_model, read_sidecar
 from resnet_pipe.reader.source import key_of
 
@@ -22,9 +22,13 @@ def check(directory: Path | None = None) -> Iterator[Finding]:
     Args:
         directory: with the models; None for where they are kept.
     """
-    directory = directory or models_dir()
     try:
+        directory = directory or models_dir()
         sizes = {path: path.stat().st_size for path in directory.glob("*.onnx") if path.is_file()}
+    except HomeError as error:
+        text = f"none: {error.problem}; jobs give paths of models, or {error.remedy}"
+        yield Finding(_CHECK, "OK", text)
+        return
     except OSError as error:
         yield Finding(_CHECK, "FAIL", f"{error.filename}: {error.strerror}", f"ls -l {directory}")
         return

@@ -17,20 +17,29 @@ from pydantic import (
 )
 
 from resnet_pipe.document import looks_at_disk
+from resnet_pipe.errors import HomeError
 from resnet_pipe.infer.engine import ENGINES, Precision
+from resnet_pipe.location import located
 from resnet_pipe.model import how_to_make, model_path
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
 _MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")
 """What a list of devices may hold, by kind."""
 _ALL = ":all"
+_PATH = re.compile(r"/|\.onnx$|^~")
+"""What a model's bare name does not have."""
 
 
 @looks_at_disk
 def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
     if not isinstance(value, str) or not value:
         raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
-    path = model_path(value, info.context["base"] if info.context else Path())
+    named = located(value, info.context["base"] if info.context else Path())
+    try:
+        path = model_path(str(named) if _PATH.search(value) else value, Path())
+    except HomeError as error:
+        text = f"no such model: {value}: {error.problem}"
+        raise ValueError(f"{text}; give its path, or {error.remedy}") from None
     if not path.is_file():
         command = how_to_make(path.stem)
         raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.listing import list_files, root_of
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
@@ -91,13 +92,16 @@ class ImageReader:
         """
         from resnet_pipe.reader import decode  # noqa: F401 - later it would be charged to a source
 
-    def list_sources(self) -> Iterator[Source]:
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Yield every image file once, sorted by key, without opening any.
+
+        Args:
+            passed_over: counts the files that are taken for none because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.
         """
-        return list_files(self.entries, self.recursive, EXTENSIONS)
+        return list_files(self.entries, self.recursive, EXTENSIONS, passed_over)
 
     @property
     def reach(self) -> Reach:

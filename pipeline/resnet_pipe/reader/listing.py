@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.errors import RunError
+from resnet_pipe.reader.passed_over import PassedOver, extension
 from resnet_pipe.reader.source import Source, key_of, path_of
 
 Pattern = tuple[str, ...]
 """What is left to match, one part per path segment. The empty pattern stands for everything below."""
+
+_Found = tuple[str, Source | None]
+"""A key, and its source; None for a file that is passed over."""
 
 
 class _Directory(NamedTuple):
@@ -60,7 +64,12 @@ def root_of(entries: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([start if start.is_dir() else start.parent for start in starts]))
 
 
-def list_files(entries: Sequence[Path], recursive: bool, extensions: frozenset[str]) -> Iterator[Source]:
+def list_files(
+    entries: Sequence[Path],
+    recursive: bool,
+    extensions: frozenset[str],
+    passed_over: PassedOver | None = None,
+) -> Iterator[Source]:
     """Yield each file once, sorted by key as `sorted()` sorts strings, however the entries overlap.
 
     Names that begin with a dot are left out unless an entry spells out the dot. Symbolic links are followed,
@@ -74,16 +83,23 @@ def list_files(entries: Sequence[Path], recursive: bool, extensions: frozenset[s
             files and directories it matches. A path that exists is never taken for a pattern.
         recursive: also take what is in the subdirectories of directories.
         extensions: lower case, with the dot; the case of the file's own does not matter.
+        passed_over: counts the files, while they are listed, that are taken for nothing but their extension.
 
     Raises:
         RunError: an entry is gone, or a directory cannot be listed: leaving it out would lose sources.
     """
     root = root_of(entries)
+    listings = (_list_entry(root, entry, recursive, extensions) for entry in entries)
     previous = None
-    for source in heapq.merge(*(_list_entry(root, entry, recursive, extensions) for entry in entries)):
-        if source.key != previous:
-            previous = source.key
+    # What one entry passes over, another may name.
+    for key, source in heapq.merge(*listings, key=lambda found: (found[0], found[1] is None)):
+        if key == previous:
+            continue
+        previous = key
+        if source is not None:
             yield source
+        elif passed_over is not None:
+            passed_over.add(key)
 
 
 def split(entry: Path) -> tuple[Path, Pattern]:
@@ -95,7 +111,7 @@ def split(entry: Path) -> tuple[Path, Pattern]:
     return Path(*entry.parts[:first]), entry.parts[first:]
 
 
-def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[str]) -> Iterator[Source]:
+def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[str]) -> Iterator[_Found]:
     start, pattern = split(entry)
     if not os.path.lexists(start):
         raise RunError(f"{start} does not exist any more", "correct reader.path in the job")
@@ -104,37 +120,44 @@ def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[
         prefix = "" if start == root else f"{key}/"
         yield from _walk(root, prefix, frozenset([pattern]), recursive, extensions)
     elif source := _identify(root, key):
-        yield source
+        yield key, source
 
 
 def _walk(
     root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool, extensions: frozenset[str]
-) -> Iterator[Source]:
+) -> Iterator[_Found]:
     """Yield the wanted files below `prefix`, in order.
 
     The order is that of whole keys because a directory is sorted among its siblings under its name *and
     the slash*: `a-b/c.jpg`, `a.jpg` and `a/b.jpg` come in this order. A stack, not recursion: a tree may
     be deeper than Python's stack.
     """
-    stack = [_scan(root, prefix, wanted, recursive, extensions)]
+    stack = [_scan(root, prefix, wanted, recursive)]
     while stack:
         here = stack[-1]
         for name in here.names:
             key = here.prefix + name
             if name in here.wanted:
-                below = _scan(root, key, here.wanted[name], recursive, extensions)
-                if all(below.identity != above.identity for above in stack):
+                below = _scan(root, key, here.wanted[name], recursive)
+                if not any(_is_same(root, below, above) for above in stack):
                     stack.append(below)
                     break
+            elif extension(name) not in extensions:
+                yield key, None
             elif source := _identify(root, key):
-                yield source
+                yield key, source
         else:
             stack.pop()
 
 
-def _scan(
-    root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool, extensions: frozenset[str]
-) -> _Directory:
+def _is_same(root: Path, one: _Directory, other: _Directory) -> bool:
+    """Tell whether two directories are one. Some file systems give all of theirs the same number."""
+    return one.identity == other.identity and os.path.realpath(path_of(root, one.prefix)) == os.path.realpath(
+        path_of(root, other.prefix)
+    )
+
+
+def _scan(root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool) -> _Directory:
     path = path_of(root, prefix)
     names: list[str] = []
     directories: dict[str, frozenset[Pattern]] = {}
@@ -143,8 +166,6 @@ def _scan(
         with os.scandir(path) as entries:
             for entry in entries:
                 is_directory = _is_directory(entry)
-                if not is_directory and os.path.splitext(entry.name)[1].lower() not in extensions:  # noqa: PTH122
-                    continue
                 matches = advance(wanted, entry.name, recursive or not is_directory)
                 if is_directory and matches:
                     name = key_of(entry.name) + "/"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from resnet_pipe.reader.images import ImageReader, ImagesSection
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.reader.video import VideoReader, VideoSection
@@ -43,8 +44,11 @@ class Reader(Protocol):
             ImportError: it cannot be imported.
         """
 
-    def list_sources(self) -> Iterator[Source]:
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Yield every source once, sorted by key, without opening any.
+
+        Args:
+            passed_over: counts the files that are taken for no sources because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from resnet_pipe.document import looks_at_disk
+from resnet_pipe.location import located
 from resnet_pipe.reader.listing import check_entry
 
 
@@ -18,7 +19,7 @@ def _entry(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever
         raise ValueError("must be a path")
     base = (info.context or {}).get("base", Path.cwd())
     # As text: `..` takes back the segment before it, as it does for `cd`, even if that is a symbolic link.
-    return check_entry(Path(os.path.abspath(base / value)))  # noqa: PTH100
+    return check_entry(Path(os.path.abspath(located(str(value), base))))  # noqa: PTH100
 
 
 Entries = Annotated[

@@ -18,7 +18,7 @@ class Source(NamedTuple):
     Attributes:
         key: path below the reader's root, in the reversible text form of `key_of`.
         size: bytes.
-        mtime_ns: time of last modification, nanoseconds since 1970.
+        mtime_ns: time of last modification, nanoseconds since 1970; of any size, also negative.
     """
 
     key: str

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.listing import list_files, root_of
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.sampling import Sampling
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
@@ -190,13 +191,16 @@ class VideoReader:
         if self.backend == "opencv":
             from resnet_pipe.reader import opencv  # noqa: F401
 
-    def list_sources(self) -> Iterator[Source]:
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Yield every video file once, sorted by key, without opening any.
+
+        Args:
+            passed_over: counts the files that are taken for none because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.
         """
-        return list_files(self.entries, self.recursive, EXTENSIONS)
+        return list_files(self.entries, self.recursive, EXTENSIONS, passed_over)
 
     @property
     def reach(self) -> Reach:

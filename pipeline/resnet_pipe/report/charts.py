@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.report import drawing
 from resnet_pipe.report.page import data_url
 
 if TYPE_CHECKING:
@@ -80,11 +80,10 @@ def figure(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "report", "A report") from None
+    drawing.load()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context({"text.parse_math": False}):  # names come from files: a dollar sign is no formula
         drawn = Figure(figsize=(width, height), layout="constrained")
         rows = -(-len(draws) // columns)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_pipe import atomic
 from resnet_pipe.errors import ExitCode, RunError
-from resnet_pipe.report import charts
+from resnet_pipe.report import charts, timeline
 from resnet_pipe.report.page import render
 from resnet_pipe.run.standing import Standing
 
@@ -46,6 +46,7 @@ def write(folder: Path, output: Path) -> Path:
     history = _read(folder / "history.json") or {"timeline": None, "slowest": [], "samples": []}
     failures, count = _failures(output / "failures.jsonl")
     job = folder / "job.yaml"
+    unit = "frames" if run["video"] else "images"
     page = render(
         "run.html",
         {
@@ -53,12 +54,12 @@ def write(folder: Path, output: Path) -> Path:
             "started": run["started_at"].replace("T", " ").replace("+00:00", " UTC"),
             "output": str(output),
             "outcome": _OUTCOMES[ExitCode(run["exit_code"])],
-            "unit": "frames" if run["video"] else "images",
+            "unit": unit,
             "findings": [*findings(run), *_standing(run)],
             "stages": stages(run),
             "devices": devices(run),
             "stages_chart": _stages_chart(run) if run["items"] else None,
-            **_timeline_charts(history["timeline"]),
+            **timeline.pictures(history["timeline"], run, unit),
             "samples": history["samples"],
             "slowest": history["slowest"],
             "failures": failures,
@@ -150,41 +151,6 @@ def _stages_chart(run: dict[str, Any]) -> charts.Picture:
 
     words = ", ".join(f"{stage['name']} {stage['ms_per_item']:.2f} ms" for stage in table)
     return charts.picture(draw, f"Busy time for each item: {words}", height=2.0)
-
-
-def _timeline_charts(timeline: dict[str, list[float]] | None) -> dict[str, charts.Picture | None]:
-    if timeline is None or len(timeline["seconds"]) < 3:
-        return {"timeline_chart": None, "queues_chart": None}
-    seconds, items = timeline["seconds"], timeline["items"]
-    rates = [
-        (after - before) / (end - start) if end > start else 0.0
-        for before, after, start, end in zip(items, items[1:], seconds, seconds[1:], strict=False)
-    ]
-
-    def throughput(axes: Axes, scheme: charts.Scheme) -> None:
-        axes.step(seconds[1:], rates, where="pre", color=charts.STAGE_COLORS["infer"], linewidth=1.4)
-        _over_time(axes, seconds, "items a second")
-
-    def queues(axes: Axes, scheme: charts.Scheme) -> None:
-        for key, name, stage in (
-            ("waiting_for_engine", "for the engine", "infer"),
-            ("waiting_for_writer", "for the writer", "writer"),
-        ):
-            axes.step(seconds, timeline[key], where="post", label=name, color=charts.STAGE_COLORS[stage])
-        _over_time(axes, seconds, "batches waiting")
-        charts.legend(axes, scheme)
-
-    return {
-        "timeline_chart": charts.picture(throughput, "Items a second over the time of the run", height=2.3),
-        "queues_chart": charts.picture(queues, "Batches that wait, over the time of the run", height=2.3),
-    }
-
-
-def _over_time(axes: Axes, seconds: list[float], label: str) -> None:
-    axes.set_xlim(0, seconds[-1])
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("seconds since the engine was ready")
-    axes.set_ylabel(label)
 
 
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:

@@ -130,6 +130,8 @@ class Execution:
             unit = "video" if self._resolved.job.reader.kind == "video" else "image"
             self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
             self._guard.say = self._progress.say
+            if plan.passed_over:
+                self._say(plan.passed_over.describe(), unusual=False)
             cores = available_cores()
             self._batch_size = self._resolved.batch_size
             pool = stack.enter_context(closing(self._start_workers(cores)))
@@ -225,7 +227,7 @@ class Execution:
         if info.note and not self._quiet:  # it stands in run.json too, and is nothing to worry about
             self._say(info.note)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
-            self._say(resolved.metadata["weights"])
+            self._say(resolved.metadata["weights"], unusual=False)
 
     def _process(
         self,
@@ -259,6 +261,7 @@ class Execution:
             self._tick()
 
         started = time.perf_counter()
+        self._guard.call("history", self.history.start)
         try:
             pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
         finally:

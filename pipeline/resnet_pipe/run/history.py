@@ -19,6 +19,8 @@ from resnet_pipe.writer.rows import top_k
 
 MOMENTS = 240
 """Most points of the time line: what a chart can show."""
+_APART_S = 0.025
+"""Seconds between two of them, at first; twice as many whenever they become too many."""
 SAMPLES = 24
 _TOP = 3
 _SIDE = 160
@@ -52,15 +54,24 @@ class History:
         self._pictures = pictures
         self._lock = threading.Lock()
         self._started = time.perf_counter()
-        self._moments: _Thinned[_Moment] = _Thinned(MOMENTS)
+        self._moments: list[_Moment] = []
+        self._apart_s = _APART_S
         self._samples: _Thinned[dict[str, Any]] = _Thinned(SAMPLES)
         self._slowest: list[tuple[float, str]] = []
 
+    def start(self) -> None:
+        """Begin with the time line: the engine is ready."""
+        self._started = time.perf_counter()
+
     def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:
         """Note a moment: items so far, and how many batches wait. Called several times a second."""
-        if self._moments.wants():
-            seconds = time.perf_counter() - self._started
-            self._moments.add(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
+        seconds = time.perf_counter() - self._started
+        if self._moments and seconds - self._moments[-1].seconds < self._apart_s:
+            return
+        self._moments.append(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
+        if len(self._moments) > MOMENTS:
+            self._moments = self._moments[::2]
+            self._apart_s *= 2
 
     def filled(self, filled: Filled) -> None:
         """Note the slowest sources; see `Observer.filled`."""
@@ -91,7 +102,7 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""
-        moments = self._moments.kept
+        moments = self._moments
         return {
             "timeline": {
                 "seconds": [round(moment.seconds, 3) for moment in moments],

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -14,8 +14,9 @@ from resnet_pipe import atomic, feeding
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import Job
 from resnet_pipe.plan import Part, Plan, Rules, make_plan
+from resnet_pipe.reader.nothing import nothing_found
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import make_reader
-from resnet_pipe.reader.source import Source
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run import disappeared, fingerprint, generation
 from resnet_pipe.run.chunk import failure_lines
@@ -31,7 +32,6 @@ from resnet_pipe.run.stop import Stop
 FAILURES = "failures.jsonl"
 _OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--shard I/N`."""
-_WHAT = {"images": "images", "video": "videos"}
 
 
 class Fresh(Enum):
@@ -146,12 +146,12 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     """
     ledger = Ledger(resolved.job.output)
     if not (ledger.output / HOME).is_dir():
-        return _plan(resolved.job, _sources(resolved.job), {}, [], rules, fresh)
+        return _plan(resolved.job, None, {}, [], rules, fresh)
     generation.refuse_half_switched(ledger)
     found = list(ledger.records())
     _, records, _ = _records(resolved, ledger, found, rules.part, fresh)
     there = _there(ledger, found, records, fresh)
-    return _plan(resolved.job, _sources(resolved.job), records, there, rules, fresh)
+    return _plan(resolved.job, None, records, there, rules, fresh)
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
@@ -173,7 +173,7 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
         generation.next_ledger(ledger).recover()
     target, records, lost = _records(resolved, ledger, found, rules.part, fresh)
     there = _there(ledger, found, records, fresh)
-    plan = _plan(resolved.job, stop.during(_sources(resolved.job)), records, there, rules, fresh)
+    plan = _plan(resolved.job, stop, records, there, rules, fresh)
     freed = _bytes(ledger, found) if fresh is Fresh.NOW else 0
     expected = make_reader(resolved.job.reader).expected_items
     refuse_full(resolved, plan, expected, ledger.output, freed)
@@ -247,13 +247,9 @@ def write_failures(ledger: Ledger) -> Standing:
     return Standing(counts["failed"], counts["partial"])
 
 
-def _sources(job: Job) -> Iterator[Source]:
-    return feeding.refuse_own(make_reader(job.reader).list_sources(), job)
-
-
 def _plan(
     job: Job,
-    sources: Iterator[Source],
+    stop: Stop | None,
     records: dict[str, Record],
     there: Sequence[Record],
     rules: Rules,
@@ -264,16 +260,17 @@ def _plan(
     unseen = Unseen(there if replaced else ())
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
+    passed_over = PassedOver()
+    sources = feeding.refuse_own(make_reader(job.reader).list_sources(passed_over), job)
+    if stop is not None:
+        sources = stop.during(sources)
     plan = make_plan(unseen.passing(sources), records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
-        places = ", ".join(map(str, job.reader.path))
-        before = f", but {gone} were there before" if gone else ""
-        raise RunError(
-            f"no {_WHAT[job.reader.kind]} found in {places}{before}",
-            "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts none",
-        )
-    return replace(plan, warning=disappeared.check(job, there, gone, rules, replaced))
+        problem, remedy = nothing_found(job.reader, gone)
+        raise RunError(problem, f"{remedy}; reader.allow_empty: true accepts none")
+    warning = disappeared.check(job, there, gone, rules, replaced)
+    return replace(plan, warning=warning, passed_over=passed_over)
 
 
 def _refuse_strangers(ledger: Ledger, found: Sequence[Record]) -> None:

@@ -132,6 +132,7 @@ class Outcome:
                 "partial": self.partial,
                 "failed": self.failed,
             },
+            "passed_over": self.plan.passed_over.to_json(),
             "standing": asdict(self.standing) if self.standing else None,
             "items": self.items,
             "video": self.video(),

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe import atomic
+from resnet_pipe.errors import HomeError
+from resnet_pipe.home import cache_dir
 from resnet_pipe.infer.engine import ENGINES, Precision
-from resnet_pipe.model import cache_dir
 
 _KEPT = 100
 """Choices in the file; the oldest are forgotten."""
@@ -69,7 +70,7 @@ class Memory(BaseModel):
         """Return what is remembered: nothing if there is no file, or none that can be understood."""
         try:
             return cls.model_validate_json(_path().read_bytes())
-        except (OSError, RuntimeError, ValidationError):
+        except (OSError, HomeError, ValidationError):
             return cls()
 
     def find(self, circumstances: dict[str, Any]) -> Choice | None:
@@ -85,8 +86,10 @@ class Memory(BaseModel):
             path = _path()
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(path, memory.model_dump_json(indent=1).encode(), str(os.getpid()))
-        except (OSError, RuntimeError) as error:
-            return str(error)
+        except HomeError as error:
+            return f"{error.problem}; {error.remedy}"
+        except OSError as error:
+            return f"{error}; XDG_CACHE_HOME may name another directory"
         return None
 
 

@@ -11,6 +11,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job import Job
 from resnet_pipe.plan import SourceTable
 from resnet_pipe.reader import images, video
+from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source, path_of
 
@@ -99,8 +100,7 @@ def take_sample(job: Job, sources: Iterable[Source]) -> Sample:
     for source in sources:
         table.append(source)
     if not len(table):
-        places = ", ".join(map(str, job.reader.path))
-        raise RunError(f"no sources found in {places}", "check reader.path, and that the disk is mounted")
+        raise RunError(*nothing_found(job.reader))
     root, count = make_reader(job.reader).root, min(len(table), MAX_ITEMS)
     chosen = {number * len(table) // count for number in range(count)}
     paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)

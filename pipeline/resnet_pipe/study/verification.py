@@ -11,6 +11,7 @@ from resnet_pipe import job as jobs
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.model import model_path
 from resnet_pipe.reader.images import ImagesSection
+from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.reader import Section, make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
@@ -159,10 +160,10 @@ def verify(
 
 
 def _refuse_nothing(sample: Items, section: Section) -> None:
-    places = ", ".join(map(str, section.path))
     if not sample.found:
-        raise UsageError(f"no images found in {places}", "give a directory with images")
+        raise UsageError(nothing_found(section)[0], "give a directory with images")
     if not len(sample.items):
+        places = ", ".join(map(str, section.path))
         first = sample.failures[0]
         raise UsageError(
             f"none of the {len(sample.failures)} files tried in {places} can be read;"

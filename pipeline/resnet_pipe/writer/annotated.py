@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from resnet_pipe.document import looks_at_disk
+from resnet_pipe.location import located
 from resnet_pipe.writer.annotation import Request, Setup, joined
 from resnet_pipe.writer.annotator import Annotator
 from resnet_pipe.writer.rows import Rows, WriterSection
@@ -21,7 +22,7 @@ def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - wh
         return None
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of a TrueType or OpenType font")
-    path = Path((info.context["base"] if info.context else Path()) / value).absolute()
+    path = located(value, info.context["base"] if info.context else Path()).absolute()
     from resnet_pipe.writer.lettering import load  # Pillow is loaded only where it is needed
 
     try:

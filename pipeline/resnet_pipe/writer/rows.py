@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from resnet_pipe.document import looks_at_disk
+from resnet_pipe.location import located
 
 FieldName = Literal["features", "logits", "top_k"]
 
@@ -103,7 +104,7 @@ def top_k(logits: NDArray[np.float32], k: int) -> TopK:
 def _directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of the output directory")
-    path = Path((info.context["base"] if info.context else Path()) / value)
+    path = located(value, info.context["base"] if info.context else Path())
     if path.exists() and not path.is_dir():
         raise ValueError(f"not a directory: {path}")
     return path.resolve()

@@ -1,0 +1,46 @@
+"""A path as a job writes it: `~` is a home directory, and what only a shell or Windows knows is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from resnet_pipe.home import home
+
+_REPLACED_BY_A_SHELL = re.compile(r"\$([A-Za-z_]\w*|\{[^{}]*\}|\([^()]*\))")
+_OF_WINDOWS = re.compile(r"([A-Za-z]):([\\/].*)?|\\\\.*", re.DOTALL)
+
+
+def located(text: str, base: Path) -> Path:
+    """Return the path that a job means.
+
+    Args:
+        text: `~` and `~user` at its beginning are replaced. A name that looks like `$NAME` or like a drive
+            letter is taken for a name only if there is such a file or directory.
+        base: the directory that relative paths start from.
+
+    Raises:
+        ValueError: what it means cannot be told, and what to write instead.
+    """
+    if text.startswith("~"):
+        user, _, below = text[1:].partition("/")
+        directory = home(user)
+        if directory is None and user:
+            raise ValueError(f"there is no user {user}; write ./{text} for what is really called that")
+        if directory is None:
+            raise ValueError(f"{text}: this user has no home directory; write the whole path")
+        return directory / below.lstrip("/")
+    for variable in _REPLACED_BY_A_SHELL.finditer(text):
+        end = text.find("/", variable.end())
+        if not os.path.lexists(base / (text if end < 0 else text[:end])):
+            raise ValueError(
+                f"{variable[0]} is not replaced in a job: {text}; write the path itself, ~ for the home"
+                " directory, or give it on the command line: --set KEY=PATH"
+            )
+    windows = _OF_WINDOWS.fullmatch(text)
+    if windows and not os.path.lexists(base / text.split("/")[0]):
+        drive, below = windows[1], (windows[2] or "").replace("\\", "/")
+        instead = f"; in WSL it is /mnt/{drive.lower()}{below}" if drive else ""
+        raise ValueError(f"a path of Windows: {text}; write where it is mounted, such as /mnt/data{instead}")
+    return base / text

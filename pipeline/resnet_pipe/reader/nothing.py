@@ -1,0 +1,31 @@
+"""Why a reader finds nothing at all: files of other kinds are there, or none."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.reader import Section, make_reader
+
+_WHAT = {"images": "images", "video": "videos"}
+
+
+def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
+    """Return what to say of a reader that has found nothing, and what to do about it.
+
+    Args:
+        section: its section of the job.
+        before: sources that have been there in an earlier run.
+
+    Raises:
+        RunError: a directory cannot be listed.
+    """
+    reader, passed_over = make_reader(section), PassedOver()
+    deque(reader.list_sources(passed_over), maxlen=0)
+    what, places = _WHAT[section.kind], ", ".join(map(str, section.path))
+    problem = f"no {what} found in {places}" + (f", but {before} were there before" if before else "")
+    if not passed_over:
+        return problem, "check reader.path, and that the disk is mounted"
+    names = " ".join(sorted(reader.reach.extensions))
+    remedy = f"{what} are taken by their extension: {names}; a file that reader.path names, by any"
+    return f"{problem}: {passed_over.describe()}", remedy

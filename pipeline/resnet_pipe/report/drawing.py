@@ -1,0 +1,67 @@
+"""matplotlib, imported so that it keeps its list of fonts in our cache or nowhere, and says nothing of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from resnet_pipe.errors import HomeError, MissingExtraError
+from resnet_pipe.home import cache_dir
+
+_CONFIGURATION = "MPLCONFIGDIR"
+
+
+def load() -> None:
+    """Import what charts need of matplotlib.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        if "matplotlib.figure" in sys.modules:
+            return
+        with _configured(), _silenced():
+            import matplotlib.figure  # noqa: F401 - and with it the list of fonts
+    except ImportError:
+        raise MissingExtraError("matplotlib", "report", "A report") from None
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    """Give matplotlib a directory that can be written, unless the user has named one."""
+    if os.environ.get(_CONFIGURATION):
+        yield
+        return
+    with TemporaryDirectory(prefix="resnet-pipe-") as temporary:
+        os.environ[_CONFIGURATION] = str(_kept() or temporary)
+        try:
+            yield
+        finally:
+            del os.environ[_CONFIGURATION]
+
+
+def _kept() -> Path | None:
+    """Return a directory of our cache; None if it cannot be written."""
+    try:
+        directory = cache_dir() / "matplotlib"
+        directory.mkdir(parents=True, exist_ok=True)
+    except (HomeError, OSError):
+        return None
+    return directory if os.access(directory, os.W_OK) else None
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep from the user what matplotlib says of directories, and of how long its list of fonts takes."""
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,125 @@
+"""The charts of a run over time: how many items a second, and how many batches wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.report import charts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WINDOWS = 30
+"""So many windows beside each other fill a run: enough to see how it went, too few to see single batches."""
+_COUNTS = 3
+"""Batches that end in a window, on average, at least; fewer in a run of a few batches."""
+_LEAST = 4
+"""Fewer batches in all say nothing about time."""
+_NICE = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800)
+"""Seconds that a window may have."""
+_POINTS = 300
+_UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
+"""From so many seconds on, an axis counts in units of so many seconds, and what they are called."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over the time of a run; each shows the mean of what happened in it.
+
+    Attributes:
+        end: of the run, seconds since the engine was ready.
+        seconds: that a window has; less at both ends, where a part of it would be outside of the run.
+    """
+
+    end: float
+    seconds: float
+
+    @property
+    def centers(self) -> Numbers:
+        """Return the middles of the windows, from 0 to the end of the run; they overlap."""
+        return np.linspace(0, self.end, _POINTS)
+
+    def rates(self, at: Sequence[float], total: Sequence[float] | Numbers) -> Numbers:
+        """Return by how much a total grows a second, in each window.
+
+        Args:
+            at: moments, in ascending order.
+            total: until each of them; it grows evenly in between.
+        """
+        first = np.maximum(self.centers - self.seconds / 2, 0)
+        last = np.minimum(self.centers + self.seconds / 2, self.end)
+        rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
+        return rates
+
+    def describe(self) -> str:
+        """Return how long they are, in words."""
+        return f"{self.seconds / 60:g} min" if self.seconds >= 60 else f"{self.seconds:.2g} s"
+
+
+def windows(batches: int, end: float) -> Windows:
+    """Return the windows that suit a run.
+
+    Args:
+        batches: that were seen to end, at least 1.
+        end: of the run, seconds.
+    """
+    wanted = max(end / _WINDOWS, min(_COUNTS * end / batches, end / 3))
+    return Windows(end, next((nice for nice in _NICE if nice >= wanted), wanted))
+
+
+def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) -> dict[str, Any]:
+    """Return the charts of a run, for its page; None in the place of those that there are not.
+
+    Args:
+        timeline: of history.json.
+        run: run.json.
+        unit: what an item is called, in the plural.
+    """
+    seconds, items = (timeline["seconds"], timeline["items"]) if timeline else ([], [])
+    grown = np.flatnonzero(np.diff([0, *items]) > 0)
+    if len(grown) < _LEAST:
+        return {"timeline_chart": None, "queues_chart": None, "window": None}
+    end = max(run["run_seconds"], seconds[-1])
+    shown = windows(len(grown), end)
+    # A batch is counted when it is done, but since the one before, or the beginning, it was being computed.
+    at = [min(run["first_batch_s"], seconds[grown[0]]), *(seconds[index] for index in grown), end]
+    rates = shown.rates(at, [0, *(items[index] for index in grown), items[-1]])
+    scale, name = next((scale, name) for least, scale, name in _UNITS if end >= least)
+
+    def over_time(axes: Axes, label: str) -> None:
+        axes.set_xlim(0, end / scale)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        axes.set_xlabel(f"{name} since the engine was ready")
+        axes.set_ylabel(label)
+
+    def throughput(axes: Axes, scheme: charts.Scheme) -> None:
+        color = charts.STAGE_COLORS["infer"]
+        axes.fill_between(shown.centers / scale, rates, color=color, alpha=0.15, linewidth=0)
+        axes.plot(shown.centers / scale, rates, color=color, linewidth=1.6)
+        axes.axhline(run["items_per_second"], color=scheme.muted, linewidth=1, linestyle=(0, (4, 3)))
+        over_time(axes, f"{unit} a second")
+
+    def queues(axes: Axes, scheme: charts.Scheme) -> None:
+        lasted = np.diff([*seconds, end])
+        for key, label, stage in (
+            ("waiting_for_engine", "for the engine", "infer"),
+            ("waiting_for_writer", "for the writer", "writer"),
+        ):
+            batch_seconds = np.cumsum([0, *np.multiply(timeline[key] if timeline else [], lasted)])
+            waiting = shown.rates([*seconds, end], batch_seconds)
+            axes.plot(shown.centers / scale, waiting, label=label, color=charts.STAGE_COLORS[stage])
+        over_time(axes, "batches waiting")
+        charts.legend(axes, scheme)
+
+    return {
+        "timeline_chart": charts.picture(throughput, f"{unit} a second over the time of the run", height=2.3),
+        "queues_chart": charts.picture(queues, "Batches that wait, over the time of the run", height=2.3),
+        "window": shown.describe(),
+    }
