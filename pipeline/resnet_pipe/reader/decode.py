@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import libtiff
-from resnet_pipe.reader.orientation import MOVED, ORIENTATION, TURNED, jpeg_orientation, upright
+from resnet_pipe.reader.orientation import MOVED, TURNED, jpeg_orientation, metadata_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
 from resnet_pipe.reader.source import Item
 
@@ -170,7 +170,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
                     "reader", "truncated", "its compressed data are whole, but not the whole image"
                 )
             frame = _rgb(image)
-            return upright(frame, _pillow_orientation(image))
+            return upright(frame, metadata_orientation(image.info))
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -219,9 +219,3 @@ def _rgb(image: Image.Image) -> Frame:
 _PHOTOMETRIC = 0x0106
 """The TIFF tag: 0 where 0 is white."""
 
-
-def _pillow_orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        return 1  # damaged EXIF; the pixels are whole
