@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader import libtiff
+from resnet_pipe.reader import tiff
+from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import MOVED, TURNED, jpeg_orientation, metadata_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
 from resnet_pipe.reader.source import Item
@@ -83,14 +84,6 @@ def _failure(error: Exception) -> SourceError:
     return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise SourceError("reader", "damaged", f"it says that it is {width} x {height} pixels")
-    if width * height > max_pixels:
-        problem = f"{width} x {height} pixels: more than reader.max_pixels, {max_pixels}"
-        raise SourceError("reader", "too_large", problem)
-
-
 def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -98,7 +91,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
         if _END_OF_IMAGE not in data:
             raise SourceError("reader", "truncated", f"it ends in the header: {error}") from None
         raise
-    _check_size(width, height, max_pixels)
+    check_size(width, height, max_pixels)
     colorspace = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
     orientation = jpeg_orientation(data)
     factor = _reduction(height, width, min_side, orientation) if min_side else 1
@@ -157,13 +150,15 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
     if _is_short(name, data):
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
-    with _pillow_settings(accept_truncated), libtiff.strict() if name == "TIFF" else nullcontext():
+    with _pillow_settings(accept_truncated):
+        if name == "TIFF":
+            return tiff.decode(data, max_pixels, accept_truncated)
         try:
             image = Image.open(io.BytesIO(data), formats=(name,))
         except UnidentifiedImageError:
             raise ValueError(f"{name} data whose header cannot be read") from None
         with image:
-            _check_size(image.width, image.height, max_pixels)
+            check_size(image.width, image.height, max_pixels)
             image.load()
             if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
                 raise SourceError(
@@ -183,8 +178,6 @@ def _is_short(name: str, data: bytes) -> bool:
     """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
     if name == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
-        return len(data) <= int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
     return name == "PNG" and len(data) < 33  # the signature and the first chunk
 
 
