@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader import tiff
+from resnet_pipe.reader import heif, tiff
 from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import MOVED, TURNED, jpeg_orientation, metadata_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
+from resnet_pipe.reader.signature import identify
 from resnet_pipe.reader.source import Item
 
 Frame = NDArray[np.uint8]
@@ -26,17 +27,6 @@ _ORDINARY_BYTES = 64 << 20
 """What an ordinary photograph needs, and more."""
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
-
-_SIGNATURES = {
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-    "BMP": re.compile(rb"BM"),
-    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "AVIF": re.compile(rb".{4}ftyp(avif|avis|mif1|msf1)", re.DOTALL),
-    "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
-}
-"""The first bytes of the formats that Pillow decodes for us, under Pillow's names."""
 
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
@@ -81,6 +71,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 
 def _failure(error: Exception) -> SourceError:
     text = " ".join(str(error).split()) or type(error).__name__
+    if text.startswith("Unsupported"):  # Pillow, of BMP
+        return SourceError("reader", "unsupported", text)
     return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
 
 
@@ -145,11 +137,13 @@ def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) 
 
 
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    name = next((name for name, signature in _SIGNATURES.items() if signature.match(data)), None)
-    if name is None:
-        raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
+    name = identify(data)
+    if name == "HEIF":
+        return heif.decode(data, max_pixels)
     if _is_short(name, data):
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
+    if name == "AVIF":
+        data = heif.without_exif(data)
     with _pillow_settings(accept_truncated):
         if name == "TIFF":
             return tiff.decode(data, max_pixels, accept_truncated)
@@ -176,6 +170,8 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _is_short(name: str, data: bytes) -> bool:
     """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
+    if name == "AVIF":
+        return heif.is_short(data)
     if name == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return name == "PNG" and len(data) < 33  # the signature and the first chunk
@@ -198,17 +194,8 @@ def _pillow_settings(accept_truncated: bool) -> Iterator[None]:
 
 
 def _rgb(image: Image.Image) -> Frame:
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips everything above 255 to white, and it forgets that 0 may mean white.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        if image.getexif().get(_PHOTOMETRIC) == 0:
-            grey = ~grey
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if image.mode == "I;16":  # Pillow's own conversion clips everything above 255 to white
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
     if image.mode not in _PLAIN_MODES:
         raise SourceError("reader", "unsupported", f"pixels of mode {image.mode} have no 8-bit RGB form")
     return np.asarray(image.convert("RGB"))
-
-
-_PHOTOMETRIC = 0x0106
-"""The TIFF tag: 0 where 0 is white."""
-

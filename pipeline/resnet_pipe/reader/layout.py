@@ -11,7 +11,7 @@ from resnet_pipe.reader.directory import Directory
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """The values of the tag PhotometricInterpretation that we know."""
 NONE, RLE, FAX3, FAX4, LZW, JPEG, DEFLATE = 1, 2, 3, 4, 5, 7, 8
-PACKBITS, OLD_DEFLATE, LZMA, ZSTD, WEBP = 32773, 32946, 34925, 50000, 50001
+PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 32773, 32946, 34925, 50000
 """Of the tag Compression."""
 LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
 """Those that give back the bytes that were compressed, whatever these mean."""
@@ -48,6 +48,7 @@ _OTHER_COMPRESSIONS = {
     34892: "DNG's lossy JPEG",
     34933: "PNG",
     34934: "JPEG XR",
+    50001: "WebP",
     50002: "JPEG XL",
     52546: "JPEG XL",
     65535: "Pentax's raw format",
@@ -209,10 +210,12 @@ def _check_combination(layout: Layout) -> None:
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:
             _refuse(f"{what}, compressed as a fax is")
     elif layout.compression == JPEG:
-        if layout.planar or layout.bits != 8 or layout.samples != layout.colours or layout.photometric == PALETTE:
+        if (
+            layout.planar
+            or layout.bits != 8
+            or layout.samples != layout.colours
+            or layout.photometric == PALETTE
+        ):
             _refuse(f"{what}, compressed with JPEG")
-    elif layout.compression == WEBP:
-        if layout.planar or layout.bits != 8 or layout.photometric != RGB or layout.associated:
-            _refuse(f"{what}, compressed with WebP")
     elif layout.compression not in LOSSLESS:
         _refuse(f"an image compressed with {name}")

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_pipe.errors import SourceError
+
 _STDERR = 2
 
 
@@ -34,6 +36,7 @@ def decompress(
         Shape (rows, row_bytes).
 
     Raises:
+        SourceError: `unsupported`: libtiff was built without this compression.
         ValueError: they cannot be decompressed.
     """
     sizes = [len(chunk) for chunk in chunks]
@@ -63,6 +66,7 @@ def strict() -> Iterator[None]:
     The standard error of the whole process goes elsewhere meanwhile: decode in one thread only.
 
     Raises:
+        SourceError: `unsupported`: a compression that libtiff was built without.
         ValueError: with the error of the block, if there is one, and the first line that libtiff wrote.
     """
     with _standard_error() as first_line:
@@ -70,9 +74,18 @@ def strict() -> Iterator[None]:
             yield
         except (OSError, SyntaxError, ValueError) as error:
             line = first_line()
+            _check_it_can(line)
             raise ValueError(f"{error}: {line}" if line else str(error)) from error
         if line := first_line():
+            _check_it_can(line)
             raise ValueError(line)
+
+
+def _check_it_can(line: str) -> None:
+    if "is not configured" in line or "is not implemented" in line:
+        raise SourceError(
+            "reader", "unsupported", f"a TIFF file that this build of libtiff cannot read: {line}"
+        )
 
 
 @contextmanager

@@ -96,9 +96,9 @@ def metadata_orientation(info: Mapping[str | tuple[int, int], Any]) -> int:
 
 
 def exif_orientation(exif: bytes) -> int | None:
-    """Return the number in the first directory of an EXIF block, which is a TIFF header (TIFF 6.0, section 2).
+    """Return the number in the first directory of an EXIF block, which is a TIFF header.
 
-    The type should be SHORT; any other integer is read as well.
+    The format: TIFF 6.0, section 2. The type should be SHORT; any other integer is read as well.
     """
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:

@@ -87,7 +87,7 @@ def _rgb(directory: Directory, layout: Layout, samples: Samples) -> Frame:
 
 
 def _eight_bits(samples: Samples, bits: int) -> Frame:
-    """Bring samples to 0 to 255: of more than 8 bits the upper ones stay, of fewer the highest becomes 255."""
+    """Bring samples to 0 to 255: of many bits the upper 8 stay, of few the highest number becomes 255."""
     if bits == 8:
         return samples.astype(np.uint8, copy=False)
     if bits > 8:
