@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,8 +51,6 @@ class Tiff:
         chunks = [self._compress(piece) for plane in planes for piece in self._pieces(plane)]
         if self.reversed_bits:
             chunks = [bytes(int(f"{byte:08b}"[::-1], 2) for byte in chunk) for chunk in chunks]
-        start = 16 if self.big else 8
-        offsets = [start + sum(map(len, chunks[:number])) for number in range(len(chunks))]
         tiled = self.chunk[0] is not None
         tags = {
             256: (SHORT, (width,)),
@@ -64,15 +62,18 @@ class Tiff:
             277: (SHORT, (count,)),
             284: (SHORT, (2 if self.planar else 1,)),
             317: (SHORT, (self.predictor,)),
-            324 if tiled else 273: (LONG, tuple(offsets)),
+            324 if tiled else 273: (LONG, (0,) * len(chunks)),
             325 if tiled else 279: (LONG, tuple(map(len, chunks))),
         }
         if tiled:
             tags |= {322: (SHORT, (self.chunk[0] or 0,)), 323: (SHORT, (self.chunk[1],))}
         else:
             tags |= {278: (SHORT, (self.chunk[1],))}
-        body = b"".join(chunks)
-        return self._file(body + b"\0" * (len(body) % 2), tags | self.tags)
+        tags |= self.tags
+        start = len(self._head(tags))
+        offsets = tuple(start + sum(map(len, chunks[:number])) for number in range(len(chunks)))
+        tags = tags | {324 if tiled else 273: (LONG, offsets)} | self.tags
+        return b"".join((self._head(tags), *chunks))
 
     def _pieces(self, plane: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
         across, down = self.chunk
@@ -93,38 +94,29 @@ class Tiff:
         else:
             bits = rows[:, :, np.newaxis] >> np.arange(self.bits)[::-1] & 1
             data = np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1).tobytes()
-        return {NONE: bytes, LZW: lzw, DEFLATE: zlib.compress, PACKBITS: packbits, LZMA: lzma.compress}[
-            self.compression
-        ](data)
+        return COMPRESSORS[self.compression](data)
 
-    def _file(self, body: bytes, tags: dict[int, tuple[int, tuple[int, ...]]]) -> bytes:
+    def _head(self, tags: dict[int, tuple[int, tuple[int, ...]]]) -> bytes:
+        """Return the header, the directory and the values that do not fit into it."""
         mark = b"II" if self.order == "<" else b"MM"
-        head, count, entry, offset, room = "HHHQ", "Q", "HHQ", "Q", 8
-        if not self.big:
-            head, count, entry, offset, room = "HI", "H", "HHI", "I", 4
-        start = (16 if self.big else 8) + len(body)
+        form, count, entry, offset, room = (
+            ("HHHQ", "Q", "HHQ", "Q", 8) if self.big else ("HI", "H", "HHI", "I", 4)
+        )
+        start = 16 if self.big else 8
+        header = mark + struct.pack(self.order + form, *((43, 8, 0, start) if self.big else (42, start)))
         place = start + struct.calcsize("=" + count) + len(tags) * (4 + 2 * room) + room
         entries, values = b"", b""
         for tag in sorted(tags):
             kind, numbers = tags[tag]
-            data = struct.pack(
-                f"{self.order}{len(numbers)}{ {SHORT: 'H', LONG: 'I', 1: 'B'}[kind] }", *numbers
-            )
+            code = {BYTE: "B", SHORT: "H", LONG: "I"}[kind]
+            data = struct.pack(f"{self.order}{len(numbers)}{code}", *numbers)
             entries += struct.pack(self.order + entry, tag, kind, len(numbers))
             if len(data) > room:
                 entries += struct.pack(self.order + offset, place + len(values))
                 values += data + b"\0" * (len(data) % 2)
             else:
                 entries += data.ljust(room, b"\0")
-        header = (43, 8, 0, start) if self.big else (42, start)
-        return b"".join(
-            (
-                mark + struct.pack(self.order + head, *header),
-                body,
-                struct.pack(self.order + count, len(tags)) + entries + bytes(room),
-                values,
-            )
-        )
+        return header + struct.pack(self.order + count, len(tags)) + entries + bytes(room) + values
 
 
 def packbits(data: bytes) -> bytes:
@@ -142,3 +134,12 @@ def lzw(data: bytes) -> bytes:
         codes.append(byte)
     bits = "".join(f"{code:09b}" for code in [*codes, 257])
     return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+COMPRESSORS: dict[int, Callable[[bytes], bytes]] = {
+    NONE: bytes,
+    LZW: lzw,
+    DEFLATE: zlib.compress,
+    PACKBITS: packbits,
+    LZMA: lzma.compress,
+}

@@ -53,7 +53,8 @@ def decode(data: bytes, max_pixels: int) -> Frame:
     options.DECODE_THREADS = 1  # there are as many workers as processors
     try:
         file = pillow_heif.open_heif(data)
-        check_size(*file.size, max_pixels)
+        width, height = file.size
+        check_size(width, height, max_pixels)
         image: Image.Image = file.to_pillow()
     except Exception as error:
         text = " ".join(str(error).split())
@@ -92,4 +93,4 @@ def without_exif(data: bytes) -> bytes:
 
 
 _EXIF_ITEM = re.compile(rb"(infe.{8})Exif", re.DOTALL)
-"""An entry of the list of items (ISO/IEC 14496-12, section 8.11.6): version, flags, two numbers, and the type."""
+"""An entry of the list of items: version, numbers, and the type (ISO/IEC 14496-12, section 8.11.6)."""

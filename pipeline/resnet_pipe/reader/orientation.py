@@ -122,4 +122,4 @@ def xmp_orientation(xmp: bytes) -> int | None:
 
 
 def _valid(orientation: int | None) -> int:
-    return orientation if orientation in range(1, 9) else 1
+    return orientation if orientation is not None and 1 <= orientation <= 8 else 1

@@ -86,7 +86,7 @@ class _Chunks:
         values = _unpack(rows, layout.chunk_width * self._samples, layout.bits, self._order)
         pixels = values.reshape(self._rows, layout.chunk_width, self._samples)
         if layout.differences:
-            pixels = np.cumsum(pixels, axis=1, dtype=pixels.dtype)
+            pixels = np.add.accumulate(pixels, axis=1, dtype=pixels.dtype)
         if layout.tiled:
             shape = self._down, self._across, layout.chunk_height, layout.chunk_width, self._samples
             width = self._across * layout.chunk_width
