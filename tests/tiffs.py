@@ -15,6 +15,9 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 NONE, LZW, DEFLATE, PACKBITS, LZMA = 1, 5, 8, 32773, 34925
 BYTE, SHORT, LONG = 1, 3, 4
 
+Tags = dict[int, tuple[int, tuple[int, ...]]]
+"""Type and values of each tag."""
+
 
 @dataclass(frozen=True)
 class Tiff:
@@ -42,7 +45,7 @@ class Tiff:
     compression: int = NONE
     predictor: int = 1
     reversed_bits: bool = False
-    tags: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    tags: Tags = field(default_factory=dict)
 
     def encode(self, samples: NDArray[np.integer]) -> bytes:
         """Return the file, of samples of shape (H, W, S)."""
@@ -52,7 +55,7 @@ class Tiff:
         if self.reversed_bits:
             chunks = [bytes(int(f"{byte:08b}"[::-1], 2) for byte in chunk) for chunk in chunks]
         tiled = self.chunk[0] is not None
-        tags = {
+        tags: Tags = {
             256: (SHORT, (width,)),
             257: (SHORT, (height,)),
             258: (SHORT, (self.bits,) * count),
@@ -96,7 +99,7 @@ class Tiff:
             data = np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1).tobytes()
         return COMPRESSORS[self.compression](data)
 
-    def _head(self, tags: dict[int, tuple[int, tuple[int, ...]]]) -> bytes:
+    def _head(self, tags: Tags) -> bytes:
         """Return the header, the directory and the values that do not fit into it."""
         mark = b"II" if self.order == "<" else b"MM"
         form, count, entry, offset, room = (

@@ -33,6 +33,7 @@ from tests.tiffs import (
     SHORT,
     WHITE_IS_ZERO,
     YCBCR,
+    Tags,
     Tiff,
 )
 
@@ -97,7 +98,7 @@ def kinds() -> Iterator[tuple[Tiff, int]]:
     ):
         if predictor == 2 and (bits not in (8, 16) or compression in (NONE, PACKBITS)):
             continue
-        tags = {338: (SHORT, (0,))} if extra else {}
+        tags: Tags = {338: (SHORT, (0,))} if extra else {}
         kind = Tiff(bits, photometric, order, big, planar, chunk, compression, predictor, turned, tags)
         yield kind, COLOURS[photometric] + extra
 
