@@ -53,6 +53,8 @@ _OTHER_COMPRESSIONS = {
     52546: "JPEG XL",
     65535: "Pentax's raw format",
 }
+_CANON = b"II*\0\x10\0\0\0CR\x02\0"
+"""How a raw file of Canon's (CR2) begins."""
 _MOST_OTHERS = 4
 """How many samples a pixel may have besides its colours; more are no photograph."""
 _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
@@ -155,7 +157,7 @@ def _check_it_is_the_image(directory: Directory) -> None:
     """Refuse raw files of cameras: what comes first in most of them is a thumbnail."""
     reduced = directory.number(254, 0) & 1 or directory.number(255, 1) == 2
     more = directory.following or 330 in directory.entries
-    if 50706 in directory.entries or directory.data[8:10] == b"CR" or (reduced and more):
+    if 50706 in directory.entries or directory.data.startswith(_CANON) or (reduced and more):
         _refuse("a camera's raw data, or of another kind that begins with a thumbnail")
 
 
