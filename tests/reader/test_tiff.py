@@ -269,7 +269,7 @@ def test_colours_stored_as_luma_and_chroma_become_rgb(across: int, down: int, co
     tags = {256: (SHORT, (8,)), 257: (SHORT, (8,)), 277: (SHORT, (3,)), 258: (SHORT, (8, 8, 8))}
     data = replace(options, tags=tags | {530: (SHORT, (across, down))}).encode(row)
     shared = np.dstack([picture[:, :, 0], *np.kron(np.moveaxis(chroma, 2, 0), np.ones((down, across), int))])
-    wanted = pixels(Image.fromarray(shared.astype(np.uint8), "YCbCr"))
+    wanted = pixels(Image.frombytes("YCbCr", (8, 8), shared.astype(np.uint8).tobytes()))
     assert np.abs(read(data).astype(int) - wanted).max() <= 2
 
 
