@@ -39,7 +39,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     """Decode an image file.
 
     JPEG is decoded by libjpeg-turbo through simplejpeg, which, unlike Pillow and OpenCV, can be told to
-    take a warning of libjpeg (made-up pixels) for an error. Everything else is decoded by Pillow.
+    take a warning of libjpeg (made-up pixels) for an error. HEIF is decoded by pillow-heif, everything else
+    by Pillow; what the pixels of a TIFF mean, we read ourselves.
 
     Args:
         data: the whole file.
@@ -139,10 +140,12 @@ def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) 
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     name = identify(data)
     if name == "HEIF":
-        return heif.decode(data, max_pixels)
+        return heif.decode(data, max_pixels, accept_truncated)
     if _is_short(name, data):
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
     if name == "AVIF":
+        if not accept_truncated and heif.is_short(data):
+            raise SourceError("reader", "truncated", "AVIF data, shorter than their header says")
         data = heif.without_exif(data)
     with _pillow_settings(accept_truncated):
         if name == "TIFF":
@@ -170,8 +173,6 @@ def _may_lack_rows(image: Image.Image) -> bool:
 
 def _is_short(name: str, data: bytes) -> bool:
     """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
-    if name == "AVIF":
-        return heif.is_short(data)
     if name == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return name == "PNG" and len(data) < 33  # the signature and the first chunk

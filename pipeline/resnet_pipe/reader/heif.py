@@ -24,11 +24,16 @@ _SAID = {
 """How libheif begins to say what is wrong, and the class of failure."""
 
 
-def decode(data: bytes, max_pixels: int) -> Frame:
+def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     """Decode the primary image.
 
     Samples of more than 8 bits keep the upper 8, alpha is dropped. libheif turns the image as the file says;
     its EXIF orientation, which by the standard says nothing, is that of the camera's sensor.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height of the largest image to decode.
+        accept_truncated: decode a file that ends too early, if the primary image is whole.
 
     Returns:
         uint8, shape (H, W, 3), RGB, contiguous, upright.
@@ -45,7 +50,7 @@ def decode(data: bytes, max_pixels: int) -> Frame:
             raise
         problem = "HEIC image: pip install 'resnet-pipe[heif]'"
         raise SourceError("reader", "unsupported", problem) from None
-    if is_short(data):
+    if not accept_truncated and is_short(data):
         raise SourceError("reader", "truncated", "HEIF data, shorter than their header says")
     # Nothing but the image itself; what else there is may be damaged.
     options = pillow_heif.options
