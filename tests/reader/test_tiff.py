@@ -281,6 +281,18 @@ def test_jpeg_in_a_tiff_is_as_near_as_a_jpeg() -> None:
         assert np.abs(read(data) - wanted).mean() < 3, mode
 
 
+@pytest.mark.parametrize(("subsampling", "shared"), [(0, (1, 1)), (1, (2, 1)), (2, (2, 2))])
+def test_old_style_jpeg_is_as_the_jpeg_in_it(subsampling: int, shared: tuple[int, int]) -> None:
+    jpeg = encode(photograph().resize((96, 64)), "JPEG", subsampling=subsampling)
+    place, scan = 1000, jpeg.index(b"\xff\xda")
+    numbers = {256: 96, 257: 64, 259: 6, 277: 3, 278: 64, 512: 1}
+    numbers |= {513: place, 514: len(jpeg), 273: place + scan, 279: len(jpeg) - scan}
+    tags: Tags = {tag: (LONG, (value,)) for tag, value in numbers.items()}
+    tags |= {258: (SHORT, (8, 8, 8)), 530: (SHORT, shared)}
+    data = Tiff(8, YCBCR, tags=tags).encode(GREY).ljust(place, b"\0") + jpeg
+    assert np.abs(read(data).astype(int) - read(jpeg)).mean() < 1
+
+
 def test_of_several_pages_the_first_one_counts_and_no_sub_image() -> None:
     file = io.BytesIO()
     first, second = (COLOUR + start for start in (0, 50))

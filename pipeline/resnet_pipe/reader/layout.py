@@ -10,7 +10,7 @@ from resnet_pipe.reader.directory import Directory
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 """The values of the tag PhotometricInterpretation that we know."""
-NONE, RLE, FAX3, FAX4, LZW, JPEG, DEFLATE = 1, 2, 3, 4, 5, 7, 8
+NONE, RLE, FAX3, FAX4, LZW, OLD_JPEG, JPEG, DEFLATE = 1, 2, 3, 4, 5, 6, 7, 8
 PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 32773, 32946, 34925, 50000
 """Of the tag Compression."""
 LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
@@ -30,7 +30,7 @@ _OTHER_COLOURS = {
     34892: "the raw data of a camera's sensor",
 }
 _OTHER_COMPRESSIONS = {
-    6: "old-style JPEG",
+    OLD_JPEG: "old-style JPEG",
     9: "JBIG",
     10: "JBIG",
     22610: "JPEG XR",
@@ -206,7 +206,7 @@ def _check_combination(layout: Layout) -> None:
     if layout.photometric == YCBCR:
         if layout.planar or layout.bits != 8 or layout.samples != 3:
             _refuse(f"{what} (YCbCr)")
-        if layout.compression not in LOSSLESS | {JPEG}:
+        if layout.compression not in LOSSLESS | {JPEG, OLD_JPEG}:
             _refuse(f"YCbCr colours with {name}")
     elif layout.compression in (RLE, FAX3, FAX4):
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:

@@ -32,6 +32,7 @@ _OF_PIXELS = frozenset(
         *range(256, 260),  # size, bits, compression
         *(262, 266, 273, 277, 278, 279, 284),  # colours, order of bits, strips
         *(292, 293, 317, 322, 323, 324, 325, 332, 338, 339, 347),  # faxes, tiles, JPEG
+        *range(512, 522),  # old-style JPEG
         *(529, 530, 531, 532),  # YCbCr
     ]
 )
