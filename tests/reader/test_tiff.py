@@ -281,15 +281,40 @@ def test_jpeg_in_a_tiff_is_as_near_as_a_jpeg() -> None:
         assert np.abs(read(data) - wanted).mean() < 3, mode
 
 
+PLACE = 1000
+
+
+def around(kind: Tiff, size: tuple[int, int], data: bytes, skip: int = 0) -> bytes:
+    """Return a TIFF of one strip that is made already; it lies at `PLACE`, and begins after some bytes."""
+    numbers = {256: size[0], 257: size[1], 259: kind.compression, 278: size[1]}
+    numbers |= {273: PLACE + skip, 279: len(data) - skip}
+    tags: Tags = kind.tags | {tag: (LONG, (value,)) for tag, value in numbers.items()}
+    return replace(kind, compression=NONE, tags=tags).encode(GREY).ljust(PLACE, b"\0") + data
+
+
+@pytest.mark.parametrize("name", ["group3", "group4", "tiff_ccitt"])
+def test_faxes_of_either_order_of_bytes_and_bits_have_the_pixels_that_were_written(name: str) -> None:
+    page = photograph().resize((97, 65)).convert("1")
+    with tifffile.TiffFile(io.BytesIO(encode(page, "TIFF", compression=name))) as file:
+        written = file.pages.first
+        (place,), (size,), compression = written.dataoffsets, written.databytecounts, int(written.compression)
+        file.filehandle.seek(place)
+        strip = file.filehandle.read(size)
+    for order, big, turned, photometric in itertools.product("<>", (False, True), (False, True), (0, 1)):
+        tags: Tags = {258: (SHORT, (1,)), 266: (SHORT, (1 + turned,))}
+        stored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in strip) if turned else strip
+        kind = Tiff(1, photometric, order, big, compression=compression, tags=tags)
+        wanted = pixels(page) if photometric == written.photometric else 255 - pixels(page)
+        assert np.array_equal(read(around(kind, page.size, stored)), wanted), kind
+
+
 @pytest.mark.parametrize(("subsampling", "shared"), [(0, (1, 1)), (1, (2, 1)), (2, (2, 2))])
 def test_old_style_jpeg_is_as_the_jpeg_in_it(subsampling: int, shared: tuple[int, int]) -> None:
     jpeg = encode(photograph().resize((96, 64)), "JPEG", subsampling=subsampling)
-    place, scan = 1000, jpeg.index(b"\xff\xda")
-    numbers = {256: 96, 257: 64, 259: 6, 277: 3, 278: 64, 512: 1}
-    numbers |= {513: place, 514: len(jpeg), 273: place + scan, 279: len(jpeg) - scan}
-    tags: Tags = {tag: (LONG, (value,)) for tag, value in numbers.items()}
-    tags |= {258: (SHORT, (8, 8, 8)), 530: (SHORT, shared)}
-    data = Tiff(8, YCBCR, tags=tags).encode(GREY).ljust(place, b"\0") + jpeg
+    scan = jpeg.index(b"\xff\xda")
+    tags: Tags = {258: (SHORT, (8, 8, 8)), 277: (SHORT, (3,)), 530: (SHORT, shared)}
+    tags |= {tag: (LONG, (value,)) for tag, value in {512: 1, 513: PLACE, 514: len(jpeg)}.items()}
+    data = around(Tiff(8, YCBCR, compression=6, tags=tags), (96, 64), jpeg, scan)
     assert np.abs(read(data).astype(int) - read(jpeg)).mean() < 1
 
 

@@ -9,10 +9,16 @@ import struct
 from collections.abc import Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from resnet_pipe.errors import SourceError
 
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """The types of integers, and the letters of `struct` for them."""
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value of each type that takes more than one."""
+_UNITS = {5: 4, 10: 4}
+"""Of the two numbers of a fraction."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Directory:
         form, room = ("HQ", 8) if self.big else ("HI", 4)
         kind, count = struct.unpack_from(self.order + form, self.data, place + 2)
         start = place + 2 + struct.calcsize(self.order + form)
-        size = count * (struct.calcsize("=" + _TYPES[kind]) if kind in _TYPES else 1)
+        size = count * _SIZES.get(kind, 1)
         if size > room:
             (start,) = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, start)
         if start + size > len(self.data):
@@ -102,25 +108,31 @@ class Directory:
         return kind, count, start
 
     def only(self, tags: Set[int]) -> bytes:
-        """Return the file as it would be with one directory, and in that only some tags, as they are.
+        """Return the file as it would be with one directory, and in that only some tags.
+
+        It is little-endian: Pillow does not read BigTIFF files of the other order. The pixels are left as
+        they are, so their bytes must not depend on it.
 
         Raises:
-            SourceError: `truncated`: the values of one of them are not in the file.
+            SourceError: `truncated`: the values of one of the tags are not in the file.
         """
-        size = 20 if self.big else 12
-        entries = []
-        for tag in sorted(tags & self.entries.keys()):
-            self._value(tag)
-            entries.append(self.data[self.entries[tag] : self.entries[tag] + size])
-        end = len(self.data) + len(self.data) % 2
-        head, count, offset = ("8sQ", "Q", "Q") if self.big else ("4sI", "H", "I")
-        header = struct.pack(self.order + head, self.data, end)
-        directory = struct.pack(self.order + count, len(entries)) + b"".join(entries)
-        return b"".join(
-            (
-                header,
-                self.data[len(header) :].ljust(end - len(header), b"\0"),
-                directory,
-                struct.pack(self.order + offset, 0),
-            )
-        )
+        entry, number, offset, room = ("<HHQ", "<Q", "<Q", 8) if self.big else ("<HHI", "<H", "<I", 4)
+        values, entries = bytes(len(self.data) % 2), b""
+        known = sorted(tags & self.entries.keys())
+        for tag in known:
+            kind, count, start = self._value(tag)
+            size = _SIZES.get(kind, 1)
+            stored = self.data[start : start + count * size]
+            if self.order == ">":
+                unit = _UNITS.get(kind, size)
+                stored = np.frombuffer(stored, f">u{unit}").astype(f"<u{unit}").tobytes()
+            entries += struct.pack(entry, tag, kind, count)
+            if len(stored) > room:
+                entries += struct.pack(offset, len(self.data) + len(values))
+                values += stored + bytes(len(stored) % 2)
+            else:
+                entries += stored.ljust(room, b"\0")
+        start = len(self.data) + len(values)
+        head = struct.pack("<HHHQ", 43, 8, 0, start) if self.big else struct.pack("<HI", 42, start)
+        directory = struct.pack(number, len(known)) + entries + bytes(room)
+        return b"".join((b"II", head, self.data[2 + len(head) :], values, directory))

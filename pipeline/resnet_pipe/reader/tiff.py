@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import libtiff
@@ -111,7 +111,15 @@ def _with_pillow(directory: Directory) -> Frame:
     file = io.BytesIO(directory.only(_OF_PIXELS))
     before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True  # for uncompressed YCbCr too
     try:
-        with libtiff.strict(), Image.open(file, formats=("TIFF",)) as image:
+        with libtiff.strict(), _open(file) as image:
             return np.asarray(image.convert("RGB"))
     finally:
         TiffImagePlugin.READ_LIBTIFF = before
+
+
+def _open(file: io.BytesIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=("TIFF",))
+    except UnidentifiedImageError:  # the tags make sense, or we would not be here
+        problem = "a TIFF file of a combination of tags that Pillow does not know"
+        raise SourceError("reader", "unsupported", problem) from None
