@@ -114,10 +114,9 @@ def test_every_format_and_mode_has_the_pixels_that_pillow_gives_it(
 
 def test_tiffs_of_cmyk_and_ycbcr_become_rgb() -> None:
     for mode in ("CMYK", "YCbCr"):
-        data = encode(photograph().convert(mode), "TIFF")
-        assert (
-            np.abs(read(data).astype(int) - pillow(data)).max() <= 1
-        )  # libtiff rounds where Pillow cuts off
+        image = photograph().convert(mode)
+        difference = np.abs(read(encode(image, "TIFF")).astype(int) - pixels(image))
+        assert difference.max() <= 1  # libtiff rounds where Pillow cuts off
 
 
 def test_alpha_is_dropped_and_what_lies_under_it_is_kept() -> None:
