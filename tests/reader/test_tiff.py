@@ -222,6 +222,7 @@ REFUSED = {
     "(YCbCr)": tagged(COLOUR, 16, YCBCR),
     "YCbCr colours with JPEG XL": tagged(COLOUR, 8, YCBCR, tag_259=50002),
     "a camera's raw data": tagged(GREY, 8, tag_50706=1),
+    "data, or of another kind": b"II*\0\x10\0\0\0CR\x02\0" + bytes(20),
     "begins with a thumbnail": tagged(COLOUR, 8, RGB, tag_254=1, tag_330=8),
     "parts are not stored": tagged(GREY, 8, tag_259=LZW, tag_273=(0, 0), tag_279=(0, 0)),
 }

@@ -116,6 +116,8 @@ class Layout:
         width, height, compression = (directory.number(tag, 0) for tag in (256, 257, 259))
         compression = compression or NONE
         samples = directory.number(277, 1)
+        if samples < 1:
+            raise SourceError("reader", "damaged", f"it says that a pixel has {samples} samples")
         bits = _bits(directory, samples)
         photometric = _photometric(directory, samples, compression)
         colours = _COLOURS[photometric]
