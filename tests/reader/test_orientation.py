@@ -156,5 +156,7 @@ def test_a_heic_is_turned_as_its_property_says_and_not_once_more() -> None:
         with Image.open(io.BytesIO(png)) as image:
             upright = pixels(ImageOps.exif_transpose(image))
         assert np.array_equal(decode(heic(orientation), 10**6, False, None).frame, upright)
+    elsewhere = heic(6).replace(b"\0\0\0\x06Exif\0\0II", b"\xff\xff\xff\xff" + bytes(8))
+    assert turned(elsewhere) == 6
     without = heic(6).replace(b"irot", b"free")
     assert np.array_equal(decode(without, 10**6, False, None).frame, pixels(PICTURE))

@@ -57,7 +57,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     options.DECODE_THREADS = 1  # there are as many workers as processors
     try:
-        file = pillow_heif.open_heif(data)
+        file = pillow_heif.open_heif(without_exif(data))
         width, height = file.size
         check_size(width, height, max_pixels)
         image: Image.Image = file.to_pillow()
@@ -90,9 +90,9 @@ def is_short(data: bytes) -> bool:
 
 
 def without_exif(data: bytes) -> bytes:
-    """Return an AVIF file that does not name its EXIF: libavif refuses the image if that is damaged.
+    """Return a HEIF or AVIF file that does not name its EXIF: the libraries refuse the image if that is damaged.
 
-    Nothing is lost: how an AVIF is turned is said elsewhere in it (ISO/IEC 23008-12, section 6.5.10).
+    Nothing is lost: how it is turned is said elsewhere in it (ISO/IEC 23008-12, section 6.5.10).
     """
     return _EXIF_ITEM.sub(rb"\1free", data)
 
