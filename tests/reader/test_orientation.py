@@ -156,7 +156,12 @@ def test_a_heic_is_turned_as_its_property_says_and_not_once_more() -> None:
         with Image.open(io.BytesIO(png)) as image:
             upright = pixels(ImageOps.exif_transpose(image))
         assert np.array_equal(decode(heic(orientation), 10**6, False, None).frame, upright)
-    elsewhere = heic(6).replace(b"\0\0\0\x06Exif\0\0II", b"\xff\xff\xff\xff" + bytes(8))
-    assert turned(elsewhere) == 6
     without = heic(6).replace(b"irot", b"free")
     assert np.array_equal(decode(without, 10**6, False, None).frame, pixels(PICTURE))
+
+
+def test_exif_that_lies_beyond_the_end_costs_no_heic() -> None:
+    data = heic(6)
+    size = struct.pack(">I", 4 + len(HEADER + exif()))
+    place = data.index(size, data.index(b"iloc"))
+    assert turned(data[:place] + b"\x7f" + data[place + 1 :]) == 6
