@@ -92,7 +92,8 @@ def is_short(data: bytes) -> bool:
 def without_exif(data: bytes) -> bytes:
     """Return a HEIF or AVIF file that does not name its EXIF.
 
-    If that is damaged, the libraries refuse the image. Nothing is lost: how it is turned is said elsewhere in it (ISO/IEC 23008-12, section 6.5.10).
+    If that is damaged, the libraries refuse the image. Nothing is lost: how it is turned is said elsewhere in
+    it (ISO/IEC 23008-12, section 6.5.10).
     """
     return _EXIF_ITEM.sub(rb"\1free", data)
 
