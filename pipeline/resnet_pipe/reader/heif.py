@@ -76,7 +76,7 @@ def is_short(data: bytes) -> bool:
 
     The format: ISO/IEC 14496-12, section 4.2.
     """
-    start = 0
+    start, seen = 0, set()
     while (kind := data[start + 4 : start + 8]) in _BOXES:
         size = int.from_bytes(data[start : start + 4], "big")
         if size == 1:
@@ -86,7 +86,8 @@ def is_short(data: bytes) -> bool:
         start += size
         if start > len(data):
             return True
-    return len(kind) < 4 and start < len(data)
+        seen.add(kind)
+    return len(kind) < 4 and b"mdat" not in seen  # after the pixels, a few bytes more are harmless
 
 
 def without_exif(data: bytes) -> bytes:
