@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from functools import cache
@@ -54,6 +55,7 @@ def whole_files() -> dict[str, bytes]:
         "animated.gif": encode(colour, "GIF", save_all=True, append_images=[turned]),
         "colour.avif": encode(colour, "AVIF"),
         "alpha.avif": encode(alpha, "AVIF"),
+        "colour.heic": heic(colour),
         "plain.tif": encode(colour, "TIFF"),
         "16-bit.tif": encode(deep, "TIFF"),
         "pages.tif": encode(colour, "TIFF", save_all=True, append_images=[turned]),
@@ -63,6 +65,16 @@ def whole_files() -> dict[str, bytes]:
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "lzma", "zstd"):
         files[f"{compression}.tif"] = encode(colour, "TIFF", compression=compression)
     return files
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    """Return a HEIC file without loss."""
+    import pillow_heif
+
+    file = io.BytesIO()
+    lossless = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
+    pillow_heif.from_pillow(image).save(file, **lossless, **options)
+    return file.getvalue()
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

@@ -37,7 +37,9 @@ def test_everything_can_be_read_here() -> None:
     found = by_level(list(decoders.check()))
     assert not found["WARN"] + found["FAIL"]
     pictures, films, written = (finding.text for finding in found["OK"])
-    assert pictures.startswith("images that can be read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF (simplejpeg ")
+    assert pictures.startswith(
+        "images that can be read: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC (simplejpeg "
+    )
     assert films.startswith(
         "videos that can be read: H.264, HEVC, VP8, VP9, AV1, MPEG-4, MPEG-2, Motion JPEG ("
     )
@@ -47,6 +49,7 @@ def test_everything_can_be_read_here() -> None:
 
 def test_there_is_a_sample_of_each_kind_of_image_that_readers_take() -> None:
     same = {"jpe": "jpg", "jpeg": "jpg", "jfif": "jpg", "mpo": "jpg", "dib": "bmp", "tiff": "tif"}
+    same |= {"heif": "heic", "hif": "heic"}
     extensions = {name.removeprefix(".") for name in images.EXTENSIONS}
     assert {f"sample.{same.get(name, name)}" for name in extensions} <= {
         path.name for path in decoders.SAMPLES.iterdir()
@@ -74,6 +77,16 @@ def test_a_pillow_without_avif_is_a_warning(tmp_path: Path, monkeypatch: pytest.
     assert warning.text.startswith("images in AVIF cannot be read: ")
     assert "pillow" in warning.remedy
     assert "AVIF" not in found["OK"][0].text
+
+
+def test_without_the_extra_heic_is_no_fault_and_how_to_have_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoders, "find_spec", lambda _name: None)
+    found = by_level(list(decoders.check()))
+    assert not found["WARN"] + found["FAIL"]
+    assert found["OK"][0].text == "HEIC is not read; if you want it: pip install 'resnet-pipe[heif]'"
+    assert "HEIC" not in found["OK"][1].text
 
 
 def test_what_cannot_be_decoded_is_a_warning_about_its_own_kind(samples: Path) -> None:

@@ -114,8 +114,9 @@ def test_every_format_and_mode_has_the_pixels_that_pillow_gives_it(
 
 def test_tiffs_of_cmyk_and_ycbcr_become_rgb() -> None:
     for mode in ("CMYK", "YCbCr"):
-        data = encode(photograph().convert(mode), "TIFF")
-        assert np.array_equal(read(data), pillow(data))
+        image = photograph().convert(mode)
+        difference = np.abs(read(encode(image, "TIFF")).astype(int) - pixels(image))
+        assert difference.max() <= 1  # libtiff rounds where Pillow cuts off
 
 
 def test_alpha_is_dropped_and_what_lies_under_it_is_kept() -> None:
@@ -160,14 +161,6 @@ def test_color_of_16_bits_keeps_its_upper_8() -> None:
         for image in (deep, deep_alpha) if extension == ".png" else (deep,):
             _, data = cv2.imencode(extension, image)
             assert np.array_equal(read(data.tobytes()), (deep >> 8)[:, :, ::-1])
-
-
-@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
-def test_pixels_without_an_honest_8_bit_form_are_unsupported(mode: str) -> None:
-    data = encode(Image.new(mode, (4, 3)), "TIFF")
-    with pytest.raises(SourceError, match=f"mode {mode}") as caught:
-        read(data)
-    assert caught.value.error == "unsupported"
 
 
 ORIENTED = [

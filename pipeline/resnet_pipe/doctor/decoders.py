@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ _IMAGES = {
     "sample.tif": "TIFF",
     "sample.avif": "AVIF",
 }
+_HEIF = {"sample.heic": "HEIC"}
 _VIDEOS = {
     "h264.mp4": "H.264",
     "hevc.mp4": "HEVC",
@@ -59,9 +61,14 @@ def check(samples: Path = SAMPLES) -> Iterator[Finding]:
         samples: directory with the files.
     """
     images = ImageReader(samples, (samples,), recursive=False, accept_truncated=False, max_pixels=_PIXELS)
-    libraries = f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
+    kinds, libraries = _IMAGES, f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
     remedy = "pip install --upgrade --force-reinstall pillow simplejpeg"
-    yield from _decoded("images", images, _IMAGES, libraries, remedy)
+    if find_spec("pillow_heif") is None:
+        yield Finding(_CHECK, "OK", "HEIC is not read; if you want it: pip install 'resnet-pipe[heif]'")
+    else:
+        kinds, libraries = _IMAGES | _HEIF, f"{libraries}, pillow-heif {_version('pillow-heif')}"
+        remedy += " pillow-heif"
+    yield from _decoded("images", images, kinds, libraries, remedy)
     videos = VideoReader(samples, (samples,), False, Sampling(), "pyav", _PIXELS)
     remedy = "pip install --upgrade --force-reinstall av"
     try:

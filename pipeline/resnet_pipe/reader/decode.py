@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader import libtiff
-from resnet_pipe.reader.orientation import MOVED, ORIENTATION, TURNED, jpeg_orientation, upright
+from resnet_pipe.reader import heif, tiff
+from resnet_pipe.reader.limit import check_size
+from resnet_pipe.reader.orientation import MOVED, TURNED, jpeg_orientation, metadata_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
+from resnet_pipe.reader.signature import identify
 from resnet_pipe.reader.source import Item
 
 Frame = NDArray[np.uint8]
@@ -25,17 +27,6 @@ _ORDINARY_BYTES = 64 << 20
 """What an ordinary photograph needs, and more."""
 _END_OF_IMAGE = b"\xff\xd9"
 _PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
-
-_SIGNATURES = {
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-    "BMP": re.compile(rb"BM"),
-    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "AVIF": re.compile(rb".{4}ftyp(avif|avis|mif1|msf1)", re.DOTALL),
-    "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
-}
-"""The first bytes of the formats that Pillow decodes for us, under Pillow's names."""
 
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
@@ -48,7 +39,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     """Decode an image file.
 
     JPEG is decoded by libjpeg-turbo through simplejpeg, which, unlike Pillow and OpenCV, can be told to
-    take a warning of libjpeg (made-up pixels) for an error. Everything else is decoded by Pillow.
+    take a warning of libjpeg (made-up pixels) for an error. HEIF is decoded by pillow-heif, everything else
+    by Pillow; what the pixels of a TIFF mean, we read ourselves.
 
     Args:
         data: the whole file.
@@ -80,15 +72,9 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 
 def _failure(error: Exception) -> SourceError:
     text = " ".join(str(error).split()) or type(error).__name__
+    if text.startswith("Unsupported"):  # Pillow, of BMP
+        return SourceError("reader", "unsupported", text)
     return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise SourceError("reader", "damaged", f"it says that it is {width} x {height} pixels")
-    if width * height > max_pixels:
-        problem = f"{width} x {height} pixels: more than reader.max_pixels, {max_pixels}"
-        raise SourceError("reader", "too_large", problem)
 
 
 def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -98,7 +84,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side:
         if _END_OF_IMAGE not in data:
             raise SourceError("reader", "truncated", f"it ends in the header: {error}") from None
         raise
-    _check_size(width, height, max_pixels)
+    check_size(width, height, max_pixels)
     colorspace = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
     orientation = jpeg_orientation(data)
     factor = _reduction(height, width, min_side, orientation) if min_side else 1
@@ -152,25 +138,31 @@ def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) 
 
 
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    name = next((name for name, signature in _SIGNATURES.items() if signature.match(data)), None)
-    if name is None:
-        raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
+    name = identify(data)
+    if name == "HEIF":
+        return heif.decode(data, max_pixels, accept_truncated)
     if _is_short(name, data):
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
-    with _pillow_settings(accept_truncated), libtiff.strict() if name == "TIFF" else nullcontext():
+    if name == "AVIF":
+        if not accept_truncated and heif.is_short(data):
+            raise SourceError("reader", "truncated", "AVIF data, shorter than their header says")
+        data = heif.without_exif(data)
+    with _pillow_settings(accept_truncated):
+        if name == "TIFF":
+            return tiff.decode(data, max_pixels, accept_truncated)
         try:
             image = Image.open(io.BytesIO(data), formats=(name,))
         except UnidentifiedImageError:
             raise ValueError(f"{name} data whose header cannot be read") from None
         with image:
-            _check_size(image.width, image.height, max_pixels)
+            check_size(image.width, image.height, max_pixels)
             image.load()
             if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
                 raise SourceError(
                     "reader", "truncated", "its compressed data are whole, but not the whole image"
                 )
             frame = _rgb(image)
-            return upright(frame, _pillow_orientation(image))
+            return upright(frame, metadata_orientation(image.info))
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -183,8 +175,6 @@ def _is_short(name: str, data: bytes) -> bool:
     """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
     if name == "WEBP":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if name == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
-        return len(data) <= int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
     return name == "PNG" and len(data) < 33  # the signature and the first chunk
 
 
@@ -205,23 +195,8 @@ def _pillow_settings(accept_truncated: bool) -> Iterator[None]:
 
 
 def _rgb(image: Image.Image) -> Frame:
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips everything above 255 to white, and it forgets that 0 may mean white.
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        if image.getexif().get(_PHOTOMETRIC) == 0:
-            grey = ~grey
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if image.mode == "I;16":  # Pillow's own conversion clips everything above 255 to white
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
     if image.mode not in _PLAIN_MODES:
         raise SourceError("reader", "unsupported", f"pixels of mode {image.mode} have no 8-bit RGB form")
     return np.asarray(image.convert("RGB"))
-
-
-_PHOTOMETRIC = 0x0106
-"""The TIFF tag: 0 where 0 is white."""
-
-
-def _pillow_orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        return 1  # damaged EXIF; the pixels are whole

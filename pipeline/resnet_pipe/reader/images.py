@@ -17,8 +17,8 @@ from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.section import AllowEmpty, Entries, Recursive
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
 
-_NAMES = ("avif", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp")
-EXTENSIONS = frozenset(f".{name}" for name in _NAMES)
+_NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
+EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
 """The files that are taken from a directory. What is in them is told from their first bytes alone."""
 
 

@@ -1,0 +1,138 @@
+"""Read the first directory of a TIFF file: its tags, and where they lie.
+
+The format: TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.html.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from resnet_pipe.errors import SourceError
+
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+"""The types of integers, and the letters of `struct` for them."""
+_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value of each type that takes more than one."""
+_UNITS = {5: 4, 10: 4}
+"""Of the two numbers of a fraction."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The first directory of a TIFF file.
+
+    Attributes:
+        data: the whole file.
+        order: `<` or `>`, the file's byte order.
+        big: whether it is a BigTIFF file.
+        entries: where the entry of each tag begins.
+        following: where the next directory begins; 0 if there is none.
+    """
+
+    data: bytes
+    order: str
+    big: bool
+    entries: dict[int, int]
+    following: int
+
+    @classmethod
+    def first(cls, data: bytes) -> Directory:
+        """Find the entries.
+
+        Raises:
+            SourceError: `truncated`.
+        """
+        order = "<" if data.startswith(b"II") else ">"
+        big = data[2:4] in (b"+\0", b"\0+")
+        (head, count, size, offset) = ("8xQ", "Q", 20, "Q") if big else ("4xI", "H", 12, "I")
+        try:
+            (start,) = struct.unpack_from(order + head, data)
+            (length,) = struct.unpack_from(order + count, data, start)
+            start += struct.calcsize(order + count)
+            end = start + length * size
+            (following,) = struct.unpack_from(order + offset, data, end) if end < len(data) else (0,)
+            places = range(start, end, size)
+            if end > len(data):
+                raise SourceError("reader", "truncated", "it ends before its first directory does")
+            entries: dict[int, int] = {}
+            for place in places:
+                entries.setdefault(struct.unpack_from(order + "H", data, place)[0], place)
+        except (struct.error, OverflowError):
+            raise SourceError("reader", "truncated", "it ends before its first directory") from None
+        return cls(data, order, big, entries, following)
+
+    def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the integers of a tag.
+
+        Raises:
+            SourceError: `truncated` or `damaged`.
+        """
+        if tag not in self.entries:
+            return default
+        kind, count, start = self._value(tag)
+        if kind not in _TYPES:
+            raise SourceError("reader", "damaged", f"its tag {tag} is of type {kind}, not a number")
+        if not count:
+            return default
+        return struct.unpack_from(f"{self.order}{count}{_TYPES[kind]}", self.data, start)
+
+    def number(self, tag: int, default: int) -> int:
+        """Return the first integer of a tag."""
+        return self.numbers(tag, (default,))[0]
+
+    def raw(self, tag: int) -> bytes:
+        """Return the bytes of a tag of single bytes; none if it is absent, or not where it says."""
+        if tag not in self.entries:
+            return b""
+        try:
+            _, count, start = self._value(tag)
+        except SourceError:
+            return b""
+        return self.data[start : start + count]
+
+    def _value(self, tag: int) -> tuple[int, int, int]:
+        """Return type, count, and where the values begin."""
+        place = self.entries[tag]
+        form, room = ("HQ", 8) if self.big else ("HI", 4)
+        kind, count = struct.unpack_from(self.order + form, self.data, place + 2)
+        start = place + 2 + struct.calcsize(self.order + form)
+        size = count * _SIZES.get(kind, 1)
+        if size > room:
+            (start,) = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, start)
+        if start + size > len(self.data):
+            raise SourceError("reader", "truncated", f"it ends before the values of its tag {tag}")
+        return kind, count, start
+
+    def only(self, tags: Set[int]) -> bytes:
+        """Return the file as it would be with one directory, and in that only some tags.
+
+        It is little-endian: Pillow does not read BigTIFF files of the other order. The pixels are left as
+        they are, so their bytes must not depend on it.
+
+        Raises:
+            SourceError: `truncated`: the values of one of the tags are not in the file.
+        """
+        entry, number, offset, room = ("<HHQ", "<Q", "<Q", 8) if self.big else ("<HHI", "<H", "<I", 4)
+        values, entries = bytes(len(self.data) % 2), b""
+        known = sorted(tags & self.entries.keys())
+        for tag in known:
+            kind, count, start = self._value(tag)
+            size = _SIZES.get(kind, 1)
+            stored = self.data[start : start + count * size]
+            if self.order == ">":
+                unit = _UNITS.get(kind, size)
+                stored = np.frombuffer(stored, f">u{unit}").astype(f"<u{unit}").tobytes()
+            entries += struct.pack(entry, tag, kind, count)
+            if len(stored) > room:
+                entries += struct.pack(offset, len(self.data) + len(values))
+                values += stored + bytes(len(stored) % 2)
+            else:
+                entries += stored.ljust(room, b"\0")
+        start = len(self.data) + len(values)
+        head = struct.pack("<HHHQ", 43, 8, 0, start) if self.big else struct.pack("<HI", 42, start)
+        directory = struct.pack(number, len(known)) + entries + bytes(room)
+        return b"".join((b"II", head, self.data[2 + len(head) :], values, directory))
