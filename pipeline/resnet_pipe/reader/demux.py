@@ -15,12 +15,14 @@ from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.container import ends_early, is_known
 from resnet_pipe.reader.file import check_readable
 from resnet_pipe.reader.index import Index, Packets, index_packets
+from resnet_pipe.reader.side_data import SideData
 from resnet_pipe.reader.source import Span
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -154,6 +156,7 @@ class Video:
         # What a decoder would drop in silence comes out with a mark, and is then an error.
         context.flags |= CodecFlags.output_corrupt
         context.options = dict(self._limit)
+        self._side_data = SideData(context)
         if self.codec in _STRICT:
             context.options["err_detect"] = "explode"
         # Times that the file does not hold would be guesses.
@@ -249,6 +252,27 @@ class Video:
                 raise self.problem or self.fault("it does not read the same when it is read again")
             self._next = number + 1
             yield number, packet
+
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        """Decode a packet; None gives the frames that the decoder has held back.
+
+        Malformed side data costs no picture: if the decoder refuses a packet, it is asked again without them.
+
+        Args:
+            packet: is changed.
+
+        Raises:
+            av.FFmpegError: the decoder refuses the picture.
+        """
+        if packet is None:
+            return self.context.decode(None)
+        self._side_data.hide(packet)
+        try:
+            return self.context.decode(packet)
+        except av.FFmpegError:
+            if not self._side_data.hide(packet, before=True):
+                raise
+        return self.context.decode(packet)
 
     def rewind(self) -> Iterator[VideoPacket]:
         """Yield all packets, from the very first."""
