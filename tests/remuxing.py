@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 from av.packet import Packet
@@ -41,17 +42,22 @@ def remux(
     return to
 
 
-def joined(paths: Sequence[Path], to: Path, dispositions: Sequence[Disposition] = ()) -> Path:
+def joined(
+    paths: Sequence[Path], to: Path, dispositions: Sequence[Disposition] = (), cover: bytes = b""
+) -> Path:
     """Copy the videos of several files into one, as its tracks.
 
     Args:
         paths: to read.
         to: to write.
         dispositions: of the tracks; without them, the container's own.
+        cover: a JPEG to attach to a Matroska file.
     """
     with av.open(str(to), "w") as target:
         sources = [av.open(str(path)) for path in paths]
         tracks = [_stream_like(target, source.streams.video[0]) for source in sources]
+        if cover:
+            target.add_attachment("cover.jpg", "image/jpeg", cover)
         for track, disposition in zip(tracks, dispositions, strict=False):
             track.disposition = disposition
         for source, track in zip(sources, tracks, strict=True):
@@ -72,8 +78,8 @@ def _stream_like(container: av.container.OutputContainer, stream: VideoStream) -
     return copy
 
 
-def _copy(packet: Packet[VideoStream], data: bytes, stream: VideoStream) -> Packet[VideoStream]:
-    copy: Packet[VideoStream] = Packet(data)
+def _copy(packet: Packet[VideoStream], data: bytes, stream: VideoStream) -> Any:  # noqa: ANN401
+    copy: Any = Packet(data)
     copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
     copy.time_base = packet.time_base
     copy.is_keyframe = packet.is_keyframe

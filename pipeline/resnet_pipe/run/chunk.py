@@ -15,6 +15,7 @@ import numpy as np
 from resnet_pipe.model import file_sha256
 from resnet_pipe.plan import Chunk
 from resnet_pipe.reader.source import key_of
+from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.ledger import Ledger
 from resnet_pipe.run.ledger_record import Entry, File, Record
@@ -164,7 +165,9 @@ class OpenChunk:
         )
 
     def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
-        return shards.Target(section, directory, self._chunk.id, layout, self._root)
+        reader = self._resolved.job.reader
+        track = reader.track if isinstance(reader, VideoSection) else None
+        return shards.Target(section, directory, self._chunk.id, layout, self._root, track)
 
     def _merge(self, dropped: set[str]) -> None:
         """Write the shards again, with the kept rows of the old ones and without those of `dropped`."""

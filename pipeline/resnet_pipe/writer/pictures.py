@@ -56,11 +56,14 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
     yield np.require(item.frame, requirements=["C", "W"])
 
 
-def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[], None]) -> Iterator[Picture]:
+def read_video(
+    path: Path, track: int | None, wanted: NDArray[np.int64] | None, alive: Callable[[], None]
+) -> Iterator[Picture]:
     """Yield frames of a video in presentation order, up to the damage if there is some.
 
     Args:
         path: of the video.
+        track: number of the video track; None for the one that ffmpeg takes.
         wanted: positions of the frames, increasing; None for all.
         alive: called often between two pictures.
 
@@ -68,7 +71,7 @@ def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[],
         SourceError: as `VideoReader.read` does.
     """
     open_file(path).close()  # FFmpeg would wait for a pipe
-    with Video(path, _MAX_PIXELS, alive) as video:
+    with Video(path, _MAX_PIXELS, alive, track) as video:
         index = pyav.index(video)
         there = np.arange(len(index.pts)) if wanted is None else wanted[wanted < len(index.pts)]
         converter = Converter(None, _MAX_PIXELS)
