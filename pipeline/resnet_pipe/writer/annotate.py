@@ -77,14 +77,14 @@ class Painter:
             for picture in _guarded(self._video(request, None)):
                 if video is None:
                     video = VideoFile(self._place(path), picture.form, self._setup.quality)
-                    files.append(path)
                 self._label(picture.pixels, request, picture.position)
                 video.write(picture.pixels, picture.pts, picture.duration)
                 self._live()
         finally:
             if video is not None:
                 self._say(Step.CLOSING)
-                video.close()
+                if video.close():
+                    files.append(path)
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
         folder = mirrored(self._setup.kind, request.key, "")
