@@ -45,7 +45,7 @@ def test_the_default_track_is_read_and_among_equals_the_largest(
     path = tmp_path / f"video.{container}"
     for marks, reverse in product(product((UNMARKED, DEFAULT), repeat=2), (False, True)):
         order = slice(None, None, -1 if reverse else 1)
-        joined((small, large)[order], path, marks[order])
+        joined([small, large][order], path, marks[order])
         with av.open(str(path)) as made:  # some containers mark the first, some cannot mark any
             default = [bool(stream.disposition & DEFAULT) for stream in made.streams.video][order]
         assert first_number(read(path)) == (0 if default == [True, False] else 100)
