@@ -28,6 +28,7 @@ OF_READERS: dict[str, dict[str, Any]] = {
     "images": {"accept_truncated": False},
     "video": {
         "backend": "pyav",
+        "track": None,
         "every": None,
         "fps": None,
         "count": None,

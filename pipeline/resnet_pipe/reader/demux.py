@@ -13,15 +13,18 @@ from typing import TypeAlias
 import av
 from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.container import ends_early, is_known
 from resnet_pipe.reader.file import check_readable
 from resnet_pipe.reader.index import Index, Packets, index_packets
+from resnet_pipe.reader.side_data import SideData
 from resnet_pipe.reader.source import Span
+from resnet_pipe.reader.track import Track, choose
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 
@@ -55,8 +58,10 @@ class Video:
         path: of a regular file.
         max_pixels: width times height of the largest frame to decode.
         alive: called with every packet that is read.
+        track: the number of the video track to read; None for the one that ffmpeg takes.
 
     Attributes:
+        track: the track that is read.
         codec: FFmpeg's name of what the video is coded in.
         context: the decoder.
         time_base: seconds per unit of time.
@@ -71,8 +76,17 @@ class Video:
     codec: str
     context: VideoCodecContext
 
-    def __init__(self, path: Path, max_pixels: int, alive: Callable[[], None] = lambda: None) -> None:
+    track: Track
+
+    def __init__(
+        self,
+        path: Path,
+        max_pixels: int,
+        alive: Callable[[], None] = lambda: None,
+        track: int | None = None,
+    ) -> None:
         self.path = path
+        self._asked = track
         self.alive = alive
         self.max_pixels = max_pixels
         # For frames that grow in the middle of a video; decoders count whole blocks.
@@ -131,22 +145,24 @@ class Video:
             raise
 
     def _choose_stream(self) -> VideoStream:
-        """Return the first video stream that is not a picture attached to something else."""
-        still = Disposition.attached_pic | Disposition.timed_thumbnails
-        stream = next((each for each in self._container.streams.video if not each.disposition & still), None)
-        if stream is None:
-            if ends_early(self.path):
-                raise SourceError("reader", "truncated", "it ends before it says what is in it")
+        tracks = self._container.streams.video
+        if not tracks and ends_early(self.path):
+            raise SourceError("reader", "truncated", "it ends before it says what is in it")
+        if not tracks:
             raise SourceError("reader", "no_video", "there is no video in it")
+        self.track = choose(tracks, self._asked)
         for other in self._container.streams:
-            if other.index != stream.index:
+            if other.index != self.track.stream.index:
                 other.discard = Discard.all
-        return stream
+        return self.track.stream
 
     def _prepare(self) -> None:
         context = self._stream.codec_context
         if context is None or not self._stream.time_base:
-            raise SourceError("reader", "unsupported", "there is no decoder for its codec")
+            text = f"there is no decoder for its video track {self.track.number}"
+            if self.track.note is not None:
+                text += ", which is the one that ffmpeg takes; reader.track chooses another"
+            raise SourceError("reader", "unsupported", text)
         check_size(context.width, context.height, self.max_pixels)
         self.codec = context.codec.canonical_name
         self.context = context
@@ -154,6 +170,7 @@ class Video:
         # What a decoder would drop in silence comes out with a mark, and is then an error.
         context.flags |= CodecFlags.output_corrupt
         context.options = dict(self._limit)
+        self._side_data = SideData(context)
         if self.codec in _STRICT:
             context.options["err_detect"] = "explode"
         # Times that the file does not hold would be guesses.
@@ -249,6 +266,27 @@ class Video:
                 raise self.problem or self.fault("it does not read the same when it is read again")
             self._next = number + 1
             yield number, packet
+
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        """Decode a packet; None gives the frames that the decoder has held back.
+
+        Malformed side data costs no picture: if the decoder refuses a packet, it is asked again without them.
+
+        Args:
+            packet: is changed.
+
+        Raises:
+            av.FFmpegError: the decoder refuses the picture.
+        """
+        if packet is None:
+            return self.context.decode(None)
+        self._side_data.hide(packet)
+        try:
+            return self.context.decode(packet)
+        except av.FFmpegError:
+            if not self._side_data.hide(packet, before=True):
+                raise
+        return self.context.decode(packet)
 
     def rewind(self) -> Iterator[VideoPacket]:
         """Yield all packets, from the very first."""

@@ -12,6 +12,7 @@ pixels are OpenCV's. What it cannot do as well:
 - It gives out memory that nothing was written to as the frames of interlaced videos, which are failures
   therefore.
 - It takes all colours for BT.601, whatever the video says, and ignores mirroring; rotation it applies.
+- It reads the first video track of a file, and no other.
 - It accepts no file name that is not UTF-8.
 """
 
@@ -56,6 +57,9 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     Raises:
         SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
     """
+    if video.track.number:
+        text = f"OpenCV reads video track 0 of a file, and not {video.track.number}: use reader.backend: pyav"
+        raise SourceError("reader", "unsupported", text)
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     waiting = map(int, wanted)

@@ -10,7 +10,6 @@ from itertools import chain
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
@@ -161,18 +160,19 @@ def _feed(video: Video, packets: Packets, run: Run) -> Iterator[VideoFrame]:
         if skips:
             context.skip_frame = "DEFAULT" if is_wanted[number - first] else "NONREF"
         try:
-            frames = context.decode(packet)
+            frames = video.decode(packet)
         except av.FFmpegError as error:
-            yield from _rest(context)
+            # What the decoder has begun of the packet that it refuses is no frame.
+            yield from (frame for frame in _rest(video) if frame.pts != packet.pts)
             raise _DamageError(number, describe(error)) from None
         yield from frames
-    yield from _rest(video.context)
+    yield from _rest(video)
 
 
-def _rest(context: VideoCodecContext) -> Iterator[VideoFrame]:
+def _rest(video: Video) -> Iterator[VideoFrame]:
     """Yield the frames that the decoder has held back to put them in order."""
     try:
-        yield from context.decode(None)
+        yield from video.decode(None)
     except av.FFmpegError:
         return  # whoever waits for a frame misses it
 
@@ -224,7 +224,7 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
     for packet in chain(video.rewind(), [None]):
         refusal = None
         try:
-            frames = video.context.decode(packet)
+            frames = video.decode(packet)
         except av.FFmpegError as error:
             frames, refusal = [], describe(error)
         for frame in frames:

@@ -49,6 +49,14 @@ class VideoSection(BaseModel):
         Literal["pyav", "opencv"],
         Field(description="what decodes; opencv for a build of OpenCV with hardware decoding"),
     ] = "pyav"
+    track: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="the video track to read, counted from 0 as in ffmpeg's v:N; without it, the one "
+            "that ffmpeg takes: that of most pixels, where being the default track counts as 5 million",
+        ),
+    ] = None
     every: Annotated[int | None, Field(ge=1, description="take every N-th frame")] = None
     fps: Annotated[
         float | None,
@@ -138,6 +146,7 @@ class VideoReader:
         sampling: what to take of each video.
         backend: what decodes.
         max_pixels: videos with larger frames are failures.
+        track: number of the video track to read; None for the one that ffmpeg takes.
         span_s: the least length of a span, seconds.
         long_bytes: only larger files are looked at for being long enough to split.
     """
@@ -148,6 +157,7 @@ class VideoReader:
     sampling: Sampling
     backend: Literal["pyav", "opencv"]
     max_pixels: int
+    track: int | None = None
     span_s: float = 60
     long_bytes: int = 32 << 20
 
@@ -161,6 +171,7 @@ class VideoReader:
             sampling=section.sampling,
             backend=section.backend,
             max_pixels=section.max_pixels,
+            track=section.track,
         )
 
     @property
@@ -233,7 +244,7 @@ class VideoReader:
         path = path_of(self.root, source.key)
         try:
             open_file(path).close()  # FFmpeg would wait for a pipe
-            with Video(path, self.max_pixels, alive) as video:
+            with Video(path, self.max_pixels, alive, self.track) as video:
                 if video.seconds is not None and video.seconds < 2 * self.span_s:
                     return ()
                 found = video.scan()
@@ -279,11 +290,13 @@ class VideoReader:
 
         path = path_of(self.root, key)
         open_file(path).close()  # FFmpeg would wait for a pipe
-        video = None
+        video, tally = None, Tally() if tally is None else tally
         try:
-            with Video(path, self.max_pixels, alive) as video:
+            with Video(path, self.max_pixels, alive, self.track) as video:
+                if video.track.note is not None:
+                    tally.notes.append(video.track.note)
                 part = self._whole(video) if span is None else _part(video, span)
-                yield from self._items(video, part, min_side, Tally() if tally is None else tally)
+                yield from self._items(video, part, min_side, tally)
         except SourceError as error:
             decoded = 0 if video is None else video.decoded
             text = f"{error.message}; frames decoded: {decoded}"

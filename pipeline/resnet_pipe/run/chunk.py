@@ -15,6 +15,7 @@ import numpy as np
 from resnet_pipe.model import file_sha256
 from resnet_pipe.plan import Chunk
 from resnet_pipe.reader.source import key_of
+from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.ledger import Ledger
 from resnet_pipe.run.ledger_record import Entry, File, Record
@@ -59,11 +60,15 @@ class OpenChunk:
         self._ended: set[str] = set()
         """Sources of which the reader has said that no more is to be had."""
         self._rows: Counter[str] = Counter()
+        self._notes: dict[str, dict[str, None]] = {}
+        """Of each source that has some, in the order in which they came; of a video in spans, each once."""
 
     def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
         """Write the rows of one result; return the failures of sources that had none before."""
         broken = self._write(filled.rows, outputs) if filled.rows else []
         self._ended.update(failure.key for failure in filled.failures)
+        for note in filled.notes:
+            self._notes.setdefault(note.key, {})[note.text] = None
         return self._remember([*broken, *filled.failures])
 
     def _remember(self, failures: list[Failure]) -> list[Failure]:
@@ -131,6 +136,7 @@ class OpenChunk:
                 self._failures.get(source.key),
                 files.get(source.key, ()),
                 before.get(source, 0) + 1,
+                tuple(self._notes.get(source.key, ())),
             )
             for source in self._chunk.sources
         ]
@@ -159,7 +165,9 @@ class OpenChunk:
         )
 
     def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
-        return shards.Target(section, directory, self._chunk.id, layout, self._root)
+        reader = self._resolved.job.reader
+        track = reader.track if isinstance(reader, VideoSection) else None
+        return shards.Target(section, directory, self._chunk.id, layout, self._root, track)
 
     def _merge(self, dropped: set[str]) -> None:
         """Write the shards again, with the kept rows of the old ones and without those of `dropped`."""

@@ -25,7 +25,7 @@ from resnet_pipe.writer.annotation import Answer, Message, Request, Setup, Step
 from resnet_pipe.writer.encoder import VideoFile
 from resnet_pipe.writer.names import mirrored
 from resnet_pipe.writer.panel import Panel
-from resnet_pipe.writer.pictures import read_image, read_video
+from resnet_pipe.writer.pictures import Picture, read_image, read_video
 
 _T = TypeVar("_T")
 
@@ -74,21 +74,21 @@ class Painter:
         path = mirrored(self._setup.kind, request.key, ".mp4")
         video: VideoFile | None = None
         try:
-            for picture in _guarded(read_video(self._source(request), None, self._live)):
+            for picture in _guarded(self._video(request, None)):
                 if video is None:
                     video = VideoFile(self._place(path), picture.form, self._setup.quality)
-                    files.append(path)
                 self._label(picture.pixels, request, picture.position)
                 video.write(picture.pixels, picture.pts, picture.duration)
                 self._live()
         finally:
             if video is not None:
                 self._say(Step.CLOSING)
-                video.close()
+                if video.close():
+                    files.append(path)
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
         folder = mirrored(self._setup.kind, request.key, "")
-        for picture in _guarded(read_video(self._source(request), wanted, self._live)):
+        for picture in _guarded(self._video(request, wanted)):
             self._label(picture.pixels, request, picture.position)
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
 
@@ -118,6 +118,9 @@ class Painter:
         if now - self._said_at > _BEAT_S:
             self._said_at = now
             self._say(Step.ALIVE)
+
+    def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
+        return read_video(self._source(request), self._setup.track, wanted, self._live)
 
     def _source(self, request: Request) -> Path:
         return path_of(self._setup.root, request.key)

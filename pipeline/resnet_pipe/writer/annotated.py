@@ -70,7 +70,13 @@ class AnnotatedShard:
     def __init__(self, target: Target, quality: int) -> None:
         section = target.section
         setup = Setup(
-            section.kind, target.root, target.directory, target.layout.classes, section.font, quality
+            section.kind,
+            target.root,
+            target.directory,
+            target.layout.classes,
+            section.font,
+            quality,
+            target.track,
         )
         self._annotator = Annotator(setup, section.timeout_s)
         self._parts: list[Request] = []

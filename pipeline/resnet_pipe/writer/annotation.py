@@ -25,6 +25,7 @@ class Setup:
         labels: by class index.
         font: as for `Lettering`.
         quality: of the pictures: constant rate factor of the video, or JPEG's quality.
+        track: as for `Target`.
     """
 
     kind: Literal["video", "images"]
@@ -33,6 +34,7 @@ class Setup:
     labels: tuple[str, ...]
     font: Path | None
     quality: int
+    track: int | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,11 @@ _PRESET = "veryfast"
 _THREADS = 8
 """At most; each holds pictures of its own."""
 
+_LONGEST = 2**31 - 16
+"""Units for which a frame can be shown in the MP4 that FFmpeg writes, with room for rounding."""
+_COARSEST = 1000
+"""Units a second below which the times of frames would not be told apart."""
+
 _BT601 = 6
 _MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, _BT601: 5, 7: 7, 9: 9}
 """The matrix coefficients of ITU-T H.273, table 4, that a video keeps, and swscale's numbers for them.
@@ -38,6 +43,7 @@ class Format:
         width: pixels.
         height: pixels.
         time_base: seconds per unit of time.
+        longest: the longest time between two frames, in units of the time base.
         fps: frames a second, about.
         aspect: width of a pixel by its height.
         colours: matrix, primaries and transfer characteristics, by their numbers in ITU-T H.273.
@@ -46,6 +52,7 @@ class Format:
     width: int
     height: int
     time_base: Fraction
+    longest: int
     fps: Fraction
     aspect: Fraction
     colours: tuple[int, int, int]
@@ -55,6 +62,7 @@ class VideoFile:
     """A video that is being written, in pixels of 8 bits, 4:2:0.
 
     Odd widths and heights, which that does not allow, are made even by repeating the last column or row.
+    Times are exact, unless a frame is shown for so long that only coarser units can say it.
 
     Args:
         path: of the file.
@@ -73,9 +81,15 @@ class VideoFile:
         self._matrix = form.colours[0] if form.colours[0] in _MATRICES else _BT601
         self._reformatter = VideoReformatter()
         self._next = 0
+        self._is_broken = False
+        units = _units(form)
+        self._unit = Fraction(1, units)
         # Track and movie count time in the same unit: otherwise, the start of the video would be rounded.
-        self._unit = Fraction(1, form.time_base.denominator)
-        options = {"movflags": "+faststart", "movie_timescale": str(self._unit.denominator)}
+        options = {
+            "movflags": "+faststart",
+            "movie_timescale": str(units),
+            "video_track_timescale": str(units),
+        }
         with self._errors():
             self._container = av.open(str(path), "w", format="mp4", options=options)
             settings = {"preset": _PRESET, "crf": str(crf)}
@@ -119,23 +133,35 @@ class VideoFile:
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
         )
-        scale = self._form.time_base.numerator
-        frame.pts = max(pts * scale, self._next)  # two frames at once are moved apart
-        frame.duration = duration * scale
+        scale = self._form.time_base / self._unit
+        frame.pts = max(round(pts * scale), self._next)  # two frames at once are moved apart
+        frame.duration = min(round(duration * scale), _LONGEST)
         frame.time_base = self._unit
         self._next = frame.pts + 1
         with self._errors():
             self._container.mux(self._stream.encode(frame))
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Complete the file.
 
+        Returns:
+            Whether there is one. If a picture could not be written, it is removed.
+
         Raises:
+            SourceError: as above.
             OSError: as above.
         """
-        with self._errors():
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+        try:
+            if not self._is_broken:
+                with self._errors():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+        finally:
+            if self._is_broken:
+                with suppress(av.FFmpegError):
+                    self._container.close()
+                self._path.unlink(missing_ok=True)
+        return not self._is_broken
 
     def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = picture.shape[:2]
@@ -148,8 +174,26 @@ class VideoFile:
         try:
             yield
         except av.FFmpegError as error:
+            self._is_broken = True
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(self._path)) from None
             width, height = self._size
             text = f"it cannot be encoded as H.264, {width} x {height} pixels: {error.strerror}"
             raise SourceError("writer", "unsupported", text) from None
+
+
+def _units(form: Format) -> int:
+    """Return how many units of time a second has in the file.
+
+    Raises:
+        SourceError: `unsupported`: a frame is shown for longer than any can say.
+    """
+    units = form.time_base.denominator
+    coarser = -(-form.longest * form.time_base.numerator // _LONGEST)
+    if coarser <= 1:
+        return units
+    if units // coarser < _COARSEST:
+        hours = float(form.longest * form.time_base) / 3600
+        text = f"it cannot be encoded as MP4: two of its frames are {hours:.0f} hours apart"
+        raise SourceError("writer", "unsupported", text)
+    return units // coarser

@@ -56,11 +56,14 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
     yield np.require(item.frame, requirements=["C", "W"])
 
 
-def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[], None]) -> Iterator[Picture]:
+def read_video(
+    path: Path, track: int | None, wanted: NDArray[np.int64] | None, alive: Callable[[], None]
+) -> Iterator[Picture]:
     """Yield frames of a video in presentation order, up to the damage if there is some.
 
     Args:
         path: of the video.
+        track: number of the video track; None for the one that ffmpeg takes.
         wanted: positions of the frames, increasing; None for all.
         alive: called often between two pictures.
 
@@ -68,13 +71,14 @@ def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[],
         SourceError: as `VideoReader.read` does.
     """
     open_file(path).close()  # FFmpeg would wait for a pipe
-    with Video(path, _MAX_PIXELS, alive) as video:
+    with Video(path, _MAX_PIXELS, alive, track) as video:
         index = pyav.index(video)
         there = np.arange(len(index.pts)) if wanted is None else wanted[wanted < len(index.pts)]
         converter = Converter(None, _MAX_PIXELS)
+        longest = int(np.diff(index.pts).max(initial=0))
         for position, frame in pyav.decode(video, index, there) if len(there) else ():
             pixels = np.require(converter.rgb(frame), requirements=["C", "W"])
-            form = _format(video, index, frame, pixels)
+            form = _format(video, index, longest, frame, pixels)
             yield Picture(position, pixels, int(index.pts[position]), _duration(index, position, frame), form)
         if index.problem is not None:
             raise index.problem
@@ -82,7 +86,7 @@ def read_video(path: Path, wanted: NDArray[np.int64] | None, alive: Callable[[],
             raise video.fault("it is not what it was when its labels were found")
 
 
-def _format(video: Video, index: Index, frame: VideoFrame, pixels: NDArray[np.uint8]) -> Format:
+def _format(video: Video, index: Index, longest: int, frame: VideoFrame, pixels: NDArray[np.uint8]) -> Format:
     height, width = pixels.shape[:2]
     aspect = video.context.sample_aspect_ratio or Fraction(1)
     seconds = float((index.pts[-1] - index.pts[0]) * index.time_base)
@@ -91,6 +95,7 @@ def _format(video: Video, index: Index, frame: VideoFrame, pixels: NDArray[np.ui
         width=width,
         height=height,
         time_base=index.time_base,
+        longest=longest,
         fps=Fraction(min(max(fps, _LEAST_FPS), _MOST_FPS)).limit_denominator(1001),
         aspect=aspect if height == frame.height else 1 / aspect,
         colours=(frame.colorspace, frame.color_primaries, frame.color_trc),

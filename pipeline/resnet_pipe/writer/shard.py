@@ -35,6 +35,7 @@ class Target:
         chunk: id of the chunk.
         layout: columns and metadata.
         root: the directory that the keys of the sources start from.
+        track: of videos, the number of the track that is read; None for the one that ffmpeg takes.
     """
 
     section: Any
@@ -42,6 +43,7 @@ class Target:
     chunk: str
     layout: Layout
     root: Path
+    track: int | None = None
 
     def shard(self, suffix: str, directory: Path | None = None) -> Path:
         """Return the path of the shard that a table writer makes.

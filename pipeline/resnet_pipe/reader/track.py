@@ -1,0 +1,73 @@
+"""Which video track of a file is read: the one that is asked for, or else the one that ffmpeg takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from resnet_pipe.errors import SourceError
+
+_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+"""What is no video although it is a video track, such as a cover."""
+_DEFAULT_PIXELS = 5_000_000
+"""So many pixels the mark of being the default is worth to ffmpeg, when it selects streams automatically."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """The track of a file that is read.
+
+    Attributes:
+        number: among all video tracks of the file, as in ffmpeg's `v:N`.
+        stream: the track.
+        note: which one was taken, if there was a choice and nobody made it.
+    """
+
+    number: int
+    stream: VideoStream
+    note: str | None
+
+
+def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
+    """Choose a track.
+
+    Args:
+        streams: all video tracks of a file; one or more.
+        asked: number of the one to take; None for the one that ffmpeg takes.
+
+    Raises:
+        SourceError: `no_video`: there is no such track, or it is a picture.
+    """
+    if asked is not None:
+        if asked >= len(streams):
+            raise SourceError("reader", "no_video", f"it has {_count(streams)}, and reader.track is {asked}")
+        if streams[asked].disposition & _PICTURE:
+            raise SourceError("reader", "no_video", f"its video track {asked} is a picture, not a video")
+        return Track(asked, streams[asked], None)
+    videos = [number for number, stream in enumerate(streams) if not stream.disposition & _PICTURE]
+    if not videos:
+        raise SourceError("reader", "no_video", "there is no video in it")
+    number = max(videos, key=lambda each: _weight(streams[each]))
+    note = None
+    if len(videos) > 1:
+        note = f"it has {_count(streams)}: {number} was read; reader.track chooses another"
+    return Track(number, streams[number], note)
+
+
+def _weight(stream: VideoStream) -> tuple[bool, int]:
+    """Return what ffmpeg goes by; of equals, it takes the first.
+
+    The first is whether there are packets, as far as the header says. Of a track without a decoder, the size
+    is not known here: one that has a decoder goes first, unless it alone is the default one.
+    """
+    is_default = bool(stream.disposition & Disposition.default)
+    pixels = stream.width * stream.height if stream.codec_context else 0
+    return bool(stream.frames), pixels + _DEFAULT_PIXELS * is_default
+
+
+def _count(streams: Sequence[VideoStream]) -> str:
+    last = len(streams) - 1
+    return f"{last + 1} video tracks, 0 to {last}" if last else "1 video track, 0"
