@@ -1,0 +1,106 @@
+"""Leave metadata out of image files, before Pillow fails on what does not matter to their pixels.
+
+What tells the orientation stays where it can be read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from contextlib import suppress
+
+from PIL.PngImagePlugin import PngStream
+
+_PNG_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+"""How the text chunks begin that may tell the orientation: XMP, and ImageMagick's EXIF."""
+_PNG_CHUNK_BYTES = 1 << 20
+"""More than the EXIF or XMP of any photograph."""
+_ANCILLARY = re.compile(rb"[a-z][A-Za-z]{3}")
+"""Names of PNG chunks that a decoder may pass over. tRNS is one: alpha is dropped."""
+_WEBP_METADATA = (b"ICCP", b"EXIF", b"XMP ")
+_GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
+_AVIF_EXIF = re.compile(rb"(infe[\2\3].{7,9})Exif", re.DOTALL)
+"""Entry of an item: version, flags, number, protection, type (ISO/IEC 14496-12, section 8.11.6)."""
+
+
+def without_metadata(name: str, data: bytes) -> bytes:
+    """Return a file with the same pixels, and the same orientation if that can be told.
+
+    Args:
+        name: of its format, Pillow's.
+        data: the whole file; one that is damaged elsewhere stays as it is there.
+    """
+    strip = {"PNG": _png, "WEBP": _webp, "GIF": _gif}.get(name)
+    return strip(data) if strip else data
+
+
+def without_exif(data: bytes) -> bytes:
+    """Return an AVIF file whose decoder passes over its EXIF."""
+    return _AVIF_EXIF.sub(rb"\1skip", data)
+
+
+def _png(data: bytes) -> bytes:
+    """Keep the critical chunks (https://www.w3.org/TR/png-3/, section 5), and what tells the orientation."""
+    kept, start, texts, pixels = [data[:8]], 8, set[bytes](), False
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if not _ANCILLARY.fullmatch(kind):
+            keep = True
+        elif end > len(data):
+            keep = not pixels  # without it the file would look damaged, not cut off
+        else:
+            keep = length <= _PNG_CHUNK_BYTES and _tells_orientation(data[start + 4 : end], texts)
+        if keep:
+            kept.append(data[start:end])
+        pixels |= kind == b"IDAT"
+        start = end
+    return b"".join([*kept, data[start:]])
+
+
+def _tells_orientation(chunk: bytes, texts: set[bytes]) -> bool:
+    """Tell whether a chunk, from its name to its checksum, may tell the orientation, and is sound.
+
+    Args:
+        chunk: the bytes.
+        texts: those that have been found; of each kind the first counts.
+    """
+    kind, body, checksum = chunk[:4], chunk[4:-4], chunk[-4:]
+    if zlib.crc32(chunk[:-4]) != int.from_bytes(checksum, "big"):
+        return False
+    text = next((text for text in _PNG_TEXTS if body.startswith(text)), None)
+    if kind == b"eXIf" or text is None or text in texts:
+        return kind == b"eXIf"
+    with suppress(Exception):  # whatever Pillow may raise on them
+        PngStream(io.BytesIO(body)).call(kind, 0, len(body))
+        texts.add(text)
+    return text in texts
+
+
+def _webp(data: bytes) -> bytes:
+    """Leave out a chunk of metadata at the end whose length leads past it (WebP container specification)."""
+    start = 12
+    while start + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, start)
+        if start + 8 + length > len(data) and kind in _WEBP_METADATA:
+            return data[:4] + struct.pack("<I", start - 8) + data[8:start]
+        start += 8 + length + length % 2
+    return data
+
+
+def _gif(data: bytes) -> bytes:
+    """Leave out comments, texts and programs' blocks before the first frame (GIF89a, sections 23 to 26)."""
+    start = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & 0x80 else 0)
+    kept = [data[:start]]
+    while data[start : start + 1] == bytes([_GIF_EXTENSION]):
+        end = start + 2
+        while end < len(data) and data[end]:
+            end += 1 + data[end]
+        if end >= len(data):
+            break
+        if data[start + 1] == _GIF_CONTROL:
+            kept.append(data[start : end + 1])
+        start = end + 1
+    return b"".join([*kept, data[start:]])
