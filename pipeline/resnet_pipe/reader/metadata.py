@@ -9,7 +9,6 @@ import io
 import re
 import struct
 import zlib
-from contextlib import suppress
 
 from PIL.PngImagePlugin import PngStream
 
@@ -67,16 +66,20 @@ def _tells_orientation(chunk: bytes, texts: set[bytes]) -> bool:
         chunk: the bytes.
         texts: those that have been found; of each kind the first counts.
     """
-    kind, body, checksum = chunk[:4], chunk[4:-4], chunk[-4:]
-    if zlib.crc32(chunk[:-4]) != int.from_bytes(checksum, "big"):
-        return False
+    kind, body = chunk[:4], chunk[4:-4]
     text = next((text for text in _PNG_TEXTS if body.startswith(text)), None)
-    if kind == b"eXIf" or text is None or text in texts:
-        return kind == b"eXIf"
-    with suppress(Exception):  # whatever Pillow may raise on them
+    if kind != b"eXIf" and (text is None or text in texts):
+        return False
+    if zlib.crc32(chunk[:-4]) != int.from_bytes(chunk[-4:], "big"):
+        return False
+    if kind == b"eXIf" or text is None:
+        return True
+    try:
         PngStream(io.BytesIO(body)).call(kind, 0, len(body))
-        texts.add(text)
-    return text in texts
+    except Exception:  # whatever Pillow may raise on them
+        return False
+    texts.add(text)
+    return True
 
 
 def _webp(data: bytes) -> bytes:
