@@ -14,8 +14,8 @@ from PIL.PngImagePlugin import PngStream
 
 _PNG_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 """How the text chunks begin that may tell the orientation: XMP, and ImageMagick's EXIF."""
-_PNG_CHUNK_BYTES = 1 << 20
-"""More than the EXIF or XMP of any photograph."""
+_PNG_TEXT_BYTES = 1 << 20
+"""More than any photograph has."""
 _ANCILLARY = re.compile(rb"[a-z][A-Za-z]{3}")
 """Names of PNG chunks that a decoder may pass over. tRNS is one: alpha is dropped."""
 _WEBP_METADATA = (b"ICCP", b"EXIF", b"XMP ")
@@ -51,7 +51,7 @@ def _png(data: bytes) -> bytes:
         elif end > len(data):
             keep = not pixels  # without it the file would look damaged, not cut off
         else:
-            keep = length <= _PNG_CHUNK_BYTES and _tells_orientation(data[start + 4 : end], texts)
+            keep = _tells_orientation(kind, memoryview(data)[start + 8 : end], texts)
         if keep:
             kept.append(data[start:end])
         pixels |= kind == b"IDAT"
@@ -59,26 +59,25 @@ def _png(data: bytes) -> bytes:
     return b"".join([*kept, data[start:]])
 
 
-def _tells_orientation(chunk: bytes, texts: set[bytes]) -> bool:
-    """Tell whether a chunk, from its name to its checksum, may tell the orientation, and is sound.
+def _tells_orientation(kind: bytes, rest: memoryview, texts: set[bytes]) -> bool:
+    """Tell whether a chunk may tell the orientation, and is sound.
 
     Args:
-        chunk: the bytes.
-        texts: those that have been found; of each kind the first counts.
+        kind: its name.
+        rest: what follows that, the checksum included.
+        texts: those that have been found; of each the first counts.
     """
-    kind, body = chunk[:4], chunk[4:-4]
-    text = next((text for text in _PNG_TEXTS if body.startswith(text)), None)
-    if kind != b"eXIf" and (text is None or text in texts):
+    text = next((text for text in _PNG_TEXTS if rest[: len(text)] == text), None)
+    if kind != b"eXIf" and (text is None or text in texts or len(rest) > _PNG_TEXT_BYTES):
         return False
-    if zlib.crc32(chunk[:-4]) != int.from_bytes(chunk[-4:], "big"):
+    if zlib.crc32(rest[:-4], zlib.crc32(kind)) != int.from_bytes(rest[-4:], "big"):
         return False
-    if kind == b"eXIf" or text is None:
-        return True
-    try:
-        PngStream(io.BytesIO(body)).call(kind, 0, len(body))
-    except Exception:  # whatever Pillow may raise on them
-        return False
-    texts.add(text)
+    if kind != b"eXIf" and text is not None:
+        try:
+            PngStream(io.BytesIO(rest)).call(kind, 0, len(rest) - 4)
+        except Exception:  # whatever Pillow may raise on them
+            return False
+        texts.add(text)
     return True
 
 
