@@ -68,7 +68,8 @@ def _blocks(band: Image.Image, size: tuple[int, int], count: tuple[int, int]) ->
     filled = np.pad(pixels, ((0, 8 * count[1] - size[1]), (0, 8 * count[0] - size[0])), "edge")
     blocks = filled.reshape(count[1], 8, count[0], 8).swapaxes(1, 2)
     coefficients = (_DCT @ blocks @ _DCT.T).reshape(*blocks.shape[:2], 64)
-    return np.rint(coefficients[:, :, _BY_FREQUENCY] / _QUANTUM).astype(int)
+    quantized: Blocks = np.rint(coefficients[:, :, _BY_FREQUENCY] / _QUANTUM).astype(np.int64)
+    return quantized
 
 
 def _alone(plane: Blocks, size: tuple[int, int]) -> list[tuple[int, Blocks]]:

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import simplejpeg
+from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 from PIL import Image
@@ -355,7 +356,8 @@ def frame_of(
 
 def by_ffmpeg(codec: str, pixel_format: str) -> bytes:
     """Return a picture of a kind that FFmpeg alone can write."""
-    context = VideoCodecContext.create(codec, "w")
+    context = CodecContext.create(codec, "w")
+    assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = SMALL.width, SMALL.height, pixel_format
     context.time_base = Fraction(1)
     context.options = {"strict": "-2"}

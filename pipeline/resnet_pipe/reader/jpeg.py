@@ -12,12 +12,11 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.libjpeg import Verdict, verdict
 from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, jpeg_orientation, upright
-from resnet_pipe.reader.segments import ends, frame_header, tidied, unpadded
+from resnet_pipe.reader.segments import ends, frame_header, is_lossless, tidied, unpadded
 from resnet_pipe.reader.source import Item
 from resnet_pipe.reader.stderr import standard_error
 
 _END_OF_IMAGE = b"\xff\xd9"
-_LOSSLESS = b"\xff\xc3"
 _NOT_NAMED = "Could not determine subsampling level"
 """How TurboJPEG 2's functions, which simplejpeg calls, refuse what they have no name for."""
 _PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
@@ -114,7 +113,9 @@ def _decode(
     check_size(width, height, max_pixels)
     orientation = jpeg_orientation(original)
     # A lossless JPEG is always decoded to its whole size; simplejpeg would have no room for that.
-    factor = _reduction(height, width, min_side, orientation) if min_side and _LOSSLESS not in data else 1
+    factor = 1
+    if min_side and not is_lossless(data):
+        factor = _reduction(height, width, min_side, orientation)
     size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
     inks = space in ("CMYK", "YCCK")
     frame = upright(_pixels(data, inks, size, accept_truncated), orientation)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_SOI, _EOI, _SOS, _DNL, _DHP, _APP0, _APP14 = 0xD8, 0xD9, 0xDA, 0xDC, 0xDE, 0xE0, 0xEE
+_SOF3, _SOI, _EOI, _SOS, _DNL, _DHP, _APP0, _APP14 = 0xC3, 0xD8, 0xD9, 0xDA, 0xDC, 0xDE, 0xE0, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
 _LONE = {0x01, _SOI, _EOI, *_RESTARTS}
 """Markers that stand alone."""
@@ -23,7 +23,7 @@ _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _SEQUENTIAL_SCAN = b"\0\x3f\0"
 """First and last coefficient, and the position of the bits, of their scans."""
 _KINDS = {
-    0xC3: "a lossless JPEG (SOF3)",
+    _SOF3: "a lossless JPEG (SOF3)",
     **{code: f"a hierarchical JPEG (SOF{code - 0xC0})" for code in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)},
     0xCB: "a lossless JPEG with arithmetic coding (SOF11)",
     _DHP: "a hierarchical JPEG (DHP)",
@@ -91,7 +91,7 @@ class FrameHeader(NamedTuple):
         width: pixels.
         names: of each component.
         factors: of each component, how often it is sampled horizontally and vertically.
-        height_follows: whether a DNL segment comes later, which says the height.
+        height_follows: whether the height is 0, and a DNL segment says what it is.
     """
 
     process: int
@@ -111,7 +111,7 @@ class FrameHeader(NamedTuple):
             return f"a JPEG{bits}"
         if len(self.factors) not in (1, 3, 4):
             return f"a JPEG of {len(self.factors)} components"
-        if not self.height and self.height_follows:
+        if self.height_follows:
             return "a JPEG that tells its height after its pixels (DNL)"
         if not all(1 <= factor <= 4 for pair in self.factors for factor in pair):
             return None  # no such thing exists
@@ -130,10 +130,15 @@ def frame_header(data: bytes) -> FrameHeader | None:
             precision, height, width, components = struct.unpack_from(">BHHB", segment.body)
             if len(segment.body) == 6 + 3 * components:
                 factors = tuple((byte >> 4, byte & 15) for byte in segment.body[7::3])
-                follows = any(later.code == _DNL for later in segments(data))
+                follows = not height and any(later.code == _DNL for later in segments(data))
                 names = segment.body[6::3]
                 return FrameHeader(segment.code, precision, height, width, names, factors, follows)
     return None
+
+
+def is_lossless(data: bytes) -> bool:
+    """Tell whether a JPEG file is lossless (SOF3), quickly: nothing after the frame header is looked at."""
+    return next((segment.code for segment in segments(data) if segment.code in _FRAMES), None) == _SOF3
 
 
 def tidied(data: bytes) -> bytes:
