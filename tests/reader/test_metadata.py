@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -139,16 +138,3 @@ def test_no_chunk_of_metadata_costs_the_pixels_of_a_webp(chunk: bytes) -> None:
     assert np.array_equal(read(data[: start + 8] + b"\xff" * size + data[start + 8 + size :]), pixels(SMALL))
     longer = data + chunk + struct.pack("<I", 1 << 20) + bytes(100)
     assert np.array_equal(read(longer[:4] + struct.pack("<I", len(longer) - 8) + longer[8:]), pixels(SMALL))
-
-
-def broken_exif(data: bytes) -> bytes:
-    start = data.index(b"II*\0")
-    return data[:start] + b"\xff" * 8 + data[start + 8 :]
-
-
-@pytest.mark.parametrize("change", [broken_exif, lambda data: data.replace(b"<x/>", b"\xff\0\xff\0")])
-def test_no_metadata_costs_the_pixels_of_an_avif(change: Callable[[bytes], bytes]) -> None:
-    data = encode(SMALL, "AVIF", speed=10, exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6), xmp=b"<x/>")
-    plain = encode(SMALL, "AVIF", speed=10)
-    assert change(data) != data
-    assert np.array_equal(read(change(data)), read(plain))

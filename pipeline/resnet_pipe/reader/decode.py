@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import jpeg, libtiff
 from resnet_pipe.reader.limit import check_size
-from resnet_pipe.reader.metadata import without_exif, without_metadata
+from resnet_pipe.reader.metadata import without_metadata
 from resnet_pipe.reader.orientation import ORIENTATION, upright
 from resnet_pipe.reader.png import lacks_rows
 from resnet_pipe.reader.source import Item
@@ -88,7 +88,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
     with _pillow_settings(accept_truncated), libtiff.strict() if name == "TIFF" else nullcontext():
         try:
-            image = _open(name, data)
+            image = Image.open(io.BytesIO(without_metadata(name, data)), formats=(name,))
         except UnidentifiedImageError:
             raise ValueError(f"{name} data whose header cannot be read") from None
         with image:
@@ -100,17 +100,6 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
                 )
             frame = _rgb(image)
             return upright(frame, _pillow_orientation(image))
-
-
-def _open(name: str, data: bytes) -> Image.Image:
-    """Open a file without metadata that Pillow would fail on."""
-    file = io.BytesIO(without_metadata(name, data))
-    try:
-        return Image.open(file, formats=(name,))
-    except Exception:
-        if name != "AVIF" or (fit := without_exif(data)) == data:
-            raise
-        return Image.open(io.BytesIO(fit), formats=(name,))
 
 
 def _may_lack_rows(image: Image.Image) -> bool:

@@ -20,8 +20,6 @@ _ANCILLARY = re.compile(rb"[a-z][A-Za-z]{3}")
 """Names of PNG chunks that a decoder may pass over. tRNS is one: alpha is dropped."""
 _WEBP_METADATA = (b"ICCP", b"EXIF", b"XMP ")
 _GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
-_AVIF_EXIF = re.compile(rb"(infe[\2\3].{7,9})Exif", re.DOTALL)
-"""Entry of an item: version, flags, number, protection, type (ISO/IEC 14496-12, section 8.11.6)."""
 
 
 def without_metadata(name: str, data: bytes) -> bytes:
@@ -33,11 +31,6 @@ def without_metadata(name: str, data: bytes) -> bytes:
     """
     strip = {"PNG": _png, "WEBP": _webp, "GIF": _gif}.get(name)
     return strip(data) if strip else data
-
-
-def without_exif(data: bytes) -> bytes:
-    """Return an AVIF file whose decoder passes over its EXIF."""
-    return _AVIF_EXIF.sub(rb"\1skip", data)
 
 
 def _png(data: bytes) -> bytes:

@@ -19,9 +19,9 @@ _PASSED_OVER = {0x01, 0xFE, *_RESTARTS, *range(_APP0, 0xF0)}
 _JPEG_LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _DHP, _JPEG_LS} - {0xC4, 0xC8, 0xCC}
 """Markers of frame headers."""
-_SEQUENTIAL = (0xC0, 0xC1, 0xC9)
+_SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _SEQUENTIAL_SCAN = b"\0\x3f\0"
-"""First and last coefficient, and the position of the bits, of their scans."""
+"""First and last coefficient, and the position of the bits, of the scans of sequential ones."""
 _KINDS = {
     _SOF3: "a lossless JPEG (SOF3)",
     **{code: f"a hierarchical JPEG (SOF{code - 0xC0})" for code in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)},
@@ -208,9 +208,11 @@ def _lacks_scans(data: bytes) -> bool:
     Decoders show the rest, as they would a file that is still arriving, and do not mention it.
     """
     header = frame_header(data)
-    missing = {(name, index) for name in (header.names if header else b"") for index in range(64)}
+    if header is None or header.process not in (*_SEQUENTIAL, *_PROGRESSIVE):
+        return False
+    missing = {(name, index) for name in header.names for index in range(64)}
     for segment in segments(data):
-        if header and segment.code == _SOS and len(segment.body) >= 4:
+        if segment.code == _SOS and len(segment.body) >= 4:
             first, last, bits = segment.body[-3:]
             if header.process in _SEQUENTIAL:
                 first, last, bits = _SEQUENTIAL_SCAN
