@@ -87,7 +87,7 @@ def _failure(data: bytes, message: str) -> SourceError:
         return SourceError("reader", "truncated", message)
     if meaning is None:
         header = frame_header(data)
-        if header is None and not ends(data):
+        if header is None and _END_OF_IMAGE not in data:
             return SourceError("reader", "truncated", f"it ends in the header: {message}")
         if header and (kind := header.beyond_libjpeg()):
             return SourceError("reader", "unsupported", f"{kind}: libjpeg does not decode it")
