@@ -112,7 +112,7 @@ def _decode(
         return _any_sampling(data, original, max_pixels, accept_truncated)
     check_size(width, height, max_pixels)
     orientation = jpeg_orientation(original)
-    # A lossless JPEG is always decoded to its whole size; simplejpeg would have no room for that.
+    # libjpeg-turbo decodes a lossless JPEG to its whole size, even into an array that is made for less.
     factor = 1
     if min_side and not is_lossless(data):
         factor = _reduction(height, width, min_side, orientation)
