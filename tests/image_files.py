@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from tests.jpegs import jpeg
 from tests.photographs import encode, photograph
 
 SIZE = (97, 65)
@@ -39,6 +40,8 @@ def whole_files() -> dict[str, bytes]:
         "turned.jpg": encode(colour, "JPEG", exif=exif),
         "grey.jpg": encode(grey, "JPEG"),
         "cmyk.jpg": encode(colour.convert("CMYK"), "JPEG"),
+        "odd-sampling.jpg": jpeg(colour.convert("YCbCr"), [(3, 1), (1, 1), (1, 1)]),
+        "odd-bytes.jpg": encode(colour, "JPEG").replace(b"\xff\xdb", b"stray\xff\xdb", 1),
         "colour.png": encode(colour, "PNG"),
         "alpha.png": encode(alpha, "PNG"),
         "palette.png": encode(palette, "PNG"),

@@ -155,8 +155,6 @@ def extreme_files() -> dict[str, dict[str, bytes]]:
             "claims.webp": webp(65535, 65535),
             "claims-most.webp": webp(1 << 24, 255),
             "claims-most.avif": patched(still["colour.avif"], b"ispe", 4, squares(2**32 - 1, ">II")),
-            "text.png": decompresses(b"zTXt", b"Comment", 1 << 26),
-            "profile.png": decompresses(b"iCCP", b"profile", 1 << 26),
             "tile.tif": grey_tiff(extra=((259, SHORT, 1, LZW), (322, LONG, 1, TILE), (323, LONG, 1, TILE))),
             "strip.tif": grey_tiff(3000, 3000, ((259, SHORT, 1, LZW),), size=16),
             "entries.tif": b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65535 + 4),
@@ -171,6 +169,8 @@ def extreme_files() -> dict[str, dict[str, bytes]]:
         },
         "unsupported": {"samples.tif": grey_tiff(extra=((277, SHORT, 1, 65535),))},
         "row": {
+            "text.png": decompresses(b"zTXt", b"Comment", 1 << 26),
+            "profile.png": decompresses(b"iCCP", b"profile", 1 << 26),
             "next-directory-is-this-one.tif": grey_tiff(following=8),
             "exif-directory-is-this-one.tif": grey_tiff(extra=((EXIF_IFD, LONG, 1, 8),)),
             "sub-directory-is-this-one.tif": grey_tiff(extra=((SUB_IFD, LONG, 1, 8),)),

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader import heif, tiff
+from resnet_pipe.reader import heif, jpeg, tiff
 from resnet_pipe.reader.limit import check_size
-from resnet_pipe.reader.orientation import MOVED, TURNED, jpeg_orientation, metadata_orientation, upright
+from resnet_pipe.reader.metadata import without_metadata
+from resnet_pipe.reader.orientation import metadata_orientation, upright
 from resnet_pipe.reader.png import lacks_rows
 from resnet_pipe.reader.signature import identify
 from resnet_pipe.reader.source import Item
@@ -25,8 +25,6 @@ Frame = NDArray[np.uint8]
 
 _ORDINARY_BYTES = 64 << 20
 """What an ordinary photograph needs, and more."""
-_END_OF_IMAGE = b"\xff\xd9"
-_PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
@@ -38,9 +36,8 @@ _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
     """Decode an image file.
 
-    JPEG is decoded by libjpeg-turbo through simplejpeg, which, unlike Pillow and OpenCV, can be told to
-    take a warning of libjpeg (made-up pixels) for an error. HEIF is decoded by pillow-heif, everything else
-    by Pillow; what the pixels of a TIFF mean, we read ourselves.
+    JPEG is decoded by libjpeg (see `jpeg`), HEIF by pillow-heif, everything else by Pillow; what the pixels
+    of a TIFF mean, we read ourselves.
 
     Args:
         data: the whole file.
@@ -59,7 +56,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            return _decode_jpeg(data, max_pixels, accept_truncated, min_side)
+            return jpeg.decode(data, max_pixels, accept_truncated, min_side)
         return Item(_decode_with_pillow(data, max_pixels, accept_truncated))
     except (SourceError, ImportError):
         raise
@@ -77,66 +74,6 @@ def _failure(error: Exception) -> SourceError:
     return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
 
 
-def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
-    try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        if _END_OF_IMAGE not in data:
-            raise SourceError("reader", "truncated", f"it ends in the header: {error}") from None
-        raise
-    check_size(width, height, max_pixels)
-    colorspace = "CMYK" if space in ("CMYK", "YCCK") else "RGB"
-    orientation = jpeg_orientation(data)
-    factor = _reduction(height, width, min_side, orientation) if min_side else 1
-    size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
-    frame = upright(_pixels(data, colorspace, size, accept_truncated), orientation)
-    if height % factor == 0 and width % factor == 0:
-        return Item(frame)
-    extent = width / factor, height / factor
-    return Item(frame, extent=extent[::-1] if orientation in TURNED else extent)
-
-
-def _pixels(data: bytes, colorspace: str, size: tuple[int, int], accept_truncated: bool) -> Frame:
-    """Decode a JPEG to RGB, not upright yet; `size` is height and width of a reduced one, else zeros."""
-    try:
-        frame = _libjpeg(data, colorspace, size, strict=True)
-    except ValueError as error:
-        padding = _PADDING.fullmatch(str(error))
-        zeros = bytes(int(padding[1])) if padding else b""
-        if zeros and zeros + _END_OF_IMAGE in data:
-            # Some cameras fill their files up with zeros. Harmless; but the warning may hide an earlier one.
-            unpadded = data.replace(zeros + _END_OF_IMAGE, _END_OF_IMAGE)
-            frame = _libjpeg(unpadded, colorspace, size, strict=True)
-        elif accept_truncated and _TRUNCATED.search(str(error)):
-            frame = _libjpeg(data, colorspace, size, strict=False)
-        else:
-            raise
-    if colorspace == "CMYK":
-        # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
-        return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
-    return frame
-
-
-def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
-    """Return by how much to reduce: 8, 4, 2 or 1. libjpeg-turbo has vector code only for these.
-
-    It offers every eighth, but decoding to 7/8 takes longer than to the whole, and 3/8 longer than 1/2.
-    Where turning the image brings its last column or row to the front, it must be covered entirely.
-    """
-    for factor in (8, 4, 2):
-        partial = height % factor or width % factor
-        if min(height, width) >= min_side * factor and not (partial and orientation in MOVED):
-            return factor
-    return 1
-
-
-def _libjpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
-    frame: Frame = simplejpeg.decode_jpeg(
-        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
-    )
-    return frame
-
-
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     name = identify(data)
     if name == "HEIF":
@@ -151,7 +88,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         if name == "TIFF":
             return tiff.decode(data, max_pixels, accept_truncated)
         try:
-            image = Image.open(io.BytesIO(data), formats=(name,))
+            image = Image.open(io.BytesIO(without_metadata(name, data)), formats=(name,))
         except UnidentifiedImageError:
             raise ValueError(f"{name} data whose header cannot be read") from None
         with image:

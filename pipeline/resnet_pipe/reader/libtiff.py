@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.errors import SourceError
-
-_STDERR = 2
+from resnet_pipe.reader.stderr import standard_error
 
 
 def decompress(
@@ -69,7 +67,7 @@ def strict() -> Iterator[None]:
         SourceError: `unsupported`: a compression that libtiff was built without.
         ValueError: with the error of the block, if there is one, and the first line that libtiff wrote.
     """
-    with _standard_error() as first_line:
+    with standard_error() as first_line:
         try:
             yield
         except (OSError, SyntaxError, ValueError) as error:
@@ -86,29 +84,3 @@ def _check_it_can(line: str) -> None:
         raise SourceError(
             "reader", "unsupported", f"a TIFF file that this build of libtiff cannot read: {line}"
         )
-
-
-@contextmanager
-def _standard_error() -> Iterator[Callable[[], str]]:
-    """Give a function that returns the first line written to standard error since the block began.
-
-    A pipe, because that needs no place on a disk. What does not fit into it is dropped.
-    """
-    receiver, sender = os.pipe()
-    before = os.dup(_STDERR)
-    try:
-        for end in (receiver, sender):
-            os.set_blocking(end, False)
-        os.dup2(sender, _STDERR)
-        yield lambda: _read(receiver).partition("\n")[0]
-    finally:
-        os.dup2(before, _STDERR)
-        for descriptor in (receiver, sender, before):
-            os.close(descriptor)
-
-
-def _read(receiver: int) -> str:
-    try:
-        return os.read(receiver, 500).decode(errors="replace")
-    except BlockingIOError:
-        return ""

@@ -1,0 +1,194 @@
+"""Decode JPEG files: whatever libjpeg can decode, and never pixels that it has made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.libjpeg import Verdict, verdict
+from resnet_pipe.reader.limit import check_size
+from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, jpeg_orientation, upright
+from resnet_pipe.reader.segments import ends, frame_header, is_lossless, tidied, unpadded
+from resnet_pipe.reader.source import Item
+from resnet_pipe.reader.stderr import standard_error
+
+_END_OF_IMAGE = b"\xff\xd9"
+_NOT_NAMED = "Could not determine subsampling level"
+"""How TurboJPEG 2's functions, which simplejpeg calls, refuse what they have no name for."""
+_PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
+"""By number of components, of the image and of the pixels in the file: inks are stored inverted, as Adobe's
+programs do, which make these files."""
+
+
+def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
+    """Decode a JPEG file.
+
+    libjpeg-turbo through simplejpeg tells of a warning, unlike Pillow and OpenCV. Only of the first one,
+    though: if that is harmless, the file is decoded again without all that is harmless, and must then give
+    none.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height of the largest image to decode.
+        accept_truncated: return what there is of a file that ends too early.
+        min_side: if given, it may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
+            keeps this many pixels.
+
+    Returns:
+        The frame, contiguous and upright, and its extent.
+
+    Raises:
+        SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.
+    """
+
+    def attempt(candidate: bytes) -> Item:
+        return _decode(candidate, data, max_pixels, accept_truncated, min_side)
+
+    try:
+        try:
+            return attempt(data)
+        except ValueError as error:
+            if verdict(str(error)) != Verdict.HARMLESS:
+                raise
+        return _mended(tidied(data), attempt)
+    except ValueError as error:
+        raise _failure(data, str(error)) from error
+
+
+def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
+    """Decode a file that is `tidied`, and without the zeros with which some cameras fill their files up.
+
+    The coded data may themselves end with a zero byte. Where one is needed, all its bits must be: otherwise
+    it stands in for bits that are missing.
+    """
+    try:
+        return attempt(tidy)
+    except ValueError as error:
+        if verdict(str(error)) != Verdict.HARMLESS:
+            raise
+    try:
+        return attempt(unpadded(tidy, b""))
+    except ValueError as error:
+        short = error
+    try:
+        attempt(unpadded(tidy, b"\1"))
+    except ValueError:
+        return attempt(unpadded(tidy, b"\0"))
+    raise short
+
+
+def _failure(data: bytes, message: str) -> SourceError:
+    meaning = verdict(message)
+    if meaning == Verdict.TRUNCATED:
+        return SourceError("reader", "truncated", message)
+    if meaning is None:
+        header = frame_header(data)
+        if header is None and _END_OF_IMAGE not in data:
+            return SourceError("reader", "truncated", f"it ends in the header: {message}")
+        if header and (kind := header.beyond_libjpeg()):
+            return SourceError("reader", "unsupported", f"{kind}: libjpeg does not decode it")
+    return SourceError("reader", "damaged", message)
+
+
+def _decode(
+    data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
+) -> Item:
+    """Decode a file without its oddities; `original` is the one that has metadata.
+
+    Raises:
+        ValueError: a warning of libjpeg, or why it gave up.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except KeyError:  # a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4
+        return _any_sampling(data, original, max_pixels, accept_truncated)
+    except ValueError as error:
+        if _NOT_NAMED not in str(error):
+            raise
+        return _any_sampling(data, original, max_pixels, accept_truncated)
+    check_size(width, height, max_pixels)
+    orientation = jpeg_orientation(original)
+    # libjpeg-turbo decodes a lossless JPEG to its whole size, even into an array that is made for less.
+    factor = 1
+    if min_side and not is_lossless(data):
+        factor = _reduction(height, width, min_side, orientation)
+    size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
+    inks = space in ("CMYK", "YCCK")
+    frame = upright(_pixels(data, inks, size, accept_truncated), orientation)
+    if height % factor == 0 and width % factor == 0:
+        return Item(frame)
+    extent = width / factor, height / factor
+    return Item(frame, extent=extent[::-1] if orientation in TURNED else extent)
+
+
+def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
+    """Return by how much to reduce: 8, 4, 2 or 1. libjpeg-turbo has vector code only for these.
+
+    It offers every eighth, but decoding to 7/8 takes longer than to the whole, and 3/8 longer than 1/2.
+    Where turning the image brings its last column or row to the front, it must be covered entirely.
+    """
+    for factor in (8, 4, 2):
+        partial = height % factor or width % factor
+        if min(height, width) >= min_side * factor and not (partial and orientation in MOVED):
+            return factor
+    return 1
+
+
+def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
+    """Decode to RGB, not upright yet; `size` is height and width of a reduced one, else zeros."""
+    colorspace = "CMYK" if inks else "RGB"
+    try:
+        frame = _simplejpeg(data, colorspace, size, strict=True)
+    except ValueError as error:
+        if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
+            raise
+        frame = _simplejpeg(data, colorspace, size, strict=False)
+    if inks:
+        # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
+        return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
+    return frame
+
+
+def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
+    frame: Frame = simplejpeg.decode_jpeg(
+        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
+    )
+    return frame
+
+
+def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncated: bool) -> Item:
+    """Decode what TurboJPEG has no name for with libjpeg itself, through Pillow, to its whole size.
+
+    Pillow keeps warnings to itself; OpenCV, which decodes it as well, lets libjpeg write them to standard
+    error.
+    """
+    header = frame_header(data)
+    if header is None or header.beyond_libjpeg():
+        raise ValueError("its header cannot be read")
+    check_size(header.width, header.height, max_pixels)
+    complaint = _complaint(data)
+    if complaint and not (accept_truncated and verdict(complaint) == Verdict.TRUNCATED):
+        raise ValueError(complaint)
+    mode, stored_mode = _PILLOW_MODES[len(header.factors)]
+    size, ended = (header.width, header.height), data + _END_OF_IMAGE
+    frame = np.asarray(Image.frombytes(mode, size, ended, "jpeg", stored_mode, "").convert("RGB"))
+    return Item(upright(frame, jpeg_orientation(original)))
+
+
+def _complaint(data: bytes) -> str:
+    """Return what libjpeg has to say of a file while OpenCV decodes it, "" if nothing."""
+    import cv2
+
+    with standard_error() as first_line:
+        # To an eighth, because that is quicker, and all coded data are read nevertheless.
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        complaint = first_line()
+    if complaint:
+        return complaint
+    if not ends(data):  # OpenCV keeps that to itself
+        return "Premature end of JPEG file"
+    return "" if decoded is not None else "OpenCV does not decode it"

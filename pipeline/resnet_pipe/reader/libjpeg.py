@@ -1,0 +1,43 @@
+"""What the warnings of libjpeg mean: whether pixels may have been made up where it gave one."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What a warning says about the pixels."""
+
+    HARMLESS = "the pixels are those that the file describes"
+    DAMAGED = "pixels may have been made up"
+    TRUNCATED = "the end is missing, and made up"
+
+
+_WARNINGS = (
+    # About headers: none of these values takes part in decoding.
+    ("Warning: unknown JFIF revision number", Verdict.HARMLESS, "nothing but this warning depends on it"),
+    ("Invalid SOS parameters for sequential JPEG", Verdict.HARMLESS, "sequential decoding ignores them"),
+    ("Unknown Adobe color transform code", Verdict.HARMLESS, "the usual one is taken: YCbCr, or YCCK"),
+    ("Corrupt JPEG data: bad ICC marker", Verdict.HARMLESS, "colour profiles are not applied"),
+    # Bytes that belong to no segment. Between headers they are skipped; after a scan they may be what is left
+    # of its data because the decoder lost its place in them, so the file is decoded once more without them.
+    (r"Corrupt JPEG data: \d+ extraneous bytes before", Verdict.HARMLESS, "if it decodes without them"),
+    # About coded data: the decoder goes on with zeros, or from a place that it guesses.
+    ("Corrupt JPEG data: premature end of data segment", Verdict.DAMAGED, "zeros stand in for the rest"),
+    ("Corrupt JPEG data: bad Huffman code", Verdict.DAMAGED, "a zero stands in for it"),
+    ("Corrupt JPEG data: bad arithmetic code", Verdict.DAMAGED, "zeros stand in for the rest"),
+    (r"Corrupt JPEG data: found marker 0x\w+ instead of RST", Verdict.DAMAGED, "a restart interval is lost"),
+    ("Inconsistent progression sequence", Verdict.DAMAGED, "a scan that others refine is missing"),
+    ("Premature end of JPEG file", Verdict.TRUNCATED, "an end of image is put in"),
+    ("Application transferred too many scanlines", Verdict.DAMAGED, "no reader asks for more than there are"),
+)
+"""How a message begins, what that means, and why: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, by what
+its sources do where they give it. Only the first warning is reported, and it may hide others."""
+
+_VERDICTS = tuple((re.compile(pattern), verdict) for pattern, verdict, _ in _WARNINGS)
+
+
+def verdict(message: str) -> Verdict | None:
+    """Tell what a message of libjpeg means; None if it is not a warning, but why it gave up."""
+    return next((verdict for pattern, verdict in _VERDICTS if pattern.match(message)), None)

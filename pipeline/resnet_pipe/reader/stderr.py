@@ -1,0 +1,36 @@
+"""Hear what libraries write to standard error, where they have no other way to report damage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_STDERR = 2
+
+
+@contextmanager
+def standard_error() -> Iterator[Callable[[], str]]:
+    """Give a function that returns the first line written to standard error since the block began, or "".
+
+    The standard error of the whole process goes elsewhere meanwhile: decode in one thread only. It goes into
+    a pipe, because that needs no place on a disk. What does not fit into it is dropped.
+    """
+    receiver, sender = os.pipe()
+    before = os.dup(_STDERR)
+    try:
+        for end in (receiver, sender):
+            os.set_blocking(end, False)
+        os.dup2(sender, _STDERR)
+        yield lambda: _read(receiver).partition("\n")[0]
+    finally:
+        os.dup2(before, _STDERR)
+        for descriptor in (receiver, sender, before):
+            os.close(descriptor)
+
+
+def _read(receiver: int) -> str:
+    try:
+        return os.read(receiver, 500).decode(errors="replace")
+    except BlockingIOError:
+        return ""
