@@ -6,11 +6,12 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.source import key_of
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -24,27 +25,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
-Deviations = Annotated[
-    list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
-]
-
-
-class Preprocessing(_Section):
-    """How an image becomes the network's input.
-
-    The geometry is torchvision's: resize the shorter side to `resize` pixels, then cut the central
-    `crop` x `crop` pixels. The engine then computes (value / 255 - mean) / std for each channel.
-    """
-
-    resize: Annotated[int, Field(ge=1, le=8192, description="shorter side after resizing, pixels")]
-    crop: Annotated[int, Field(ge=1, le=8192, description="side of the central square, pixels")]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
 
 
 class Weights(_Section):

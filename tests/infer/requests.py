@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from tests.networks import MEAN, STD
 from tests.photographs import NAMES, photograph
 

@@ -20,7 +20,7 @@ Frame = NDArray[np.uint8]
 
 
 def apply(geometry: Geometry, frame: Frame) -> Frame:
-    out = np.zeros((geometry.crop, geometry.crop, 3), np.uint8)
+    out = np.zeros((*geometry.size, 3), np.uint8)
     geometry.apply(frame, out)
     return out
 

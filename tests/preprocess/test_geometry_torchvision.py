@@ -25,7 +25,7 @@ LIMITS = {"bilinear": 1, "bicubic": 0}
 def largest_difference(image: Image.Image, geometry: Geometry) -> int:
     mode = transforms.InterpolationMode(geometry.interpolation)
     reference = transforms.CenterCrop(geometry.crop)(transforms.Resize(geometry.resize, mode)(image))
-    out = np.empty((geometry.crop, geometry.crop, 3), np.uint8)
+    out = np.empty((*geometry.size, 3), np.uint8)
     geometry.apply(np.asarray(image), out)
     return int(np.abs(out.astype(int) - np.asarray(reference)).max())
 

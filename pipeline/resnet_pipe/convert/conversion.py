@@ -83,13 +83,13 @@ def _convert(
     say(f"converting {recipe.architecture} with weights {spec} ...")
     photos = photographs(recipe.preprocess)
     source = torchvision.build(recipe, spec, photos, say)
-    proto = graph.export(source.network, recipe.preprocess.crop)
+    proto = graph.export(source.network, recipe.preprocess.size)
     # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
     target.with_suffix(".json").unlink(missing_ok=True)
     with atomic.replacing(target, str(os.getpid())) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
         difference = check.largest_difference(temporary, source.network, photos)
-        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.crop)
+        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.size)
         sidecar = Sidecar(
             name=target.stem,
             source=recipe.source,
@@ -129,7 +129,8 @@ def _versions() -> dict[str, str]:
 def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
     """Return a hash of all that decides the result, without building anything."""
     checkpoint = file_sha256(Path(spec)) if Path(spec).is_file() else None
-    parts = [recipe.model_dump(mode="json"), spec if checkpoint is None else checkpoint, versions]
+    told = {**recipe.model_dump(mode="json"), "preprocess": recipe.preprocess.told()}
+    parts = [told, spec if checkpoint is None else checkpoint, versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from resnet_pipe import document
 from resnet_pipe.errors import UsageError
-from resnet_pipe.model import Preprocessing, recipes_dir
+from resnet_pipe.model import recipes_dir
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """torchvision's name -> depth."""

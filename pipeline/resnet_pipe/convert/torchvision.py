@@ -50,7 +50,7 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
     Args:
         recipe: architecture and classes.
         spec: imagenet, random, auto, or the path of a checkpoint.
-        photographs: float32, shape (n, 3, crop, crop), normalised: calibrate random weights.
+        photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
         say: told when `auto` has to take random weights.
 
     Raises:
