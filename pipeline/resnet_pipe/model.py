@@ -35,12 +35,14 @@ class Weights(_Section):
         name: torchvision's name of the weights, the seed, or the checkpoint's file name.
         sha256: of the checkpoint file; null for the others.
         requested: what was asked for; differs from `kind` only for `auto`.
+        taken: which of the checkpoint's tensors, in words; None for all, under their own names.
     """
 
     kind: Literal["imagenet", "random", "checkpoint"]
     name: str
     sha256: str | None = None
     requested: str
+    taken: str | None = None
 
     def describe(self) -> str:
         """Return one phrase for people, loud where the numbers mean nothing."""

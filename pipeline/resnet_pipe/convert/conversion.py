@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resnet_pipe import atomic
 from resnet_pipe.convert import architecture
-from resnet_pipe.convert.recipe import Recipe, find, load
+from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.model import Sidecar, file_sha256, models_dir, read_sidecar
 
@@ -45,7 +45,8 @@ def convert(
 
     Args:
         recipe: a recipe file, or the bare name of one that comes with the package, such as `resnet50`.
-        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own.
+        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own. With a checkpoint,
+            the preprocessing of a recipe that comes with the package is `OF_A_CHECKPOINT`.
         out: directory for the files; None for `models_dir()`.
         say: told what is being done.
 
@@ -57,6 +58,8 @@ def convert(
     recipe_path = find(recipe)
     chosen = load(recipe_path)
     spec = weights if weights is not None else _beside(recipe_path, chosen.weights)
+    if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
+        chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
     versions = _versions()
     digest = _digest(chosen, spec, versions)
@@ -116,7 +119,7 @@ def _convert(
 
 def _beside(recipe: Path, spec: str) -> str:
     """Return the recipe's own weights; a checkpoint's path starts from the recipe's directory."""
-    return spec if spec in ("imagenet", "random", "auto") else str(recipe.parent / spec)
+    return spec if spec in NAMED_WEIGHTS else str(recipe.parent / spec)
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -119,6 +120,12 @@ class Preprocessing(BaseModel):
         if self.fit != "pad":
             del values["pad_value"]
         return values
+
+    def describe(self) -> str:
+        """Return it as the value of the key `preprocess` in YAML."""
+        told = self.told().items()
+        values = (f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in told)
+        return f"{{{', '.join(values)}}}"
 
 
 def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
