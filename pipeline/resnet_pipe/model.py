@@ -219,7 +219,9 @@ def read_sidecar(path: Path) -> Sidecar:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again", "models"
+            f"{path}: not a sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
+            "convert the model again",
+            "models",
         ) from None
 
 

@@ -157,9 +157,9 @@ def preprocessing_of(
         chosen = model.sidecar.preprocessing.overridden(chosen)
     if network.size is not None:
         chosen.setdefault("crop", network.size)
-    needed = (
-        ("resize", "crop", "mean", "std") if chosen.get("fit", "crop") == "crop" else ("crop", "mean", "std")
-    )
+    needed = ["crop", "mean", "std"]
+    if chosen.get("fit", "crop") == "crop":
+        needed.insert(0, "resize")
     missing = [name for name in needed if name not in chosen]
     if missing and model.sidecar is None:
         text = f"{model.path.name} has no sidecar, so the job must give: {', '.join(missing)}"
