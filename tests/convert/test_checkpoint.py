@@ -219,7 +219,11 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 468305
 UNLOADABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "empty": (lambda: b"", "is empty", "download it again"),
     "Git LFS": (lambda: LFS, "is a pointer of Git LFS", "git lfs pull"),
-    "HTML": (lambda: b"\n<!doctype HTML><html>Log in</html>", "is a web page", "browser"),
+    "HTML": (
+        lambda: b"\n<!doctype HTML><html>Log in</html>",
+        "is a web page or a server's answer",
+        "read what it says",
+    ),
     "text": (
         lambda: b"\x1b[31mnot weights",
         r"is no file of torch.save: it begins with b'\x1b[31mnot",
@@ -241,6 +245,7 @@ UNLOADABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "gzip": (lambda: b"\x1f\x8b\x08\x00" + bytes(90), "is compressed with gzip", "unpack it"),
     "pickle": (lambda: pickle.dumps({"a": 1}), "is a pickle, but not of torch.save", "state dict"),
     "cut off": (lambda: saved(STATE)[:-100], "is cut off", "download it again"),
+    "damaged": (lambda: saved(STATE).replace(b"layer1.0", b"\xff" * 8), "is damaged", "download it again"),
     "old and cut off": (
         lambda: Path("legacy.pt").read_bytes()[:-50],
         "is damaged or cut off",

@@ -35,6 +35,8 @@ def refusal(path: Path, error: Exception) -> ModelError:
         )
     except OSError as unread:
         return ModelError(f"checkpoint {path} cannot be read: {unread.strerror or unread}")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError):
+        problem, remedy = "is a damaged archive", _AGAIN
     return ModelError(f"checkpoint {path} {problem}", remedy)
 
 
@@ -63,8 +65,8 @@ def _by_its_start(path: Path, start: bytes) -> tuple[str, str] | None:
     if start.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
     if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
-        remedy = "open it in a browser to see what it says; then download the file itself"
-        return "is a web page, which is what its address gave in place of the file", remedy
+        remedy = "read what it says; then download the file itself"
+        return "is a web page or a server's answer, and not the file that was asked for", remedy
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header < path.stat().st_size:
         load = f"tensors = safetensors.torch.load_file({str(path)!r})"
@@ -122,7 +124,8 @@ def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
             return _objects(named[:1])
         if start.startswith(b"\x80"):
             return "is a pickle, but not of torch.save with tensors alone", state_dict()
-        return None
+        if not start.startswith(b"PK"):
+            return None
     if start.startswith((b"\x80", b"PK")):
         words = "".join(filter(str.isprintable, str(error).partition("\n")[0]))[:200]
         told = f": {words}" if words and "weights_only" not in words else ""
