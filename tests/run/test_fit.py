@@ -114,6 +114,8 @@ def test_equal_sizes_and_colours_have_one_fingerprint_however_they_are_written(t
     one = resolved(job, f"resize: 16, crop: 16, {RAW}")
     assert one.fingerprint.parts["preprocess.crop"] == 16
     assert not {"preprocess.fit", "preprocess.pad_value"} & one.fingerprint.parts.keys()
+    told = {"resize", "crop", "interpolation", "mean", "std", "color", "mode"}
+    assert json.loads(one.metadata["preprocessing"]).keys() == told, "what was told before there was a fit"
     assert resolved(job, f"resize: 16, crop: [16, 16], fit: crop, {RAW}").digest == one.digest
     assert resolved(job, f"resize: [16, 16], crop: 16, {RAW}").digest != one.digest
     padded = resolved(job, f"fit: pad, pad_value: 7, {RAW}")
