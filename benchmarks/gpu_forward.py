@@ -90,8 +90,8 @@ def measured(module: str, wanted: EngineRequest, seconds: float, vram: Vram) -> 
     load_s = time.perf_counter() - started
     info: EngineInfo = engine.describe()
     check(info, wanted)
-    crop, size = wanted.preprocessing.crop, wanted.batch_size
-    batch = np.random.default_rng(0).integers(0, 256, (size, crop, crop, 3), np.uint8)
+    size = wanted.batch_size
+    batch = np.random.default_rng(0).integers(0, 256, (size, *wanted.preprocessing.size, 3), np.uint8)
     passes_ms = milliseconds(lambda: engine.infer(batch), seconds)
     middle = statistics.median(passes_ms)
     return {

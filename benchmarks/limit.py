@@ -68,7 +68,7 @@ def decode(resolved: Resolved) -> tuple[float, float, NDArray[np.uint8]]:
 
     reader, geometry = make_reader(resolved.job.reader), resolved.geometry
     keys = [source.key for source in reader.list_sources()]
-    batch = np.empty((resolved.batch_size, geometry.crop, geometry.crop, 3), np.uint8)
+    batch = np.empty((resolved.batch_size, *geometry.size, 3), np.uint8)
     read = prepared = 0.0
     for number in count(-WARM_UP):
         started = time.perf_counter()

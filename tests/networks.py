@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from resnet_pipe.preprocess.geometry import sides
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CLASSES = 10
@@ -25,7 +28,7 @@ def write(
     *,
     input_name: str = "input",
     batch: int | str = "N",
-    crop: int = 32,
+    crop: int | tuple[int, int] = 32,
 ) -> Path:
     """Write a network with one image input.
 
@@ -34,11 +37,11 @@ def write(
         nodes: from the input to the outputs.
         outputs: name to width.
         weights: by name.
-        input_name: of the input, of shape (batch, 3, crop, crop).
+        input_name: of the input, of shape (batch, 3, H, W).
         batch: a number, or the name of a dynamic size.
-        crop: side of the input, pixels.
+        crop: height and width of the input, pixels, or the side of a square.
     """
-    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, crop, crop])
+    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, *sides(crop)])
     graph = helper.make_graph(
         nodes,
         path.stem,
@@ -64,12 +67,12 @@ def classifier(inputs: int, seed: int = 0) -> Weights:
     }
 
 
-def write_tiny(path: Path, crop: int = 32, features: bool = True) -> Path:
+def write_tiny(path: Path, crop: int | tuple[int, int] = 32, features: bool = True) -> Path:
     """Write a classifier whose features are the mean colour, and whose logits are a linear map of it.
 
     Args:
         path: the .onnx file.
-        crop: side of its input, pixels.
+        crop: height and width of its input, pixels, or the side of a square.
         features: whether it has the output `features`, of width 3, beside `logits`, of width 10.
     """
     pooled = "features" if features else "pooled"
@@ -82,14 +85,14 @@ def write_tiny(path: Path, crop: int = 32, features: bool = True) -> Path:
     return write(path, nodes, outputs, classifier(WIDTH), crop=crop)
 
 
-def write_pixels(path: Path, crop: int) -> Path:
+def write_pixels(path: Path, crop: int | tuple[int, int]) -> Path:
     """Write a network whose features are its input: channel by channel, row by row.
 
     Args:
         path: the .onnx file.
-        crop: side of its input, pixels.
+        crop: height and width of its input, pixels, or the side of a square.
     """
-    width = 3 * crop * crop
+    width = 3 * math.prod(sides(crop))
     nodes = [
         helper.make_node("Flatten", ["input"], ["features"], axis=1),
         helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
@@ -102,7 +105,7 @@ def write_residual(path: Path, crop: int = 32) -> Path:
 
     Args:
         path: the .onnx file.
-        crop: side of its input, pixels.
+        crop: height and width of its input, pixels, or the side of a square.
     """
     rng = np.random.default_rng(1)
     weights = {
@@ -133,7 +136,7 @@ def write_int8(source: Path, path: Path, crop: int = 32, weight_bits: int = 8) -
     Args:
         source: of one of the functions above.
         path: the .onnx file.
-        crop: side of its input, pixels.
+        crop: height and width of its input, pixels, or the side of a square.
         weight_bits: 7, or 8.
     """
     from onnxruntime import quantization

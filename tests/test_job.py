@@ -75,8 +75,7 @@ run:
         "job.yaml:5:18: reader.path.1: no such file or directory: nowhere",
         "job.yaml:5:27: reader.path.2: no such file or directory: nothing",
         "job.yaml:6:3: reader.timeout_s: input should be greater than 0",
-        "job.yaml:7:14: preprocess.crop: input should be a valid integer, unable to parse string as an "
-        "integer",
+        "job.yaml:7:14: preprocess.crop: expected pixels, or [height, width]; each from 1 to 8192",
         "job.yaml:7:24: preprocess.mean: list should have at least 3 items after validation, not 2",
         "job.yaml:7:53: preprocess.std.1: input should be greater than 0",
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
@@ -252,6 +251,7 @@ def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Without what YAML takes for line ends and folds, and what its dumper does not escape.
 _WORDS = st.text(st.characters(exclude_categories=["Cc", "Cn", "Cs", "Zl", "Zp"]), min_size=1, max_size=50)
 _ODD = st.sampled_from(["no", "on", "null", "1", "1e3", "~", "0x1F", "2024-01-01", "- a", "a: b", "#", "{"])
+_SIZE = st.integers(1, 8192) | st.lists(st.integers(1, 8192), min_size=2, max_size=2)
 _COLOUR = st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3)
 _PATH = st.sampled_from(["images", "größer", "it's: #1", ".", "*.jpg", "images/**/*.png"])
 
@@ -296,8 +296,10 @@ _JOBS = st.fixed_dictionaries(
     },
     optional={
         "preprocess": _some(
-            resize=st.integers(1, 8192),
-            crop=st.integers(1, 8192),
+            resize=_SIZE,
+            crop=_SIZE | st.none(),
+            fit=st.sampled_from(["crop", "squash", "pad", None]),
+            pad_value=st.integers(0, 255) | st.lists(st.integers(0, 255), min_size=3, max_size=3),
             interpolation=st.sampled_from(["bilinear", "bicubic", None]),
             mode=st.sampled_from(["exact", "fast"]),
             mean=st.none() | _COLOUR,

@@ -13,7 +13,8 @@ from resnet_pipe import document, feeding
 from resnet_pipe.document import Document, found_in, looks_at_disk
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.location import located
-from resnet_pipe.model import Deviations, Means
+from resnet_pipe.preprocess.geometry import Fit, Mode
+from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
 from resnet_pipe.reader.images import ImagesSection
 from resnet_pipe.reader.video import VideoSection
 from resnet_pipe.writer.csv import CsvSection
@@ -31,13 +32,15 @@ class _Section(BaseModel):
 class PreprocessSection(_Section):
     """From a decoded frame to the network's input. What is left out comes from the model's sidecar."""
 
-    resize: Annotated[int | None, Field(ge=1, le=8192, description="shorter side, pixels")] = None
-    crop: Annotated[int | None, Field(ge=1, le=8192, description="side of the central square, pixels")] = None
+    resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
+    crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
+    fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
+    pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
     interpolation: Annotated[
         Literal["bilinear", "bicubic"] | None, Field(description="resampling filter of the exact mode")
     ] = None
     mode: Annotated[
-        Literal["exact", "fast"],
+        Mode,
         Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
     ] = "exact"
     mean: Annotated[Means | None, Field(description="per channel, of values in 0..1")] = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.home import cache_dir
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.source import key_of
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -26,27 +27,6 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
-Deviations = Annotated[
-    list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
-]
-
-
-class Preprocessing(_Section):
-    """How an image becomes the network's input.
-
-    The geometry is torchvision's: resize the shorter side to `resize` pixels, then cut the central
-    `crop` x `crop` pixels. The engine then computes (value / 255 - mean) / std for each channel.
-    """
-
-    resize: Annotated[int, Field(ge=1, le=8192, description="shorter side after resizing, pixels")]
-    crop: Annotated[int, Field(ge=1, le=8192, description="side of the central square, pixels")]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
-
-
 class Weights(_Section):
     """Where the numbers in the network came from.
 
@@ -55,12 +35,14 @@ class Weights(_Section):
         name: torchvision's name of the weights, the seed, or the checkpoint's file name.
         sha256: of the checkpoint file; null for the others.
         requested: what was asked for; differs from `kind` only for `auto`.
+        taken: which of the checkpoint's tensors, in words; None for all, under their own names.
     """
 
     kind: Literal["imagenet", "random", "checkpoint"]
     name: str
     sha256: str | None = None
     requested: str
+    taken: str | None = None
 
     def describe(self) -> str:
         """Return one phrase for people, loud where the numbers mean nothing."""
@@ -238,7 +220,9 @@ def read_sidecar(path: Path) -> Sidecar:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again", "models"
+            f"{path}: not a sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
+            "convert the model again",
+            "models",
         ) from None
 
 

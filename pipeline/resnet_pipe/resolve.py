@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -13,9 +13,11 @@ from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import Job
-from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
+from resnet_pipe.model import Model, file_sha256, open_model
 from resnet_pipe.network import Network
-from resnet_pipe.preprocess.geometry import FAST, Geometry
+from resnet_pipe.preprocess.fast import FAST
+from resnet_pipe.preprocess.geometry import Geometry, sides
+from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.run.fingerprint import Fingerprint, canonical
 from resnet_pipe.writer.rows import Layout
 
@@ -114,14 +116,13 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     precision = _precision(job, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    geometry = geometry_of(preprocessing, job.preprocess.mode)
     metadata = _metadata(job, model, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
         network=network,
         preprocessing=preprocessing,
-        geometry=geometry,
+        geometry=preprocessing.geometry(job.preprocess.mode),
         precision=precision,
         labels=labels,
         layouts=tuple(
@@ -140,11 +141,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     )
 
 
-def geometry_of(preprocessing: Preprocessing, mode: Literal["exact", "fast"]) -> Geometry:
-    """Return the part of the preprocessing that the workers do."""
-    return Geometry(preprocessing.resize, preprocessing.crop, preprocessing.interpolation, mode)
-
-
 def preprocessing_of(
     job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
 ) -> Preprocessing | None:
@@ -158,20 +154,27 @@ def preprocessing_of(
     """
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:
-        chosen = {**model.sidecar.preprocessing.model_dump(), **chosen}
-    missing = [name for name in ("resize", "crop", "mean", "std") if name not in chosen]
-    if missing:
+        chosen = model.sidecar.preprocessing.overridden(chosen)
+    if network.size is not None:
+        chosen.setdefault("crop", network.size)
+    needed = ["crop", "mean", "std"]
+    if chosen.get("fit", "crop") == "crop":
+        needed.insert(0, "resize")
+    missing = [name for name in needed if name not in chosen]
+    if missing and model.sidecar is None:
         text = f"{model.path.name} has no sidecar, so the job must give: {', '.join(missing)}"
         problems.append((("preprocess",), text))
         return None
-    preprocessing = Preprocessing(**chosen)
-    crop = preprocessing.crop
-    if crop > preprocessing.resize:
-        problems.append((("preprocess", "crop"), f"{crop} is larger than resize, {preprocessing.resize}"))
-    if network.size is not None and network.size != (crop, crop):
-        height, width = network.size
-        problems.append((("preprocess", "crop"), f"{crop}, but the network's input is {height} x {width}"))
-    return preprocessing
+    crop, size = chosen["crop"], network.size
+    if size not in (None, sides(crop)):
+        wanted = told(size[0] if size[0] == size[1] else size)
+        text = f"{told(crop)}, but the network's input is {size[0]} x {size[1]}; write crop: {wanted}"
+        problems.append((("preprocess", "crop"), text))
+    if found := conflict(chosen):
+        key, text = found
+        problems.append((("preprocess", key), text))
+        return None
+    return Preprocessing(**chosen)
 
 
 def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) -> str:
@@ -214,7 +217,7 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: s
         "model": model.name,
         "model_sha256": model.sha256,
         "weights": weights,
-        "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
+        "preprocessing": json.dumps({**preprocessing.told(), "mode": job.preprocess.mode}),
         "engine": job.infer.engine,
         "precision": precision,
     }

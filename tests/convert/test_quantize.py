@@ -92,13 +92,14 @@ def int8_files(folder: Path) -> set[str]:
 
 def test_the_command_says_what_it_did_and_what_int8_changed(made: tuple[Path, Result]) -> None:
     path, result = made
-    skipped, calibrating, figures, wrote = result.stdout.splitlines()
+    skipped, calibrating, figures, wrote, preprocess, _ = result.stdout.splitlines()
     assert skipped.startswith(r"skipped 1 images that cannot be read, such as 99\x1b[2J.jpg: ")
     assert calibrating == "calibrating with 16 images ..."
     assert figures.startswith("weights of 7 bits: cosine similarity with float32 0.99")
     assert "top-1 agreement" in figures
     assert figures.endswith("on 4 other images")
     assert wrote.startswith(f"wrote {path}, RANDOM weights")
+    assert preprocess.startswith("preprocess: {resize: 256, crop: 224, ")
     assert result.stderr == ""
 
 

@@ -12,11 +12,15 @@ import pytest
 import torch
 from torchvision.models import get_model_weights
 from torchvision.models import resnet18 as make_resnet18
+from torchvision.models import resnet50 as make_resnet50
 
+from resnet_pipe.convert import architecture
 from resnet_pipe.convert.conversion import convert
 from resnet_pipe.convert.recipe import ARCHITECTURES, find, load
 from resnet_pipe.errors import DocumentError, ModelError
-from resnet_pipe.model import file_sha256
+from resnet_pipe.model import file_sha256, read_sidecar
+from resnet_pipe.network import inspect
+from tests.run.jobs import Cli
 
 
 @pytest.fixture
@@ -98,6 +102,53 @@ def test_a_fine_tuned_checkpoint_brings_its_own_number_of_classes(tmp_path: Path
     assert result.sidecar.classes == [f"class {index}" for index in range(7)]
     assert result.sidecar.weights.kind == "checkpoint"
     assert result.sidecar.weights.sha256 == file_sha256(checkpoint)
+    taken = {"plain": None, "state_dict": "`state_dict`", "module.": "names without `module.`"}
+    assert result.sidecar.weights.taken == taken[wrapping]
+
+
+USUAL = (
+    "resize: 256, crop: 224, interpolation: bilinear, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
+)
+
+
+def test_a_checkpoint_by_a_bare_name_has_the_usual_preprocessing_which_is_said_every_time(
+    tmp_path: Path, cli: Cli
+) -> None:
+    """Not that of the recipe, which is what torchvision's own weights want: resize 232."""
+    state = {f"model.{key}": value for key, value in make_resnet50(num_classes=2).state_dict().items()}
+    checkpoint = save({"state_dict": state}, tmp_path / "tuned.pt")
+    arguments = ("convert", "resnet50", "--weights", checkpoint, "--out", tmp_path)
+    said = cli(*arguments).expect(0).stdout.splitlines()
+    assert said[1] == "weights of tuned.pt: `state_dict`, names without `model.`"
+    assert said[-3:] == [
+        f"wrote {tmp_path}/resnet50.onnx, checkpoint weights (tuned.pt)",
+        f"preprocess: {{{USUAL}, color: rgb}}",
+        "It must be what the weights were trained with; the same key in a recipe or in a job changes it.",
+    ]
+    assert read_sidecar(tmp_path / "resnet50.json").preprocessing.resize == 256
+    again = cli(*arguments).expect(0).stdout.splitlines()
+    assert again[0].startswith("nothing has changed: ")
+    assert again[1:] == said[-2:]
+
+
+def test_a_recipe_says_itself_how_the_images_of_its_checkpoint_are_prepared(tmp_path: Path) -> None:
+    save(make_resnet18(num_classes=2).state_dict(), tmp_path / "people.pt")
+    recipe = tmp_path / "people.yaml"
+    text = (
+        "source: torchvision\narchitecture: resnet18\nweights: people.pt\n"
+        "preprocess: {fit: pad, pad_value: 114, crop: [64, 32], mean: [0, 0, 0], std: [1, 1, 1]}\n"
+    )
+    recipe.write_text(text)
+    sidecar = convert(str(recipe), out=tmp_path).sidecar
+    preprocessing = sidecar.preprocessing
+    assert (preprocessing.fit, preprocessing.size, preprocessing.pad_value) == ("pad", (64, 32), 114)
+    assert read_sidecar(tmp_path / "people.json") == sidecar
+    network = inspect(tmp_path / "people.onnx")
+    assert network.size == (64, 32)
+    assert 0.98 < sidecar.macs / (architecture.size(18).macs * 64 * 32 / 224**2) < 1.02
+    recipe.write_text(text.replace("fit: pad, pad_value: 114", "resize: 60"))
+    with pytest.raises(DocumentError, match=r"4:1: preprocess: crop: \[64, 32\] is larger than resize, 60"):
+        convert(str(recipe), out=tmp_path)
 
 
 def test_a_recipe_names_the_classes_of_its_checkpoint(tmp_path: Path) -> None:

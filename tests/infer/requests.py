@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from tests.networks import MEAN, STD
 from tests.photographs import NAMES, photograph
 
@@ -18,8 +18,8 @@ Batch = NDArray[np.uint8]
 CROP = 32
 
 
-def preprocessing(crop: int = CROP, color: Literal["rgb", "bgr"] = "rgb") -> Preprocessing:
-    return Preprocessing(resize=crop, crop=crop, mean=MEAN, std=STD, color=color)
+def preprocessing(crop: int | tuple[int, int] = CROP, color: Literal["rgb", "bgr"] = "rgb") -> Preprocessing:
+    return Preprocessing(fit="squash", crop=crop, mean=MEAN, std=STD, color=color)
 
 
 def request(

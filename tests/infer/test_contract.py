@@ -141,16 +141,16 @@ def test_loading_again_gives_the_same_bits(load_engine: Load, residual: Path) ->
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (32, 8), (8, 32)])
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_the_network_sees_every_grey_level_as_torchvision_normalises_it(
-    load_engine: Load, tmp_path: Path, color: Literal["rgb", "bgr"]
+    load_engine: Load, tmp_path: Path, color: Literal["rgb", "bgr"], size: tuple[int, int]
 ) -> None:
-    crop = 16
-    levels = np.arange(crop * crop, dtype=np.uint8).reshape(1, crop, crop, 1)
+    levels = np.arange(256, dtype=np.uint8).reshape(1, *size, 1)
     batch = np.concatenate([levels, levels[:, ::-1], levels[:, :, ::-1]], axis=3)
-    network = networks.write_pixels(tmp_path / "pixels.onnx", crop)
-    wanted = request(network, batch_size=1, preprocess=preprocessing(crop, color))
-    seen = load_engine(wanted).infer(batch)["features"].reshape(3, crop, crop)
+    network = networks.write_pixels(tmp_path / "pixels.onnx", size)
+    wanted = request(network, batch_size=1, preprocess=preprocessing(size, color))
+    seen = load_engine(wanted).infer(batch)["features"].reshape(3, *size)
     # torchvision's ToTensor and Normalize, in float32; mean and std are in the order of the network.
     channels = batch[0].transpose(2, 0, 1)[:: 1 if color == "rgb" else -1]
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (networks.MEAN, networks.STD))

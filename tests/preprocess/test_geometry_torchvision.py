@@ -24,8 +24,9 @@ LIMITS = {"bilinear": 1, "bicubic": 0}
 
 def largest_difference(image: Image.Image, geometry: Geometry) -> int:
     mode = transforms.InterpolationMode(geometry.interpolation)
-    reference = transforms.CenterCrop(geometry.crop)(transforms.Resize(geometry.resize, mode)(image))
-    out = np.empty((geometry.crop, geometry.crop, 3), np.uint8)
+    resize = geometry.size if geometry.fit == "squash" else geometry.resize
+    reference = transforms.CenterCrop(geometry.size)(transforms.Resize(resize, mode)(image))
+    out = np.empty((*geometry.size, 3), np.uint8)
     geometry.apply(np.asarray(image), out)
     return int(np.abs(out.astype(int) - np.asarray(reference)).max())
 
@@ -79,3 +80,40 @@ def test_noise_the_hardest_picture_is_as_torchvision_makes_it(
         noise = chance.choice(np.array([0, 255], np.uint8), (height, width, 3))
         difference = largest_difference(Image.fromarray(noise), Geometry(resize, 224, interpolation))
         assert difference <= LIMITS[interpolation]
+
+
+_SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    _SIZES,
+    _SIZES | st.integers(0, 60),
+    st.sampled_from(sorted(LIMITS)),
+)
+@settings(deadline=None, max_examples=300)
+def test_any_height_and_width_is_as_torchvision_makes_it(
+    name: str,
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    more: tuple[int, int] | int,
+    interpolation: Interpolation,
+) -> None:
+    image = photograph(name).resize(size)
+    if isinstance(more, int):
+        resize: int | tuple[int, int] = max(crop) + more
+        if max(size) * max(crop) // min(size) > 20_000:
+            image = image.resize((size[0], size[0]))  # the reference would need gigabytes
+    else:
+        resize = (crop[0] + more[0], crop[1] + more[1])
+    assert largest_difference(image, Geometry(resize, crop, interpolation)) <= LIMITS[interpolation]
+
+
+@given(st.sampled_from(NAMES), _SIZES, _SIZES, st.sampled_from(sorted(LIMITS)))
+@settings(deadline=None, max_examples=100)
+def test_squashing_is_resizing_to_the_size_bit_for_bit(
+    name: str, size: tuple[int, int], crop: tuple[int, int], interpolation: Interpolation
+) -> None:
+    image = photograph(name).resize(size)
+    assert largest_difference(image, Geometry(None, crop, interpolation, fit="squash")) == 0

@@ -20,6 +20,9 @@ PACKAGE = Path(resnet_pipe.__file__).parent
 
 DEFAULTS: dict[str, Any] = {
     "model_data_sha256": [],
+    "preprocess.resize": None,
+    "preprocess.fit": "crop",
+    "preprocess.pad_value": 0,
     "preprocess.interpolation": "bilinear",
     "preprocess.color": "rgb",
     "preprocess.mode": "exact",

@@ -54,6 +54,8 @@ def convert(
         result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
     done = "wrote" if result.changed else "nothing has changed:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
+    show(f"preprocess: {result.sidecar.preprocessing.describe()}")
+    show("It must be what the weights were trained with; the same key in a recipe or in a job changes it.")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,23 +28,23 @@ class _Convolution:
     inputs: int
     outputs: int
     kernel: int
-    side: int
-    """of the output, pixels"""
+    pixels: int
+    """of the output"""
 
 
-def size(depth: int, classes: int = 1000, crop: int = 224) -> Size:
+def size(depth: int, classes: int = 1000, image: tuple[int, int] = (224, 224)) -> Size:
     """Return the cost of a ResNet.
 
     Args:
         depth: a key of `BLOCKS`.
         classes: width of the classifier.
-        crop: side of the input, pixels.
+        image: height and width of the input, pixels.
     """
-    convolutions = list(_convolutions(depth, crop))
+    convolutions = list(_convolutions(depth, image))
     weights = [conv.inputs * conv.outputs * conv.kernel**2 for conv in convolutions]
     norms = sum(2 * conv.outputs for conv in convolutions)
     width = feature_width(depth)
-    macs = sum(weight * conv.side**2 for weight, conv in zip(weights, convolutions, strict=True))
+    macs = sum(weight * conv.pixels for weight, conv in zip(weights, convolutions, strict=True))
     return Size(params=sum(weights) + norms + (width + 1) * classes, macs=macs + width * classes)
 
 
@@ -56,30 +57,31 @@ def _expansion(depth: int) -> int:
     return 1 if depth < 50 else 4
 
 
-def _convolutions(depth: int, crop: int) -> Iterator[_Convolution]:
-    side = _halved(crop)
-    yield _Convolution(3, 64, 7, side)
-    side = _halved(side)  # the max pooling
+def _convolutions(depth: int, image: tuple[int, int]) -> Iterator[_Convolution]:
+    halved = _halved(image)
+    yield _Convolution(3, 64, 7, math.prod(halved))
+    size = _halved(halved)  # the max pooling
     inputs = 64
     for stage, blocks in enumerate(BLOCKS[depth]):
         planes = 64 << stage
         outputs = planes * _expansion(depth)
         for block in range(blocks):
             stride = 2 if block == 0 and stage > 0 else 1
-            before, side = side, _halved(side) if stride == 2 else side
+            before, size = math.prod(size), _halved(size) if stride == 2 else size
+            pixels = math.prod(size)
             if _expansion(depth) == 1:
-                yield _Convolution(inputs, planes, 3, side)
-                yield _Convolution(planes, planes, 3, side)
+                yield _Convolution(inputs, planes, 3, pixels)
+                yield _Convolution(planes, planes, 3, pixels)
             else:
                 # torchvision's ResNet v1.5: the stride is in the 3x3 convolution, so the first one sees
                 # the larger side.
                 yield _Convolution(inputs, planes, 1, before)
-                yield _Convolution(planes, planes, 3, side)
-                yield _Convolution(planes, outputs, 1, side)
+                yield _Convolution(planes, planes, 3, pixels)
+                yield _Convolution(planes, outputs, 1, pixels)
             if block == 0 and (stride == 2 or inputs != outputs):
-                yield _Convolution(inputs, outputs, 1, side)
+                yield _Convolution(inputs, outputs, 1, pixels)
             inputs = outputs
 
 
-def _halved(side: int) -> int:
-    return (side + 1) // 2
+def _halved(size: tuple[int, int]) -> tuple[int, int]:
+    return (size[0] + 1) // 2, (size[1] + 1) // 2

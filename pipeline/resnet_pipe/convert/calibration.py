@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError, UsageError
-from resnet_pipe.model import Preprocessing, file_sha256
-from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.model import file_sha256
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.images import ImageReader, ImagesSection
 from resnet_pipe.reader.source import Source, path_of
 
@@ -30,7 +30,7 @@ _ADVICE = "name a directory with some hundred images like those the network will
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Images at the network's input size: uint8, shape (n, crop, crop, 3), RGB.
+    """Images at the network's input size: uint8, shape (n, H, W, 3), RGB.
 
     Attributes:
         calibration: for the ranges of the activations.
@@ -96,9 +96,8 @@ class CalibrationFiles:
         Raises:
             UsageError: too few of them can be read.
         """
-        geometry = Geometry(preprocessing.resize, preprocessing.crop, preprocessing.interpolation)
-        crop = preprocessing.crop
-        images = np.empty((len(self.sources), crop, crop, 3), np.uint8)
+        geometry = preprocessing.geometry()
+        images = np.empty((len(self.sources), *geometry.size, 3), np.uint8)
         count = 0
         skipped: list[tuple[str, str]] = []
         for source in self.sources:

@@ -27,7 +27,7 @@ def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.f
     Args:
         path: the ONNX file, with the outputs `logits` and `features`.
         network: the torchvision ResNet it was made from, in eval mode.
-        photographs: float32, shape (n, 3, crop, crop), normalised.
+        photographs: float32, shape (n, 3, H, W), normalised.
 
     Raises:
         ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resnet_pipe import atomic
 from resnet_pipe.convert import architecture
-from resnet_pipe.convert.recipe import NO_CHECKPOINTS, Recipe, find, load
+from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.location import located
 from resnet_pipe.model import Sidecar, file_sha256, models_dir, read_sidecar
@@ -46,7 +46,8 @@ def convert(
 
     Args:
         recipe: a recipe file, or the bare name of one that comes with the package, such as `resnet50`.
-        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own.
+        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own. With a checkpoint,
+            the preprocessing of a recipe that comes with the package is `OF_A_CHECKPOINT`.
         out: directory for the files; None for `models_dir()`.
         say: told what is being done.
 
@@ -58,6 +59,8 @@ def convert(
     recipe_path = find(recipe)
     chosen = load(recipe_path)
     spec = weights if weights is not None else _beside(recipe_path, chosen.weights)
+    if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
+        chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
     versions = _versions()
     digest = _digest(chosen, spec, versions)
@@ -84,13 +87,13 @@ def _convert(
     say(f"converting {recipe.architecture} with weights {spec} ...")
     photos = photographs(recipe.preprocess)
     source = torchvision.build(recipe, spec, photos, say)
-    proto = graph.export(source.network, recipe.preprocess.crop)
+    proto = graph.export(source.network, recipe.preprocess.size)
     # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
     target.with_suffix(".json").unlink(missing_ok=True)
     with atomic.replacing(target, str(os.getpid())) as temporary:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
         difference = check.largest_difference(temporary, source.network, photos)
-        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.crop)
+        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.size)
         sidecar = Sidecar(
             name=target.stem,
             source=recipe.source,
@@ -117,7 +120,7 @@ def _convert(
 
 def _beside(recipe: Path, spec: str) -> str:
     """Return the recipe's own weights; a checkpoint's path starts from the recipe's directory."""
-    return spec if spec in NO_CHECKPOINTS else str(located(spec, recipe.parent))
+    return spec if spec in NAMED_WEIGHTS else str(located(spec, recipe.parent))
 
 
 def _versions() -> dict[str, str]:
@@ -130,7 +133,8 @@ def _versions() -> dict[str, str]:
 def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
     """Return a hash of all that decides the result, without building anything."""
     checkpoint = file_sha256(Path(spec)) if Path(spec).is_file() else None
-    parts = [recipe.model_dump(mode="json"), spec if checkpoint is None else checkpoint, versions]
+    told = {**recipe.model_dump(mode="json"), "preprocess": recipe.preprocess.told()}
+    parts = [told, spec if checkpoint is None else checkpoint, versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,15 +18,15 @@ OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
 
 
-def export(network: nn.Module, crop: int) -> ModelProto:
+def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     """Export a torchvision ResNet.
 
     Args:
         network: in eval mode; it is left as it was.
-        crop: side of the input, pixels.
+        size: height and width of the input, pixels.
 
     Returns:
-        a graph with the input `input`, float32 (N, 3, crop, crop), and the outputs `logits` (N, classes)
+        a graph with the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes)
         and `features` (N, width). Batch norms are folded into the convolutions before them.
 
     Raises:
@@ -41,7 +41,7 @@ def export(network: nn.Module, crop: int) -> ModelProto:
     with _quiet():
         program = torch.onnx.export(
             model,
-            (torch.zeros(2, 3, crop, crop),),
+            (torch.zeros(2, 3, *size),),
             dynamo=True,
             input_names=["input"],
             output_names=["logits", "features"],

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
-from resnet_pipe.model import Preprocessing
-from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (
     "astronaut.png",
@@ -29,7 +28,7 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return photographs as a network's input.
 
     Returns:
-        float32, shape (10, 3, crop, crop), normalised.
+        float32, shape (10, 3, H, W), normalised.
 
     Raises:
         MissingExtraError: scikit-image is not installed.
@@ -42,9 +41,8 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
 
     from resnet_pipe.infer.normalize import Normalizer
 
-    crop = preprocessing.crop
-    geometry = Geometry(preprocessing.resize, crop, preprocessing.interpolation)
-    batch = np.empty((len(NAMES), crop, crop, 3), np.uint8)
+    geometry = preprocessing.geometry()
+    batch = np.empty((len(NAMES), *geometry.size, 3), np.uint8)
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
             geometry.apply(np.asarray(image.convert("RGB")), out)

@@ -22,7 +22,8 @@ from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.model import INT8_SUFFIX, Preprocessing, Quantization, Sidecar, file_sha256
+from resnet_pipe.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
 
 METHOD = (

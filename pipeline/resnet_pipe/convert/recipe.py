@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from resnet_pipe import document
 from resnet_pipe.errors import UsageError
 from resnet_pipe.location import located
-from resnet_pipe.model import Preprocessing, recipes_dir
+from resnet_pipe.model import recipes_dir
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """torchvision's name -> depth."""
-NO_CHECKPOINTS = ("imagenet", "random", "auto")
-"""Weights that are no path."""
+NAMED_WEIGHTS = ("imagenet", "random", "auto")
+"""Weights that are no file."""
+OF_A_CHECKPOINT = Preprocessing(resize=256, crop=224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+"""For a checkpoint of which nobody says how its images were prepared: what torchvision's training script and
+most others evaluate with. The recipes that come with the package have what torchvision's own weights want."""
 
 
 class Recipe(BaseModel):
@@ -40,7 +44,7 @@ class Recipe(BaseModel):
     @field_validator("weights")
     @classmethod
     def _located(cls, value: str, info: ValidationInfo) -> str:
-        if value not in NO_CHECKPOINTS:
+        if value not in NAMED_WEIGHTS:
             located(value, info.context["base"] if info.context else Path())
         return value
 

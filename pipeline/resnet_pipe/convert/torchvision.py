@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
 import socket
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.convert import checkpoint
 from resnet_pipe.convert.recipe import Recipe
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.model import Weights, file_sha256
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 SEED = 0
 """Of random weights."""
@@ -52,8 +51,8 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
     Args:
         recipe: architecture and classes.
         spec: imagenet, random, auto, or the path of a checkpoint.
-        photographs: float32, shape (n, 3, crop, crop), normalised: calibrate random weights.
-        say: told when `auto` has to take random weights.
+        photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
+        say: told when `auto` has to take random weights, and which of a checkpoint's were taken.
 
     Raises:
         MissingExtraError: torch or torchvision is not installed.
@@ -75,7 +74,7 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
             say(f"NOTE: {error.problem}")
             say("NOTE: weights auto takes RANDOM weights: the rows will mean nothing, only the speed does")
             return _random(recipe, spec, photographs)
-    return _checkpoint(recipe, Path(spec))
+    return _checkpoint(recipe, Path(spec), say)
 
 
 def _imagenet(recipe: Recipe, requested: str) -> Source:
@@ -147,67 +146,26 @@ def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) ->
     return Source(network.eval(), kind, _labels(recipe, recipe.class_count))
 
 
-def _checkpoint(recipe: Recipe, path: Path) -> Source:
+def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Source:
+    import torch
     from torchvision.models import get_model
 
-    state = _read_state(path)
-    fc = state.get("fc.weight")
-    classes = recipe.class_count if fc is None else fc.shape[0]
+    with torch.device("meta"):  # names and shapes, without numbers
+        expected = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count).state_dict()
+    found = checkpoint.read(path, recipe.architecture, expected)
+    for note in found.notes:
+        say(note)
+    classes = len(found.state["fc.weight"])
     network = get_model(recipe.architecture, weights=None, num_classes=classes)
-    _check_keys(path, recipe.architecture, dict(network.state_dict()), state)
-    network.load_state_dict(dict(state))
-    kind = Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=path.name)
+    network.load_state_dict(dict(found.state))
+    kind = Weights(
+        kind="checkpoint",
+        name=path.name,
+        sha256=file_sha256(path),
+        requested=path.name,
+        taken=found.taken,
+    )
     return Source(network.eval(), kind, _labels(recipe, classes))
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict, also one that training scripts have wrapped.
-
-    Raises:
-        ModelError: the file is missing or holds something else.
-    """
-    import torch
-
-    remedy = "give a state dict: torch.save(model.state_dict(), FILE)"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused
-            data: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"checkpoint {path} does not exist", "imagenet, random, auto, or a file") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path} is not a checkpoint that can be loaded safely: {first}", remedy) from None
-    for wrapper in ("state_dict", "model", "model_state_dict"):
-        if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
-            data = data[wrapper]
-            break
-    if not isinstance(data, dict) or not all(isinstance(value, torch.Tensor) for value in data.values()):
-        raise ModelError(f"{path} holds no state dict", remedy)
-    return {str(key).removeprefix("module."): value for key, value in data.items()}
-
-
-def _check_keys(
-    path: Path, architecture: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
-) -> None:
-    problems = []
-    # Old checkpoints do not count batches; nothing depends on it.
-    missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in found if key not in expected]
-    shapes = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in found and expected[key].shape != found[key].shape
-    ]
-    for name, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
-        if keys:
-            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-            problems.append(f"  {name}: {', '.join(keys[:5])}{more}")
-    if problems:
-        raise ModelError(
-            f"{path} is not a checkpoint of torchvision's {architecture}:\n" + "\n".join(problems),
-            "check that the recipe names the architecture it was trained with",
-        )
 
 
 def _labels(recipe: Recipe, count: int) -> list[str]:

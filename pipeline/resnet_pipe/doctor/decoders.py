@@ -109,7 +109,7 @@ def _problems(reader: Reader, kinds: Mapping[str, str]) -> dict[str, str]:
     """
     sources = [source for source in reader.list_sources() if source.key in kinds]
     geometry = Geometry(_SIDE, _SIDE, "bilinear", "exact")
-    shape = SlotShape(workers=1, per_worker=2, batch_size=1, crop=_SIDE)
+    shape = SlotShape(workers=1, per_worker=2, batch_size=1, size=geometry.size)
     with closing(WorkerPool(reader, geometry, shape, _TIMEOUT_S, traced=False)) as pool:
         items, failures = collect(pool, sources, len(sources))
     colours = {source.key: items.get((number, 0)) for number, source in enumerate(sources)}

@@ -19,7 +19,7 @@ from resnet_pipe.run.workers import needs
 
 _GIB = 2**30
 _NETWORK_BYTES = 103_000_000
-_SLOTS = SlotShape(workers=1, per_worker=3, batch_size=8, crop=224)
+_SLOTS = SlotShape(workers=1, per_worker=3, batch_size=8, size=(224, 224))
 """ResNet-50, and the slots of a worker with the batch size that engines have on a CPU."""
 _SHM = "/dev/shm"  # noqa: S108 - nothing is written there
 _SHM_BYTES = 64 << 20

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.model import Preprocessing
 from resnet_pipe.network import SEVEN_BITS
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 CROP = 64
 BATCH = 8

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, ModelError
 from resnet_pipe.infer.nvidia import visible_gpus
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ENGINES = {
     "opencv": "resnet_pipe.infer.opencv",
@@ -95,7 +95,7 @@ class Engine(Protocol):
         """Execute the network.
 
         Args:
-            batch: uint8, shape (n, crop, crop, 3), RGB, 1 <= n <= batch_size. A shorter batch must
+            batch: uint8, shape (n, H, W, 3), RGB, 1 <= n <= batch_size. A shorter batch must
                 not make the engine rebuild its network: where another size would, pad, then cut. It may be
                 overwritten after the call.
 

@@ -98,8 +98,7 @@ class MlxEngine:
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
-        crop = request.preprocessing.crop
-        first = self._forward(np.zeros((request.batch_size, crop, crop, 3), np.uint8))
+        first = self._forward(np.zeros((request.batch_size, *request.preprocessing.size, 3), np.uint8))
         check_outputs(request, {name: output.shape for name, output in first.items()})
         self._fixed = not self._takes_any_size()
         self._size = request.batch_size if self._fixed or on_gpu else 0
@@ -145,9 +144,8 @@ class MlxEngine:
 
     def _takes_any_size(self) -> bool:
         """Tell whether the network can be given a short batch as it is; a file may be made for one size."""
-        crop = self._request.preprocessing.crop
         try:
-            outputs = self._forward(np.zeros((1, crop, crop, 3), np.uint8))
+            outputs = self._forward(np.zeros((1, *self._request.preprocessing.size, 3), np.uint8))
             return all(len(outputs[name]) == 1 for name in self._request.outputs)
         except _ERRORS:
             return False

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from resnet_pipe.infer.graph import operations as op
 from resnet_pipe.infer.graph.graph import Graph
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 Function = Callable[..., mx.array]
 
@@ -43,7 +43,7 @@ class Network:
         """Return all outputs, float32, shape (n, ...), not evaluated.
 
         Args:
-            pixels: uint8, shape (n, crop, crop, 3), RGB.
+            pixels: uint8, shape (n, H, W, 3), RGB.
         """
         image = pixels[..., ::-1] if self._bgr else pixels
         image = (image.astype(mx.float32) / 255 - self._mean) / self._std

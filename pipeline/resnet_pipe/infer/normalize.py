@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
 class Normalizer:
@@ -26,14 +26,14 @@ class Normalizer:
             (channel, (levels - np.float32(mean)) / np.float32(std))
             for channel, mean, std in zip(order, preprocessing.mean, preprocessing.std, strict=True)
         ]
-        self.output = np.zeros((batch_size, 3, preprocessing.crop, preprocessing.crop), np.float32)
-        """float32, shape (batch_size, 3, crop, crop): the network's input after fill()."""
+        self.output = np.zeros((batch_size, 3, *preprocessing.size), np.float32)
+        """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
 
     def fill(self, batch: NDArray[np.uint8]) -> None:
         """Normalise a batch into the first rows of `output`; the others keep what they had.
 
         Args:
-            batch: uint8, shape (n, crop, crop, 3), RGB, n at most the batch size.
+            batch: uint8, shape (n, H, W, 3), RGB, n at most the batch size.
         """
         import cv2
 

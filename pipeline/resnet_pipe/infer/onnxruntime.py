@@ -196,8 +196,7 @@ class OnnxRuntimeEngine:
             self._inputs.put(image)
 
     def _blank(self) -> NDArray[np.uint8]:
-        crop = self._request.preprocessing.crop
-        return np.zeros((1, crop, crop, 3), np.uint8)
+        return np.zeros((1, *self._request.preprocessing.size, 3), np.uint8)
 
     def _takes_one(self) -> bool:
         """Tell whether a short batch can be given as it is: a file may be made for one size only."""
@@ -209,7 +208,7 @@ class OnnxRuntimeEngine:
 
 
 class _Normalized:
-    """What a stream on the CPU gives the network: float32, shape (count, 3, crop, crop)."""
+    """What a stream on the CPU gives the network: float32, shape (count, 3, H, W)."""
 
     def __init__(self, request: EngineRequest) -> None:
         self._normalizer = Normalizer(request.preprocessing, request.batch_size)

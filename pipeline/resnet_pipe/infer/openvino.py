@@ -151,8 +151,7 @@ class _Stream:
         self._tensor = ov.Tensor
         self._request = compiled.create_infer_request()
         self._outputs = {name: port for port in compiled.outputs for name in sorted(port.names)}
-        crop = request.preprocessing.crop
-        self._image_shape = (crop, crop, 3)
+        self._image_shape = (*request.preprocessing.size, 3)
 
     def forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Execute the network on a batch that is contiguous, and return views of all of its outputs."""
@@ -198,11 +197,10 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
             f"infer.batch_size: {count.get_length()}, or export it with a dynamic batch size",
         )
     preprocessing = request.preprocessing
-    crop = preprocessing.crop
     fused = ov.preprocess.PrePostProcessor(network)
     image = fused.input()
     image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    image.tensor().set_shape(ov.PartialShape([count, crop, crop, 3]))
+    image.tensor().set_shape(ov.PartialShape([count, *preprocessing.size, 3]))
     image.tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
     image.model().set_layout(ov.Layout("NCHW"))
     steps = image.preprocess()

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 INPUT = "resnet_pipe/pixels"
-"""Name of the new input: uint8, shape (N, crop, crop, 3), RGB."""
+"""Name of the new input: uint8, shape (N, H, W, 3), RGB."""
 
 
 class Buffer:
@@ -26,8 +26,7 @@ class Buffer:
     """
 
     def __init__(self, request: EngineRequest) -> None:
-        crop = request.preprocessing.crop
-        self._rows = np.zeros((request.batch_size, crop, crop, 3), np.uint8)
+        self._rows = np.zeros((request.batch_size, *request.preprocessing.size, 3), np.uint8)
 
     def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
         """Return `count` rows that begin with those of `batch`; valid until the next call."""
@@ -90,7 +89,7 @@ def _normalize(model: ModelProto, preprocessing: Preprocessing) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     batch = image.type.tensor_type.shape.dim[0]
-    shape = [batch.dim_value or "N", preprocessing.crop, preprocessing.crop, 3]
+    shape = [batch.dim_value or "N", *preprocessing.size, 3]
     image.CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
 
 

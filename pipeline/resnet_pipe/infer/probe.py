@@ -43,7 +43,7 @@ class Work:
 
     Attributes:
         request: what to load.
-        items: uint8, shape (n, crop, crop, 3), RGB; None: only load.
+        items: uint8, shape (n, H, W, 3), RGB; None: only load.
         seconds: then measure for about this long; 0: do not.
         single_batches: then time single batches, whole and short ones.
     """

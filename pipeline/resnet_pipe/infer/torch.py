@@ -96,7 +96,7 @@ class TorchEngine:
         started = time.perf_counter()
         graph = read(request.model)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
-        shape = (request.batch_size, request.preprocessing.crop, request.preprocessing.crop, 3)
+        shape = (request.batch_size, *request.preprocessing.size, 3)
         try:
             network = Network(graph, request.preprocessing, device, dtype)
             self._load_s = time.perf_counter() - started
@@ -193,9 +193,8 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
 
 def _takes_any_size(runner: _Runner, request: EngineRequest) -> bool:
     """Tell whether the network can be given a short batch as it is; a file may be made for one size only."""
-    crop = request.preprocessing.crop
     try:
-        outputs = runner.run(np.zeros((1, crop, crop, 3), np.uint8))
+        outputs = runner.run(np.zeros((1, *request.preprocessing.size, 3), np.uint8))
         return all(len(outputs[name]) == 1 for name in request.outputs)
     except (RuntimeError, IndexError, ValueError):
         return False

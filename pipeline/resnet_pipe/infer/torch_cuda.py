@@ -64,7 +64,7 @@ class Replay:
     Args:
         network: on a CUDA device.
         device: of the network.
-        shape: of a whole batch, (batch_size, crop, crop, 3).
+        shape: of a whole batch, (batch_size, H, W, 3).
 
     Raises:
         RuntimeError: it cannot run there; torch.OutOfMemoryError if it is too large.
@@ -98,7 +98,7 @@ class Replay:
         """Execute the network; rows beyond the batch keep old pixels, and are cut.
 
         Args:
-            batch: uint8, shape (n, crop, crop, 3), contiguous.
+            batch: uint8, shape (n, H, W, 3), contiguous.
         """
         import torch
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.graph import operations as op
 from resnet_pipe.infer.graph.graph import Graph
-from resnet_pipe.model import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -62,9 +62,8 @@ class Network:
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self._bgr = preprocessing.color == "bgr"
         # The channels of a row of pixels, one after the other: long rows are fast, three values are not.
-        mean, std = (
-            np.tile(values, preprocessing.crop) for values in (preprocessing.mean, preprocessing.std)
-        )
+        width = preprocessing.size[1]
+        mean, std = (np.tile(values, width) for values in (preprocessing.mean, preprocessing.std))
         self._scale, self._shift = self._float32(1 / (255 * std)), self._float32(-mean / std)
         self._constants = {name: self._float32(value) for name, value in graph.constants.items()}
         on_cpu = device.type == "cpu" and torch_onednn.available()
@@ -79,7 +78,7 @@ class Network:
         """Return all outputs, float32, shape (n, ...).
 
         Args:
-            pixels: uint8, shape (n, crop, crop, 3), RGB, contiguous, on the network's device.
+            pixels: uint8, shape (n, H, W, 3), RGB, contiguous, on the network's device.
         """
         values = {**self._constants, self._graph.image: self._normalize(pixels)}
         for step in self._program:
@@ -193,7 +192,7 @@ class Direct:
         """Execute the network.
 
         Args:
-            batch: uint8, shape (n, crop, crop, 3), contiguous.
+            batch: uint8, shape (n, H, W, 3), contiguous.
         """
         import torch
 

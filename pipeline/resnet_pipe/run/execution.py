@@ -206,7 +206,7 @@ class Execution:
             batches = wanted  # whatever was expected of it
         self._workers = max(1, min(wanted, batches))
         geometry = self._resolved.geometry
-        shape = SlotShape(1, SLOTS_PER_WORKER, self._batch_size, geometry.crop)
+        shape = SlotShape(1, SLOTS_PER_WORKER, self._batch_size, geometry.size)
         if job.run.workers == "auto":
             model, tell = self._resolved.model.path, partial(self._say, unusual=False)
             self._workers = fitting(self._workers, job.infer.engine, job.reader.kind, model, shape, tell)

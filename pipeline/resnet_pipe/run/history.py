@@ -24,7 +24,7 @@ _APART_S = 0.025
 SAMPLES = 24
 _TOP = 3
 _SIDE = 160
-"""Pixels of a thumbnail."""
+"""Pixels of the longer side of a thumbnail."""
 _QUALITY = 80
 
 
@@ -153,10 +153,11 @@ class _Thinned(Generic[T]):
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> str:
-    """Return an image, uint8, shape (crop, crop, 3), RGB, as a data URL of a small JPEG."""
+    """Return an image, uint8, shape (H, W, 3), RGB, as a data URL of a small JPEG."""
     from PIL import Image
 
     content = io.BytesIO()
-    small = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    height, width = (max(1, round(_SIDE * side / max(image.shape[:2]))) for side in image.shape[:2])
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
     small.save(content, "JPEG", quality=_QUALITY)
     return data_url("image/jpeg", content.getvalue())

@@ -25,7 +25,7 @@ class Observer(Protocol):
         start: float,
         end: float,
     ) -> None:
-        """A lane has executed a batch: uint8, shape (rows, crop, crop, 3). From its own thread."""
+        """A lane has executed a batch: uint8, shape (rows, H, W, 3). From its own thread."""
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """The rows of a message have been written. From the writer's thread."""

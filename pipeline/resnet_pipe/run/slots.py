@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -24,18 +25,18 @@ class SlotShape:
         workers: each has a status word and `per_worker` slots of its own.
         per_worker: one slot to fill while the others wait for the engine.
         batch_size: items in a slot.
-        crop: side of an item, pixels.
+        size: height and width of an item, pixels.
     """
 
     workers: int
     per_worker: int
     batch_size: int
-    crop: int
+    size: tuple[int, int]
 
     @property
     def slot_bytes(self) -> int:
-        """Bytes of one slot: a uint8 batch of shape (batch_size, crop, crop, 3)."""
-        return self.batch_size * self.crop * self.crop * 3
+        """Bytes of one slot: a uint8 batch of shape (batch_size, H, W, 3)."""
+        return self.batch_size * math.prod(self.size) * 3
 
     @property
     def header_bytes(self) -> int:
@@ -74,14 +75,14 @@ class Slots:
         self._words = np.frombuffer(self._map, _WORD, shape.workers)
         self._batches: NDArray[np.uint8] = np.frombuffer(
             self._map, np.uint8, offset=shape.header_bytes
-        ).reshape(-1, shape.batch_size, shape.crop, shape.crop, 3)
+        ).reshape(-1, shape.batch_size, *shape.size, 3)
 
     def close(self) -> None:
         """Close the descriptor. The memory is freed when nobody looks at a batch any more."""
         os.close(self.descriptor)
 
     def batch(self, slot: int) -> NDArray[np.uint8]:
-        """Return the uint8 array, shape (batch_size, crop, crop, 3), of a slot: a view, not a copy."""
+        """Return the uint8 array, shape (batch_size, H, W, 3), of a slot: a view, not a copy."""
         batch: NDArray[np.uint8] = self._batches[slot]
         return batch
 

@@ -112,7 +112,7 @@ class _Chooser:
         return {
             "machine": machine.identity(),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
-            "preprocessing": {**self.subject.preprocessing.model_dump(), "mode": self.subject.mode},
+            "preprocessing": {**self.subject.preprocessing.told(), "mode": self.subject.mode},
             "device": infer.first_device,
             "precision": precision,
             "batch_size": infer.batch_size,

@@ -30,7 +30,7 @@ class Items:
     """A sample of what a reader gives, ready for an engine.
 
     Attributes:
-        items: uint8, shape (n, crop, crop, 3), RGB.
+        items: uint8, shape (n, H, W, 3), RGB.
         found: sources among which the sample was spread.
         failures: sources that could not be read.
     """
@@ -56,13 +56,12 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     chosen = _spread(sources, TRIES * count)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
-        return Items(np.empty((0, geometry.crop, geometry.crop, 3), np.uint8), len(sources))
-    pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.crop), timeout_s, traced=False)
+        return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources))
+    pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.size), timeout_s, traced=False)
     with closing(pool):
         items, failures = collect(pool, chosen, count)
     stacked = [items[place] for place in sorted(items)[:count]]
-    crop = geometry.crop
-    return Items(np.array(stacked, np.uint8).reshape(-1, crop, crop, 3), len(sources), failures)
+    return Items(np.array(stacked, np.uint8).reshape(-1, *geometry.size, 3), len(sources), failures)
 
 
 def _spread(sources: list[Source], count: int) -> list[Source]:
@@ -83,7 +82,7 @@ def collect(
         count: items wanted.
 
     Returns:
-        the items, uint8, shape (crop, crop, 3), RGB, by position of the source and in it; and the failures.
+        the items, uint8, shape (H, W, 3), RGB, by position of the source and in it; and the failures.
 
     Raises:
         RunError: the worker processes do not work at all.

@@ -47,7 +47,7 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
 
     Args:
         subject: the model.
-        items: uint8, shape (n, crop, crop, 3), RGB, n at least 1.
+        items: uint8, shape (n, H, W, 3), RGB, n at least 1.
         names: of the engines that may give it, the best first.
 
     Raises:

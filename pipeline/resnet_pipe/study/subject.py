@@ -11,10 +11,11 @@ from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
-from resnet_pipe.model import INT8_SUFFIX, Model, Preprocessing, open_model
+from resnet_pipe.model import INT8_SUFFIX, Model, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.resolve import geometry_of, preprocessing_of
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.resolve import preprocessing_of
 from resnet_pipe.run.cores import available_cores
 
 
@@ -42,7 +43,7 @@ class Subject:
     @property
     def geometry(self) -> Geometry:
         """The part of the preprocessing that the workers do."""
-        return geometry_of(self.preprocessing, self.mode)
+        return self.preprocessing.geometry(self.mode)
 
     def source(self) -> Subject | None:
         """Return the float32 model that an int8 model was made from; None if it is not there any more."""

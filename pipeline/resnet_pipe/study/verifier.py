@@ -52,7 +52,7 @@ class Verifier:
 
     Attributes:
         subject: the model.
-        items: uint8, shape (n, crop, crop, 3), RGB, n at least 1.
+        items: uint8, shape (n, H, W, 3), RGB, n at least 1.
         reference: what they should give.
         wishes: which to try.
         race: only the fastest matters: whatever takes far longer than one that passes is given up.

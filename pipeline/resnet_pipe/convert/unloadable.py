@@ -1,0 +1,154 @@
+"""Why a file cannot be loaded as a checkpoint, and what to do: torch's own words advise to trust it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from resnet_pipe.errors import ModelError
+
+_START = 512
+"""Bytes at the beginning of a file that tell what it is."""
+_LISTED = 5
+_AGAIN = "copy or download it again"
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
+_OLD_TORCH = {"pickle", "storages", "tensors"}
+"""Members of the tar archives that torch wrote before 0.1.10, of 2017."""
+
+
+def refusal(path: Path, error: Exception) -> ModelError:
+    """Return what is wrong with a file that `torch.load` has refused.
+
+    Args:
+        path: the file, or whatever else is there.
+        error: that it was refused with, loading tensors only.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+        problem, remedy = (
+            _by_its_start(path, start) or _archive(path, start) or _pickled(error, start) or _unknown(start)
+        )
+    except OSError as unread:
+        return ModelError(f"checkpoint {path} cannot be read: {unread.strerror or unread}")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError):
+        problem, remedy = "is a damaged archive", _AGAIN
+    return ModelError(f"checkpoint {path} {problem}", remedy)
+
+
+def state_dict(load: str = "model = ...  # the network, with its weights") -> str:
+    """Return how to make a file of a network's weights.
+
+    Args:
+        load: the first of the two lines.
+    """
+    return f"save a state dict, {two_lines(load, 'model.state_dict()')}"
+
+
+def two_lines(load: str, saved: str) -> str:
+    """Return two lines of Python for a remedy.
+
+    Args:
+        load: the first one.
+        saved: an expression: what the second one saves.
+    """
+    return f'and convert that file:\n      {load}\n      torch.save({saved}, "weights.pt")'
+
+
+def _by_its_start(path: Path, start: bytes) -> tuple[str, str] | None:
+    if not start:
+        return "is empty", _AGAIN
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
+    if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
+        remedy = "read what it says; then download the file itself"
+        return "is a web page or a server's answer, and not the file that was asked for", remedy
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and header < path.stat().st_size:
+        load = f"tensors = safetensors.torch.load_file({str(path)!r})"
+        return "is a safetensors file", f"save it as torch does, {two_lines(load, 'tensors')}"
+    for signature, name in _COMPRESSED.items():
+        if start.startswith(signature):
+            return f"is compressed with {name}", "unpack it first"
+    return None
+
+
+def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
+    if zipfile.is_zipfile(path):
+        return _zip(path)
+    if start.startswith(b"PK"):
+        return "is cut off: the end of its archive is missing", _AGAIN
+    if not tarfile.is_tarfile(path):
+        return None
+    with tarfile.open(path) as archive:
+        names = archive.getnames()
+    if set(names) >= _OLD_TORCH:
+        load = f"model.load_state_dict(torch.load({str(path)!r}))  # with a torch of its time"
+        return "is a tar archive as torch wrote them before 2017; none is loaded", state_dict(load)
+    return f"is a tar archive of other files: {_several(names)}", "unpack it, and give the file in it"
+
+
+def _zip(path: Path) -> tuple[str, str] | None:
+    """Return what is wrong with a zip archive; None if what it pickles may be to blame."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    members = {name.partition("/")[2] for name in names}
+    if "data.pkl" not in members:
+        return f"is a zip archive of other files: {_several(names)}", "unpack it, and give the file in it"
+    if "constants.pkl" in members:
+        load = f"model = torch.jit.load({str(path)!r})"
+        return "is a program of TorchScript (torch.jit.save), not weights alone", state_dict(load)
+    found = _needed(path)
+    return _objects(found) if found else None
+
+
+def _needed(path: Path) -> list[str]:
+    """Return the classes and functions of a file of torch.save that are not for tensors."""
+    from torch import serialization
+
+    ask = getattr(serialization, "get_unsafe_globals_in_checkpoint", None)  # from torch 2.6
+    try:
+        return list(ask(path)) if ask is not None else []
+    except (RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        return []
+
+
+def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
+    if isinstance(error, pickle.UnpicklingError):
+        named = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        if named:  # the first that it came upon
+            return _objects(named[:1])
+        if start.startswith(b"\x80"):
+            return "is a pickle, but not of torch.save with tensors alone", state_dict()
+        if not start.startswith(b"PK"):
+            return None
+    if start.startswith((b"\x80", b"PK")):
+        words = "".join(filter(str.isprintable, str(error).partition("\n")[0]))[:200]
+        told = f": {words}" if words and "weights_only" not in words else ""
+        return f"is damaged or cut off{told}", _AGAIN
+    return None
+
+
+def _objects(names: Iterable[str]) -> tuple[str, str]:
+    """Return what is wrong with a file that has more in it than tensors."""
+    ordered = sorted(names, key=lambda name: (name.startswith("torch.nn."), name))
+    network = any(name.startswith("torch.nn.") for name in ordered)
+    what = "a whole network, with its code" if network else "more than tensors"
+    return (
+        f"holds {what}: {_several(ordered)}. Only tensors are loaded: all else could run code from the file",
+        f"in a program that has these, {state_dict()}",
+    )
+
+
+def _unknown(start: bytes) -> tuple[str, str]:
+    return f"is no file of torch.save: it begins with {start[:24]!r}", state_dict()
+
+
+def _several(names: list[str]) -> str:
+    """Return the first few of some names, with nothing in them that a terminal would obey."""
+    told = ", ".join("".join(filter(str.isprintable, name))[:100] for name in names[:_LISTED])
+    return f"{told} and {len(names) - _LISTED} more" if len(names) > _LISTED else told or "none"

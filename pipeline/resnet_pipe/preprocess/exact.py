@@ -1,0 +1,85 @@
+"""Resizing with Pillow, only what is kept: what torchvision and Pillow give for the whole image."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.preprocess.middle import middle
+
+_SUPPORT = {"bilinear": 1, "bicubic": 2}
+"""Reach of Pillow's filters to either side, in source pixels (times the scale when it makes smaller)."""
+_WHOLE = 1 << 24
+"""Pixels of the largest image that is resized as a whole: 1 x 10000 would become gigabytes."""
+
+
+class _Side(NamedTuple):
+    """What to do with the width or the height of a frame.
+
+    Attributes:
+        pixels: of the frame: all that the filter looks at.
+        start: where the part to resize begins within `pixels`.
+        stop: where it ends.
+        resized: its size after resizing.
+        kept: the part of that to keep.
+    """
+
+    pixels: slice
+    start: float
+    stop: float
+    resized: int
+    kept: slice
+
+
+def resize(
+    frame: NDArray[np.uint8],
+    resized: tuple[int, int],
+    out: NDArray[np.uint8],
+    interpolation: Literal["bilinear", "bicubic"],
+) -> None:
+    """Resize only what is kept, where that cannot change a pixel by more than one level.
+
+    Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often
+    too coarse to round a tie as it does for the whole image. With one side exact, that makes one level at
+    most, because the weights of bilinear only average. Those of bicubic do not, and what it clips depends
+    on which side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
+
+    Args:
+        frame: uint8, shape (H, W, 3), RGB.
+        resized: width and height of the whole image after resizing.
+        out: uint8, shape (h, w, 3), no larger than that: gets its middle.
+        interpolation: Pillow's filter.
+    """
+    from PIL import Image
+
+    height, width = frame.shape[:2]
+    bicubic = interpolation == "bicubic"
+    whole = bicubic and resized[0] * resized[1] <= _WHOLE
+    support = _SUPPORT[interpolation]
+    across = _side(width, resized[0], out.shape[1], support, whole, exact=width <= height)
+    down = _side(height, resized[1], out.shape[0], support, whole, exact=width > height)
+    # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
+    image = Image.fromarray(np.ascontiguousarray(frame[down.pixels, across.pixels])).resize(
+        (across.resized, down.resized),
+        Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR,
+        box=(across.start, down.start, across.stop, down.stop),
+    )
+    out[...] = np.asarray(image)[down.kept, across.kept]
+
+
+def _side(size: int, resized: int, kept: int, support: int, whole: bool, exact: bool) -> _Side:
+    """Return the least of a side to resize; if `exact`, the least that equals resizing all of it."""
+    place = middle(resized, kept)
+    start, stop = place.start * size / resized, place.stop * size / resized
+    if whole or (exact and not (_is_float32(start) and _is_float32(stop))):
+        return _Side(slice(None), 0, size, resized, place)
+    margin = support * max(1.0, size / resized) + 1
+    first, last = max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))
+    return _Side(slice(first, last), start - first, stop - first, kept, slice(None))
+
+
+def _is_float32(value: float) -> bool:
+    return float(np.float32(value)) == value

@@ -1,0 +1,101 @@
+"""Resizing with OpenCV: near what the exact way gives, in less time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.preprocess.middle import middle
+
+FAST = "fast 2"
+"""What `fast` is in a fingerprint: its number changes when its pixels do."""
+MARGIN = 1.125
+"""Readers may shrink a frame to so much more than is needed. They make sharper pixels than the filter of
+`exact`, and with less left to do they stay so: at 1, off by 2.1 grey levels on average, not by 1.0."""
+_ALIGNED = 16
+"""Resized pixels before the kept ones, of which one is sought that begins where a pixel of the frame does."""
+
+
+class _Side(NamedTuple):
+    """What `fast` does with the width or the height of a frame.
+
+    Attributes:
+        pixels: of the frame: the part to resize.
+        scale: pixels of the frame for one resized pixel.
+        offset: resized pixels before what is kept.
+    """
+
+    pixels: slice
+    scale: float
+    offset: int
+
+
+def resize(
+    frame: NDArray[np.uint8],
+    extent: tuple[float, float],
+    resized: tuple[int, int],
+    out: NDArray[np.uint8],
+    one_scale: bool,
+) -> None:
+    """Halve what is kept, then resize it with linear interpolation after the smoothing this lacks.
+
+    The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of
+    scale^2 / 6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is
+    2w, makes up for the rest.
+
+    Args:
+        frame: uint8, shape (H, W, 3), RGB.
+        extent: width and height of the image in pixels of the frame.
+        resized: width and height of the whole image after resizing.
+        out: uint8, shape (h, w, 3), no larger than that: gets its middle.
+        one_scale: the image keeps its shape, so that the scales of its sides differ only by rounding, and
+            notably only where it becomes a few pixels.
+    """
+    import cv2
+
+    height, width = out.shape[:2]
+    across = _side(frame.shape[1], extent[0], resized[0], width)
+    down = _side(frame.shape[0], extent[1], resized[1], height)
+    part: Any = frame[down.pixels, across.pixels]
+    scales = np.array([across.scale, down.scale])
+    if one_scale:
+        scales[:] = scales.min()
+    halved = np.array([1, 1])
+    while (scales >= 2 * MARGIN).any():
+        by = np.where(scales >= 2 * MARGIN, 2, 1)
+        fx, fy = 1 / by
+        part = cv2.resize(_divisible(part, by), None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
+        scales, halved = scales / by, halved * by
+    if (scales > 1).any():
+        weights = (np.maximum(scales, 1) ** 2 - 1) / 12
+        x, y = (np.array([weight, 1 - 2 * weight, weight]) for weight in weights)
+        part = cv2.sepFilter2D(part, -1, x, y, borderType=cv2.BORDER_REPLICATE)
+    right, bottom = (int(by > 1) for by in halved)  # an odd column or row may have been lost
+    if right or bottom:
+        part = cv2.copyMakeBorder(part, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    # With a size instead of factors, OpenCV would work out other ones.
+    image = cv2.resize(part, None, fx=halved[0] / across.scale, fy=halved[1] / down.scale)
+    top = min(down.offset, image.shape[0] - height)
+    left = min(across.offset, image.shape[1] - width)
+    out[...] = image[top : top + height, left : left + width]
+
+
+def _side(pixels: int, extent: float, resized: int, kept: int) -> _Side:
+    """Return the least of a side to resize; OpenCV can only begin at a whole pixel, of both images."""
+    place, scale = middle(resized, kept), extent / resized
+    reach = _ALIGNED + math.ceil(1 / scale)
+    first = min(
+        range(max(0, place.start - reach), place.start + 1),
+        key=lambda start: abs(start * scale - round(start * scale)),
+    )
+    stop = min(pixels, math.ceil((place.stop + 1) * scale))
+    return _Side(slice(round(first * scale), stop), scale, place.start - first)
+
+
+def _divisible(image: NDArray[np.uint8], by: NDArray[np.int_]) -> NDArray[np.uint8]:
+    """Return an image without what is too much for its width and height to be multiples of `by`."""
+    height, width = image.shape[:2]
+    return image[: height // by[1] * by[1], : width // by[0] * by[0]]

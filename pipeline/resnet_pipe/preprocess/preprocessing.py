@@ -1,0 +1,162 @@
+"""What a sidecar, a recipe and a job say about how an image becomes the network's input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
+
+_LARGEST = 8192
+_Side = Annotated[int, Field(ge=1, le=_LARGEST)]
+_Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _size(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
+    members = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
+    if not all(_whole(member, 1, _LARGEST) for member in members):
+        raise ValueError(f"expected pixels, or [height, width]; each from 1 to {_LARGEST}")
+    return value if members == [value] else tuple(members)
+
+
+def _square(value: Any) -> Any:  # noqa: ANN401
+    """Return a size; that of a square as one number, so that it is the same however it is written."""
+    size = _size(value)
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
+
+
+def _colour(value: Any) -> Any:  # noqa: ANN401
+    members = value if isinstance(value, list | tuple) and len(value) == 3 else [value]
+    if not all(_whole(member, 0, 255) for member in members):
+        raise ValueError("expected a grey level, or [red, green, blue]; each from 0 to 255")
+    if members == [value]:
+        return value
+    return members[0] if len(set(members)) == 1 else tuple(members)
+
+
+_SizeSchema = _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)]
+_ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=3)]
+
+Resize = Annotated[int | tuple[int, int], BeforeValidator(_size, json_schema_input_type=_SizeSchema)]
+Crop = Annotated[int | tuple[int, int], BeforeValidator(_square, json_schema_input_type=_SizeSchema)]
+PadValue = Annotated[
+    int | tuple[int, int, int], BeforeValidator(_colour, json_schema_input_type=_ColourSchema)
+]
+MEANINGS = {
+    "resize": "for fit crop: shorter side after resizing, pixels, or [height, width]",
+    "crop": "size of the network's input, pixels: the side of a square, or [height, width]",
+    "fit": "crop: resize, then cut out the middle; squash: resize to crop; pad: resize to fit inside crop",
+    "pad_value": "what fit pad fills the margins with, 0 to 255: a grey level, or [red, green, blue]",
+}
+"""Descriptions of the keys that sidecars, recipes and jobs share."""
+Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
+Deviations = Annotated[
+    list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
+]
+
+
+class Preprocessing(BaseModel):
+    """How an image becomes the network's input.
+
+    The geometry is `Geometry`'s. The engine then computes (value / 255 - mean) / std for each channel.
+
+    Raises:
+        ValidationError: a value is wrong by itself, or does not go with the others (see `conflict`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
+    crop: Annotated[Crop, Field(description=MEANINGS["crop"])]
+    fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
+    pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Preprocessing:
+        found = conflict(self.__dict__)
+        if found is not None:
+            key, text = found
+            raise ValueError(f"{key}: {text}")
+        return self
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input, pixels."""
+        return sides(self.crop)
+
+    def geometry(self, mode: Mode = "exact") -> Geometry:
+        """Return the part that the workers do."""
+        return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
+
+    def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return it by key, with what a job says instead.
+
+        Args:
+            values: the job's. With another `fit`, what belongs to ours is left out.
+        """
+        own = self.model_dump(exclude_none=True)
+        if values.get("fit", self.fit) != self.fit:
+            own = {key: value for key, value in own.items() if key not in ("resize", "pad_value")}
+        return {**own, **values}
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON has it, without the keys that do not apply: a job or a recipe can say it so."""
+        values = self.model_dump(mode="json")
+        if self.fit == "crop":
+            del values["fit"]
+        else:
+            del values["resize"]
+        if self.fit != "pad":
+            del values["pad_value"]
+        return values
+
+    def describe(self) -> str:
+        """Return it as the value of the key `preprocess` in YAML."""
+        told = self.told().items()
+        values = (f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in told)
+        return f"{{{', '.join(values)}}}"
+
+
+def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what does not go together in a preprocessing: a key, and what is wrong with its value.
+
+    Args:
+        values: by key, each valid by itself; with `crop`. What is left out has its default.
+    """
+    resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
+    if values.get("pad_value", 0) != 0 and fit != "pad":
+        return "pad_value", f"only fit: pad has margins to fill, and fit is {fit}"
+    if fit != "crop":
+        if resize is None:
+            return None
+        return "resize", f"with fit: {fit} the image is resized to crop; leave resize out, or write fit: crop"
+    if resize is None:
+        return "resize", "fit: crop needs it; or write fit: squash, or fit: pad"
+    height, width = sides(crop)
+    if isinstance(resize, int):
+        if max(height, width) <= resize:
+            return None
+        least = str(max(height, width))
+        text = f"{told(crop)} is larger than resize, {resize}, and a square image has no more"
+    else:
+        if height <= resize[0] and width <= resize[1]:
+            return None
+        least = told((max(height, resize[0]), max(width, resize[1])))
+        text = f"{told(crop)} is larger than resize, {told(resize)}"
+    return "crop", f"{text}; write resize: {least}, or a smaller crop"
+
+
+def told(size: int | tuple[int, int]) -> str:
+    """Return a size as a job says it, such as `224` or `[128, 64]`."""
+    return str(size) if isinstance(size, int) else str(list(size))
