@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from resnet_pipe import head as heads
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place, found_in
+from resnet_pipe.errors import ModelError
+from resnet_pipe.head import Head
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
+from resnet_pipe.infer import probe, saturation
+from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
+from resnet_pipe.output import Activation
 from resnet_pipe.preprocess.geometry import FAST, Geometry
 from resnet_pipe.run.fingerprint import Fingerprint, canonical
 from resnet_pipe.writer.rows import Layout
@@ -31,6 +36,8 @@ class Resolved:
         job: as it was validated.
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
+        head: which of these outputs the job takes, and for what.
+        activation: what makes scores of the output for the classes.
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
@@ -44,6 +51,8 @@ class Resolved:
     job: Job
     model: Model
     network: Network
+    head: Head
+    activation: Activation
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
@@ -60,25 +69,27 @@ class Resolved:
 
     @property
     def batch_size(self) -> int:
-        """Return how many items one forward pass takes, where the job leaves it to the engine as well."""
+        """Return how many items one forward pass takes, where the job leaves it to others as well."""
         infer = self.job.infer
         if infer.batch_size == "auto":
-            return engines.batch_size(infer.engine, infer.first_device)
+            return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
         return infer.batch_size
 
     @property
     def logits(self) -> str | None:
         """Return the name of the output with the logits; None if the job does not need it."""
-        return self.network.logits if self.network.logits in self.outputs else None
+        return self.head.logits.name if self.head.logits else None
+
+    def describe_outputs(self) -> str:
+        """Return what the outputs are that the job takes, and where its scores come from, in words."""
+        scored = any("top_k" in layout.fields for layout in self.layouts)
+        made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}[self.activation]
+        return f"{self.head.describe()}{f'; scores: {made}' if scored else ''}"
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that the job needs."""
-        fields = {field for layout in self.layouts for field in layout.fields}
-        names = [self.network.logits] if {"logits", "top_k"} & fields else []
-        if "features" in fields and self.network.features:
-            names.append(self.network.features)
-        return tuple(names)
+        return self.head.names
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
@@ -97,29 +108,34 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
-    if len(labels) != network.classes:
-        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
+    precision = _precision(job, network, problems)
+    head = head_of(job, network, problems)
+    if problems or preprocessing is None or head is None:
+        raise found_in(doc, problems)
+    if head.open:
+        head = head.with_widths(_measured(job, network, head, preprocessing, precision))
+    labels = _labels(model, head)
+    if head.logits is not None and len(labels) != head.classes:
+        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {head.classes}"))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
-        if "features" in writer.fields and network.features is None:
-            key = "field" if writer.kind == "npy" else "fields"
-            problems.append(((*place, key), f"{model.path} has no output `features`"))
         if writer.kind == "video" and job.reader.kind != "video":
             problems.append(((*place, "kind"), "images are no videos: use kind images"))
-        if "top_k" in writer.fields and writer.k > network.classes:
-            problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
+        if "top_k" in writer.fields and writer.k > head.classes:
+            problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is named twice"))
-    precision = _precision(job, network, problems)
-    if problems or preprocessing is None:
+    if problems:
         raise found_in(doc, problems)
     geometry = geometry_of(preprocessing, job.preprocess.mode)
-    metadata = _metadata(job, model, preprocessing, precision)
+    activation = _activation(job, head)
+    metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
         network=network,
+        head=head,
+        activation=activation,
         preprocessing=preprocessing,
         geometry=geometry,
         precision=precision,
@@ -127,15 +143,17 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         layouts=tuple(
             Layout(
                 fields=tuple(writer.fields),
-                features=network.width,
+                features=head.width,
                 classes=labels,
                 k=writer.k if "top_k" in writer.fields else 0,
                 metadata=metadata,
+                binary=head.binary,
+                activation=activation,
             )
             for writer in job.writer
         ),
         metadata=metadata,
-        fingerprint=_fingerprint(job, model, network, preprocessing, precision),
+        fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
     )
 
@@ -204,31 +222,93 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     return had[0] if infer.precision == "auto" else infer.precision
 
 
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"class {index}" for index in range(count))
+def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
+    """Return the outputs that a job takes; None if it asks for what the network does not have.
+
+    Args:
+        job: whose writers and `infer` are meant.
+        network: of its model.
+        problems: what is wrong is added to these.
+    """
+    fields = {field for writer in job.writer for field in writer.fields}
+    try:
+        return heads.of_fields(network, fields, job.infer.logits, job.infer.features)
+    except ModelError as error:
+        problems.append((("infer", "model"), "; ".join(filter(None, (error.problem, error.remedy)))))
+        return None
 
 
-def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: str) -> dict[str, str]:
+def _measured(
+    job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, int]:
+    """Return the widths that a network's outputs have, by name, from a forward pass: the file is silent.
+
+    Raises:
+        UsageError: the job's engine does not run the network.
+    """
+    request = EngineRequest(
+        model=network.path,
+        preprocessing=preprocessing,
+        outputs=head.names,
+        batch_size=network.batch_size or 1,
+        device=job.infer.first_device,
+        precision=precision,
+        threads=1,
+        streams=1,
+        extract=network.has_odd_outputs,
+    )
+    return probe.widths(request, job.infer.engine)
+
+
+def _labels(model: Model, head: Head) -> tuple[str, ...]:
+    if model.sidecar is None:
+        return tuple(f"class {index}" for index in range(head.classes))
+    labels = tuple(model.sidecar.classes)
+    if head.binary and len(labels) == 1:  # the one that the value speaks for
+        return f"not {labels[0]}", labels[0]
+    return labels
+
+
+def _activation(job: Job, head: Head) -> Activation:
+    if head.logits is None:
+        return "none"
+    return head.logits.activation if job.infer.activation == "auto" else job.infer.activation
+
+
+def _metadata(
+    job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, str]:
     weights = model.sidecar.weights.describe() if model.sidecar else "unknown: the model has no sidecar"
     return {
         "model": model.name,
         "model_sha256": model.sha256,
         "weights": weights,
+        "outputs": json.dumps(outputs_of(job, head)),
         "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
         "engine": job.infer.engine,
         "precision": precision,
     }
 
 
+def outputs_of(job: Job, head: Head) -> dict[str, Any]:
+    """Return what the outputs are that a job takes, and what makes scores of them, for records."""
+    scored = any("top_k" in writer.fields for writer in job.writer)
+    return {**head.to_json(), **({"activation": _activation(job, head)} if scored else {})}
+
+
 def _fingerprint(
-    job: Job, model: Model, network: Network, preprocessing: Preprocessing, precision: str
+    job: Job, model: Model, network: Network, head: Head, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
     parts: dict[str, Any] = {
         "model_sha256": model.sha256,
         "model_data_sha256": [file_sha256(file) for file in network.data],
         "infer.precision": precision,
     }
-    defaults: dict[str, Any] = {"model_data_sha256": []}
+    defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
+    if any("top_k" in writer.fields for writer in job.writer):
+        parts["infer.activation"] = _activation(job, head)
+    for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
+        parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
         parts.update(_flat(prefix, section, without))

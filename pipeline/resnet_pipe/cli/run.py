@@ -133,6 +133,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
         say(f"warning: {plan.warning}")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
+    show(f"outputs  {resolved.describe_outputs()}")
     engine = f"{infer.engine}, device {', '.join(infer.devices)}, {resolved.precision}"
     show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")

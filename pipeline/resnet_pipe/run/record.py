@@ -12,7 +12,7 @@ from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
-from resnet_pipe.resolve import Resolved
+from resnet_pipe.resolve import Resolved, outputs_of
 from resnet_pipe.run.device import DeviceUse
 from resnet_pipe.run.standing import Standing
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
@@ -152,6 +152,7 @@ class Outcome:
                 "params": sidecar.params if sidecar else None,
                 "flops": 2 * sidecar.macs if sidecar else None,
                 "weights": self.resolved.metadata["weights"],
+                "outputs": outputs_of(self.resolved.job, self.resolved.head),
             },
             "peak_rss_mb": round(self._rss_kb / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,

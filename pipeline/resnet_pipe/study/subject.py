@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from resnet_pipe import head as heads
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.errors import ModelError
+from resnet_pipe.head import Head
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
 from resnet_pipe.model import INT8_SUFFIX, Model, Preprocessing, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.resolve import geometry_of, preprocessing_of
+from resnet_pipe.resolve import geometry_of, head_of, preprocessing_of
 from resnet_pipe.run.cores import available_cores
 
 
@@ -25,19 +27,33 @@ class Subject:
     Attributes:
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
+        head: those that are executed and compared.
         preprocessing: from the sidecar or a job.
         mode: of the geometry.
     """
 
     model: Model
     network: Network
+    head: Head
     preprocessing: Preprocessing
     mode: Literal["exact", "fast"] = "exact"
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of its outputs: the logits, and the features if it has any."""
-        return tuple(filter(None, (self.network.features, self.network.logits)))
+        """The names of its outputs: the logits, and the features, where it has them."""
+        return self.head.names
+
+    @property
+    def compared(self) -> str:
+        """The name of the output that tells how alike two executions are: the features, if it has any."""
+        output = self.head.features or self.head.logits
+        assert output is not None  # noqa: S101 - a head has one
+        return output.name
+
+    @property
+    def logits(self) -> str | None:
+        """The name of the output for the classes, if it has one."""
+        return self.head.logits.name if self.head.logits else None
 
     @property
     def geometry(self) -> Geometry:
@@ -67,6 +83,7 @@ class Subject:
             device=device,
             precision=precision,
             threads=available_cores(),
+            extract=self.network.has_odd_outputs,
         )
 
 
@@ -82,7 +99,8 @@ def of_model(path: Path) -> Subject:
             f"{path} has no sidecar to say how its images are prepared",
             "give the job file that says it in place of the model: resnet-pipe verify job.yaml",
         )
-    return Subject(model, onnx_network.inspect(path), model.sidecar.preprocessing)
+    network = onnx_network.inspect(path)
+    return Subject(model, network, heads.of_network(network), model.sidecar.preprocessing)
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -96,6 +114,7 @@ def of_job(job: Job, doc: Document) -> Subject:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    if problems or preprocessing is None:
+    head = head_of(job, network, problems)
+    if problems or preprocessing is None or head is None:
         raise found_in(doc, problems)
-    return Subject(model, network, preprocessing, job.preprocess.mode)
+    return Subject(model, network, heads.with_named(network, head), preprocessing, job.preprocess.mode)
