@@ -272,7 +272,10 @@ def _labels(model: Model, head: Head) -> tuple[str, ...]:
 def _activation(job: Job, head: Head) -> Activation:
     if head.logits is None:
         return "none"
-    return head.logits.activation if job.infer.activation == "auto" else job.infer.activation
+    if job.infer.activation == "auto":
+        return head.logits.activation
+    # Of two classes whose first one has the logit 0, the softmax is the sigmoid of the other one's.
+    return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
 
 
 def _metadata(

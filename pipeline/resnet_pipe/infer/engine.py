@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -226,26 +227,21 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
     Raises:
         ModelError: an output is missing, or is no row of numbers for each image, or one of another width.
     """
-    for index, name in enumerate(request.outputs):
+    for name in request.outputs:
         if name not in shapes:
             raise ModelError(f"{request.model} has no output {name!r}; it has: {', '.join(shapes)}")
-        shape = shapes[name]
+    for name, wanted in itertools.zip_longest(request.outputs, request.widths):
+        shape, width = shapes[name], math.prod(shapes[name][1:])
+        found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
         if shape[:1] != (request.batch_size,):
-            raise ModelError(
-                f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images",
-                "export it with a dynamic batch size, or use infer.batch_size: 1",
-            )
+            raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
         if sum(length != 1 for length in shape[1:]) > 1:
             raise ModelError(
-                f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images: not one"
-                " row of numbers for each",
+                f"{found}, which is not one row of numbers for each",
                 "ask for other writer.fields, or export it with a pooled output",
             )
-        width = math.prod(shape[1:])
-        wanted = request.widths[index] if request.widths else width
-        if width != wanted:
+        if wanted not in (width, None):
             raise ModelError(
-                f"{request.model}: output {name!r} has {width} values for each image, but the file says"
-                f" {wanted}",
+                f"{request.model}: output {name!r} has {width} values for each image; the file says {wanted}",
                 "export it again, with its true shape or with none",
             )
