@@ -177,11 +177,6 @@ def for_classes(network: Network) -> Output:
     found = certain if len(certain) == 1 else others
     if len(found) == 1:
         return found[0]
-    if not found and _called(network, FEATURES) is not None:
-        raise ModelError(
-            f"{network.path} has no output with values for classes; {_all(network)}",
-            f"writer.fields: [features]; or, if that output holds them after all, infer.logits: {FEATURES}",
-        )
     raise _unclear(network, found, LOGITS, "values for classes")
 
 
@@ -233,9 +228,12 @@ def _unclear(network: Network, found: list[Output], key: str, what: str) -> Mode
             f"{network.path}: several of its outputs may hold {what}: {several}",
             f"say which one: infer.{key}: {found[0].name}",
         )
+    rows = [one.name for one in network.outputs if one.is_row]
     return ModelError(
         f"{network.path} has no output with {what}, one row of floats for each image; {_all(network)}",
-        f"ask for other writer.fields, or name the output that holds them: infer.{key}",
+        f"ask for other writer.fields; or, if it is {rows[0]} after all, infer.{key}: {rows[0]}"
+        if rows
+        else "export it with such an output",
     )
 
 
@@ -243,4 +241,4 @@ def _all(network: Network) -> str:
     outputs = ", ".join(
         one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.outputs
     )
-    return f"its outputs are: {outputs}"
+    return f"its outputs are: {outputs}" if outputs else "it has no outputs at all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ SEVEN_BITS = 64
 """The largest absolute value of int8 weights whose sums of products saturate nowhere; see `cpu.saturates`."""
 
 
+_WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
+"""ONNX's numbers of the types whose values take one byte or more each."""
 _CHANNELS = 3
 _INPUT_TYPES = ("float32", "float16")
 
@@ -54,6 +57,7 @@ def inspect(path: Path) -> Network:
             outside its own directory.
     """
     model = _read(path)
+    _refuse_cut_weights(model, path)
     data = _external_data(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
     batch_size, height, width = _image(path, [v for v in model.graph.input if v.name not in weights])
@@ -93,7 +97,8 @@ def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, i
     wanted = "expected one image input of shape (N, 3, H, W)"
     if len(inputs) != 1:
         found = ", ".join(f"{value.name} {_text(value)}" for value in inputs) or "none"
-        raise ModelError(f"{path}: {wanted}; found {found}")
+        remedy = "export it with the image as its only input" if inputs else None
+        raise ModelError(f"{path}: {wanted}; found {found}", remedy)
     (image,) = inputs
     shape = value_shape(image)
     found = f"{path}: {wanted}; found {image.name} {_text(image)}"
@@ -151,6 +156,26 @@ def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
             raise ModelError(f"{path}: its weights are missing: {file}", "copy them there with the model")
         files.add(file)
     return tuple(sorted(files))
+
+
+def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse weights that are fewer than their shape says: a library may read on, whatever comes there.
+
+    Raises:
+        ModelError: there are such weights.
+    """
+    from onnx import TensorProto, helper
+
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.data_type not in _WHOLE_BYTES:
+            continue
+        wanted = prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        found = len(tensor.raw_data)
+        if found != wanted and (found or tensor.ByteSize() < prod(tensor.dims)):
+            raise ModelError(
+                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape says {wanted}",
+                "get the file again",
+            )
 
 
 def _full_range(model: Any, path: Path) -> bool:  # noqa: ANN401

@@ -22,7 +22,10 @@ HELD = {
 
 Shape = tuple[int | None, ...]
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_FLOATS = ("float16", "float32", "float64")
+_MADE_BY_NOTHING = "made by no node"
+_LONGEST = 1 << 24
+"""Of axes: a file that speaks of more is not believed, and what there is shows when it runs."""
 _NAMES = {"float": "float32", "double": "float64"}
 """NumPy's names of types that ONNX calls otherwise."""
 
@@ -33,7 +36,8 @@ class Output:
 
     Attributes:
         name: of the output.
-        type: `float32`, `int64` ...; or `sequence`, `map`, `optional`, `sparse tensor`; `unknown`.
+        type: `float32`, `int64` ...; or `sequence`, `map`, `optional`, `sparse tensor`; `unknown`; or that no
+            node makes it.
         shape: batch first; None for a length that is not known, and for that of the batch; None as a whole
             where not even the number of axes is known.
         ending: what the network has applied to the values, over the classes.
@@ -108,7 +112,7 @@ def value_shape(value: Any) -> Shape | None:  # noqa: ANN401
     if value.type.WhichOneof("value") != "tensor_type" or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
-        dimension.dim_value if dimension.HasField("dim_value") and dimension.dim_value > 0 else None
+        dimension.dim_value if 0 < dimension.dim_value <= _LONGEST else None
         for dimension in value.type.tensor_type.shape.dim
     )
 
@@ -125,6 +129,8 @@ def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
     graph = model.graph
     shapes = {value.name: value_shape(value) for value in (*graph.value_info, *graph.output)}
     size = _batch_size(graph)
+    made = {value.name for value in (*graph.input, *graph.initializer)}
+    made.update(name for node in graph.node for name in node.output)
     return tuple(
         Output(
             name=value.name,
@@ -133,6 +139,8 @@ def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
             ending=endings.ending(model, value.name, shapes),
             declared=value.name in declared,
         )
+        if value.name in made
+        else Output(value.name, _MADE_BY_NOTHING, None)
         for value in graph.output
     )
 

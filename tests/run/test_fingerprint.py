@@ -20,6 +20,7 @@ PACKAGE = Path(resnet_pipe.__file__).parent
 
 DEFAULTS: dict[str, Any] = {
     "model_data_sha256": [],
+    "infer.activation": "softmax",
     "preprocess.interpolation": "bilinear",
     "preprocess.color": "rgb",
     "preprocess.mode": "exact",

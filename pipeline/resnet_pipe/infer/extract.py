@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_pipe.output import value_shape
+from resnet_pipe.output import value_shape, value_type
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,9 +34,13 @@ def extracted(path: Path, outputs: Collection[str]) -> bytes:
         path: the ONNX file.
         outputs: names.
     """
+    from onnx import TensorProto
+
     model = load(path, outputs)
-    for value in model.graph.output:
-        if value_shape(value) is None:  # OpenCV needs one; no library takes it at its word
+    for value in model.graph.output:  # OpenCV needs what may be missing; no library takes it at its word
+        if value_type(value) == "unknown":
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+        if value_shape(value) is None:
             for name in ("N", value.name):
                 value.type.tensor_type.shape.dim.add(dim_param=name)
     data: bytes = model.SerializeToString()
