@@ -82,9 +82,10 @@ class Resolved:
 
     def describe_outputs(self) -> str:
         """Return what the outputs are that the job takes, and where its scores come from, in words."""
-        scored = any("top_k" in layout.fields for layout in self.layouts)
+        if "top_k" not in self.job.fields:
+            return self.head.describe()
         made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}[self.activation]
-        return f"{self.head.describe()}{f'; scores: {made}' if scored else ''}"
+        return f"{self.head.describe()}; scores: {made}"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = _precision(job, network, problems)
-    head = head_of(job, network, problems)
+    head = _head(job, network, problems)
     if problems or preprocessing is None or head is None:
         raise found_in(doc, problems)
     if head.open:
@@ -222,7 +223,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     return had[0] if infer.precision == "auto" else infer.precision
 
 
-def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
+def _head(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
     """Return the outputs that a job takes; None if it asks for what the network does not have.
 
     Args:
@@ -230,9 +231,8 @@ def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> He
         network: of its model.
         problems: what is wrong is added to these.
     """
-    fields = {field for writer in job.writer for field in writer.fields}
     try:
-        return heads.of_fields(network, fields, job.infer.logits, job.infer.features)
+        return heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
     except ModelError as error:
         problems.append((("infer", "model"), "; ".join(filter(None, (error.problem, error.remedy)))))
         return None
@@ -295,8 +295,8 @@ def _metadata(
 
 def outputs_of(job: Job, head: Head) -> dict[str, Any]:
     """Return what the outputs are that a job takes, and what makes scores of them, for records."""
-    scored = any("top_k" in writer.fields for writer in job.writer)
-    return {**head.to_json(), **({"activation": _activation(job, head)} if scored else {})}
+    scores = {"activation": _activation(job, head)} if "top_k" in job.fields else {}
+    return {**head.to_json(), **scores}
 
 
 def _fingerprint(
@@ -308,7 +308,7 @@ def _fingerprint(
         "infer.precision": precision,
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
-    if any("top_k" in writer.fields for writer in job.writer):
+    if "top_k" in job.fields:
         parts["infer.activation"] = _activation(job, head)
     for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
         parts[f"infer.{key}"], defaults[f"infer.{key}"] = name

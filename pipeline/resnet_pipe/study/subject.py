@@ -16,7 +16,7 @@ from resnet_pipe.job import Job
 from resnet_pipe.model import INT8_SUFFIX, Model, Preprocessing, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.resolve import geometry_of, head_of, preprocessing_of
+from resnet_pipe.resolve import geometry_of, preprocessing_of
 from resnet_pipe.run.cores import available_cores
 
 
@@ -114,7 +114,11 @@ def of_job(job: Job, doc: Document) -> Subject:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    head = head_of(job, network, problems)
-    if problems or preprocessing is None or head is None:
+    if problems or preprocessing is None:
         raise found_in(doc, problems)
-    return Subject(model, network, heads.with_named(network, head), preprocessing, job.preprocess.mode)
+    try:
+        asked = heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
+        head = heads.with_named(network, asked)
+    except ModelError:  # that the job asks for more is for a run of it to say
+        head = heads.of_network(network)
+    return Subject(model, network, head, preprocessing, job.preprocess.mode)
