@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from tests.networks import CLASSES, WIDTH, Weights, classifier
+from tests.networks import CLASSES, WIDTH, classifier
 
 node = helper.make_node
 CROP = 32
@@ -20,7 +22,7 @@ HEAD = [
     node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
 ]
 """From the input to `logits`; `pool` has shape (N, 3, 1, 1), and `flat` (N, 3)."""
-ROW = ["N", CLASSES]
+ROW: list[int | str] = ["N", CLASSES]
 
 
 def tensor(name: str, shape: Sequence[int | str] | None, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
@@ -36,7 +38,7 @@ def write(
     path: Path,
     nodes: Sequence[NodeProto],
     outputs: Sequence[ValueInfoProto],
-    weights: Weights | None = None,
+    weights: Mapping[str, NDArray[Any]] | None = None,
     image: ValueInfoProto = IMAGE,
 ) -> Path:
     """Write a network with the weights of `HEAD`, and others."""

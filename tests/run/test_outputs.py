@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from tests.networks import CLASSES, write_tiny
@@ -95,7 +97,7 @@ ENDINGS: dict[str, tuple[list[NodeProto], str, str]] = {
     ),
     "nothing": ([node("Identity", ["logits"], ["out"])], "logits", "by softmax"),
 }
-ENDING_WEIGHTS = {
+ENDING_WEIGHTS: dict[str, NDArray[Any]] = {
     "shape": np.array([-1, CLASSES]),
     "axes": np.array([2, 3]),
     "class_axis": np.array([1]),
