@@ -359,10 +359,11 @@ BROKEN: dict[str, tuple[Write, str]] = {
         lambda path: write(
             path,
             [
-                *HEAD[:1],
+                node("ReduceMean", ["input"], ["grey"], axes=[1]),
                 node("NonZero", ["ones"], ["places"]),
                 node("Squeeze", ["places", "axis"], ["rows"]),
-                node("Gather", ["input", "rows"], ["out"], axis=2),
+                node("Gather", ["grey", "rows"], ["strip"], axis=2),
+                node("Gather", ["strip", "rows"], ["out"], axis=3),
             ],
             [tensor("out", None)],
             {"ones": np.ones(4, np.float32), "axis": np.array([0])},
