@@ -196,7 +196,7 @@ def for_features(network: Network, logits: Output | None) -> Output:
     found = [
         one
         for one in network.outputs
-        if one.is_row and one.name != LOGITS and one != logits and one.ending is None
+        if one.is_row and one.shape != (None,) and one.name != LOGITS and one != logits and not one.ending
     ]
     if len(found) == 1:
         return found[0]

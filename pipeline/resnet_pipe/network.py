@@ -17,6 +17,8 @@ SEVEN_BITS = 64
 
 _WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
 """ONNX's numbers of the types whose values take one byte or more each."""
+LARGEST_BATCH = 4096
+"""Of images in one forward pass."""
 _CHANNELS = 3
 _INPUT_TYPES = ("float32", "float16")
 
@@ -119,6 +121,11 @@ def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, i
         raise ModelError(
             f"{found} of {value_type(image)}: it is given normalised pixels, {' or '.join(_INPUT_TYPES)}",
             "export it with a float32 input",
+        )
+    if batch_size is not None and batch_size > LARGEST_BATCH:
+        raise ModelError(
+            f"{found}: {batch_size} images at a time; at most {LARGEST_BATCH} are",
+            "export it with a dynamic batch size",
         )
     return batch_size, height, width
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from resnet_pipe import head as heads
+from resnet_pipe import job_head
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place, found_in
-from resnet_pipe.errors import ModelError
 from resnet_pipe.head import Head
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import probe, saturation
-from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.infer import saturation
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, Preprocessing, file_sha256, open_model
 from resnet_pipe.network import Network
@@ -80,13 +79,6 @@ class Resolved:
         """Return the name of the output with the logits; None if the job does not need it."""
         return self.head.logits.name if self.head.logits else None
 
-    def describe_outputs(self) -> str:
-        """Return what the outputs are that the job takes, and where its scores come from, in words."""
-        if "top_k" not in self.job.fields:
-            return self.head.describe()
-        made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}[self.activation]
-        return f"{self.head.describe()}; scores: {made}"
-
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that the job needs."""
@@ -110,12 +102,12 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = _precision(job, network, problems)
-    head = _head(job, network, problems)
+    head = job_head.head_of(job, network, problems)
     if problems or preprocessing is None or head is None:
         raise found_in(doc, problems)
     if head.open:
-        head = head.with_widths(_measured(job, network, head, preprocessing, precision))
-    labels = _labels(model, head)
+        head = head.with_widths(job_head.measured(job, network, head, preprocessing, precision))
+    labels = job_head.labels_of(model, head)
     if head.logits is not None and len(labels) != head.classes:
         problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {head.classes}"))
     for index, writer in enumerate(job.writer):
@@ -129,7 +121,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     if problems:
         raise found_in(doc, problems)
     geometry = geometry_of(preprocessing, job.preprocess.mode)
-    activation = _activation(job, head)
+    activation = job_head.activation_of(job, head)
     metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
@@ -223,61 +215,6 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     return had[0] if infer.precision == "auto" else infer.precision
 
 
-def _head(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
-    """Return the outputs that a job takes; None if it asks for what the network does not have.
-
-    Args:
-        job: whose writers and `infer` are meant.
-        network: of its model.
-        problems: what is wrong is added to these.
-    """
-    try:
-        return heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
-    except ModelError as error:
-        problems.append((("infer", "model"), "; ".join(filter(None, (error.problem, error.remedy)))))
-        return None
-
-
-def _measured(
-    job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
-) -> dict[str, int]:
-    """Return the widths that a network's outputs have, by name, from a forward pass: the file is silent.
-
-    Raises:
-        UsageError: the job's engine does not run the network.
-    """
-    request = EngineRequest(
-        model=network.path,
-        preprocessing=preprocessing,
-        outputs=head.names,
-        batch_size=network.batch_size or 1,
-        device=job.infer.first_device,
-        precision=precision,
-        threads=1,
-        streams=1,
-        extract=network.has_odd_outputs,
-    )
-    return probe.widths(request, job.infer.engine)
-
-
-def _labels(model: Model, head: Head) -> tuple[str, ...]:
-    if model.sidecar is None:
-        return tuple(f"class {index}" for index in range(head.classes))
-    labels = tuple(model.sidecar.classes)
-    if head.binary and len(labels) == 1:  # the one that the value speaks for
-        return f"not {labels[0]}", labels[0]
-    return labels
-
-
-def _activation(job: Job, head: Head) -> Activation:
-    if head.logits is None:
-        return "none"
-    if job.infer.activation == "auto":
-        return head.logits.activation
-    # Of two classes whose first one has the logit 0, the softmax is the sigmoid of the other one's.
-    return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
-
-
 def _metadata(
     job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
 ) -> dict[str, str]:
@@ -286,17 +223,11 @@ def _metadata(
         "model": model.name,
         "model_sha256": model.sha256,
         "weights": weights,
-        "outputs": json.dumps(outputs_of(job, head)),
+        "outputs": json.dumps(job_head.outputs_of(job, head)),
         "preprocessing": json.dumps({**preprocessing.model_dump(), "mode": job.preprocess.mode}),
         "engine": job.infer.engine,
         "precision": precision,
     }
-
-
-def outputs_of(job: Job, head: Head) -> dict[str, Any]:
-    """Return what the outputs are that a job takes, and what makes scores of them, for records."""
-    scores = {"activation": _activation(job, head)} if "top_k" in job.fields else {}
-    return {**head.to_json(), **scores}
 
 
 def _fingerprint(
@@ -309,7 +240,7 @@ def _fingerprint(
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
     if "top_k" in job.fields:
-        parts["infer.activation"] = _activation(job, head)
+        parts["infer.activation"] = job_head.activation_of(job, head)
     for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
         parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.odd_networks import (
     write_open,
     write_with_others,
 )
-from tests.run.jobs import HOME, Cli, JobFolder, read_rows
+from tests.run.jobs import HOME, SIDECAR, Cli, JobFolder, read_rows
 
 Write = Callable[[Path], Path]
 
@@ -130,7 +131,7 @@ def test_what_a_quantized_output_holds_is_found_in_the_graph(job: JobFolder, cli
         node("QuantizeLinear", ["p", "scale", "zero"], ["q"]),
         node("DequantizeLinear", ["q", "scale", "zero"], ["out"]),
     ]
-    scale = {"scale": np.array(1 / 255, np.float32), "zero": np.array(0, np.uint8)}
+    scale: dict[str, NDArray[Any]] = {"scale": np.array(1 / 255, np.float32), "zero": np.array(0, np.uint8)}
     network = write(job.folder / "int8.onnx", [*HEAD, *ending], [tensor("out", ROW)], scale)
     assert described(cli, job, network) == f"out (N, 10): {PROBABILITIES}; scores: as they are"
 
@@ -157,7 +158,9 @@ def test_scores_are_right_whatever_the_network_ends_in(job: JobFolder, ending: s
 def test_one_value_is_two_classes_in_every_writer(job: JobFolder) -> None:
     nodes = [*HEAD[:2], node("Gemm", ["flat", "one"], ["z"]), node("Squeeze", ["z", "axis"], ["out"])]
     weights = {"one": np.array([[9], [0], [-9]], np.float32), "axis": np.array([1])}
-    write(job.folder / "one.onnx", nodes, [tensor("out", ["N"])], weights)
+    network = write(job.folder / "one.onnx", nodes, [tensor("out", ["N"])], weights)
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    network.with_suffix(".json").write_text(json.dumps(SIDECAR | {"onnx_sha256": digest, "classes": ["cat"]}))
     kinds = (
         "[{kind: parquet, path: out, fields: [logits, top_k], k: 2}, {kind: jsonl, fields: [top_k], k: 2},"
         " {kind: csv, fields: [top_k, logits], k: 1}, {kind: npy, field: logits}, {kind: images, k: 2}]"
@@ -169,7 +172,7 @@ def test_one_value_is_two_classes_in_every_writer(job: JobFolder) -> None:
     (value,) = row["logits"]
     positive = 1 / (1 + np.exp(-value))
     scores = {one["label"]: one["score"] for one in row["top_k"]}
-    assert scores == pytest.approx({"class 0": 1 - positive, "class 1": positive})
+    assert scores == pytest.approx({"not cat": 1 - positive, "cat": positive})
     assert row["top_k"][0]["score"] >= row["top_k"][1]["score"]
     header = (job.out / "part-000000.csv").read_text().splitlines()[0]
     assert header.endswith("index_1,label_1,score_1,logit_0")
@@ -326,6 +329,7 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
         "[logits]",
         "the weights 'weight' have 4 bytes; their shape says 120",
     ),
+    "an enormous batch": (_image(FLOAT, 1 << 20, 3, 32, 32), "[logits]", "at most 4096"),
     "two inputs": (
         lambda path: _changed(
             write(path, HEAD, [tensor("logits", ROW)]),

@@ -19,6 +19,7 @@ from pydantic import (
 from resnet_pipe.document import looks_at_disk
 from resnet_pipe.infer.engine import ENGINES, Precision
 from resnet_pipe.model import how_to_make, model_path
+from resnet_pipe.network import LARGEST_BATCH
 from resnet_pipe.output import Activation
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
@@ -120,7 +121,7 @@ class InferSection(BaseModel):
         Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
     ] = "auto"
     batch_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
+        Literal["auto"] | Annotated[int, Field(ge=1, le=LARGEST_BATCH)],
         Field(description="items in one forward pass; auto: what suits the engine and the device"),
     ] = "auto"
     streams: Annotated[

@@ -10,9 +10,10 @@ from typing import Any
 from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
+from resnet_pipe.job_head import outputs_of
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
-from resnet_pipe.resolve import Resolved, outputs_of
+from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.device import DeviceUse
 from resnet_pipe.run.standing import Standing
 from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
