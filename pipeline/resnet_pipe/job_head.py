@@ -64,7 +64,7 @@ def labels_of(model: Model, head: Head) -> tuple[str, ...]:
 
 
 def activation_of(job: Job, head: Head) -> Activation:
-    """Return what makes scores of the output for the classes: what the job says, or what that output needs."""
+    """Return what makes scores of the output for the classes: as the job says, or as that output needs."""
     if head.logits is None:
         return "none"
     if job.infer.activation == "auto":
