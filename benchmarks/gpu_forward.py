@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.measure import brief
 from numpy.typing import NDArray
 
-from resnet_pipe import network
+from resnet_pipe import head, network
 from resnet_pipe.errors import DeviceError, ResnetPipeError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
 from resnet_pipe.infer.normalize import Normalizer
@@ -70,7 +70,7 @@ def request(arguments: argparse.Namespace, size: int) -> EngineRequest:
     return EngineRequest(
         model=arguments.model,
         preprocessing=read_sidecar(arguments.model.with_suffix(".json")).preprocessing,
-        outputs=(network.inspect(arguments.model).logits,),
+        outputs=(head.for_classes(network.inspect(arguments.model)).name,),
         batch_size=size,
         device=arguments.device,
         precision=arguments.precision,

@@ -173,6 +173,11 @@ class Job(_Section):
         """The output directory."""
         return self.writer[0].path
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """What the writers ask for: of `features`, `logits` and `top_k`."""
+        return frozenset(field for writer in self.writer for field in writer.fields)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
     """Read and check a job file.

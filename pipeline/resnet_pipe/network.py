@@ -4,95 +4,137 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.output import Output, outputs_of, shape_text, value_shape, value_type
 
 SEVEN_BITS = 64
 """The largest absolute value of int8 weights whose sums of products saturate nowhere; see `cpu.saturates`."""
 
 
+_WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
+"""ONNX's numbers of the types whose values take one byte or more each."""
+LARGEST_BATCH = 4096
+"""Of images in one forward pass."""
+_CHANNELS = 3
+_INPUT_TYPES = ("float32", "float16")
+
+
 @dataclass(frozen=True)
 class Network:
-    """Inputs and outputs of a classification network.
+    """Inputs and outputs of a network for images.
 
     Attributes:
-        logits: name of the output with one value for each class.
-        features: name of the pooled output before the classifier, or None if the file has none.
-        classes: width of `logits`.
-        width: width of `features`; 0 if there are none.
+        path: of the ONNX file.
+        outputs: all that it has; `head` tells which of them mean what.
         size: (H, W) of the input if it is fixed, else None.
+        batch_size: images that one forward pass takes if that is fixed, else None.
         data: files beside the ONNX file that hold weights of it.
         quantized: whether it computes in int8 (it has QuantizeLinear nodes).
         full_range: whether its int8 weights need more than 7 bits, or it does not show how many.
     """
 
-    logits: str
-    features: str | None
-    classes: int
-    width: int
+    path: Path
+    outputs: tuple[Output, ...]
     size: tuple[int, int] | None
+    batch_size: int | None = None
     data: tuple[Path, ...] = ()
     quantized: bool = False
     full_range: bool = False
+
+    @property
+    def has_odd_outputs(self) -> bool:
+        """Whether it has outputs that a library may not know what to do with."""
+        return not all(one.is_row and one.declared for one in self.outputs)
 
 
 def inspect(path: Path) -> Network:
     """Read an ONNX file's inputs and outputs, and refuse what cannot be run safely.
 
     Raises:
-        ModelError: not an ONNX file, not a classification network with one NCHW image input, or its
-            weights lie in files outside its own directory.
+        ModelError: not an ONNX file, not a network with one NCHW image input, or its weights lie in files
+            outside its own directory.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except DecodeError:
-        raise ModelError(f"{path} is not an ONNX file", "give a file made by `resnet-pipe convert`") from None
+    model = _read(path)
+    _refuse_cut_weights(model, path)
     data = _external_data(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    shapes = {value.name: _shape(value) for value in (*inputs, *model.graph.output)}
-    if len(inputs) != 1 or len(shapes[inputs[0].name]) != 4 or shapes[inputs[0].name][1] not in (3, None):
-        found = ", ".join(f"{value.name} {shapes[value.name]}" for value in inputs) or "none"
-        raise ModelError(f"{path}: expected one image input of shape (N, 3, H, W); found {found}")
-    outputs = {value.name: shapes[value.name][-1] for value in model.graph.output}
-    logits = _logits(path, {name: width for name, width in outputs.items() if len(shapes[name]) == 2})
-    height, width = shapes[inputs[0].name][2:]
-    features = "features" if outputs.get("features") else None
+    batch_size, height, width = _image(path, [v for v in model.graph.input if v.name not in weights])
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return Network(
-        logits=logits,
-        features=features,
-        classes=outputs[logits] or 0,
-        width=outputs["features"] or 0 if features else 0,
+        path=path,
+        outputs=outputs_of(model),
         size=(height, width) if height and width else None,
+        batch_size=batch_size,
         data=data,
         quantized=quantized,
         full_range=quantized and _full_range(model, path),
     )
 
 
-def _logits(path: Path, outputs: dict[str, int | None]) -> str:
-    if outputs.get("logits"):
-        return "logits"
-    named = [name for name, width in outputs.items() if width and name != "features"]
-    if len(named) != 1:
+def _read(path: Path) -> Any:  # noqa: ANN401 - protobuf messages are untyped
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())  # whatever the name ends in
+    except DecodeError:
+        model = None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    if model is None or not model.HasField("graph"):
+        raise ModelError(f"{path} is not an ONNX file", "give a file made by `resnet-pipe convert`")
+    return model
+
+
+def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, int | None]:
+    """Return batch size, height and width of the only input, where they are fixed.
+
+    Raises:
+        ModelError: it does not take batches of images with three channels, channels first.
+    """
+    wanted = "expected one image input of shape (N, 3, H, W)"
+    if len(inputs) != 1:
+        found = ", ".join(f"{value.name} {_text(value)}" for value in inputs) or "none"
+        remedy = "export it with the image as its only input" if inputs else None
+        raise ModelError(f"{path}: {wanted}; found {found}", remedy)
+    (image,) = inputs
+    shape = value_shape(image)
+    found = f"{path}: {wanted}; found {image.name} {_text(image)}"
+    if shape is None or len(shape) != 4:
+        raise ModelError(found, "export it for images, with all four axes")
+    batch_size, channels, height, width = shape
+    if channels not in (_CHANNELS, None) or (channels is None and width == _CHANNELS):
+        if width == _CHANNELS:
+            raise ModelError(
+                f"{found}: channels last (NHWC), as TensorFlow writes it",
+                f"export it with channels first, such as with tf2onnx --inputs-as-nchw {image.name}",
+            )
         raise ModelError(
-            f"{path}: cannot tell which output holds the logits, of: {', '.join(outputs) or 'none'}",
-            "name it `logits`, with shape (N, classes)",
+            f"{found}: images have {_CHANNELS} channels here, not {channels}",
+            f"export it for images of {_CHANNELS} channels",
         )
-    return named[0]
+    if value_type(image) not in _INPUT_TYPES:
+        raise ModelError(
+            f"{found} of {value_type(image)}: it is given normalised pixels, {' or '.join(_INPUT_TYPES)}",
+            "export it with a float32 input",
+        )
+    if batch_size is not None and batch_size > LARGEST_BATCH:
+        raise ModelError(
+            f"{found}: {batch_size} images at a time; at most {LARGEST_BATCH} are",
+            "export it with a dynamic batch size",
+        )
+    return batch_size, height, width
 
 
-def _shape(value: Any) -> tuple[int | None, ...]:  # noqa: ANN401 - protobuf messages are untyped
-    return tuple(
-        dimension.dim_value if dimension.HasField("dim_value") and dimension.dim_value > 0 else None
-        for dimension in value.type.tensor_type.shape.dim
-    )
+def _text(value: Any) -> str:  # noqa: ANN401
+    shape = value_shape(value)
+    if shape:
+        return shape_text(shape)
+    return "without a shape" if shape is None else "(scalar)"
 
 
 def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
@@ -121,6 +163,26 @@ def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
             raise ModelError(f"{path}: its weights are missing: {file}", "copy them there with the model")
         files.add(file)
     return tuple(sorted(files))
+
+
+def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
+    """Refuse weights that are fewer than their shape says: a library may read on, whatever comes there.
+
+    Raises:
+        ModelError: there are such weights.
+    """
+    from onnx import TensorProto, helper
+
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.data_type not in _WHOLE_BYTES:
+            continue
+        wanted = prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        found = len(tensor.raw_data)
+        if found != wanted and (found or tensor.ByteSize() < prod(tensor.dims)):
+            raise ModelError(
+                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape says {wanted}",
+                "get the file again",
+            )
 
 
 def _full_range(model: Any, path: Path) -> bool:  # noqa: ANN401

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from resnet_pipe import head as heads
+from resnet_pipe import job_head
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place, found_in
+from resnet_pipe.head import Head
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import Job
 from resnet_pipe.model import Model, file_sha256, open_model
 from resnet_pipe.network import Network
+from resnet_pipe.output import Activation
 from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
@@ -33,6 +37,8 @@ class Resolved:
         job: as it was validated.
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
+        head: which of these outputs the job takes, and for what.
+        activation: what makes scores of the output for the classes.
         preprocessing: the sidecar's, with what the job changes.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
@@ -46,6 +52,8 @@ class Resolved:
     job: Job
     model: Model
     network: Network
+    head: Head
+    activation: Activation
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
@@ -62,25 +70,21 @@ class Resolved:
 
     @property
     def batch_size(self) -> int:
-        """Return how many items one forward pass takes, where the job leaves it to the engine as well."""
+        """Return how many items one forward pass takes, where the job leaves it to others as well."""
         infer = self.job.infer
         if infer.batch_size == "auto":
-            return engines.batch_size(infer.engine, infer.first_device)
+            return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
         return infer.batch_size
 
     @property
     def logits(self) -> str | None:
         """Return the name of the output with the logits; None if the job does not need it."""
-        return self.network.logits if self.network.logits in self.outputs else None
+        return self.head.logits.name if self.head.logits else None
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that the job needs."""
-        fields = {field for layout in self.layouts for field in layout.fields}
-        names = [self.network.logits] if {"logits", "top_k"} & fields else []
-        if "features" in fields and self.network.features:
-            names.append(self.network.features)
-        return tuple(names)
+        return self.head.names
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
@@ -99,28 +103,33 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
-    if len(labels) != network.classes:
-        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
+    precision = _precision(job, network, problems)
+    head = job_head.head_of(job, network, problems)
+    if problems or preprocessing is None or head is None:
+        raise found_in(doc, problems)
+    if head.open:
+        head = head.with_widths(job_head.measured(job, network, head, preprocessing, precision))
+    labels = job_head.labels_of(model, head)
+    if head.logits is not None and len(labels) != head.classes:
+        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {head.classes}"))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
-        if "features" in writer.fields and network.features is None:
-            key = "field" if writer.kind == "npy" else "fields"
-            problems.append(((*place, key), f"{model.path} has no output `features`"))
         if writer.kind == "video" and job.reader.kind != "video":
             problems.append(((*place, "kind"), "images are no videos: use kind images"))
-        if "top_k" in writer.fields and writer.k > network.classes:
-            problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
+        if "top_k" in writer.fields and writer.k > head.classes:
+            problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is named twice"))
-    precision = _precision(job, network, problems)
-    if problems or preprocessing is None:
+    if problems:
         raise found_in(doc, problems)
-    metadata = _metadata(job, model, preprocessing, precision)
+    activation = job_head.activation_of(job, head)
+    metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
         network=network,
+        head=head,
+        activation=activation,
         preprocessing=preprocessing,
         geometry=preprocessing.geometry(job.preprocess.mode),
         precision=precision,
@@ -128,15 +137,17 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         layouts=tuple(
             Layout(
                 fields=tuple(writer.fields),
-                features=network.width,
+                features=head.width,
                 classes=labels,
                 k=writer.k if "top_k" in writer.fields else 0,
                 metadata=metadata,
+                binary=head.binary,
+                activation=activation,
             )
             for writer in job.writer
         ),
         metadata=metadata,
-        fingerprint=_fingerprint(job, model, network, preprocessing, precision),
+        fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
     )
 
@@ -207,16 +218,15 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     return had[0] if infer.precision == "auto" else infer.precision
 
 
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"class {index}" for index in range(count))
-
-
-def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: str) -> dict[str, str]:
+def _metadata(
+    job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, str]:
     weights = model.sidecar.weights.describe() if model.sidecar else "unknown: the model has no sidecar"
     return {
         "model": model.name,
         "model_sha256": model.sha256,
         "weights": weights,
+        "outputs": json.dumps(job_head.outputs_of(job, head)),
         "preprocessing": json.dumps({**preprocessing.told(), "mode": job.preprocess.mode}),
         "engine": job.infer.engine,
         "precision": precision,
@@ -224,14 +234,18 @@ def _metadata(job: Job, model: Model, preprocessing: Preprocessing, precision: s
 
 
 def _fingerprint(
-    job: Job, model: Model, network: Network, preprocessing: Preprocessing, precision: str
+    job: Job, model: Model, network: Network, head: Head, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
     parts: dict[str, Any] = {
         "model_sha256": model.sha256,
         "model_data_sha256": [file_sha256(file) for file in network.data],
         "infer.precision": precision,
     }
-    defaults: dict[str, Any] = {"model_data_sha256": []}
+    defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
+    if "top_k" in job.fields:
+        parts["infer.activation"] = job_head.activation_of(job, head)
+    for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
+        parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
         parts.update(_flat(prefix, section, without))

@@ -35,7 +35,8 @@ def test_a_model_that_fits_its_sidecar_is_fine(tmp_path: Path) -> None:
     add(tmp_path)
     finding = only(tmp_path)
     assert finding.level == "OK"
-    assert finding.text == "tiny: 0 MB, SHA-256 as in its sidecar; checkpoint weights (x)"
+    about = "tiny: 0 MB, SHA-256 as in its sidecar; checkpoint weights (x)"
+    assert finding.text == f"{about}; logits (N, 10): logits; features (N, 3): features"
 
 
 def test_random_weights_are_said_aloud(tmp_path: Path) -> None:
@@ -69,6 +70,7 @@ def test_a_model_without_a_sidecar_is_a_warning(tmp_path: Path) -> None:
     finding = only(tmp_path)
     assert finding.level == "WARN"
     assert "no sidecar" in finding.text
+    assert finding.text.endswith("; its outputs: logits (N, 10): logits; features (N, 3): features")
     assert "preprocess" in finding.remedy
 
 

@@ -6,18 +6,19 @@ import importlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, devices, load
-from tests import networks
+from tests import networks, odd_networks
 from tests.infer.requests import photos, preprocessing, request
 from tests.run.jobs import Cli, JobFolder
 
@@ -156,6 +157,58 @@ def test_the_network_sees_every_grey_level_as_torchvision_normalises_it(
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (networks.MEAN, networks.STD))
     expected = (channels.astype(np.float32) / np.float32(255) - mean) / std
     np.testing.assert_allclose(seen, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_outputs_that_are_not_wanted_do_not_matter(load_engine: Load, tmp_path: Path) -> None:
+    network = odd_networks.write_with_others(tmp_path / "others.onnx")
+    wanted = replace(request(network, ("pool", "logits")), extract=True)
+    found = load_engine(wanted).infer(photos())
+    assert tuple(found) == ("pool", "logits")
+    plain = networks.write_tiny(tmp_path / "plain.onnx")
+    expected = load_engine(request(plain)).infer(photos())
+    assert_close(found, {"pool": expected["features"], "logits": expected["logits"]})
+
+
+@pytest.mark.parametrize("ending", ["Sigmoid", "LogSoftmax", "Softmax"])
+def test_what_a_network_ends_in_is_computed(load_engine: Load, tmp_path: Path, ending: str) -> None:
+    nodes = [*odd_networks.HEAD, helper.make_node(ending, ["logits"], ["out"])]
+    outputs = [odd_networks.tensor(name, odd_networks.ROW) for name in ("out", "logits")]
+    network = odd_networks.write(tmp_path / "ends.onnx", nodes, outputs)
+    found = load_engine(request(network, ("logits", "out"))).infer(photos())
+    logits = found["logits"].astype(np.float64)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = {"Sigmoid": 1 / (1 + np.exp(-logits)), "LogSoftmax": np.log(softmax), "Softmax": softmax}
+    np.testing.assert_allclose(found["out"], expected[ending], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_rows_are_float32_whatever_the_network_computes_in(
+    load_engine: Load, tmp_path: Path, kind: int
+) -> None:
+    nodes = [*odd_networks.HEAD, helper.make_node("Cast", ["logits"], ["out"], to=kind)]
+    outputs = [odd_networks.tensor("out", ["N", 10], kind), odd_networks.tensor("logits", ["N", 10])]
+    network = odd_networks.write(tmp_path / "cast.onnx", nodes, outputs)
+    found = load_engine(request(network, ("logits", "out"))).infer(photos())
+    assert found["out"].dtype == np.float32
+    np.testing.assert_allclose(found["out"], found["logits"], rtol=2e-3, atol=2e-3)
+
+
+def test_a_network_with_an_input_of_half_precision_is_given_one(load_engine: Load, tmp_path: Path) -> None:
+    half = TensorProto.FLOAT16
+    nodes = [helper.make_node("Cast", ["input"], ["whole"], to=TensorProto.FLOAT)]
+    nodes += [helper.make_node("GlobalAveragePool", ["whole"], ["pool"]), *odd_networks.HEAD[1:]]
+    image = odd_networks.tensor("input", ["N", 3, 32, 32], half)
+    outputs = [odd_networks.tensor("logits", ["N", 10])]
+    network = odd_networks.write(tmp_path / "half.onnx", nodes, outputs, image=image)
+    found = load_engine(request(network, ("logits",))).infer(photos())
+    plain = networks.write_tiny(tmp_path / "plain.onnx")
+    expected = load_engine(request(plain, ("logits",))).infer(photos())
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-2, atol=1e-2)
+
+
+def test_an_output_of_another_width_than_expected_is_a_model_error(load_engine: Load, residual: Path) -> None:
+    with pytest.raises(ModelError, match=r"'features' has 16 values for each image; the file says 17"):
+        load_engine(replace(request(residual), widths=(networks.CLASSES, 17)))
 
 
 def _no_network(path: Path) -> Path:

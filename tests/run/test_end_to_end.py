@@ -164,6 +164,13 @@ def test_every_image_gives_one_row_in_order_and_the_broken_one_a_failure(real: R
     assert [len(record["sources"]) for record in records(real.job.out)] == [6, 6, 3]
 
 
+OUTPUTS = {
+    "logits": {"output": "logits", "width": 1000, "holds": "logits"},
+    "features": {"output": "features", "width": 512},
+    "activation": "softmax",
+}
+
+
 def test_every_shard_says_what_made_it_and_that_the_weights_are_random(
     real: RealRun, resnet18: Conversion
 ) -> None:
@@ -175,6 +182,7 @@ def test_every_shard_says_what_made_it_and_that_the_weights_are_random(
         preprocessing = json.loads(ours.pop(b"resnet_pipe.preprocessing"))
         assert preprocessing == {**resnet18.sidecar.preprocessing.model_dump(), "mode": "exact"}
         assert ours.pop(b"resnet_pipe.weights").startswith("RANDOM weights (seed 0)")
+        assert json.loads(ours.pop(b"resnet_pipe.outputs")) == OUTPUTS
         assert ours == {
             b"resnet_pipe.model": "resnet18",
             b"resnet_pipe.model_sha256": resnet18.sidecar.onnx_sha256,
@@ -269,6 +277,7 @@ def test_run_json_says_what_ran(real: RealRun, resnet18: Conversion) -> None:
         "params": sidecar.params,
         "flops": 2 * sidecar.macs,
         "weights": sidecar.weights.describe(),
+        "outputs": OUTPUTS,
     }
     assert summary["job"] == "real"
     assert {record["fingerprint"] for record in records(real.job.out)} == {summary["fingerprint"]}

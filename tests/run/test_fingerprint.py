@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "preprocess.resize": None,
     "preprocess.fit": "crop",
     "preprocess.pad_value": 0,
+    "infer.activation": "softmax",
     "preprocess.interpolation": "bilinear",
     "preprocess.color": "rgb",
     "preprocess.mode": "exact",

@@ -140,3 +140,9 @@ def test_a_matrix_is_mapped_and_has_an_index(matrix: Path) -> None:
     assert [number_in(row) for each in found["matrices"] for row in each] == NUMBERS
     assert found["index"]["path"].tolist() == PATHS
     assert found["index"]["frame_index"].tolist() == [*range(FRAMES), *range(FRAMES)]
+
+
+def test_what_the_outputs_hold_is_read_from_the_metadata(per_source: Path) -> None:
+    outputs = execute({"out": per_source}, "pyarrow.parquet")["outputs"]
+    assert outputs["features"] == {"output": "features", "width": 3 * CROP * CROP}
+    assert outputs["activation"] == "softmax"

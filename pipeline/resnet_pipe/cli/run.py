@@ -122,6 +122,7 @@ def _silent(_text: str) -> None:
 
 
 def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
+    from resnet_pipe import job_head
     from resnet_pipe.run import output
 
     plan = output.inspect(resolved, rules, fresh)
@@ -135,6 +136,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
         say(f"warning: {plan.warning}")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
+    show(f"outputs  {job_head.describe(resolved.job, resolved.head)}")
     engine = f"{infer.engine}, device {', '.join(infer.devices)}, {resolved.precision}"
     show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")

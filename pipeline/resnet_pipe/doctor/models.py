@@ -8,7 +8,9 @@ from pathlib import Path
 
 from resnet_pipe.doctor.check import Finding
 from resnet_pipe.errors import HomeError, ModelError
+from resnet_pipe.head import of_network
 from resnet_pipe.model import how_to_make, models_dir, open_model, read_sidecar
+from resnet_pipe.network import inspect
 from resnet_pipe.reader.source import key_of
 
 HASHED_BYTES = 4 << 30
@@ -50,12 +52,14 @@ def _finding(path: Path, hashed: bool) -> Finding:
     remake = how_to_make(name)
     try:
         if not sidecar_path.exists():
-            text = f"{path} has no sidecar, so every job with it must say how to prepare its images"
+            held = f"; its outputs: {_outputs(path)}" if hashed else ""
+            text = f"{path} has no sidecar, so every job with it must say how to prepare its images{held}"
             give = "give preprocess.resize, crop, mean and std in the job"
             return Finding(_CHECK, "WARN", text, f"{remake}; or {give}" if remake else give)
         size = path.stat().st_size
         sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
         assert sidecar is not None  # noqa: S101 - its file is there
+        outputs = _outputs(path) if hashed else ""
         if not hashed and sidecar.file_bytes != size:
             raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
     except ModelError as error:
@@ -65,5 +69,15 @@ def _finding(path: Path, hashed: bool) -> Finding:
         )
     except OSError as error:
         return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
+    held = f"; {outputs}" if outputs else ""
     proof = "SHA-256 as in its sidecar" if hashed else "size as in its sidecar, too large to be hashed here"
-    return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}")
+    return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}{held}")
+
+
+def _outputs(path: Path) -> str:
+    """Return what a model's outputs hold, in words.
+
+    Raises:
+        ModelError: it is none that can be run.
+    """
+    return of_network(inspect(path)).describe()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -70,6 +72,9 @@ class EngineRequest:
         precision: one that the engine has on that device.
         threads: CPU threads to use, over all streams.
         streams: forward passes at the same time; None for what suits the engine.
+        widths: that the outputs must have, in their order; empty: any.
+        extract: take other outputs out of the network before a library sees it, which may not know what
+            they are.
     """
 
     model: Path
@@ -80,6 +85,8 @@ class EngineRequest:
     precision: str
     threads: int
     streams: int | None = None
+    widths: tuple[int, ...] = ()
+    extract: bool = False
 
 
 class Engine(Protocol):
@@ -100,7 +107,7 @@ class Engine(Protocol):
                 overwritten after the call.
 
         Returns:
-            output name to float32, shape (n, width), owned by the caller.
+            output name to float32, shape (n, width), owned by the caller; see `rows_of`.
 
         Raises:
             EngineError: the network could not be executed on this batch.
@@ -197,6 +204,19 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
+    """Return the first rows of an output as the caller may keep them, without axes of length 1.
+
+    Args:
+        values: any type of number, shape (at least count, ...).
+        count: of rows.
+
+    Returns:
+        float32, shape (count, width), a copy.
+    """
+    return np.array(values[:count], np.float32).reshape(count, -1)
+
+
 def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a network that does not give one row for each item.
 
@@ -205,13 +225,23 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
         shapes: of the network's outputs, after a forward pass of a whole batch.
 
     Raises:
-        ModelError: an output is missing, or has another shape than (batch_size, width).
+        ModelError: an output is missing, or is no row of numbers for each image, or one of another width.
     """
     for name in request.outputs:
         if name not in shapes:
             raise ModelError(f"{request.model} has no output {name!r}; it has: {', '.join(shapes)}")
-        if len(shapes[name]) != 2 or shapes[name][0] != request.batch_size:
+    for name, wanted in itertools.zip_longest(request.outputs, request.widths):
+        shape, width = shapes[name], math.prod(shapes[name][1:])
+        found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
+        if shape[:1] != (request.batch_size,):
+            raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
+        if sum(length != 1 for length in shape[1:]) > 1:
             raise ModelError(
-                f"{request.model}: output {name!r} has shape {shapes[name]} for {request.batch_size} images",
-                "export it with a dynamic batch size, or use infer.batch_size: 1",
+                f"{found}, which is not one row of numbers for each",
+                "ask for other writer.fields, or export it with a pooled output",
+            )
+        if wanted not in (width, None):
+            raise ModelError(
+                f"{request.model}: output {name!r} has {width} values for each image; the file says {wanted}",
+                "export it again, with its true shape or with none",
             )

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
+from resnet_pipe.infer.engine import (
+    EngineInfo,
+    EngineRequest,
+    check_outputs,
+    load_where_it_runs,
+    one_line,
+    rows_of,
+)
 from resnet_pipe.infer.graph.file import read
 
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
@@ -94,7 +101,7 @@ class MlxEngine:
         started = time.perf_counter()
         dtype = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}[request.precision]
         with mx.stream(self._device):
-            network = Network(read(request.model), request.preprocessing, dtype)
+            network = Network(read(request.model, request.outputs), request.preprocessing, dtype)
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
@@ -114,7 +121,7 @@ class MlxEngine:
             outputs = self._thread.submit(self._forward, whole).result()
         except _ERRORS as error:
             raise EngineError(f"MLX failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: outputs[name][: len(batch)] for name in self._request.outputs}
+        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`. A network made for one size stays at it."""

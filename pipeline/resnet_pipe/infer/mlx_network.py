@@ -74,8 +74,12 @@ class Network:
                 return _in_nchw(lambda x: x.reshape([n or x.shape[axis] for axis, n in enumerate(shape)]))
             case op.Flatten(axis):
                 return _in_nchw(lambda x: x.reshape(math.prod(x.shape[:axis]), -1))
-            case op.Softmax(axis):
-                return _in_nchw(lambda x: mx.softmax(x.astype(mx.float32), axis))
+            case op.Softmax(axis, log):
+                return _in_nchw(lambda x: _softmax(x.astype(mx.float32), axis, log))
+            case op.Sigmoid():
+                return lambda x: mx.sigmoid(x.astype(mx.float32))
+            case op.Squeeze(axes):
+                return _in_nchw(lambda x: x.squeeze(axes))
             case op.Relu():
                 return lambda x: mx.maximum(x, 0)
             case op.Add():
@@ -118,6 +122,10 @@ def _nhwc(x: mx.array) -> mx.array:
 
 def _in_nchw(function: Function) -> Function:
     return lambda x: _nhwc(function(_nchw(x)))
+
+
+def _softmax(x: mx.array, axis: int, log: bool) -> mx.array:
+    return x - mx.logsumexp(x, axis, keepdims=True) if log else mx.softmax(x, axis)
 
 
 def _max_pool(window: op.Window, x: mx.array) -> mx.array:

@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
-from resnet_pipe.infer import pixels
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
+from resnet_pipe.infer import extract, pixels
+from resnet_pipe.infer.engine import (
+    EngineInfo,
+    EngineRequest,
+    check_outputs,
+    load_where_it_runs,
+    one_line,
+    rows_of,
+)
 from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 8
@@ -87,8 +94,10 @@ class OnnxRuntimeEngine:
             self._session = self._gpu_session() if on_gpu else self._cpu_session()
             self._load_s = time.perf_counter() - started
             self._check_batch()
-            names = tuple(output.name for output in self._session.get_outputs())
-            first = self._run(names, self._blank(), request.batch_size)
+            shapes: dict[str, tuple[int, ...]] = {one.name: () for one in self._session.get_outputs()}
+            if shapes.keys() >= {*request.outputs}:
+                first = self._run(request.outputs, self._blank(), request.batch_size)
+                shapes.update({name: values.shape for name, values in first.items()})
         except ResnetPipeError:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
@@ -98,7 +107,7 @@ class OnnxRuntimeEngine:
                 raise DeviceError(problem, _GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
             raise ModelError(problem, remedy) from None
-        check_outputs(request, {name: output.shape for name, output in first.items()})
+        check_outputs(request, shapes)
         # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
         self._pads = on_gpu or not self._takes_one()
 
@@ -110,7 +119,7 @@ class OnnxRuntimeEngine:
             outputs = self._run(self._request.outputs, batch, count)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: values[: len(batch)].astype(np.float32, copy=False) for name, values in outputs.items()}
+        return {name: rows_of(values, len(batch)) for name, values in outputs.items()}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""
@@ -142,7 +151,10 @@ class OnnxRuntimeEngine:
         # A thread that spins while it waits takes its core from a decoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CPUExecutionProvider"]
-        return self._library.InferenceSession(str(self._request.model), options, providers=providers)
+        model: str | bytes = str(self._request.model)
+        if self._request.extract:
+            model = extract.extracted(self._request.model, self._request.outputs)
+        return self._library.InferenceSession(model, options, providers=providers)
 
     def _gpu_session(self) -> Any:  # noqa: ANN401 - an InferenceSession
         """Make a session on a GPU, and prove that it is one.
@@ -166,7 +178,9 @@ class OnnxRuntimeEngine:
         providers = [(_PROVIDERS["cuda"], {**device, "use_tf32": "0"})]
         if self._kind == "tensorrt":
             providers.insert(0, (wanted, {**device, "trt_fp16_enable": str(int(half))}))
-        model = pixels.read(self._request.model, self._request.preprocessing, half and self._kind == "cuda")
+        request = self._request
+        to_half = half and self._kind == "cuda"
+        model = pixels.read(request.model, request.preprocessing, to_half, request.outputs)
         session = self._library.InferenceSession(model, options, providers=providers, enable_fallback=0)
         first = session.get_providers()[0]
         if first != wanted:
@@ -190,7 +204,8 @@ class OnnxRuntimeEngine:
         """Execute the network on `count` images, of which `batch` gives the first ones."""
         image = self._inputs.get()
         try:
-            feed = {self._session.get_inputs()[0].name: image.fill(batch, count)}
+            taken, values = self._session.get_inputs()[0], image.fill(batch, count)
+            feed = {taken.name: values.astype(np.float16) if taken.type == "tensor(float16)" else values}
             return dict(zip(names, self._session.run(names, feed), strict=True))
         finally:
             self._inputs.put(image)

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from resnet_pipe import opencv
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
+from resnet_pipe.infer import extract
+from resnet_pipe.infer.engine import (
+    EngineInfo,
+    EngineRequest,
+    check_outputs,
+    load_where_it_runs,
+    one_line,
+    rows_of,
+)
 from resnet_pipe.infer.normalize import Normalizer
 
 MAX_STREAMS = 4
@@ -111,7 +119,7 @@ class OpenCvEngine:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {one_line(error)}") from None
         finally:
             self._idle.put(stream)
-        return {name: np.array(outputs[name][: len(batch)], np.float32) for name in self._request.outputs}
+        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""
@@ -172,11 +180,13 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
     # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
     # the CPU. OpenCV 4 has one, and no names for it.
     classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
-    path = os.fsencode(request.model)  # cv2 crashes on a str whose bytes are not UTF-8
+    model: Any = os.fsencode(request.model)  # cv2 crashes on a str whose bytes are not UTF-8
+    if request.extract:
+        model = np.frombuffer(extract.extracted(request.model, request.outputs), np.uint8)
     if on_cuda and classic is not None:
-        net = cv2.dnn.readNetFromONNX(path, classic)
+        net = cv2.dnn.readNetFromONNX(model, classic)
     else:
-        net = cv2.dnn.readNetFromONNX(path)
+        net = cv2.dnn.readNetFromONNX(model)
     if on_cuda:
         half = request.precision == "fp16"
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)

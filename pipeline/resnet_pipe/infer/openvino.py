@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import queue
 import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer import saturation
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer import extract, saturation
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, rows_of
 from resnet_pipe.network import inspect
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -121,7 +123,7 @@ class OpenVinoEngine:
         try:
             outputs = stream.forward(whole)
             # Copied while the stream is still ours: the next batch overwrites them.
-            return {name: np.array(outputs[name][: len(batch)], np.float32) for name in self._request.outputs}
+            return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {_words(error)}") from None
         finally:
@@ -189,7 +191,10 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
     """Return the network with uint8 NHWC RGB input, which normalises in torchvision's order."""
     # By name: Core.read_model tries every format it knows on a file that is none of them.
     onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
-    network = onnx.convert(onnx.load(request.model))
+    model: Path | io.BytesIO = request.model
+    if request.extract:
+        model = io.BytesIO(extract.extracted(request.model, request.outputs))
+    network = onnx.convert(onnx.load(model))
     count = network.input().partial_shape[0]
     if count.is_static and count.get_length() != request.batch_size:
         raise ModelError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.infer import extract
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
@@ -36,20 +38,21 @@ class Buffer:
         return self._rows[:count]
 
 
-def read(path: Path, preprocessing: Preprocessing, half: bool) -> bytes:
+def read(
+    path: Path, preprocessing: Preprocessing, half: bool, outputs: Collection[str] | None = None
+) -> bytes:
     """Read a network and put the normalisation in front of it.
 
     Args:
-        path: the ONNX file; one float32 input of shape (N, 3, H, W).
+        path: the ONNX file; one float32 or float16 input of shape (N, 3, H, W).
         preprocessing: mean, std, channel order and size.
         half: make the network compute in float16; its outputs stay float32.
+        outputs: names of those to keep; None for all.
 
     Returns:
         an ONNX network whose only input is `INPUT`.
     """
-    import onnx
-
-    model = onnx.load(str(path))
+    model = extract.load(path, outputs)
     if half:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -76,7 +79,8 @@ def _normalize(model: ModelProto, preprocessing: Preprocessing) -> None:
         helper.make_node("Transpose", [INPUT], [_name("planes")], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", [_name("planes")], [_name("values")], to=TensorProto.FLOAT),
         helper.make_node("Mul", [_name("values"), _name("scale")], [_name("scaled")]),
-        helper.make_node("Add", [_name("scaled"), _name("shift")], [image.name]),
+        helper.make_node("Add", [_name("scaled"), _name("shift")], [_name("normalized")]),
+        helper.make_node("Cast", [_name("normalized")], [image.name], to=image.type.tensor_type.elem_type),
     ]
     graph.initializer.extend(
         numpy_helper.from_array(value.astype(np.float32), _name(name)) for name, value in constants.items()

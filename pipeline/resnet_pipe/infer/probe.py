@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe import child
+from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
+from resnet_pipe.preprocess.geometry import sides
 
 LIMIT_S = 300.0
 """An engine that takes longer to load a network, or for a batch, is taken to hang."""
@@ -182,6 +184,30 @@ class Probe:
         if isinstance(answer, Refusal):
             raise RefusedError(answer)
         return answer
+
+
+def widths(request: EngineRequest, name: str) -> dict[str, int]:
+    """Return how wide the outputs of a network are, by name, from one forward pass.
+
+    Args:
+        request: what to load.
+        name: of the engine.
+
+    Raises:
+        UsageError: the engine cannot run the network.
+        RunError: it crashed.
+    """
+    item = np.zeros((1, *sides(request.preprocessing.crop), 3), np.uint8)
+    try:
+        with Probe(ENGINES[name]) as probe:
+            probe.abilities(request.device)
+            result = probe.result(Work(request, item))
+    except RefusedError as error:
+        refused = error.refusal
+        if refused.status == "crashed":
+            raise RunError(f"engine {name} cannot run {request.model}: {refused.reason}") from None
+        raise UsageError(refused.reason, refused.remedy) from None
+    return {output: values.shape[1] for output, values in result.outputs.items()}
 
 
 def others_that_run(request: EngineRequest, name: str) -> list[str]:

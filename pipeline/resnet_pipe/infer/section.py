@@ -21,6 +21,8 @@ from resnet_pipe.errors import HomeError
 from resnet_pipe.infer.engine import ENGINES, Precision
 from resnet_pipe.location import located
 from resnet_pipe.model import how_to_make, model_path
+from resnet_pipe.network import LARGEST_BATCH
+from resnet_pipe.output import Activation
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
 _MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")
@@ -107,12 +109,28 @@ class InferSection(BaseModel):
             }
         ),
     ] = "auto"
+    activation: Annotated[
+        Literal["auto", Activation],
+        Field(
+            description="what makes the scores of top_k: softmax; sigmoid, each class for itself; none: the"
+            " output holds scores; auto: none where the network ends in a softmax or a sigmoid, else softmax,"
+            " or sigmoid for a single value"
+        ),
+    ] = "auto"
+    logits: Annotated[
+        str | None,
+        Field(min_length=1, description="name of the output for the classes, where the model has several"),
+    ] = None
+    features: Annotated[
+        str | None,
+        Field(min_length=1, description="name of the output with features, where the model has several"),
+    ] = None
     precision: Annotated[
         Literal["auto", Precision],
         Field(description="auto: the engine's own choice, int8 for an int8 model; part of the fingerprint"),
     ] = "auto"
     batch_size: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],
+        Literal["auto"] | Annotated[int, Field(ge=1, le=LARGEST_BATCH)],
         Field(description="items in one forward pass; auto: what suits the engine and the device"),
     ] = "auto"
     streams: Annotated[

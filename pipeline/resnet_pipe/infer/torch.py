@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, load_where_it_runs, one_line
+from resnet_pipe.infer.engine import (
+    EngineInfo,
+    EngineRequest,
+    check_outputs,
+    load_where_it_runs,
+    one_line,
+    rows_of,
+)
 from resnet_pipe.infer.graph.file import read
 
 if TYPE_CHECKING:
@@ -94,7 +101,7 @@ class TorchEngine:
         self._threads = max(1, request.threads // self.streams) if kind == "cpu" else 0
         device, self._device = _select(request)
         started = time.perf_counter()
-        graph = read(request.model)
+        graph = read(request.model, request.outputs)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         shape = (request.batch_size, *request.preprocessing.size, 3)
         try:
@@ -133,7 +140,7 @@ class TorchEngine:
             raise EngineError(f"torch failed on a batch of {len(batch)}: {one_line(error)}") from None
         finally:
             self._idle.put(runner)
-        return {name: outputs[name][: len(batch)] for name in self._request.outputs}
+        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Do nothing: a smaller batch runs as it is, or in memory that was taken when loading."""

@@ -148,8 +148,13 @@ class Network:
                 return lambda x: x.reshape([n or x.shape[axis] for axis, n in enumerate(shape)])
             case op.Flatten(axis):
                 return lambda x: x.reshape(int(np.prod(x.shape[:axis])), -1)
-            case op.Softmax(axis):
-                return lambda x: x.softmax(axis, dtype=torch.float32)
+            case op.Softmax(axis, log):
+                softmax = functional.log_softmax if log else functional.softmax
+                return lambda x: softmax(x, axis, dtype=torch.float32)
+            case op.Sigmoid():
+                return lambda x: x.float().sigmoid()
+            case op.Squeeze(axes):
+                return lambda x: x.squeeze(axes)
             case op.Relu():
                 return torch.relu
             case op.Add():

@@ -188,15 +188,16 @@ class OpenChunk:
         return File(key_of(str(relative)), file_sha256(self._staging / relative))
 
     def _to_rows(self, rows: list[Row], outputs: Outputs) -> Rows:
-        network, k = self._resolved.network, max(layout.k for layout in self._resolved.layouts)
-        logits = outputs.get(network.logits)
+        layouts, head = self._resolved.layouts, self._resolved.head
+        k, activation = max(layout.k for layout in layouts), layouts[0].activation
+        logits = outputs[head.logits.name] if head.logits else None
         return Rows(
             path=[row.key for row in rows],
             frame_index=[row.frame_index for row in rows],
             pts_s=[row.pts_s for row in rows],
-            features=outputs.get(network.features) if network.features else None,
+            features=outputs[head.features.name] if head.features else None,
             logits=logits,
-            top_k=top_k(logits, k) if logits is not None and k else None,
+            top_k=top_k(logits, k, activation) if logits is not None and k else None,
         )
 
 
@@ -204,7 +205,7 @@ def _open_shard(section: Any, target: shards.Target) -> shards.Shard:  # noqa: A
     shard = shards.open_shard(target)
     if not isinstance(section, TableSection) or section.aggregate == "none":
         return shard
-    return Aggregated(shard, section.aggregate, target.layout.k)
+    return Aggregated(shard, section.aggregate, target.layout.k, target.layout.activation)
 
 
 def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:

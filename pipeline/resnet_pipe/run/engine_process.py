@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from resnet_pipe import child
-from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
+from resnet_pipe.errors import EngineError, ModelError, ResnetPipeError, RunError
 from resnet_pipe.infer.engine import Engine, one_line
 from resnet_pipe.run.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.remote_engine import Answer, Ready, Setup, Work
@@ -33,6 +33,10 @@ def main(arguments: list[str]) -> None:
             engine: Engine = importlib.import_module(setup.module).load(setup.request)
         except ResnetPipeError as error:
             connection.send(error)
+            return
+        except Exception as error:  # a library may raise anything over a file from someone else
+            problem = f"{setup.request.model} cannot be run: {type(error).__name__}: {one_line(error)}"
+            connection.send(ModelError(problem))
             return
         connection.send(Ready(engine.describe(), peak_rss_kb()))
         _serve(connection, engine, Slots(setup.shape, int(arguments[1])))

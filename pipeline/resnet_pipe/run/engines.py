@@ -107,6 +107,8 @@ def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devic
         precision=resolved.precision,
         threads=max(1, threads // devices),
         streams=None if infer.streams == "auto" else infer.streams,
+        widths=resolved.head.widths,
+        extract=resolved.network.has_odd_outputs,
     )
 
 

@@ -96,7 +96,7 @@ class Execution:
         self._worker_rss_kb: dict[int, int] = {}
         self._vram: VramMeter | None = None
         """Only on GPUs."""
-        self.history = History(resolved.labels, resolved.logits, resolved.job.run.report)
+        self.history = History(resolved.labels, resolved.logits, resolved.activation, resolved.job.run.report)
         """For the report."""
 
     def run(self, prepared: Prepared) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.output import Activation
 from resnet_pipe.report.page import data_url
 from resnet_pipe.run.task import SLOWEST, Filled, Outputs, Row
 from resnet_pipe.writer.rows import top_k
@@ -45,12 +46,16 @@ class History:
     Args:
         labels: of the classes.
         logits: name of the network's output that holds them; None if the job does not ask for it.
+        activation: what makes scores of them.
         pictures: whether results are kept to be looked at.
     """
 
-    def __init__(self, labels: Sequence[str], logits: str | None, pictures: bool) -> None:
+    def __init__(
+        self, labels: Sequence[str], logits: str | None, activation: Activation, pictures: bool
+    ) -> None:
         self._labels = labels
         self._logits = logits
+        self._activation = activation
         self._pictures = pictures
         self._lock = threading.Lock()
         self._started = time.perf_counter()
@@ -121,7 +126,8 @@ class History:
         name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
         top: list[tuple[str, float]] = []
         if self._logits is not None:
-            best = top_k(outputs[self._logits][at : at + 1], min(_TOP, len(self._labels)))
+            values = outputs[self._logits][at : at + 1]
+            best = top_k(values, min(_TOP, len(self._labels)), self._activation)
             top = [
                 (self._labels[index], round(float(score), 4))
                 for index, score in zip(best.index[0], best.score[0], strict=True)

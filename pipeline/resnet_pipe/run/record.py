@@ -10,6 +10,7 @@ from typing import Any
 from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
+from resnet_pipe.job_head import outputs_of
 from resnet_pipe.plan import Plan
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.resolve import Resolved
@@ -156,6 +157,7 @@ class Outcome:
                 "params": sidecar.params if sidecar else None,
                 "flops": 2 * sidecar.macs if sidecar else None,
                 "weights": self.resolved.metadata["weights"],
+                "outputs": outputs_of(self.resolved.job, self.resolved.head),
             },
             "peak_rss_mb": round(self._rss_kb / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,

@@ -47,6 +47,6 @@ def _row_bytes(resolved: Resolved) -> int:
     total = 0
     for writer, layout in zip(resolved.job.writer, resolved.layouts, strict=True):
         features = layout.features or 0 if "features" in layout.fields else 0
-        logits = len(layout.classes) if "logits" in layout.fields else 0
+        logits = layout.logits if "logits" in layout.fields else 0
         total += _NUMBER_BYTES.get(writer.kind, 4) * (features + logits + 2 * layout.k)
     return total

@@ -23,15 +23,16 @@ class Agreement:
         cosine_mean: of all images.
         max_relative_error: over all outputs: the largest absolute difference, divided by the largest absolute
             value of the reference. Infinite where a value is not finite.
-        top1: share of the images whose best class is the reference's.
-        top5: of the reference's five best classes, the share that is among the five best, over all images.
+        top1: share of the images whose best class is the reference's; None of a network without classes.
+        top5: of the reference's five best classes, the share that is among the five best, over all images; or
+            None.
     """
 
     cosine_min: float
     cosine_mean: float
     max_relative_error: float
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
 
     def passes(self, precision: str) -> bool:
         """Tell whether it is good enough for a precision."""
@@ -42,7 +43,7 @@ def compare(
     found: Mapping[str, NDArray[np.float32]],
     reference: Mapping[str, NDArray[np.float32]],
     features: str,
-    logits: str,
+    logits: str | None,
 ) -> Agreement:
     """Compare what an engine gave with what it should have given.
 
@@ -50,20 +51,26 @@ def compare(
         found: output name to float32, shape (n, width), n at least 1.
         reference: of the same shape, finite.
         features: name of the output whose cosine similarity counts.
-        logits: name of the output with one value for each class.
+        logits: name of the output for the classes, if there is one.
     """
     similarity = _cosine(found[features], reference[features])
-    ours, theirs = (np.nan_to_num(outputs[logits], nan=-np.inf) for outputs in (found, reference))
-    count = min(_TOP, ours.shape[1])
-    best, expected = (np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (ours, theirs))
-    shared = (best[:, :, None] == expected[:, None, :]).any(axis=1)
+    top1, top5 = (None, None) if logits is None else _best(found[logits], reference[logits])
     return Agreement(
         cosine_min=float(similarity.min()),
         cosine_mean=float(similarity.mean()),
         max_relative_error=max(_error(found[name], values) for name, values in reference.items()),
-        top1=float((best[:, 0] == expected[:, 0]).mean()),
-        top5=float(shared.mean()),
+        top1=top1,
+        top5=top5,
     )
+
+
+def _best(found: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the shares of the best class, and of the five best ones, that agree."""
+    ours, theirs = (np.nan_to_num(values, nan=-np.inf) for values in (found, reference))
+    count = min(_TOP, ours.shape[1])
+    best, expected = (np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (ours, theirs))
+    shared = (best[:, :, None] == expected[:, None, :]).any(axis=1)
+    return float((best[:, 0] == expected[:, 0]).mean()), float(shared.mean())
 
 
 def digits(cosine: float) -> str:

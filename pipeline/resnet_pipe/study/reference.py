@@ -82,5 +82,5 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
 
 def _execute(module: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
     with Probe(module) as probe:
-        size = probe.abilities("cpu").batch_size
+        size = subject.network.batch_size or probe.abilities("cpu").batch_size
         return probe.result(Work(subject.request(size, "cpu", "fp32"), items))

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from resnet_pipe import head as heads
 from resnet_pipe import network as onnx_network
 from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.errors import ModelError
+from resnet_pipe.head import Head
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
 from resnet_pipe.model import INT8_SUFFIX, Model, open_model
@@ -26,19 +28,33 @@ class Subject:
     Attributes:
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
+        head: those that are executed and compared.
         preprocessing: from the sidecar or a job.
         mode: of the geometry.
     """
 
     model: Model
     network: Network
+    head: Head
     preprocessing: Preprocessing
     mode: Literal["exact", "fast"] = "exact"
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of its outputs: the logits, and the features if it has any."""
-        return tuple(filter(None, (self.network.features, self.network.logits)))
+        """The names of its outputs: the logits, and the features, where it has them."""
+        return self.head.names
+
+    @property
+    def compared(self) -> str:
+        """The name of the output that tells how alike two executions are: the features, if it has any."""
+        output = self.head.features or self.head.logits
+        assert output is not None  # noqa: S101 - a head has one
+        return output.name
+
+    @property
+    def logits(self) -> str | None:
+        """The name of the output for the classes, if it has one."""
+        return self.head.logits.name if self.head.logits else None
 
     @property
     def geometry(self) -> Geometry:
@@ -68,6 +84,7 @@ class Subject:
             device=device,
             precision=precision,
             threads=available_cores(),
+            extract=self.network.has_odd_outputs,
         )
 
 
@@ -83,7 +100,8 @@ def of_model(path: Path) -> Subject:
             f"{path} has no sidecar to say how its images are prepared",
             "give the job file that says it in place of the model: resnet-pipe verify job.yaml",
         )
-    return Subject(model, onnx_network.inspect(path), model.sidecar.preprocessing)
+    network = onnx_network.inspect(path)
+    return Subject(model, network, heads.of_network(network), model.sidecar.preprocessing)
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -99,4 +117,9 @@ def of_job(job: Job, doc: Document) -> Subject:
     preprocessing = preprocessing_of(job, model, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    return Subject(model, network, preprocessing, job.preprocess.mode)
+    try:
+        asked = heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
+        head = heads.with_named(network, asked)
+    except ModelError:  # that the job asks for more is for a run of it to say
+        head = heads.of_network(network)
+    return Subject(model, network, head, preprocessing, job.preprocess.mode)

@@ -67,5 +67,5 @@ class Verdict:
             "streams": self.info.streams if self.info else None,
             "note": self.info.note if self.info else None,
             "items_per_second": round(rate, 2) if rate else None,
-            **{name: value if isfinite(value) else None for name, value in agreement.items()},
+            **{name: value if isfinite(value or 0.0) else None for name, value in agreement.items()},
         }

@@ -85,7 +85,7 @@ class Verification:
                 "failures": [failure._asdict() for failure in self.sample.failures],
             },
             "reference": {**asdict(self.reference.info), "what": self.reference.what},
-            "compared": self.subject.network.features or self.subject.network.logits,
+            "compared": self.subject.compared,
             "thresholds": THRESHOLDS,
             "engines": [verdict.to_json() for verdict in self.verdicts],
             "exit_code": int(self.exit_code),
@@ -93,7 +93,7 @@ class Verification:
 
     def table(self) -> str:
         """Return it for people."""
-        compared = self.subject.network.features or self.subject.network.logits
+        compared = self.subject.compared
         lines = [
             f"{self.subject.model.name}, {len(self.sample.items)} images,"
             f" compared with {self.reference.describe()}",
@@ -117,9 +117,13 @@ def _row(verdict: Verdict) -> str:
     found = verdict.agreement
     return (
         f"{start}{verdict.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
-        f"{found.max_relative_error:>11.1e}{found.top1:>8.1%}{found.top5:>8.1%}"
+        f"{found.max_relative_error:>11.1e}{_share(found.top1):>8}{_share(found.top5):>8}"
         f"{verdict.items_per_second or 0:>10.1f}  {verdict.status if verdict.status == 'pass' else 'FAIL'}"
     )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def verify(

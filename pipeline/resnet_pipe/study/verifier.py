@@ -111,10 +111,10 @@ class Verifier:
             abilities = probe.abilities(self.wishes.device)
             if precision not in self._fitting(self._had(abilities)):
                 raise RefusedError(Refusal("cannot run", self._lacks(precision, self._had(abilities))))
+            fixed = self.subject.network.batch_size
+            batch_size = self.wishes.batch_size or fixed or abilities.batch_size
             request = replace(
-                self.subject.request(
-                    self.wishes.batch_size or abilities.batch_size, self.wishes.device, precision
-                ),
+                self.subject.request(batch_size, self.wishes.device, precision),
                 streams=self.wishes.streams,
                 threads=self.wishes.threads or available_cores(),
             )
@@ -125,9 +125,8 @@ class Verifier:
             took_s = time.monotonic() - started
         except RefusedError as error:
             return Verdict(name, precision, refusal=error.refusal)
-        network = self.subject.network
         agreement = compare(
-            result.outputs, self.reference.outputs, network.features or network.logits, network.logits
+            result.outputs, self.reference.outputs, self.subject.compared, self.subject.logits
         )
         if agreement.passes(precision):
             self._shortest_s = min(self._shortest_s, took_s)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.output import Activation
 from resnet_pipe.writer.rows import Rows, top_k
 from resnet_pipe.writer.shard import Shard, Written
 
@@ -23,12 +24,16 @@ class Aggregated:
         shard: gets the rows.
         how: `mean` or `max`.
         k: entries of `top_k`; 0 if the shard has none.
+        activation: what makes scores of the aggregated logits.
     """
 
-    def __init__(self, shard: Shard, how: Literal["mean", "max"], k: int) -> None:
+    def __init__(
+        self, shard: Shard, how: Literal["mean", "max"], k: int, activation: Activation = "softmax"
+    ) -> None:
         self._shard = shard
         self._how = how
         self._k = k
+        self._activation = activation
         self._path: str | None = None
         self._count = 0
         self._so_far: Sums = {}
@@ -73,7 +78,7 @@ class Aggregated:
                 pts_s=[None],
                 features=values.get("features"),
                 logits=logits,
-                top_k=top_k(logits, self._k) if logits is not None and self._k else None,
+                top_k=top_k(logits, self._k, self._activation) if logits is not None and self._k else None,
             )
         )
         self._path, self._count, self._so_far = None, 0, {}

@@ -109,7 +109,7 @@ def _header(layout: Layout) -> list[str]:
     header = list(_KEY_COLUMNS)
     for field in layout.fields:
         if field == "logits":
-            header += [f"logit_{index}" for index in range(len(layout.classes))]
+            header += [f"logit_{index}" for index in range(layout.logits)]
         else:
             header += [
                 f"{part}_{rank}" for rank in range(1, layout.k + 1) for part in ("index", "label", "score")

@@ -208,7 +208,7 @@ def _blocks(target: Target, directory: Path, drop: Collection[str]) -> Iterator[
 
 def _width(target: Target) -> int:
     layout = target.layout
-    return layout.features if target.section.field == "features" else len(layout.classes)
+    return layout.features if target.section.field == "features" else layout.logits
 
 
 def _values(rows: Rows, field: Literal["features", "logits"]) -> NDArray[np.float32]:

@@ -60,7 +60,7 @@ class Panel:
         Args:
             frame: uint8, shape (H, W, 3), RGB; changed in place.
             index: classes, best first, shape (k,).
-            score: of each class, 0 to 1, shape (k,).
+            score: of each class, shape (k,); its bar shows it from 0 to 1.
         """
         # To the digits that are shown: most frames of a quiet scene look like the one before.
         entries = list(zip(index.tolist(), np.rint(score * 1000).astype(int).tolist(), strict=True))
@@ -91,7 +91,8 @@ class Panel:
             bar = top + self._line - 2 * thickness
             length = max(0, width - 2 * pad)
             sheet.rectangle(pad, bar, length, thickness, _TRACK, _TRACK_OPACITY)
-            sheet.rectangle(pad, bar, round(length * per_mille / 1000), thickness, _BARS[rank > 0], 255)
+            part = min(max(per_mille, 0), 1000) / 1000
+            sheet.rectangle(pad, bar, round(length * part), thickness, _BARS[rank > 0], 255)
             share = self._text(f"{per_mille / 10:.1f}%")
             sheet.paste(pad, top, self._name(index), shade)
             sheet.paste(width - pad - share.width, top, share, shade)

@@ -160,7 +160,7 @@ def _schema(layout: Layout) -> pa.Schema:
     entry = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
     types = {
         "features": pa.list_(pa.float32(), layout.features),
-        "logits": pa.list_(pa.float32(), len(layout.classes)),
+        "logits": pa.list_(pa.float32(), layout.logits),
         "top_k": pa.list_(entry),
     }
     columns = [("path", pa.string()), ("frame_index", pa.int64()), ("pts_s", pa.float64())]

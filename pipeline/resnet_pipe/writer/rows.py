@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.document import looks_at_disk
 from resnet_pipe.location import located
+from resnet_pipe.output import Activation
 
 FieldName = Literal["features", "logits", "top_k"]
 
@@ -23,7 +24,7 @@ class TopK:
 
     Attributes:
         index: int32, shape (rows, k).
-        score: float32, shape (rows, k); softmax probabilities.
+        score: float32, shape (rows, k); see `scores`.
     """
 
     index: NDArray[np.int32]
@@ -39,7 +40,7 @@ class Rows:
         frame_index: position in presentation order; None for an image.
         pts_s: presentation time in seconds; None for an image.
         features: float32, shape (rows, width), or None if the job does not ask for it.
-        logits: float32, shape (rows, classes), or None.
+        logits: float32, shape (rows, classes), or (rows, 1) where one value tells two classes apart; or None.
         top_k: or None.
     """
 
@@ -69,6 +70,8 @@ class Layout:
         classes: labels by class index.
         k: entries of `top_k`.
         metadata: model, its SHA-256, weights, preprocessing and engine, as text.
+        binary: whether `logits` has one column, for two classes.
+        activation: what makes scores of `logits`.
     """
 
     fields: tuple[FieldName, ...]
@@ -76,6 +79,13 @@ class Layout:
     classes: tuple[str, ...]
     k: int
     metadata: dict[str, str]
+    binary: bool = False
+    activation: Activation = "softmax"
+
+    @property
+    def logits(self) -> int:
+        """Return the width of `logits`."""
+        return 1 if self.binary else len(self.classes)
 
 
 def only_top(rows: Rows, k: int) -> Rows:
@@ -85,19 +95,43 @@ def only_top(rows: Rows, k: int) -> Rows:
     return replace(rows, top_k=TopK(rows.top_k.index[:, :k], rows.top_k.score[:, :k]))
 
 
-def top_k(logits: NDArray[np.float32], k: int) -> TopK:
-    """Return the k largest classes of each row with their softmax probabilities.
+def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax") -> TopK:
+    """Return the k best classes of each row with their scores.
 
     Equal scores are ordered by class index, so that the same logits always give the same rows.
 
     Args:
-        logits: float32, shape (rows, classes).
+        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more it is class 1, not class 0.
         k: at most the number of classes.
+        activation: what makes scores of them.
     """
-    index = np.argsort(-logits, axis=1, kind="stable")[:, :k].astype(np.int32)
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-    score = np.take_along_axis(exponent, index, axis=1) / exponent.sum(axis=1, keepdims=True)
-    return TopK(index, score.astype(np.float32))
+    values = scores(logits, activation)
+    # A softmax or a sigmoid keeps the order, but may make equal what was not.
+    order = logits if logits.shape[1] > 1 else values
+    index = np.argsort(-order, axis=1, kind="stable")[:, :k].astype(np.int32)
+    return TopK(index, np.take_along_axis(values, index, axis=1))
+
+
+def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    """Return a score for each class: 0 to 1 where there is an activation or the network has one of its own.
+
+    Args:
+        logits: float32, shape (rows, classes), or (rows, 1) for two classes.
+        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: each class for itself; `none`: the
+            values as they are.
+
+    Returns:
+        float32, shape (rows, classes); of one column p, 1 - p and p.
+    """
+    values = logits
+    if activation == "softmax":
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        values = exponent / exponent.sum(axis=1, keepdims=True)
+    elif activation == "sigmoid":
+        values = np.exp(-np.logaddexp(np.float32(0), -logits))  # 1 / (1 + exp(-x)), which would overflow
+    if logits.shape[1] == 1:
+        values = np.concatenate([1 - values, values], axis=1)
+    return values.astype(np.float32)
 
 
 @looks_at_disk

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.infer import extract
 from resnet_pipe.infer.graph.graph import Graph, Node, fold
 from resnet_pipe.infer.graph.node import DOMAINS, NodeReader
 from resnet_pipe.infer.graph.operations import Add, Weight
 from resnet_pipe.infer.graph.operators import operation
 
 
-def read(path: Path) -> Graph:
+def read(path: Path, outputs: Collection[str] | None = None) -> Graph:
     """Read an ONNX file; batch norms are folded into the convolutions before them.
+
+    Args:
+        path: the ONNX file.
+        outputs: those wanted; nodes that only others need are left out. None for all.
 
     Raises:
         ModelError: not an ONNX file, or one with an operator or a setting that is not known here: names the
@@ -23,7 +29,7 @@ def read(path: Path) -> Graph:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load(str(path))
+        model = extract.load(path, outputs)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:300]
         raise ModelError(

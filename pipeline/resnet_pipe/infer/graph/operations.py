@@ -126,9 +126,22 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax along one axis of the NCHW form."""
+    """Softmax along one axis of the NCHW form, or the logarithm of it."""
 
     axis: int
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """1 / (1 + exp(-x))."""
+
+
+@dataclass(frozen=True)
+class Squeeze:
+    """Axes of the NCHW form, each of length 1, are left out."""
+
+    axes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,8 @@ Operation = (
     | Reshape
     | Flatten
     | Softmax
+    | Sigmoid
+    | Squeeze
     | Relu
     | Add
     | Identity

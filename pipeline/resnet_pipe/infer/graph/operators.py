@@ -93,12 +93,27 @@ def _reshape(node: NodeReader) -> op.Operation:
     return op.Reshape(tuple(shape))
 
 
+def _softmax(node: NodeReader, log: bool = False) -> op.Operation:
+    return op.Softmax(node.integer("axis", -1 if node.opset >= 13 else 1, -4, 3), log)
+
+
+def _cast(node: NodeReader) -> op.Operation:
+    node.ignore("saturate", "round_mode")
+    to = node.integer("to", 0, 1, 255)
+    if to not in _FLOATS:
+        raise node.error("the engines torch and mlx compute in floating point only")
+    return op.Identity()  # they decide themselves in which
+
+
 def _dropout(node: NodeReader) -> op.Operation:
     node.ignore("ratio", "seed")
     if node.has(2) and node.array(2).any():
         raise node.error("it is in training mode")
     return op.Identity()
 
+
+_FLOATS = (1, 10, 11, 16)
+"""ONNX's numbers of float32, float16, float64 and bfloat16."""
 
 _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Conv": _conv,
@@ -114,7 +129,11 @@ _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Clip": _clip,
     "Reshape": _reshape,
     "Flatten": lambda node: op.Flatten(node.integer("axis", 1, 0, 4)),
-    "Softmax": lambda node: op.Softmax(node.integer("axis", -1 if node.opset >= 13 else 1, -4, 3)),
+    "Softmax": _softmax,
+    "LogSoftmax": lambda node: _softmax(node, log=True),
+    "Sigmoid": lambda _: op.Sigmoid(),
+    "Squeeze": lambda node: op.Squeeze(node.axes()),
+    "Cast": _cast,
     "Identity": lambda _: op.Identity(),
     "Dropout": _dropout,
 }

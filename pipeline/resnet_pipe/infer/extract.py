@@ -1,0 +1,78 @@
+"""A network with only those outputs that are wanted, and without the nodes that only others need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_pipe.output import value_shape, value_type
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
+    """Read an ONNX file with its weights, and take out what is not wanted.
+
+    Args:
+        path: the ONNX file.
+        outputs: names; None for all. If the network lacks one, all that it has stay, to be told of.
+    """
+    import onnx
+
+    model = onnx.load(str(path), format="protobuf")
+    if outputs is not None and {value.name for value in model.graph.output}.issuperset(outputs):
+        _keep(model.graph, outputs)
+    return model
+
+
+def extracted(path: Path, outputs: Collection[str]) -> bytes:
+    """Return the ONNX file of a network that has these outputs only, each with a shape.
+
+    Args:
+        path: the ONNX file.
+        outputs: names.
+    """
+    from onnx import TensorProto
+
+    model = load(path, outputs)
+    for value in model.graph.output:  # OpenCV needs what may be missing; no library takes it at its word
+        if value_type(value) == "unknown":
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+        if value_shape(value) is None:
+            for name in ("N", value.name):
+                value.type.tensor_type.shape.dim.add(dim_param=name)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _keep(graph: Any, outputs: Collection[str]) -> None:  # noqa: ANN401 - protobuf messages are untyped
+    needed, nodes = set(outputs), []
+    for node in reversed(graph.node):  # each stands before those that take what it gives
+        nodes.append(bool(needed.intersection(node.output)))
+        if nodes[-1]:
+            needed.update(_taken(node))
+    weights = [tensor.name in needed for tensor in graph.initializer]
+    dropped = {tensor.name for tensor, kept in zip(graph.initializer, weights, strict=True) if not kept}
+    _drop(graph.node, nodes[::-1])
+    _drop(graph.output, [value.name in outputs for value in graph.output])
+    _drop(graph.initializer, weights)
+    # Files of before IR version 4 list weights among the inputs, too.
+    _drop(graph.input, [value.name not in dropped for value in graph.input])
+
+
+def _drop(field: Any, kept: Sequence[bool]) -> None:  # noqa: ANN401
+    for index in reversed(range(len(kept))):
+        if not kept[index]:
+            del field[index]
+
+
+def _taken(node: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield the names of the values that a node takes, also inside the branches of an If."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _taken(inner)
+            yield from (value.name for value in graph.output)

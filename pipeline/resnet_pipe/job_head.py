@@ -1,0 +1,88 @@
+"""What a job takes of its network: outputs, their widths, labels, and what makes scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resnet_pipe import head as heads
+from resnet_pipe.document import Place
+from resnet_pipe.errors import ModelError
+from resnet_pipe.head import Head
+from resnet_pipe.infer import probe
+from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.job import Job
+from resnet_pipe.model import Model
+from resnet_pipe.network import Network
+from resnet_pipe.output import Activation
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+
+def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
+    """Return the outputs that a job takes; None if it asks for what the network does not have.
+
+    Args:
+        job: whose writers and `infer` are meant.
+        network: of its model.
+        problems: what is wrong is added to these.
+    """
+    try:
+        return heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
+    except ModelError as error:
+        problems.append((("infer", "model"), "; ".join(filter(None, (error.problem, error.remedy)))))
+        return None
+
+
+def measured(
+    job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, int]:
+    """Return the widths that a network's outputs have, by name, from a forward pass: the file is silent.
+
+    Raises:
+        UsageError: the job's engine does not run the network.
+    """
+    request = EngineRequest(
+        model=network.path,
+        preprocessing=preprocessing,
+        outputs=head.names,
+        batch_size=network.batch_size or 1,
+        device=job.infer.first_device,
+        precision=precision,
+        threads=1,
+        streams=1,
+        extract=network.has_odd_outputs,
+    )
+    return probe.widths(request, job.infer.engine)
+
+
+def labels_of(model: Model, head: Head) -> tuple[str, ...]:
+    """Return the labels of the classes: the sidecar's, or numbers."""
+    if model.sidecar is None:
+        return tuple(f"class {index}" for index in range(head.classes))
+    labels = tuple(model.sidecar.classes)
+    if head.binary and len(labels) == 1:  # the one that the value speaks for
+        return f"not {labels[0]}", labels[0]
+    return labels
+
+
+def activation_of(job: Job, head: Head) -> Activation:
+    """Return what makes scores of the output for the classes: as the job says, or as that output needs."""
+    if head.logits is None:
+        return "none"
+    if job.infer.activation == "auto":
+        return head.logits.activation
+    # Of two classes whose first one has the logit 0, the softmax is the sigmoid of the other one's.
+    return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
+
+
+def outputs_of(job: Job, head: Head) -> dict[str, Any]:
+    """Return what the outputs are that a job takes, and what makes scores of them, for records."""
+    scores = {"activation": activation_of(job, head)} if "top_k" in job.fields else {}
+    return {**head.to_json(), **scores}
+
+
+def describe(job: Job, head: Head) -> str:
+    """Return what the outputs are that a job takes, and what makes scores of them, in words."""
+    if "top_k" not in job.fields:
+        return head.describe()
+    made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}
+    return f"{head.describe()}; scores: {made[activation_of(job, head)]}"
