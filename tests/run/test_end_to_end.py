@@ -180,7 +180,7 @@ def test_every_shard_says_what_made_it_and_that_the_weights_are_random(
             key: text.decode() for key, text in schema.metadata.items() if key.startswith(b"resnet_pipe.")
         }
         preprocessing = json.loads(ours.pop(b"resnet_pipe.preprocessing"))
-        assert preprocessing == {**resnet18.sidecar.preprocessing.model_dump(), "mode": "exact"}
+        assert preprocessing == {**resnet18.sidecar.preprocessing.told(), "mode": "exact"}
         assert ours.pop(b"resnet_pipe.weights").startswith("RANDOM weights (seed 0)")
         assert json.loads(ours.pop(b"resnet_pipe.outputs")) == OUTPUTS
         assert ours == {
