@@ -64,6 +64,17 @@ def test_a_processor_without_bfloat16_is_not_made_to_emulate_it(
     assert caught.value.remedy == "use one of: fp32, int8"
 
 
+@pytest.mark.parametrize("precision", [name for name in HAD if name != "int8"])
+def test_a_network_without_products_runs_in_any_precision(precision: str, tmp_path: Path) -> None:
+    nodes = [
+        make_node("GlobalAveragePool", ["input"], ["pooled"]),
+        make_node("Flatten", ["pooled"], ["logits"]),
+    ]
+    pooling = networks.write(tmp_path / "pooling.onnx", nodes, {"logits": 3}, {})
+    engine = load("openvino", request(pooling, ("logits",), precision=precision))
+    assert "no convolutions or matrix products" in str(engine.describe())
+
+
 @needs("bf16")
 def test_bfloat16_is_near_float32_and_said_to_run(residual: Path) -> None:
     expected = load("openvino", request(residual)).infer(photos())

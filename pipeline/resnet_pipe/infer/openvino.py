@@ -224,8 +224,10 @@ def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledMo
     """
     layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     products = [layer for layer in layers if layer["layerType"].value in _PRODUCTS]
+    if not products:
+        return "no convolutions or matrix products"
     found = Counter(layer["runtimePrecision"].value for layer in products)
-    counted = ", ".join(f"{count} in {name}" for name, count in found.most_common()) or "none"
+    counted = ", ".join(f"{count} in {name}" for name, count in found.most_common())
     wanted = sum(found[name] for name in _LAYER_PRECISIONS[precision])
     if wanted < (len(products) if precision == "fp32" else 1):
         raise DeviceError(
