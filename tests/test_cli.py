@@ -173,12 +173,15 @@ def test_quiet_prints_nothing_when_all_is_well(job: JobFolder) -> None:
 
 def test_a_dry_run_prints_what_a_run_would_do_and_changes_nothing(cli: Cli, job: JobFolder) -> None:
     plan = cli("run", job.file, "--dry-run").expect(0).stdout.splitlines()
-    assert [line.split(maxsplit=1)[0] for line in plan] == ["sources", "chunks", "model", "engine", "output"]
+    assert [line.split(maxsplit=1)[0] for line in plan] == [
+        *("sources", "chunks", "model", "outputs", "engine", "output")
+    ]
     assert plan[0].endswith("5 to process, 0 already done, 0 disappeared")
     assert plan[1].endswith(" 3")
     assert f"{job.folder}/tiny.onnx; unknown: the model has no sidecar" in plan[2]
-    assert "opencv, device cpu, fp32" in plan[3]
-    assert plan[4].endswith(str(job.out))
+    assert plan[3] == "outputs  logits (N, 10): logits; features (N, 3): features"
+    assert "opencv, device cpu, fp32" in plan[4]
+    assert plan[5].endswith(str(job.out))
     assert not job.out.exists()
 
 

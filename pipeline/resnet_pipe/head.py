@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ from resnet_pipe.network import Network
 from resnet_pipe.output import HELD, Output
 
 LOGITS, FEATURES = "logits", "features"
-_FOR_CLASSES = frozenset({LOGITS, "top_k"})
+FOR_CLASSES = frozenset({LOGITS, "top_k"})
 """Fields that are made of the output for the classes."""
+FOR_FEATURES = frozenset({FEATURES})
+"""Fields that are made of the output with the features."""
 
 
 @dataclass(frozen=True)
@@ -90,28 +92,6 @@ class Head:
         return "; ".join(told)
 
 
-def of_fields(
-    network: Network, fields: Collection[str], logits: str | None = None, features: str | None = None
-) -> Head:
-    """Return the outputs that hold what is asked for.
-
-    Args:
-        network: of the file.
-        fields: of `features`, `logits` and `top_k`.
-        logits: name of the output for the classes; None for what the file says.
-        features: name of the output with the features; None for what the file says.
-
-    Raises:
-        ModelError: there are none, or it is not clear which.
-    """
-    scored = pooled = None
-    if _FOR_CLASSES.intersection(fields):
-        scored = named(network, logits) if logits else for_classes(network)
-    if FEATURES in fields:
-        pooled = named(network, features) if features else for_features(network, scored)
-    return Head(scored, pooled)
-
-
 def with_named(network: Network, head: Head) -> Head:
     """Return it with the outputs called `logits` and `features`, where it has none of its own for them."""
 
@@ -130,8 +110,8 @@ def chosen(
     Args:
         network: of the file.
         head: what was made of the names.
-        logits: as in `of_fields`.
-        features: as in `of_fields`.
+        logits: name given for the output for the classes, if any.
+        features: name given for the output with the features, if any.
     """
     found: dict[str, tuple[str, str | None]] = {}
     if head.logits is not None and logits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from resnet_pipe import head as heads
@@ -17,19 +18,37 @@ from resnet_pipe.output import Activation
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
-def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head | None:
-    """Return the outputs that a job takes; None if it asks for what the network does not have.
+def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head:
+    """Return the outputs that a job takes; without those that it asks for in vain.
 
     Args:
         job: whose writers and `infer` are meant.
         network: of its model.
         problems: what is wrong is added to these.
     """
-    try:
-        return heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
-    except ModelError as error:
-        problems.append((("infer", "model"), "; ".join(filter(None, (error.problem, error.remedy)))))
-        return None
+    head = Head(None, None)
+    for asked, find in ((heads.FOR_CLASSES, _with_logits), (heads.FOR_FEATURES, _with_features)):
+        writers = [index for index, writer in enumerate(job.writer) if asked.intersection(writer.fields)]
+        try:
+            head = find(job, network, head) if writers else head
+        except ModelError as error:
+            writer = job.writer[writers[0]]
+            place: Place = ("writer", writers[0]) if len(job.writer) > 1 else ("writer",)
+            text = "; ".join(filter(None, (error.problem, error.remedy)))
+            problems.append(((*place, "field" if writer.kind == "npy" else "fields"), text))
+    return head
+
+
+def _with_logits(job: Job, network: Network, head: Head) -> Head:
+    name = job.infer.logits
+    return replace(head, logits=heads.named(network, name) if name else heads.for_classes(network))
+
+
+def _with_features(job: Job, network: Network, head: Head) -> Head:
+    name = job.infer.features
+    return replace(
+        head, features=heads.named(network, name) if name else heads.for_features(network, head.logits)
+    )
 
 
 def measured(

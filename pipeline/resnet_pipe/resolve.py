@@ -105,22 +105,20 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = _precision(job, network, problems)
     head = job_head.head_of(job, network, problems)
-    if problems or preprocessing is None or head is None:
-        raise found_in(doc, problems)
-    if head.open:
+    if head.open and preprocessing is not None and not problems:
         head = head.with_widths(job_head.measured(job, network, head, preprocessing, precision))
     labels = job_head.labels_of(model, head)
-    if head.logits is not None and len(labels) != head.classes:
+    if head.classes not in (0, len(labels)):
         problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {head.classes}"))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         if writer.kind == "video" and job.reader.kind != "video":
             problems.append(((*place, "kind"), "images are no videos: use kind images"))
-        if "top_k" in writer.fields and writer.k > head.classes:
+        if "top_k" in writer.fields and 0 < head.classes < writer.k:
             problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is named twice"))
-    if problems:
+    if problems or preprocessing is None:
         raise found_in(doc, problems)
     activation = job_head.activation_of(job, head)
     metadata = _metadata(job, model, head, preprocessing, precision)

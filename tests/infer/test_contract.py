@@ -181,6 +181,19 @@ def test_what_a_network_ends_in_is_computed(load_engine: Load, tmp_path: Path, e
     np.testing.assert_allclose(found["out"], expected[ending], rtol=1e-4, atol=1e-5)
 
 
+def test_one_value_for_each_image_is_a_row_too(load_engine: Load, tmp_path: Path) -> None:
+    nodes = [
+        *odd_networks.HEAD[:2],
+        helper.make_node("MatMul", ["flat", "one"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axis"], ["out"]),
+    ]
+    weights = {"one": np.ones((3, 1), np.float32), "axis": np.array([1])}
+    outputs = [odd_networks.tensor("out", ["N"]), odd_networks.tensor("flat", ["N", 3])]
+    network = odd_networks.write(tmp_path / "one.onnx", nodes, outputs, weights)
+    found = load_engine(request(network, ("out", "flat"))).infer(photos())
+    np.testing.assert_allclose(found["out"], found["flat"].sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
 def test_rows_are_float32_whatever_the_network_computes_in(
     load_engine: Load, tmp_path: Path, kind: int

@@ -398,5 +398,5 @@ def test_an_onnx_without_a_sidecar_needs_preprocessing_and_has_what_it_has(forei
     said = foreign.run("--set", "writer.k=11").expect(2).stderr
     assert "preprocess.crop: 30, but the network's input is 32 x 32" in said
     assert "writer.fields: " in said
-    assert "no output `features`" in said
+    assert "no output with features" in said
     assert "--set writer.k: writer.k: the network has only 10 classes" in said

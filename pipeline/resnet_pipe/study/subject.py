@@ -13,6 +13,7 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.head import Head
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job import Job
+from resnet_pipe.job_head import head_of
 from resnet_pipe.model import INT8_SUFFIX, Model, open_model
 from resnet_pipe.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
@@ -117,9 +118,7 @@ def of_job(job: Job, doc: Document) -> Subject:
     preprocessing = preprocessing_of(job, model, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    try:
-        asked = heads.of_fields(network, job.fields, job.infer.logits, job.infer.features)
-        head = heads.with_named(network, asked)
-    except ModelError:  # that the job asks for more is for a run of it to say
+    head = heads.with_named(network, head_of(job, network, []))  # what is asked in vain is for a run to say
+    if not head.names:
         head = heads.of_network(network)
     return Subject(model, network, head, preprocessing, job.preprocess.mode)
