@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,14 +76,17 @@ class Tally:
         decoded: frames that came out of the decoder.
         used: frames that were given out.
         seconds: of video that the frames cover, whether taken or left out by sampling.
+        notes: what is unusual about the source and was dealt with, each a short sentence. Its rows are right;
+            whoever asks how they came about is told.
     """
 
     decoded: int = 0
     used: int = 0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     def add(self, now: Tally, before: Tally | None = None) -> None:
-        """Add what another tally has come to, in all or since it was like `before`."""
+        """Add the counts that another tally has come to, in all or since it was like `before`."""
         before = before or Tally()
         self.decoded += now.decoded - before.decoded
         self.used += now.used - before.used

@@ -59,11 +59,15 @@ class OpenChunk:
         self._ended: set[str] = set()
         """Sources of which the reader has said that no more is to be had."""
         self._rows: Counter[str] = Counter()
+        self._notes: dict[str, dict[str, None]] = {}
+        """Of each source that has some, in the order in which they came; of a video in spans, each once."""
 
     def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
         """Write the rows of one result; return the failures of sources that had none before."""
         broken = self._write(filled.rows, outputs) if filled.rows else []
         self._ended.update(failure.key for failure in filled.failures)
+        for note in filled.notes:
+            self._notes.setdefault(note.key, {})[note.text] = None
         return self._remember([*broken, *filled.failures])
 
     def _remember(self, failures: list[Failure]) -> list[Failure]:
@@ -131,6 +135,7 @@ class OpenChunk:
                 self._failures.get(source.key),
                 files.get(source.key, ()),
                 before.get(source, 0) + 1,
+                tuple(self._notes.get(source.key, ())),
             )
             for source in self._chunk.sources
         ]

@@ -13,7 +13,7 @@ from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.resolve import Resolved
 from resnet_pipe.run.chunk import GivenUpError, OpenChunk
 from resnet_pipe.run.ledger import Ledger
-from resnet_pipe.run.ledger_record import Record
+from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.task import Failure, Filled, Outputs
 from resnet_pipe.run.timing import StageClock
@@ -31,12 +31,14 @@ class Committed:
         done: sources of this run in it that gave all their rows.
         partial: that gave the rows before their damage, or lack a file of their own.
         failed: that gave none.
+        noted: of all these, the entries with notes.
     """
 
     record: Record
     done: int
     partial: int
     failed: int
+    noted: tuple[Entry, ...]
 
 
 class _Place(NamedTuple):
@@ -192,7 +194,7 @@ class Committer:
             del expected.arrived[filled.span]
             if not any(part.failures for part, _ in arrived):
                 arrived.sort(key=lambda each: each[0].part)
-                parts = [SpanResult(part.rows, values) for part, values in arrived if part.rows]
+                parts = [SpanResult(part.rows, values, part.notes) for part, values in arrived]
                 self._spool.save(expected.source, expected.spans[filled.span], parts)
 
     def _loaded(self, expected: _Expected, filled: Filled, outputs: Outputs) -> tuple[Filled, Outputs]:
@@ -200,7 +202,7 @@ class Committer:
         if expected.source is None or not filled.from_spool:
             return filled, outputs
         known = self._spool.load(expected.source, expected.spans[filled.span])
-        return replace(filled, rows=known.rows), known.outputs
+        return replace(filled, rows=known.rows, notes=known.notes), known.outputs
 
     def _end_task(self, task: int) -> Committed | None:
         expected = self._expected.pop(task)
@@ -218,8 +220,10 @@ class Committer:
             self._spool.forget(source, span)
         self._spooled = []
         mine = {source.key for source in expected.chunk.sources}
-        states = [entry.status for entry in record.entries if entry.source.key in mine]
-        return Committed(record, states.count("done"), states.count("partial"), states.count("failed"))
+        entries = [entry for entry in record.entries if entry.source.key in mine]
+        states = [entry.status for entry in entries]
+        done, partial, failed = map(states.count, ("done", "partial", "failed"))
+        return Committed(record, done, partial, failed, tuple(entry for entry in entries if entry.notes))
 
 
 def _bytes(filled: Filled, outputs: Outputs) -> int:

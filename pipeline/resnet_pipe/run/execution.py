@@ -85,6 +85,8 @@ class Execution:
         self._clocks = {stage: StageClock() for stage in STAGES}
         self.done = self.partial = self.failed = 0
         """Sources of committed chunks that gave all their rows, some, and none."""
+        self._noted = 0
+        """Of all these, how many have notes."""
         self.standing: Standing | None = None
         """In the whole directory, once that is known."""
         self._engine: EngineInfo | None = None
@@ -179,6 +181,7 @@ class Execution:
             done=self.done,
             partial=self.partial,
             failed=self.failed,
+            noted=self._noted,
             standing=self.standing,
             items=self._counts.items,
             frames=self._counts.frames,
@@ -283,8 +286,11 @@ class Execution:
         self.done += committed.done
         self.partial += committed.partial
         self.failed += committed.failed
+        self._noted += len(committed.noted)
         self._counts.chunks += 1
         record = committed.record
+        for entry in committed.noted:
+            self._log.event("source_noted", chunk=record.chunk, source=entry.source.key, notes=entry.notes)
         shards = [file.name for file in record.shards]
         self._log.event("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
 

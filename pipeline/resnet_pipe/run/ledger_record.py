@@ -41,6 +41,7 @@ class Entry:
         failure: why it gave none, or not all (it is *partial*); None if it is done.
         files: that are of this source alone, such as its annotated video.
         attempts: runs in a row that it has failed in, as it is; means nothing without a failure.
+        notes: what is unusual about it and was dealt with, in words.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class Entry:
     failure: Failure | None = None
     files: tuple[File, ...] = ()
     attempts: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -115,6 +117,8 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
             line["attempts"] = entry.attempts
         if entry.files:
             line["files"] = [file._asdict() for file in entry.files]
+        if entry.notes:
+            line["notes"] = entry.notes
         sources.append(line)
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -201,6 +205,7 @@ def _parse(data: dict[str, Any]) -> Record:
                 Failure(source.key, **failure) if failure else None,
                 tuple(File(**file) for file in line.get("files", ())),
                 line.get("attempts", 1),
+                tuple(line.get("notes", ())),
             )
         )
     return Record(

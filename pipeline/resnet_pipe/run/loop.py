@@ -23,6 +23,7 @@ from resnet_pipe.run.task import (
     SLOWEST,
     Failure,
     Filled,
+    Note,
     Row,
     Setup,
     Split,
@@ -164,6 +165,8 @@ class Worker:
                     before = Tally(before.decoded, tally.used, tally.seconds)
                 self._batch.tally.add(tally, before)
                 before = copy(tally)
+                self._batch.notes += [Note(key, text) for text in tally.notes]
+                tally.notes.clear()
             if item is None:
                 return
             if self._items >= skip:
@@ -235,6 +238,7 @@ class Worker:
                     peak_rss_kb(),
                 ),
                 last=last,
+                notes=tuple(batch.notes),
                 worker=self._setup.worker,
                 slowest=tuple(heapq.nlargest(SLOWEST, batch.seconds, key=lambda each: each[1])),
                 spans=tuple(batch.spans),
@@ -250,6 +254,7 @@ class _Batch:
         self.slot: int | None = None
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
+        self.notes: list[Note] = []
         self.tally = Tally()
         self.busy_s = {"reader": 0.0, "preprocess": 0.0}
         self.seconds: list[tuple[str, float]] = []

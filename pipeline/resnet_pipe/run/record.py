@@ -45,6 +45,7 @@ class Outcome:
         done: sources that gave all their rows.
         partial: sources that gave only those before their damage.
         failed: sources that gave none.
+        noted: of all these, how many have notes.
         standing: failures in the results, of whichever run; None if the ledger could not be read.
         items: that the engine has seen.
         frames: of videos: decoded, used, and the seconds they cover.
@@ -75,6 +76,7 @@ class Outcome:
     done: int
     partial: int
     failed: int
+    noted: int
     standing: Standing | None
     items: int
     frames: Tally
@@ -132,6 +134,7 @@ class Outcome:
                 "partial": self.partial,
                 "failed": self.failed,
             },
+            "noted": self.noted,
             "standing": asdict(self.standing) if self.standing else None,
             "items": self.items,
             "video": self.video(),
@@ -192,6 +195,8 @@ def summary(outcome: Outcome) -> str:
             ]
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
+    if outcome.noted:
+        lines.append(f"notes: on {_sources(outcome.noted)}, see source_noted in the run's log.jsonl")
     lines.append(f"results: {output}")
     if outcome.report is not None:
         lines.append(f"report: {outcome.report}")

@@ -19,16 +19,19 @@ from numpy.typing import NDArray
 from resnet_pipe import atomic
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source, Span
-from resnet_pipe.run.task import Outputs, Row
+from resnet_pipe.run.task import Note, Outputs, Row
 
-_KEYS = ("frame_index", "pts_s")
+_FORMAT = 2
+"""Of the files; those of another are not found."""
+_KEYS = ("frame_index", "pts_s", "notes")
 
 
 class SpanResult(NamedTuple):
-    """The rows of one span, and what the network gave for them."""
+    """The rows of one span, what the network gave for them, and the notes about its source."""
 
     rows: list[Row]
     outputs: Outputs
+    notes: tuple[Note, ...]
 
 
 class Spool:
@@ -55,12 +58,14 @@ class Spool:
         """
         atomic.make_folder(self._directory, self._home)
         rows = [row for part in parts for row in part.rows]
-        names = parts[0].outputs if parts else ()
+        filled = [part.outputs for part in parts if part.rows]
+        names = filled[0] if filled else ()
         arrays: dict[str, NDArray[np.generic]] = {
-            name: np.concatenate([part.outputs[name] for part in parts]) for name in names
+            name: np.concatenate([outputs[name] for outputs in filled]) for name in names
         }
         arrays["frame_index"] = np.array([row.frame_index for row in rows], np.int64)
         arrays["pts_s"] = np.array([row.pts_s for row in rows], np.float64)
+        arrays["notes"] = np.array([note.text for part in parts for note in part.notes], np.str_)
         with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -78,6 +83,7 @@ class Spool:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
+                notes = tuple(Note(source.key, text) for text in arrays["notes"].tolist())
                 outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
             rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -86,7 +92,7 @@ class Spool:
                 f"{path}: a finished part of {source.key} cannot be read again: {error}",
                 "check the disk; then run the same command again: that part is decoded once more",
             ) from None
-        return SpanResult(rows, outputs)
+        return SpanResult(rows, outputs, notes)
 
     def forget(self, source: Source, span: Span) -> None:
         """Drop a span: its chunk is committed."""
@@ -97,5 +103,5 @@ class Spool:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _path(self, source: Source, span: Span) -> Path:
-        identity = repr((self._digest, source, span))
+        identity = repr((_FORMAT, self._digest, source, span))
         return self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"

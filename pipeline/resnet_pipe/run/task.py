@@ -41,6 +41,18 @@ class Failure(NamedTuple):
     transient: bool = False
 
 
+class Note(NamedTuple):
+    """Something unusual about a source, which was dealt with: its rows are right.
+
+    Attributes:
+        key: of the source.
+        text: what it is, and what was done, in words.
+    """
+
+    key: str
+    text: str
+
+
 class Row(NamedTuple):
     """Which item sits in a row of a slot."""
 
@@ -122,6 +134,7 @@ class Filled:
         tally: frames decoded and used since the last batch.
         times: of this batch.
         last: nothing more comes from this task or span.
+        notes: about sources of this task, since the last batch.
         worker: that has made it; None if none has.
         slowest: the sources that took longest of those finished since the last batch, with their seconds.
         spans: what the worker did since the last batch; empty unless the run is traced.
@@ -140,6 +153,7 @@ class Filled:
     tally: Tally = field(default_factory=Tally)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
+    notes: tuple[Note, ...] = ()
     worker: int | None = None
     slowest: tuple[tuple[str, float], ...] = ()
     spans: tuple[WorkSpan, ...] = ()
