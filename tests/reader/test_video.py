@@ -221,20 +221,6 @@ def test_packets_that_say_that_nothing_is_new_are_no_frames(tmp_path: Path) -> N
     assert reading.times == pytest.approx(times)
 
 
-def test_times_that_begin_again_do_not_decrease(videos: Path, tmp_path: Path) -> None:
-    data = (videos / "h264.flv").read_bytes()
-    path = tmp_path / "twice.flv"
-    path.write_bytes(data + data[13:])  # without its header, the second is more of the first
-    reading = read(path)
-    assert reading.failure is None
-    assert reading.numbers == [*range(FRAMES), *range(FRAMES)]
-    assert reading.indices == list(range(2 * FRAMES))
-    assert reading.times[:FRAMES] == read(videos / "h264.flv").times
-    assert reading.times[FRAMES:] == [reading.times[FRAMES - 1]] * FRAMES
-    reader, source = splitting(path)
-    assert reader.spans(source) == ()
-
-
 @contextmanager
 def rewriting(source: InputContainer, path: Path) -> Iterator[Callable[[Packet[VideoStream], bytes], None]]:
     """Give a function that writes packets into another file, with other contents."""

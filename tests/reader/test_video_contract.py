@@ -54,6 +54,7 @@ def test_every_frame_comes_once_and_in_order(case: tuple[str, str], whole: Readi
     assert whole.error is None
     assert whole.indices == list(range(frames))
     assert whole.numbers == list(range(frames))
+    assert whole.tally.notes == []
 
 
 def test_the_pixels_are_those_that_were_encoded(case: tuple[str, str], whole: Reading) -> None:

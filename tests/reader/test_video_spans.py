@@ -134,7 +134,7 @@ def test_a_file_that_has_changed_since_it_was_split_is_a_failure(videos: Path, t
 
 def test_far_key_frames_are_found_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sampling one frame here and there reads only the neighbourhood of each, whatever the container."""
-    monkeypatch.setattr("resnet_pipe.reader.demux._NEAR", 1)
+    monkeypatch.setattr("resnet_pipe.reader.passage._NEAR", 1)
     for name in SPLIT:
         recipe = named(SAMPLES[name], f"long-{name}", frames=100, pts=None)
         taken = read(make(tmp_path, recipe), count=3)
@@ -145,7 +145,7 @@ def test_far_key_frames_are_found_by_seeking(tmp_path: Path, monkeypatch: pytest
 def test_a_file_that_cannot_be_searched_is_read_from_its_beginning(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Video, "_seek", lambda *_: False)
+    monkeypatch.setattr(Video, "seek", lambda *_: False)
     for name in ("h264-open.mkv", "hevc.mp4", "late.ts"):
         reader, source = splitting(videos / name, every=5)
         parts = [read_span(reader, source.key, span) for span in reader.spans(source)]

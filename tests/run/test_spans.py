@@ -8,8 +8,12 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from resnet_pipe.reader.source import Source, Span
+from resnet_pipe.run.spool import SpanResult, Spool
+from resnet_pipe.run.task import Note, Row
 from tests.run.faults import ENGINE, FRAMES, SHORT_SPANS, Gate
 from tests.run.jobs import (
     HOME,
@@ -231,3 +235,16 @@ def test_a_damaged_span_gives_the_rows_of_one_pass(job: VideoFolder, tmp_path: P
     assert failure["error"] == in_one.failures()["long.mkv"]["error"]
     assert_same_rows(job.out, in_one.out)
     assert_clean(job.out)
+
+
+def test_a_finished_span_is_kept_with_its_notes_even_without_rows(tmp_path: Path) -> None:
+    source, notes = Source("a.mkv", 1, 2), (Note("a.mkv", "its times begin again"), Note("a.mkv", "ünd mehr"))
+    features = np.ones((1, 3), np.float32)
+    row, span = Row("a.mkv", 5, 0.2), Span(0, 2, None, 12, 0, 12)
+    spool = Spool(tmp_path / "spool", tmp_path, "digest")
+    spool.save(source, span, [SpanResult([row], {"features": features}, notes), SpanResult([], {}, ())])
+    kept = spool.load(source, span)
+    assert (kept.rows, kept.notes) == ([row], notes)
+    assert np.array_equal(kept.outputs["features"], features)
+    spool.save(source, span, [SpanResult([], {}, notes[:1])])
+    assert spool.load(source, span) == SpanResult([], {}, notes[:1])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.video import VideoReader, VideoSection
+from tests.joints import frame_starts, recount
 from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import (
     CROP,
@@ -33,7 +34,7 @@ from tests.run.jobs import (
     read_rows,
     records,
 )
-from tests.videos import SAMPLES, cut_off
+from tests.videos import FRAMES, SAMPLES, Recipe, cut_off, make, named, x264
 
 SAMPLINGS: dict[str, dict[str, Any]] = {
     "every frame": {},
@@ -433,4 +434,31 @@ def test_parts_of_a_job_share_the_output_directory(film: VideoFolder) -> None:
         (f"{number}.mkv", index, number + index) for number in range(4) for index in range(3)
     ]
     assert len(list(film.out.glob("npy/*.npy"))) == 4
+    assert_clean(film.out)
+
+
+def test_what_was_done_about_joined_recordings_stands_in_the_ledger_and_the_log(film: VideoFolder) -> None:
+    film.add_video("plain.mkv")
+    square = Recipe("0.ts", "libx264", x264(), size=(120, 120), muxer={"omit_video_pes_length": "0"})
+    parts = [square, named(square, "1.ts", first=FRAMES)]
+    data = b"".join(make(film.folder, part).read_bytes() for part in parts)
+    (film.videos / "joined.ts").write_bytes(recount(data, frame_starts(data)[24] + 2))
+    said = film.run().expect(0).stdout
+    assert "notes: on 1 source, see source_noted in the run's log.jsonl" in said
+    assert [row[1:] for row in film.numbers() if row[0] == "joined.ts"] == [(n, n) for n in range(2 * FRAMES)]
+    notes = [
+        "its packets are counted anew at 1 place: nothing is missing there",
+        "its times jump at 1 place, where recordings are joined: they go on there",
+    ]
+    entries = {source["key"]: source for record in records(film.out) for source in record["sources"]}
+    assert entries["joined.ts"]["notes"] == notes
+    assert "notes" not in entries["plain.mkv"]
+    (event,) = film.events("source_noted")
+    assert (event["source"], event["notes"], event["chunk"]) == ("joined.ts", notes, "000000")
+    assert film.summary()["noted"] == 1
+    assert film.summary()["exit_code"] == 0
+    (film.videos / "late.mkv").write_bytes((film.videos / "plain.mkv").read_bytes())
+    film.run().expect(0)
+    assert film.summary()["noted"] == 0
+    assert "notes" in json.dumps(records(film.out))
     assert_clean(film.out)

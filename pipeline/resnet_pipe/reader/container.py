@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MP4_BOXES = tuple(b"ftyp moov mdat moof mfra free skip wide styp sidx uuid".split())
-_TS_SYNC = 0x47
+TS_SYNC = 0x47
+"""How each packet of a transport stream begins."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
 
@@ -91,9 +92,24 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
     return length != unknown and position + width + length > size
 
 
+def transport_packets(path: Path) -> tuple[int, int] | None:
+    """Return the length of a transport stream's packets, and where the sync byte is; None if it is none.
+
+    Args:
+        path: of a regular file.
+    """
+    with path.open("rb") as file:
+        return _transport_packets(file.read(512))
+
+
+def _transport_packets(start: bytes) -> tuple[int, int] | None:
+    for length, sync in _TS_PACKETS:
+        if all(start[sync + n * length : sync + n * length + 1] == bytes([TS_SYNC]) for n in range(2)):
+            return length, sync
+    return None
+
+
 def _transport_stream_ends_early(start: bytes, size: int) -> bool:
     """Look for a packet that is cut off (ISO/IEC 13818-1, section 2.4.3)."""
-    for length, sync in _TS_PACKETS:
-        if all(start[sync + n * length : sync + n * length + 1] == bytes([_TS_SYNC]) for n in range(2)):
-            return size % length != 0
-    return False
+    layout = _transport_packets(start)
+    return layout is not None and size % layout[0] != 0

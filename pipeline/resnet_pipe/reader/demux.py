@@ -1,14 +1,12 @@
-"""Open video files and read their packets, without decoding: with PyAV, which brings its own FFmpeg."""
+"""Open video files and get their packets, without decoding: with PyAV, which brings its own FFmpeg."""
 
 from __future__ import annotations
 
 import errno
-from array import array
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import av
 from av.codec.context import Flags as CodecFlags
@@ -21,9 +19,8 @@ from av.video.stream import VideoStream
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.container import ends_early, is_known
 from resnet_pipe.reader.file import check_readable
-from resnet_pipe.reader.index import Index, Packets, index_packets
 from resnet_pipe.reader.side_data import SideData
-from resnet_pipe.reader.source import Span
+from resnet_pipe.reader.timeline import Timeline
 from resnet_pipe.reader.track import Track, choose
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
@@ -33,22 +30,17 @@ _FORMATS = (
 )
 """FFmpeg's demuxers for files that hold all of a video themselves: no playlists, patterns or devices."""
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_MPEGTS = "mpegts"
+_MAY_JUMP = frozenset([_MPEGTS, "mpeg"])
+"""Demuxers of containers whose times may jump (FFmpeg's AVFMT_TS_DISCONT), and do at joints."""
+_DESCRIBES = frozenset([_MP4, "flv", "live_flv"])
+"""Demuxers that give new parameters of the decoder with the first packet that they are for."""
 _SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
 """Demuxers that take a missing end for the end, without a word."""
 _GENERATE_TIMES = 1
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
-_INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]
-_INTRA_CODECS = ["mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo", "rawvideo", "dvvideo", "png"]
-_ONE_FRAME_A_PACKET = frozenset([*_INTER_CODECS, *_INTRA_CODECS])
-"""Codecs of which each packet holds one frame, but for what `scan` looks out for."""
 _STRICT = frozenset(["hevc", "mjpeg"])
 """Codecs whose decoders hide damage unless told not to, and then have nothing against whole files."""
-_SHORTEST_MPEG4 = 32
-"""Bytes of an MPEG-4 packet below which it may say no more than that there is no new frame."""
-_NEAR = 500
-"""So many packets are read and dropped sooner than the file is searched."""
-_LEAD_S = 1
-"""A span is indexed from so long before its first frame, for an earlier entry to start at."""
 
 
 class Video:
@@ -68,6 +60,14 @@ class Video:
         count: packets that have been read.
         decoded: frames that have come out of the decoder; for whoever decodes to count.
         problem: why there are no more packets; None if that is the end of the file.
+        packets: those that are not read yet.
+        next: number of the first of these, where whoever reads them has noted it; None where nobody knows.
+        marked: number of the first packet that a transport stream has lost count at; None if there is none.
+        described: new parameters of the decoder, by the first packet that they are for, of those read.
+        timeline: where packets begin anew; `scan` finds out.
+        damage: how many packets are whole, and why the others are not; None if they are. `scan` finds out.
+        left_out: frames after a joint that could not be decoded without those before it.
+        notes: what is unusual about the video, and was dealt with.
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
@@ -92,6 +92,10 @@ class Video:
         # For frames that grow in the middle of a video; decoders count whole blocks.
         self._limit = {"max_pixels": str(min(2 * max_pixels + (1 << 16), 2**31 - 1))}
         self.decoded = 0
+        self.timeline = Timeline()
+        self.damage: tuple[int, SourceError] | None = None
+        self.left_out = 0
+        self.notes: list[str] = []
         self._open()
 
     def __enter__(self) -> Video:
@@ -104,8 +108,23 @@ class Video:
 
     def close(self) -> None:
         """Release the file and the decoder."""
-        self._packets: Iterator[VideoPacket] = iter(())
+        self.packets: Iterator[VideoPacket] = iter(())
         self._container.close()
+
+    @property
+    def may_jump(self) -> bool:
+        """Whether its container is one in which times may jump, and long gaps are no gaps."""
+        return self._container.format.name in _MAY_JUMP
+
+    @property
+    def is_transport(self) -> bool:
+        """Whether it is a transport stream: what packets it lacks is told by their count."""
+        return self._container.format.name == _MPEGTS
+
+    @property
+    def stream_id(self) -> int:
+        """The number of the stream in its container: in a transport stream, the PID."""
+        return self._stream.id
 
     @property
     def seconds(self) -> float | None:
@@ -178,25 +197,33 @@ class Video:
         self.time_base = self._stream.time_base
         self._start()
         self.count = 0
+        self.marked: int | None = None
+        self.described: dict[int, bytes] = {}
+        self._header = self._extradata = self._described = context.extradata
 
     def _start(self) -> None:
         """Begin to read packets from where the file is."""
         self.problem: SourceError | None = None
-        self._packets = self._demux()
-        self._next: int | None = None
+        self.packets = self._demux()
+        self.next: int | None = None
 
     def _demux(self) -> Iterator[VideoPacket]:
         """Yield packets up to the end of the file, or up to what `problem` then says."""
+        describes = self._container.format.name in _DESCRIBES
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._stream_packets():
                 if not packet.size:
                     continue  # the one that ends the stream, or a frame that AVI files call dropped
-                if packet.is_corrupt:
+                if packet.is_corrupt and self.is_transport:
+                    self.marked = self.count if self.marked is None else self.marked
+                elif packet.is_corrupt:
                     self.problem = self.fault("a packet is not whole")
                     return
                 if packet.has_sidedata("encryption_info"):
                     self.problem = SourceError("reader", "encrypted", "it is encrypted")
                     return
+                if describes and packet.has_sidedata("new_extradata"):
+                    self._describe(bytes(packet.get_sidedata("new_extradata")))
                 self.count += 1
                 self.alive()
                 yield packet
@@ -206,66 +233,35 @@ class Video:
             if self._lacks_its_end():
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
+    def _stream_packets(self) -> Iterator[VideoPacket]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError:
+            return  # of PyAV, at the end of a file in which streams have appeared after it was opened
+
+    def _describe(self, extradata: bytes) -> None:
+        """Note that the next packet needs other parameters, unless these are the same."""
+        if extradata != self._described:
+            self.described[self.count] = self._described = extradata
+
     def _lacks_its_end(self) -> bool:
         """Tell whether a file whose packets have come to an end is not whole."""
         name = self._container.format.name
         short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
         return (short or name in _SILENT) and ends_early(self.path)
 
-    def scan(self, span: Span | None = None) -> Index | None:
-        """Read all packets, or those that a span needs, and make an index of them.
-
-        Args:
-            span: of this very video.
-
-        Returns:
-            None if the packets do not tell which frames there are, and when.
-        """
-        if span is not None and span.start_pts is not None:
-            lead = round(_LEAD_S / self.time_base)
-            self._search([span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
-        if self.codec not in _ONE_FRAME_A_PACKET:
-            return None
-        pts, key, shown = array("q"), bytearray(), bytearray()
-        missing = -1 if span is None else span.frames
-        for packet in self._packets:
-            time = packet.pts
-            if time is None or (self.codec == "mpeg4" and packet.size < _SHORTEST_MPEG4):
-                return None
-            visible = not packet.is_discard and _shows_a_frame(packet, self.codec)
-            pts.append(time)
-            key.append(packet.is_keyframe)
-            shown.append(visible)
-            missing -= visible and (span is None or _is_within(time, span))
-            if not missing:
-                break
-        return index_packets(pts, key, shown, self.time_base, self.context.reorder_depth, self.problem)
-
-    def read(self, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
-        """Yield packets with their numbers, in the order of decoding.
-
-        Args:
-            packets: of the index of this video.
-            entry: where to start, a position in `packets.entry`.
-            last: number of the last packet.
-
-        Raises:
-            SourceError: the file does not read as it did.
-        """
-        first = int(packets.entry[entry])
-        if self._next is not None and 0 <= first - self._next <= _NEAR:
-            for _ in range(first - self._next):
-                next(self._packets, None)
+    def begin(self, number: int) -> VideoCodecContext:
+        """Make the decoder ready for a packet that needs nothing of those before it, and return it."""
+        extradata = self.timeline.at(number).extradata or self._header
+        if extradata == self._extradata:
+            self.context.flush_buffers()
         else:
-            targets = packets.pts[packets.entry[max(0, entry - 2) : entry + 1]].tolist()
-            self._search(reversed(targets), targets[-1], targets[-1])
-        for number in range(first, last + 1):
-            packet = next(self._packets, None)
-            if packet is None or packet.pts != packets.pts[number]:
-                self._next = None
-                raise self.problem or self.fault("it does not read the same when it is read again")
-            self._next = number + 1
-            yield number, packet
+            old, self._extradata = self.context, extradata
+            new = cast(VideoCodecContext, av.CodecContext.create(old.name, "r"))
+            new.extradata, new.codec_tag, new.options = extradata, old.codec_tag, dict(old.options)
+            new.thread_count, new.flags = old.thread_count, old.flags
+            self.context, self._side_data = new, SideData(new)
+        return self.context
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
         """Decode a packet; None gives the frames that the decoder has held back.
@@ -288,38 +284,12 @@ class Video:
                 raise
         return self.context.decode(packet)
 
-    def rewind(self) -> Iterator[VideoPacket]:
-        """Yield all packets, from the very first."""
+    def rewind(self) -> None:
+        """Go to the very first packet."""
         self.close()
         self._open()
-        return self._packets
 
-    def _search(self, targets: Iterable[int], low: int | None, high: int) -> None:
-        """Go to the first key frame that is presented from `low` to `high`.
-
-        Where a demuxer lands is never certain: some go by the time of decoding, some guess from the bytes.
-
-        Args:
-            targets: presentation times to seek, one after the other; the last resort is the beginning.
-            low: units of the time base; None for any.
-            high: units of the time base.
-        """
-        for target in chain(targets, [None]):
-            if target is None:
-                self.rewind()
-            elif not self._seek(target):
-                continue
-            for packet in self._packets:
-                if packet.pts is None:
-                    continue
-                if packet.pts > high:
-                    break
-                if packet.is_keyframe and (low is None or packet.pts >= low):
-                    self._packets = chain([packet], self._packets)
-                    return
-        raise self.fault("a key frame is not found again")
-
-    def _seek(self, pts: int) -> bool:
+    def seek(self, pts: int) -> bool:
         """Go somewhere near a presentation time; False if the demuxer cannot."""
         try:
             self._container.seek(pts, stream=self._stream)
@@ -327,28 +297,6 @@ class Video:
             return False
         self._start()
         return True
-
-
-def _is_within(pts: int, span: Span) -> bool:
-    return (span.start_pts is None or pts >= span.start_pts) and (span.end_pts is None or pts < span.end_pts)
-
-
-def _shows_a_frame(packet: VideoPacket, codec: str) -> bool:
-    """Tell whether a packet holds a frame to show, not only one that others are predicted from.
-
-    In VP8 a bit says so (RFC 6386, section 9.1). In VP9, the encoder puts both into one packet, a superframe
-    (VP9 bitstream specification, annex B); a packet with a hidden frame alone is unusual, but allowed.
-    """
-    if codec == "vp8":
-        return bool(memoryview(packet)[0] & 0x10)
-    if codec == "vp9":
-        data = memoryview(packet)
-        first, last = data[0], data[-1]
-        if first & 0x30 == 0x30:  # profile 3 has one more bit
-            first <<= 1
-        show_existing, show = first & 0x08, first & 0x02
-        return bool(show_existing or show or last & 0xE0 == 0xC0)
-    return True
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

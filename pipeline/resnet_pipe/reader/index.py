@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ _DEEPEST_REORDER = 64
 
 @dataclass(frozen=True)
 class Packets:
-    """The packets of a video stream, numbered in the order of decoding from a key frame on.
+    """The packets of a video stream, numbered in the order of decoding.
 
     Attributes:
         pts: int64, shape (packets,), presentation times.
@@ -27,12 +28,14 @@ class Packets:
             predicted from comes before it in decoding, and so before its horizon in presentation.
         entry: int64, shape (entries,), packets where decoding can start: key frames that follow, in
             presentation, all that comes before them in decoding.
+        fresh: bool, shape (entries,), where it must: what comes before belongs to something else.
         of_frame: int64, shape (frames,), the packet of each frame.
     """
 
     pts: NDArray[np.int64]
     horizon: NDArray[np.int64]
     entry: NDArray[np.int64]
+    fresh: NDArray[np.bool_]
     of_frame: NDArray[np.int64]
 
 
@@ -42,10 +45,11 @@ class Index:
 
     Attributes:
         time_base: seconds per unit of time.
-        pts: int64, shape (frames,), presentation times, never decreasing.
+        pts: int64, shape (frames,), presentation times, increasing.
         key: bool, shape (frames,), which frames are coded on their own.
         packets: where the frames are in the file; None if only decoding can tell, from the beginning.
         problem: what ended the video before its time; None if it is whole.
+        left_out: frames after a joint whose references are missing: they are before it, if anywhere.
     """
 
     time_base: Fraction
@@ -53,6 +57,7 @@ class Index:
     key: NDArray[np.bool_]
     packets: Packets | None
     problem: SourceError | None
+    left_out: int = 0
 
     def seconds(self, first: int, stop: int) -> float:
         """Return how long the frames from `first` to before `stop` are shown."""
@@ -81,18 +86,19 @@ class Run(NamedTuple):
 
 
 def index_packets(
-    pts: Sequence[int],
+    pts: Sequence[int] | NDArray[np.int64],
     key: Sequence[int],
     shown: Sequence[int],
     time_base: Fraction,
     reorder: int,
     problem: SourceError | None,
+    firsts: Sequence[int] = (0,),
 ) -> Index | None:
     """Make an index from what the packets of a stream say.
 
-    What comes before the first key frame, in decoding or in presentation, is not part of the video: its
-    references are missing, and players leave it out as well. Nor, where packets are missing at the end, are
-    the last frames, which those in the missing packets may come before.
+    What comes before the first key frame of a stretch, in decoding or in presentation, is not part of the
+    video: its references are missing, and players leave it out as well. Nor, where packets are missing at the
+    end, are the last frames, which those in the missing packets may come before.
 
     Args:
         pts: presentation times of the packets, in the order of decoding.
@@ -101,6 +107,7 @@ def index_packets(
         time_base: seconds per unit of time.
         reorder: packets that a frame may have before it in decoding, but after it in presentation, at least.
         problem: as in `Index`.
+        firsts: the first packet of each stretch, 0 and those at which decoding begins anew.
 
     Returns:
         None if the packets cannot be trusted to tell the frames: two of them have the same time, their times
@@ -108,25 +115,42 @@ def index_packets(
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
-    if not is_key.any() or not np.diff(np.sort(times)).all():
+    parts = _decodable(is_key, firsts)
+    belongs, depth, orders = np.zeros(len(times), np.bool_), 0, []
+    for begin, stop in parts:
+        mine = times[begin:stop]
+        order = np.argsort(mine)
+        if not np.diff(mine[order]).all():
+            return None
+        depth = max(depth, _reorder_depth(order))
+        belongs[begin:stop] = mine >= mine[0]
+        orders.append(begin + order[mine[order] >= mine[0]])
+    if not parts or depth > _DEEPEST_REORDER:
         return None
-    first = int(is_key.argmax())
-    times, is_key = times[first:], is_key[first:]
-    order = np.argsort(times)
-    depth = _reorder_depth(order)
-    if depth > _DEEPEST_REORDER:
+    order = np.concatenate(orders)
+    if (np.diff(times[order]) <= 0).any():
         return None
-    visible = np.asarray(shown, np.bool_)[first:] & (times >= times[0])
+    visible = np.asarray(shown, np.bool_)
+    left_out = int((visible & ~belongs)[firsts[1] :].sum()) if len(firsts) > 1 else 0
     if problem is not None:
         # A packet that is missing may come, in presentation, before so many that are there.
         uncertain = max(reorder, depth)
         order = order[: max(0, len(order) - uncertain)]
-    horizon = np.maximum.accumulate(times)
+    begins = np.asarray([begin for begin, _ in parts])
+    horizon = np.maximum.accumulate(np.where(belongs, times, times[begins[0]]))
     of_frame = order[visible[order]]
-    entry = np.flatnonzero(is_key & (times == horizon))
-    return Index(
-        time_base, times[of_frame], is_key[of_frame], Packets(times, horizon, entry, of_frame), problem
-    )
+    entry = np.flatnonzero(is_key & belongs & (times == horizon))
+    packets = Packets(times, horizon, entry, np.isin(entry, begins), of_frame)
+    return Index(time_base, times[of_frame], is_key[of_frame], packets, problem, left_out)
+
+
+def _decodable(is_key: NDArray[np.bool_], firsts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first key frame of each stretch that has one, and where the stretch ends."""
+    parts = []
+    for first, stop in pairwise([*firsts, len(is_key)]):
+        if is_key[first:stop].any():
+            parts.append((first + int(is_key[first:stop].argmax()), stop))
+    return parts
 
 
 def _reorder_depth(order: NDArray[np.int64]) -> int:
@@ -144,7 +168,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
     """Return the runs that decode the wanted frames, and little else.
 
     Each frame is decoded from the last entry that is presented no later. Where nothing can be skipped, two
-    runs are one, so that to take all frames is to decode everything in one go.
+    runs are one, so that to take all frames of a stretch is to decode it in one go.
 
     Args:
         index: of the video.
@@ -160,13 +184,29 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
         tuple[int, int, int]
     ] = []  # the entry, the last packet, and where the frames begin in `wanted`
     for entry, last, begin in zip(entries[begins].tolist(), lasts.tolist(), begins.tolist(), strict=True):
-        if runs and packets.entry[entry] <= runs[-1][1] + 1:
+        if runs and not packets.fresh[entry] and packets.entry[entry] <= runs[-1][1] + 1:
             entry, before, begin = runs.pop()
             last = max(before, last)
         runs.append((entry, last, begin))
     stops = [begin for _, _, begin in runs[1:]] + [len(wanted)]
     return [
         Run(entry, last, wanted[begin:stop]) for (entry, last, begin), stop in zip(runs, stops, strict=True)
+    ]
+
+
+def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
+    """Return runs that decode the frames of others, each from the beginning of a stretch.
+
+    Args:
+        packets: of the index.
+        runs: of `plan`.
+    """
+    begins = np.flatnonzero(packets.fresh)
+    entries = begins[np.searchsorted(begins, [run.entry for run in runs], side="right") - 1].tolist()
+    return [
+        Run(entry, mine[-1].last, np.concatenate([run.frames for run in mine]))
+        for entry, group in groupby(zip(entries, runs, strict=True), key=lambda each: each[0])
+        for mine in [[run for _, run in group]]
     ]
 
 

@@ -9,6 +9,8 @@ pixels are OpenCV's. What it cannot do as well:
   gives fewer frames than the index has, or frames of other times, is a failure; but a frame that its decoder
   has patched up is given out like any other.
 - The published wheels of OpenCV 5 cannot decode AV1.
+- It does not tell where recordings are joined: neither times that begin again nor other parameters are right
+  there. Such videos are failures.
 - It gives out memory that nothing was written to as the frames of interlaced videos, which are failures
   therefore.
 - It takes all colours for BT.601, whatever the video says, and ignores mirroring; rotation it applies.
@@ -60,6 +62,8 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     if video.track.number:
         text = f"OpenCV reads video track 0 of a file, and not {video.track.number}: use reader.backend: pyav"
         raise SourceError("reader", "unsupported", text)
+    if not video.timeline.is_plain:
+        raise SourceError("reader", "unsupported", "OpenCV does not tell where recordings are joined")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     waiting = map(int, wanted)

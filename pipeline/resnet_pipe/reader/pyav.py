@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, groupby
 
 import av
 import numpy as np
@@ -14,8 +14,10 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.demux import Video, describe
-from resnet_pipe.reader.index import Index, Packets, Run, plan
+from resnet_pipe.reader.demux import Video, VideoPacket, describe
+from resnet_pipe.reader.index import Index, Packets, Run, joined, plan
+from resnet_pipe.reader.passage import read, read_all
+from resnet_pipe.reader.scan import scan
 
 _FIELD_CODECS = frozenset(["h264", "mpeg2video"])
 """Codecs that may code the two fields of an interlaced frame as two pictures, each in its own packet."""
@@ -52,8 +54,12 @@ def index(video: Video) -> Index:
     Args:
         video: that has just been opened.
     """
-    found = video.scan()
-    return _index_by_decoding(video) if found is None or has_field_pictures(video, found) else found
+    found = scan(video)
+    if found is None or has_field_pictures(video, found):
+        found = _index_by_decoding(video)
+    if found.left_out:
+        video.notes.append(f"left out after a joint, because what they refer to is missing: {found.left_out}")
+    return found
 
 
 def has_field_pictures(video: Video, index: Index) -> bool:
@@ -100,9 +106,8 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         try:
             yield from _decode_run(video, index, index.packets, run)
         except _EntryError:
-            rest = runs[number:]
-            frames = np.concatenate([run.frames for run in rest])
-            yield from _decode_run(video, index, index.packets, Run(0, rest[-1].last, frames))
+            for whole in joined(index.packets, runs[number:]):
+                yield from _decode_run(video, index, index.packets, whole)
             return
 
 
@@ -126,7 +131,7 @@ def _decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Itera
             video.decoded += 1
             if frame.pts is None or frame.pts < start:
                 continue  # it refers to what comes before the entry
-            if frame.pts == start and run.entry and not frame.key_frame:
+            if frame.pts == start and not packets.fresh[run.entry] and not frame.key_frame:
                 raise _EntryError
             position = int(np.searchsorted(index.pts, frame.pts))
             if frame.is_corrupt and position < len(index.pts):
@@ -153,10 +158,8 @@ def _feed(video: Video, packets: Packets, run: Run) -> Iterator[VideoFrame]:
     is_wanted = np.zeros(run.last + 1 - first, np.bool_)
     is_wanted[packets.of_frame[run.frames] - first] = True
     skips = video.codec in _SKIPPABLE and not is_wanted.all()
-    for number, packet in video.read(packets, run.entry, run.last):
-        context = video.context  # a new one if the file had to be opened again
-        if number == first:
-            context.flush_buffers()
+    for number, packet in read(video, packets, run.entry, run.last):
+        context = video.begin(number) if number == first else video.context
         if skips:
             context.skip_frame = "DEFAULT" if is_wanted[number - first] else "NONREF"
         try:
@@ -191,12 +194,13 @@ def _index_by_decoding(video: Video) -> Index:
             time = next((each for each in (frame.pts, frame.dts, following) if each is not None), None)
             if time is None:
                 raise SourceError("reader", "no_times", "the file does not say when its frames are shown")
-            times.append(max(time, times[-1]) if times else time)
+            times.append(max(time, times[-1] + 1) if times else time)
             key.append(frame.key_frame)
             following = times[-1] + frame.duration
     except SourceError as error:
         problem = error
-    return Index(video.time_base, np.asarray(times, np.int64), np.asarray(key, np.bool_), None, problem)
+    pts, is_key = np.asarray(times, np.int64), np.asarray(key, np.bool_)
+    return Index(video.time_base, pts, is_key, None, problem, video.left_out)
 
 
 def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
@@ -212,17 +216,40 @@ def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[
 
 
 def _all_frames(video: Video) -> Iterator[VideoFrame]:
-    """Yield all frames, from the first whole one on, in presentation order.
+    """Yield all frames, from the first whole one of each stretch on, in presentation order.
 
     Raises:
         SourceError: `truncated` or `damaged`.
     """
+    begun, video.left_out = False, 0
+    for stretch, packets in groupby(read_all(video), lambda each: video.timeline.at(each[0])):
+        begun |= yield from _frames_of_stretch(video, packets, stretch.first)
+    if video.problem is not None:
+        raise video.problem
+    if not begun and video.count:
+        raise video.fault("none of its frames can be decoded")
+
+
+def _frames_of_stretch(
+    video: Video, packets: Iterable[tuple[int, VideoPacket]], first: int
+) -> Generator[VideoFrame, None, bool]:
+    """Yield all frames of a stretch, from its first whole one on; return whether there are any.
+
+    Of what comes before the first key frame after a joint, decoders make up what it refers to.
+
+    Raises:
+        SourceError: `damaged`.
+    """
     held: deque[VideoFrame] = (
         deque()
     )  # what they come from, or what comes before them, may be yet to come out
-    begun = False
-    for packet in chain(video.rewind(), [None]):
-        refusal = None
+    begun, waits = False, first > 0
+    context = video.begin(first)
+    for packet in chain((packet for _, packet in packets), [None]):
+        if waits and packet is not None and not packet.is_keyframe:
+            video.left_out += 1
+            continue
+        waits, refusal = False, None
         try:
             frames = video.decode(packet)
         except av.FFmpegError as error:
@@ -232,10 +259,11 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
                 refusal = "a frame is damaged"
                 if begun:
                     break
+                video.left_out += first > 0
                 continue
             begun = True
             held.append(frame)
-            least = _MOST_B_FRAMES if frame.pict_type == PictureType.B else video.context.reorder_depth
+            least = _MOST_B_FRAMES if frame.pict_type == PictureType.B else context.reorder_depth
             while len(held) > least:
                 yield held.popleft()
         if begun and refusal is not None:
@@ -243,11 +271,10 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
                 held.pop()
             yield from held
             raise video.fault(refusal)
+    if first and not (begun or waits):
+        raise video.fault("no frame after a joint can be decoded")
     if video.problem is not None:
-        for _ in range(min(len(held), video.context.reorder_depth)):
+        for _ in range(min(len(held), context.reorder_depth)):
             held.pop()
     yield from held
-    if video.problem is not None:
-        raise video.problem
-    if not begun and video.count:
-        raise video.fault("none of its frames can be decoded")
+    return begun

@@ -240,6 +240,7 @@ class VideoReader:
         from resnet_pipe.reader import pyav
         from resnet_pipe.reader.demux import Video
         from resnet_pipe.reader.index import split
+        from resnet_pipe.reader.scan import scan
 
         path = path_of(self.root, source.key)
         try:
@@ -247,9 +248,11 @@ class VideoReader:
             with Video(path, self.max_pixels, alive, self.track) as video:
                 if video.seconds is not None and video.seconds < 2 * self.span_s:
                     return ()
-                found = video.scan()
+                found = scan(video)
                 if found is None or found.packets is None or found.problem is not None:
                     return ()
+                if not video.timeline.is_plain or video.timeline.counted:
+                    return ()  # a span is found by its times, and read as if there were no joint
                 if pyav.has_field_pictures(video, found) or not pyav.starts_anywhere(video, found.packets):
                     return ()
         except SourceError:
@@ -296,6 +299,7 @@ class VideoReader:
                 if video.track.note is not None:
                     tally.notes.append(video.track.note)
                 part = self._whole(video) if span is None else _part(video, span)
+                tally.notes += video.notes
                 yield from self._items(video, part, min_side, tally)
         except SourceError as error:
             decoded = 0 if video is None else video.decoded
@@ -368,8 +372,10 @@ class _Part:
 
 
 def _part(video: Video, span: Span) -> _Part:
+    from resnet_pipe.reader.scan import scan
+
     changed = "it is not what it was when it was divided into spans"
-    found = video.scan(span)
+    found = scan(video, span)
     if found is None:
         raise video.fault(changed)
     first = 0 if span.start_pts is None else int(np.searchsorted(found.pts, span.start_pts))

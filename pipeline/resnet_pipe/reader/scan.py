@@ -1,0 +1,171 @@
+"""Read the packets of a video, without decoding, and make an index of its frames."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+import numpy as np
+
+from resnet_pipe.reader.demux import Video, VideoPacket
+from resnet_pipe.reader.index import Index, index_packets
+from resnet_pipe.reader.passage import search
+from resnet_pipe.reader.source import Span
+from resnet_pipe.reader.timeline import UNKNOWN, Table, find_stretches, has_gaps
+from resnet_pipe.reader.transport import find_jumps
+
+_INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]
+_INTRA_CODECS = ["mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo", "rawvideo", "dvvideo", "png"]
+_ONE_FRAME_A_PACKET = frozenset([*_INTER_CODECS, *_INTRA_CODECS])
+"""Codecs of which each packet holds one frame, but for what `scan` looks out for."""
+_SHORTEST_MPEG4 = 32
+"""Bytes of an MPEG-4 packet below which it may say no more than that there is no new frame."""
+_FEW = 10
+"""Frames that do not tell how much usually lies between two."""
+_FAR = 4
+"""What is left after the last frame is too much if it is so many times what lies between any two."""
+_LEAD_S = 1
+"""A span is indexed from so long before its first frame, for an earlier entry to start at."""
+
+
+def scan(video: Video, span: Span | None = None) -> Index | None:
+    """Read all packets, or those that a span needs, and make an index of them.
+
+    Of a whole video, its `timeline` and `damage` are known as well then, whatever is returned.
+
+    Args:
+        video: that has just been opened.
+        span: of this very video.
+
+    Returns:
+        None if the packets do not tell which frames there are, and when.
+
+    Raises:
+        SourceError: the span is not found.
+    """
+    if span is not None and span.start_pts is not None:
+        lead = round(_LEAD_S / video.time_base)
+        search(video, [span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
+    table, tells = _read(video, span)
+    if span is None:
+        _mend(video, table)
+    elif video.marked is not None:
+        raise video.fault("a packet is not whole")
+    if not tells or UNKNOWN in table.pts:
+        return None
+    pts = np.array(table.pts, np.int64)
+    firsts = [first for first in video.timeline.firsts if first < len(pts)]
+    for stretch in video.timeline.stretches[1:]:
+        pts[stretch.first :] += stretch.shift - video.timeline.at(stretch.first - 1).shift
+    problem = video.problem if video.damage is None else video.damage[1]
+    reorder = video.context.reorder_depth
+    return index_packets(pts, table.key, table.shown, video.time_base, reorder, problem, firsts or [0])
+
+
+def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
+    """Read packets; tell, too, whether each holds a frame, as far as one can see."""
+    table, tells = Table(), video.codec in _ONE_FRAME_A_PACKET
+    codec, missing, offset = video.codec, -1 if span is None else span.frames, 0
+    for packet in video.packets:
+        pts, dts = packet.pts, packet.dts
+        tells = tells and not _may_be_none(packet, codec)
+        visible = not packet.is_discard and _shows_a_frame(packet, codec)
+        offset = packet.pos or offset
+        table.pts.append(UNKNOWN if pts is None else pts)
+        table.dts.append(UNKNOWN if dts is None else dts)
+        table.key.append(packet.is_keyframe)
+        table.shown.append(visible)
+        table.offset.append(offset)
+        if span is not None:
+            missing -= visible and pts is not None and _is_within(pts, span)
+            if not missing:
+                break
+    return table, tells
+
+
+def _mend(video: Video, table: Table) -> None:
+    """Find out how the packets of a video belong together, and where they end before their time."""
+    torn: dict[int, bool] = {}
+    if video.marked is not None or (video.is_transport and has_gaps(table)):
+        whole = _follow(video, table, torn)
+        if whole is not None:
+            video.damage = whole, video.fault("a packet is not whole")
+            table.cut(whole)
+        torn = {packet: whole for packet, whole in torn.items() if 0 < packet < len(table.pts)}
+    timeline = find_stretches(table, video.time_base, video.may_jump, torn, video.described)
+    if timeline.lost is not None:
+        video.damage = timeline.lost, video.fault("packets are missing")
+        table.cut(timeline.lost)
+    video.timeline = timeline
+    for packet in timeline.cut_off:
+        table.shown[packet] = False
+    rest = _rest(video, table)
+    if rest:
+        video.notes.append(f"its last {rest} bytes hold nothing of this stream")
+    for count, text in (
+        (timeline.counted, "its packets are counted anew at {}: nothing is missing there"),
+        (timeline.cuts, "its packets are counted anew at {}, where its times leave something out"),
+        (len(timeline.cut_off), "a frame is cut off at {}, where recordings are joined: it is left out"),
+        (timeline.mended, "its times jump at {}, where recordings are joined: they go on there"),
+    ):
+        if count:
+            video.notes.append(text.format(f"{count} place{'' if count == 1 else 's'}"))
+
+
+def _rest(video: Video, table: Table) -> int:
+    """Return the bytes after the last frame, where these are more than belong to it; else 0.
+
+    Where transport streams are joined, and the second has its video elsewhere, FFmpeg reads the first alone.
+    """
+    if not video.may_jump or video.damage is not None or len(table.offset) < _FEW:
+        return 0
+    rest = video.path.stat().st_size - table.offset[-1]
+    return rest if rest > _FAR * np.diff(table.offset).max() else 0
+
+
+def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
+    """Add the packets to `torn` before which a transport stream has lost count: between two frames.
+
+    Within a frame, some of it is missing, which not even the decoder of H.264 would always notice.
+
+    Returns:
+        How many packets are whole; None if all are, as far as can be told.
+    """
+    found = False
+    for jump in find_jumps(video.path, video.stream_id, video.alive):
+        found = True
+        if not (jump.begins or jump.whole):
+            return max(0, bisect_right(table.offset, jump.offset) - 1)
+        torn[bisect_left(table.offset, jump.offset)] = jump.whole
+    return None if found else video.marked
+
+
+def _is_within(pts: int, span: Span) -> bool:
+    return (span.start_pts is None or pts >= span.start_pts) and (span.end_pts is None or pts < span.end_pts)
+
+
+def _may_be_none(packet: VideoPacket, codec: str) -> bool:
+    """Tell whether a packet may hold no frame at all.
+
+    In Theora, a bit says that it is a header (specification, section 6.1), as where streams are chained.
+    """
+    if codec == "theora":
+        return bool(memoryview(packet)[0] & 0x80)
+    return codec == "mpeg4" and packet.size < _SHORTEST_MPEG4
+
+
+def _shows_a_frame(packet: VideoPacket, codec: str) -> bool:
+    """Tell whether a packet holds a frame to show, not only one that others are predicted from.
+
+    In VP8 a bit says so (RFC 6386, section 9.1). In VP9, the encoder puts both into one packet, a superframe
+    (VP9 bitstream specification, annex B); a packet with a hidden frame alone is unusual, but allowed.
+    """
+    if codec == "vp8":
+        return bool(memoryview(packet)[0] & 0x10)
+    if codec == "vp9":
+        data = memoryview(packet)
+        first, last = data[0], data[-1]
+        if first & 0x30 == 0x30:  # profile 3 has one more bit
+            first <<= 1
+        show_existing, show = first & 0x08, first & 0x02
+        return bool(show_existing or show or last & 0xE0 == 0xC0)
+    return True

@@ -1,0 +1,145 @@
+"""Where a transport stream lacks packets, and where only their count jumps (ISO/IEC 13818-1, 2.4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_pipe.reader.container import TS_SYNC, transport_packets
+
+_AT_ONCE = 1 << 15
+"""Packets that are looked at together: about 6 MB."""
+_LENGTH = 188
+_COUNT = 16
+"""Values of the continuity counter."""
+_PES_HEADER = 6
+"""Bytes of a frame's packet that its length does not count (section 2.4.3.6)."""
+
+
+class Jump(NamedTuple):
+    """A place where the packets of one stream do not follow each other.
+
+    Attributes:
+        offset: of the packet after it, in the file.
+        begins: whether a frame begins with this packet.
+        whole: whether nothing is missing, for certain, of the frame that ends there or goes on.
+    """
+
+    offset: int
+    begins: bool
+    whole: bool
+
+
+@dataclass
+class _Pes:
+    """What has been seen of the packetized elementary stream packet that is being read.
+
+    Attributes:
+        declared: bytes of it, by its header; 0 if that does not say.
+        seen: bytes of it so far.
+        padded: its last packet is filled up, as only the last one is.
+        torn: where the count has jumped within it; None if it has not.
+    """
+
+    declared: int = 0
+    seen: int = 0
+    padded: bool = False
+    torn: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has been seen, for certain."""
+        return self.seen == self.declared if self.declared else self.padded and self.torn is None
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether it is not as long as its header says."""
+        return self.declared not in (0, self.seen)
+
+
+class _AdaptationField(NamedTuple):
+    """What may stand between a packet's header and its payload (section 2.4.3.4).
+
+    Attributes:
+        length: bytes of it, with its own length.
+        announces_a_jump: the counter jumps on purpose.
+        is_padding: it fills up a packet that the end of a frame leaves room in.
+    """
+
+    length: int = 0
+    announces_a_jump: bool = False
+    is_padding: bool = False
+
+    @classmethod
+    def of(cls, packet: bytes) -> _AdaptationField:
+        if not packet[3] & 0x20:
+            return cls()
+        length = packet[4]
+        if not length:
+            return cls(1, is_padding=True)
+        flags = packet[5]
+        needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
+        return cls(1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed)
+
+
+def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
+    """Yield where the continuity counter of one stream jumps, in the order of the file.
+
+    That alone does not tell whether something is missing: it jumps as well where recordings are joined.
+
+    Args:
+        path: of a transport stream.
+        pid: of the stream in it.
+        alive: called often.
+    """
+    layout = transport_packets(path)
+    if layout is None:
+        yield Jump(0, False, False)
+        return
+    length, sync = layout
+    pes, last, place = _Pes(), -1, 0
+    for place, packet in _packets(path, length, sync, pid, alive):
+        if packet[0] != TS_SYNC or packet[1] & 0x80:  # astray, or damaged when it was received
+            yield Jump(place, False, False)
+            return
+        holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
+        field = _AdaptationField.of(packet)
+        jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
+        if begins:
+            if pes.torn is not None:
+                yield Jump(pes.torn, False, pes.is_whole)
+            if last >= 0 and (jumps or pes.contradicts):
+                yield Jump(place, True, pes.is_whole)
+            pes = _Pes()
+        elif last >= 0 and jumps and pes.torn is None:
+            pes.torn = place
+        last = packet[3] & 0x0F
+        payload = packet[4 + field.length :] if holds else b""
+        if begins and (declared := int.from_bytes(payload[4:_PES_HEADER], "big")):
+            pes.declared = declared + _PES_HEADER
+        pes.seen += len(payload)
+        pes.padded = field.is_padding
+    if pes.torn is not None or pes.contradicts:
+        yield Jump(place if pes.torn is None else pes.torn, False, pes.is_whole)
+
+
+def _packets(
+    path: Path, length: int, sync: int, pid: int, alive: Callable[[], None]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the packets of a stream, and where they are. One that begins otherwise is of any."""
+    with path.open("rb") as file:
+        start = 0
+        while len(data := file.read(_AT_ONCE * length)) >= length:
+            alive()
+            whole = len(data) // length
+            heads = np.frombuffer(data, np.uint8, whole * length).reshape(whole, length)[:, sync : sync + 4]
+            astray = heads[:, 0] != TS_SYNC
+            mine = ((heads[:, 1] & 0x1F).astype(np.uint16) << 8 | heads[:, 2]) == pid
+            for number in np.flatnonzero(mine | astray).tolist():
+                place = number * length
+                yield start + place, data[place + sync : place + sync + _LENGTH]
+            start += whole * length
