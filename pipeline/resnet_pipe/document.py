@@ -78,13 +78,13 @@ class Document:
             try:
                 value = _plain(_parse(text), (), {})
             except Exception as error:
-                problems.append(f"--set {assignment}: the value is not YAML: {_one_line(error)}")
+                problems.append(f"--set {assignment}: the value is not valid YAML: {_one_line(error)}")
                 continue
             target: Any = values
             for key in place[:-1]:
                 target = target.setdefault(key, {}) if isinstance(target, dict) else None
             if not isinstance(target, dict):
-                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} has no keys of its own")
+                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} is not a section")
                 continue
             target[place[-1]] = value
             places.add(place)
@@ -193,7 +193,7 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise DocumentError([f"{path}: cannot be read: {error.strerror}"]) from None
     if len(text) > MAX_BYTES:
-        raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or a recipe"])
+        raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or recipe"])
     positions: dict[Place, tuple[int, int]] = {(): (1, 1)}
     try:
         values = _plain(_parse(text.decode("utf-8")), (), positions)
@@ -268,7 +268,7 @@ def _one_line(error: Exception) -> str:
 
 def _suggestion(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(known)}"
 
 
 def _known_keys(model: type[BaseModel], loc: Place) -> list[str]:

@@ -63,7 +63,7 @@ class ResnetPipeError(Exception):
         if self.remedy is not None:
             lines.append(f"what to do: {self.remedy}")
         if self.check is not None:
-            lines.append(f"explained by: resnet-pipe doctor {self.check}")
+            lines.append(f"diagnose with: resnet-pipe doctor {self.check}")
         return "\n  ".join(lines)
 
 

@@ -42,9 +42,13 @@ class Preprocessing(_Section):
     resize: Annotated[int, Field(ge=1, le=8192, description="shorter side after resizing, pixels")]
     crop: Annotated[int, Field(ge=1, le=8192, description="side of the central square, pixels")]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
+    mean: Annotated[
+        Means, Field(description="per channel, for pixel values in 0..1, in the order of `color`")
+    ]
+    std: Annotated[
+        Deviations, Field(description="per channel, for pixel values in 0..1, in the order of `color`")
+    ]
+    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order the network expects")] = "rgb"
 
 
 class Weights(_Section):
@@ -65,7 +69,7 @@ class Weights(_Section):
     def describe(self) -> str:
         """Return one phrase for people, loud where the numbers mean nothing."""
         if self.kind == "random":
-            return f"RANDOM weights ({self.name}): the rows mean nothing, only the speed does"
+            return f"random weights ({self.name}): good for timing, not for results"
         return f"{self.kind} weights ({self.name})"
 
 
@@ -216,8 +220,8 @@ def open_model(path: Path) -> Model:
     sidecar = read_sidecar(sidecar_path)
     if sidecar.onnx_sha256 != digest:
         raise ModelError(
-            f"{sidecar_path} describes another file than {path}: the SHA-256 differs",
-            f"convert it again, or remove {sidecar_path} and give `preprocess` in the job",
+            f"{sidecar_path} does not belong to {path}: the SHA-256 differs",
+            f"convert it again, or remove {sidecar_path} and set `preprocess` in the job",
             "models",
         )
     return Model(name, path, digest, sidecar)
@@ -237,7 +241,7 @@ def read_sidecar(path: Path) -> Sidecar:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a sidecar: {place}: {first['msg']}", "convert the model again", "models"
+            f"{path}: not a valid sidecar: {place}: {first['msg']}", "convert the model again", "models"
         ) from None
 
 

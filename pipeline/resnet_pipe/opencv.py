@@ -12,7 +12,7 @@ from resnet_pipe.errors import UsageError
 
 DISTRIBUTION = "opencv-python-headless"
 """The one that resnet-pipe depends on."""
-NO_LIBRARY = "the folder cv2 is there, but not its library"
+NO_LIBRARY = "the cv2 folder is there, but its library is missing"
 """What is left where one of two distributions with the same files has been uninstalled."""
 _WINDOWS = re.compile(r"lib(GL|EGL|OpenGL|gthread|glib|SM|ICE|X\w+|xcb[\w-]*|Qt\w*)[-.\d]*\.so")
 """Libraries of a desktop, which only the distributions with windows need."""

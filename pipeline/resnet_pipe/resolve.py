@@ -99,18 +99,23 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     preprocessing = preprocessing_of(job, model, network, problems)
     labels = tuple(model.sidecar.classes) if model.sidecar else _numbered(network.classes)
     if len(labels) != network.classes:
-        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {network.classes}"))
+        problems.append(
+            (
+                ("infer", "model"),
+                f"the sidecar names {len(labels)} classes, but the network has {network.classes}",
+            )
+        )
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         if "features" in writer.fields and network.features is None:
             key = "field" if writer.kind == "npy" else "fields"
             problems.append(((*place, key), f"{model.path} has no output `features`"))
         if writer.kind == "video" and job.reader.kind != "video":
-            problems.append(((*place, "kind"), "images are no videos: use kind images"))
+            problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
         if "top_k" in writer.fields and writer.k > network.classes:
             problems.append(((*place, "k"), f"the network has only {network.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
-            problems.append(((*place, "fields"), "a field is named twice"))
+            problems.append(((*place, "fields"), "a field is listed twice"))
     precision = _precision(job, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
@@ -161,7 +166,7 @@ def preprocessing_of(
         chosen = {**model.sidecar.preprocessing.model_dump(), **chosen}
     missing = [name for name in ("resize", "crop", "mean", "std") if name not in chosen]
     if missing:
-        text = f"{model.path.name} has no sidecar, so the job must give: {', '.join(missing)}"
+        text = f"{model.path.name} has no sidecar, so the job must set: {', '.join(missing)}"
         problems.append((("preprocess",), text))
         return None
     preprocessing = Preprocessing(**chosen)
@@ -180,7 +185,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     devices = engines.devices(infer.engine)
     kind = infer.first_device.partition(":")[0]
     if kind not in (*devices, "auto"):
-        text = f"engine {infer.engine} has no device {infer.devices[0]}; it has: {', '.join(devices)}"
+        able = ", ".join(devices)
+        text = f"engine {infer.engine} does not support device {infer.devices[0]}; it supports: {able}"
         problems.append((("infer", "device"), text))
         return infer.precision
     had = engines.precisions(devices, infer.first_device)
@@ -199,7 +205,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         remedy = "make one with `resnet-pipe convert --quantize`"
         problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
     elif infer.precision != "auto" and infer.precision not in had:
-        text = f"engine {infer.engine} has no {infer.precision}{where} here; it has: {', '.join(had)}"
+        able = ", ".join(had)
+        text = f"engine {infer.engine} does not support {infer.precision}{where} here; it supports: {able}"
         problems.append((("infer", "precision"), text))
     return had[0] if infer.precision == "auto" else infer.precision
 

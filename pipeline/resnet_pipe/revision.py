@@ -30,11 +30,11 @@ def check_writable(path: Path) -> None:
     target = path.resolve()
     writable = os.access(target, os.W_OK) and target.stat().st_mode & 0o222  # root may write to all of them
     if not writable:
-        raise UsageError(f"{target} is read-only", "make it writable, or leave out --write and paste")
+        raise UsageError(f"{target} is read-only", "make it writable, or drop --write and paste the result")
     if not os.access(target.parent, os.W_OK):
         raise UsageError(
-            f"no file can be written in {target.parent}, which is how {target.name} would be replaced",
-            "make the directory writable, or leave out --write and paste",
+            f"cannot create files in {target.parent}, which is needed to replace {target.name}",
+            "make the directory writable, or drop --write and paste the result",
         )
 
 
@@ -63,11 +63,11 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
                 raise ValueError
     except (ValueError, DocumentError):
         raise UsageError(
-            f"{path}: {', '.join(changes)} cannot be changed there without changing more than that",
-            "change it by hand",
+            f"{path}: {', '.join(changes)} cannot be changed without changing other keys too",
+            "edit it by hand",
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", "change it by hand") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "edit it by hand") from None
 
 
 def sections(doc: Document, changes: Mapping[str, object]) -> str:

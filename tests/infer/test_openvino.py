@@ -161,7 +161,7 @@ def test_a_network_that_computes_in_something_else_than_asked_for_is_refused(
 ) -> None:
     network = {"residual": residual, "quantized": quantized}[model]
     with pytest.raises(
-        DeviceError, match=rf"{precision} was asked for, but OpenVINO computes .*\d in"
+        DeviceError, match=rf"{precision} was requested, but OpenVINO computes .*\d in"
     ) as caught:
         load("openvino", request(network, precision=precision))
     assert caught.value.remedy
@@ -175,7 +175,7 @@ def test_streams_and_threads_are_those_of_the_library(residual: Path) -> None:
 
 
 def test_more_streams_than_there_can_be_are_an_error_that_says_how_many(residual: Path) -> None:
-    with pytest.raises(DeviceError, match="3 streams were asked for, but OpenVINO runs 1 ") as caught:
+    with pytest.raises(DeviceError, match="3 streams were requested, but OpenVINO runs 1 ") as caught:
         load("openvino", replace(request(residual), threads=1, streams=3))
     assert "infer.streams: 1" in str(caught.value.remedy)
 

@@ -206,7 +206,7 @@ class TestWithoutCuda:
 
     def test_auto_says_why_it_took_the_cpu_and_does_not_change_the_precision(self, residual: Path) -> None:
         note = load("torch", request(residual, device="auto")).describe().note
-        assert "auto took the CPU" in note
+        assert "using the CPU" in note
         assert "no NVIDIA driver" in note
         error = self.refused(residual, "auto", "fp16")
         assert "no fp16 on cpu" in error.problem

@@ -24,13 +24,13 @@ from resnet_pipe.terminal import show
 @click.option(
     "--quantize",
     is_flag=True,
-    help="Make an int8 model of it as well, such as resnet50-int8.onnx, for openvino and onnxruntime.",
+    help="Also make an int8 model, such as resnet50-int8.onnx, for openvino and onnxruntime.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="IMAGES",
-    help="Directory with images like those the network will see, some hundred, for --quantize.",
+    help="For --quantize: directory of a few hundred images like those the network will see.",
 )
 def convert(
     recipe: str, weights: str | None, out: Path | None, quantize: bool, calibration: Path | None
@@ -45,14 +45,14 @@ def convert(
 
     if quantize != (calibration is not None):
         raise UsageError(
-            "--quantize and --calibration belong together: the images give the ranges of the int8 values",
+            "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {recipe} --quantize --calibration IMAGES",
         )
     if calibration is None:
         result = convert_recipe(recipe, weights=weights, out=out, say=show)
     else:
         result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
-    done = "wrote" if result.changed else "nothing has changed:"
+    done = "wrote" if result.changed else "unchanged:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
 
 

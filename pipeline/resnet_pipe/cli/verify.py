@@ -17,7 +17,7 @@ def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[
 
     for name in value:
         if name not in ENGINES:
-            raise click.BadParameter(f"no engine {name!r}; there are: {', '.join(ENGINES)}")
+            raise click.BadParameter(f"unknown engine {name!r}; available: {', '.join(ENGINES)}")
     return value
 
 
@@ -43,12 +43,14 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
     "precisions",
     multiple=True,
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-    help="Repeatable. Default: all that an engine has.",
+    help="Repeatable. Default: all that each engine supports.",
 )
 @click.option(
     "--device", default="auto", show_default=True, callback=_device, help="As in a job: auto, cpu, cuda:1 ..."
 )
-@click.option("--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="How many images.")
+@click.option(
+    "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Number of images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def verify(
     model: str,

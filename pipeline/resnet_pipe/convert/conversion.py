@@ -69,7 +69,7 @@ def convert(
     except OSError as error:
         raise ModelError(
             f"cannot write {target}: {error.strerror or error}",
-            "free space there, or name another directory with --out",
+            "free some space there, or choose another directory with --out",
         ) from error
     return Conversion(target, sidecar, changed=True)
 

@@ -36,7 +36,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver answers.
+    """What the driver returned.
 
     Attributes:
         problem: why it cannot be used; empty if it can.

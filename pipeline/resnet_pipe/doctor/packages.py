@@ -67,7 +67,7 @@ class State:
             case "too old":
                 return f"{requirement.name} {self.version} is too old: {requirement.minimum} is needed"
             case "broken":
-                return f"{requirement.name} is there, but its metadata cannot be read: a broken installation"
+                return f"{requirement.name} is present, but its metadata cannot be read (broken installation)"
             case _:
                 return f"{requirement.name} is not installed"
 
@@ -95,7 +95,7 @@ def _extras(states: list[State]) -> Iterator[Finding]:
         members = list(group)
         absent = [state.requirement.name for state in members if state.kind == "missing"]
         if absent:  # what there is of it may be there for another reason
-            lacking.append(f"{extra} (lacks {', '.join(absent)})")
+            lacking.append(f"{extra} (missing {', '.join(absent)})")
         for state in members:
             if state.kind in ("too old", "broken"):
                 yield _finding("WARN", f"extra {extra}: {state.describe()}", state.remedy)

@@ -188,7 +188,7 @@ def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineR
     try:
         return make(replace(request, device=gpu), "")
     except DeviceError as error:
-        note = f"device auto took the CPU: {error.problem}"
+        note = f"using the CPU: {error.problem}"
     return make(replace(request, device="cpu"), note)
 
 
@@ -209,7 +209,7 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
     """
     for name in request.outputs:
         if name not in shapes:
-            raise ModelError(f"{request.model} has no output {name!r}; it has: {', '.join(shapes)}")
+            raise ModelError(f"{request.model} has no output {name!r}; its outputs: {', '.join(shapes)}")
         if len(shapes[name]) != 2 or shapes[name][0] != request.batch_size:
             raise ModelError(
                 f"{request.model}: output {name!r} has shape {shapes[name]} for {request.batch_size} images",

@@ -18,12 +18,12 @@ _STANDING = "resnet_pipe_standing_failures"
 _HELP = {
     _SUCCESS: "When a run last ended with exit code 0 or 3, seconds since 1970.",
     "resnet_pipe_last_run_timestamp_seconds": "When the last run ended, seconds since 1970.",
-    "resnet_pipe_duration_seconds": "How long the last run took, all of it.",
-    "resnet_pipe_items": "Items that the network saw in the last run.",
+    "resnet_pipe_duration_seconds": "How long the last run took in total.",
+    "resnet_pipe_items": "Items that went through the network in the last run.",
     "resnet_pipe_sources_done": "Sources that gave all their rows in the last run.",
     "resnet_pipe_sources_partial": "Sources that gave some of their rows or files in the last run.",
     "resnet_pipe_sources_failed": "Sources that failed in the last run.",
-    _STANDING: "Failures that stand in the results, of whichever run: sources failed, and partial.",
+    _STANDING: "Outstanding failures in the results, from any run: failed and partial sources.",
     "resnet_pipe_exit_code": "Exit code of the last run.",
     "resnet_pipe_stage_seconds": "Seconds that a stage was at work in the last run.",
 }

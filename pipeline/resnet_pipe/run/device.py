@@ -76,7 +76,7 @@ class Device:
                 return  # another stream has done it
             self._limit = (failed + 1) // 2
             self._engine.shrink(self._limit)
-            self._say(f"{error.problem}; going on with batches of {self._limit}")
+            self._say(f"{error.problem}; continuing with batches of {self._limit}")
 
     def close(self) -> None:
         """End the engine, whatever it is doing; who waits in `infer` gets a RunError. May be called again."""
@@ -133,5 +133,5 @@ class DeviceUse:
         rate = items / seconds if seconds else 0.0
         return (
             f"{items} {what} in {batches} batches, {rate:.1f} {what}/s,"
-            f" at work {utilisation(self.clock, seconds):.0%} of the run"
+            f" busy {utilisation(self.clock, seconds):.0%} of the run"
         )

@@ -104,8 +104,8 @@ def refuse_half_switched(ledger: Ledger) -> None:
     """
     if (ledger.output / HOME / SWITCH).exists():
         raise UsageError(
-            f"{ledger.output}: new results were taking the place of those of before when a run was cut off",
-            "run the job, without --dry-run: that completes it first",
+            f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
+            "run the job without --dry-run; it first completes the replacement",
         )
 
 
@@ -119,14 +119,14 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
     try:
         plan = json.loads(path.read_bytes())
         if plan["schema_version"] != 1:
-            raise ValueError(f"schema version {plan['schema_version']}; this program knows 1")
+            raise ValueError(f"schema version {plan['schema_version']}; this version supports 1")
         return {"files": plan["files"], "chunks": plan["chunks"]}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(
-            f"{path}: what is left of a switch to new results cannot be read: {error}",
-            "see that the disk is well, or use the version of resnet-pipe that wrote it; nothing was changed",
+            f"{path}: cannot read the state of an interrupted switch to new results: {error}",
+            "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
         ) from None
 
 

@@ -52,4 +52,4 @@ def _with_report(outcome: Outcome, folder: Path, guard: Guard) -> Outcome:
         return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
     except MissingExtraError as error:  # nothing is wrong: it has not been installed
         guard.log.event("note", text=str(error))
-        return replace(outcome, no_report=f"for want of its libraries: {error.remedy}")
+        return replace(outcome, no_report=f"{error.remedy}")

@@ -125,12 +125,10 @@ class Prepared:
         place = generation.next_ledger(self.results).output
         if self.fresh is Fresh.AT_THE_END:
             return (
-                f"the results of before stand, whole and unchanged; the new ones so far are in {place}:"
-                " the same command goes on with them"
+                f"the old results are intact and still current; the new ones so far are in {place}:"
+                " the same command continues with them"
             )
-        return (
-            f"{place} holds the beginning of new results: --fresh goes on with them, or remove that directory"
-        )
+        return f"{place} holds unfinished new results: --fresh continues with them, or remove that directory"
 
     @property
     def _ours(self) -> Fingerprint:
@@ -271,7 +269,7 @@ def _plan(
         before = f", but {gone} were there before" if gone else ""
         raise RunError(
             f"no {_WHAT[job.reader.kind]} found in {places}{before}",
-            "check reader.path, and that the disk is mounted; reader.allow_empty: true accepts none",
+            "check reader.path, and that the disk is mounted; or set reader.allow_empty: true",
         )
     return replace(plan, warning=disappeared.check(job, there, gone, rules, replaced))
 
@@ -288,6 +286,6 @@ def _refuse_strangers(ledger: Ledger, found: Sequence[Record]) -> None:
     strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]
     if strangers:
         raise UsageError(
-            f"{ledger.output} holds shards its ledger does not know ({len(strangers)}): {strangers[0]}",
-            "move them away, or use another writer.path",
+            f"{ledger.output} holds shards that are not in its ledger ({len(strangers)}): {strangers[0]}",
+            "move them elsewhere, or use another writer.path",
         )

@@ -102,7 +102,9 @@ class WorkerPool:
         """
         while not all(member.ready for member in self._members):
             if stop.signal is not None:
-                raise StoppedError(f"{stop.signal.name}: stopped while the workers started", stop.exit_code)
+                raise StoppedError(
+                    f"{stop.signal.name}: stopped while the workers were starting", stop.exit_code
+                )
             self.poll(LOOK_S)
 
     def wants_task(self) -> bool:
@@ -182,7 +184,7 @@ class WorkerPool:
         if isinstance(message, Broken):
             raise RunError(
                 f"the worker processes cannot read anything: {message.problem}",
-                "repair the installation; no source is recorded as failed for it",
+                "repair the installation; no source is recorded as failed because of it",
                 "decoders",
             )
         self._idle_deaths = 0
@@ -274,7 +276,7 @@ class WorkerPool:
             raise RunError(
                 f"{self._idle_deaths} worker processes in a row ended without reading anything"
                 f" (the last: {child.ending(status)})",
-                "look above for their own messages; check memory limits and the installation",
+                "check their messages above, the memory limits and the installation",
                 "limits",
             )
 

@@ -144,11 +144,11 @@ class RemoteEngine:
         try:
             while not self._connection.poll(LOOK_S):
                 if stop.signal is not None:
-                    text = f"{stop.signal.name}: stopped while the network was being loaded"
+                    text = f"{stop.signal.name}: stopped while loading the network"
                     raise StoppedError(text, stop.exit_code)
                 if waiting.look("loading") > LOADING_S:
-                    text = f"the network is not loaded after {LOADING_S:.0f} s on {self._device}"
-                    raise RunError(text, "look above for the engine's own messages", "engines")
+                    text = f"the network did not load within {LOADING_S:.0f} s on {self._device}"
+                    raise RunError(text, "see the engine's messages above", "engines")
             answer: Ready | ResnetPipeError = self._connection.recv()
         except (EOFError, OSError):
             raise self._gone(child.ending(self._process.wait())) from None
@@ -241,14 +241,15 @@ class RemoteEngine:
     def _gone(self, ending: str) -> RunError:
         return RunError(
             f"the engine process of {self._device} {ending}",
-            "look above for its own messages; what is committed stays: run the same command again",
+            "see its messages above; committed results are kept: run the same command again",
             "engines",
         )
 
     def _hangs(self, rows: int, seconds: float) -> RunError:
         return RunError(
-            f"the engine hangs: {self._name or self.info.device} has given no answer to a batch of {rows} for"
+            f"the engine hangs: {self._name or self.info.device} has not answered a batch of {rows} for"
             f" {seconds:.0f} s, {self._pace.excess(rows)}",
-            "what is committed stays: run the same command again; if it hangs again, another infer.engine",
+            "committed results are kept: run the same command again; if it hangs again, use another"
+            " infer.engine",
             "engines",
         )

@@ -39,7 +39,7 @@ def refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Pat
         raise RunError(
             f"No space left on device for a chunk: {output} has {free >> 10} KiB free,"
             f" and about {needed >> 10} KiB are needed",
-            "free some, or name another writer.path; a smaller run.chunk_items needs less at once",
+            "free some space, or use another writer.path; a smaller run.chunk_items needs less at once",
         )
 
 

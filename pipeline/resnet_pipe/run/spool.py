@@ -83,8 +83,8 @@ class Spool:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
             raise RunError(
-                f"{path}: a finished part of {source.key} cannot be read again: {error}",
-                "check the disk; then run the same command again: that part is decoded once more",
+                f"{path}: a finished part of {source.key} can no longer be read: {error}",
+                "check the disk, then run the same command again; that part is decoded again",
             ) from None
         return SpanResult(rows, outputs)
 

@@ -22,4 +22,4 @@ class Standing:
         earlier = self.failed + self.partial - of_this_run
         if earlier <= 0:
             return ""
-        return f"{earlier} {'stands' if earlier == 1 else 'stand'} from earlier runs"
+        return f"{earlier} from earlier runs"

@@ -43,10 +43,11 @@ class Streak:
         if len(self._failures) >= LONGEST:
             last = doubtful[-1]
             raise RunError(
-                f"{len(self._failures)} sources in a row could not be read, though each was tried twice: that"
-                f" is no fault of theirs, and none is recorded. The last: {last.key}: {last.message}",
-                "look whether the input's disk or network, and the memory, are in order; then run the same"
-                " command again: nothing committed is lost",
+                f"{len(self._failures)} sources in a row could not be read, though each was tried twice: the"
+                f" machine is probably at fault, so none of them is recorded. The last: {last.key}:"
+                f" {last.message}",
+                "check the input's disk or network, and the memory; then run the same command again:"
+                " committed results are kept",
                 "limits",
             )
         return []

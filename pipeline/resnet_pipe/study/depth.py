@@ -154,7 +154,7 @@ class _Measuring:
         self._engines = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
         for engine in self._engines:
             if engine not in ENGINES:
-                raise UsageError(f"unknown engine {engine!r}", f"there are: {', '.join(ENGINES)}")
+                raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
         self.runs: dict[_Spec, list[dict[str, Any]]] = defaultdict(list)
         self.failed = {
             _Spec(depth, engine): reason

@@ -49,11 +49,13 @@ class Choice(BaseModel):
     def note(self) -> str:
         """Return it in words, for the terminal and run.json."""
         if self.reason:
-            return f"engine auto took {self.engine} {self.precision}: {self.reason}"
-        ratio = "opencv cannot be compared" if self.ratio is None else f"{self.ratio:.1f} times opencv"
+            return f"engine auto chose {self.engine} {self.precision}: {self.reason}"
+        ratio = (
+            "opencv cannot be compared" if self.ratio is None else f"{self.ratio:.1f} times as fast as opencv"
+        )
         why = "no other is faster" if self.engine == "opencv" else ratio
-        ends = {"to be remembered": "; remembered", "remembered": f"; remembered from {self.chosen_at}"}
-        return f"engine auto took {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
+        ends = {"to be remembered": "; saved for later runs", "remembered": f"; saved on {self.chosen_at}"}
+        return f"engine auto chose {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
 
 
 class Memory(BaseModel):

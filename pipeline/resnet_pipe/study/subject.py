@@ -79,8 +79,8 @@ def of_model(path: Path) -> Subject:
     model = open_model(path)
     if model.sidecar is None:
         raise ModelError(
-            f"{path} has no sidecar to say how its images are prepared",
-            "give the job file that says it in place of the model: resnet-pipe verify job.yaml",
+            f"{path} has no sidecar with its preprocessing",
+            "give a job file that sets it instead of the model: resnet-pipe verify job.yaml",
         )
     return Subject(model, onnx_network.inspect(path), model.sidecar.preprocessing)
 

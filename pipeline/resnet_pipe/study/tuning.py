@@ -192,8 +192,8 @@ class _Tuning:
 
     def _too_short(self) -> UsageError:
         return UsageError(
-            f"{self._options.seconds:g} s are too short for a trial of {self._items} items",
-            "give --seconds a larger number",
+            f"{self._options.seconds:g} s is too short for a trial of {self._items} items",
+            "use a larger --seconds",
         )
 
     def _left(self) -> float:
@@ -233,7 +233,7 @@ class _Tuning:
             # An int8 model computes in int8 and in nothing else, and no other model does.
             wanted = [p for p in wanted if (p == "int8") == (facts.precision == "int8")]
             if not wanted:
-                text = f"it has no {facts.precision} on device {device}"
+                text = f"it does not support {facts.precision} on device {device}"
                 unusable.append(Row(Setting(engine, facts.precision), failure=text))
             found += [Setting(engine, p) for p in wanted if (engine, p) != (facts.engine, facts.precision)]
         return found

@@ -101,9 +101,9 @@ class Verification:
             f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
             *map(_row, self.verdicts),
             "",
-            f"cosine: of the output `{compared}`; the image where it is smallest decides, against "
+            f"cosine: of the output `{compared}`; the smallest of all images must reach "
             + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
-            "max error: the largest difference in any output, over the largest value of that output",
+            "max error: the largest difference in any output, relative to that output's largest value",
         ]
         return "\n".join(lines)
 
@@ -146,7 +146,7 @@ def verify(
     if images is not None:
         section = ImagesSection(kind="images", path=[images])
     if section is None:
-        raise UsageError("there are no images to verify it with", "give --images DIR, real images of yours")
+        raise UsageError("no images to verify it with", "give --images DIR with real images of your own")
     sample = read_items(make_reader(section), subject.geometry, count, section.timeout_s)
     _refuse_nothing(sample, section)
     reference = references.compute(subject, sample.items)
@@ -161,11 +161,11 @@ def verify(
 def _refuse_nothing(sample: Items, section: Section) -> None:
     places = ", ".join(map(str, section.path))
     if not sample.found:
-        raise UsageError(f"no images found in {places}", "give a directory with images")
+        raise UsageError(f"no images found in {places}", "give a directory of images")
     if not len(sample.items):
         first = sample.failures[0]
         raise UsageError(
             f"none of the {len(sample.failures)} files tried in {places} can be read;"
-            f" the first is {first.key}: {first.message}",
-            "give a directory with images",
+            f" the first, {first.key}: {first.message}",
+            "give a directory of images",
         )

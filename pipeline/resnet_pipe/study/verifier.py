@@ -85,7 +85,7 @@ class Verifier:
     def _wanted(self, had: tuple[str, ...]) -> list[str]:
         """Return the precisions to try of an engine, from what it has on the device and what is wished."""
         if not had:
-            raise RefusedError(Refusal("cannot run", f"it has no device {self.wishes.device}"))
+            raise RefusedError(Refusal("cannot run", f"it does not support device {self.wishes.device}"))
         fitting = self._fitting(had)
         if not fitting:
             raise RefusedError(Refusal("cannot run", self._lacks("int8", had)))
@@ -101,7 +101,7 @@ class Verifier:
             return (
                 "the model computes in int8" if precision != "int8" else "the model does not compute in int8"
             )
-        return f"no {precision} here; it has: {', '.join(had)}"
+        return f"{precision} is not supported here; supported: {', '.join(had)}"
 
     def _had(self, abilities: Abilities) -> tuple[str, ...]:
         return precisions(abilities.devices, self.wishes.device)

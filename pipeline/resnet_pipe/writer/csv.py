@@ -27,7 +27,7 @@ class CsvSection(TableSection):
     kind: Literal["csv"]
     fields: Annotated[
         tuple[Literal["logits", "top_k"], ...],
-        Field(min_length=1, description="columns beside path, frame_index and pts_s"),
+        Field(min_length=1, description="columns besides path, frame_index and pts_s"),
     ] = ("top_k",)
 
 

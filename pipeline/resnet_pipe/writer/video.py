@@ -21,7 +21,11 @@ class AnnotatedVideoSection(AnnotatedSection):
     kind: Literal["video"]
     crf: Annotated[
         int,
-        Field(ge=1, le=51, description="constant rate factor of x264: less is better and larger"),
+        Field(
+            ge=1,
+            le=51,
+            description="constant rate factor of x264: lower means better quality and larger files",
+        ),
     ] = 23
 
 
