@@ -114,7 +114,7 @@ def test_workers_that_do_not_start_are_a_fail(tmp_path: Path, monkeypatch: pytes
     found = by_level(list(decoders.check()))
     assert [finding.text.partition(":")[0] for finding in found["FAIL"]] == [
         "no images can be read",
-        "no videos can be read",
+        "cannot read any videos",
     ]
     assert "exited with status 7" in found["FAIL"][0].text
 

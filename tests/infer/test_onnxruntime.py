@@ -111,7 +111,7 @@ def test_batches_are_large_on_a_gpu_and_small_on_the_cpu() -> None:
         ("cpu", "bf16", "no bf16 on cpu"),
         ("cuda", "int8", "no int8 on cuda"),
         ("tensorrt", "int8", "no int8 on tensorrt"),
-        ("mps", "fp32", "no device mps"),
+        ("mps", "fp32", "does not support device mps"),
     ],
 )
 def test_a_precision_or_device_it_lacks_is_refused_with_those_it_has(

@@ -320,7 +320,7 @@ def test_what_is_no_results_directory_is_refused_with_what_to_give(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     said = command("check", str(tmp_path / name)).expect(2).stderr
-    assert "what to do: give writer.path" in said
+    assert "what to do: give the writer.path" in said
 
 
 def test_while_a_run_goes_on_what_it_has_committed_is_sound(done: JobFolder) -> None:
@@ -442,7 +442,7 @@ def test_new_results_that_have_been_begun_are_looked_at_as_well(done: JobFolder)
     (done.out / HOME / "next" / "part-9.parquet").touch()
     found = check(done.out, 1)
     assert kinds(found) == [("missing", new), ("unknown", f"{HOME}/next/part-9.parquet")]
-    assert all("of new results" in problem["text"] for problem in found["problems"])
+    assert all("new results: " in problem["text"] for problem in found["problems"])
     assert all("--fresh" in problem["remedy"] for problem in found["problems"])
 
 

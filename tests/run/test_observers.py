@@ -134,7 +134,7 @@ def test_old_folders_that_cannot_be_removed_are_a_warning(done: JobFolder) -> No
 def test_a_run_without_a_report_says_where_to_look_for_the_reason(job: JobFolder) -> None:
     job.add("0000.jpg")
     result = job.run("--set", "run.report=true", faults=REPORT).expect(0)
-    assert "report: none, see the warning" in result.stdout
+    assert "no report: see the warning" in result.stdout
     assert "warning: no report: " in result.stderr
 
 

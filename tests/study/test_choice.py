@@ -63,7 +63,7 @@ def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
     again = run(cli, job).expect(0)
     assert not tried(again)
     assert (
-        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; remembered from"
+        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; saved on"
         in again.stderr
     )
     assert job.summary()["choice"] == choice

@@ -117,7 +117,7 @@ def test_an_engine_that_is_missing_or_unable_is_an_error_only_if_asked_for(
         (["--precision", "int8"], "torch int8 cannot run: int8 is not supported here; supported: fp32"),
         (
             ["--engine", "torch", "--precision", "bf16", "--precision", "fp32"],
-            "torch bf16 cannot run: no bf16",
+            "torch bf16 cannot run: bf16 is not supported here",
         ),
         (["--device", "cuda:1"], "torch cannot run: it does not support device cuda:1"),
         (["--device", "cuda:all"], "engines are compared on one device, such as cuda:0"),
