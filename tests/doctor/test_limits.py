@@ -73,7 +73,7 @@ def test_a_container_is_seen_through_its_control_group(
     assert (found.cores, found.memory, found.shm) == (2, 3 * GIB, None)
     said = text(found)
     assert "processor: AVX2, VNNI (int8); no AMX" in said
-    assert "2 cores for workers and engine threads, of 16: the CPU quota" in said
+    assert "2 cores for workers and engine threads, of 16: limited by the CPU quota" in said
     assert "memory 3.0 GiB (limited by a control group; the machine has 64.0): enough" in said
 
 

@@ -107,10 +107,10 @@ def test_batches_are_large_on_a_gpu_and_small_on_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("device", "precision", "problem"),
     [
-        ("cpu", "fp16", "no fp16 on cpu"),
-        ("cpu", "bf16", "no bf16 on cpu"),
-        ("cuda", "int8", "no int8 on cuda"),
-        ("tensorrt", "int8", "no int8 on tensorrt"),
+        ("cpu", "fp16", "does not support fp16 on cpu"),
+        ("cpu", "bf16", "does not support bf16 on cpu"),
+        ("cuda", "int8", "does not support int8 on cuda"),
+        ("tensorrt", "int8", "does not support int8 on tensorrt"),
         ("mps", "fp32", "does not support device mps"),
     ],
 )
@@ -203,7 +203,10 @@ def test_streams_and_threads_are_those_asked_for(tiny: Path) -> None:
     ("setting", "remedy"),
     [
         ("infer.device=cuda", "pip install onnxruntime-gpu"),
-        ("infer.device=mps", "engine onnxruntime does not support device mps; it supports: cpu, cuda, tensorrt"),
+        (
+            "infer.device=mps",
+            "engine onnxruntime does not support device mps; it supports: cpu, cuda, tensorrt",
+        ),
         (
             "infer.precision=fp16",
             "engine onnxruntime does not support fp16 on cpu here; it supports: fp32, int8",

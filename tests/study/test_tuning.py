@@ -288,7 +288,7 @@ def test_other_engines_and_precisions_are_tried_only_where_allowed(
     rows = cli("--allow", "engine").expect(0).stdout
     assert {(what["engine"], what["precision"]) for what in ran} == {("opencv", "fp32"), ("openvino", "fp32")}
     assert re.search(
-        r"^engine torch, precision fp32 +failed: it has no fp32 on device cpu", rows, re.MULTILINE
+        r"^engine torch, precision fp32 +failed: it does not support fp32 on device cpu", rows, re.MULTILINE
     )
     missing = r"^engine mlx, precision fp32 +failed: engine mlx needs mlx, .*'resnet-pipe\[mlx\]'$"
     assert re.search(missing, rows, re.MULTILINE)
