@@ -149,11 +149,16 @@ def test_every_engine_that_is_installed_computes_the_network_right() -> None:
     found = list(forward.check())
     tried = [finding for finding in found if finding.text.split()[0].strip(",") in ENGINES]
     for finding in found:
-        refused = finding.text.startswith("openvino, cpu, int8 of 8 bits: cannot run: ") and cpu.saturates()
+        refused = (
+            finding.text.startswith("openvino, cpu, int8 with 8-bit weights: cannot run: ")
+            and cpu.saturates()
+        )
         assert finding.level == ("WARN" if refused else "OK"), finding
     installed = {name for name in ENGINES if find_spec(forward.LIBRARIES[name])}
     expected = {(name, precision) for name in installed for precision in engines.devices(name)["cpu"]}
-    expected |= {(name, f"int8 of {bits} bits") for name, one in expected for bits in (7, 8) if one == "int8"}
+    expected |= {
+        (name, f"int8 with {bits}-bit weights") for name, one in expected for bits in (7, 8) if one == "int8"
+    }
     expected -= {(name, "int8") for name in installed}
     names = {line.text.partition(":")[0] for line in tried}
     assert {(name.split()[0].strip(","), name.split(", ")[2]) for name in names} == expected

@@ -31,7 +31,7 @@ def commands() -> None:
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
     resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
-    resnet-pipe check out                verify that results are complete and unchanged
+    resnet-pipe check out                 verify that results are complete and unchanged
     resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some

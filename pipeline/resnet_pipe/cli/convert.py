@@ -37,8 +37,8 @@ def convert(
 ) -> None:
     """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
 
-    The result is compared with the source network on photographs; if they differ, no file is left. An int8
-    model is compared with the float32 one, on images that it was not calibrated with.
+    The result is compared with the source network on photographs; if they differ, no file is kept. An int8
+    model is compared with the float32 one, on images that were not used for calibration.
     """
     from resnet_pipe.convert.conversion import convert as convert_recipe
     from resnet_pipe.convert.quantize import convert_int8

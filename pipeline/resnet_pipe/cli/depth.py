@@ -64,7 +64,7 @@ def depth(
     out: Path | None,
     compare: tuple[Path, Path] | None,
 ) -> NoReturn:
-    """Measure how depth changes speed: the sources of JOB through ResNet-18 to 152.
+    """Measure how depth affects speed: run the sources of JOB through ResNet-18 to 152.
 
     Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
     """

@@ -80,7 +80,7 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
-    """Run the job file JOB: read what is new, infer, write, and report.
+    """Run the job file JOB: process what is new, write the results, and report.
 
     Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
     """
@@ -142,7 +142,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
 def report(output: Path, opens: bool) -> None:
-    """Make the report of the last run into OUTPUT again, and print its path."""
+    """Regenerate the report of the last run in OUTPUT, and print its path."""
     from resnet_pipe.report import run_report
     from resnet_pipe.run.folder import newest_run_folder
 

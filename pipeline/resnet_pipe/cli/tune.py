@@ -51,7 +51,7 @@ def tune(
     """Find the fastest batch size, streams, threads and workers of JOB on this machine.
 
     Each setting is tried on a sample of the job's own input, in a temporary directory: its output is not
-    touched. The job stays as it is unless another setting is at least 3 % faster again and again.
+    touched. The job stays as it is unless another setting is repeatedly at least 3 % faster.
     Ctrl-C ends the search and prints what it has found.
     """
     from resnet_pipe import document, revision

@@ -1,4 +1,4 @@
-"""verify: do the engines give the same?"""
+"""verify: do the engines give the same results?"""
 
 from __future__ import annotations
 
@@ -61,12 +61,13 @@ def verify(
     count: int,
     as_json: bool,
 ) -> NoReturn:
-    """Compare what each engine gives for MODEL with float32 torch, or float32 ONNX Runtime without torch.
+    """Compare the results of each engine for MODEL with float32 torch, or with float32 ONNX Runtime.
 
-    MODEL is a bare name such as resnet50, an .onnx file, or a job file: its model, with its preprocessing.
+    MODEL is a bare name such as resnet50, an .onnx file, or a job file with model and preprocessing. ONNX
+    Runtime is the reference only if torch is not installed.
 
     Exits with 1 if an engine crashes or an image's cosine similarity is below the precision's threshold, with
-    2 if an engine asked for by name is not installed or cannot run the model.
+    2 if an engine that was named is not installed or cannot run the model.
     """
     from resnet_pipe.study.verification import verify as verify_model
     from resnet_pipe.study.verifier import Wishes

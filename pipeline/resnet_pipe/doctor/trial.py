@@ -41,7 +41,7 @@ class Setting:
     @property
     def computes_in(self) -> str:
         """The precision, and the bits of the weights, for people."""
-        return f"{self.precision} of {self.weight_bits} bits" if self.weight_bits else self.precision
+        return f"{self.precision} with {self.weight_bits}-bit weights" if self.weight_bits else self.precision
 
 
 @dataclass(frozen=True)
