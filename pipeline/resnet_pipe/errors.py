@@ -108,7 +108,7 @@ class ModelError(UsageError):
 
 
 class DeviceError(UsageError):
-    """A requested device or precision is not to be had. There is never a silent fall-back."""
+    """A requested device or precision is not available. There is never a silent fallback."""
 
     check = "engines"
 
@@ -118,7 +118,7 @@ class EngineError(ResnetPipeError):
 
 
 class RunError(ResnetPipeError):
-    """The run cannot go on. What was committed stays."""
+    """The run cannot continue. Committed results are kept."""
 
 
 class LockedError(ResnetPipeError):

@@ -23,7 +23,7 @@ _REMEDY = "a writer.path outside it, or a reader.path that excludes it"
 
 
 def problems(job: Job) -> list[tuple[Place, str]]:
-    """Return where a job would read what it writes: nothing if its files are none that its reader takes.
+    """Return where a job would read what it writes: nothing if its reader does not take such files.
 
     What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
     """

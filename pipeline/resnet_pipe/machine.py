@@ -55,7 +55,7 @@ def identity() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Return the name of the processor, and a digest of what it can do: a virtual machine may hide AMX."""
+    """Return the processor's name, and a digest of its features: a virtual machine may hide AMX."""
     values = cpu.info()
     name = values.get("model name") or f"{platform.machine()} {values.get('CPU part', '')}"
     able = " ".join(sorted(cpu.features()))

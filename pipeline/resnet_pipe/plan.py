@@ -14,7 +14,7 @@ from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.task import RETRYABLE
 
 ATTEMPTS = 3
-"""Runs that try a source whose failure may have been the machine's."""
+"""How many runs try a source whose failure may have been the machine's fault."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides, beside the ledger, whether a source is processed.
+    """What decides, besides the ledger, whether a source is processed.
 
     Attributes:
         retry_failed: process failed sources again although they have not changed.

@@ -1,4 +1,4 @@
-"""A whole output directory: its results, new ones beside them, and what runs have left half done."""
+"""A whole output directory: its results, new ones next to them, and what interrupted runs have left."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Check:
             time.sleep(0.1)
 
     def _traces(self) -> list[tuple[str, int, int]]:
-        """Return what is another one after a run has been at work."""
+        """Return a signature that changes once a run has been active."""
         paths = [self._home / "ledger", self._home / fingerprint.NAME, *self._home.glob("lock*")]
         there = [(path.name, path.stat()) for path in paths if path.exists()]
         return [(name, state.st_ino, state.st_mtime_ns) for name, state in there]

@@ -1,4 +1,4 @@
-"""One generation of results against its ledger: those of a directory, or new ones that grow beside them."""
+"""One generation of results compared with its ledger: the current ones, or new ones in progress."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Results:
             self._strangers(root, unknown[root], broken)
 
     def _fingerprint(self, roots: list[Path]) -> tuple[Noted | None, bool]:
-        """Return what is said about the rows, if it can be read, and whether anything is."""
+        """Return the recorded fingerprint if it can be read, and whether there is one."""
         for root in roots:
             try:
                 noted = fingerprint.read(root / HOME)

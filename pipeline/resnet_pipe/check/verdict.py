@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass
 class Counts:
-    """What has been looked at.
+    """What has been checked.
 
     Attributes:
         records: of the ledger.
@@ -71,7 +71,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
         output: the directory.

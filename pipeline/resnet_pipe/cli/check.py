@@ -1,4 +1,4 @@
-"""check: are the results in a directory what was written?"""
+"""check: are the results in a directory complete and unchanged?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CUDA: was cv2 built with it, is there a driver, which GPUs are there, and has this cv2 code for them."""
+"""CUDA: whether cv2 was built with it, the driver, the GPUs, and whether this cv2 has code for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
-    """Yield what follows from what was seen.
+    """Yield the findings for what was observed.
 
     Args:
         cv2: as a process saw it.

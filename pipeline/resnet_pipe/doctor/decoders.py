@@ -95,7 +95,7 @@ def _decoded(
 
 
 def _problems(reader: Reader, kinds: Mapping[str, str]) -> dict[str, str]:
-    """Decode the samples in a worker process and return what is wrong, by name of those with which it is.
+    """Decode the samples in a worker process and return the problems, by name of the sample.
 
     Raises:
         RunError: the directory cannot be listed, or worker processes do not work at all.

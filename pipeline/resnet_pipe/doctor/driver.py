@@ -1,4 +1,4 @@
-"""NVIDIA's driver and the GPUs it has, whatever the libraries say."""
+"""NVIDIA's driver and its GPUs, independently of what the libraries say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All checks in their order, and what came of them: findings, seconds, exit code."""
+"""All checks in order, and their outcome: findings, seconds, exit code."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def examine(names: Sequence[CheckName], tell: Callable[[Finding], None]) -> Exam
 
 
 def _findings(name: CheckName, module: str) -> Iterable[Finding]:
-    """Yield what a check finds. Whatever it raises is one finding more: the other checks go on."""
+    """Yield the findings of a check. An exception becomes a finding too: the other checks continue."""
     try:
         yield from importlib.import_module(module).check()
     except Exception as error:

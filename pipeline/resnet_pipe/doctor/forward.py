@@ -32,7 +32,7 @@ _CHECK = "engines"
 
 
 def check() -> Iterator[Finding]:
-    """Try every engine that is installed, and compare what they give."""
+    """Try every installed engine, and compare the results."""
     installed = [name for name in ENGINES if find_spec(LIBRARIES[name]) is not None]
     trials: list[Trial] = []
     try:
@@ -87,7 +87,7 @@ def _finding(trial: Trial, reference: Result | None) -> Finding:
 
 
 def _timed(text: str, times: BatchTimes | None) -> Finding:
-    """Return the finding on an engine that gives what it should: whether a short batch costs anything."""
+    """Return the finding on an engine with correct results: whether a short batch costs extra time."""
     if times is None:
         return Finding(_CHECK, "OK", text)
     text += f"; {1000 * times.whole:.1f} ms per batch of {sample.BATCH}"
@@ -105,7 +105,7 @@ def _wrong(trial: Trial, text: str) -> Finding:
 
 
 def _refused(trial: Trial, refusal: Refusal) -> Finding:
-    """Return the finding on an engine that gave nothing.
+    """Return the finding on an engine that gave no result.
 
     What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU. So are
     weights of 8 bits where only those of 7 run right: no run will compute them wrong.
@@ -130,7 +130,7 @@ def _another(engine: str) -> str:
 
 
 def _left_out(installed: list[str]) -> Iterator[Finding]:
-    """Yield what was not tried, and why."""
+    """Yield which engines were not tested, and why."""
     missing = [name for name in ENGINES if name not in installed]
     if "opencv" in missing:
         missing.remove("opencv")

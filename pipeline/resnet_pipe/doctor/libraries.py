@@ -16,12 +16,12 @@ _NAMES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 
 
 def check() -> Iterable[Finding]:
-    """Look at what came with cv2 into a process that imported it."""
+    """Check the libraries that cv2 loaded into a process that imported it."""
     return judge(opencv.look())
 
 
 def judge(cv2: Cv2) -> Iterator[Finding]:
-    """Yield what follows from what was seen.
+    """Yield the findings for what was observed.
 
     Args:
         cv2: as a process saw it.

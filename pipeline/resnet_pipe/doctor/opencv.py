@@ -77,7 +77,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
-    """Return what follows from what was seen.
+    """Return the finding for what was observed.
 
     Args:
         cv2: as a process saw it.

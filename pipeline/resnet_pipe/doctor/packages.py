@@ -40,7 +40,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class State:
-    """What is installed of a requirement.
+    """The installed state of a requirement.
 
     Attributes:
         requirement: that it is of.
@@ -73,7 +73,7 @@ class State:
 
 
 def check() -> Iterable[Finding]:
-    """Compare what is installed with what resnet-pipe wants."""
+    """Compare the installed packages with the requirements of resnet-pipe."""
     wanted = requirements()
     if not wanted:
         return [_finding("FAIL", "resnet-pipe itself is not installed", "in a checkout: pip install -e .")]

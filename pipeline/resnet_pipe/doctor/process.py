@@ -9,7 +9,7 @@ from typing import Any
 from resnet_pipe import child
 
 LIMIT_S = 30.0
-"""A cold disk may take this long for the libraries of CUDA; what takes longer is taken to hang."""
+"""A cold disk may take this long for CUDA's libraries; anything longer counts as a hang."""
 
 
 class NoAnswerError(Exception):

@@ -32,7 +32,7 @@ INT8_ENGINES = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What really runs, as opposed to what was asked for.
+    """What actually runs, as opposed to what was requested.
 
     Attributes:
         name: of the engine.

@@ -130,7 +130,7 @@ def check(home: Path, ours: Fingerprint, digests: Collection[str] = ()) -> None:
 
 
 def precision(home: Path) -> str | None:
-    """Return the precision of the results in a directory, or None if there are none or nobody can tell.
+    """Return the precision of the results in a directory, or None if there are none or it is unknown.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.

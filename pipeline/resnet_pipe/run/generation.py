@@ -1,4 +1,4 @@
-"""The next generation: results of `--fresh`, which grow beside those of before and replace them at the end.
+"""The next generation: results of `--fresh`, built next to the old ones, which they replace at the end.
 
 It is an output directory of its own, `OUT/_resnet_pipe/next`. When it is complete, `switch.json` is written:
 from then on the new results are the ones that count, and what is left to do is moving them into place. A
@@ -34,7 +34,7 @@ def is_begun(ledger: Ledger) -> bool:
 
 
 def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
-    """Tell whether the next generation of a directory was begun by a job with this fingerprint."""
+    """Tell whether the next generation of a directory was started by a job with this fingerprint."""
     try:
         noted = fingerprint.read(next_ledger(ledger).output / HOME)
     except RunError:
@@ -69,7 +69,7 @@ def switch(ledger: Ledger) -> None:
 
 
 def complete(ledger: Ledger) -> None:
-    """Do what is left of a switch; nothing if none was begun.
+    """Complete a switch that was started; do nothing if there is none.
 
     Raises:
         RunError: it cannot be read what is left to do; nothing was changed.
@@ -110,7 +110,7 @@ def refuse_half_switched(ledger: Ledger) -> None:
 
 
 def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
-    """Return what a switch that has begun removes: `files` and `chunks`; None if none has.
+    """Return what a started switch removes: `files` and `chunks`; None if there is none.
 
     Raises:
         RunError: it cannot be read.

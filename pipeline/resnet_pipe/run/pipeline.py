@@ -138,7 +138,7 @@ class Pipeline:
             raise self._error
 
     def _wait_for(self, true: Callable[[], bool], stop: Stop, grace_s: float) -> None:
-        """Wait until something is true; if the run has to end at once, give up what is in flight instead."""
+        """Wait until a condition holds; if the run has to end at once, abandon what is in flight instead."""
         while not true():
             if _at_once(stop, grace_s):
                 self._committer.give_up()

@@ -30,7 +30,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known at the end of a run.
+    """Everything known at the end of a run.
 
     Attributes:
         resolved: the job.
@@ -58,7 +58,7 @@ class Outcome:
             could not be measured.
         exit_code: of the process.
         failures: the file that lists those of this run.
-        unfinished: what to know about new results that have not taken their place; None if there are none.
+        unfinished: a note on new results that are not in place yet; None if there are none.
         report: the page that tells all this; None if there is none.
         no_report: why there is none, if one was wanted.
     """

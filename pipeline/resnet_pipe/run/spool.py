@@ -37,7 +37,7 @@ class Spool:
     Args:
         directory: made when it is first needed.
         home: a directory above it, which is there.
-        digest: of the job's fingerprint: results of another making are not found.
+        digest: of the job's fingerprint: parts made with different settings are not found.
     """
 
     def __init__(self, directory: Path, home: Path, digest: str) -> None:

@@ -8,7 +8,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.run.task import RETRYABLE, Failure, Filled, Split
 
 LONGEST = 5
-"""So many failures in a row that may be the machine's are."""
+"""This many consecutive failures that may be the machine's fault are taken to be."""
 
 
 class Streak:
@@ -53,7 +53,7 @@ class Streak:
         return []
 
     def release(self) -> list[Filled]:
-        """Return what was held back: the streak has ended."""
+        """Return the failures that were held back: the streak has ended."""
         held, self._held, self._failures = self._held, [], {}
         return held
 

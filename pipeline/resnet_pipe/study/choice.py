@@ -1,4 +1,4 @@
-"""`engine: auto`: the fastest engine that gives what it should, on this machine and for this job.
+"""`engine: auto`: the fastest engine with correct results, on this machine and for this job.
 
 Tried once, with items of the job, and remembered until the model, the machine or a library is another one.
 """
@@ -30,7 +30,7 @@ from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
-"""Items that the engines are tried with."""
+"""Items that the engines are compared on."""
 
 
 def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> tuple[Job, Choice]:
@@ -78,7 +78,7 @@ class _Chooser:
     say: Callable[[str], None]
 
     def recall(self) -> Choice | None:
-        """Return what was chosen before in the same circumstances, if it fits the results there are."""
+        """Return an earlier choice in the same circumstances, if it suits the existing results."""
         memory = Memory.read()
         for precision in dict.fromkeys((self.job.infer.precision, self._precision)):
             choice = memory.find(self._circumstances(precision))
@@ -157,7 +157,7 @@ class _Chooser:
         )
 
     def _first(self, reason: str) -> Choice:
-        """Choose without trying: the first engine that has what is wanted."""
+        """Choose without a comparison: the first engine that supports what is wanted."""
         wanted = "int8" if self.subject.network.quantized else self._precision
         device = self.job.infer.first_device
         for name, module in ENGINES.items():

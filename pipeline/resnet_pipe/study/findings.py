@@ -8,7 +8,7 @@ from resnet_pipe.study.figures import Entry, Point, Study, turning_point
 
 
 def findings(study: Study) -> list[str]:
-    """Return the sentences that stand above the figures, at least one."""
+    """Return the sentences shown above the figures, at least one."""
     said = [sentence for engine in engines(study) for sentence in _of_engine(study, engine)]
     said += _engines_compared(study)
     if study.failed:

@@ -68,7 +68,7 @@ class Memory(BaseModel):
 
     @classmethod
     def read(cls) -> Memory:
-        """Return what is remembered: nothing if there is no file, or none that can be understood."""
+        """Return the saved choices: none if there is no file, or it cannot be read."""
         try:
             return cls.model_validate_json(_path().read_bytes())
         except (OSError, RuntimeError, ValidationError):

@@ -45,7 +45,7 @@ class Subject:
         return geometry_of(self.preprocessing, self.mode)
 
     def source(self) -> Subject | None:
-        """Return the float32 model that an int8 model was made from; None if it is not there any more."""
+        """Return the float32 model that an int8 model was made from; None if it no longer exists."""
         path, sidecar = self.model.path, self.model.sidecar
         if sidecar is None or sidecar.quantization is None:
             return None

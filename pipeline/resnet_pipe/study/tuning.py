@@ -57,7 +57,7 @@ class TuneOptions:
 
 
 def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
-    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search, not what it has found.
+    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search but keep its findings.
 
     Args:
         job: whose engine is not `auto` (any more).
@@ -132,7 +132,7 @@ class _Tuning:
         )
 
     def _calibrate(self) -> None:
-        """Find how large a sample has to be for this machine, and what each `auto` stands for.
+        """Find how large a sample has to be for this machine, and what each `auto` resolves to.
 
         Raises:
             UsageError: there is not even time for this.
@@ -213,7 +213,7 @@ class _Tuning:
         return neighbours
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
-        """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
+        """Return the engines and precisions allowed besides the baseline's, each with its defaults.
 
         Args:
             unusable: gets those that cannot be used here, with the reason.

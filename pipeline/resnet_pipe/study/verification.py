@@ -51,7 +51,7 @@ class Verification:
 
     @property
     def problems(self) -> list[str]:
-        """Return why what was asked for did not run."""
+        """Return why a requested engine did not run."""
         return [
             f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
             for verdict in self._refused()
@@ -124,7 +124,7 @@ def _row(verdict: Verdict) -> str:
 def verify(
     spec: str, images: Path | None, count: int, wishes: Wishes, say: Callable[[str], None]
 ) -> Verification:
-    """Compare engines and precisions with float32, each in a process of its own.
+    """Compare engines and precisions with float32, each in its own process.
 
     Args:
         spec: a model as in a job; or a job file, for its model and its preprocessing.

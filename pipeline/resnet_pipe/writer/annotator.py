@@ -152,7 +152,7 @@ class _Process:
         try:
             while not self._connection.poll(LOOK_S):
                 if patience_s is not None and waiting.look("silence") > patience_s:
-                    text = f"the process that draws labels gave no response for {patience_s:g} s"
+                    text = f"the process that draws labels did not respond for {patience_s:g} s"
                     raise SourceError("writer", "timeout", text)
             message: Message = self._connection.recv()
             return message

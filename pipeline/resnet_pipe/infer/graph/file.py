@@ -1,4 +1,4 @@
-"""Reads an ONNX file into a Graph. What is not known here is refused: nothing is skipped or guessed."""
+"""Reads an ONNX file into a Graph. Anything unknown is refused: nothing is skipped or guessed."""
 
 from __future__ import annotations
 
