@@ -28,7 +28,7 @@ class _Section(BaseModel):
 
 
 class PreprocessSection(_Section):
-    """From a decoded frame to the network's input. What is left out comes from the model's sidecar."""
+    """From a decoded frame to the network's input. Anything left out comes from the model's sidecar."""
 
     resize: Annotated[int | None, Field(ge=1, le=8192, description="shorter side, pixels")] = None
     crop: Annotated[int | None, Field(ge=1, le=8192, description="side of the central square, pixels")] = None
@@ -69,7 +69,7 @@ Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)
 
 
 class RunSection(_Section):
-    """How the run is carried out. Nothing here changes a row."""
+    """How the run is carried out. Nothing here affects the rows."""
 
     workers: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=256)],

@@ -60,7 +60,7 @@ def _devices(value: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - whatever th
 
 
 class InferSection(BaseModel):
-    """Which network, and what executes it."""
+    """Which network to run, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

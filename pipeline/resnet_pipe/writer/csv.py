@@ -22,7 +22,7 @@ _KEY_COLUMNS = ["path", "frame_index", "pts_s"]
 
 
 class CsvSection(TableSection):
-    """One CSV file for each chunk. Features do not fit a spreadsheet: use parquet or jsonl for them."""
+    """One CSV file for each chunk. Features do not fit in a spreadsheet: use parquet or jsonl for them."""
 
     kind: Literal["csv"]
     fields: Annotated[

@@ -31,7 +31,7 @@ _BLOCK_ROWS = 4096
 
 
 class NpySection(TableSection):
-    """NumPy arrays of float32, and beside each of them, in CSV, which row is which frame."""
+    """NumPy arrays of float32, each with a CSV file that maps rows to frames."""
 
     kind: Literal["npy"]
     field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (

@@ -14,7 +14,7 @@ from resnet_pipe.writer.shard import Part, Target
 class AnnotatedVideoSection(AnnotatedSection):
     """An H.264 video in MP4 for each source, video/PATH.mp4, with the source's frames and times.
 
-    All frames are there, also where the job takes some of them: the last labels stay until the next. There
+    All frames are included, even if the job takes only some of them: labels stay until the next ones. There
     is no sound.
     """
 
