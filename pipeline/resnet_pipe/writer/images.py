@@ -12,7 +12,7 @@ from resnet_pipe.writer.shard import Part, Target
 
 
 class AnnotatedImagesSection(AnnotatedSection):
-    """A JPEG for each image, images/PATH.jpg, or for each selected frame of a video, images/PATH/FRAME.jpg."""
+    """A JPEG for each image, images/PATH.jpg, or for each selected video frame, images/PATH/FRAME.jpg."""
 
     kind: Literal["images"]
     quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality")] = 90
