@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with what to do about it, and the exit code each one gives."""
+"""The errors that users see, each with a remedy and its exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CheckName = Literal[
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller. Documented, and never renumbered."""
+    """The exit codes of the process. Documented, and never renumbered."""
 
     DONE = 0
     """Everything was processed, or there was nothing new."""
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3
     """The run finished, but some sources failed: see failures.jsonl."""
     LOCKED = 11
-    """Another run holds the output directory."""
+    """Another run is using the output directory."""
     SIGINT = 130
     """Stopped by SIGINT (Ctrl-C) after committing what was complete."""
     SIGTERM = 143
@@ -90,8 +90,8 @@ class MissingExtraError(UsageError):
 
     Args:
         library: the import name that failed.
-        extra: the extra of resnet-pipe that brings it.
-        purpose: what it was wanted for.
+        extra: the extra of resnet-pipe that installs it.
+        purpose: what it is needed for.
     """
 
     check = "packages"
@@ -114,7 +114,7 @@ class DeviceError(UsageError):
 
 
 class EngineError(ResnetPipeError):
-    """The engine failed while it was executing the network."""
+    """The engine failed while running the network."""
 
 
 class RunError(ResnetPipeError):
@@ -122,13 +122,13 @@ class RunError(ResnetPipeError):
 
 
 class LockedError(ResnetPipeError):
-    """Another run holds the output directory."""
+    """Another run is using the output directory."""
 
     exit_code = ExitCode.LOCKED
 
 
 class StoppedError(ResnetPipeError):
-    """A signal ended the run before there was anything to commit.
+    """A signal ended the run before it had anything to commit.
 
     Args:
         problem: which signal, and when.
@@ -141,7 +141,7 @@ class StoppedError(ResnetPipeError):
 
 
 class SourceError(Exception):
-    """One source cannot be processed. It becomes a failure; the run goes on.
+    """One source cannot be processed. It becomes a failure; the run continues.
 
     Args:
         stage: `reader` or `preprocess`.

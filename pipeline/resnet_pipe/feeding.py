@@ -1,4 +1,4 @@
-"""A job must not read what it writes: annotated images would be sources on the next night, and so on."""
+"""A job must not read what it writes: annotated images would become sources the next night, and so on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job file: what a run reads, how it prepares it, what it infers and where it writes."""
+"""The job file: what a run reads, how it prepares it, what it infers and where it writes the results."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class RunSection(_Section):
 
 
 def _limit(limit: int | str, count: int) -> int:
-    """Return a limit as a number of sources, of which a share is taken."""
+    """Return a limit as a number of sources; a share is relative to the given number."""
     if isinstance(limit, int):
         return limit
     return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
@@ -140,7 +140,7 @@ Writer = Table | AnnotatedVideoSection | AnnotatedImagesSection
 
 
 def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
-    """Return one writer as a list of one; in a list, the first one's path is that of all."""
+    """Return a single writer as a list; in a list, the first writer's path applies to all."""
     if not isinstance(value, list | tuple):
         return [value]
     if not value or not all(isinstance(writer, dict) for writer in value):

@@ -1,4 +1,4 @@
-"""The plan of a run: which sources are new or changed, in which chunks, minus what the ledger has."""
+"""The plan of a run: which sources are new or changed, and in which chunks, according to the ledger."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Chunk:
 
     @property
     def failed_before(self) -> dict[Source, int]:
-        """Return the sources that have failed as they are, with the runs that was in."""
+        """Return the sources that failed and have not changed, with the number of runs that failed."""
         entries = self.replaces.entries if self.replaces else ()
         return {entry.source: entry.attempts for entry in entries if entry.failure}
 
@@ -158,7 +158,7 @@ class Plan:
 
 
 def empty_plan() -> Plan:
-    """Return the plan of a run that has not come as far as planning."""
+    """Return the plan of a run that ended before planning."""
     return Plan(0, 0, 0, SourceTable(), [], 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""A job and its model together: what will really be done, and the fingerprint of all that changes results."""
+"""A job and its model together: what will be done, and the fingerprint of everything that affects results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A job whose every choice is made.
+    """A job with every choice made.
 
     Attributes:
         job: as it was validated.
@@ -60,7 +60,7 @@ class Resolved:
 
     @property
     def batch_size(self) -> int:
-        """Return how many items one forward pass takes, where the job leaves it to the engine as well."""
+        """Return how many items one forward pass takes, even if the job leaves that to the engine."""
         infer = self.job.infer
         if infer.batch_size == "auto":
             return engines.batch_size(infer.engine, infer.first_device)

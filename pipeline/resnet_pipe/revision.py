@@ -1,4 +1,4 @@
-"""A YAML file with some values changed, and every other character as it was.
+"""A YAML file with some values changed and every other character kept.
 
 A YAML library that writes a document again keeps comments and order, but not blanks, quotes and line breaks.
 So only the places of the values are taken from it, and the text is changed there and nowhere else.
@@ -39,14 +39,14 @@ def check_writable(path: Path) -> None:
 
 
 def revise(path: Path, changes: Mapping[str, object]) -> None:
-    """Change values of a YAML file: atomically, with the mode it has. A link stays one; its target changes.
+    """Change values of a YAML file atomically, keeping its mode. A link stays one; its target changes.
 
     Args:
         path: the file.
         changes: dotted key to a number or a word. Keys that are missing are added.
 
     Raises:
-        UsageError: it is read-only, or its form (aliases, an end mark) does not let a
+        UsageError: it is read-only, or its form (aliases, an end marker) does not let a
             value be changed by itself. The file is as it was.
     """
     check_writable(path)
@@ -88,7 +88,7 @@ def sections(doc: Document, changes: Mapping[str, object]) -> str:
 
 
 def _with(text: str, place: Place, value: str) -> str:
-    """Return a text in which the value at a place is another, or is added.
+    """Return the text with the value at a place changed or added.
 
     Raises:
         ValueError: not if it is simple.

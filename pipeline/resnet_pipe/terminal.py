@@ -30,7 +30,7 @@ def show(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line about what happens to standard error. A terminal that is gone does not end a run."""
+    """Print a progress line to standard error. A terminal that is gone does not end a run."""
     with suppress(OSError):
         print(_printable(text), file=sys.stderr, flush=True)  # noqa: T201
 

@@ -69,7 +69,7 @@ def test_a_pillow_without_avif_is_a_warning(tmp_path: Path, monkeypatch: pytest.
     put_before(monkeypatch, tmp_path)
     found = by_level(list(decoders.check()))
     (warning,) = found["WARN"]
-    assert warning.text.startswith("images in AVIF cannot be read: ")
+    assert warning.text.startswith("cannot read AVIF images: ")
     assert "pillow" in warning.remedy
     assert "AVIF" not in found["OK"][0].text
 
@@ -80,9 +80,9 @@ def test_what_cannot_be_decoded_is_a_warning_about_its_own_kind(samples: Path) -
     (samples / "av1.mp4").write_bytes(b"no video at all")
     found = by_level(list(decoders.check(samples)))
     assert [finding.text.partition(":")[0] for finding in found["WARN"]] == [
-        "images in PNG cannot be read",
-        "videos in AV1 cannot be read",
-        "videos in VP9 cannot be read",
+        "cannot read PNG images",
+        "cannot read AV1 videos",
+        "cannot read VP9 videos",
     ]
 
 
@@ -113,7 +113,7 @@ def test_workers_that_do_not_start_are_a_fail(tmp_path: Path, monkeypatch: pytes
     put_before(monkeypatch, tmp_path)
     found = by_level(list(decoders.check()))
     assert [finding.text.partition(":")[0] for finding in found["FAIL"]] == [
-        "no images can be read",
+        "cannot read any images",
         "cannot read any videos",
     ]
     assert "exited with status 7" in found["FAIL"][0].text
