@@ -69,7 +69,7 @@ def refused(network: Path, device: str = "cuda") -> DeviceError:
 def test_a_build_without_cuda_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2.cuda, "getCudaEnabledDeviceCount", lambda: 0)
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  NVIDIA CUDA:  NO\n")
-    assert "built without CUDA" in refused(tiny).problem
+    assert "no CUDA" in refused(tiny).problem
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  NVIDIA CUDA:   YES (ver 13.0, CUFFT CUBLAS)\n")
     assert "no NVIDIA driver or GPU" in refused(tiny).problem
 

@@ -44,7 +44,7 @@ def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
     assert (choice["engine"], choice["precision"], choice["items"]) == ("torch", "fp32", 5)
     assert choice["ratio"] > 1
     assert (
-        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; remembered"
+        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; saved for later runs"
         in summary["engine"]["note"]
     )
     assert [row["status"] for row in choice["engines"]] == [
