@@ -230,7 +230,7 @@ def test_a_precision_that_the_processor_lacks_is_refused_while_the_job_is_checke
         said = cli("run", job.file, *arguments).expect(ExitCode.USAGE).stderr
         if "which is not installed" in said:
             pytest.skip(said)
-        assert f"infer.precision: engine {engine_name} has no {precision}" in said
+        assert f"infer.precision: engine {engine_name} does not support {precision}" in said
         assert "; it supports: fp32" in said
     assert not job.out.exists()
 

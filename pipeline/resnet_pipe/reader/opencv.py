@@ -83,7 +83,7 @@ def _open(video: Video) -> cv2.VideoCapture:
     try:
         str(video.path).encode()
     except UnicodeEncodeError:  # OpenCV would crash
-        raise SourceError("reader", "unsupported", "OpenCV cannot open a file whose name is not UTF-8") from None
+        raise SourceError("reader", "unsupported", "OpenCV cannot open names that are not UTF-8") from None
     for parameters in _PARAMETERS:
         capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
         if capture.isOpened():
