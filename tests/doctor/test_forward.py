@@ -54,7 +54,7 @@ def test_a_crash_a_wrong_result_and_a_missing_library_each_cost_one_line(examine
     assert [finding.level for finding in found.values()] == ["OK", "FAIL", "FAIL", "OK", "OK", "OK"]
     assert "the reference for the others" in texts[0]
     assert "wrong results: cosine 0." in texts[1]
-    assert "0.99999 is needed" in texts[1]
+    assert "at least 0.99999 is required" in texts[1]
     assert texts[2] == "onnxruntime, cpu, fp32: crashed: its process was killed by SIGSEGV"
     assert "cosine 1.0000000" in texts[3]
     assert "short batches cost nothing extra" in texts[3]
@@ -95,7 +95,7 @@ def test_what_keeps_an_engine_from_working_is_told_with_what_to_do(examine: Exam
     assert broken.text == f"onnxruntime: cv2 is installed, but cannot be imported: {reason}"
     assert unable.text.startswith("torch, cpu, fp32: cannot run: ")
     assert [one.level for one in (bf16, broken, unable, starved)] == ["FAIL"] * 4
-    assert starved.remedy.startswith("more memory")
+    assert starved.remedy.startswith("give it more memory")
     assert [one.remedy for one in (bf16, broken, unable)] == [
         "pip install --force-reinstall openvino; or use another infer.engine",
         "pip install --force-reinstall onnxruntime; or use another infer.engine",
