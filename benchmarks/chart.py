@@ -21,7 +21,7 @@ BAR, STEP, GAP = 15, 20, 16
 """Height of a bar, from one bar to the next, and between two depths; pixels."""
 FRAME = Template("""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 $width $height" width="$width" height="$height"
-     role="img" aria-label="Images a second by depth and engine">
+     role="img" aria-label="Images per second by depth and engine">
   <style>
     text { font: 13px system-ui, sans-serif; fill: #1f2328 }
     .title { font-size: 16px; font-weight: 600 } .model { font-weight: 600 }

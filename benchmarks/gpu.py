@@ -107,15 +107,17 @@ def gpus() -> Iterator[str]:
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:N; cpu to try this program")
-    parser.add_argument("--seconds", type=float, default=470.0, help="all of it; default: 470")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N; cpu to try out this program")
+    parser.add_argument("--seconds", type=float, default=470.0, help="total time; default: 470")
     names = list(dict.fromkeys(engine for engine, _ in SUBJECTS))
     parser.add_argument("--engines", nargs="+", choices=names, default=names)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="names of .onnx files in --models")
     parser.add_argument("--models", type=Path, default=models_dir())
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
-    parser.add_argument("--pass-seconds", type=float, default=0.5, help="for the passes of a batch size")
-    parser.add_argument("--run-seconds", type=float, default=3.0, help="for a job")
+    parser.add_argument(
+        "--pass-seconds", type=float, default=0.5, help="time for the passes of one batch size"
+    )
+    parser.add_argument("--run-seconds", type=float, default=3.0, help="time for one job")
     parser.add_argument("--out", type=Path, default=measure.RESULTS, help="directory for gpu.json and gpu.md")
     arguments = parser.parse_args()
     started, started_at = time.monotonic(), datetime.now(timezone.utc)

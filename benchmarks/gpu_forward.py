@@ -116,7 +116,7 @@ def check(info: EngineInfo, wanted: EngineRequest) -> None:
     """
     if not info.device.startswith(wanted.device) or info.precision != wanted.precision:
         raise DeviceError(
-            f"{wanted.precision} on {wanted.device} was asked for, but {info.precision} on {info.device} runs"
+            f"{wanted.precision} on {wanted.device} was requested, but {info.precision} on {info.device} runs"
         )
 
 

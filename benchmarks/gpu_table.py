@@ -44,7 +44,7 @@ def render(result: Mapping[str, Any]) -> str:
             RUNS,
             *_table(_RUN_HEAD, [_run(run) for run in runs if run["reason"] is None]),
             "\n## Not measured\n",
-            *(_missing([*passes, *runs]) or ["Nothing: all that was planned has been measured."]),
+            *(_missing([*passes, *runs]) or ["Nothing: everything planned was measured."]),
             "",
         ]
     )
@@ -64,7 +64,7 @@ def _conditions(result: Mapping[str, Any]) -> list[str]:
     weights = set(result["weights"].values())
     return [
         f"- device: {result['device']}",
-        *(f"- GPU: {gpu}" for gpu in result["gpus"] or ["none that nvidia-smi tells of"]),
+        *(f"- GPU: {gpu}" for gpu in result["gpus"] or ["none reported by nvidia-smi"]),
         f"- CPU: {machine['processor']}, {machine['cores']} cores; load before: {machine['load_before']}",
         f"- Python {machine['python']}; {versions}",
         f"- {result['started_at']}; took {result['seconds']:.0f} s, {result['allowed_s']:.0f} s were allowed",

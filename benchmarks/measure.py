@@ -22,7 +22,7 @@ from resnet_pipe.infer.engine import ENGINES
 RESULTS = Path(__file__).resolve().parent / "results"
 TIMEOUT_S = 900.0
 """No program takes as long as this, unless it hangs."""
-SLOW = {"mlx": "takes seconds for an image on a CPU; measured where --engines names it"}
+SLOW = {"mlx": "takes seconds per image on a CPU; measured only if --engines names it"}
 """Engines that are left out unless they are asked for, and why."""
 
 
@@ -127,7 +127,7 @@ def left_out(sitting: Sitting, engines: Collection[str]) -> dict[str, str]:
         sitting: some of whose programs may have failed.
         engines: that were asked for.
     """
-    others = {engine: SLOW.get(engine, "not asked for") for engine in ENGINES if engine not in engines}
+    others = {engine: SLOW.get(engine, "not requested") for engine in ENGINES if engine not in engines}
     reasons = {**sitting.failed, **others}
     for name, reason in reasons.items():
         print(f"left out: {name}: {reason}")
@@ -147,7 +147,7 @@ def compare(name: str, programs: Mapping[str, Program], repeats: int, **about: o
     """
     sitting = alternate(programs, repeats)
     if sitting.failed:
-        sys.exit("a program failed; nothing is saved")
+        sys.exit("a program failed; nothing was saved")
     for program, rate in sitting.median.items():
         print(f"{program:<20}{rate:8.2f} images/s")
     save(name, {**about, "median": sitting.median, "rates": sitting.rates})

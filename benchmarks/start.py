@@ -66,7 +66,7 @@ def main() -> None:
     print(f"{arguments.engine}, {IMAGES} images: {median:.2f} s to the rows, target {TARGET_S} s")
     print(f"to the end, with the report: {end:.2f} s")
     for library, us in loaded_us.most_common(12):
-        print(f"{library:<24}{us / 1000:>8.0f} ms to load, run and workers together")
+        print(f"{library:<24}{us / 1000:>8.0f} ms to load, in the run and the workers together")
     print(f"not used, but loaded: {', '.join(unused) or 'nothing'}")
     result = {
         "seconds": median,

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Builds a wheel of OpenCV 5 with the CUDA backend of cv2.dnn, from the Python package index alone: the CUDA
-# compiler and its libraries are pip packages, the sources an sdist. No CUDA toolkit need be installed, except
-# for CUDA 12, whose compiler the index does not have.
+# Builds a wheel of OpenCV 5 with the CUDA backend of cv2.dnn, using only the Python package index: the CUDA
+# compiler and its libraries are pip packages, the sources an sdist. No installed CUDA toolkit is needed, except
+# for CUDA 12, whose compiler is not in the index.
 #
 # usage: docker/build-opencv-cuda.sh [--arch 8.6,9.0] [--cuda 13|12] [--out DIR] [--work DIR] [--jobs N] [--plan]
 #
 #   --arch    compute capabilities to build for; by default those of the GPUs in this machine. The newest is
-#             built as PTX too, which the driver compiles for GPUs that came later.
+#             also built as PTX, which the driver compiles for later GPUs.
 #   --cuda    major version of CUDA (13); the driver must be of that version or newer
 #   --out     where the wheel goes (dist)
-#   --work    where it is built (build/opencv-cuda); the same command goes on there after an interruption
-#   --jobs    compilers at the same time; by default as many as there are cores, and memory for
-#   --plan    say what would be done, check that it can be, and stop
+#   --work    where it is built (build/opencv-cuda); after an interruption the same command resumes there
+#   --jobs    number of parallel compilers; by default as many as cores and memory allow
+#   --plan    print what would be done, check that it can be done, and stop
 #
 # The wheel is opencv-python-headless 5.0.0.93+cuNNN: it satisfies that requirement, so that pip leaves it
 # alone. At run time it needs cuBLAS and cuDNN, which pip installs with it. It has no FFmpeg: videos are read
@@ -41,7 +41,7 @@ parse() {
       --jobs) value $# "$1"; jobs=$2; shift 2 ;;
       --plan) plan=true; shift ;;
       -h | --help) usage; exit 0 ;;
-      *) fail "no option $1" "$0 --help" 2 ;;
+      *) fail "unknown option $1" "$0 --help" 2 ;;
     esac
   done
   # The release of the compiler that is taken, and what it builds for; and the oldest cuDNN that the index has
@@ -49,19 +49,19 @@ parse() {
   case "$cuda" in
     12) toolkit=12 oldest=5.0 newest=12.1 newest_gcc=14 cudnn=9.1 ;;
     13) toolkit=13.0 oldest=7.5 newest=12.1 newest_gcc=15 cudnn=9.12 ;;
-    *) fail "--cuda $cuda: there are 12 and 13" "" 2 ;;
+    *) fail "--cuda $cuda: choose 12 or 13" "" 2 ;;
   esac
   [[ -z "$jobs" || "$jobs" =~ ^[1-9][0-9]*$ ]] || fail "--jobs $jobs: not a positive number" "" 2
   [ -n "$arch" ] || arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null |
     grep -E '^[0-9]+\.[0-9]+$' | paste -sd,) || true
-  [ -n "$arch" ] || fail "there is no GPU in this machine to build for" \
-    "name its compute capability, such as --arch 8.0 (A100), 8.6 (A10, RTX 30), 8.9 (L4, RTX 40), 9.0 (H100)" 2
+  [ -n "$arch" ] || fail "this machine has no GPU to build for" \
+    "give the compute capability, such as --arch 8.0 (A100), 8.6 (A10, RTX 30), 8.9 (L4, RTX 40), 9.0 (H100)" 2
   arch=$(tr , '\n' <<<"$arch" | grep . | sort -uV | paste -sd,)
   local one
   for one in ${arch//,/ }; do
     [[ "$one" =~ ^[0-9]+\.[0-9]$ ]] || fail "--arch $one: not a compute capability such as 8.6" "" 2
     { at_least "$one" "$oldest" && at_least "$newest" "$one"; } || \
-      fail "--arch $one: CUDA $toolkit builds for $oldest to $newest" "another --arch, or another --cuda" 2
+      fail "--arch $one: CUDA $toolkit builds for $oldest to $newest" "use another --arch or another --cuda" 2
   done
   ptx=${arch##*,}
   local_version=cu${toolkit/./}
@@ -78,7 +78,7 @@ missing() {
   gcc=$("$compiler" -dumpversion 2>/dev/null | cut -d. -f1 || true)
   [ "${gcc:-0}" -le "$newest_gcc" ] ||
     say "$compiler of version $newest_gcc or older, for CUDA $toolkit: this is $gcc|apt-get install g++-$newest_gcc, then the same command after CC=gcc-$newest_gcc CXX=g++-$newest_gcc"
-  [ "$cuda" != 12 ] || installed_toolkit >/dev/null || say "the CUDA 12 toolkit, for its nvcc: the package index has none before CUDA 13|--cuda 13, or name an installed one: CUDA_HOME=/usr/local/cuda-12.9"
+  [ "$cuda" != 12 ] || installed_toolkit >/dev/null || say "the CUDA 12 toolkit, for its nvcc: the package index has none before CUDA 13|--cuda 13, or point to an installed one: CUDA_HOME=/usr/local/cuda-12.9"
   command -v strip >/dev/null || say "strip|apt-get install binutils"
   if ! command -v python3 >/dev/null; then
     say "python3|apt-get install python3-dev python3-venv"
@@ -91,7 +91,7 @@ missing() {
   local free used=0; free=$(df --output=avail -BG "$disk" | tail -1 | tr -dc 0-9)
   [ ! -d "$work" ] || used=$(du -s -BG "$work" | tr -dc '0-9\t' | cut -f1) # of a build that was interrupted
   [ $((free + used)) -ge "$DISK_GB" ] || say "$DISK_GB GB of disk in $work: $free GB are free|--work DIR"
-  [ "$memory" -ge $((jobs * MEMORY_GB)) ] || say "$((jobs * MEMORY_GB)) GB of memory for $jobs compilers: there are $memory GB|--jobs $((memory / MEMORY_GB > 0 ? memory / MEMORY_GB : 1))"
+  [ "$memory" -ge $((jobs * MEMORY_GB)) ] || say "$((jobs * MEMORY_GB)) GB of memory for $jobs compilers: only $memory GB are available|--jobs $((memory / MEMORY_GB > 0 ? memory / MEMORY_GB : 1))"
 }
 
 # The memory of this machine, or the limit of this container, in GB.
@@ -212,7 +212,7 @@ compile() {
   PATH="$work/tools-$cuda/bin:$PATH" CMAKE_ARGS="${cmake[*]@Q}" CMAKE_BUILD_PARALLEL_LEVEL=$jobs \
     CUDA_NVCC_EXECUTABLE="$nvcc" OPENCV_PYTHON_PACKAGE_NAME=opencv-python-headless \
     "$work/tools-$cuda/bin/python" setup.py bdist_wheel --py-limited-api cp37 >"$work/$config.log" 2>&1 ||
-    { tail -30 "$work/$config.log" >&2; fail "OpenCV could not be built; the whole log: $work/$config.log" "the same command goes on where this one stopped"; }
+    { tail -30 "$work/$config.log" >&2; fail "OpenCV could not be built; the whole log: $work/$config.log" "the same command resumes where this one stopped"; }
   cd - >/dev/null
 }
 

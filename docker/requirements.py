@@ -29,7 +29,7 @@ def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
     optional = project["optional-dependencies"]
     for extra in extras:
         if extra not in optional:
-            sys.exit(f"no extra {extra!r}; there are: {', '.join(optional)}")
+            sys.exit(f"unknown extra {extra!r}; available: {', '.join(optional)}")
         for requirement in optional[extra]:
             own = re.fullmatch(rf"{re.escape(project['name'])}\[(.*)\]", requirement)
             found |= dict.fromkeys(requirements(project, own[1].split(",")) if own else [requirement])

@@ -85,7 +85,7 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
             "run job.yaml --set preprocess.crop=64",
             "--set preprocess.crop: preprocess.crop: 64 is larger than",
         ),
-        ("run job.yaml --fresh --shard 1/2", "--fresh needs the output directory for itself"),
+        ("run job.yaml --fresh --shard 1/2", "--fresh needs exclusive use of the output directory"),
         ("run nowhere.yaml", "nowhere.yaml: no such file"),
         ("run images", "images: cannot be read: Is a directory"),
         ("tune", "Missing argument 'JOB'"),
@@ -131,7 +131,7 @@ def test_models_says_which_are_converted_and_with_which_weights(
     (models / "resnet34.json").write_text("{}")
     (models / "resnet50.onnx").touch()
     status = [line.partition(" MB  ")[2] for line in cli("models").expect(0).stdout.splitlines()[1:]]
-    assert status[0].startswith("yes, RANDOM weights")
+    assert status[0].startswith("yes, random weights")
     assert status[1].startswith("without a usable sidecar: ")
     assert status[2].startswith("without a usable sidecar: ")
     assert status[3] == "no: resnet-pipe convert resnet101"

@@ -258,7 +258,7 @@ def test_passes_and_job_are_measured_and_what_cannot_be_has_its_reason_and_no_fi
     assert job["run"]["items"] >= gpu_bench.FEWEST
     assert set(job["run"]["stages"]) == set(gpu_table.STAGES)
     for reason in reasons(result, model="tiny", precision="fp16")[:2]:
-        assert "has no fp16 on the CPU" in str(reason)
+        assert "does not support fp16 on the CPU" in str(reason)
     for reason in reasons(result, model="resnet999"):
         assert "resnet999.onnx does not exist" in str(reason)
     unmeasured = [record for record in result["forward"] if record["reason"]]
@@ -279,7 +279,7 @@ def test_what_crashes_or_does_not_fit_costs_its_own_figures_only(
     full = "cpu has too little memory for 2 images"
     assert reasons(result, engine="opencv", precision="fp32") == [None, full, None]
     mislabelled = reasons(result, engine="opencv", precision="fp16")[0]
-    assert mislabelled == "fp16 on cpu was asked for, but fp32 on cpu runs"
+    assert mislabelled == "fp16 on cpu was requested, but fp32 on cpu runs"
     assert "SIGSEGV" in measuring.table()
 
 

@@ -81,9 +81,9 @@ run:
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
         "job.yaml:8:9: infer.model: no such model: resnet50.onnx: resnet-pipe convert resnet50",
         "job.yaml:8:31: infer.engine: unknown engine 'tensorrt';"
-        " there are: opencv, openvino, onnxruntime, torch, mlx, auto",
-        "job.yaml:8:49: infer.device: unknown device 'gpu';"
-        " there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+        " known: opencv, openvino, onnxruntime, torch, mlx, auto",
+        "job.yaml:8:49: infer.device: unknown device 'gpu'; known: auto, "
+        "cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",
         "job.yaml:9:21: writer.path: not a directory: net.onnx",
         "job.yaml:9:46: writer.fields.0: input should be 'logits' or 'top_k'",
@@ -101,14 +101,14 @@ def test_an_empty_job_names_every_section_it_needs(folder: Path) -> None:
 
 
 DEVICES = {
-    "[]": "the list is empty: name at least one device, or leave out the key",
-    "[cpu, auto]": "auto stands alone: in a list, name the devices themselves",
-    "[cuda:all]": "cuda:all stands alone: in a list, name the devices themselves",
-    "[cuda:0, cpu]": "cuda and cpu in one list: their results differ in the last digits, and a row must not"
-    " depend on which of them happened to take its batch",
-    "[cuda:0, gpu]": "unknown device 'gpu'; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
-    "[1]": "unknown device 1; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
-    "{cpu: 2}": "unknown device {'cpu': 2}; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+    "[]": "the list is empty: give at least one device, or leave out the key",
+    "[cpu, auto]": "auto cannot be in a list: name the devices themselves",
+    "[cuda:all]": "cuda:all cannot be in a list: name the devices themselves",
+    "[cuda:0, cpu]": "cuda and cpu cannot share a list: their results differ in the last digits, and a row"
+    " must not depend on which of them happened to take its batch",
+    "[cuda:0, gpu]": "unknown device 'gpu'; known: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+    "[1]": "unknown device 1; known: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
+    "{cpu: 2}": "unknown device {'cpu': 2}; known: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
 }
 
 

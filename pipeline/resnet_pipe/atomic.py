@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and stay after a power cut."""
+"""Files that appear complete or not at all, and survive a power cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""How a file system says that it cannot flush a directory. Linux: EINVAL; others, and FUSE: the rest."""
+"""Errors by which a file system says that it cannot flush directories. Linux: EINVAL; others: the rest."""
 
 
 def temporary_name(path: Path, tag: str = "") -> Path:
@@ -24,7 +24,7 @@ def temporary_name(path: Path, tag: str = "") -> Path:
 
 @contextmanager
 def replacing(path: Path, tag: str = "") -> Iterator[Path]:
-    """Give a temporary path to write to; put it in the place of `path` when the block ends well.
+    """Yield a temporary path to write to; move it to `path` when the block ends without an error.
 
     On an exception the temporary file is removed and `path` stays as it was.
 
@@ -49,21 +49,21 @@ def write_bytes(path: Path, data: bytes, tag: str = "") -> None:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Make `temporary` durable and give it the name `path`, in one step that cannot be seen half done."""
+    """Make `temporary` durable and give it the name `path`, in one atomic step."""
     sync(temporary)
     os.replace(temporary, path)  # noqa: PTH105 - the os call is the one with the guarantee
     sync(path.parent)
 
 
 def make_folder(folder: Path, root: Path) -> None:
-    """Make a folder, and those between it and `root`; that one is not made again if it has vanished."""
+    """Create a folder, and those between it and `root`; `root` itself is not recreated if it has vanished."""
     if folder != root:
         make_folder(folder.parent, root)
         folder.mkdir(exist_ok=True)
 
 
 def sync_up_to(directory: Path, root: Path) -> None:
-    """Flush a directory, and those above it up to and with `root`: they may be new as well."""
+    """Flush a directory, and those above it up to and including `root`: they may be new as well."""
     sync(directory)
     while directory != root:
         directory = directory.parent
@@ -76,7 +76,7 @@ def sync(path: Path) -> None:
     A directory whose file system cannot do this (some network mounts) is left to the server.
 
     Raises:
-        OSError: the disk has failed to keep it. The next flush may say that all is well: it has forgotten.
+        OSError: the disk failed to store it. The next flush may succeed: errors are reported once.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Child processes, for code that may crash or hang: none outlives its parent, or sees its signals."""
+"""Child processes, for code that may crash or hang: none outlives its parent or receives its signals."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ option -P for that only from Python 3.11 on, and -I would hide the user's own mo
 
 
 def command(module: str, *arguments: object) -> list[str]:
-    """Return the command that runs `python -m MODULE ARGUMENT...`, and no module of the current directory.
+    """Return the command for `python -m MODULE ARGUMENT...` that ignores modules in the current directory.
 
-    It wants `environment()`, too.
+    To be used with `environment()`.
     """
     return [sys.executable, "-c", _PROGRAM, module, *map(str, arguments)]
 
@@ -36,7 +36,7 @@ def command(module: str, *arguments: object) -> list[str]:
 def environment() -> dict[str, str]:
     """Return our environment for a Python that must not take modules from the current directory.
 
-    An empty entry in PYTHONPATH, such as a colon at its end makes, means that directory to Python, and hardly
+    An empty entry in PYTHONPATH, such as a trailing colon makes, means that directory to Python, but hardly
     ever to its author. Other entries stay, as do virtual environments and editable installations.
     """
     entries = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
 def start(module: str, *descriptors: int) -> subprocess.Popen[bytes]:
     """Start `MODULE DESCRIPTOR... PARENT`: the descriptors are inherited, PARENT is our process id.
 
-    On Linux, the child dies when the *thread* that starts it ends, so let that be one that stays.
+    On Linux, the child dies when the *thread* that starts it ends, so use one that keeps running.
 
     Args:
         module: whose main function calls `die_with`.
@@ -79,18 +79,18 @@ def die_with(parent: int) -> None:
 
 
 def ending(status: int) -> str:
-    """Return in words how a process ended, from the status that Popen gives."""
+    """Describe how a process ended, from Popen's status."""
     if status >= 0:
         return f"exited with status {status}"
     name = signal.Signals(-status).name
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Keep the signals that stop a run from the children: the run alone decides about them.
+    """Block the signals that stop a run in its children: the run alone handles them.
 
-    The mask is inherited across exec, so there is no instant at which Ctrl-C reaches a child.
+    The mask is inherited across exec, so Ctrl-C never reaches a child.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

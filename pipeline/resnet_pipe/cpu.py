@@ -1,4 +1,4 @@
-"""The processor, as Linux describes it, and what it can compute: the one place that is asked."""
+"""The processor as Linux describes it, and what it can compute; all other code asks here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def features(path: Path | None = None) -> frozenset[str]:
 
 
 def is_x86() -> bool:
-    """Tell whether this is an x86 of 64 bits, whatever the system says about it."""
+    """Tell whether this is a 64-bit x86, whatever the system calls it."""
     return platform.machine() in ("x86_64", "AMD64")
 
 

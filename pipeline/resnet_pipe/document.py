@@ -1,6 +1,6 @@
 """YAML documents (jobs and recipes) that know the line and column of every value.
 
-YAML 1.2, loaded without any object construction. Errors are collected, all of them, and each one
+YAML 1.2, loaded without any object construction. Errors are collected, all of them, and each
 names its place as `file:line:column`.
 """
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError, ValidationInfo
 from resnet_pipe.errors import DocumentError
 
 MAX_BYTES = 1 << 20
-"""A larger document is refused: nobody writes one by hand."""
+"""Larger documents are refused: nobody writes them by hand."""
 MAX_VALUES = 100_000
 """More values than this come from an alias bomb."""
 
@@ -44,7 +44,7 @@ class Document:
     overrides: frozenset[Place] = field(default=frozenset())
 
     def where(self, place: Place) -> str:
-        """Return where a place was written: `--set key.key`, or `file:line:column`.
+        """Return where a value was written: `--set key.key`, or `file:line:column`.
 
         A place that was written nowhere, such as that of a missing key, is where its nearest ancestor is.
         """
@@ -78,13 +78,13 @@ class Document:
             try:
                 value = _plain(_parse(text), (), {})
             except Exception as error:
-                problems.append(f"--set {assignment}: the value is not YAML: {_one_line(error)}")
+                problems.append(f"--set {assignment}: the value is not valid YAML: {_one_line(error)}")
                 continue
             target: Any = values
             for key in place[:-1]:
                 target = target.setdefault(key, {}) if isinstance(target, dict) else None
             if not isinstance(target, dict):
-                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} has no keys of its own")
+                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} is not a section")
                 continue
             target[place[-1]] = value
             places.add(place)
@@ -160,14 +160,14 @@ class Document:
 
 
 def found_in(doc: Document, problems: Sequence[tuple[Place, str]]) -> DocumentError:
-    """Return the error that tells a document's problems, each with its place."""
+    """Return an error with a document's problems, each with its place."""
     return DocumentError(
         [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
     )
 
 
 def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[Any, ValidationInfo], _T]:
-    """Make what the disk refuses (permission denied, a name too long) one more problem of the document."""
+    """Turn errors of the disk (permission denied, a name too long) into problems of the document."""
 
     @wraps(validator)
     def checked(value: Any, info: ValidationInfo) -> _T:  # noqa: ANN401 - pydantic hands over anything
@@ -193,7 +193,7 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise DocumentError([f"{path}: cannot be read: {error.strerror}"]) from None
     if len(text) > MAX_BYTES:
-        raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or a recipe"])
+        raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or recipe"])
     positions: dict[Place, tuple[int, int]] = {(): (1, 1)}
     try:
         values = _plain(_parse(text.decode("utf-8")), (), positions)
@@ -268,11 +268,11 @@ def _one_line(error: Exception) -> str:
 
 def _suggestion(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; valid keys: {', '.join(known)}"
 
 
 def _known_keys(model: type[BaseModel], loc: Place) -> list[str]:
-    """Return the keys that are allowed at `loc`, following fields and the tags of unions."""
+    """Return the keys allowed at `loc`, following fields and the tags of unions."""
     current: list[type[BaseModel]] = [model]
     for part in loc:
         inner: list[type[BaseModel]] = []

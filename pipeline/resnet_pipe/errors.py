@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with what to do about it, and the exit code each one gives."""
+"""The errors that users see, each with a remedy and its exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CheckName = Literal[
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller. Documented, and never renumbered."""
+    """The exit codes of the process. Documented, and never renumbered."""
 
     DONE = 0
     """Everything was processed, or there was nothing new."""
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 3
     """The run finished, but some sources failed: see failures.jsonl."""
     LOCKED = 11
-    """Another run holds the output directory."""
+    """Another run is using the output directory."""
     SIGINT = 130
     """Stopped by SIGINT (Ctrl-C) after committing what was complete."""
     SIGTERM = 143
@@ -63,7 +63,7 @@ class ResnetPipeError(Exception):
         if self.remedy is not None:
             lines.append(f"what to do: {self.remedy}")
         if self.check is not None:
-            lines.append(f"explained by: resnet-pipe doctor {self.check}")
+            lines.append(f"diagnose with: resnet-pipe doctor {self.check}")
         return "\n  ".join(lines)
 
 
@@ -90,8 +90,8 @@ class MissingExtraError(UsageError):
 
     Args:
         library: the import name that failed.
-        extra: the extra of resnet-pipe that brings it.
-        purpose: what it was wanted for.
+        extra: the extra of resnet-pipe that installs it.
+        purpose: what it is needed for.
     """
 
     check = "packages"
@@ -119,27 +119,27 @@ class ModelError(UsageError):
 
 
 class DeviceError(UsageError):
-    """A requested device or precision is not to be had. There is never a silent fall-back."""
+    """A requested device or precision is not available. There is never a silent fallback."""
 
     check = "engines"
 
 
 class EngineError(ResnetPipeError):
-    """The engine failed while it was executing the network."""
+    """The engine failed while running the network."""
 
 
 class RunError(ResnetPipeError):
-    """The run cannot go on. What was committed stays."""
+    """The run cannot continue. Committed results are kept."""
 
 
 class LockedError(ResnetPipeError):
-    """Another run holds the output directory."""
+    """Another run is using the output directory."""
 
     exit_code = ExitCode.LOCKED
 
 
 class StoppedError(ResnetPipeError):
-    """A signal ended the run before there was anything to commit.
+    """A signal ended the run before it had anything to commit.
 
     Args:
         problem: which signal, and when.
@@ -152,7 +152,7 @@ class StoppedError(ResnetPipeError):
 
 
 class SourceError(Exception):
-    """One source cannot be processed. It becomes a failure; the run goes on.
+    """One source cannot be processed. It becomes a failure; the run continues.
 
     Args:
         stage: `reader` or `preprocess`.

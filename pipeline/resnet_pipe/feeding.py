@@ -1,4 +1,4 @@
-"""A job must not read what it writes: annotated images would be sources on the next night, and so on."""
+"""A job must not read what it writes: annotated images would become sources the next night, and so on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")
 """What a run writes into its output directory itself."""
-_REMEDY = "a writer.path outside of it, or a reader.path that leaves it out"
+_REMEDY = "a writer.path outside it, or a reader.path that excludes it"
 
 
 def problems(job: Job) -> list[tuple[Place, str]]:
-    """Return where a job would read what it writes: nothing if its files are none that its reader takes.
+    """Return where a job would read what it writes: nothing if its reader does not take such files.
 
     What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
     """
@@ -38,12 +38,12 @@ def problems(job: Job) -> list[tuple[Place, str]]:
                 break
     for file in reach.files():
         if _is_own(job, file.resolve()):
-            text = f"{file} is written by the run itself; leave it out, or use another writer.path"
+            text = f"{file} is written by the run itself; exclude it, or use another writer.path"
             at = (job.reader.path.index(file),) if len(job.reader.path) > 1 else ()
             found.append((("reader", "path", *at), text))
     metrics = job.run.metrics
     if metrics is not None and reach.holds(metrics):
-        text = f"the next run would read {metrics}: use a name or a place that reader.path leaves out"
+        text = f"the next run would read {metrics}: use a path that reader.path does not cover"
         found.append((("run", "metrics"), text))
     return found
 
@@ -65,9 +65,7 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
             last, directory = above, path_of(reader.root, above)
             place = directory.resolve()
             if any(place.is_relative_to(folder) for folder in folders):
-                raise UsageError(
-                    f"{directory} holds what runs of this job write, in {place}", f"use {_REMEDY}"
-                )
+                raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")
         yield source
 
 
@@ -79,7 +77,8 @@ def check_file(job: Job, file: Path) -> None:
     """
     if make_reader(job.reader).reach.holds(file):
         raise UsageError(
-            f"{file} would be a source of the job", "name a directory that reader.path leaves out"
+            f"{file} would be read as a source of the job",
+            "choose a directory that reader.path does not cover",
         )
 
 

@@ -1,4 +1,4 @@
-"""The job file: what a run reads, how it prepares it, what it infers and where it writes."""
+"""The job file: what a run reads, how it prepares it, what it infers and where it writes the results."""
 
 from __future__ import annotations
 
@@ -30,22 +30,24 @@ class _Section(BaseModel):
 
 
 class PreprocessSection(_Section):
-    """From a decoded frame to the network's input. What is left out comes from the model's sidecar."""
+    """From a decoded frame to the network's input. Anything left out comes from the model's sidecar."""
 
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
     fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
     pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
     interpolation: Annotated[
-        Literal["bilinear", "bicubic"] | None, Field(description="resampling filter of the exact mode")
+        Literal["bilinear", "bicubic"] | None, Field(description="resampling filter in exact mode")
     ] = None
     mode: Annotated[
         Mode,
         Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
     ] = "exact"
-    mean: Annotated[Means | None, Field(description="per channel, of values in 0..1")] = None
-    std: Annotated[Deviations | None, Field(description="per channel, of values in 0..1")] = None
-    color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order of the network")] = None
+    mean: Annotated[Means | None, Field(description="per channel, for pixel values in 0..1")] = None
+    std: Annotated[Deviations | None, Field(description="per channel, for pixel values in 0..1")] = None
+    color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order the network expects")] = (
+        None
+    )
 
 
 @looks_at_disk
@@ -58,45 +60,45 @@ def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN
     if not path.parent.is_dir():
         raise ValueError(f"no such directory: {path.parent}")
     if path.exists() and not path.is_file():
-        raise ValueError(f"not a regular file, and would be replaced by one: {path}")
+        raise ValueError(f"not a regular file, and would be overwritten: {path}")
     if path.suffix != ".prom":  # node_exporter reads no other; and no other file can be replaced by mistake
-        raise ValueError(f"its name must end in .prom: {path}")
+        raise ValueError(f"the name must end in .prom: {path}")
     return path
 
 
 Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
-"""So many sources, or a share of them such as `5%`."""
+"""A number of sources, or a share of them such as `5%`."""
 
 
 class RunSection(_Section):
-    """How the run is carried out. Nothing here changes a row."""
+    """How the run is carried out. Nothing here affects the rows."""
 
     workers: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
-        Field(description="decoding processes; auto: one for each core"),
+        Field(description="decoding processes; auto: one per core"),
     ] = "auto"
     chunk_items: Annotated[
         int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
     ] = 4096
     max_failures: Annotated[
         Limit | None,
-        Field(description="more failed sources than this (a count, or a share such as 5%) end the run"),
+        Field(description="end the run if more sources than this fail: a count, or a share such as 5%"),
     ] = None
     max_disappeared: Annotated[
         Limit,
         Field(
-            description="--prune and --fresh are refused if more known sources than this are gone at once: a "
-            "count, or a share, of which fewer than ten sources are none"
+            description="refuse --prune and --fresh if more known sources than this are gone at once: a "
+            "count, or a share (which ignores fewer than ten)"
         ),
     ] = "20%"
     grace_s: Annotated[
-        float, Field(ge=0, description="after SIGTERM or SIGINT: seconds for the chunk in flight to finish")
+        float, Field(ge=0, description="seconds the chunk in flight gets to finish after SIGTERM or SIGINT")
     ] = 30.0
     trace: Annotated[
         bool, Field(description="write trace.json into the run's folder, for ui.perfetto.dev")
     ] = False
     report: Annotated[
-        bool, Field(description="write report.html into the run's folder; needs the extra `report`")
+        bool, Field(description="write report.html into the run's folder; needs the `report` extra")
     ] = True
     metrics: Annotated[
         Path | None,
@@ -105,7 +107,10 @@ class RunSection(_Section):
     ] = None
     ping_url: Annotated[
         str | None,
-        Field(pattern=r"^https?://", description="pinged at /start and, at the end, at /<exit code>"),
+        Field(
+            pattern=r"^https?://",
+            description="URL to ping, with /start at the beginning and /<exit code> at the end",
+        ),
     ] = None
 
     def failure_limit(self, planned: int) -> int:
@@ -126,7 +131,7 @@ class RunSection(_Section):
 
 
 def _limit(limit: int | str, count: int) -> int:
-    """Return a limit as a number of sources, of which a share is taken."""
+    """Return a limit as a number of sources; a share is relative to the given number."""
     if isinstance(limit, int):
         return limit
     return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
@@ -137,7 +142,7 @@ Writer = Table | AnnotatedVideoSection | AnnotatedImagesSection
 
 
 def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
-    """Return one writer as a list of one; in a list, the first one's path is that of all."""
+    """Return a single writer as a list; in a list, the first writer's path applies to all."""
     if not isinstance(value, list | tuple):
         return [value]
     if not value or not all(isinstance(writer, dict) for writer in value):
@@ -163,7 +168,7 @@ class Job(_Section):
     @classmethod
     def _one_output_directory(cls, writers: tuple[Writer, ...]) -> tuple[Writer, ...]:
         if len({writer.path for writer in writers}) > 1:
-            raise ValueError("the writers of a job share one output directory: give `path` once")
+            raise ValueError("the writers of a job share one output directory: set `path` once")
         if len({writer.kind for writer in writers}) < len(writers):
             raise ValueError("two writers of the same kind would write the same files")
         return writers

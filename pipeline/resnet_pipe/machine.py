@@ -1,4 +1,4 @@
-"""The machine and the libraries: as reports name them, and as what decides how fast engines are."""
+"""The machine and the libraries: as shown in reports, and as they determine the speed of engines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def describe() -> dict[str, str]:
 
 
 def identity() -> dict[str, Any]:
-    """Return what decides how fast engines are, as JSON has it, in milliseconds and without loading any."""
+    """Return what determines the speed of engines, as JSON; takes milliseconds and loads none of them."""
     return {
         "cpu": _cpu(),
         "cores": available_cores(),
@@ -55,7 +55,7 @@ def identity() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Return the name of the processor, and a digest of what it can do: a virtual machine may hide AMX."""
+    """Return the processor's name, and a digest of its features: a virtual machine may hide AMX."""
     values = cpu.info()
     name = values.get("model name") or f"{platform.machine()} {values.get('CPU part', '')}"
     able = " ".join(sorted(cpu.features()))
@@ -63,7 +63,7 @@ def _cpu() -> str:
 
 
 def _gpus(folder: Path) -> list[str]:
-    """Return the names of the NVIDIA GPUs, as their driver tells them."""
+    """Return the names of the NVIDIA GPUs, as reported by their driver."""
     files = sorted(folder.glob("*/information"))
     models = (re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE) for file in files)
     return [model[1] for model in models if model]

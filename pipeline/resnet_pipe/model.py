@@ -1,4 +1,4 @@
-"""A converted model: the ONNX file and, beside it, the sidecar that says what it is and what it eats."""
+"""A converted model: the ONNX file and, next to it, the sidecar that describes it and its input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
 
 INT8_SUFFIX = "-int8"
-"""What the name of an int8 model has behind that of the model it was made from."""
+"""Suffix of an int8 model's name, after that of the model it was made from."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -45,14 +45,14 @@ class Weights(_Section):
     taken: str | None = None
 
     def describe(self) -> str:
-        """Return one phrase for people, loud where the numbers mean nothing."""
+        """Return one phrase for people, with a warning if the weights are random."""
         if self.kind == "random":
-            return f"RANDOM weights ({self.name}): the rows mean nothing, only the speed does"
+            return f"random weights ({self.name}): good for timing, not for results"
         return f"{self.kind} weights ({self.name})"
 
 
 class Quantization(_Section):
-    """How an int8 model came about, and what int8 changes, on images that it was not calibrated with.
+    """How an int8 model was made, and how int8 changes the results on images not used for calibration.
 
     The figures are those of `study.agreement.Agreement`, with the float32 model as the reference.
 
@@ -80,7 +80,7 @@ class Quantization(_Section):
 
 
 class Sidecar(_Section):
-    """The contents of `resnet50.json` beside `resnet50.onnx`.
+    """The contents of `resnet50.json` next to `resnet50.onnx`.
 
     Attributes:
         macs: multiply-accumulates of one forward pass of one image at the crop size.
@@ -138,7 +138,7 @@ def checkout() -> Path | None:
 
 
 def models_dir() -> Path:
-    """Return where converted models live: `models/` of a checkout, else a cache directory.
+    """Return where converted models live: `models/` of a checkout, or a cache directory.
 
     Raises:
         HomeError: there is no such directory for this user.
@@ -150,7 +150,7 @@ def models_dir() -> Path:
 
 
 def recipes_dir() -> Path:
-    """Return where the recipes live that come with the package."""
+    """Return the directory of the recipes that come with the package."""
     root = checkout()
     return root / "models" if root is not None else _PACKAGE / "recipes"
 
@@ -199,8 +199,8 @@ def open_model(path: Path) -> Model:
     sidecar = read_sidecar(sidecar_path)
     if sidecar.onnx_sha256 != digest:
         raise ModelError(
-            f"{sidecar_path} describes another file than {path}: the SHA-256 differs",
-            f"convert it again, or remove {sidecar_path} and give `preprocess` in the job",
+            f"{sidecar_path} does not belong to {path}: the SHA-256 differs",
+            f"convert it again, or remove {sidecar_path} and set `preprocess` in the job",
             "models",
         )
     return Model(name, path, digest, sidecar)
@@ -220,7 +220,7 @@ def read_sidecar(path: Path) -> Sidecar:
         first: Any = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
+            f"{path}: not a valid sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
             "convert the model again",
             "models",
         ) from None

@@ -1,4 +1,4 @@
-"""Whether cv2 can be imported: of all libraries, the one that most often cannot; and what to do then."""
+"""Whether cv2 can be imported, and what to do if not: of all libraries, it fails most often."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from resnet_pipe.errors import UsageError
 
 DISTRIBUTION = "opencv-python-headless"
 """The one that resnet-pipe depends on."""
-NO_LIBRARY = "the folder cv2 is there, but not its library"
-"""What is left where one of two distributions with the same files has been uninstalled."""
+NO_LIBRARY = "the cv2 folder is there, but its library is missing"
+"""What remains after one of two distributions with the same files has been uninstalled."""
 _WINDOWS = re.compile(r"lib(GL|EGL|OpenGL|gthread|glib|SM|ICE|X\w+|xcb[\w-]*|Qt\w*)[-.\d]*\.so")
 """Libraries of a desktop, which only the distributions with windows need."""
 _CUDA = re.compile(r"lib(?:cudnn|cublas|cublasLt)\.so\.\d+")

@@ -1,4 +1,4 @@
-"""How long a child process has been at one thing, as far as that is evidence that it hangs."""
+"""How long a child process has been busy with one thing, as far as that shows that it hangs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Look(NamedTuple):
 
 
 class Waiting:
-    """Counts the seconds that a process has been at one thing.
+    """Counts the seconds that a process has spent on one thing.
 
     It says nothing about that thing when the process is stopped (SIGSTOP, a debugger), when everything is (a
     suspended machine, `docker pause`), or when it waits for a processor that others have. So a process that
@@ -74,7 +74,7 @@ class Waiting:
 
 
 def _look(pid: int) -> _Look | None:
-    """Look at a process; None if there is no telling."""
+    """Examine a process; None if that is not possible."""
     place = Path("/proc", str(pid))
     try:
         whole = _fields(place / "stat")

@@ -1,4 +1,4 @@
-"""The plan of a run: which sources are new or changed, in which chunks, minus what the ledger has."""
+"""The plan of a run: which sources are new or changed, and in which chunks, according to the ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnet_pipe.run.ledger_record import Entry, Record
 from resnet_pipe.run.task import RETRYABLE
 
 ATTEMPTS = 3
-"""Runs that try a source whose failure may have been the machine's."""
+"""How many runs try a source whose failure may have been the machine's fault."""
 
 _NS = 1_000_000_000
 
@@ -38,7 +38,7 @@ class Chunk:
 
     @property
     def failed_before(self) -> dict[Source, int]:
-        """Return the sources that have failed as they are, with the runs that was in."""
+        """Return the sources that failed and have not changed, with the number of runs that failed."""
         entries = self.replaces.entries if self.replaces else ()
         return {entry.source: entry.attempts for entry in entries if entry.failure}
 
@@ -96,7 +96,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides, beside the ledger, whether a source is processed.
+    """What decides, besides the ledger, whether a source is processed.
 
     Attributes:
         retry_failed: process failed sources again although they have not changed.
@@ -171,7 +171,7 @@ class Plan:
 
 
 def empty_plan() -> Plan:
-    """Return the plan of a run that has not come as far as planning."""
+    """Return the plan of a run that ended before planning."""
     return Plan(0, 0, 0, SourceTable(), [], 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""A job and its model together: what will really be done, and the fingerprint of all that changes results."""
+"""A job and its model together: what will be done, and the fingerprint of everything that affects results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A job whose every choice is made.
+    """A job with every choice made.
 
     Attributes:
         job: as it was validated.
@@ -70,7 +70,7 @@ class Resolved:
 
     @property
     def batch_size(self) -> int:
-        """Return how many items one forward pass takes, where the job leaves it to others as well."""
+        """Return how many items one forward pass takes, even if the job leaves that to the engine."""
         infer = self.job.infer
         if infer.batch_size == "auto":
             return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
@@ -109,15 +109,16 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         head = head.with_widths(job_head.measured(job, network, head, preprocessing, precision))
     labels = job_head.labels_of(model, head)
     if head.classes not in (0, len(labels)):
-        problems.append((("infer", "model"), f"the sidecar names {len(labels)} classes of {head.classes}"))
+        text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
+        problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         if writer.kind == "video" and job.reader.kind != "video":
-            problems.append(((*place, "kind"), "images are no videos: use kind images"))
+            problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
             problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
-            problems.append(((*place, "fields"), "a field is named twice"))
+            problems.append(((*place, "fields"), "a field is listed twice"))
     if problems or preprocessing is None:
         raise found_in(doc, problems)
     activation = job_head.activation_of(job, head)
@@ -171,7 +172,7 @@ def preprocessing_of(
         needed.insert(0, "resize")
     missing = [name for name in needed if name not in chosen]
     if missing and model.sidecar is None:
-        text = f"{model.path.name} has no sidecar, so the job must give: {', '.join(missing)}"
+        text = f"{model.path.name} has no sidecar, so the job must set: {', '.join(missing)}"
         problems.append((("preprocess",), text))
         return None
     crop, size = chosen["crop"], network.size
@@ -192,7 +193,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
     devices = engines.devices(infer.engine)
     kind = infer.first_device.partition(":")[0]
     if kind not in (*devices, "auto"):
-        text = f"engine {infer.engine} has no device {infer.devices[0]}; it has: {', '.join(devices)}"
+        able = ", ".join(devices)
+        text = f"engine {infer.engine} does not support device {infer.devices[0]}; it supports: {able}"
         problems.append((("infer", "device"), text))
         return infer.precision
     had = engines.precisions(devices, infer.first_device)
@@ -211,7 +213,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         remedy = "make one with `resnet-pipe convert --quantize`"
         problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
     elif infer.precision != "auto" and infer.precision not in had:
-        text = f"engine {infer.engine} has no {infer.precision}{where} here; it has: {', '.join(had)}"
+        able = ", ".join(had)
+        text = f"engine {infer.engine} does not support {infer.precision}{where} here; it supports: {able}"
         problems.append((("infer", "precision"), text))
     return had[0] if infer.precision == "auto" else infer.precision
 

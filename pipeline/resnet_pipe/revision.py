@@ -1,4 +1,4 @@
-"""A YAML file with some values changed, and every other character as it was.
+"""A YAML file with some values changed and every other character kept.
 
 A YAML library that writes a document again keeps comments and order, but not blanks, quotes and line breaks.
 So only the places of the values are taken from it, and the text is changed there and nowhere else.
@@ -30,23 +30,23 @@ def check_writable(path: Path) -> None:
     target = path.resolve()
     writable = os.access(target, os.W_OK) and target.stat().st_mode & 0o222  # root may write to all of them
     if not writable:
-        raise UsageError(f"{target} is read-only", "make it writable, or leave out --write and paste")
+        raise UsageError(f"{target} is read-only", "make it writable, or drop --write and paste the result")
     if not os.access(target.parent, os.W_OK):
         raise UsageError(
-            f"no file can be written in {target.parent}, which is how {target.name} would be replaced",
-            "make the directory writable, or leave out --write and paste",
+            f"cannot create files in {target.parent}, which is needed to replace {target.name}",
+            "make the directory writable, or drop --write and paste the result",
         )
 
 
 def revise(path: Path, changes: Mapping[str, object]) -> None:
-    """Change values of a YAML file: atomically, with the mode it has. A link stays one; its target changes.
+    """Change values of a YAML file atomically, keeping its mode. A link stays one; its target changes.
 
     Args:
         path: the file.
         changes: dotted key to a number or a word. Keys that are missing are added.
 
     Raises:
-        UsageError: it is read-only, or its form (aliases, an end mark) does not let a
+        UsageError: it is read-only, or its form (aliases, an end marker) does not let a
             value be changed by itself. The file is as it was.
     """
     check_writable(path)
@@ -63,11 +63,11 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
                 raise ValueError
     except (ValueError, DocumentError):
         raise UsageError(
-            f"{path}: {', '.join(changes)} cannot be changed there without changing more than that",
-            "change it by hand",
+            f"{path}: {', '.join(changes)} cannot be changed without changing other keys too",
+            "edit it by hand",
         ) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", "change it by hand") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "edit it by hand") from None
 
 
 def sections(doc: Document, changes: Mapping[str, object]) -> str:
@@ -88,7 +88,7 @@ def sections(doc: Document, changes: Mapping[str, object]) -> str:
 
 
 def _with(text: str, place: Place, value: str) -> str:
-    """Return a text in which the value at a place is another, or is added.
+    """Return the text with the value at a place changed or added.
 
     Raises:
         ValueError: not if it is simple.

@@ -1,4 +1,4 @@
-"""What is said to people: control characters are shown, never obeyed, and nobody need be there to read."""
+"""Output for people: control characters are shown, never obeyed, and a closed stream does no harm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_SHOWN = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 
 
 def show(text: str) -> None:
-    """Print what was asked for to standard output. A reader who has seen enough may close the pipe.
+    """Print requested output to standard output. The reader may close the pipe early.
 
     Raises:
         RunError: it cannot be written, such as to a full disk.
@@ -30,7 +30,7 @@ def show(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line about what happens to standard error. A terminal that is gone does not end a run."""
+    """Print a progress line to standard error. A terminal that is gone does not end a run."""
     with suppress(OSError):
         print(_printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
@@ -49,7 +49,7 @@ def _escape(character: re.Match[str]) -> str:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to write to, whatever the caller and the locale have made of them.
+    """Make the standard streams safe to write to, whatever state the caller and the locale left them in.
 
     The number of a stream that is closed would go to a file of ours, and a library's message into that file.
     """

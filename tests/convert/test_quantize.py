@@ -98,7 +98,7 @@ def test_the_command_says_what_it_did_and_what_int8_changed(made: tuple[Path, Re
     assert figures.startswith("weights of 7 bits: cosine similarity with float32 0.99")
     assert "top-1 agreement" in figures
     assert figures.endswith("on 4 other images")
-    assert wrote.startswith(f"wrote {path}, RANDOM weights")
+    assert wrote.startswith(f"wrote {path}, random weights")
     assert preprocess.startswith("preprocess: {resize: 256, crop: 224, ")
     assert result.stderr == ""
 
@@ -170,7 +170,7 @@ def test_the_list_of_models_has_it_behind_the_one_it_was_made_from(
     assert [entry.name for entry in (first, second, third)] == ["resnet18", "resnet18-int8", "resnet34"]
     assert first.weight_bytes == 4 * second.weight_bytes
     assert second.status.startswith("yes, cosine similarity 0.99")
-    assert "RANDOM weights" in second.status
+    assert "random weights" in second.status
 
 
 def test_a_job_takes_it_by_its_bare_name_and_opencv_says_who_can_run_it(
@@ -321,7 +321,7 @@ def test_a_directory_that_cannot_calibrate_is_refused_with_how_many_images_it_ta
     def refusal(folder: Path) -> UsageError:
         with pytest.raises(UsageError) as caught:
             convert_int8("resnet18", folder, weights="random", out=tmp_path / "models")
-        assert "some hundred images" in str(caught.value.remedy)
+        assert "a few hundred images" in str(caught.value.remedy)
         return caught.value
 
     assert "is not a directory" in refusal(tmp_path / "missing").problem

@@ -87,7 +87,7 @@ def test_a_gpu_or_a_build_for_one_without_a_driver_comes_with_the_way_to_reach_i
 
 def test_gpus_that_are_hidden_are_told_from_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    driver = Driver(problem="the driver answers CUDA_ERROR_NO_DEVICE")
+    driver = Driver(problem="the driver returned CUDA_ERROR_NO_DEVICE")
     (found,) = judge(Cv2(build=CUDA_BUILD.format(ptx="", cudnn="NO")), driver, gpus=2)
     assert (found.level, found.remedy) == ("FAIL", "unset CUDA_VISIBLE_DEVICES")
 
@@ -164,7 +164,7 @@ def test_an_older_driver_of_the_same_major_version_runs_code_but_cannot_compile_
     devices = (Device("old", (9, 0), 1 << 30), Device("new", (10, 0), 1 << 30))
     findings = list(judge(cv2, Driver(cuda=(13, 0), devices=devices), gpus=2))
     assert [one.level for one in findings] == ["OK", "OK", "FAIL"]
-    assert "of a newer CUDA than this driver can compile" in findings[2].text
+    assert "from a newer CUDA than this driver can compile" in findings[2].text
 
 
 @needs_cc
@@ -198,7 +198,7 @@ def test_a_cv2_that_cannot_be_imported_does_not_hide_the_gpus() -> None:
         assert one.level == "WARN"
         assert said in one.text
         assert "without CUDA" not in one.text
-        assert one.remedy == "see the line cv2"
+        assert one.remedy == "see the cv2 line"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_errors_can_name_every_check_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("found", "code", "closing"),
     [
-        ([FINE], ExitCode.DONE, "0 FAIL, 0 WARN, 1 OK in 0.0 s. This environment is fit for runs."),
+        ([FINE], ExitCode.DONE, "0 FAIL, 0 WARN, 1 OK in 0.0 s. All checks passed."),
         ([FINE, SLOW], ExitCode.DONE, "0 FAIL, 1 WARN, 1 OK in 0.0 s. Runs will work here, but"),
         ([FINE, SLOW, BAD], ExitCode.FAILED, "1 FAIL, 1 WARN, 1 OK in 0.0 s. Some runs will fail here"),
     ],
@@ -108,7 +108,7 @@ def test_a_check_that_fails_itself_is_a_finding_and_the_others_go_on(
         monkeypatch.setitem(examination.CHECKS, "cv2", "resnet_pipe.doctor.nowhere")
     said = cli("doctor").expect(1).stdout
     what = "OSError: a surprise" if broken == "raises" else "ModuleNotFoundError: No module named"
-    assert f"FAIL  cv2        the check itself has failed: {what}" in said
+    assert f"FAIL  cv2        the check itself failed: {what}" in said
     assert ("WARN  cv2" in said) == (broken == "raises")
     assert "OK    python" in said
     assert "FAIL  cuda       no driver" in said

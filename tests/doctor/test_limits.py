@@ -45,9 +45,9 @@ def text(found: Limits) -> str:
 def test_a_machine_with_enough_of_everything_has_nothing_to_hear() -> None:
     said = text(ENOUGH)
     assert "processor: AVX2, AVX-512, VNNI (int8), AVX-512 bf16, AMX bf16, AMX int8\n" in said
-    assert "8 cores for workers and for threads of the engine\n" in said
-    assert "memory 32.0 GiB: enough for ResNet-50 with a worker on each core" in said
-    assert "shared in memory without a name (memfd)" in said
+    assert "8 cores for workers and engine threads\n" in said
+    assert "memory 32.0 GiB: enough for ResNet-50 with one worker per core" in said
+    assert "shared in anonymous memory (memfd)" in said
     assert "shm has 16384 MiB; resnet-pipe does not use it" in said
     assert "open files: 1024; a run with 8 workers needs at most 72" in said
 
@@ -73,30 +73,30 @@ def test_a_container_is_seen_through_its_control_group(
     assert (found.cores, found.memory, found.shm) == (2, 3 * GIB, None)
     said = text(found)
     assert "processor: AVX2, VNNI (int8); no AMX" in said
-    assert "2 cores for workers and for threads of the engine, of 16: the CPU quota" in said
-    assert "memory 3.0 GiB (the limit of a control group; the machine has 64.0): enough" in said
+    assert "2 cores for workers and engine threads, of 16: limited by the CPU quota" in said
+    assert "memory 3.0 GiB (limited by a control group; the machine has 64.0): enough" in said
 
 
 def test_a_tiny_dev_shm_is_a_warning_that_says_what_it_is_for() -> None:
     finding = only(replace(ENOUGH, shm=1 << 20), "WARN")
     assert "/shm has 1 MiB: too small for PyTorch's DataLoader" in finding.text
-    assert "resnet-pipe, which does not use it" in finding.text
+    assert "resnet-pipe itself does not use it" in finding.text
     assert finding.remedy == "docker run --shm-size=1g ..."
-    assert "64 MiB" in text(replace(ENOUGH, shm=64 << 20)), "Docker's own"
+    assert "64 MiB" in text(replace(ENOUGH, shm=64 << 20)), "Docker's default"
 
 
 def test_a_memory_limit_that_holds_back_workers_is_a_warning() -> None:
     finding = only(replace(ENOUGH, cores=16, machine_cores=16, memory=2 * GIB), "WARN")
     assert finding.text.startswith(
-        "memory 2.0 GiB (the limit of a control group; the machine has 32.0); enough for ResNet-50"
+        "memory 2.0 GiB (limited by a control group; the machine has 32.0); enough for ResNet-50"
     )
-    assert "so a run starts no 16" in finding.text
+    assert "so runs will not start 16" in finding.text
     assert finding.remedy.startswith("docker run --memory=")
 
 
 def test_a_memory_limit_below_what_any_run_takes_is_a_warning() -> None:
     finding = only(replace(ENOUGH, memory=GIB // 4), "WARN")
-    assert "runs may be ended by SIGKILL" in finding.text
+    assert "runs may be killed (SIGKILL)" in finding.text
 
 
 def test_too_few_open_files_are_a_warning() -> None:
@@ -111,7 +111,7 @@ def test_too_few_open_files_are_a_warning() -> None:
     [
         (["avx2", "avx512f"], "AVX2, AVX-512; no AMX, so bf16 is no faster than fp32"),
         (["asimd", "bf16", "i8mm"], "processor: ASIMD, bf16, int8 (i8mm)\n"),
-        ([], "processor: the system does not tell its instructions"),
+        ([], "processor: the system does not report its instruction sets"),
     ],
 )
 def test_the_instructions_of_the_processor_are_named(features: list[str], said: str) -> None:

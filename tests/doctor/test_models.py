@@ -35,7 +35,7 @@ def test_a_model_that_fits_its_sidecar_is_fine(tmp_path: Path) -> None:
     add(tmp_path)
     finding = only(tmp_path)
     assert finding.level == "OK"
-    about = "tiny: 0 MB, SHA-256 as in its sidecar; checkpoint weights (x)"
+    about = "tiny: 0 MB, SHA-256 matches its sidecar; checkpoint weights (x)"
     assert finding.text == f"{about}; logits (N, 10): logits; features (N, 3): features"
 
 
@@ -43,7 +43,7 @@ def test_random_weights_are_said_aloud(tmp_path: Path) -> None:
     add(tmp_path, weights={"kind": "random", "name": "seed 0", "requested": "auto"})
     finding = only(tmp_path)
     assert finding.level == "OK"
-    assert "RANDOM weights (seed 0): the rows mean nothing" in finding.text
+    assert "random weights (seed 0): good for timing, not for results" in finding.text
 
 
 def test_a_model_with_one_bit_flipped_is_a_fail_with_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_damaged_sidecar_is_a_fail(tmp_path: Path, contents: str) -> None:
     add(tmp_path).with_suffix(".json").write_text(contents)
     finding = only(tmp_path)
     assert finding.level == "FAIL"
-    assert "not a sidecar" in finding.text
+    assert "not a valid sidecar" in finding.text
 
 
 def test_a_model_without_a_sidecar_is_a_warning(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_of_more_than_can_be_hashed_in_seconds_the_size_is_compared(
     monkeypatch.setattr(models, "HASHED_BYTES", size)
     small, large = models.check(tmp_path)
     assert "SHA-256" in small.text
-    assert "size as in its sidecar, too large to be hashed here" in large.text
+    assert "size matches its sidecar, too large to hash here" in large.text
     with (tmp_path / "large.onnx").open("r+b") as file:
         file.truncate(size + 1)
     _, large = models.check(tmp_path)

@@ -22,7 +22,9 @@ def test_two_distributions_over_each_other_fail_and_both_have_to_go(environment:
     environment.cv2().opencv("opencv-python").opencv("opencv-python-headless")
     found = environment.finding("cv2")
     assert found["level"] == "FAIL"
-    assert "opencv-python 5.0.0.93 and opencv-python-headless 5.0.0.93 are installed over" in found["text"]
+    assert (
+        "opencv-python 5.0.0.93 and opencv-python-headless 5.0.0.93 are installed on top of" in found["text"]
+    )
     assert found["remedy"] == (
         "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
     )
@@ -76,7 +78,7 @@ def test_one_that_is_too_old_fails(environment: Environment) -> None:
         ("raise AttributeError('_ARRAY_API not found')", "_ARRAY_API not found", REINSTALL),
         ("import os; os.abort()", "SIGABRT", REINSTALL),
         ("import os; os._exit(3)", "exited with status 3", REINSTALL),
-        ("import sys; sys.modules['cv2'] = type(sys)('cv2')", "not its library", REINSTALL),
+        ("import sys; sys.modules['cv2'] = type(sys)('cv2')", "its library is missing", REINSTALL),
     ],
 )
 def test_an_import_that_fails_is_told_in_the_loader_s_words_with_the_remedy(

@@ -44,7 +44,7 @@ def job(tmp_path: Path) -> JobFolder:
 def test_the_message_ends_with_the_command_that_explains_it(error: ResnetPipeError, check: CheckName) -> None:
     _, remedy, pointer = str(error).splitlines()
     assert remedy.startswith("  what to do: ")
-    assert pointer == f"  explained by: resnet-pipe doctor {check}"
+    assert pointer == f"  diagnose with: resnet-pipe doctor {check}"
 
 
 def test_an_error_that_is_not_the_environments_points_nowhere() -> None:
@@ -68,7 +68,7 @@ def test_a_run_without_cv2_ends_with_code_2_reason_remedy_and_check_before_a_sou
     problem, what, check = run.stderr.splitlines()[-3:]
     assert problem.startswith(f"error: cv2 cannot be imported: {library}: cannot open shared object file")
     assert what.startswith(f"  what to do: {remedy}")
-    assert check == "  explained by: resnet-pipe doctor cv2"
+    assert check == "  diagnose with: resnet-pipe doctor cv2"
     assert job.summary()["exit_code"] == ExitCode.USAGE
     assert read_lines(job.out / "failures.jsonl") == []
 
@@ -77,7 +77,7 @@ def test_a_dry_run_says_the_same(job: JobFolder, environment: Environment) -> No
     environment.cv2(MISSING.format("libGL.so.1"))
     arguments = ("--dry-run", "--set", "infer.engine=opencv", "--set", "infer.batch_size=auto")
     said = job.run(*arguments, env=environment.variables).expect(ExitCode.USAGE).stderr
-    assert "explained by: resnet-pipe doctor cv2" in said
+    assert "diagnose with: resnet-pipe doctor cv2" in said
 
 
 def test_a_run_on_cuda_without_a_driver_points_to_the_check_that_says_why(
@@ -89,7 +89,7 @@ def test_a_run_on_cuda_without_a_driver_points_to_the_check_that_says_why(
         devices=-1,
     )
     run = job.run("--set", "infer.device=cuda", env=environment.variables).expect(ExitCode.USAGE)
-    assert run.stderr.splitlines()[-1] == "  explained by: resnet-pipe doctor cuda"
+    assert run.stderr.splitlines()[-1] == "  diagnose with: resnet-pipe doctor cuda"
     if not gpus_on_the_bus():
         found = environment.finding("cuda")
         assert found["level"] == "WARN"

@@ -260,7 +260,7 @@ def test_a_network_that_cannot_run_is_a_model_error_that_names_the_file(
 def test_an_output_that_the_network_lacks_is_a_model_error_that_names_those_it_has(
     load_engine: Load, residual: Path
 ) -> None:
-    with pytest.raises(ModelError, match=r"'embedding'; it has: \w+, \w+$"):
+    with pytest.raises(ModelError, match=r"'embedding'; its outputs: \w+, \w+$"):
         load_engine(request(residual, ("logits", "embedding")))
 
 
@@ -296,8 +296,8 @@ def test_a_precision_that_the_processor_lacks_is_refused_while_the_job_is_checke
         said = cli("run", job.file, *arguments).expect(ExitCode.USAGE).stderr
         if "which is not installed" in said:
             pytest.skip(said)
-        assert f"infer.precision: engine {engine_name} has no {precision}" in said
-        assert "; it has: fp32" in said
+        assert f"infer.precision: engine {engine_name} does not support {precision}" in said
+        assert "; it supports: fp32" in said
     assert not job.out.exists()
 
 
@@ -319,5 +319,5 @@ def test_auto_takes_a_device_that_works_and_says_which(
     info = engine.describe()
     assert info.device == "cpu" or info.device.startswith(("cuda:0", "mps"))
     on_cpu_for_want_of_another = info.device == "cpu" and set(devices(engine_name)) != {"cpu"}
-    assert ("auto took the CPU" in info.note) == on_cpu_for_want_of_another
+    assert ("using the CPU" in info.note) == on_cpu_for_want_of_another
     assert_close(engine.infer(photos()), load_engine(request(residual)).infer(photos()))

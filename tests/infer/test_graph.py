@@ -283,7 +283,7 @@ REFUSED: dict[str, tuple[Network, str]] = {
     "a shape that is computed": (([make_node("Reshape", ["input", "input"], ["x"])], {}), "not a constant"),
     "a value that comes later": (
         ([make_node("Relu", ["later"], ["x"]), make_node("Relu", ["input"], ["later"])], {}),
-        "'later', which no node before it gives",
+        "'later', which no node before it produces",
     ),
     "a value that is given twice": (
         ([make_node("Relu", ["input"], ["x"]), make_node("Relu", ["input"], ["x"])], {}),
@@ -326,5 +326,5 @@ def test_weights_that_are_cut_or_lie_elsewhere_are_a_model_error(
 
 def test_an_output_that_is_the_image_is_a_model_error(engine: str, tmp_path: Path) -> None:
     path = networks.write(tmp_path / "n.onnx", [], {"input": 3}, {}, crop=CROP)
-    with pytest.raises(ModelError, match="no node gives the output 'input'"):
+    with pytest.raises(ModelError, match="no node produces the output 'input'"):
         load(engine, request(path, ("input",), preprocess=preprocessing(CROP)))

@@ -94,7 +94,7 @@ def test_a_device_whose_libraries_do_not_load_is_refused_instead_of_the_cpu_take
 def test_auto_takes_the_cpu_when_cuda_does_not_work_and_says_why(tiny: Path) -> None:
     info = load("onnxruntime", request(tiny, device="auto")).describe()
     assert info.device == "cpu"
-    assert info.note.startswith("device auto took the CPU: ")
+    assert info.note.startswith("using the CPU: ")
     assert "cuda" in info.note
 
 
@@ -107,11 +107,11 @@ def test_batches_are_large_on_a_gpu_and_small_on_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("device", "precision", "problem"),
     [
-        ("cpu", "fp16", "no fp16 on cpu"),
-        ("cpu", "bf16", "no bf16 on cpu"),
-        ("cuda", "int8", "no int8 on cuda"),
-        ("tensorrt", "int8", "no int8 on tensorrt"),
-        ("mps", "fp32", "no device mps"),
+        ("cpu", "fp16", "does not support fp16 on cpu"),
+        ("cpu", "bf16", "does not support bf16 on cpu"),
+        ("cuda", "int8", "does not support int8 on cuda"),
+        ("tensorrt", "int8", "does not support int8 on tensorrt"),
+        ("mps", "fp32", "does not support device mps"),
     ],
 )
 def test_a_precision_or_device_it_lacks_is_refused_with_those_it_has(
@@ -203,8 +203,14 @@ def test_streams_and_threads_are_those_asked_for(tiny: Path) -> None:
     ("setting", "remedy"),
     [
         ("infer.device=cuda", "pip install onnxruntime-gpu"),
-        ("infer.device=mps", "engine onnxruntime has no device mps; it has: cpu, cuda, tensorrt"),
-        ("infer.precision=fp16", "engine onnxruntime has no fp16 on cpu here; it has: fp32, int8"),
+        (
+            "infer.device=mps",
+            "engine onnxruntime does not support device mps; it supports: cpu, cuda, tensorrt",
+        ),
+        (
+            "infer.precision=fp16",
+            "engine onnxruntime does not support fp16 on cpu here; it supports: fp32, int8",
+        ),
     ],
 )
 def test_the_command_ends_with_code_2_reason_and_remedy_and_writes_no_row(

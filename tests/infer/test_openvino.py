@@ -59,7 +59,7 @@ def test_a_processor_without_bfloat16_is_not_made_to_emulate_it(
 ) -> None:
     monkeypatch.setattr(sys.modules["openvino"].Core, "get_property", lambda *_: ["FP32", "INT8"])
     assert engines.devices("openvino") == {"cpu": ("fp32", "int8")}
-    with pytest.raises(DeviceError, match="no bf16 on this processor") as caught:
+    with pytest.raises(DeviceError, match="does not support bf16 on this processor") as caught:
         load("openvino", request(residual, precision="bf16"))
     assert caught.value.remedy == "use one of: fp32, int8"
 
@@ -172,7 +172,7 @@ def test_a_network_that_computes_in_something_else_than_asked_for_is_refused(
 ) -> None:
     network = {"residual": residual, "quantized": quantized}[model]
     with pytest.raises(
-        DeviceError, match=rf"{precision} was asked for, but OpenVINO computes .*\d in"
+        DeviceError, match=rf"{precision} was requested, but OpenVINO computes .*\d in"
     ) as caught:
         load("openvino", request(network, precision=precision))
     assert caught.value.remedy
@@ -186,7 +186,7 @@ def test_streams_and_threads_are_those_of_the_library(residual: Path) -> None:
 
 
 def test_more_streams_than_there_can_be_are_an_error_that_says_how_many(residual: Path) -> None:
-    with pytest.raises(DeviceError, match="3 streams were asked for, but OpenVINO runs 1 ") as caught:
+    with pytest.raises(DeviceError, match="3 streams were requested, but OpenVINO runs 1 ") as caught:
         load("openvino", replace(request(residual), threads=1, streams=3))
     assert "infer.streams: 1" in str(caught.value.remedy)
 

@@ -227,7 +227,7 @@ def test_a_directory_that_cannot_be_listed_stops_the_run(
 
 
 def test_an_entry_that_is_gone_when_it_is_listed_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"gone\.jpg does not exist any more"):
+    with pytest.raises(RunError, match=r"gone\.jpg no longer exists"):
         keys(make(tmp_path, "a.jpg"), tmp_path / "gone.jpg")
 
 

@@ -62,7 +62,7 @@ def test_values_out_of_range_and_unknown_keys_are_refused(tmp_path: Path, wrong:
 
 
 def test_two_ways_of_sampling_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="every and fps exclude each other: keep one of them"):
+    with pytest.raises(ValidationError, match="every and fps cannot be combined: keep one of them"):
         section(tmp_path, every=2, fps=1)
     with pytest.raises(ValidationError, match="count and keyframes exclude"):
         section(tmp_path, count=2, keyframes=True)

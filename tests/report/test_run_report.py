@@ -69,13 +69,13 @@ def test_a_run_with_nothing_to_do_has_a_report_too(finished: JobFolder) -> None:
     finished.run("--set", "run.report=true", "--set", "writer.path=empty").expect(ExitCode.DONE)
     runs = sorted((finished.folder / "empty" / "_resnet_pipe" / "runs").iterdir())
     page = Outline((runs[-1] / "report.html").read_text())
-    assert "There was nothing for the network to do." in page.text
+    assert "Nothing went through the network." in page.text
     assert "<b>broken.jpg" in page.text, "a failure that stands"
 
 
 def test_what_is_no_output_directory_is_refused(tmp_path: Path) -> None:
     said = command("report", str(tmp_path)).expect(ExitCode.USAGE).stderr
-    assert "is not the output directory of a run" in said
+    assert "is not a run's output directory" in said
     assert "writer.path" in said
 
 

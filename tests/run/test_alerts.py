@@ -126,7 +126,7 @@ def test_a_place_for_metrics_that_is_none_is_refused_and_left_as_it_is(job: JobF
     for place, said in (
         ("nowhere/nightly.prom", "no such directory"),
         ("pipe", "not a regular file"),
-        ("tiny.onnx", "its name must end in .prom"),
+        ("tiny.onnx", "the name must end in .prom"),
     ):
         job.write(run=f"metrics: {place}")
         assert f"run.metrics: {said}" in job.run().expect(2).stderr

@@ -100,7 +100,7 @@ def test_sound_results_are_told_with_what_was_looked_at(done: JobFolder) -> None
     assert found["next"] is None
     assert found["notes"] == []
     said = command("check", str(done.out)).expect(0).stdout
-    assert said.splitlines()[-1] == f"sound: {done.out}"
+    assert said.splitlines()[-1] == f"no problems: {done.out}"
     assert "3 records, 5 sources, 5 rows, 3 files" in said
 
 
@@ -209,7 +209,7 @@ DAMAGE: dict[Callable[[Path], None], tuple[str, str, str]] = {
     tear: ("record", RECORD, "from a backup"),
     falsify: ("record", RECORD, "from a backup"),
     from_the_future: ("record", RECORD, "with that version"),
-    add_a_stranger: ("unknown", "part-9.csv", "move them away"),
+    add_a_stranger: ("unknown", "part-9.csv", "move the files to another directory"),
     forget: ("unknown", SHARD, "from a backup"),
     lose_the_fingerprint: ("fingerprint", FINGERPRINT, "--fresh"),
     break_the_fingerprint: ("fingerprint", FINGERPRINT, "--fresh"),
@@ -310,7 +310,7 @@ def test_of_many_problems_of_one_kind_the_first_twenty_are_printed_and_json_has_
         (done.out / f"part-x{number:02d}.parquet").touch()
     assert len(check(done.out, 1)["problems"]) == 25
     said = command("check", str(done.out)).expect(1).stdout
-    assert said.count("no record of the ledger names it") == 20
+    assert said.count("not in any record of the ledger") == 20
     assert "and 5 more" in said
     assert said.splitlines()[-1] == f"25 problems: {done.out}"
 
@@ -320,7 +320,7 @@ def test_what_is_no_results_directory_is_refused_with_what_to_give(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     said = command("check", str(tmp_path / name)).expect(2).stderr
-    assert "what to do: give writer.path" in said
+    assert "what to do: give the writer.path" in said
 
 
 def test_while_a_run_goes_on_what_it_has_committed_is_sound(done: JobFolder) -> None:
@@ -330,7 +330,7 @@ def test_while_a_run_goes_on_what_it_has_committed_is_sound(done: JobFolder) -> 
     with done.start(faults=DECODER) as run:
         Gate(done).wait()
         said = command("check", str(done.out), "--json").expect(0)
-        assert "a run is at work" in json.loads(said.stdout)["notes"][0]
+        assert "a run is active" in json.loads(said.stdout)["notes"][0]
         add_a_stranger(done.out)
         said = command("check", str(done.out), "--json").expect(1)
         only(json.loads(said.stdout), "unknown", "part-9.csv")
@@ -392,7 +392,7 @@ def test_a_commit_that_was_cut_off_is_a_note_and_the_next_run_completes_it(done:
     done.change("0000.jpg")
     done.run(faults=IN_THE_COMMIT % at).expect(-signal.SIGKILL)
     found = check(done.out, 0)
-    assert [note for note in found["notes"] if "a commit was cut off" in note]
+    assert [note for note in found["notes"] if "interrupted commit" in note]
     done.run().expect(0)
     assert check(done.out, 0)["notes"] == []
 
@@ -436,13 +436,13 @@ def test_new_results_that_have_been_begun_are_looked_at_as_well(done: JobFolder)
     found = check(done.out, 0)
     assert found["counts"]["records"] == 3
     assert found["next"]["records"] == 2
-    assert [note for note in found["notes"] if "--fresh goes on" in note]
+    assert [note for note in found["notes"] if "--fresh continues" in note]
     new = f"{HOME}/next/part-000001.parquet"
     (done.out / new).unlink()
     (done.out / HOME / "next" / "part-9.parquet").touch()
     found = check(done.out, 1)
     assert kinds(found) == [("missing", new), ("unknown", f"{HOME}/next/part-9.parquet")]
-    assert all("of new results" in problem["text"] for problem in found["problems"])
+    assert all("new results: " in problem["text"] for problem in found["problems"])
     assert all("--fresh" in problem["remedy"] for problem in found["problems"])
 
 
@@ -495,7 +495,7 @@ def test_the_parts_of_a_divided_job_are_at_work_and_their_results_sound(job: Job
     with job.start("--shard", "1/1", faults=DECODER) as run:
         Gate(job).wait()
         said = command("check", str(job.out), "--json").expect(0)
-        assert "a run is at work" in json.loads(said.stdout)["notes"][0]
+        assert "a run is active" in json.loads(said.stdout)["notes"][0]
         Gate(job).open()
         run.end().expect(0)
     assert check(job.out, 0)["notes"] == []

@@ -355,7 +355,7 @@ def make_unreadable(pending: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "word"), [(make_newer, "a newer resnet-pipe"), (make_unreadable, "not a readable")]
+    ("spoil", "word"), [(make_newer, "a newer resnet-pipe"), (make_unreadable, "unreadable")]
 )
 @pytest.mark.parametrize("arguments", [(), ("--fresh",)], ids=["", "--fresh"])
 def test_a_pending_record_that_cannot_be_read_is_an_error_that_changes_nothing(

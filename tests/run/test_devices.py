@@ -159,7 +159,7 @@ def test_an_engine_process_that_dies_ends_the_run_and_what_is_committed_stays(jo
         said = run.end().expect(1).stderr
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert error.startswith("error: the engine process of device ")
-    assert " (cpu) was ended by SIGSEGV" in error
+    assert " (cpu) was killed by SIGSEGV" in error
     assert "run the same command again" in said
     assert job.paths()[:4] == numbered(4)
     assert job.summary()["exit_code"] == 1
@@ -211,8 +211,8 @@ def before_forward(blob):
         failed = f"{device}: cv2.dnn failed on a batch of "
         lines = [line for line in said.splitlines() if line.startswith(failed)]
         assert [line.rpartition("; ")[2] for line in lines] == [
-            "going on with batches of 4",
-            "going on with batches of 2",
+            "continuing with batches of 4",
+            "continuing with batches of 2",
         ]
     assert_same_rows(job.out, job.undisturbed())
 
@@ -253,7 +253,10 @@ def test_a_library_that_is_missing_in_an_engine_process_names_its_extra(job: Job
 
 def test_kinds_that_the_engine_lacks_are_refused_with_those_that_it_has(job: JobFolder, cli: Cli) -> None:
     said = cli("run", job.file, "--set", "infer.device=[mps, mps]").expect(2).stderr
-    assert "--set infer.device: infer.device: engine opencv has no device mps; it has: cpu, cuda" in said
+    assert (
+        "--set infer.device: infer.device: engine opencv does not support device mps; it supports: cpu, cuda"
+        in said
+    )
 
 
 def test_a_dry_run_names_the_devices(job: JobFolder, cli: Cli) -> None:

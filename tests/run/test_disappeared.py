@@ -107,7 +107,7 @@ def test_an_entry_that_is_an_empty_mount_point_now_is_refused_however_few_were_b
     (twenty.images / "a").mkdir()
     (twenty.images / "a" / ".not-mounted").touch()
     said = refused(cli, twenty, option)
-    assert f"{twenty.images}/a is empty now, and 6 known sources were below it" in said
+    assert f"{twenty.images}/a is empty now, but 6 known sources were in it" in said
     assert REMEDY in said
     assert "warning" in twenty.run().expect(0).stderr
     twenty.run(option, "--set", "run.max_disappeared=100%").expect(0)

@@ -179,7 +179,7 @@ def test_input_that_vanishes_during_the_run_ends_it_and_no_source_is_a_failure(
         if is_there:
             job.images.mkdir()
         Gate(job).open()
-        assert_error(run.end(), "the input has gone", str(job.images))
+        assert_error(run.end(), "the input is gone", str(job.images))
     assert job.failures() == {}
     assert_clean(job.out)
     if is_there:

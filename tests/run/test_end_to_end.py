@@ -181,7 +181,7 @@ def test_every_shard_says_what_made_it_and_that_the_weights_are_random(
         }
         preprocessing = json.loads(ours.pop(b"resnet_pipe.preprocessing"))
         assert preprocessing == {**resnet18.sidecar.preprocessing.told(), "mode": "exact"}
-        assert ours.pop(b"resnet_pipe.weights").startswith("RANDOM weights (seed 0)")
+        assert ours.pop(b"resnet_pipe.weights").startswith("random weights (seed 0)")
         assert json.loads(ours.pop(b"resnet_pipe.outputs")) == OUTPUTS
         assert ours == {
             b"resnet_pipe.model": "resnet18",
@@ -296,7 +296,7 @@ def test_the_terminal_shows_each_stage_and_names_the_bottleneck(real: RealRun) -
         total = sum(other["busy_s"] for other in summary["stages"].values())
         assert float(share) == pytest.approx(100 * stage["busy_s"] / total, abs=0.6)
     (sentence,) = re.findall(r"^bottleneck: .*$", said, re.MULTILINE)
-    assert sentence.startswith(f"bottleneck: {summary['bottleneck']}, at work ")
+    assert sentence.startswith(f"bottleneck: {summary['bottleneck']}, busy ")
     assert "; " in sentence, "what to change"
     assert f"results: {real.job.out}" in said
     assert f"failures: {real.job.out}/failures.jsonl" in said
@@ -304,7 +304,7 @@ def test_the_terminal_shows_each_stage_and_names_the_bottleneck(real: RealRun) -
 
 def test_random_weights_are_said_loudly_on_the_terminal(real: RealRun) -> None:
     for said in (real.result.stdout, real.result.stderr):
-        assert "RANDOM weights (seed 0): the rows mean nothing" in said
+        assert "random weights (seed 0): good for timing" in said
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(job: JobFolder) -> None:
@@ -392,7 +392,7 @@ def test_an_onnx_without_a_sidecar_needs_preprocessing_and_has_what_it_has(forei
     foreign.write(fields="[top_k]", preprocess="{crop: 32}")
     said = foreign.run().expect(2).stderr
     assert (
-        "job.yaml:3:1: preprocess: tiny.onnx has no sidecar, so the job must give: resize, mean, std" in said
+        "job.yaml:3:1: preprocess: tiny.onnx has no sidecar, so the job must set: resize, mean, std" in said
     )
     foreign.write(fields="[features, top_k]", preprocess=networks.preprocess_yaml(30))
     said = foreign.run("--set", "writer.k=11").expect(2).stderr

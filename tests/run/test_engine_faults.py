@@ -31,8 +31,8 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved_until_it_does(job: JobF
     result = job.run(faults=ENGINE + MORE_THAN_TWO.format(error=error)).expect(0)
     said = [line for line in result.stderr.splitlines() if "llocate 7 bytes" in line]
     assert [line.rpartition("; ")[2] for line in said] == [
-        "going on with batches of 4",
-        "going on with batches of 2",
+        "continuing with batches of 4",
+        "continuing with batches of 2",
     ]
     assert [event["text"] for event in job.events("note")] == said
     assert_same_rows(job.out, job.undisturbed())

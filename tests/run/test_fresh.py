@@ -165,11 +165,11 @@ def test_until_the_new_results_are_complete_those_of_before_stand_and_the_same_c
     assert old.items() <= results(done.out).items()
     assert states(done.out) == before
     if said:
-        assert "the results of before stand" in said
-        assert "the same command goes on" in said
+        assert "the old results are intact" in said
+        assert "the same command continues" in said
     committed = len(new_chunks(done))
     assert committed
-    assert "--fresh goes on with them" in done.run().expect(0).stdout
+    assert "--fresh continues with them" in done.run().expect(0).stdout
     assert len(new_chunks(done)) == committed
     done.run("--fresh", *LOGITS).expect(0)
     assert done.summary()["sources"]["skipped"] >= 2

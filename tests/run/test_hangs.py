@@ -57,8 +57,8 @@ def test_a_forward_pass_that_hangs_ends_the_run_and_what_is_committed_stays(job:
     add_white(job, "0005.jpg")
     said = job.run(faults=HANGS).expect(1).stderr
     assert re.search(
-        r"^error: the engine hangs: cpu has given no answer to a batch of 2 for [34] s,"
-        r" longer than infer.timeout_s .*\n  what to do: what is committed stays: run the same command",
+        r"^error: the engine hangs: cpu has not answered a batch of 2 for [34] s,"
+        r" longer than infer.timeout_s .*\n  what to do: committed results are kept: run the same command",
         said,
         re.MULTILINE,
     ), said
@@ -78,7 +78,7 @@ def test_an_engine_process_that_is_killed_ends_the_run(job: JobFolder) -> None:
         (engine,) = run.engines()
         os.kill(engine, signal.SIGKILL)
         said = run.end().expect(1).stderr
-    assert "error: the engine process of device cpu was ended by SIGKILL (out of memory?)" in said
+    assert "error: the engine process of device cpu was killed by SIGKILL (out of memory?)" in said
     assert_clean(job.out)
 
 
@@ -86,7 +86,7 @@ def test_of_several_devices_the_one_that_hangs_is_named(job: JobFolder) -> None:
     job.write(infer="timeout_s: 1")
     add_white(job, "0000.jpg")
     said = job.run("--set", "infer.device=[cpu, cpu]", faults=HANGS).expect(1).stderr
-    assert re.search(r"the engine hangs: device [01] \(cpu\) has given no answer to a batch of 1 for", said)
+    assert re.search(r"the engine hangs: device [01] \(cpu\) has not answered a batch of 1 for", said)
 
 
 def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(job: JobFolder) -> None:
@@ -126,7 +126,7 @@ def test_signals_end_a_run_whose_network_does_not_load(
         for _ in range(count):
             run.signal(number)
         said = run.end().expect(code).stderr
-    assert f"error: {number.name}: stopped while the network was being loaded" in said
+    assert f"error: {number.name}: stopped while loading the network" in said
     assert job.summary()["exit_code"] == code
     assert_clean(job.out)
 
@@ -135,7 +135,7 @@ def test_a_network_that_does_not_load_ends_the_run(job: JobFolder) -> None:
     job.add(*numbered(3))
     soon = IN_THE_RUN.format(module="remote_engine", name="LOADING_S", value=1)
     said = job.run(faults=HANGS_WHILE_LOADING + soon).expect(1).stderr
-    assert "error: the network is not loaded after 1 s on device cpu\n  what to do: " in said
+    assert "error: the network did not load within 1 s on device cpu\n  what to do: " in said
 
 
 @pytest.mark.parametrize("whole_run", [False, True], ids=["the engine", "all processes"])

@@ -77,7 +77,7 @@ BROKEN = {
 
 def warning_of(result: Result) -> str:
     """Check that a quiet run ended well and said one thing, a warning, and return its text."""
-    said = re.fullmatch("warning: (.*); the results do not depend on it\n", result.expect(0).stderr)
+    said = re.fullmatch("warning: (.*); the results are not affected\n", result.expect(0).stderr)
     assert said, result.stderr
     return said[1]
 
@@ -128,13 +128,13 @@ def test_a_run_without_a_folder_of_its_own_says_so_once_and_prints_what_it_would
 def test_old_folders_that_cannot_be_removed_are_a_warning(done: JobFolder) -> None:
     left = done.last_run() / ".run.json.tmp"
     left.mkdir()
-    assert warning_of(done.run("--quiet")).startswith(f"no removal of old folders of runs: {left}: ")
+    assert warning_of(done.run("--quiet")).startswith(f"no removal of old run folders: {left}: ")
 
 
 def test_a_run_without_a_report_says_where_to_look_for_the_reason(job: JobFolder) -> None:
     job.add("0000.jpg")
     result = job.run("--set", "run.report=true", faults=REPORT).expect(0)
-    assert "report: none, see the warning" in result.stdout
+    assert "no report: see the warning" in result.stdout
     assert "warning: no report: " in result.stderr
 
 
@@ -149,7 +149,7 @@ def test_the_error_of_a_run_that_fails_is_not_lost_among_its_warnings(job: JobFo
 def test_failures_jsonl_is_no_observer_but_a_result(job: JobFolder) -> None:
     (job.out / "failures.jsonl").mkdir(parents=True)
     job.add("0000.jpg")
-    assert f"error: cannot go on: {job.out}/" in job.run().expect(1).stderr
+    assert f"error: cannot continue: {job.out}/" in job.run().expect(1).stderr
 
 
 def test_a_terminal_that_goes_away_does_not_end_a_run(job: JobFolder) -> None:

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 AVX2 = "fpu avx avx2 f16c fma"
-SAID = "engine openvino would add products in 16 bits, which saturate"
+SAID = "engine openvino would add products in 16 bits, which saturates"
 
 
 def make_job(folder: Path, weight_bits: int) -> JobFolder:
@@ -40,7 +40,7 @@ def test_an_int8_model_that_the_engine_would_compute_wrong_is_refused_with_what_
     job = make_job(tmp_path, weight_bits=8)
     processor = pretend(job, AVX2)
     said = job.run(faults=processor).expect(ExitCode.USAGE).stderr
-    assert "job.yaml:4:9: infer.model: the int8 model has weights of 8 bits" in said
+    assert "job.yaml:4:9: infer.model: the int8 model has 8-bit weights" in said
     assert SAID in said
     assert "resnet-pipe convert --quantize" in said
     assert "infer.engine: onnxruntime" in said
@@ -76,7 +76,7 @@ def test_engine_auto_does_not_take_it_untried(tmp_path: Path) -> None:
     auto = ("--set", "infer.engine=auto")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     result = job.run(*auto, faults=pretend(job, AVX2), env=cache).expect(ExitCode.SOME_FAILED)
-    assert "engine auto took onnxruntime int8" in result.stderr
+    assert "engine auto chose onnxruntime int8" in result.stderr
 
 
 def write_anew(path: Path, change: str) -> Path:

@@ -54,7 +54,7 @@ def test_images_drawn_where_they_would_be_sources_are_refused_with_the_line(
     assert f"{job.file}:5:" in said
     assert ("writer.1.path" if "[" in writer else "writer.path") in said
     assert "the next run would read what this one writes into" in said
-    assert "a writer.path outside of it, or a reader.path that leaves it out" in said
+    assert "a writer.path outside it, or a reader.path that excludes it" in said
     assert sorted(job.folder.rglob("*")) == before
 
 
@@ -124,8 +124,8 @@ def test_a_link_among_the_images_that_leads_to_the_results_is_refused_before_any
     before, ledger = states(job.out), records(job.out)
     for arguments in ((), ("--fresh",), ("--dry-run",)):
         said = job.run(*arguments).expect(2).stderr
-        assert f"{job.images}/results/images holds what runs of this job write" in said
-        assert "a reader.path that leaves it out" in said
+        assert f"{job.images}/results/images leads to this job's own results" in said
+        assert "a reader.path that excludes it" in said
     assert states(job.out) == before
     assert records(job.out) == ledger
     assert all(path.is_file() for path in drawn)

@@ -31,10 +31,10 @@ def second_night(job: JobFolder) -> JobFolder:
 
 def test_on_the_second_night_the_failures_stand_although_nothing_has_failed(second_night: JobFolder) -> None:
     plan = second_night.run("--dry-run").expect(0).stdout
-    assert "sources  0 to process, 2 already done, 6 failed before and unchanged, 0 disappeared" in plan
+    assert "sources  0 to process, 2 already done, 6 failed before (unchanged), 0 disappeared" in plan
     said = second_night.run("--set", "run.report=true").expect(0).stdout.splitlines()
-    assert said[0] == "0 sources done, 0 failed, 2 skipped as already done, 6 failed before and unchanged"
-    assert said[-1] == f"failures: 6 stand from earlier runs: {second_night.out}/failures.jsonl"
+    assert said[0] == "0 sources done, 0 failed, 2 already done, 6 failed before (unchanged)"
+    assert said[-1] == f"failures: 6 from earlier runs: {second_night.out}/failures.jsonl"
     run = second_night.summary()
     assert run["sources"] == {"planned": 0, "skipped": 8, "done": 0, "partial": 0, "failed": 0}
     assert run["standing"] == {"failed": 6, "partial": 0}
@@ -42,8 +42,8 @@ def test_on_the_second_night_the_failures_stand_although_nothing_has_failed(seco
     assert read_metrics(metrics)["resnet_pipe_sources_failed", 'job="nightly"'] == 0
     assert standing_metrics(metrics) == {"failed": 6, "partial": 0}
     page = (second_night.last_run() / "report.html").read_text()
-    assert "<b>6</b><span>failures stand in the results</span>" in page
-    assert "Of the failures in the results, 6 stand from earlier runs." in page
+    assert "<b>6</b><span>failures in the results, from all runs</span>" in page
+    assert "Failures in the results: 6 from earlier runs." in page
 
 
 def test_a_quiet_run_repeats_the_failures_of_earlier_runs_only_when_something_has_failed(
@@ -52,13 +52,13 @@ def test_a_quiet_run_repeats_the_failures_of_earlier_runs_only_when_something_ha
     assert second_night.run("--quiet").expect(0).stderr == ""
     second_night.add_bad("new.jpg")
     said = second_night.run("--quiet").expect(3).stderr
-    assert said == f"1 source failed (6 stand from earlier runs): {second_night.out}/failures.jsonl\n"
+    assert said == f"1 source failed (6 from earlier runs): {second_night.out}/failures.jsonl\n"
     for name in numbered(5, start=2):
         (second_night.images / name).write_bytes(jpeg(7))
     second_night.run().expect(0)
     (second_night.images / "new.jpg").write_bytes(b"still no image")
     said = second_night.run().expect(3).stdout
-    assert f"failures: 1 of this run, 1 stands from earlier runs: {second_night.out}/" in said
+    assert f"failures: 1 from this run, 1 from earlier runs: {second_night.out}/" in said
     second_night.run("--retry-failed").expect(3)
     assert second_night.summary()["sources"]["failed"] == second_night.summary()["standing"]["failed"] == 2
 

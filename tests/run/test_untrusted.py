@@ -64,9 +64,9 @@ def test_a_job_file_that_is_a_bomb_or_no_text_is_refused(job: JobFolder, text: s
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"[]", "not a sidecar"),
-        (b"\xff\xfe", "not a sidecar"),
-        (b"[" * 100_000, "not a sidecar"),
+        (b"[]", "not a valid sidecar"),
+        (b"\xff\xfe", "not a valid sidecar"),
+        (b"[" * 100_000, "not a valid sidecar"),
         ({"classes": "label"}, "classes"),
         ({"classes": [1] * 10}, "classes"),
         (
@@ -75,7 +75,7 @@ def test_a_job_file_that_is_a_bomb_or_no_text_is_refused(job: JobFolder, text: s
         ),
         ({"preprocessing": None}, "preprocessing"),
         ({"__class__": "os.system"}, "__class__"),
-        ({}, "another file"),
+        ({}, "does not belong to"),
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value)[:40],
 )

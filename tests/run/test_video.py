@@ -310,7 +310,7 @@ def test_writers_that_exclude_each_other_are_refused_with_their_place(
 def test_images_are_not_written_again_as_videos(job: JobFolder) -> None:
     job.add("0000.jpg")
     said = job.run("--set", "writer={kind: video, path: out}").expect(2).stderr
-    assert "writer.kind: images are no videos: use kind images" in said
+    assert "writer.kind: writer kind `video` needs reader kind `video`" in said
     assert not job.out.exists()
 
 

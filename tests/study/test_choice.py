@@ -28,7 +28,7 @@ def run(cli: Cli, job: JobFolder, *arguments: str) -> Result:
 
 
 def tried(result: Result) -> bool:
-    return "trying the engines" in result.stderr
+    return "comparing the engines" in result.stderr
 
 
 def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
@@ -37,15 +37,15 @@ def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
     install(opencv="slow", openvino="wrong", onnxruntime="crashing", torch="honest", mlx="missing")
     first = run(cli, job).expect(0)
     assert "engine auto: openvino fp32: fail, cosine " in first.stderr
-    assert "engine auto: onnxruntime fp32: crashed: its process was ended by SIGSEGV" in first.stderr
+    assert "engine auto: onnxruntime fp32: crashed: its process was killed by SIGSEGV" in first.stderr
     assert "engine auto: mlx: not installed" in first.stderr
-    assert "engine auto took torch fp32: " in first.stderr
+    assert "engine auto chose torch fp32: " in first.stderr
     summary = job.summary()
     choice = summary["choice"]
     assert (choice["engine"], choice["precision"], choice["items"]) == ("torch", "fp32", 5)
     assert choice["ratio"] > 1
     assert (
-        f"engine auto took torch fp32: {choice['ratio']:.1f} times opencv; remembered"
+        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; saved for later runs"
         in summary["engine"]["note"]
     )
     assert [row["status"] for row in choice["engines"]] == [
@@ -63,7 +63,10 @@ def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
     install(opencv="slow", torch="slow")
     again = run(cli, job).expect(0)
     assert not tried(again)
-    assert f"engine auto took torch fp32: {choice['ratio']:.1f} times opencv; remembered from" in again.stderr
+    assert (
+        f"engine auto chose torch fp32: {choice['ratio']:.1f} times as fast as opencv; saved on"
+        in again.stderr
+    )
     assert job.summary()["choice"] == choice
 
 
@@ -119,8 +122,8 @@ def test_a_cache_that_cannot_be_written_is_said_and_stops_nothing(
     install(torch="honest")
     cache.parent.parent.write_text("a file where a directory should be")
     said = run(cli, job, "--dry-run").expect(0).stderr
-    assert "engine auto: the choice cannot be remembered: " in said
-    assert said.endswith("engine auto took torch fp32: opencv cannot be compared\n")
+    assert "engine auto: the choice cannot be saved: " in said
+    assert said.endswith("engine auto chose torch fp32: opencv cannot be compared\n")
 
 
 def test_without_a_home_the_place_of_the_cache_is_asked_for_in_one_line(
@@ -147,7 +150,7 @@ def test_results_keep_their_precision_until_they_are_dropped(
     job.add("new.jpg")
     install(torch="slow", mlx="coarse")  # whose own choice is bf16, and whose fp32 is wrong
     kept = run(cli, job).expect(0)
-    assert "engine auto took torch fp32" in kept.stderr
+    assert "engine auto chose torch fp32" in kept.stderr
     assert len(job.rows()) == 6
     assert not tried(run(cli, job).expect(0))
     assert "mlx, device cpu, bf16" in run(cli, job, "--fresh", "--dry-run").expect(0).stdout
@@ -160,7 +163,10 @@ def test_where_nothing_can_be_read_the_first_engine_is_taken_and_not_remembered(
     for path in job.images.iterdir():
         path.write_bytes(b"this is not an image")
     result = run(cli, job).expect(ExitCode.SOME_FAILED)
-    assert "engine auto took opencv fp32: no source could be read to try the engines with" in result.stderr
+    assert (
+        "engine auto chose opencv fp32: no source could be read, so the engines could not be compared"
+        in result.stderr
+    )
     assert not cache.exists()
     assert job.summary()["choice"]["reason"]
     for path in job.images.iterdir():
@@ -177,7 +183,7 @@ def test_if_no_engine_passes_there_is_an_error_with_what_came_of_each(
     install(opencv="wrong", torch="honest", mlx="missing")
     result = run(cli, job, "--set", "infer.precision=bf16").expect(ExitCode.USAGE)
     assert "error: engine auto: no engine passes the check" in result.stderr
-    assert "torch bf16: cannot run: no bf16 here; it has: fp32" in result.stderr
+    assert "torch bf16: cannot run: bf16 is not supported here; supported: fp32" in result.stderr
     assert not job.out.exists()
 
 
@@ -188,7 +194,7 @@ def test_an_engine_that_takes_far_longer_than_another_is_given_up(
     install(torch="honest", mlx="hanging")
     result = run(cli, job, "--dry-run").expect(0)
     assert "engine auto: mlx fp32: given up: not ready within " in result.stderr
-    assert "engine auto took torch fp32" in result.stderr
+    assert "engine auto chose torch fp32" in result.stderr
 
 
 def test_a_model_that_the_engine_cannot_run_names_the_engines_that_can(

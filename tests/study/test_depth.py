@@ -136,5 +136,5 @@ def test_a_slide_that_would_be_a_source_of_the_job_is_refused_before_anything_is
 ) -> None:
     done = depth("--depths", "18", "--out", str(job.images / "study"))
     assert isinstance(done.exception, UsageError)
-    assert "study/depth.png would be a source of the job" in str(done.exception)
+    assert "study/depth.png would be read as a source of the job" in str(done.exception)
     assert not (job.images / "study").exists()

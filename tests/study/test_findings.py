@@ -10,10 +10,10 @@ from tests.study.hand_made import entry, study
 def test_growth_reading_bottleneck_and_efficiency_are_said() -> None:
     said = findings(study(entry(18, 40.0, 10.0, "reader"), entry(50, 20.0, 30.0), entry(152, 10.0, 51.0)))
     assert said == [
-        "opencv (fp32): from ResNet-18 to ResNet-152, inference grows 5.1x, from 10.0 to 51.0 ms an image,"
-        " while reading stays 1.6 ms; 40.0 images/s become 10.0.",
+        "opencv (fp32): from ResNet-18 to ResNet-152, inference time grows 5.1x, from 10.0 to 51.0 ms"
+        " per image, while reading stays 1.6 ms; 40.0 images/s drop to 10.0.",
         "From ResNet-50 on, the network is the bottleneck; before, it is reading.",
-        "ResNet-152 makes the most of the machine, 304 GFLOP/s; ResNet-18 reaches 47% of that.",
+        "ResNet-152 uses the machine best, 304 GFLOP/s; ResNet-18 reaches 47% of that.",
     ]
 
 
@@ -35,8 +35,8 @@ def test_the_best_batch_size_is_named() -> None:
     )
     said = findings(study(entry(18, 40.0, 10.0), entry(34, 20.0, 20.0), points=points))
     assert said[-1] == (
-        "ResNet-18 is fastest with batches of 8: 40.0 images/s, 80 ms a batch; batches of 1 give 50% of that,"
-        " in 10 ms."
+        "ResNet-18 is fastest with batches of 8: 40.0 images/s, 80 ms per batch; batches of 1 give 50% of"
+        " that, in 10 ms."
     )
 
 

@@ -56,7 +56,7 @@ def test_each_engine_passes_fails_or_crashes_on_its_own(cli: Cli, job: JobFolder
         assert row["version"][0].isdecimal()
     assert rows["torch"]["items_per_second"] > rows["opencv"]["items_per_second"] > 0
     assert rows["openvino"]["cosine_min"] < rows["openvino"]["cosine_mean"] < 0.99999
-    assert rows["onnxruntime"]["reason"] == "its process was ended by SIGSEGV"
+    assert rows["onnxruntime"]["reason"] == "its process was killed by SIGSEGV"
     assert rows["mlx"]["remedy"] == "pip install 'resnet-pipe[frobnicate]'"
 
 
@@ -71,7 +71,9 @@ def test_the_table_says_the_same_and_what_decides(cli: Cli, job: JobFolder, inst
     assert rows["torch"].endswith("  pass")
     assert rows["openvino"].endswith("  FAIL")
     assert rows["mlx"].endswith("not installed: engine frobnicate needs frobnicate, which is not installed.")
-    assert "smallest decides, against fp32 0.99999, fp16 0.999, bf16 0.999, int8 0.99" in result.stdout
+    assert (
+        "smallest of all images must reach fp32 0.99999, fp16 0.999, bf16 0.999, int8 0.99" in result.stdout
+    )
 
 
 def test_each_precision_has_its_own_threshold(cli: Cli, job: JobFolder, install: Install) -> None:
@@ -93,7 +95,7 @@ def test_an_engine_that_hangs_is_ended(
         with pytest.raises(probe.RefusedError) as caught:
             hanging.result(probe.Work(request))
     assert caught.value.refusal.status == "crashed"
-    assert "no sign of life for 0.1 s" in caught.value.refusal.reason
+    assert "no response for 0.1 s" in caught.value.refusal.reason
 
 
 def test_an_engine_that_is_missing_or_unable_is_an_error_only_if_asked_for(
@@ -112,14 +114,14 @@ def test_an_engine_that_is_missing_or_unable_is_an_error_only_if_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--precision", "int8"], "torch int8 cannot run: no int8 here; it has: fp32"),
+        (["--precision", "int8"], "torch int8 cannot run: int8 is not supported here; supported: fp32"),
         (
             ["--engine", "torch", "--precision", "bf16", "--precision", "fp32"],
-            "torch bf16 cannot run: no bf16",
+            "torch bf16 cannot run: bf16 is not supported here",
         ),
-        (["--device", "cuda:1"], "torch cannot run: it has no device cuda:1"),
+        (["--device", "cuda:1"], "torch cannot run: it does not support device cuda:1"),
         (["--device", "cuda:all"], "engines are compared on one device, such as cuda:0"),
-        (["--engine", "cv2"], "no engine 'cv2'; there are: torch"),
+        (["--engine", "cv2"], "unknown engine 'cv2'; available: torch"),
         (["--count", "0"], "--count"),
     ],
 )
@@ -143,7 +145,7 @@ def test_without_torch_onnx_runtime_gives_the_reference(cli: Cli, job: JobFolder
             {"torch": "missing", "onnxruntime": "missing"},
             "pip install 'resnet-pipe[torch]' or pip install 'resnet-pipe[onnxruntime]'",
         ),
-        ({"torch": "unable", "onnxruntime": "crashing"}, "onnxruntime: its process was ended by SIGSEGV"),
+        ({"torch": "unable", "onnxruntime": "crashing"}, "onnxruntime: its process was killed by SIGSEGV"),
     ],
 )
 def test_without_a_reference_nothing_is_compared(

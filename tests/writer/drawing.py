@@ -69,7 +69,7 @@ def target(out: Path, root: Path, kind: str, labels: Sequence[str] = LABELS, **k
     """Return what a writer is told to make.
 
     Args:
-        out: the output directory, made if it is missing.
+        out: the output directory, created if missing.
         root: the folder of the sources.
         kind: of the writer.
         labels: by class index.

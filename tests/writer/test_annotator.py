@@ -49,7 +49,7 @@ def struck(tmp_path_factory: pytest.TempPathFactory) -> shard.Written:
 
 
 CAUSES = {
-    "1-segfault.mp4": ("worker_died", "was ended by SIGSEGV"),
+    "1-segfault.mp4": ("worker_died", "was killed by SIGSEGV"),
     "3-hang.mp4": ("timeout", "for 2 s"),
     "4-exit.mp4": ("worker_died", "exited with status 3"),
     "5-surprise.mp4": ("OSError", "nobody foresaw this"),

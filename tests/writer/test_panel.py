@@ -187,7 +187,7 @@ def test_a_font_of_ones_own_is_used(font: Path) -> None:
     ("value", "problem"),
     [
         ("absent.ttf", "No such file"),
-        ("text.ttf", "not a font"),
+        ("text.ttf", "not a usable font"),
         (".", "Is a directory"),
         (7, "expected the path"),
     ],

@@ -12,11 +12,11 @@ from resnet_pipe.model import file_sha256
 from resnet_pipe.reader.source import path_of
 from resnet_pipe.run.ledger_record import Entry, File, Record
 
-_AGAIN = "run the job again: their sources are processed again"
+_AGAIN = "run the job again; it processes their sources again"
 _RESTORE = (
-    "restore them from a backup; or remove them and run the job again: their sources are processed again"
+    "restore them from a backup; or remove them and run the job again, which processes their sources again"
 )
-_DISK = f"see that the disk and the permissions are well; if the files are lost, {_RESTORE}"
+_DISK = f"check the disk and the permissions; if the files are lost, {_RESTORE}"
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ class _Files:
     def _hash(self, file: File) -> None:
         path = self._stored.find(file)
         if not path.is_file():
-            self._add("missing", file.name, "is not there", _AGAIN)
+            self._add("missing", file.name, "missing", _AGAIN)
             return
         try:
             size, digest = path.stat().st_size, file_sha256(path)
         except FileNotFoundError:
-            self._add("missing", file.name, "is not there", _AGAIN)
+            self._add("missing", file.name, "missing", _AGAIN)
         except OSError as error:
             self._add("unreadable", file.name, error.strerror or str(error), _DISK)
         else:
@@ -115,7 +115,7 @@ class _Files:
             if digest == file.sha256:
                 self._whole[file.name] = path
             else:
-                self._add("changed", file.name, f"{size:,} bytes that are not those written", _RESTORE)
+                self._add("changed", file.name, f"not what was written ({size:,} bytes)", _RESTORE)
 
     def _rows(self, name: str, places: Iterator[rows.Place] | None, expected: dict[str, int]) -> None:
         if places is None:
@@ -138,7 +138,7 @@ class _Files:
             self._add("rows", name, f"cannot be read: {type(error).__name__}: {error}", _RESTORE)
         else:
             if there != named:
-                self._add("rows", name, f"{there:,} rows, and {named:,} in its index", _RESTORE)
+                self._add("rows", name, f"{there:,} rows, but {named:,} in its index", _RESTORE)
 
     def _add(self, kind: Kind, name: str, text: str, remedy: str) -> None:
         self.problems.append(Problem(kind, self._prefix + name, text, remedy))

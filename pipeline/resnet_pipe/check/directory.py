@@ -1,4 +1,4 @@
-"""A whole output directory: its results, new ones beside them, and what runs have left half done."""
+"""A whole output directory: its results, new ones next to them, and what interrupted runs have left."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def check(output: Path) -> Verdict:
         output = output.resolve()
         if not (output / HOME).is_dir():
             raise UsageError(
-                f"{output} is not the output directory of a run: it has no {HOME}",
-                "give writer.path of a job that has run",
+                f"{output} is not a run's output directory: it has no {HOME}",
+                "give the writer.path of a job that has run",
             )
         return _Check(output).settle()
     except OSError as error:
         raise RunError(
             f"{error.filename or output} cannot be read: {error.strerror or error}",
-            "see that the disk is mounted and well, and that you may read it",
+            "check that the disk is mounted and healthy, and that you may read it",
         ) from error
 
 
@@ -97,7 +97,7 @@ class _Check:
             time.sleep(0.1)
 
     def _traces(self) -> list[tuple[str, int, int]]:
-        """Return what is another one after a run has been at work."""
+        """Return a signature that changes once a run has been active."""
         paths = [self._home / "ledger", self._home / fingerprint.NAME, *self._home.glob("lock*")]
         there = [(path.name, path.stat()) for path in paths if path.exists()]
         return [(name, state.st_ino, state.st_mtime_ns) for name, state in there]
@@ -112,17 +112,17 @@ class _Check:
             remedy = error.remedy or ""
             text = error.problem.removeprefix(f"{self._home / SWITCH}: ")
             wrong = Problem("switch", f"{HOME}/{SWITCH}", text, remedy)
-            note = "nothing else has been looked at: which of the results count is not known"
+            note = "nothing else was checked: it is not known which results are current"
             return Verdict(self.output, Counts(), None, [wrong], [note])
         new = generation.next_ledger(ledger)
         ledgers, beside = Ledgers([ledger]), Ledgers([new])
         if switch is not None:
             ledgers = Ledgers([new, ledger], frozenset(switch["chunks"]), set(switch["files"]))
-            text = "new results were taking the place of those of before when a run was cut off"
-            remedy = "run the job again: it completes that first"
+            text = "a run was interrupted while new results were replacing the old ones"
+            remedy = "run the job again; it first completes the replacement"
             if held:
-                text = "new results are taking the place of those of before"
-                remedy = "check again when the run that is at work has ended"
+                text = "new results are replacing the old ones"
+                remedy = "check again when the current run has ended"
             problems.append(Problem("switch", f"{HOME}/{SWITCH}", text, remedy))
         results = Results(self.output, ledgers, self.examiner)
         results.look()
@@ -140,26 +140,26 @@ class _Check:
         self, ledger: Ledger, results: Ledgers, beside: Ledgers, held: bool, growing: bool
     ) -> Iterator[str]:
         if held:
-            yield "a run is at work here: what it has committed was looked at, also while it went on"
+            yield "a run is active here; what it committed in the meantime was checked too"
             return
         if growing:
             yield (
-                f"new results have been begun, in {HOME}/{generation.NEXT}: those of before stand;"
-                " --fresh goes on, or remove that directory"
+                f"new results have been started, in {HOME}/{generation.NEXT}, and the old ones are still"
+                " current; --fresh continues, or remove that directory"
             )
         for path in (*results.pending, *beside.pending):
-            yield f"{self._name(path)}: a commit was cut off; the next run completes it"
+            yield f"{self._name(path)}: interrupted commit; the next run completes it"
         for path in (*results.torn, *beside.torn):
-            yield f"{self._name(path)}: a record was cut off while it was written; the next run drops it"
+            yield f"{self._name(path)}: incomplete record; the next run removes it"
         staged = _count(self._home / "staging")
         if staged and not results.pending:
-            yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run drops them"
+            yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run removes them"
         if spooled := _count(ledger.spool.parent):
-            yield f"{HOME}/spool: {spooled:,} finished parts of videos; the next run goes on with them"
+            yield f"{HOME}/spool: {spooled:,} finished parts of videos; the next run continues with them"
         for directory in (self.output, self._home):
             for name in TEMPORARY:
                 for path in sorted(directory.glob(f".{name}.*tmp")):
-                    yield f"{self._name(path)}: a run was cut off while it wrote it; the next run drops it"
+                    yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"
 
     def _name(self, path: Path) -> str:
         return key_of(str(path.relative_to(self.output)))
@@ -167,10 +167,10 @@ class _Check:
 
 def _of_next(problem: Problem) -> Problem:
     remedy = (
-        "run the job with --fresh again: what is lost is made again; or give the new results up, and remove"
+        "run the job with --fresh again to recreate what is lost; or, to give up the new results, remove"
         f" {HOME}/{generation.NEXT}"
     )
-    return replace(problem, text=f"of new results: {problem.text}", remedy=remedy)
+    return replace(problem, text=f"new results: {problem.text}", remedy=remedy)
 
 
 def _count(directory: Path) -> int:

@@ -100,7 +100,7 @@ class Ledgers:
 
 
 def listed(directory: Path) -> list[str]:
-    """Return the names in a directory; none if it is not there.
+    """Return the names in a directory; none if it does not exist.
 
     Raises:
         OSError: it cannot be listed.

@@ -1,4 +1,4 @@
-"""One generation of results against its ledger: those of a directory, or new ones that grow beside them."""
+"""One generation of results compared with its ledger: the current ones, or new ones in progress."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from resnet_pipe.run.ledger import HOME
 from resnet_pipe.writer.names import SUFFIXES
 
 _KIND = re.compile(r"writer(\.\d+)?\.kind")
-_FRESH = "or run the job with --fresh: it makes all rows again"
-_TWICE = (
-    "remove the files of one of the two records, which are in its `shards` and `files`, and run the job again"
-)
+_FRESH = "or run the job with --fresh, which makes all rows again"
+_TWICE = "remove the files that one of the two records lists in `shards` and `files`, then run the job again"
 _UNKNOWN = (
-    "restore their records from a backup; or move them away, into another directory: their rows are of"
-    " nobody, and a run refuses shards that its ledger does not know"
+    "restore their records from a backup; or move the files to another directory: no record accounts for"
+    " their rows, and a run refuses shards that are not in its ledger"
 )
 
 
@@ -67,13 +65,13 @@ class Results:
             self._look_at(stored, noted)
         if self.counts.records and not has_fingerprint:
             path = roots[-1] / HOME / fingerprint.NAME
-            text = "is not there: nobody can tell how the rows were made"
+            text = "missing: it says how the rows were made"
             self._add("fingerprint", path, text, f"restore it from a backup; {_FRESH}")
         for root in roots:
             self._strangers(root, unknown[root], broken)
 
     def _fingerprint(self, roots: list[Path]) -> tuple[Noted | None, bool]:
-        """Return what is said about the rows, if it can be read, and whether anything is."""
+        """Return the recorded fingerprint if it can be read, and whether there is one."""
         for root in roots:
             try:
                 noted = fingerprint.read(root / HOME)
@@ -96,23 +94,23 @@ class Results:
         self.counts.files += len(record.files)
         self.counts.bytes += size
         if noted is not None and record.fingerprint not in noted.digests:
-            text = "its rows were made by a job with another fingerprint than fingerprint.json says"
-            self._add("fingerprint", stored.path, text, f"restore both from one backup; {_FRESH}")
+            text = "its rows were made by a job whose fingerprint is not the one in fingerprint.json"
+            self._add("fingerprint", stored.path, text, f"restore both from the same backup; {_FRESH}")
         for key in (entry.source.key for entry in record.entries):
             other = self._chunks.get(key)
             self._chunks[key] = record.chunk
             if other is not None:
-                self._add("twice", stored.path, f"{key} is in the record of chunk {other} as well", _TWICE)
+                self._add("twice", stored.path, f"{key} is also in the record of chunk {other}", _TWICE)
 
     def _strangers(self, root: Path, names: set[str], broken: list[Broken]) -> None:
-        """Add the files that no record names, but those that may be of a record that cannot be read."""
+        """Add the files that are in no record, but those that may be of a record that cannot be read."""
         of_broken = tuple(f"part-{each.chunk}." for each in broken)
         for name in sorted(names - self._ledgers.removed):
             if broken and (name.startswith(of_broken) or not name.startswith("part-")):
                 continue
             path = path_of(root, name)
             if os.path.lexists(path):
-                self._add("unknown", path, "no record of the ledger names it", _UNKNOWN)
+                self._add("unknown", path, "not in any record of the ledger", _UNKNOWN)
 
     def _add(self, kind: Kind, path: Path, text: str, remedy: str) -> None:
         name = self._name(path)

@@ -50,11 +50,11 @@ def array_rows(path: Path) -> int:
 
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("not an array of version 1.0")
+            raise ValueError("not an .npy file of version 1.0")
         (rows, width), _, dtype = np.lib.format.read_array_header_1_0(file)
         expected = file.tell() + rows * width * dtype.itemsize
         if os.fstat(file.fileno()).st_size != expected:
-            raise ValueError(f"its head says that it has {expected} bytes")
+            raise ValueError(f"according to its header it should have {expected} bytes")
     return int(rows)
 
 
@@ -72,17 +72,17 @@ def differences(places: Iterable[Place], expected: Mapping[str, int]) -> list[st
         for _, frame in group:
             alone = frame is None and count == 0
             if count and (frame is None or last is None or frame <= last):
-                found.append(f"row {_name(key, frame)} is there twice or out of order")
+                found.append(f"row {_name(key, frame)} is duplicated or out of order")
             count, last = count + 1, frame
         if key in seen:
             found.append(f"rows of {key} are in two places")
         elif key not in expected or not expected[key]:
-            found.append(f"{count} rows of {key}, for which its record names none")
+            found.append(f"{count} rows of {key}, but its record has none")
         elif count != expected[key] and not alone:  # one row alone may be the mean over all frames
-            found.append(f"{count} rows of {key}, for which its record names {expected[key]}")
+            found.append(f"{count} rows of {key}, but its record has {expected[key]}")
         seen.add(key)
     found += [
-        f"no rows of {key}, for which its record names {count}"
+        f"no rows of {key}, but its record has {count}"
         for key, count in expected.items()
         if count and key not in seen
     ]

@@ -17,15 +17,15 @@ Kind = Literal[
     "switch", "record", "fingerprint", "missing", "changed", "unreadable", "rows", "twice", "unknown"
 ]
 _HEADINGS: dict[Kind, str] = {
-    "switch": "a switch to new results that was not completed",
-    "record": "records of the ledger that cannot be used",
-    "fingerprint": "fingerprints that do not fit",
-    "missing": "files that are not there",
-    "changed": "files that are not what was written: another SHA-256",
-    "unreadable": "files that cannot be read",
-    "rows": "files whose rows are not those of their record",
-    "twice": "sources that are in two places of the ledger",
-    "unknown": "files that no record names",
+    "switch": "incomplete switch to new results",
+    "record": "unusable ledger records",
+    "fingerprint": "fingerprints that do not match",
+    "missing": "missing files",
+    "changed": "changed files (different SHA-256)",
+    "unreadable": "unreadable files",
+    "rows": "files whose rows do not match their record",
+    "twice": "sources that are in the ledger twice",
+    "unknown": "files that are in no record",
 }
 
 
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass
 class Counts:
-    """What has been looked at.
+    """What has been checked.
 
     Attributes:
         records: of the ledger.
@@ -71,7 +71,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
         output: the directory.
@@ -117,11 +117,11 @@ class Verdict:
                 lines.append(f"  and {len(members) - SHOWN:,} more; --json has all of them")
             lines += [f"  what to do: {remedy}", ""]
         lines += [f"note: {note}" for note in self.notes]
-        lines.append(f"looked at  {self.counts}")
+        lines.append(f"checked    {self.counts}")
         if self.next:
-            lines.append(f"beside it  {self.next}, of new results that have not taken their place")
+            lines.append(f"also       {self.next}, of new results that are not in place yet")
         wrong = _number(len(self.problems), "problems")
-        lines.append(f"{wrong if self.problems else 'sound'}: {self.output}")
+        lines.append(f"{wrong if self.problems else 'no problems'}: {self.output}")
         return "\n".join(lines)
 
 

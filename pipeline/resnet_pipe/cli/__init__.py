@@ -26,17 +26,17 @@ from resnet_pipe.terminal import prepare_streams, say
 def commands() -> None:
     """Batch inference for ResNets.
 
-    Convert a network once, then run it over any number of images, unattended; and know where the time went.
+    Convert a network once, then run it unattended over any number of images, and see where the time went.
 
     \b
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
-    resnet-pipe tune jobs/folder.yaml     find what makes it faster on this machine
-    resnet-pipe check out                is all there, as it was written?
-    resnet-pipe doctor                    say what is wrong with this environment, and what to do
+    resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
+    resnet-pipe check out                 verify that results are complete and unchanged
+    resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
 
     Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
-    sources failed, 11 another run holds the output, 130/143 stopped by a signal.
+    sources failed, 11 another run is using the output, 130/143 stopped by a signal.
     """  # noqa: D301 - click wants the control character
 
 

@@ -1,4 +1,4 @@
-"""check: is a results directory what was written?"""
+"""check: are the results in a directory complete and unchanged?"""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from resnet_pipe.terminal import show
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def check(output: Path, as_json: bool) -> NoReturn:
-    """Verify the results in OUT, writer.path of a job: is all there, as it was written, and nothing twice?
+    """Verify that the results in OUT, a job's writer.path, are complete, unchanged and without duplicates.
 
-    Every record of the ledger and every file that it names, by its SHA-256 and its rows; files that no record
-    names; the fingerprint. Nothing is changed, and a run may be at work meanwhile.
+    Checks every record of the ledger and every file it names (SHA-256 and rows), looks for files that are in
+    no record, and checks the fingerprint. Nothing is changed, and a run may be active at the same time.
 
-    Exits with 0 if all is sound, or with 1 and what to do about each problem.
+    Exits with 0 if there are no problems, otherwise with 1, saying what to do about each.
     """
     from resnet_pipe.check.directory import check as check_directory
 

@@ -24,35 +24,35 @@ from resnet_pipe.terminal import show
 @click.option(
     "--quantize",
     is_flag=True,
-    help="Make an int8 model of it as well, such as resnet50-int8.onnx, for openvino and onnxruntime.",
+    help="Also make an int8 model, such as resnet50-int8.onnx, for openvino and onnxruntime.",
 )
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     metavar="IMAGES",
-    help="Directory with images like those the network will see, some hundred, for --quantize.",
+    help="For --quantize: directory of a few hundred images like those the network will see.",
 )
 def convert(
     recipe: str, weights: str | None, out: Path | None, quantize: bool, calibration: Path | None
 ) -> None:
     """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
 
-    The result is compared with the source network on photographs; if they differ, no file is left. An int8
-    model is compared with the float32 one, on images that it was not calibrated with.
+    The result is compared with the source network on photographs; if they differ, no file is kept. An int8
+    model is compared with the float32 one, on images that were not used for calibration.
     """
     from resnet_pipe.convert.conversion import convert as convert_recipe
     from resnet_pipe.convert.quantize import convert_int8
 
     if quantize != (calibration is not None):
         raise UsageError(
-            "--quantize and --calibration belong together: the images give the ranges of the int8 values",
+            "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {recipe} --quantize --calibration IMAGES",
         )
     if calibration is None:
         result = convert_recipe(recipe, weights=weights, out=out, say=show)
     else:
         result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
-    done = "wrote" if result.changed else "nothing has changed:"
+    done = "wrote" if result.changed else "unchanged:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
     show(f"preprocess: {result.sidecar.preprocessing.describe()}")
     show("It must be what the weights were trained with; the same key in a recipe or in a job changes it.")

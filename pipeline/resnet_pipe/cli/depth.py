@@ -19,7 +19,7 @@ def _numbers(_context: click.Context, parameter: click.Parameter, value: str | N
         numbers = (0,)
     if any(number < 1 for number in numbers):
         raise click.BadParameter(
-            "expected whole numbers from 1, apart by commas, such as 1,2,4", param=parameter
+            "expected comma-separated whole numbers from 1, such as 1,2,4", param=parameter
         )
     return numbers
 
@@ -28,26 +28,29 @@ def _numbers(_context: click.Context, parameter: click.Parameter, value: str | N
 @click.argument("job", type=click.Path(path_type=Path), required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the job.")
 @click.option(
-    "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Which ResNets."
+    "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Depths to measure."
 )
 @click.option("--engine", "engines", multiple=True, help="Engine to measure; repeatable. Default: the job's.")
 @click.option(
-    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each, in turns."
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each depth, interleaved."
 )
 @click.option("--batch-sizes", callback=_numbers, metavar="N,N,...", help="Also measure these batch sizes.")
-@click.option("--items", type=click.IntRange(1), default=256, show_default=True, help="Images in each run.")
+@click.option("--items", type=click.IntRange(1), default=256, show_default=True, help="Images per run.")
 @click.option(
-    "--weights", default="auto", show_default=True, help="For networks not yet converted; random is fine."
+    "--weights",
+    default="auto",
+    show_default=True,
+    help="Weights for networks not converted yet; random is fine.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory. Default: the job's output."
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Output directory. Default: the job's."
 )
 @click.option(
     "--compare",
     nargs=2,
     type=click.Path(path_type=Path),
     metavar="A.json B.json",
-    help="Instead of measuring, put two studies side by side.",
+    help="Compare two studies instead of measuring.",
 )
 def depth(
     job: Path | None,
@@ -61,7 +64,7 @@ def depth(
     out: Path | None,
     compare: tuple[Path, Path] | None,
 ) -> NoReturn:
-    """Measure how depth changes speed: the sources of JOB through ResNet-18 to 152.
+    """Measure how depth affects speed: run the sources of JOB through ResNet-18 to 152.
 
     Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
     """

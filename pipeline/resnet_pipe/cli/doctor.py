@@ -1,4 +1,4 @@
-"""doctor: is this environment fit for runs?"""
+"""doctor: will runs work in this environment?"""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @click.argument("checks", nargs=-1, metavar="[CHECK]...", type=click.Choice(get_args(CheckName)))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:
-    """Examine this environment, and say what to do about each thing that is wrong.
+    """Check this environment, and say how to fix what is wrong.
 
     CHECK is one or more of: python, packages, cv2, cuda, libraries, engines, decoders, limits, models.
-    Without it, all are made; that takes some seconds.
+    Without it, all checks run, which takes several seconds.
 
-    Exits with 0, or with 1 if anything FAILs, so that some runs will fail here.
+    Exits with 0, or with 1 if anything FAILs, which means that some runs will fail here.
     """
     from resnet_pipe.doctor.examination import describe, examine
 

@@ -42,29 +42,29 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Process failed and partial sources again although they have not changed.",
+    help="Process failed and partial sources again even if they have not changed.",
 )
 @click.option(
     "--prune",
     is_flag=True,
-    help="Remove the rows of sources that have disappeared, unless there are too many: run.max_disappeared.",
+    help="Remove the rows of sources that have disappeared, unless more than run.max_disappeared have.",
 )
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Process everything again; the results that are there stay until the new ones are complete.",
+    help="Process everything again; existing results stay until the new ones are complete.",
 )
 @click.option(
     "--now",
     is_flag=True,
-    help="With --fresh: drop the results as soon as the run is proved, where there is no room for both.",
+    help="With --fresh: delete the old results once the run has passed its checks; saves disk space.",
 )
 @click.option(
     "--shard",
     "part",
     callback=_part,
     metavar="I/N",
-    help="Process only part I of N; the parts may run at the same time, on several machines.",
+    help="Process only part I of N; parts may run at the same time, on several machines.",
 )
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
@@ -80,7 +80,7 @@ def run(
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
-    """Run the job file JOB: read what is new, infer, write, and report.
+    """Run the job file JOB: process what is new, write the results, and report.
 
     Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
     """
@@ -91,7 +91,7 @@ def run(
     from resnet_pipe.run.output import Fresh
 
     if now and not fresh:
-        raise click.UsageError("--now says when --fresh drops the results that are there: it needs --fresh")
+        raise click.UsageError("--now only works together with --fresh")
 
     checked, doc = jobs.load(job, overrides)
     choice = None
@@ -127,7 +127,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 
     plan = output.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
-    failed = f", {plan.failed_before} failed before and unchanged" if plan.failed_before else ""
+    failed = f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
     skipped = f"{plan.done_before} already done{failed}"
     show(f"sources  {plan.planned} to process, {skipped}, {plan.disappeared} disappeared")
     if plan.passed_over:
@@ -144,9 +144,9 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
 def report(output: Path, opens: bool) -> None:
-    """Make the report of the last run into OUTPUT again, and print its path."""
+    """Regenerate the report of the last run in OUTPUT, and print its path."""
     from resnet_pipe.report import run_report
     from resnet_pipe.run.folder import newest_run_folder
 

@@ -37,7 +37,7 @@ from resnet_pipe.terminal import say, show
     " little). Repeatable.",
 )
 @click.option("--write", is_flag=True, help="Write the chosen setting into JOB; nothing else in it changes.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print all measurements as JSON instead of the table.")
 def tune(
     job: Path,
@@ -51,7 +51,7 @@ def tune(
     """Find the fastest batch size, streams, threads and workers of JOB on this machine.
 
     Each setting is tried on a sample of the job's own input, in a temporary directory: its output is not
-    touched. The job stays as it is unless another setting is at least 3 % faster again and again.
+    touched. The job stays as it is unless another setting is repeatedly at least 3 % faster.
     Ctrl-C ends the search and prints what it has found.
     """
     from resnet_pipe import document, revision
@@ -75,7 +75,7 @@ def tune(
         show("\n" + revision.sections(document.read(job), tuned.changes))
     if tuned.changes and write:
         revision.revise(job, tuned.changes)
-        say(f"wrote it into {job}")
+        say(f"wrote this to {job}")
     elif tuned.changes and not as_json:
-        say(f"to be pasted into {job}, or written there with --write")
+        say(f"paste this into {job}, or use --write")
     sys.exit(tuned.exit_code)

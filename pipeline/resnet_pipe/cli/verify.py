@@ -1,4 +1,4 @@
-"""verify: do the engines give the same?"""
+"""verify: do the engines give the same results?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[
 
     for name in value:
         if name not in ENGINES:
-            raise click.BadParameter(f"no engine {name!r}; there are: {', '.join(ENGINES)}")
+            raise click.BadParameter(f"unknown engine {name!r}; available: {', '.join(ENGINES)}")
     return value
 
 
@@ -43,12 +43,14 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
     "precisions",
     multiple=True,
     type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-    help="Repeatable. Default: all that an engine has.",
+    help="Repeatable. Default: all that each engine supports.",
 )
 @click.option(
     "--device", default="auto", show_default=True, callback=_device, help="As in a job: auto, cpu, cuda:1 ..."
 )
-@click.option("--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="How many images.")
+@click.option(
+    "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Number of images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def verify(
     model: str,
@@ -59,12 +61,13 @@ def verify(
     count: int,
     as_json: bool,
 ) -> NoReturn:
-    """Compare what each engine gives for MODEL with float32 torch, or float32 ONNX Runtime without torch.
+    """Compare the results of each engine for MODEL with float32 torch, or with float32 ONNX Runtime.
 
-    MODEL is a bare name such as resnet50, an .onnx file, or a job file: its model, with its preprocessing.
+    MODEL is a bare name such as resnet50, an .onnx file, or a job file with model and preprocessing. ONNX
+    Runtime is the reference only if torch is not installed.
 
     Exits with 1 if an engine crashes or an image's cosine similarity is below the precision's threshold, with
-    2 if an engine asked for by name is not installed or cannot run the model.
+    2 if an engine that was named is not installed or cannot run the model.
     """
     from resnet_pipe.study.verification import verify as verify_model
     from resnet_pipe.study.verifier import Wishes

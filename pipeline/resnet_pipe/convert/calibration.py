@@ -25,7 +25,7 @@ HELD_OUT = 5
 """Every fifth image is for measuring."""
 _LISTED = 10_000
 """Files among which the images are spread; a directory of millions is not listed to its end."""
-_ADVICE = "name a directory with some hundred images like those the network will see"
+_ADVICE = "give a directory of a few hundred images like those the network will see"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CalibrationFiles:
             RunError: it cannot be listed.
         """
         if not directory.is_dir():
-            raise UsageError(f"{directory} is not a directory with calibration images", _ADVICE)
+            raise UsageError(f"{directory} is not a directory of calibration images", _ADVICE)
         section = ImagesSection(kind="images", path=[directory.resolve()])
         reader = ImageReader.from_section(section)
         found = list(islice(reader.list_sources(), _LISTED))

@@ -108,7 +108,7 @@ def _pool_globally(proto: ModelProto) -> None:
             continue
         if after.op_type != "Reshape" or after.input[0] != node.output[0]:
             raise ModelError(
-                "the exporter wrote the pooling in an unknown way", "use the torch that was tested"
+                "the exporter wrote the pooling in an unexpected form", "use a torch version that was tested"
             )
         pool = helper.make_node("GlobalAveragePool", [node.input[0]], ["pool"], name="pool")
         flatten = helper.make_node("Flatten", ["pool"], [after.output[0]], name="flatten", axis=1)

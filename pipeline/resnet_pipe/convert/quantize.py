@@ -91,7 +91,7 @@ def convert_int8(
     except OSError as error:
         raise ModelError(
             f"cannot make {target}: {error.filename or ''} {error.strerror or error}",
-            "free space there, or name another directory with --out; see that the images can be read",
+            "free some space there, or use another directory with --out; check that the images can be read",
         ) from error
 
 
@@ -129,13 +129,13 @@ def _quantize_closely(
     for bits in BITS:
         _quantize(source, images.calibration, target, bits, say)
         agreement = _measure(source, target, images.held_out)
-        say(f"weights of {bits} bits: {_words(agreement)} on {len(images.held_out)} other images")
+        say(f"{bits}-bit weights: {_words(agreement)} on {len(images.held_out)} other images")
         if agreement.passes("int8"):
             return bits, agreement
     raise ModelError(
         f"int8 changes the results of {source.path} too much: cosine similarity"
-        f" {agreement.cosine_min:.5f}, and at least {THRESHOLDS['int8']} is asked for",
-        "calibrate with more images, of the kind that the network will see; no file was written",
+        f" {agreement.cosine_min:.5f}, and at least {THRESHOLDS['int8']} is required",
+        "calibrate with more images like those the network will see; no file was written",
     )
 
 

@@ -33,13 +33,13 @@ class Recipe(BaseModel):
         Field(description="name of the network there"),
     ]
     weights: Annotated[
-        str, Field(min_length=1, description="imagenet, random, auto, or a checkpoint beside the recipe")
+        str, Field(min_length=1, description="imagenet, random, auto, or a checkpoint next to the recipe")
     ] = "imagenet"
     classes: Annotated[
         Annotated[int, Field(ge=1)] | list[str],
         Field(description="how many classes a checkpoint or random weights have, or their labels"),
     ] = 1000
-    preprocess: Annotated[Preprocessing, Field(description="how an image becomes its input")]
+    preprocess: Annotated[Preprocessing, Field(description="how images are preprocessed")]
 
     @field_validator("weights")
     @classmethod

@@ -62,7 +62,7 @@ def parse(information: str) -> CudaBuild | None:
 
 
 def _architectures(information: str, label: str) -> tuple[Version, ...]:
-    """Return what stands behind a label as digits, the last of each the minor version: 75, 90a or 120."""
+    """Return the versions after a label, written with the minor version as last digit: 75, 90a or 120."""
     line = re.search(rf"{label}:(.*)", information)
     numbers = re.findall(r"(\d+)\.?(\d)", line[1] if line else "")
     return tuple((int(major), int(minor)) for major, minor in numbers)

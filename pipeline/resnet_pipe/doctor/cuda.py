@@ -1,4 +1,4 @@
-"""CUDA: was cv2 built with it, is there a driver, which GPUs are there, and has this cv2 code for them."""
+"""CUDA: whether cv2 was built with it, the driver, the GPUs, and whether this cv2 has code for them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from resnet_pipe.doctor.check import Finding, Level
 from resnet_pipe.doctor.driver import Device, Driver
 from resnet_pipe.doctor.opencv import Cv2
 
-_BUILD = "in a checkout: docker/build-opencv-cuda.sh, which ends with the command that installs its wheel"
+_BUILD = "in a checkout, run docker/build-opencv-cuda.sh; it ends with the command that installs its wheel"
 _REACH_GPU = (
-    "nvidia-smi must list the GPU; in a container: docker run --gpus all; else install NVIDIA's driver"
+    "make sure nvidia-smi lists the GPU (in a container: docker run --gpus all), or install NVIDIA's driver"
 )
 _DRIVERS = {11: "450", 12: "525", 13: "580"}
 """Oldest driver for a major version of CUDA (CUDA Compatibility, "Minor Version Compatibility")."""
@@ -26,7 +26,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
-    """Yield what follows from what was seen.
+    """Yield the findings for what was observed.
 
     Args:
         cv2: as a process saw it.
@@ -35,12 +35,12 @@ def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
     """
     build = parse(cv2.build)
     if cv2.error:
-        text = "what cv2 was built for shows only when it can be imported"
-        yield _finding("WARN", f"{text}; {_listed(driver) or driver.problem}", "see the line cv2")
+        text = "cannot tell what cv2 was built for until it can be imported"
+        yield _finding("WARN", f"{text}; {_listed(driver) or driver.problem}", "see the cv2 line")
     elif not driver.devices:
         yield _no_device(build, driver, gpus)
     elif build is None:
-        text = f"cv2 is built without CUDA, so engine opencv leaves the GPU alone; {_listed(driver)}"
+        text = f"cv2 is built without CUDA, so engine opencv cannot use the GPU; {_listed(driver)}"
         yield _finding("WARN", text, _BUILD)
     else:
         yield from _built_for(build, cv2, driver)
@@ -54,7 +54,7 @@ def _no_device(build: CudaBuild | None, driver: Driver, gpus: int) -> Finding:
         text = f"{gpus} NVIDIA {'GPU is' if gpus == 1 else 'GPUs are'} here, but no driver for it"
         return _finding("FAIL" if build else "WARN", f"{text}: {driver.problem}", remedy)
     if build:
-        text = f"cv2 is built with CUDA {dotted(build.cuda)}, but runs on the CPU: no GPU is to be seen"
+        text = f"cv2 is built with CUDA {dotted(build.cuda)}, but runs on the CPU: no GPU is visible"
         return _finding("WARN", f"{text} ({driver.problem})", remedy)
     return _finding("OK", "no NVIDIA GPU here, and cv2 is built without CUDA: it runs on the CPU")
 
@@ -85,7 +85,7 @@ def _device(index: int, device: Device, build: CudaBuild, driver: Driver) -> Fin
         case "ptx" if build.cuda <= driver.cuda:
             return _finding("WARN", f"{text}: cv2 has only PTX for it: the first start takes minutes", remedy)
         case "ptx":
-            problem = "cv2 has only PTX for it, of a newer CUDA than this driver can compile"
+            problem = "cv2 has only PTX for it, from a newer CUDA than this driver can compile"
             return _finding("FAIL", f"{text}: {problem}", f"update NVIDIA's driver, or {remedy}")
         case _:
             return _finding("FAIL", f"{text}: cv2 has no code for it", remedy)

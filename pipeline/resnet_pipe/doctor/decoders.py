@@ -93,16 +93,16 @@ def _decoded(
     try:
         problems = _problems(reader, kinds)
     except RunError as error:
-        yield Finding(_CHECK, "FAIL", f"no {what} can be read: {error.problem}", error.remedy or remedy)
+        yield Finding(_CHECK, "FAIL", f"cannot read any {what}: {error.problem}", error.remedy or remedy)
         return
     read = [kind for name, kind in kinds.items() if name not in problems]
-    yield Finding(_CHECK, "OK", f"{what} that can be read: {', '.join(read) or 'none'} ({libraries})")
+    yield Finding(_CHECK, "OK", f"can read {what}: {', '.join(read) or 'none'} ({libraries})")
     for name, problem in problems.items():
-        yield Finding(_CHECK, "WARN", f"{what} in {kinds[name]} cannot be read: {problem}", remedy)
+        yield Finding(_CHECK, "WARN", f"cannot read {kinds[name]} {what}: {problem}", remedy)
 
 
 def _problems(reader: Reader, kinds: Mapping[str, str]) -> dict[str, str]:
-    """Decode the samples in a worker process and return what is wrong, by name of those with which it is.
+    """Decode the samples in a worker process and return the problems, by name of the sample.
 
     Raises:
         RunError: the directory cannot be listed, or worker processes do not work at all.
@@ -132,9 +132,9 @@ def _encoder(remedy: str) -> Finding:
     try:
         Codec("libx264", "w")
     except UnknownCodecError:
-        text = "annotated videos (writer.kind: video) cannot be written: this PyAV has no libx264"
+        text = "cannot write annotated videos (writer.kind: video): this PyAV has no libx264"
         return Finding(_CHECK, "WARN", text, remedy)
-    return Finding(_CHECK, "OK", "annotated videos can be written: H.264 (libx264)")
+    return Finding(_CHECK, "OK", "can write annotated videos: H.264 (libx264)")
 
 
 def _version(distribution: str) -> str:

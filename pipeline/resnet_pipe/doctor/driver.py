@@ -1,4 +1,4 @@
-"""NVIDIA's driver and the GPUs it has, whatever the libraries say."""
+"""NVIDIA's driver and its GPUs, independently of what the libraries say."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver answers.
+    """What the driver returned.
 
     Attributes:
         problem: why it cannot be used; empty if it can.

@@ -24,7 +24,7 @@ def _look() -> dict[str, Any]:
     except OSError as error:
         return {"problem": str(error)}
     if code := cuda.cuInit(0):
-        return {"problem": f"the driver answers {_name(cuda, code)}"}
+        return {"problem": f"the driver returned {_name(cuda, code)}"}
     version, count = ctypes.c_int(), ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(version))
     cuda.cuDeviceGetCount(ctypes.byref(count))

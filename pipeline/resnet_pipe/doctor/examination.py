@@ -1,4 +1,4 @@
-"""All checks in their order, and what came of them: findings, seconds, exit code."""
+"""All checks in order, and their outcome: findings, seconds, exit code."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CHECKS: dict[CheckName, str] = {
 }
 """name -> module. The module has check(); see `check.Check`."""
 _CLOSING = {
-    "FAIL": "Some runs will fail here; see what to do above, and ask again.",
-    "WARN": "Runs will work here, but not as well as they could; see what to do above.",
-    "OK": "This environment is fit for runs.",
+    "FAIL": "Some runs will fail here; follow the advice above, then run the doctor again.",
+    "WARN": "Runs will work here, but not as well as they could; see the advice above.",
+    "OK": "All checks passed.",
 }
 """By the worst level."""
 
@@ -91,12 +91,14 @@ def examine(names: Sequence[CheckName], tell: Callable[[Finding], None]) -> Exam
 
 
 def _findings(name: CheckName, module: str) -> Iterable[Finding]:
-    """Yield what a check finds. Whatever it raises is one finding more: the other checks go on."""
+    """Yield the findings of a check. An exception becomes a finding too: the other checks continue."""
     try:
         yield from importlib.import_module(module).check()
     except Exception as error:
-        text = f"the check itself has failed: {type(error).__name__}: {error}"
-        yield Finding(name, "FAIL", text, "report this, with the output of resnet-pipe doctor --json")
+        text = f"the check itself failed: {type(error).__name__}: {error}"
+        yield Finding(
+            name, "FAIL", text, "report this as a bug, with the output of resnet-pipe doctor --json"
+        )
 
 
 def describe(finding: Finding) -> str:

@@ -32,17 +32,17 @@ _CHECK = "engines"
 
 
 def check() -> Iterator[Finding]:
-    """Try every engine that is installed, and compare what they give."""
+    """Try every installed engine, and compare the results."""
     installed = [name for name in ENGINES if find_spec(LIBRARIES[name]) is not None]
     trials: list[Trial] = []
     try:
         if installed:
             trials = try_all(installed)
     except ImportError as error:
-        text = f"the engines cannot be tried, because onnx cannot be imported: {one_line(error)}"
+        text = f"the engines cannot be tested, because onnx cannot be imported: {one_line(error)}"
         yield Finding(_CHECK, "FAIL", text, "pip install --force-reinstall onnx")
     except OSError as error:
-        text = f"the engines cannot be tried, because no temporary file can be written: {one_line(error)}"
+        text = f"the engines cannot be tested, because no temporary file can be written: {one_line(error)}"
         yield Finding(_CHECK, "FAIL", text, "TMPDIR=/a/directory/that/can/be/written resnet-pipe doctor")
     reference = _reference(trials)
     for trial in trials:
@@ -71,31 +71,31 @@ def _finding(trial: Trial, reference: Result | None) -> Finding:
         return _refused(trial, trial.outcome)
     result = trial.outcome
     if not _is_finite(result):
-        return _wrong(trial, "it gives NaN or infinite values")
+        return _wrong(trial, "it returns NaN or infinite values")
     if reference is None:
-        compared = "compared with nothing: no engine gives fp32 on the CPU"
+        compared = "nothing to compare it with: no engine runs fp32 on the CPU"
     elif result is reference:
-        compared = "the reference of the others"
+        compared = "the reference for the others"
     else:
         agreement, needed = _compare(result, reference), THRESHOLDS[result.info.precision]
         compared = f"cosine {digits(agreement.cosine_min)}, error {agreement.max_relative_error:.1e}"
         if not agreement.passes(result.info.precision):
-            against = f"compared with {reference.info.name} fp32 on the CPU, and {needed} is needed"
-            return _wrong(trial, f"it computes something else: {compared}, {against}")
+            against = f"compared with {reference.info.name} fp32 on the CPU; at least {needed} is required"
+            return _wrong(trial, f"wrong results: {compared}, {against}")
     proof = "" if result.info.device == "cpu" else f"; {result.info.proof}"
     return _timed(f"{trial.name}: {compared}{proof}", result.batch_times)
 
 
 def _timed(text: str, times: BatchTimes | None) -> Finding:
-    """Return the finding on an engine that gives what it should: whether a short batch costs anything."""
+    """Return the finding on an engine with correct results: whether a short batch costs extra time."""
     if times is None:
         return Finding(_CHECK, "OK", text)
-    text += f"; {1000 * times.whole:.1f} ms a batch of {sample.BATCH}"
+    text += f"; {1000 * times.whole:.1f} ms per batch of {sample.BATCH}"
     cost = max(times.short, times.again) - times.whole
     if cost > max(_REBUILT_S, (_REBUILT_FACTOR - 1) * times.whole):
         text += f"; a short batch rebuilds the network: {1000 * cost:.0f} ms"
-        return Finding(_CHECK, "WARN", text, "another infer.engine, if there are many small chunks")
-    return Finding(_CHECK, "OK", f"{text}; short batches cost nothing")
+        return Finding(_CHECK, "WARN", text, "use another infer.engine if there are many small chunks")
+    return Finding(_CHECK, "OK", f"{text}; short batches cost nothing extra")
 
 
 def _wrong(trial: Trial, text: str) -> Finding:
@@ -105,14 +105,16 @@ def _wrong(trial: Trial, text: str) -> Finding:
 
 
 def _refused(trial: Trial, refusal: Refusal) -> Finding:
-    """Return the finding on an engine that gave nothing.
+    """Return the finding on an engine that gave no result.
 
     What it lacks for a GPU (a build with CUDA, a precision) is a warning: it may be meant for the CPU. So are
     weights of 8 bits where only those of 7 run right: no run will compute them wrong.
     """
     remedy = refusal.remedy or _another(trial.engine)
     if "out of memory" in refusal.reason:
-        remedy = "more memory, in a container docker run --memory=2g ...; or another infer.engine"
+        remedy = (
+            "give it more memory (in a container: docker run --memory=2g ...), or use another infer.engine"
+        )
     if refusal.status == "not installed":  # but it is
         text = f"{LIBRARIES[trial.engine]} is installed, but cannot be imported: {refusal.reason}"
         return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
@@ -124,23 +126,23 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
 
 def _another(engine: str) -> str:
     distribution = _DISTRIBUTIONS.get(engine, engine)
-    return f"pip install --force-reinstall {distribution}; or another infer.engine"
+    return f"pip install --force-reinstall {distribution}; or use another infer.engine"
 
 
 def _left_out(installed: list[str]) -> Iterator[Finding]:
-    """Yield what was not tried, and why."""
+    """Yield which engines were not tested, and why."""
     missing = [name for name in ENGINES if name not in installed]
     if "opencv" in missing:
         missing.remove("opencv")
         yield Finding(_CHECK, "FAIL", "opencv: cv2 is not installed", "pip install opencv-python-headless")
     if missing:
         how = f"pip install 'resnet-pipe[{','.join(missing)}]'"
-        yield Finding(_CHECK, "OK", f"not installed: {', '.join(missing)}; if you want them: {how}")
+        yield Finding(_CHECK, "OK", f"not installed: {', '.join(missing)}; to add them: {how}")
     gpus = visible_gpus()
     if not gpus and not on_a_mac():
-        yield Finding(_CHECK, "OK", "no GPU here: only the CPU was tried")
+        yield Finding(_CHECK, "OK", "no GPU here: only the CPU was tested")
     elif gpus and "onnxruntime" in installed:
-        yield Finding(_CHECK, "OK", "onnxruntime on tensorrt was not tried: it compiles for minutes")
+        yield Finding(_CHECK, "OK", "onnxruntime on tensorrt was not tested: compiling takes minutes")
 
 
 def _compare(result: Result, reference: Result) -> Agreement:

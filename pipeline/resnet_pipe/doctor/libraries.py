@@ -16,26 +16,26 @@ _NAMES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 
 
 def check() -> Iterable[Finding]:
-    """Look at what came with cv2 into a process that imported it."""
+    """Check the libraries that cv2 loaded into a process that imported it."""
     return judge(opencv.look())
 
 
 def judge(cv2: Cv2) -> Iterator[Finding]:
-    """Yield what follows from what was seen.
+    """Yield the findings for what was observed.
 
     Args:
         cv2: as a process saw it.
     """
     build = parse(cv2.build)
     if missing := re.search(r"lib(cudnn|cublas|cublasLt)\.so[.\d]*", cv2.error):
-        text = f"{_NAMES[missing[1]]} is not found ({missing[0]}), and without it cv2 cannot be imported"
+        text = f"{_NAMES[missing[1]]} was not found ({missing[0]}), and cv2 cannot be imported without it"
         yield _finding("FAIL", text, remedy(cv2.error))
     elif cv2.error:
-        yield _finding("WARN", "what cv2 needs shows only when it can be imported", "see the line cv2")
+        yield _finding("WARN", "cannot tell what cv2 needs until it can be imported", "see the cv2 line")
     elif build is None:
         yield _finding("OK", "cv2 is built without CUDA, and needs neither cuDNN nor cuBLAS")
     elif build.cudnn is None:
-        text = "cv2 is built with CUDA, but without cuDNN, and so without CUDA in cv2.dnn"
+        text = "cv2 is built with CUDA, but without cuDNN, so cv2.dnn cannot use CUDA"
         yield _finding("FAIL", text, "docker/build-opencv-cuda.sh builds one that has it")
     else:
         for name, (path, version) in sorted(cv2.libraries.items()):
@@ -51,10 +51,10 @@ def _loaded(name: str, path: str, version: str, build: CudaBuild) -> Finding:
     major, minor = built.split(".")[:2]
     install = f"pip install -U 'nvidia-cudnn-cu{build.cuda[0]}>={major}.{minor},<{int(major) + 1}'"
     if version.split(".")[0] != major:
-        return _finding("FAIL", f"{text}: another major version", install)
+        return _finding("FAIL", f"{text}: a different major version", install)
     # One built with an older minor version runs with a newer one; the other way round is left open (NVIDIA).
     if is_older(version, f"{major}.{minor}"):
-        return _finding("WARN", f"{text}: older than that, which may fail", install)
+        return _finding("WARN", f"{text}: older than the one it was built with, which may fail", install)
     return _finding("OK", text)
 
 

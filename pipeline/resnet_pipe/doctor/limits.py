@@ -101,20 +101,20 @@ def _processor(found: Limits) -> Finding:
         "int8 (i8mm)": {"i8mm"},
     }
     if not found.features:
-        return Finding(_CHECK, "OK", "processor: the system does not tell its instructions")
+        return Finding(_CHECK, "OK", "processor: the system does not report its instruction sets")
     had = [name for name, flags in names.items() if flags & found.features]
     text = f"processor: {', '.join(had) or 'no vector instructions for networks'}"
     if "AVX2" in had or "ASIMD" in had:
         lacks = "" if "AMX bf16" in had or "ASIMD" in had else "; no AMX, so bf16 is no faster than fp32"
         return Finding(_CHECK, "OK", text + lacks)
-    remedy = "another machine; of a virtual one: let it have the host's processor (QEMU: -cpu host)"
+    remedy = "use another machine; for a virtual one, pass the host's processor through (QEMU: -cpu host)"
     return Finding(_CHECK, "WARN", f"{text}: no AVX2, so networks run several times slower", remedy)
 
 
 def _cores(found: Limits) -> Finding:
-    text = f"{found.cores} cores for workers and for threads of the engine"
+    text = f"{found.cores} cores for workers and engine threads"
     if found.cores < found.machine_cores:
-        text += f", of {found.machine_cores}: the CPU quota or the affinity of this process"
+        text += f", of {found.machine_cores}: limited by the CPU quota or this process's affinity"
     return Finding(_CHECK, "OK", text)
 
 
@@ -123,36 +123,38 @@ def _memory(found: Limits) -> Finding:
     needed = needs("opencv", "images", _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
-        text += f" (the limit of a control group; the machine has {found.machine_memory / _GIB:.1f})"
+        text += f" (limited by a control group; the machine has {found.machine_memory / _GIB:.1f})"
     least = needed.run + needed.worker
     remedy = f"docker run --memory={-(-(needed.run + found.cores * needed.worker) // _GIB)}g ..."
     if found.memory < least:
-        text += f"; ResNet-50 takes about {least / _GIB:.1f} with one worker, so runs may be ended by SIGKILL"
+        text += f"; ResNet-50 takes about {least / _GIB:.1f} with one worker, so runs may be killed (SIGKILL)"
         return Finding(_CHECK, "WARN", text, remedy)
     workers = needed.workers(found.cores, found.memory)
     if workers < found.cores:
-        text += f"; enough for ResNet-50 with {workers} workers, so a run starts no {found.cores}"
+        text += f"; enough for ResNet-50 with {workers} workers, so runs will not start {found.cores}"
         return Finding(_CHECK, "WARN", text, remedy)
-    return Finding(_CHECK, "OK", f"{text}: enough for ResNet-50 with a worker on each core")
+    return Finding(_CHECK, "OK", f"{text}: enough for ResNet-50 with one worker per core")
 
 
 def _slots() -> Finding:
     """Return whether batches can be shared among processes, as `run.slots` does it."""
     if not hasattr(os, "memfd_create"):
-        return Finding(_CHECK, "OK", "batches are shared in files without a name (this system has no memfd)")
+        return Finding(
+            _CHECK, "OK", "batches are shared in unnamed temporary files (this system has no memfd)"
+        )
     try:
         os.close(os.memfd_create("resnet-pipe doctor"))
     except OSError as error:
         text = f"batches cannot be shared: memfd_create is refused ({error.strerror})"
-        return Finding(_CHECK, "FAIL", text, "allow memfd_create, as in Docker's own seccomp profile")
-    return Finding(_CHECK, "OK", f"batches are shared in memory without a name (memfd), not in {_SHM}")
+        return Finding(_CHECK, "FAIL", text, "allow memfd_create, as Docker's default seccomp profile does")
+    return Finding(_CHECK, "OK", f"batches are shared in anonymous memory (memfd), not in {_SHM}")
 
 
 def _shm(size: int) -> Finding:
     """Return whether /dev/shm is large enough for what uses it. Nothing of resnet-pipe is in it."""
     text = f"{_SHM} has {size / 2**20:.0f} MiB"
     if size < _SHM_BYTES:
-        text += ": too small for PyTorch's DataLoader, Ray or NCCL beside resnet-pipe, which does not use it"
+        text += ": too small for PyTorch's DataLoader, Ray or NCCL; resnet-pipe itself does not use it"
         return Finding(_CHECK, "WARN", text, "docker run --shm-size=1g ...")
     return Finding(_CHECK, "OK", f"{text}; resnet-pipe does not use it")
 
@@ -163,5 +165,5 @@ def _open_files(found: Limits) -> Finding:
     needed = _RUN_FILES + found.cores
     text = f"open files: {found.open_files}; a run with {found.cores} workers needs at most {needed}"
     if found.open_files < needed:
-        return Finding(_CHECK, "WARN", text, "ulimit -n 1024, or of a service LimitNOFILE=1024")
+        return Finding(_CHECK, "WARN", text, "ulimit -n 1024, or LimitNOFILE=1024 for a service")
     return Finding(_CHECK, "OK", text)

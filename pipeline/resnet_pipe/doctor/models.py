@@ -53,8 +53,8 @@ def _finding(path: Path, hashed: bool) -> Finding:
     try:
         if not sidecar_path.exists():
             held = f"; its outputs: {_outputs(path)}" if hashed else ""
-            text = f"{path} has no sidecar, so every job with it must say how to prepare its images{held}"
-            give = "give preprocess.resize, crop, mean and std in the job"
+            text = f"{path} has no sidecar, so every job that uses it must set the preprocessing{held}"
+            give = "set preprocess.resize, crop, mean and std in the job"
             return Finding(_CHECK, "WARN", text, f"{remake}; or {give}" if remake else give)
         size = path.stat().st_size
         sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
@@ -70,7 +70,7 @@ def _finding(path: Path, hashed: bool) -> Finding:
     except OSError as error:
         return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
     held = f"; {outputs}" if outputs else ""
-    proof = "SHA-256 as in its sidecar" if hashed else "size as in its sidecar, too large to be hashed here"
+    proof = "SHA-256 matches its sidecar" if hashed else "size matches its sidecar, too large to hash here"
     return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}{held}")
 
 
@@ -78,6 +78,6 @@ def _outputs(path: Path) -> str:
     """Return what a model's outputs hold, in words.
 
     Raises:
-        ModelError: it is none that can be run.
+        ModelError: it cannot be run.
     """
     return of_network(inspect(path)).describe()

@@ -77,7 +77,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
-    """Return what follows from what was seen.
+    """Return the finding for what was observed.
 
     Args:
         cv2: as a process saw it.
@@ -86,10 +86,10 @@ def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
     names = " and ".join(f"{one.name} {one.version}" for one in distributions)
     error = f"import cv2 fails: {cv2.error}" if cv2.error else ""
     if len(distributions) > 1:
-        text = f"{names} are installed over each other: they share files, and the last one has won"
+        text = f"{names} are installed on top of each other: they share files, and the last one installed won"
         return _finding("FAIL", f"{text}; {error}" if error else text, _untangle(distributions))
     if error:
-        return _finding("FAIL", f"{error} ({names or 'of no distribution'})", remedy(cv2.error))
+        return _finding("FAIL", f"{error} ({names or 'not from a distribution'})", remedy(cv2.error))
     here = f"{cv2.version} from {names or 'no distribution'}, {cv2.file}"
     minimum = minimum_of(DISTRIBUTION)
     if is_older(cv2.version, minimum):
@@ -97,8 +97,8 @@ def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
     if not distributions:
         return _finding(
             "WARN",
-            f"{here}: pip does not know of it, and will install another one",
-            f"{_REINSTALL}; or make your build a wheel of that name",
+            f"{here}: pip does not know about it and will install another one",
+            f"{_REINSTALL}; or package your build as a wheel of that name",
         )
     if distributions[0].name != DISTRIBUTION:
         return _finding(

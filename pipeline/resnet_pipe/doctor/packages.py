@@ -40,7 +40,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class State:
-    """What is installed of a requirement.
+    """The installed state of a requirement.
 
     Attributes:
         requirement: that it is of.
@@ -67,13 +67,13 @@ class State:
             case "too old":
                 return f"{requirement.name} {self.version} is too old: {requirement.minimum} is needed"
             case "broken":
-                return f"{requirement.name} is there, but its metadata cannot be read: a broken installation"
+                return f"{requirement.name} is present, but its metadata cannot be read (broken installation)"
             case _:
                 return f"{requirement.name} is not installed"
 
 
 def check() -> Iterable[Finding]:
-    """Compare what is installed with what resnet-pipe wants."""
+    """Compare the installed packages with the requirements of resnet-pipe."""
     wanted = requirements()
     if not wanted:
         return [_finding("FAIL", "resnet-pipe itself is not installed", "in a checkout: pip install -e .")]
@@ -95,7 +95,7 @@ def _extras(states: list[State]) -> Iterator[Finding]:
         members = list(group)
         absent = [state.requirement.name for state in members if state.kind == "missing"]
         if absent:  # what there is of it may be there for another reason
-            lacking.append(f"{extra} (lacks {', '.join(absent)})")
+            lacking.append(f"{extra} (missing {', '.join(absent)})")
         for state in members:
             if state.kind in ("too old", "broken"):
                 yield _finding("WARN", f"extra {extra}: {state.describe()}", state.remedy)

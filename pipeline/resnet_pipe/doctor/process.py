@@ -9,7 +9,7 @@ from typing import Any
 from resnet_pipe import child
 
 LIMIT_S = 30.0
-"""A cold disk may take this long for the libraries of CUDA; what takes longer is taken to hang."""
+"""A cold disk may take this long for CUDA's libraries; anything longer counts as a hang."""
 
 
 class NoAnswerError(Exception):
@@ -32,7 +32,7 @@ def answer_of(module: str) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NoAnswerError(f"its process gave no answer within {LIMIT_S:g} s") from None
+        raise NoAnswerError(f"its process did not answer within {LIMIT_S:g} s") from None
     if done.returncode or not done.stdout:
         said = done.stderr.decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(said) if line.strip()), "")

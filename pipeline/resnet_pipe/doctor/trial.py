@@ -1,4 +1,4 @@
-"""Every engine with all it has here, executing a small network in a process of its own."""
+"""Every engine with all its devices and precisions here, running a small network in its own process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.run.cores import available_cores
 
 PATIENCE_S = 60.0
-"""An engine that takes longer hangs: all together took 19 s on two cores that eight processes fought for."""
+"""An engine that takes longer hangs: all together took 19 s on two cores shared by eight processes."""
 
 _WEIGHT_BITS = (7, 8)
-"""Of int8 networks: what runs right on every processor, and what does not."""
+"""Of int8 networks: one that is correct on every processor, and one that is not."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Setting:
     @property
     def computes_in(self) -> str:
         """The precision, and the bits of the weights, for people."""
-        return f"{self.precision} of {self.weight_bits} bits" if self.weight_bits else self.precision
+        return f"{self.precision} with {self.weight_bits}-bit weights" if self.weight_bits else self.precision
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of an engine.
+    """The outcome for an engine.
 
     Attributes:
         engine: name.

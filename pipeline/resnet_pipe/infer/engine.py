@@ -34,7 +34,7 @@ INT8_ENGINES = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What really runs, as opposed to what was asked for.
+    """What actually runs, as opposed to what was requested.
 
     Attributes:
         name: of the engine.
@@ -195,7 +195,7 @@ def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineR
     try:
         return make(replace(request, device=gpu), "")
     except DeviceError as error:
-        note = f"device auto took the CPU: {error.problem}"
+        note = f"using the CPU: {error.problem}"
     return make(replace(request, device="cpu"), note)
 
 
@@ -229,7 +229,7 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
     """
     for name in request.outputs:
         if name not in shapes:
-            raise ModelError(f"{request.model} has no output {name!r}; it has: {', '.join(shapes)}")
+            raise ModelError(f"{request.model} has no output {name!r}; its outputs: {', '.join(shapes)}")
     for name, wanted in itertools.zip_longest(request.outputs, request.widths):
         shape, width = shapes[name], math.prod(shapes[name][1:])
         found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"

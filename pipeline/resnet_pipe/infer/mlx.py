@@ -60,7 +60,7 @@ def _load(request: EngineRequest, note: str) -> MlxEngine:
     if request.precision not in had:
         because = f" ({note})" if note else ""
         raise DeviceError(
-            f"engine mlx has no {request.precision} on {request.device}{because}",
+            f"engine mlx does not support {request.precision} on {request.device}{because}",
             f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
         )
     return MlxEngine(request, note)

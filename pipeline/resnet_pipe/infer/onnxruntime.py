@@ -245,9 +245,11 @@ def _check_precision(request: EngineRequest, kind: str) -> None:
     had = devices().get(kind)
     if had is None:
         raise DeviceError(
-            f"engine onnxruntime has no device {request.device}", f"infer.device: {', '.join(devices())}"
+            f"engine onnxruntime does not support device {request.device}",
+            f"infer.device: {', '.join(devices())}",
         )
     if request.precision not in had:
         raise DeviceError(
-            f"engine onnxruntime has no {request.precision} on {kind}", f"infer.precision: {' or '.join(had)}"
+            f"engine onnxruntime does not support {request.precision} on {kind}",
+            f"infer.precision: {' or '.join(had)}",
         )

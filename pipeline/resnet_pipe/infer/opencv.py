@@ -76,7 +76,7 @@ class OpenCvEngine:
         self._on_cuda = request.device != "cpu"
         if request.precision != "fp32" and not self._on_cuda:
             raise DeviceError(
-                f"engine opencv has no {request.precision} on the CPU",
+                f"engine opencv does not support {request.precision} on the CPU",
                 "infer.precision: fp32, or a CUDA device",
             )
         self.streams = 1 if self._on_cuda else request.streams or _streams(request.threads)
@@ -205,10 +205,10 @@ def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
     index = _index(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
     if count == 0 and not _built_with_cuda(cv2):
-        raise DeviceError(f"this cv2 {cv2.__version__} was built without CUDA", _CUDA_WHEEL, "cuda")
+        raise DeviceError("this OpenCV has no CUDA", _CUDA_WHEEL, "cuda")
     if count <= 0:
         raise DeviceError(
-            "cv2 was built with CUDA, but finds no NVIDIA driver or no GPU",
+            "cv2 was built with CUDA, but finds no NVIDIA driver or GPU",
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
             "cuda",
         )
@@ -257,12 +257,12 @@ def _prove(dump: str, on_cuda: bool) -> str:
     operations = len(re.findall(r"// op #", dump))
     if not on_cuda:
         if on_gpu:
-            raise DeviceError(f"the CPU was asked for, but {on_gpu} layers ran on CUDA")
+            raise DeviceError(f"the CPU was requested, but {on_gpu} layers ran on CUDA")
         counted = f"{on_cpu} layers on OCV/CPU" if on_cpu else f"{operations} operations of the CPU graph"
         return f"after the first forward pass: {counted}"
     if on_gpu == 0 or on_cpu > 0:
         raise DeviceError(
-            f"CUDA was asked for, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
+            f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
             "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
         )
     return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"

@@ -61,10 +61,13 @@ def load(request: EngineRequest) -> OpenVinoEngine:
     """
     had = devices()["cpu"]
     if request.device not in ("auto", "cpu"):
-        raise DeviceError(f"engine openvino has no device {request.device} here", "infer.device: cpu")
+        raise DeviceError(
+            f"engine openvino does not support device {request.device} here", "infer.device: cpu"
+        )
     if request.precision not in had:
         raise DeviceError(
-            f"engine openvino has no {request.precision} on this processor", f"use one of: {', '.join(had)}"
+            f"engine openvino does not support {request.precision} on this processor",
+            f"use one of: {', '.join(had)}",
         )
     if request.precision == "int8":
         problem = saturation.problem("openvino", inspect(request.model))
@@ -92,7 +95,7 @@ class OpenVinoEngine:
             self.streams: int = self._compiled.get_property("NUM_STREAMS")
             if request.streams not in (None, self.streams):
                 raise DeviceError(
-                    f"{request.streams} streams were asked for, but OpenVINO runs {self.streams} here",
+                    f"{request.streams} streams were requested, but OpenVINO runs {self.streams} here",
                     f"infer.streams: {self.streams}, or more infer.threads if there are more cores",
                 )
             streams = [_Stream(ov, self._compiled, request) for _ in range(self.streams)]
@@ -231,7 +234,7 @@ def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledMo
     wanted = sum(found[name] for name in _LAYER_PRECISIONS[precision])
     if wanted < (len(products) if precision == "fp32" else 1):
         raise DeviceError(
-            f"{precision} was asked for, but OpenVINO computes convolutions and matrix products: {counted}",
+            f"{precision} was requested, but OpenVINO computes convolutions and matrix products: {counted}",
             "choose another infer.precision",
         )
     kernels = {layer["primitiveType"].value for layer in products}

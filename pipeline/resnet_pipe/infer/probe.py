@@ -176,7 +176,7 @@ class Probe:
                 if not self._connection.poll(min(LIMIT_S, max(0.0, end - time.monotonic()))):
                     if time.monotonic() >= end:
                         raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
-                    raise RefusedError(Refusal("crashed", f"no sign of life for {LIMIT_S:g} s"))
+                    raise RefusedError(Refusal("crashed", f"no response for {LIMIT_S:g} s"))
                 answer = self._connection.recv()
         except (EOFError, OSError):
             status = child.ending(self._process.wait())

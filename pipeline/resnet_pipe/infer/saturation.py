@@ -6,8 +6,8 @@ from resnet_pipe import cpu
 from resnet_pipe.network import Network
 
 REMEDY = (
-    "make the model again with `resnet-pipe convert --quantize`, which gives weights 7 bits if that is close"
-    " enough; or infer.engine: onnxruntime, which sums exactly"
+    "convert the model again with `resnet-pipe convert --quantize`, which uses 7-bit weights if they are "
+    "accurate enough; or use infer.engine: onnxruntime, which sums exactly"
 )
 _ENGINES = ("openvino",)
 """Those that nothing tells to sum exactly. ONNX Runtime is told, and no other engine runs int8."""
@@ -25,6 +25,6 @@ def problem(engine: str, network: Network) -> str | None:
     if engine not in _ENGINES or not network.full_range or not cpu.saturates():
         return None
     return (
-        f"the int8 model has weights of 8 bits, and this processor has no VNNI: engine {engine} would add"
-        " products in 16 bits, which saturate"
+        f"the int8 model has 8-bit weights, and this processor has no VNNI: engine {engine} would add "
+        "products in 16 bits, which saturates"
     )

@@ -53,25 +53,25 @@ def _devices(value: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - whatever th
     listed = isinstance(value, list | tuple)
     devices = tuple(value) if listed else (value,)
     if not devices:
-        raise ValueError("the list is empty: name at least one device, or leave out the key")
+        raise ValueError("the list is empty: give at least one device, or leave out the key")
     for device in devices:
         if not isinstance(device, str) or not _DEVICE.fullmatch(device):
             raise ValueError(
-                f"unknown device {device!r}; there are: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps"
+                f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N, cuda:all, tensorrt, mps"
             )
         if listed and (device == "auto" or device.endswith(_ALL)):
-            raise ValueError(f"{device} stands alone: in a list, name the devices themselves")
+            raise ValueError(f"{device} cannot be in a list: name the devices themselves")
     kinds = dict.fromkeys(device.partition(":")[0] for device in devices)
     if len(kinds) > 1:
         raise ValueError(
-            f"{' and '.join(kinds)} in one list: their results differ in the last digits, and a row must not"
-            " depend on which of them happened to take its batch"
+            f"{' and '.join(kinds)} cannot share a list: their results differ in the last digits, and a row"
+            " must not depend on which of them happened to take its batch"
         )
     return devices if len(devices) > 1 else str(devices[0])
 
 
 class InferSection(BaseModel):
-    """Which network, and what executes it."""
+    """Which network to run, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,8 +83,8 @@ class InferSection(BaseModel):
     engine: Annotated[
         str,
         Field(
-            description="what executes the network; auto: the fastest that is installed and whose results are"
-            " those of float32, closely enough; tried once and remembered",
+            description="what runs the network; auto: the fastest installed engine whose results are close "
+            "enough to float32; tested once, then remembered",
             examples=[*ENGINES, "auto"],
         ),
     ] = "opencv"
@@ -92,9 +92,9 @@ class InferSection(BaseModel):
         str | tuple[str, ...],
         BeforeValidator(_devices),
         Field(
-            description="auto, cpu, cuda, cuda:N, cuda:all, tensorrt, tensorrt:N, tensorrt:all or mps; auto"
-            " takes a GPU if one works, and says what it took; of a list, such as [cuda:0, cuda:1], each"
-            " device gets an engine process of its own"
+            description="auto, cpu, cuda, cuda:N, cuda:all, tensorrt, tensorrt:N, tensorrt:all or mps; auto "
+            "uses a GPU if one works, and says which; in a list such as [cuda:0, cuda:1], each device gets "
+            "its own engine process"
         ),
         WithJsonSchema(
             {
@@ -131,23 +131,23 @@ class InferSection(BaseModel):
     ] = "auto"
     batch_size: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=LARGEST_BATCH)],
-        Field(description="items in one forward pass; auto: what suits the engine and the device"),
+        Field(description="items per forward pass; auto: chosen for the engine and the device"),
     ] = "auto"
     streams: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
-        Field(description="forward passes at the same time on each device; auto: what suits the engine"),
+        Field(description="concurrent forward passes on each device; auto: chosen for the engine"),
     ] = "auto"
     threads: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=1024)],
-        Field(description="CPU threads of the engine, over all streams and devices; auto: one for each core"),
+        Field(description="CPU threads of the engine, across all streams and devices; auto: one per core"),
     ] = "auto"
     timeout_s: Annotated[
         float,
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="a forward pass that takes longer ends the run, seconds; so does one that takes more"
-            " than a minute, and 50 times as long as the first ones of its size",
+            description="seconds; a forward pass that takes longer ends the run, and so does one that takes "
+            "more than a minute and 50 times as long as the first ones of its size",
         ),
     ] = 600.0
 
@@ -155,7 +155,7 @@ class InferSection(BaseModel):
     @classmethod
     def _known_engine(cls, value: str) -> str:
         if value not in (*ENGINES, "auto"):
-            raise ValueError(f"unknown engine {value!r}; there are: {', '.join(ENGINES)}, auto")
+            raise ValueError(f"unknown engine {value!r}; known: {', '.join(ENGINES)}, auto")
         return value
 
     @property

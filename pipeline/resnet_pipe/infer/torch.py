@@ -77,7 +77,7 @@ def _load(request: EngineRequest, note: str) -> TorchEngine:
     if request.precision not in had:
         because = f" ({note})" if note else ""
         raise DeviceError(
-            f"engine torch has no {request.precision} on {request.device} here{because}",
+            f"engine torch does not support {request.precision} on {request.device} here{because}",
             f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
         )
     return TorchEngine(request, note)

@@ -34,7 +34,7 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
     if count == 0:
         reason = "; ".join(" ".join(str(warning.message).split())[:300] for warning in caught)
         raise DeviceError(
-            f"torch finds no NVIDIA driver or no GPU{': ' if reason else ''}{reason}",
+            f"torch finds no NVIDIA driver or GPU{': ' if reason else ''}{reason}",
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all), or use device: cpu",
             "cuda",
         )
@@ -48,7 +48,7 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
     major, minor = torch.cuda.get_device_capability(index)
     if precision == "bf16" and major < 8:
         raise DeviceError(
-            f"{device} has no bf16: its architecture is {major}.{minor}, and bf16 came with 8.0",
+            f"{device} does not support bf16: its architecture is {major}.{minor}, and bf16 came with 8.0",
             "infer.precision: fp16",
         )
     return torch.device("cuda", index), f"cuda:{index} (architecture {major}.{minor})"

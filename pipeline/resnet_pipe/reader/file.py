@@ -140,4 +140,4 @@ def _check(descriptor: int) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise SourceError("reader", "not_a_file", "not a regular file")
     if not os.pread(descriptor, 1, 0):
-        raise SourceError("reader", "empty", "the file has no bytes")
+        raise SourceError("reader", "empty", "the file is empty")

@@ -32,19 +32,19 @@ class ImagesSection(BaseModel):
     recursive: Recursive = True
     accept_truncated: Annotated[
         bool,
-        Field(description="process what there is of a file that ends too early; the rest is grey or black"),
+        Field(description="process what is there of a truncated file; the rest is grey or black"),
     ] = False
     max_pixels: Annotated[
         int,
         Field(
             ge=1,
-            description="a larger image is a failure, found from its header before anything is decoded; "
-            "the default is Pillow's own limit against decompression bombs",
+            description="a larger image fails, by its header, before anything is decoded; the default "
+            "is Pillow's own limit against decompression bombs",
         ),
     ] = 178_956_970
     timeout_s: Annotated[
         float,
-        Field(gt=0, allow_inf_nan=False, description="a source that takes longer is a failure, seconds"),
+        Field(gt=0, allow_inf_nan=False, description="seconds; a source that takes longer fails"),
     ] = 60
     allow_empty: AllowEmpty = False
 

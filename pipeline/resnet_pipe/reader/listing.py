@@ -114,7 +114,7 @@ def split(entry: Path) -> tuple[Path, Pattern]:
 def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[str]) -> Iterator[_Found]:
     start, pattern = split(entry)
     if not os.path.lexists(start):
-        raise RunError(f"{start} does not exist any more", "correct reader.path in the job")
+        raise RunError(f"{start} no longer exists", "correct reader.path in the job")
     key = key_of(str(start.relative_to(root)))
     if pattern or start.is_dir():
         prefix = "" if start == root else f"{key}/"
@@ -176,7 +176,7 @@ def _scan(root: Path, prefix: str, wanted: frozenset[Pattern], recursive: bool) 
     except OSError as error:
         raise RunError(
             f"{path} cannot be listed: {error.strerror}",
-            "make it readable for the user who runs the job, or leave it out of reader.path",
+            "make it readable for the user who runs the job, or exclude it from reader.path",
         ) from None
     names.sort()
     return _Directory(prefix, iter(names), directories, (status.st_dev, status.st_ino))

@@ -79,7 +79,7 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
             video.decoded += 1
             video.alive()
             if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
-                raise video.fault("OpenCV leaves out a frame")
+                raise video.fault("OpenCV skips a frame")
             if position == following:
                 yield position, _rgb(capture, video)
                 following = next(waiting, None)
@@ -91,7 +91,7 @@ def _open(video: Video) -> cv2.VideoCapture:
     try:
         str(video.path).encode()
     except UnicodeEncodeError:  # OpenCV would crash
-        raise SourceError("reader", "unsupported", "OpenCV takes no name that is not UTF-8") from None
+        raise SourceError("reader", "unsupported", "OpenCV cannot open names that are not UTF-8") from None
     for parameters in _PARAMETERS:
         capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
         if capture.isOpened():
@@ -102,7 +102,7 @@ def _open(video: Video) -> cv2.VideoCapture:
 def _rgb(capture: cv2.VideoCapture, video: Video) -> Frame:
     ok, frame = capture.retrieve()
     if not ok:
-        raise video.fault("OpenCV gives no pixels of a frame")
+        raise video.fault("OpenCV returns no pixels for a frame")
     height, width = frame.shape[:2]
     check_size(width, height, video.max_pixels)
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]

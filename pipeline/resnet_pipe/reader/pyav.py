@@ -193,7 +193,7 @@ def _index_by_decoding(video: Video) -> Index:
         for frame in _all_frames(video):
             time = next((each for each in (frame.pts, frame.dts, following) if each is not None), None)
             if time is None:
-                raise SourceError("reader", "no_times", "the file does not say when its frames are shown")
+                raise SourceError("reader", "no_times", "the file has no presentation times for its frames")
             times.append(max(time, times[-1] + 1) if times else time)
             key.append(frame.key_frame)
             following = times[-1] + frame.duration

@@ -41,6 +41,6 @@ Entries = Annotated[
 ]
 """Where the sources are: absolute paths and patterns, each of which names something."""
 
-Recursive = Annotated[bool, Field(description="also read the subdirectories of directories")]
+Recursive = Annotated[bool, Field(description="also read subdirectories")]
 
-AllowEmpty = Annotated[bool, Field(description="having no sources at all is not an error")]
+AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]

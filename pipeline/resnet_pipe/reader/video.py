@@ -47,7 +47,7 @@ class VideoSection(BaseModel):
     recursive: Recursive = True
     backend: Annotated[
         Literal["pyav", "opencv"],
-        Field(description="what decodes; opencv for a build of OpenCV with hardware decoding"),
+        Field(description="the decoder; opencv is for builds of OpenCV with hardware decoding"),
     ] = "pyav"
     track: Annotated[
         int | None,
@@ -60,41 +60,43 @@ class VideoSection(BaseModel):
     every: Annotated[int | None, Field(ge=1, description="take every N-th frame")] = None
     fps: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False, description="take the frames nearest to so many points a second"),
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="take this many frames a second, each the nearest to its time",
+        ),
     ] = None
-    count: Annotated[int | None, Field(ge=1, description="take so many frames, evenly spread")] = None
-    keyframes: Annotated[
-        bool, Field(description="take the frames that are coded on their own, and decode no others")
-    ] = False
+    count: Annotated[int | None, Field(ge=1, description="take this many frames, evenly spread")] = None
+    keyframes: Annotated[bool, Field(description="take only key frames, and decode no others")] = False
     start: Annotated[
         float | None,
         Field(
-            ge=0, allow_inf_nan=False, description="what is before is left out, seconds after the first frame"
+            ge=0, allow_inf_nan=False, description="leave out what is earlier, seconds after the first frame"
         ),
     ] = None
     end: Annotated[
         float | None,
         Field(
-            gt=0, allow_inf_nan=False, description="leave out what is after, seconds after the first frame"
+            gt=0, allow_inf_nan=False, description="leave out what is later, seconds after the first frame"
         ),
     ] = None
-    max_frames: Annotated[
-        int | None, Field(ge=1, description="take no more than so many frames of a video")
-    ] = None
+    max_frames: Annotated[int | None, Field(ge=1, description="take at most this many frames of a video")] = (
+        None
+    )
     partial: Annotated[
         Literal["keep", "drop"],
-        Field(description="what becomes of the frames before the damage in a damaged video"),
+        Field(description="what to do with the frames before the damage in a damaged video"),
     ] = "keep"
     max_pixels: Annotated[
         int,
-        Field(ge=1, description="a video with larger frames is a failure, found before any is decoded"),
+        Field(ge=1, description="a video with larger frames fails before any is decoded"),
     ] = 178_956_970
     timeout_s: Annotated[
         float,
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="a video that gives no frame for longer is a failure, seconds",
+            description="seconds; a video that gives no frame for longer fails",
         ),
     ] = 60
     allow_empty: AllowEmpty = False
@@ -103,7 +105,7 @@ class VideoSection(BaseModel):
     def _is_consistent(self) -> VideoSection:
         given = [name for name in ("every", "fps", "count", "keyframes") if getattr(self, name)]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other: keep one of them")
+            raise ValueError(f"{' and '.join(given)} cannot be combined: keep one of them")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"start ({self.start:g}) must be before end ({self.end:g})")
         return self
@@ -374,7 +376,7 @@ class _Part:
 def _part(video: Video, span: Span) -> _Part:
     from resnet_pipe.reader.scan import scan
 
-    changed = "it is not what it was when it was divided into spans"
+    changed = "it has changed since it was divided into spans"
     found = scan(video, span)
     if found is None:
         raise video.fault(changed)

@@ -53,7 +53,7 @@ def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
         say(f"no depth.html and no depth.png: {error}")
     except OSError as error:
         raise RunError(
-            f"cannot write into {folder}: {error.strerror}", "free space there, or name another --out"
+            f"cannot write into {folder}: {error.strerror}", "free some space there, or choose another --out"
         ) from None
 
 
@@ -77,7 +77,7 @@ def table(study: Study) -> str:
     lines += [
         f"{_name(failed.depth):<11}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed
     ]
-    lines.append("stages: busy ms an image; p50: ms a batch; MB: peak memory")
+    lines.append("stages: busy ms per image; p50: ms per batch; MB: peak memory")
     return "\n".join([*lines, "", *findings(study)])
 
 
@@ -108,7 +108,7 @@ def to_html(study: Study) -> str:
                 (engine, charts.picture(_stages(study, engine), f"Time of each stage by depth in {engine}"))
                 for engine in engines(study)
             ],
-            "rate_chart": charts.picture(_rates(study), "Images a second against multiply-accumulates"),
+            "rate_chart": charts.picture(_rates(study), "Images per second against multiply-accumulates"),
             "batch_charts": [
                 charts.picture(_batches(study, engine), f"Batch sizes in {engine}", height=3.0)
                 for engine in dict.fromkeys(point.engine for point in study.batch_sizes)
@@ -127,7 +127,7 @@ def to_png(study: Study) -> bytes:
     engine = engines(study)[0]
     draws = {
         f"Time of each stage, by depth, in {engine}": _stages(study, engine),
-        "Throughput against the size of the network": _rates(study),
+        "Throughput against network size": _rates(study),
     }
     if study.batch_sizes:
         draws["Latency against batch size"] = _batches(study, study.batch_sizes[0].engine)
@@ -160,7 +160,7 @@ def _stages(study: Study, engine: str) -> charts.Draw:
                 fontsize=8,
                 color=scheme.text,
             )
-        axes.set_ylabel(f"busy ms an image, {engine}")
+        axes.set_ylabel(f"busy ms per image, {engine}")
         axes.margins(y=0.2)
         charts.legend(axes, scheme)
 
@@ -193,7 +193,7 @@ def _rates(study: Study) -> charts.Draw:
                     fontsize=8,
                     color=scheme.text,
                 )
-        axes.set_xlabel("10⁹ multiply-accumulates an image (labels: depth: images/s)")
+        axes.set_xlabel("10⁹ multiply-accumulates per image (labels: depth: images/s)")
         axes.set_ylabel("images/s, end to end")
         axes.set_ylim(bottom=0)
         axes.margins(x=0.14, y=0.15)
@@ -228,7 +228,7 @@ def _batches(study: Study, engine: str) -> charts.Draw:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.set_xlabel(f"batch size, {engine} (labels: images/s)")
-        axes.set_ylabel("ms a batch, p50")
+        axes.set_ylabel("ms per batch, p50")
         axes.margins(x=0.1, y=0.15)
         charts.legend(axes, scheme, columns=5)
 

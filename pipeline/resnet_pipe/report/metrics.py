@@ -18,14 +18,14 @@ _STANDING = "resnet_pipe_standing_failures"
 _HELP = {
     _SUCCESS: "When a run last ended with exit code 0 or 3, seconds since 1970.",
     "resnet_pipe_last_run_timestamp_seconds": "When the last run ended, seconds since 1970.",
-    "resnet_pipe_duration_seconds": "How long the last run took, all of it.",
-    "resnet_pipe_items": "Items that the network saw in the last run.",
+    "resnet_pipe_duration_seconds": "How long the last run took in total.",
+    "resnet_pipe_items": "Items that went through the network in the last run.",
     "resnet_pipe_sources_done": "Sources that gave all their rows in the last run.",
     "resnet_pipe_sources_partial": "Sources that gave some of their rows or files in the last run.",
     "resnet_pipe_sources_failed": "Sources that failed in the last run.",
-    _STANDING: "Failures that stand in the results, of whichever run: sources failed, and partial.",
+    _STANDING: "Outstanding failures in the results, from any run: failed and partial sources.",
     "resnet_pipe_exit_code": "Exit code of the last run.",
-    "resnet_pipe_stage_seconds": "Seconds that a stage was at work in the last run.",
+    "resnet_pipe_stage_seconds": "Seconds that a stage was busy in the last run.",
 }
 
 
@@ -55,7 +55,7 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
 
 
 def _outdated(path: Path, tag: str) -> Iterator[Path]:
-    """Yield the files of parts that nobody runs any more: of another division, or of any for a whole job."""
+    """Yield the files of parts that no longer run: those of a different division, or all for a whole job."""
     of_a_part = re.compile(re.escape(path.stem) + r"-\d+of(\d+)" + re.escape(path.suffix))
     for other in path.parent.iterdir():
         match = of_a_part.fullmatch(other.name)
@@ -99,7 +99,7 @@ def _escape(text: str) -> str:
 
 
 def _text(path: Path) -> str:
-    """Return what stands in a file of metrics; nothing if there is none, or it is no text."""
+    """Return the contents of a metrics file; nothing if it does not exist or is not text."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -12,7 +12,7 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def render(template: str, values: dict[str, Any]) -> str:
-    """Return an HTML page. Every value is escaped, whatever a file or a label is called.
+    """Return an HTML page. Every value is escaped, including file names and labels.
 
     Args:
         template: file name in `templates/`.

@@ -20,7 +20,7 @@ NAME = "report.html"
 SHOWN_FAILURES = 100
 _OUTCOMES = {
     ExitCode.DONE: "all done, or nothing new",
-    ExitCode.FAILED: "the run could not finish; what was committed stays",
+    ExitCode.FAILED: "the run could not finish; committed results are kept",
     ExitCode.USAGE: "the job or the environment is wrong",
     ExitCode.SOME_FAILED: "finished, but some sources failed",
     ExitCode.LOCKED: "another run held the output directory",
@@ -101,22 +101,22 @@ def devices(run: dict[str, Any]) -> list[dict[str, Any]]:
 def findings(run: dict[str, Any]) -> list[str]:
     """Say in sentences what the figures of a run mean."""
     if not run["items"]:
-        return ["There was nothing for the network to do."]
+        return ["Nothing went through the network."]
     limit = next(stage for stage in stages(run) if stage["name"] == run["bottleneck"])
     engine, model = run["engine"], run["model"]
     said = [
         f"{model['name']} ran in {engine['name']} {engine['version']} on {engine['device']} in"
         f" {engine['precision']}: {engine['proof']}.",
-        f"The bottleneck is {limit['name']}: at work {min(limit['share'], 1):.0%} of the run,"
-        f" {limit['ms_per_item']:.1f} ms for each item.",
+        f"The bottleneck is {limit['name']}: busy {min(limit['share'], 1):.0%} of the run,"
+        f" {limit['ms_per_item']:.1f} ms per item.",
     ]
-    if "RANDOM" in model["weights"]:
-        said.append(f"{model['weights']}.")
+    if model["weights"].lower().startswith("random weights"):
+        said.append(f"The model has {model['weights']}.")
     if run["video"]:
         video = run["video"]
         said.append(
             f"{video['frames_decoded']} frames were decoded and {video['frames_used']} used:"
-            f" {video['real_time_factor']:.1f} seconds of video in a second."
+            f" {video['real_time_factor']:.1f} seconds of video per second."
         )
     return said
 
@@ -127,7 +127,7 @@ def _standing(run: dict[str, Any]) -> list[str]:
         return []
     now = run["sources"]["failed"] + run["sources"]["partial"]
     earlier = Standing(**run["standing"]).of_earlier_runs(now)
-    return [f"Of the failures in the results, {earlier}."] if earlier else []
+    return [f"Failures in the results: {earlier}."] if earlier else []
 
 
 def _stages_chart(run: dict[str, Any]) -> charts.Picture:
@@ -146,11 +146,11 @@ def _stages_chart(run: dict[str, Any]) -> charts.Picture:
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.margins(x=0.15)
-        axes.set_xlabel("busy milliseconds for each item, over all who work on the stage")
+        axes.set_xlabel("busy milliseconds per item, over all workers of the stage")
         axes.tick_params(axis="y", labelcolor=scheme.text)
 
     words = ", ".join(f"{stage['name']} {stage['ms_per_item']:.2f} ms" for stage in table)
-    return charts.picture(draw, f"Busy time for each item: {words}", height=2.0)
+    return charts.picture(draw, f"Busy time per item: {words}", height=2.0)
 
 
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
             ("threads, streams", f"{engine['threads']}, {engine['streams']}"),
             ("batch size", str(run["batch_size"])),
             ("workers", f"{run['workers']}, {run['workers_replaced']} replaced"),
-            ("start of the engine", f"{run['warmup_s']:.2f} s"),
+            ("engine start", f"{run['warmup_s']:.2f} s"),
         ]
     facts += [(name.replace("_", " "), str(value)) for name, value in run.get("environment", {}).items()]
     facts.append(("fingerprint", run["fingerprint"]))

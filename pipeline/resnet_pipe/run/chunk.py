@@ -58,7 +58,7 @@ class OpenChunk:
         self._failures: dict[str, Failure] = {}
         """The first failure of each source that has one."""
         self._ended: set[str] = set()
-        """Sources of which the reader has said that no more is to be had."""
+        """Sources for which the reader has reported the end."""
         self._rows: Counter[str] = Counter()
         self._notes: dict[str, dict[str, None]] = {}
         """Of each source that has some, in the order in which they came; of a video in spans, each once."""
@@ -209,7 +209,7 @@ def _open_shard(section: Any, target: shards.Target) -> shards.Shard:  # noqa: A
 
 
 def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:
-    """Yield every failure that stands in the ledger, as it goes into failures.jsonl."""
+    """Yield every failure in the ledger, as it is written to failures.jsonl."""
     for record in records:
         for entry in record.entries:
             if entry.failure is not None:

@@ -1,4 +1,4 @@
-"""A device of a run: an engine that executes batches where they lie, and what it has done."""
+"""A device of a run: an engine that processes batches in place, and its statistics."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ class Device:
                 return  # another stream has done it
             self._limit = (failed + 1) // 2
             self._engine.shrink(self._limit)
-            self._say(f"{error.problem}; going on with batches of {self._limit}")
+            self._say(f"{error.problem}; continuing with batches of {self._limit}")
 
     def close(self) -> None:
-        """End the engine, whatever it is doing; who waits in `infer` gets a RunError. May be called again."""
+        """End the engine, whatever it is doing; calls of `infer` raise a RunError. May be called again."""
         self._engine.close()
 
     def use(self, vram: VramMeter | None) -> DeviceUse:
@@ -110,7 +110,7 @@ class DeviceUse:
     peak_vram_mb: float | None
 
     def to_json(self, seconds: float) -> dict[str, Any]:
-        """Return the figures as they stand in run.json, of a run of so many seconds."""
+        """Return the figures as written to run.json, for a run of the given duration."""
         clock = self.clock.summary()
         return {
             "device": self.device,
@@ -133,5 +133,5 @@ class DeviceUse:
         rate = items / seconds if seconds else 0.0
         return (
             f"{items} {what} in {batches} batches, {rate:.1f} {what}/s,"
-            f" at work {utilisation(self.clock, seconds):.0%} of the run"
+            f" busy {utilisation(self.clock, seconds):.0%} of the run"
         )

@@ -18,7 +18,7 @@ _FEW = 10
 """Fewer than these are no share of anything: they are removed by hand."""
 _ADVICE = "is a disk missing, or has reader.path changed?"
 _REMEDY = (
-    f"{_ADVICE} Bring it back and run the same command again; if they were really removed, give"
+    f"{_ADVICE} Restore it and run the same command again; if they were really removed, add"
     " --set run.max_disappeared=100% once"
 )
 
@@ -67,7 +67,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
     if not problem:
         return ""
     if fresh or rules.prune:
-        raise RunError(f"{problem}: {'--fresh' if fresh else '--prune'} would give up their rows", _REMEDY)
+        raise RunError(f"{problem}: {'--fresh' if fresh else '--prune'} would drop their rows", _REMEDY)
     return f"{problem}; their rows are kept: {_ADVICE}"
 
 
@@ -81,7 +81,7 @@ def _emptied(job: Job, records: Iterable[Record]) -> str:
         keys = (entry.source.key for record in records for entry in record.entries)
         below = sum(key.startswith(prefix) for key in keys)
         if below:
-            return f"{start} is empty now, and {below} known sources were below it"
+            return f"{start} is empty now, but {below} known sources were in it"
     return ""
 
 

@@ -24,12 +24,12 @@ def check_failures(failure: Failure, count: int, limit: int, root: Path) -> None
     if count > limit:
         raise RunError(
             f"{count} source{'' if count == 1 else 's'} failed, more than run.max_failures allows",
-            "see the failures in the log; what is committed stays",
+            "see the failures in the log; committed results are kept",
         )
     if failure.error in ("missing", "unreadable") and not _has_entries(root):
         raise RunError(
-            f"the input has gone: {root} cannot be read or is empty now",
-            "bring it back (is the disk mounted?) and run the same command again",
+            f"the input is gone: {root} cannot be read or is empty now",
+            "restore it (is the disk mounted?) and run the same command again",
         )
 
 

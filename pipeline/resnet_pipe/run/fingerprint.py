@@ -88,8 +88,8 @@ def read(home: Path) -> Noted | None:
         remedy = "restore it from a backup; or use --fresh, or another writer.path"
         raise RunError(f"{path} cannot be read: {error}", remedy) from None
     raise RunError(
-        f"{path}: a newer resnet-pipe has written it: its schema version is {version}, and this program"
-        f" knows up to {SCHEMA_VERSION}",
+        f"{path}: written by a newer resnet-pipe: its schema version is {version}, and this one supports"
+        f" up to {SCHEMA_VERSION}",
         "run the job with that version, or use another writer.path",
     )
 
@@ -110,9 +110,9 @@ def check(home: Path, ours: Fingerprint, digests: Collection[str] = ()) -> None:
     if noted is None:
         if any(digest != ours.digest for digest in digests):
             raise UsageError(
-                f"{home.parent} holds results of another making; {home / NAME}, which said of which, is gone",
-                "restore that file from a backup; or --fresh replaces those results; or another writer.path"
-                " keeps both",
+                f"{home.parent} may have been made with different settings: {home / NAME} is missing",
+                "restore that file from a backup; or use --fresh to replace those results, or another"
+                " writer.path to keep both",
             )
         return
     before = canonical(noted.parts, ours.defaults)
@@ -124,13 +124,13 @@ def check(home: Path, ours: Fingerprint, digests: Collection[str] = ()) -> None:
     ]
     if changes:
         raise UsageError(
-            f"{home.parent} holds results of another making. What changed:\n" + "\n".join(changes),
-            "--fresh replaces those results; another writer.path keeps both",
+            f"{home.parent} was made with different settings. What changed:\n" + "\n".join(changes),
+            "use --fresh to replace those results, or another writer.path to keep both",
         )
 
 
 def precision(home: Path) -> str | None:
-    """Return the precision of the results in a directory, or None if there are none or nobody can tell.
+    """Return the precision of the results in a directory, or None if there are none or it is unknown.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.

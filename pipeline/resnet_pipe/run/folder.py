@@ -81,7 +81,7 @@ def newest_run_folder(output: Path) -> Path:
     ended = sorted((output / HOME / "runs").glob("*/run.json"))
     if not ended:
         raise UsageError(
-            f"{output} is not the output directory of a run: it has no {HOME}/runs/*/run.json",
-            "give writer.path of a job that has run",
+            f"{output} is not a run's output directory: it has no {HOME}/runs/*/run.json",
+            "give the writer.path of a job that has run",
         )
     return ended[-1].parent

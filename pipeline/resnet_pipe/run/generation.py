@@ -1,4 +1,4 @@
-"""The next generation: results of `--fresh`, which grow beside those of before and replace them at the end.
+"""The next generation: results of `--fresh`, built next to the old ones, which they replace at the end.
 
 It is an output directory of its own, `OUT/_resnet_pipe/next`. When it is complete, `switch.json` is written:
 from then on the new results are the ones that count, and what is left to do is moving them into place. A
@@ -34,7 +34,7 @@ def is_begun(ledger: Ledger) -> bool:
 
 
 def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
-    """Tell whether the next generation of a directory was begun by a job with this fingerprint."""
+    """Tell whether the next generation of a directory was started by a job with this fingerprint."""
     try:
         noted = fingerprint.read(next_ledger(ledger).output / HOME)
     except RunError:
@@ -69,7 +69,7 @@ def switch(ledger: Ledger) -> None:
 
 
 def complete(ledger: Ledger) -> None:
-    """Do what is left of a switch; nothing if none was begun.
+    """Complete a switch that was started; do nothing if there is none.
 
     Raises:
         RunError: it cannot be read what is left to do; nothing was changed.
@@ -104,13 +104,13 @@ def refuse_half_switched(ledger: Ledger) -> None:
     """
     if (ledger.output / HOME / SWITCH).exists():
         raise UsageError(
-            f"{ledger.output}: new results were taking the place of those of before when a run was cut off",
-            "run the job, without --dry-run: that completes it first",
+            f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
+            "run the job without --dry-run; it first completes the replacement",
         )
 
 
 def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
-    """Return what a switch that has begun removes: `files` and `chunks`; None if none has.
+    """Return what a started switch removes: `files` and `chunks`; None if there is none.
 
     Raises:
         RunError: it cannot be read.
@@ -119,14 +119,14 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
     try:
         plan = json.loads(path.read_bytes())
         if plan["schema_version"] != 1:
-            raise ValueError(f"schema version {plan['schema_version']}; this program knows 1")
+            raise ValueError(f"schema version {plan['schema_version']}; this version supports 1")
         return {"files": plan["files"], "chunks": plan["chunks"]}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(
-            f"{path}: what is left of a switch to new results cannot be read: {error}",
-            "see that the disk is well, or use the version of resnet-pipe that wrote it; nothing was changed",
+            f"{path}: cannot read the state of an interrupted switch to new results: {error}",
+            "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
         ) from None
 
 

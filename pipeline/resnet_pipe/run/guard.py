@@ -69,7 +69,7 @@ class Guard:
         text = " ".join(text.split())  # in one line
         self.log.event("warning", text=text)
         with suppress(Exception):  # of the display
-            self.say(f"warning: {text}; the results do not depend on it")
+            self.say(f"warning: {text}; the results are not affected")
 
     def enter(self, stack: ExitStack, what: str, manager: AbstractContextManager[T]) -> T | None:
         """Enter a context until the stack is left. Neither way in nor way out decides about the block.

@@ -1,4 +1,4 @@
-"""What a run leaves beside its results, to be looked at: run.json, history.json, the metrics, the report."""
+"""What a run writes for people besides its results: run.json, history.json, the metrics, the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from resnet_pipe.run.record import Outcome
 
 
 def leave(outcome: Outcome, history: History, folder: Path | None, tag: str, guard: Guard) -> Outcome:
-    """Write all of it as far as that is possible; what is not is a warning.
+    """Write all of it as far as possible; anything that fails is a warning.
 
     Args:
         outcome: of the run.
@@ -52,4 +52,4 @@ def _with_report(outcome: Outcome, folder: Path, guard: Guard) -> Outcome:
         return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
     except MissingExtraError as error:  # nothing is wrong: it has not been installed
         guard.log.event("note", text=str(error))
-        return replace(outcome, no_report=f"for want of its libraries: {error.remedy}")
+        return replace(outcome, no_report=f"{error.remedy}")

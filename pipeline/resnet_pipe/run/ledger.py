@@ -34,9 +34,9 @@ _TAG = re.compile(r"\.(\d+of(\d+))\.tmp$")
 SWITCH = "switch.json"
 """In that directory, while new results take the place of old ones; see `generation`."""
 TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", SWITCH)
-"""What a run that was killed may leave under a temporary name. Nobody else's file is touched."""
+"""What a killed run may leave under a temporary name. No other files are touched."""
 _WHOLE = "whole"
-"""Where a run that has the output directory alone stages its files."""
+"""Where a run with exclusive use of the output directory stages its files."""
 
 
 class Ledger:
@@ -124,14 +124,14 @@ class Ledger:
         self._carry_through(pending, record, sorted(obsolete), staging)
 
     def _carry_through(self, pending: Path, record: Record, obsolete: list[str], staging: Path) -> None:
-        """Do what is left of the commit of a pending record: steps 3 and 4."""
+        """Complete the commit of a pending record: steps 3 and 4."""
         self.put_in_place(record.files, staging, obsolete)
         os.replace(pending, self.directory / f"{record.chunk}.json")  # noqa: PTH105 - synced already
         atomic.sync(self.directory)
         shutil.rmtree(staging, ignore_errors=True)
 
     def put_in_place(self, files: Iterable[File], staging: Path, obsolete: Iterable[str]) -> None:
-        """Give files their final names, durably, and remove others; what is done already stays as it is.
+        """Give files their final names, durably, and remove others; steps already done are skipped.
 
         Args:
             files: whatever of them is below `staging` is moved; the others are in place.
@@ -152,7 +152,7 @@ class Ledger:
                 atomic.sync_up_to(directory, self.output)
 
     def pending(self) -> list[tuple[Path, Path]]:
-        """Return the pending records, whoever writes or has left them, and where their files are staged."""
+        """Return all pending records, active or left behind, and where their files are staged."""
         found = []
         for path in sorted(self.directory.glob(".*.json.*tmp")):
             tag = _TAG.search(path.name)

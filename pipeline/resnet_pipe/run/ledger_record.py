@@ -169,17 +169,17 @@ def _load(path: Path) -> tuple[Record, list[str]]:
         data = json.loads(text)
         version = data["schema_version"]
     except (ValueError, LookupError, TypeError) as error:
-        raise TornError(f"not a whole record: {error}") from None
+        raise TornError(f"incomplete record: {error}") from None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RunError(
-            f"{path}: a newer resnet-pipe has written this ledger record: its schema version is {version},"
-            f" and this program knows up to {SCHEMA_VERSION}",
+            f"{path}: written by a newer resnet-pipe: the record's schema version is {version}, and this one"
+            f" supports up to {SCHEMA_VERSION}",
             "run the job with that version, or use another writer.path; nothing was changed",
         )
     if version != 1:
         end = _CHECKSUM.search(text)
         if end is None or hashlib.sha256(text[: end.start()]).hexdigest() != end[1].decode():
-            raise TornError("its checksum is wrong")
+            raise TornError("its checksum does not match")
     try:
         return _parse(data), data["removed"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -188,8 +188,8 @@ def _load(path: Path) -> tuple[Record, list[str]]:
 
 def _unreadable(path: Path, error: Exception) -> RunError:
     return RunError(
-        f"{path}: not a readable ledger record: {error}",
-        "restore it from a backup; or remove it together with its shards, and run again; nothing was changed",
+        f"{path}: unreadable ledger record: {error}",
+        "restore it from a backup, or remove it together with its shards and run again; nothing was changed",
     )
 
 

@@ -51,12 +51,12 @@ def run(resolved: Resolved, options: RunOptions) -> Outcome:
 
     Raises:
         LockedError: another run holds the output directory.
-        ResnetPipeError: the run could not finish; what was committed stays, and run.json says so.
+        ResnetPipeError: the run could not finish; committed results are kept, and run.json says so.
     """
     started_at = datetime.now(timezone.utc)
     part = options.rules.part
     if options.fresh is not Fresh.NO and part is not None:
-        raise UsageError("--fresh needs the output directory for itself", "leave out --shard once")
+        raise UsageError("--fresh needs exclusive use of the output directory", "run it once without --shard")
     home = resolved.job.output / HOME
     with _explained(home.parent), on_signals() as stop:
         (home / "ledger").mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def run(resolved: Resolved, options: RunOptions) -> Outcome:
             folder = guard.call("folder for this run", make_run_folder, home, started_at, ledger.tag)
             if folder is not None:
                 guard.log = guard.call("log", EventLog, folder / "log.jsonl") or guard.log
-                guard.call("removal of old folders of runs", prune_run_folders, folder, ledger.tag)
+                guard.call("removal of old run folders", prune_run_folders, folder, ledger.tag)
             try:
                 return _logged(resolved, options, stop, ledger, folder, started_at, guard)
             finally:
@@ -145,7 +145,7 @@ def _explained(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot go on: {error.filename2 or error.filename or directory}: {error.strerror or error}",
-            "see that the disk is mounted, writable and not full, and that nothing is in the way; then run"
+            f"cannot continue: {error.filename2 or error.filename or directory}: {error.strerror or error}",
+            "check that the disk is mounted, writable and not full, and that nothing is in the way; then run"
             " the same command again",
         ) from error

@@ -28,7 +28,7 @@ class EventLog:
         self.error: OSError | None = None
 
     def event(self, name: str, **values: object) -> None:
-        """Append one event, with the time and whatever describes it: chunk, source, text."""
+        """Append one event, with the time and its details: chunk, source, text."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": name, **values}, ensure_ascii=False) + "\n"
         with self._lock:

@@ -1,4 +1,4 @@
-"""The memory of this process: freed buffers are used again, what it may have and what it has had is known."""
+"""The memory of this process: reuse of freed buffers, its limit, and its peak."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def available_bytes(root: Path = cgroup.ROOT) -> int:
 
 
 def physical_bytes() -> int:
-    """Return the memory of the machine, whoever may have it."""
+    """Return the memory of the machine, regardless of limits."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

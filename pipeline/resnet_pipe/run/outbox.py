@@ -11,7 +11,7 @@ from resnet_pipe.run.task import Setup, Task
 
 
 class Outbox:
-    """Messages to a worker, sent by a thread of its own.
+    """Messages to a worker, sent by a separate thread.
 
     A worker that hangs reads nothing, and one that waits for the run to read its own message does not either:
     a run that sent a message larger than the socket's buffer itself would wait for ever.

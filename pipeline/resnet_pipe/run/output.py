@@ -50,7 +50,7 @@ class Fresh(Enum):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that has been planned. Nothing has been changed so far but what a crash had left half done.
+    """A planned run. So far, only what a crash had left half done has been changed.
 
     Attributes:
         resolved: the job.
@@ -113,24 +113,22 @@ class Prepared:
         return replace(self, ledger=self.results)
 
     def write_failures(self) -> Standing:
-        """Write what has failed, in the output directory and, if they grow apart, in the new results."""
+        """Write the failures, in the output directory and, if separate, in the new results."""
         if self.ledger is not self.results and generation.is_begun(self.results):
             write_failures(self.ledger)
         return write_failures(self.results)
 
     def unfinished(self) -> str | None:
-        """Return what to know about new results that have not taken their place; None if there are none."""
+        """Return a note on new results that are not in place yet; None if there are none."""
         if not generation.is_begun(self.results):
             return None
         place = generation.next_ledger(self.results).output
         if self.fresh is Fresh.AT_THE_END:
             return (
-                f"the results of before stand, whole and unchanged; the new ones so far are in {place}:"
-                " the same command goes on with them"
+                f"the old results are intact and still current; the new ones so far are in {place}:"
+                " the same command continues with them"
             )
-        return (
-            f"{place} holds the beginning of new results: --fresh goes on with them, or remove that directory"
-        )
+        return f"{place} holds unfinished new results: --fresh continues with them, or remove that directory"
 
     @property
     def _ours(self) -> Fingerprint:
@@ -141,7 +139,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     """Return what a run would do, changing nothing.
 
     Raises:
-        UsageError: the output directory holds results of another making.
+        UsageError: the output directory was made with different settings.
         RunError: there is no input, too much of it has disappeared, or the ledger cannot be read.
     """
     ledger = Ledger(resolved.job.output)
@@ -155,12 +153,12 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
-    """Recover from a crash, check that old and new results may stand together, and plan.
+    """Recover from a crash, check that old and new results are compatible, and plan.
 
     The caller holds the lock.
 
     Raises:
-        UsageError: the directory holds results of another making, or files of somebody else.
+        UsageError: the directory was made with different settings, or holds someone else's files.
         RunError: there is no input, too much of it has disappeared, a chunk has no room, or the ledger
             cannot be read.
         StoppedError: somebody asked for a stop.
@@ -196,7 +194,7 @@ def _records(
         fresh: what becomes of the results that are there.
 
     Raises:
-        UsageError: these rows are of another making.
+        UsageError: these rows were made with different settings.
     """
     target = ledger
     if fresh is Fresh.AT_THE_END:
@@ -233,7 +231,7 @@ def _bytes(ledger: Ledger, found: Sequence[Record]) -> int:
 
 
 def write_failures(ledger: Ledger) -> Standing:
-    """Write failures.jsonl: every failure that stands in the ledger; return how many these are."""
+    """Write failures.jsonl, with every failure in the ledger; return how many there are."""
     path = ledger.output / FAILURES
     with (
         report_lock(ledger.output / HOME),
@@ -285,6 +283,6 @@ def _refuse_strangers(ledger: Ledger, found: Sequence[Record]) -> None:
     strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]
     if strangers:
         raise UsageError(
-            f"{ledger.output} holds shards its ledger does not know ({len(strangers)}): {strangers[0]}",
-            "move them away, or use another writer.path",
+            f"{ledger.output} holds shards that are not in its ledger ({len(strangers)}): {strangers[0]}",
+            "move them elsewhere, or use another writer.path",
         )

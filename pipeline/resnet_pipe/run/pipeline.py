@@ -138,7 +138,7 @@ class Pipeline:
             raise self._error
 
     def _wait_for(self, true: Callable[[], bool], stop: Stop, grace_s: float) -> None:
-        """Wait until something is true; if the run has to end at once, give up what is in flight instead."""
+        """Wait until a condition holds; if the run has to end at once, abandon what is in flight instead."""
         while not true():
             if _at_once(stop, grace_s):
                 self._committer.give_up()
@@ -155,7 +155,7 @@ class Pipeline:
             if last is not None and (tasks.newest < last or self._counts.chunks > last):
                 return
             if _at_once(stop, grace_s):
-                self._say("stopping at once: the chunk in flight is dropped, what is committed stays")
+                self._say("stopping at once: the chunk in flight is dropped; committed results are kept")
                 return
             while self._pool.wants_task() and (task := tasks.take(last)) is not None:
                 self._pool.submit(task)

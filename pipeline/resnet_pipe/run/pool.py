@@ -23,9 +23,9 @@ from resnet_pipe.run.suspicion import given_up, pieces, rest
 from resnet_pipe.run.task import Failure, Filled, Setup, Split, Suspect, Task
 
 TASKS_AHEAD = 2
-"""Tasks a worker holds: one it is on, and one so that it never waits for an answer."""
+"""Tasks a worker holds: the current one, and one more so that it never waits for an answer."""
 MAX_IDLE_DEATHS = 5
-"""Deaths in a row, on no source in particular, after which the machine is at fault and not a file."""
+"""Consecutive deaths, not tied to a source, after which the machine and not a file is to blame."""
 _WORKER = "resnet_pipe.run.worker"
 _START_S = 120.0
 """The longest that a worker may take to start."""
@@ -42,7 +42,7 @@ class _Member:
     waiting: Waiting
     tasks: deque[Task] = field(default_factory=deque)
     sent: int = 0
-    """So many of these it has got."""
+    """How many of these it has received."""
     fresh: bool = True
     """It has not got any task."""
     ready: bool = False
@@ -50,7 +50,7 @@ class _Member:
     posted: Filled | None = None
     """The last message about the task it is on; None if there was none."""
     suspicion: Failure | None = None
-    """Its own word why it has ended on a source."""
+    """The reason it gave for ending on a source."""
     timed_out: bool = False
 
 
@@ -102,7 +102,9 @@ class WorkerPool:
         """
         while not all(member.ready for member in self._members):
             if stop.signal is not None:
-                raise StoppedError(f"{stop.signal.name}: stopped while the workers started", stop.exit_code)
+                raise StoppedError(
+                    f"{stop.signal.name}: stopped while the workers were starting", stop.exit_code
+                )
             self.poll(LOOK_S)
 
     def wants_task(self) -> bool:
@@ -152,7 +154,7 @@ class WorkerPool:
         return messages
 
     def end(self) -> None:
-        """End all workers, whatever they are doing. What they have filled can still be looked at."""
+        """End all workers, whatever they are doing. Slots they have filled can still be read."""
         for member in self._members:
             member.process.kill()
         for member in self._members:
@@ -182,7 +184,7 @@ class WorkerPool:
         if isinstance(message, Broken):
             raise RunError(
                 f"the worker processes cannot read anything: {message.problem}",
-                "repair the installation; no source is recorded as failed for it",
+                "repair the installation; no source is recorded as failed because of it",
                 "decoders",
             )
         self._idle_deaths = 0
@@ -241,7 +243,7 @@ class WorkerPool:
         return new
 
     def _replace(self, member: _Member) -> Filled | None:
-        """Start a worker in the place of a dead one, with the tasks it had.
+        """Start a worker in place of a dead one, with its tasks.
 
         Returns:
             that the source it died on has failed, if it was tried for the second time.
@@ -274,7 +276,7 @@ class WorkerPool:
             raise RunError(
                 f"{self._idle_deaths} worker processes in a row ended without reading anything"
                 f" (the last: {child.ending(status)})",
-                "look above for their own messages; check memory limits and the installation",
+                "check their messages above, the memory limits and the installation",
                 "limits",
             )
 

@@ -61,7 +61,7 @@ class Bar:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         self._bar.close()
 
 
@@ -98,7 +98,7 @@ class Lines:
 
 
 class Silence:
-    """For --quiet: only what is unusual is said."""
+    """For --quiet: reports only what is unusual."""
 
     def update(self, sources: int, items: int, failures: int) -> None:
         """Show nothing."""

@@ -10,7 +10,7 @@ class Ready(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A worker cannot work, whatever the source.
+    """A worker cannot work at all, regardless of the source.
 
     Attributes:
         problem: in words.

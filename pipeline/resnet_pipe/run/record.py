@@ -21,17 +21,17 @@ from resnet_pipe.run.timing import STAGES, StageClock, bottleneck, utilisation
 SCHEMA_VERSION = 1
 
 ADVICE = {
-    "reader": "decoding is the limit: give it more cores (run.workers), or preprocess.mode: fast",
-    "preprocess": "resizing is the limit: give it more cores (run.workers), or preprocess.mode: fast",
-    "infer": "the network is the limit: a shallower model, a GPU (infer.device: cuda) or more cores",
-    "writer": "writing is the limit: fewer or cheaper writers (drawing labels costs most), or a faster disk",
+    "reader": "to speed up decoding: more cores (run.workers), or preprocess.mode: fast",
+    "preprocess": "to speed up resizing: more cores (run.workers), or preprocess.mode: fast",
+    "infer": "to speed it up: a shallower model, a GPU (infer.device: cuda) or more cores",
+    "writer": "to speed it up: fewer or cheaper writers (drawing labels costs most), or a faster disk",
 }
 """What to change when a stage is the bottleneck."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known at the end of a run.
+    """Everything known at the end of a run.
 
     Attributes:
         resolved: the job.
@@ -60,7 +60,7 @@ class Outcome:
             could not be measured.
         exit_code: of the process.
         failures: the file that lists those of this run.
-        unfinished: what to know about new results that have not taken their place; None if there are none.
+        unfinished: a note on new results that are not in place yet; None if there are none.
         report: the page that tells all this; None if there is none.
         no_report: why there is none, if one was wanted.
     """
@@ -174,8 +174,8 @@ def summary(outcome: Outcome) -> str:
     output = outcome.resolved.job.output
     plan = outcome.plan
     partial = f", {outcome.partial} partial" if outcome.partial else ""
-    skipped = f", {plan.done_before} skipped as already done" if plan.done_before else ""
-    skipped += f", {plan.failed_before} failed before and unchanged" if plan.failed_before else ""
+    skipped = f", {plan.done_before} already done" if plan.done_before else ""
+    skipped += f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
     lines = [f"{_sources(outcome.done)} done{partial}, {outcome.failed} failed{skipped}"]
     if outcome.engine is not None:
         engine, seconds = outcome.engine, outcome.run_seconds
@@ -204,13 +204,13 @@ def summary(outcome: Outcome) -> str:
     if outcome.report is not None:
         lines.append(f"report: {outcome.report}")
     elif outcome.resolved.job.run.report:
-        lines.append(f"report: none, {outcome.no_report}")
+        lines.append(f"no report: {outcome.no_report}")
     now, earlier = outcome.failed + outcome.partial, _earlier_failures(outcome)
     if now and _is_apart(outcome):
         lines.append(f"failures of the new results: {outcome.failures}")
         now = 0
     if now or earlier:
-        whose = f"{now} of this run, {earlier}" if now and earlier else earlier
+        whose = f"{now} from this run, {earlier}" if now and earlier else earlier
         lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
     if outcome.unfinished:
         lines.append(f"not finished: {outcome.unfinished}")
@@ -219,7 +219,7 @@ def summary(outcome: Outcome) -> str:
 
 def warning(outcome: Outcome) -> str:
     """Return what must be said even in a quiet run, if sources failed in it."""
-    partial = f", {outcome.partial} partly" if outcome.partial else ""
+    partial = f", {outcome.partial} partial" if outcome.partial else ""
     earlier = _earlier_failures(outcome)
     failed = f"{_sources(outcome.failed)} failed{partial}{earlier and f' ({earlier})'}"
     return f"{failed}: {outcome.failures}"
@@ -254,5 +254,5 @@ def table(outcome: Outcome) -> str:
     limit = outcome.bottleneck
     if limit is not None:
         busy = utilisation(outcome.clocks[limit], outcome.run_seconds)
-        lines.append(f"bottleneck: {limit}, at work {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
+        lines.append(f"bottleneck: {limit}, busy {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
     return "\n".join(lines)

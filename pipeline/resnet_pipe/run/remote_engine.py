@@ -1,4 +1,4 @@
-"""An engine in a process of its own, which can be ended whatever it is doing: each device of a run has one.
+"""An engine in its own process, which can be ended whatever it is doing; each device of a run has one.
 
 Batches do not travel: the process maps the memory that they lie in, and is told slot and rows.
 """
@@ -26,7 +26,7 @@ from resnet_pipe.run.task import Outputs
 LOADING_S = 1800.0
 """How long a network may take to load: TensorRT compiles for minutes."""
 _DYING_S = 10.0
-"""How long a process that was killed may take to end."""
+"""How long a killed process may take to end."""
 _PROCESS = "resnet_pipe.run.engine_process"
 
 
@@ -121,7 +121,7 @@ class RemoteEngine:
         """Guards sending, and what follows."""
         self._asked: dict[int, Future[Outputs]] = {}
         self._over: RunError | None = None
-        """Why there are no more answers, once there are none."""
+        """Why there are no more answers; None while there may be some."""
         self._numbers = itertools.count()
         self._peak_rss_kb = 0
         self._receiver = threading.Thread(
@@ -144,11 +144,11 @@ class RemoteEngine:
         try:
             while not self._connection.poll(LOOK_S):
                 if stop.signal is not None:
-                    text = f"{stop.signal.name}: stopped while the network was being loaded"
+                    text = f"{stop.signal.name}: stopped while loading the network"
                     raise StoppedError(text, stop.exit_code)
                 if waiting.look("loading") > LOADING_S:
-                    text = f"the network is not loaded after {LOADING_S:.0f} s on {self._device}"
-                    raise RunError(text, "look above for the engine's own messages", "engines")
+                    text = f"the network did not load within {LOADING_S:.0f} s on {self._device}"
+                    raise RunError(text, "see the engine's messages above", "engines")
             answer: Ready | ResnetPipeError = self._connection.recv()
         except (EOFError, OSError):
             raise self._gone(child.ending(self._process.wait())) from None
@@ -190,7 +190,7 @@ class RemoteEngine:
         return self._peak_rss_kb
 
     def close(self) -> None:
-        """End the process, whatever it is doing; whoever waits for an answer is told. May be called again."""
+        """End the process, whatever it is doing, and tell waiting callers. May be called again."""
         self._end(self._gone("has ended with the run"))
         try:
             self._process.wait(_DYING_S)
@@ -230,7 +230,7 @@ class RemoteEngine:
             asked.set_result(answer.outputs)
 
     def _end(self, reason: RunError) -> None:
-        """Kill the process, and tell whoever waits, or will ask; the first reason counts."""
+        """Kill the process, and tell current and future callers why; the first reason counts."""
         with self._lock:
             self._over = self._over or reason
             for asked in self._asked.values():
@@ -241,14 +241,15 @@ class RemoteEngine:
     def _gone(self, ending: str) -> RunError:
         return RunError(
             f"the engine process of {self._device} {ending}",
-            "look above for its own messages; what is committed stays: run the same command again",
+            "see its messages above; committed results are kept: run the same command again",
             "engines",
         )
 
     def _hangs(self, rows: int, seconds: float) -> RunError:
         return RunError(
-            f"the engine hangs: {self._name or self.info.device} has given no answer to a batch of {rows} for"
+            f"the engine hangs: {self._name or self.info.device} has not answered a batch of {rows} for"
             f" {seconds:.0f} s, {self._pace.excess(rows)}",
-            "what is committed stays: run the same command again; if it hangs again, another infer.engine",
+            "committed results are kept: run the same command again; if it hangs again, use another"
+            " infer.engine",
             "engines",
         )

@@ -1,4 +1,4 @@
-"""Whether the disk has room for at least one chunk: a run that cannot commit anything is not begun."""
+"""Whether the disk has room for at least one chunk: a run that could not commit anything is not started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resnet_pipe.resolve import Resolved
 _NUMBER_BYTES = {"csv": 12, "jsonl": 12}
 """A number as text, with what separates it; elsewhere it is a float32."""
 _CHUNK_BYTES = 8 << 10
-"""Of a chunk beside its numbers: the head of the shard, the ledger's record, the run's log."""
+"""Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
 
 
 def refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
@@ -39,7 +39,7 @@ def refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Pat
         raise RunError(
             f"No space left on device for a chunk: {output} has {free >> 10} KiB free,"
             f" and about {needed >> 10} KiB are needed",
-            "free some, or name another writer.path; a smaller run.chunk_items needs less at once",
+            "free some space, or use another writer.path; a smaller run.chunk_items needs less at once",
         )
 
 

@@ -78,7 +78,7 @@ class Slots:
         ).reshape(-1, shape.batch_size, *shape.size, 3)
 
     def close(self) -> None:
-        """Close the descriptor. The memory is freed when nobody looks at a batch any more."""
+        """Close the descriptor. The memory is freed once no batch is in use any more."""
         os.close(self.descriptor)
 
     def batch(self, slot: int) -> NDArray[np.uint8]:

@@ -40,7 +40,7 @@ class Spool:
     Args:
         directory: made when it is first needed.
         home: a directory above it, which is there.
-        digest: of the job's fingerprint: results of another making are not found.
+        digest: of the job's fingerprint: parts made with different settings are not found.
     """
 
     def __init__(self, directory: Path, home: Path, digest: str) -> None:
@@ -89,8 +89,8 @@ class Spool:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
             raise RunError(
-                f"{path}: a finished part of {source.key} cannot be read again: {error}",
-                "check the disk; then run the same command again: that part is decoded once more",
+                f"{path}: a finished part of {source.key} can no longer be read: {error}",
+                "check the disk, then run the same command again; that part is decoded again",
             ) from None
         return SpanResult(rows, outputs, notes)
 

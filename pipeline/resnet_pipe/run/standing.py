@@ -1,4 +1,4 @@
-"""What is wrong in the results now, whichever run it is of. What a run has done itself is something else."""
+"""The failures currently in the results, from any run, as opposed to those of one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Standing:
-    """How many failures stand in the ledger of an output directory, those of all its parts and runs.
+    """How many failures the ledger of an output directory holds, from all its parts and runs.
 
     Attributes:
         failed: sources without rows.
@@ -18,8 +18,8 @@ class Standing:
     partial: int
 
     def of_earlier_runs(self, of_this_run: int) -> str:
-        """Return how many stand from earlier runs, in words; empty if there are none."""
+        """Return how many are from earlier runs, in words; empty if there are none."""
         earlier = self.failed + self.partial - of_this_run
         if earlier <= 0:
             return ""
-        return f"{earlier} {'stands' if earlier == 1 else 'stand'} from earlier runs"
+        return f"{earlier} from earlier runs"

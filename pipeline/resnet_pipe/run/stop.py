@@ -34,7 +34,7 @@ class Stop:
             self.now = True
 
     def during(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources while nobody asks to stop: listing a million of them takes a while.
+        """Yield the sources until a stop is requested: listing a million of them takes a while.
 
         Raises:
             StoppedError: somebody has asked.

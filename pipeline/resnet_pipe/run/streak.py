@@ -8,7 +8,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.run.task import RETRYABLE, Failure, Filled, Split
 
 LONGEST = 5
-"""So many failures in a row that may be the machine's are."""
+"""This many consecutive failures that may be the machine's fault are taken to be."""
 
 
 class Streak:
@@ -43,16 +43,17 @@ class Streak:
         if len(self._failures) >= LONGEST:
             last = doubtful[-1]
             raise RunError(
-                f"{len(self._failures)} sources in a row could not be read, though each was tried twice: that"
-                f" is no fault of theirs, and none is recorded. The last: {last.key}: {last.message}",
-                "look whether the input's disk or network, and the memory, are in order; then run the same"
-                " command again: nothing committed is lost",
+                f"{len(self._failures)} sources in a row could not be read, though each was tried twice: the"
+                f" machine is probably at fault, so none of them is recorded. The last: {last.key}:"
+                f" {last.message}",
+                "check the input's disk or network, and the memory; then run the same command again:"
+                " committed results are kept",
                 "limits",
             )
         return []
 
     def release(self) -> list[Filled]:
-        """Return what was held back: the streak has ended."""
+        """Return the failures that were held back: the streak has ended."""
         held, self._held, self._failures = self._held, [], {}
         return held
 

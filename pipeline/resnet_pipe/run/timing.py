@@ -61,7 +61,7 @@ class StageClock:
             self.wait_out_s += time.perf_counter() - started
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures as they stand in run.json; p50, p95 and p99 are of one batch."""
+        """Return the figures as written to run.json; p50, p95 and p99 are of one batch."""
         percentiles = np.percentile(self.batches, [50, 95, 99]) * 1000 if len(self.batches) else (0.0,) * 3
         return {
             "busy_s": round(self.busy_s, 4),
@@ -77,7 +77,7 @@ class StageClock:
 
 
 def added_up(clocks: Iterable[StageClock]) -> StageClock:
-    """Return the clock of a stage on which several work, each with a clock of its own."""
+    """Return the clock of a stage with several workers, each with its own clock."""
     several = list(clocks)
     total = StageClock(lanes=sum(clock.lanes for clock in several) or 1)
     for clock in several:

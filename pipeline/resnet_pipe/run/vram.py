@@ -36,7 +36,7 @@ class VramMeter:
         self._nvml = pynvml
 
     def look(self) -> None:
-        """Note what is used at this moment, over all GPUs."""
+        """Record the memory currently in use on all GPUs."""
         if self._nvml is None:
             return
         used = dict.fromkeys(self._peaks, 0)

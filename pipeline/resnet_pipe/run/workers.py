@@ -34,7 +34,7 @@ a process of its own takes 25 to 61 MiB more, with torch 220.
 
 @dataclass(frozen=True)
 class Needs:
-    """The memory that a run takes, bytes: what was measured, not a limit that is kept.
+    """The memory that a run takes, in bytes: an estimate from measurements, not an enforced limit.
 
     Attributes:
         run: the run and its engine.
@@ -45,7 +45,7 @@ class Needs:
     worker: int
 
     def workers(self, wanted: int, available: int) -> int:
-        """Return how many of the workers wanted fit beside the run; at least one.
+        """Return how many of the desired workers fit in memory next to the run; at least one.
 
         Args:
             wanted: workers, if there is memory for them.

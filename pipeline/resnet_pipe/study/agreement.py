@@ -45,7 +45,7 @@ def compare(
     features: str,
     logits: str | None,
 ) -> Agreement:
-    """Compare what an engine gave with what it should have given.
+    """Compare an engine's outputs with the expected ones.
 
     Args:
         found: output name to float32, shape (n, width), n at least 1.

@@ -1,4 +1,4 @@
-"""`engine: auto`: the fastest engine that gives what it should, on this machine and for this job.
+"""`engine: auto`: the fastest engine with correct results, on this machine and for this job.
 
 Tried once, with items of the job, and remembered until the model, the machine or a library is another one.
 """
@@ -30,7 +30,7 @@ from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
-"""Items that the engines are tried with."""
+"""Items that the engines are compared on."""
 
 
 def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> tuple[Job, Choice]:
@@ -78,7 +78,7 @@ class _Chooser:
     say: Callable[[str], None]
 
     def recall(self) -> Choice | None:
-        """Return what was chosen before in the same circumstances, if it fits the results there are."""
+        """Return an earlier choice in the same circumstances, if it suits the existing results."""
         memory = Memory.read()
         for precision in dict.fromkeys((self.job.infer.precision, self._precision)):
             choice = memory.find(self._circumstances(precision))
@@ -88,18 +88,18 @@ class _Chooser:
 
     def decide(self) -> Choice:
         """Try all engines, and remember the fastest that passes."""
-        self.say(f"engine auto: trying the engines on up to {SAMPLE} items of the job; this is done once")
+        self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
         try:
             reader = make_reader(self.job.reader)
             sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
         if not len(sample.items):
-            return self._first("no source could be read to try the engines with")
+            return self._first("no source could be read, so the engines could not be compared")
         choice = self._fastest(sample)
         problem = Memory.remember(choice)
         if problem:
-            self.say(f"engine auto: the choice cannot be remembered: {problem}")
+            self.say(f"engine auto: the choice cannot be saved: {problem}")
             return choice
         return choice.model_copy(update={"origin": "to be remembered"})
 
@@ -140,7 +140,7 @@ class _Chooser:
             reasons = "".join(f"\n  {verdict.describe()}" for verdict in verdicts)
             raise UsageError(
                 f"engine auto: no engine passes the check with {self.subject.model.path}:{reasons}",
-                "see `resnet-pipe verify`, or name one in infer.engine",
+                "see `resnet-pipe verify`, or set infer.engine to one",
                 "engines",
             )
         best = max(rates.values(), key=_rate)
@@ -157,7 +157,7 @@ class _Chooser:
         )
 
     def _first(self, reason: str) -> Choice:
-        """Choose without trying: the first engine that has what is wanted."""
+        """Choose without a comparison: the first engine that supports what is wanted."""
         wanted = "int8" if self.subject.network.quantized else self._precision
         device = self.job.infer.first_device
         for name, module in ENGINES.items():
@@ -171,7 +171,7 @@ class _Chooser:
                 precision = had[0] if wanted == "auto" else wanted
                 return Choice(engine=name, precision=precision, reason=reason)
         raise UsageError(
-            f"engine auto: no installed engine has precision {wanted} on device {device}",
+            f"engine auto: no installed engine supports precision {wanted} on device {device}",
             "pip install 'resnet-pipe[all]', or change infer.precision or infer.device",
         )
 

@@ -18,7 +18,7 @@ def read(path: Path) -> Study:
     Raises:
         UsageError: it cannot be read, is no depth study, or is one of another schema version.
     """
-    remedy = "give a depth.json that `resnet-pipe depth` has made"
+    remedy = "give a depth.json written by `resnet-pipe depth`"
     try:
         return Study.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -28,7 +28,7 @@ def read(path: Path) -> Study:
         place = ".".join(map(str, first["loc"])) or "the file"
         if place == "schema_version":
             found = f"its schema_version is {first['input']}, and this resnet-pipe reads 1"
-            raise UsageError(f"{path}: {found}", "use the resnet-pipe that made it") from None
+            raise UsageError(f"{path}: {found}", "use the version of resnet-pipe that wrote it") from None
         raise UsageError(f"{path} is not a depth study: {place}: {first['msg']}", remedy) from None
 
 
@@ -42,7 +42,7 @@ def compare(first: Study, second: Study) -> str:
     pairs = list(_pairs(first, second))
     lines += [_line(one, other) for one, other in pairs]
     if not pairs:
-        lines.append("no depth is in both, on the same engine")
+        lines.append("the two studies share no depth on the same engine")
     return "\n".join(lines)
 
 

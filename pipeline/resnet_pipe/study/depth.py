@@ -1,4 +1,4 @@
-"""The depth study: the same sources through ResNets of several depths, each run in a process of its own."""
+"""The depth study: the same sources through ResNets of several depths, each run in its own process."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from resnet_pipe.study.sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, trial_folder
 
 _LIMIT_S = 3600.0
-"""A run that takes longer is a failure of its depth."""
+"""A run that takes longer counts as a failure of its depth."""
 
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """What is studied.
+    """The subject of a study.
 
     Attributes:
         engines: by name; none for the job's own.
@@ -91,7 +91,7 @@ def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a study.
+    """The outcome of a study.
 
     Attributes:
         study: the figures.
@@ -154,7 +154,7 @@ class _Measuring:
         self._engines = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
         for engine in self._engines:
             if engine not in ENGINES:
-                raise UsageError(f"unknown engine {engine!r}", f"there are: {', '.join(ENGINES)}")
+                raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
         self.runs: dict[_Spec, list[dict[str, Any]]] = defaultdict(list)
         self.failed = {
             _Spec(depth, engine): reason
@@ -169,7 +169,7 @@ class _Measuring:
                 self._say(f"{number}/{len(order)} {spec}: {self._measure(trials, spec)}")
 
     def figures(self, sources: int) -> Study:
-        """Return what has been measured so far."""
+        """Return the measurements so far."""
         measured = sorted(self.runs, key=lambda spec: (self._engines.index(spec.engine), spec.depth))
         return Study(
             job=self._job.name,
@@ -232,7 +232,7 @@ def _path(depth: int) -> Path:
 
 
 def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Network:
-    """Convert a ResNet if that has not been done, and return what it is made of."""
+    """Convert a ResNet unless that has been done, and return its figures."""
     path = _path(depth)
     if not path.is_file():
         from resnet_pipe.convert.conversion import convert

@@ -8,7 +8,7 @@ from resnet_pipe.study.figures import Entry, Point, Study, turning_point
 
 
 def findings(study: Study) -> list[str]:
-    """Return the sentences that stand above the figures, at least one."""
+    """Return the sentences shown above the figures, at least one."""
     said = [sentence for engine in engines(study) for sentence in _of_engine(study, engine)]
     said += _engines_compared(study)
     if study.failed:
@@ -38,15 +38,15 @@ def _of_engine(study: Study, engine: str) -> Iterator[str]:
     start, end = first.stages["infer"].busy_ms, last.stages["infer"].busy_ms
     reading = _range([entry.stages["reader"].busy_ms for entry in entries])
     yield (
-        f"{engine} ({precision}): from {_name(first)} to {_name(last)}, inference grows {_ratio(end, start)},"
-        f" from {start:.1f} to {end:.1f} ms an image, while reading {reading};"
-        f" {_rate(first)} images/s become {_rate(last)}."
+        f"{engine} ({precision}): from {_name(first)} to {_name(last)}, inference time grows"
+        f" {_ratio(end, start)}, from {start:.1f} to {end:.1f} ms per image, while reading {reading};"
+        f" {_rate(first)} images/s drop to {_rate(last)}."
     )
     yield _limit(entries)
     best = max(entries, key=lambda entry: entry.gflops)
     worst = min(entries, key=lambda entry: entry.gflops)
     yield (
-        f"{_name(best)} makes the most of the machine, {best.gflops:.0f} GFLOP/s; {_name(worst)} reaches"
+        f"{_name(best)} uses the machine best, {best.gflops:.0f} GFLOP/s; {_name(worst)} reaches"
         f" {worst.gflops / best.gflops:.0%} of that."
     )
     points = [point for point in study.batch_sizes if point.engine == engine]
@@ -76,7 +76,7 @@ def _batch_sizes(points: Sequence[Point]) -> str:
     one = min(points, key=lambda point: point.batch_size)
     said = (
         f"ResNet-{best.depth} is fastest with batches of {best.batch_size}: {best.images_per_s:.1f} images/s,"
-        f" {best.latency.p50:.0f} ms a batch"
+        f" {best.latency.p50:.0f} ms per batch"
     )
     if one is best:
         return f"{said}."

@@ -50,11 +50,13 @@ class Choice(BaseModel):
     def note(self) -> str:
         """Return it in words, for the terminal and run.json."""
         if self.reason:
-            return f"engine auto took {self.engine} {self.precision}: {self.reason}"
-        ratio = "opencv cannot be compared" if self.ratio is None else f"{self.ratio:.1f} times opencv"
+            return f"engine auto chose {self.engine} {self.precision}: {self.reason}"
+        ratio = (
+            "opencv cannot be compared" if self.ratio is None else f"{self.ratio:.1f} times as fast as opencv"
+        )
         why = "no other is faster" if self.engine == "opencv" else ratio
-        ends = {"to be remembered": "; remembered", "remembered": f"; remembered from {self.chosen_at}"}
-        return f"engine auto took {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
+        ends = {"to be remembered": "; saved for later runs", "remembered": f"; saved on {self.chosen_at}"}
+        return f"engine auto chose {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
 
 
 class Memory(BaseModel):
@@ -67,7 +69,7 @@ class Memory(BaseModel):
 
     @classmethod
     def read(cls) -> Memory:
-        """Return what is remembered: nothing if there is no file, or none that can be understood."""
+        """Return the saved choices: none if there is no file, or it cannot be read."""
         try:
             return cls.model_validate_json(_path().read_bytes())
         except (OSError, HomeError, ValidationError):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows the time that has passed, of the time that there is, and the last trial; on standard error.
+    """Shows the elapsed time, the time limit and the last trial, on standard error.
 
     Args:
         seconds: that there are.
@@ -49,6 +49,6 @@ class Progress:
             say(text)
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()

@@ -74,10 +74,10 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
     reasons = "".join(f"\n  {name}: {refusal.reason}" for name, refusal in refusals.items())
     if all(refusal.status == "not installed" for refusal in refusals.values()):
         raise UsageError(
-            f"nothing here gives the float32 reference to compare with:{reasons}",
+            f"no installed engine gives the float32 reference to compare with:{reasons}",
             " or ".join(f"pip install 'resnet-pipe[{name}]'" for name in refusals),
         )
-    raise ModelError(f"no engine gives the float32 reference of {subject.model.path}:{reasons}")
+    raise ModelError(f"no engine gives the float32 reference for {subject.model.path}:{reasons}")
 
 
 def _execute(module: str, subject: Subject, items: NDArray[np.uint8]) -> Result:

@@ -18,7 +18,7 @@ from resnet_pipe.reader.source import Source, path_of
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
 FRAMES_PER_VIDEO = 64
-"""Of a video, the sample takes the first frames: seconds of many films tell more than all of one."""
+"""The sample takes the first frames of a video: seconds of many videos say more than all of one."""
 MIN_VIDEOS = 8
 
 _EXTENSIONS = images.EXTENSIONS | video.EXTENSIONS
@@ -27,7 +27,7 @@ _USUAL = {"images": ".jpg", "video": ".mp4"}
 
 @dataclass(frozen=True)
 class Sample:
-    """Sources that stand for all of a job.
+    """Sources that represent all sources of a job.
 
     Attributes:
         kind: `images` or `video`.

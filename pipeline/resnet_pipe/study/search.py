@@ -28,7 +28,7 @@ class OutOfTimeError(Exception):
 
 @dataclass
 class Row(Generic[S]):
-    """What is known of one setting.
+    """What is known about one setting.
 
     Attributes:
         setting: see above.

@@ -24,7 +24,7 @@ _STREAMS_OF_A_GPU = (1, 2, 4)
 
 @dataclass(frozen=True)
 class Setting:
-    """Values of a job, as they would stand in the file.
+    """Values of a job, as they would be written in the file.
 
     Attributes:
         engine: what executes the network.
@@ -61,7 +61,7 @@ class Setting:
         return {_KEYS[name]: value for name, value in asdict(self).items() if other.get(name) != value}
 
     def name(self, baseline: Setting) -> str:
-        """Return in words what this is, beside what the job says."""
+        """Describe how this differs from the job."""
         if self == baseline.default:
             return "default"
         if self == baseline:
@@ -70,7 +70,7 @@ class Setting:
         return ", ".join(f"{key.partition('.')[2]} {value}" for key, value in changes.items())
 
     def simplified(self, start: Setting, facts: Facts) -> Setting:
-        """Return the same in the words of another setting, such as `auto`, where they stand for the same.
+        """Return the same in the terms of another setting, such as `auto`, where they mean the same.
 
         Args:
             start: of the same engine and precision.

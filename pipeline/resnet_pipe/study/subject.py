@@ -63,7 +63,7 @@ class Subject:
         return self.preprocessing.geometry(self.mode)
 
     def source(self) -> Subject | None:
-        """Return the float32 model that an int8 model was made from; None if it is not there any more."""
+        """Return the float32 model that an int8 model was made from; None if it no longer exists."""
         path, sidecar = self.model.path, self.model.sidecar
         if sidecar is None or sidecar.quantization is None:
             return None
@@ -98,8 +98,8 @@ def of_model(path: Path) -> Subject:
     model = open_model(path)
     if model.sidecar is None:
         raise ModelError(
-            f"{path} has no sidecar to say how its images are prepared",
-            "give the job file that says it in place of the model: resnet-pipe verify job.yaml",
+            f"{path} has no sidecar with its preprocessing",
+            "give a job file that sets it instead of the model: resnet-pipe verify job.yaml",
         )
     network = onnx_network.inspect(path)
     return Subject(model, network, heads.of_network(network), model.sidecar.preprocessing)

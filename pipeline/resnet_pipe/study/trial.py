@@ -1,4 +1,4 @@
-"""A trial: one run of a job, with changes, on a sample of its input, in a process and a folder of its own."""
+"""A trial: one run of a job, with changes, on a sample of its input, in its own process and folder."""
 
 from __future__ import annotations
 

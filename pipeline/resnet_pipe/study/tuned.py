@@ -11,7 +11,7 @@ from resnet_pipe.study.search import GAIN, MIN_ROUNDS, Row
 from resnet_pipe.study.setting import Facts, Setting
 
 _UNITS = {"images": "images", "video": "frames"}
-_MORE_TIME = "more --seconds would tell more"
+_MORE_TIME = "a larger --seconds would tell more"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Tuned:
         names = [self._name(row.setting) for row in self.rows]
         width = max(20, *map(len, names))
         lines = [
-            f"sample: {self.items} {unit} in a trial, of {self.found} sources",
+            f"sample: {self.items} {unit} per trial, from {self.found} sources",
             f"{self._name(self.baseline)}: {ran}",
             "",
             f"{'setting':<{width}}{unit + '/s':>11}{'ratio':>8}{'spread':>9}{'trials':>8}",
@@ -100,8 +100,8 @@ class Tuned:
         if self.chosen != self.baseline:
             ratio = self._row(self.chosen).ratio
             return (
-                f"{before}chosen: {self._name(self.chosen)}: {ratio:.2f} times as fast as {baseline}, in the"
-                f" median of {self.rounds} rounds in alternation"
+                f"{before}chosen: {self._name(self.chosen)}: {ratio:.2f} times as fast as {baseline} (median"
+                f" of {self.rounds} alternating rounds)"
             )
         kept = f"{before}{baseline} is kept: "
         ratio = self._row(self.fastest).ratio or 1.0
@@ -110,7 +110,7 @@ class Tuned:
         if self.out_of_time and self.rounds < MIN_ROUNDS and ratio >= GAIN:
             return (
                 f"{kept}{self._name(self.fastest)} looked {ratio:.2f} times as fast, but there was no time to"
-                f" make sure of it; {_MORE_TIME}"
+                f" confirm it; {_MORE_TIME}"
             )
         more = f"; {_MORE_TIME}" if self.out_of_time else ""
         return f"{kept}nothing else is certain to be at least {GAIN - 1:.0%} faster{more}"

@@ -57,7 +57,7 @@ class TuneOptions:
 
 
 def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
-    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search, not what it has found.
+    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search but keep its findings.
 
     Args:
         job: whose engine is not `auto` (any more).
@@ -132,7 +132,7 @@ class _Tuning:
         )
 
     def _calibrate(self) -> None:
-        """Find how large a sample has to be for this machine, and what each `auto` stands for.
+        """Find how large a sample has to be for this machine, and what each `auto` resolves to.
 
         Raises:
             UsageError: there is not even time for this.
@@ -192,8 +192,8 @@ class _Tuning:
 
     def _too_short(self) -> UsageError:
         return UsageError(
-            f"{self._options.seconds:g} s are too short for a trial of {self._items} items",
-            "give --seconds a larger number",
+            f"{self._options.seconds:g} s is too short for a trial of {self._items} items",
+            "use a larger --seconds",
         )
 
     def _left(self) -> float:
@@ -213,7 +213,7 @@ class _Tuning:
         return neighbours
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
-        """Return the engines and precisions that are allowed beside the baseline's, each as it is by default.
+        """Return the engines and precisions allowed besides the baseline's, each with its defaults.
 
         Args:
             unusable: gets those that cannot be used here, with the reason.
@@ -233,7 +233,7 @@ class _Tuning:
             # An int8 model computes in int8 and in nothing else, and no other model does.
             wanted = [p for p in wanted if (p == "int8") == (facts.precision == "int8")]
             if not wanted:
-                text = f"it has no {facts.precision} on device {device}"
+                text = f"it does not support {facts.precision} on device {device}"
                 unusable.append(Row(Setting(engine, facts.precision), failure=text))
             found += [Setting(engine, p) for p in wanted if (engine, p) != (facts.engine, facts.precision)]
         return found

@@ -1,4 +1,4 @@
-"""What came of one engine in one precision."""
+"""The outcome for one engine in one precision."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Verdict:
         return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in JSON; what is infinite becomes null."""
+        """Return it as JSON; infinite values become null."""
         agreement = asdict(self.agreement) if self.agreement else {}
         rate = self.items_per_second
         return {

@@ -52,7 +52,7 @@ class Verification:
 
     @property
     def problems(self) -> list[str]:
-        """Return why what was asked for did not run."""
+        """Return why a requested engine did not run."""
         return [
             f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
             for verdict in self._refused()
@@ -102,9 +102,9 @@ class Verification:
             f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
             *map(_row, self.verdicts),
             "",
-            f"cosine: of the output `{compared}`; the image where it is smallest decides, against "
+            f"cosine: of the output `{compared}`; the smallest of all images must reach "
             + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
-            "max error: the largest difference in any output, over the largest value of that output",
+            "max error: the largest difference in any output, relative to that output's largest value",
         ]
         return "\n".join(lines)
 
@@ -129,7 +129,7 @@ def _share(value: float | None) -> str:
 def verify(
     spec: str, images: Path | None, count: int, wishes: Wishes, say: Callable[[str], None]
 ) -> Verification:
-    """Compare engines and precisions with float32, each in a process of its own.
+    """Compare engines and precisions with float32, each in its own process.
 
     Args:
         spec: a model as in a job; or a job file, for its model and its preprocessing.
@@ -151,7 +151,7 @@ def verify(
     if images is not None:
         section = ImagesSection(kind="images", path=[images])
     if section is None:
-        raise UsageError("there are no images to verify it with", "give --images DIR, real images of yours")
+        raise UsageError("no images to verify it with", "give --images DIR with real images of your own")
     sample = read_items(make_reader(section), subject.geometry, count, section.timeout_s)
     _refuse_nothing(sample, section)
     reference = references.compute(subject, sample.items)
@@ -165,12 +165,12 @@ def verify(
 
 def _refuse_nothing(sample: Items, section: Section) -> None:
     if not sample.found:
-        raise UsageError(nothing_found(section)[0], "give a directory with images")
+        raise UsageError(nothing_found(section)[0], "give a directory of images")
     if not len(sample.items):
         places = ", ".join(map(str, section.path))
         first = sample.failures[0]
         raise UsageError(
             f"none of the {len(sample.failures)} files tried in {places} can be read;"
-            f" the first is {first.key}: {first.message}",
-            "give a directory with images",
+            f" the first, {first.key}: {first.message}",
+            "give a directory of images",
         )

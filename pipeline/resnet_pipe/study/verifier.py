@@ -48,7 +48,7 @@ class Wishes:
 
 @dataclass
 class Verifier:
-    """Tries engines and precisions one after the other, each in a process of its own.
+    """Tries engines and precisions one after the other, each in its own process.
 
     Attributes:
         subject: the model.
@@ -66,7 +66,7 @@ class Verifier:
     _shortest_s: float = inf
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Yield what comes of each engine and precision, at least one for each engine."""
+        """Yield the outcome for each engine and precision, at least one per engine."""
         for name in self.wishes.engines or ENGINES:
             yield from self._of(name)
 
@@ -83,9 +83,9 @@ class Verifier:
                 yield self._try(probe, name, precision)
 
     def _wanted(self, had: tuple[str, ...]) -> list[str]:
-        """Return the precisions to try of an engine, from what it has on the device and what is wished."""
+        """Return the precisions of an engine to try: those it has on the device and those requested."""
         if not had:
-            raise RefusedError(Refusal("cannot run", f"it has no device {self.wishes.device}"))
+            raise RefusedError(Refusal("cannot run", f"it does not support device {self.wishes.device}"))
         fitting = self._fitting(had)
         if not fitting:
             raise RefusedError(Refusal("cannot run", self._lacks("int8", had)))
@@ -101,7 +101,7 @@ class Verifier:
             return (
                 "the model computes in int8" if precision != "int8" else "the model does not compute in int8"
             )
-        return f"no {precision} here; it has: {', '.join(had)}"
+        return f"{precision} is not supported here; supported: {', '.join(had)}"
 
     def _had(self, abilities: Abilities) -> tuple[str, ...]:
         return precisions(abilities.devices, self.wishes.device)

@@ -28,7 +28,7 @@ def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - wh
     try:
         load(path, 16)
     except OSError as error:
-        raise ValueError(f"not a font that can be used: {path}: {error.strerror or error}") from None
+        raise ValueError(f"not a usable font: {path}: {error.strerror or error}") from None
     return path
 
 
@@ -39,14 +39,14 @@ class AnnotatedSection(WriterSection):
     font: Annotated[
         Path | None,
         BeforeValidator(_font, json_schema_input_type=str),
-        Field(description="a TrueType or OpenType font, for labels with letters beyond ASCII"),
+        Field(description="a TrueType or OpenType font, for labels with non-ASCII letters"),
     ] = None
     timeout_s: Annotated[
         float,
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="a source whose next picture takes longer is a failure, seconds",
+            description="seconds; a source whose next picture takes longer fails",
         ),
     ] = 60
 

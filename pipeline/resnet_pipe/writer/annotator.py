@@ -22,7 +22,7 @@ class Annotator:
 
     Args:
         setup: what is the same for all of them.
-        timeout_s: a source is given up, and the process replaced, if that gives no sign of life for longer.
+        timeout_s: a source is given up, and the process replaced, if that gives no response for longer.
     """
 
     def __init__(self, setup: Setup, timeout_s: float) -> None:
@@ -115,7 +115,7 @@ class _Process:
             self._tell(setup)
             self._hear(_START_S)
         except SourceError as error:
-            remedy = "look above for its own messages; check memory limits and the installation"
+            remedy = "check its messages above, the memory limits and the installation"
             raise RunError(f"cannot draw labels: {error.message}", remedy) from None
 
     def ask(self, request: Request, timeout_s: float) -> Answer:
@@ -152,7 +152,7 @@ class _Process:
         try:
             while not self._connection.poll(LOOK_S):
                 if patience_s is not None and waiting.look("silence") > patience_s:
-                    text = f"the process that draws labels gave no sign of life for {patience_s:g} s"
+                    text = f"the process that draws labels did not respond for {patience_s:g} s"
                     raise SourceError("writer", "timeout", text)
             message: Message = self._connection.recv()
             return message

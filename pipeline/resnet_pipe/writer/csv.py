@@ -22,12 +22,12 @@ _KEY_COLUMNS = ["path", "frame_index", "pts_s"]
 
 
 class CsvSection(TableSection):
-    """One CSV file for each chunk. Features do not fit a spreadsheet: use parquet or jsonl for them."""
+    """One CSV file for each chunk. Features do not fit in a spreadsheet: use parquet or jsonl for them."""
 
     kind: Literal["csv"]
     fields: Annotated[
         tuple[Literal["logits", "top_k"], ...],
-        Field(min_length=1, description="columns beside path, frame_index and pts_s"),
+        Field(min_length=1, description="columns besides path, frame_index and pts_s"),
     ] = ("top_k",)
 
 

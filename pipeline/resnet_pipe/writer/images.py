@@ -12,10 +12,10 @@ from resnet_pipe.writer.shard import Part, Target
 
 
 class AnnotatedImagesSection(AnnotatedSection):
-    """A JPEG for each image, images/PATH.jpg, or for each frame taken of a video, images/PATH/FRAME.jpg."""
+    """A JPEG for each image, images/PATH.jpg, or for each selected video frame, images/PATH/FRAME.jpg."""
 
     kind: Literal["images"]
-    quality: Annotated[int, Field(ge=1, le=100, description="of the JPEGs")] = 90
+    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality")] = 90
 
 
 def open_shard(target: Target) -> AnnotatedShard:

@@ -23,7 +23,7 @@ class JsonlSection(TableSection):
 
     kind: Literal["jsonl"]
     fields: Annotated[
-        tuple[FieldName, ...], Field(min_length=1, description="members beside path, frame_index and pts_s")
+        tuple[FieldName, ...], Field(min_length=1, description="members besides path, frame_index and pts_s")
     ] = ("top_k",)
 
 

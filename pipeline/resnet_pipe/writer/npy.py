@@ -31,17 +31,17 @@ _BLOCK_ROWS = 4096
 
 
 class NpySection(TableSection):
-    """NumPy arrays of float32, and beside each of them, in CSV, which row is which frame."""
+    """NumPy arrays of float32, each with a CSV file that maps rows to frames."""
 
     kind: Literal["npy"]
-    field: Annotated[Literal["features", "logits"], Field(description="what the rows of an array are")] = (
+    field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (
         "features"
     )
     layout: Annotated[
         Literal["per_source", "matrix"],
         Field(
             description="per_source: an array of shape (frames, width) for each source, npy/PATH.npy; "
-            "matrix: one for each chunk, that np.load(..., mmap_mode='r') maps into memory"
+            "matrix: one for each chunk, which np.load(..., mmap_mode='r') maps into memory"
         ),
     ] = "per_source"
 

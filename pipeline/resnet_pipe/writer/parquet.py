@@ -33,7 +33,7 @@ class ParquetSection(TableSection):
 
     kind: Literal["parquet"]
     fields: Annotated[
-        tuple[FieldName, ...], Field(min_length=1, description="columns beside path, frame_index and pts_s")
+        tuple[FieldName, ...], Field(min_length=1, description="columns besides path, frame_index and pts_s")
     ] = ("features", "top_k")
 
 

@@ -83,7 +83,7 @@ def read_video(
         if index.problem is not None:
             raise index.problem
         if wanted is not None and len(there) < len(wanted):
-            raise video.fault("it is not what it was when its labels were found")
+            raise video.fault("it has changed since its labels were computed")
 
 
 def _format(video: Video, index: Index, longest: int, frame: VideoFrame, pixels: NDArray[np.uint8]) -> Format:

@@ -152,9 +152,9 @@ class WriterSection(BaseModel):
     path: Annotated[
         Path,
         BeforeValidator(_directory, json_schema_input_type=str),
-        Field(description="output directory, made if it is missing"),
+        Field(description="output directory, created if missing"),
     ]
-    k: Annotated[int, Field(ge=1, le=1000, description="entries of top_k")] = 5
+    k: Annotated[int, Field(ge=1, le=1000, description="number of entries in top_k")] = 5
 
 
 class TableSection(WriterSection):
@@ -162,5 +162,5 @@ class TableSection(WriterSection):
 
     aggregate: Annotated[
         Literal["none", "mean", "max"],
-        Field(description="one row a source: the mean or the maximum over its frames"),
+        Field(description="one row per source: the mean or the maximum over its frames"),
     ] = "none"

@@ -14,14 +14,18 @@ from resnet_pipe.writer.shard import Part, Target
 class AnnotatedVideoSection(AnnotatedSection):
     """An H.264 video in MP4 for each source, video/PATH.mp4, with the source's frames and times.
 
-    All frames are there, also where the job takes some of them: the last labels stay until the next. There
+    All frames are included, even if the job takes only some of them: labels stay until the next ones. There
     is no sound.
     """
 
     kind: Literal["video"]
     crf: Annotated[
         int,
-        Field(ge=1, le=51, description="constant rate factor of x264: less is better and larger"),
+        Field(
+            ge=1,
+            le=51,
+            description="constant rate factor of x264: lower means better quality and larger files",
+        ),
     ] = 23
 
 

@@ -1,4 +1,4 @@
-"""Reads an ONNX file into a Graph. What is not known here is refused: nothing is skipped or guessed."""
+"""Reads an ONNX file into a Graph. Anything unknown is refused: nothing is skipped or guessed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Reader:
         outputs = tuple(value.name for value in self._graph.output)
         given = {node.output for node in nodes}
         if missing := [name for name in outputs if name not in given]:
-            raise ModelError(f"{self._path}: no node gives the output {missing[0]!r}")
+            raise ModelError(f"{self._path}: no node produces the output {missing[0]!r}")
         return Graph(self._path, self._image, tuple(nodes), outputs, self._constants)
 
     def _node(self, node: NodeReader, output: str) -> Node:
@@ -80,7 +80,7 @@ class _Reader:
         inputs = tuple(node.inputs[: 2 if isinstance(found, Add) else 1])
         if not self._known.intersection(inputs):
             raise node.error(
-                f"it takes {', '.join(map(repr, inputs)) or 'nothing'}, which no node before it gives"
+                f"it takes {', '.join(map(repr, inputs)) or 'nothing'}, which no node before it produces"
             )
         for index, name in enumerate(inputs):
             if name not in self._known:

@@ -51,7 +51,7 @@ class NodeReader:
         )
 
     def finish(self) -> None:
-        """Refuse attributes that nobody has asked for.
+        """Refuse attributes that have not been read.
 
         Raises:
             ModelError: there are some.
