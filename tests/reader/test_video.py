@@ -64,7 +64,7 @@ def test_values_out_of_range_and_unknown_keys_are_refused(tmp_path: Path, wrong:
 def test_two_ways_of_sampling_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="every and fps cannot be combined: keep one of them"):
         section(tmp_path, every=2, fps=1)
-    with pytest.raises(ValidationError, match="count and keyframes exclude"):
+    with pytest.raises(ValidationError, match="count and keyframes cannot be combined"):
         section(tmp_path, count=2, keyframes=True)
     assert section(tmp_path, count=2, keyframes=False).count == 2
     with pytest.raises(ValidationError, match=r"start \(3\) must be before end \(2.5\)"):
