@@ -17,6 +17,15 @@ from tests.run.jobs import Cli, Result
 from tests.study.engines import Install
 
 
+@pytest.fixture(autouse=True)
+def _no_real_time_thread() -> Iterator[None]:
+    """A test that makes the tests' thread a real-time one fails, and not those after it that starve."""
+    yield
+    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        pytest.fail("this thread has become a real-time one: encode video in `tests.threads.apart`")
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
     """Run a command in this process."""

@@ -11,6 +11,8 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tests.threads import apart
+
 Change = Callable[[int, bytes], bytes]
 
 
@@ -30,6 +32,16 @@ def remux(
         extradata: is given what a decoder is told before the first packet, and returns what takes its place.
         times: is given each time of decoding and of presentation, and returns what takes their place.
     """
+    return apart(_remux, path, to, change, extradata, times)
+
+
+def _remux(
+    path: Path,
+    to: Path,
+    change: Change,
+    extradata: Callable[[bytes], bytes],
+    times: Callable[[int], int],
+) -> Path:
     with av.open(str(path)) as source, av.open(str(to), "w") as target:
         stream = source.streams.video[0]
         copy = _stream_like(target, stream)
@@ -53,6 +65,10 @@ def joined(
         dispositions: of the tracks; without them, the container's own.
         cover: a JPEG to attach to a Matroska file.
     """
+    return apart(_joined, paths, to, dispositions, cover)
+
+
+def _joined(paths: Sequence[Path], to: Path, dispositions: Sequence[Disposition], cover: bytes) -> Path:
     with av.open(str(to), "w") as target:
         sources = [av.open(str(path)) for path in paths]
         tracks = [_stream_like(target, source.streams.video[0]) for source in sources]

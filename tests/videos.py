@@ -12,7 +12,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -26,6 +25,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tests.photographs import photograph
+from tests.threads import apart
 
 os.environ.setdefault("SVT_LOG", "-1")  # the encoder of AV1 would print its settings
 
@@ -106,10 +106,7 @@ def make(folder: Path, recipe: Recipe) -> Path:
     """Make the video of a recipe, unless it has been made before."""
     path = folder / recipe.name
     if not path.exists():
-        # Run as root, libsvtav1 makes the thread that opens it a real-time one, for good: in the tests' own,
-        # what spins there later starves every process that it waits for.
-        with ThreadPoolExecutor(1) as own:
-            own.submit(_encode, path, recipe).result()
+        apart(_encode, path, recipe)
     return path
 
 
