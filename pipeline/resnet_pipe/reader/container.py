@@ -16,6 +16,8 @@ TS_SYNC = 0x47
 """How each packet of a transport stream begins."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
+_IN_STEP = 5
+"""Packets that are certain to be packets, one after the other."""
 
 _SIGNATURES = re.compile(
     rb".{4}(" + b"|".join(_MP4_BOXES) + rb")"  # MP4, QuickTime
@@ -55,7 +57,7 @@ def ends_early(path: Path) -> bool:
             return _matroska_ends_early(start, size)
         if start[:4] == b"RIFF":
             return 8 + int.from_bytes(start[4:8], "little") > size
-    return _transport_stream_ends_early(start, size)
+        return _transport_stream_ends_early(file, start, size)
 
 
 def _mp4_ends_early(file: BinaryIO, size: int) -> bool:
@@ -95,21 +97,29 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
 def transport_packets(path: Path) -> tuple[int, int] | None:
     """Return the length of a transport stream's packets, and where the sync byte is; None if it is none.
 
+    It may begin within a packet, as where recording began.
+
     Args:
         path: of a regular file.
     """
     with path.open("rb") as file:
-        return _transport_packets(file.read(512))
+        start = file.read(2 * _IN_STEP * _TS_PACKETS[-1][0])
+    layouts = (_transport_packets(start[place:]) for place in range(_TS_PACKETS[-1][0]))
+    return next((layout for layout in layouts if layout is not None), None)
 
 
 def _transport_packets(start: bytes) -> tuple[int, int] | None:
     for length, sync in _TS_PACKETS:
-        if all(start[sync + n * length : sync + n * length + 1] == bytes([TS_SYNC]) for n in range(2)):
+        syncs = start[sync : sync + _IN_STEP * length : length]
+        if len(syncs) >= 2 and syncs == bytes([TS_SYNC]) * len(syncs):
             return length, sync
     return None
 
 
-def _transport_stream_ends_early(start: bytes, size: int) -> bool:
+def _transport_stream_ends_early(file: BinaryIO, start: bytes, size: int) -> bool:
     """Look for a packet that is cut off (ISO/IEC 13818-1, section 2.4.3)."""
     layout = _transport_packets(start)
-    return layout is not None and size % layout[0] != 0
+    if layout is None or size % layout[0] == 0:
+        return False
+    file.seek(max(0, size - _IN_STEP * layout[0]))  # other packets may have been cut off before
+    return _transport_packets(file.read()) != layout
