@@ -398,6 +398,22 @@ def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
     assert int(left) > other.stat().st_size
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "fragments.mp4", "a.mov", "a.flv", "a.asf"])
+def test_a_file_that_was_appended_with_its_header_is_noted(name: str, tmp_path: Path) -> None:
+    fragments = {"movflags": "frag_keyframe+empty_moov"} if name == "fragments.mp4" else {}
+    options = {"g": "12"} if name == "a.asf" else x264()
+    recipe = Recipe(name, "wmv2" if name == "a.asf" else "libx264", options, muxer=fragments)
+    path = make(tmp_path, recipe)
+    assert read(path).tally.notes == []
+    first, second = path.read_bytes(), make(tmp_path, Recipe("b.mp4", "libx264", x264())).read_bytes()
+    if name in ("a.flv", "a.asf"):
+        second = first
+    path.write_bytes(first + second)
+    reading = read(path)
+    assert reading.numbers == list(range(FRAMES))
+    assert reading.tally.notes == [f"another file was appended at byte {len(first)}: it is not read"]
+
+
 def test_streams_that_appear_in_the_second_part_change_nothing(tmp_path: Path) -> None:
     case = joined(tmp_path, "h264.ts")
     sounding = tmp_path / "sounding.ts"

@@ -6,6 +6,7 @@ from bisect import bisect_left
 
 import numpy as np
 
+from resnet_pipe.reader.container import appended_at
 from resnet_pipe.reader.demux import Video, VideoPacket
 from resnet_pipe.reader.index import Index, index_packets
 from resnet_pipe.reader.passage import search
@@ -101,6 +102,9 @@ def _mend(video: Video, table: Table) -> None:
     rest = _rest(video, table)
     if rest:
         video.notes.append(f"its last {rest} bytes hold nothing of this stream")
+    appended = appended_at(video.path, max(table.offset, default=0)) if video.damage is None else None
+    if appended is not None:
+        video.notes.append(f"another file was appended at byte {appended}: it is not read")
     for count, text in (
         (timeline.counted, "its packets are counted anew at {}: nothing is missing there"),
         (timeline.cuts, "its packets are counted anew at {}, where its times leave something out"),
