@@ -191,6 +191,9 @@ def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write
         "$HOME/data": "$HOME is not replaced in a job: $HOME/data",
         "/data/${SET}": "${SET} is not replaced in a job: /data/${SET}",
         "$(pwd)": "$(pwd) is not replaced in a job: $(pwd)",
+        "%DATA%": "%DATA% is not replaced in a job: %DATA%",
+        "s3://bucket/set": "a URL, not a path: s3://bucket/set/",
+        "file:///data": "a URL, not a path: file:///data/",
         "C:/data": "a path of Windows: C:/data/",
         "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",
         "\\\\server\\share": "a path of Windows: \\\\server\\share",
@@ -216,7 +219,7 @@ def test_a_tilde_without_a_home_is_refused(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_what_really_has_such_a_name_is_taken(folder: Path) -> None:
-    for name in ("$HOME", "${X}", "C:", "~someone"):
+    for name in ("$HOME", "${X}", "http:", "C:", "~someone"):
         (folder / name).mkdir()
         start = "./" if name.startswith("~") else ""
         job = load(folder, MINIMAL, f"reader.path={start}{name}/", f"writer.path={start}{name}/sub/out")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from resnet_pipe.home import home
 
-_REPLACED_BY_A_SHELL = re.compile(r"\$([A-Za-z_]\w*|\{[^{}]*\}|\([^()]*\))")
+_REPLACED_BY_A_SHELL = re.compile(r"\$([A-Za-z_]\w*|\{[^{}]*\}|\([^()]*\))|%[A-Za-z_]\w*%")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)//")
 _OF_WINDOWS = re.compile(r"([A-Za-z]):([\\/].*)?|\\\\.*", re.DOTALL)
 
 
@@ -16,8 +17,8 @@ def located(text: str, base: Path) -> Path:
     """Return the path that a job means.
 
     Args:
-        text: `~` and `~user` at its beginning are replaced. A name that looks like `$NAME` or like a drive
-            letter is taken for a name only if there is such a file or directory.
+        text: `~` and `~user` at its beginning are replaced. A name that looks like `$NAME`, `%NAME%`, a URL
+            or a drive letter is taken for a name only if there is such a file or directory.
         base: the directory that relative paths start from.
 
     Raises:
@@ -38,6 +39,9 @@ def located(text: str, base: Path) -> Path:
                 f"{variable[0]} is not replaced in a job: {text}; write the path itself, ~ for the home"
                 " directory, or give it on the command line: --set KEY=PATH"
             )
+    url = _URL.match(text)
+    if url and not os.path.lexists(base / url[1]):
+        raise ValueError(f"a URL, not a path: {text}; write where it is mounted, or has been copied to")
     windows = _OF_WINDOWS.fullmatch(text)
     if windows and not os.path.lexists(base / text.split("/")[0]):
         drive, below = windows[1], (windows[2] or "").replace("\\", "/")

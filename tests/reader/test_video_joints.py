@@ -13,7 +13,15 @@ import av
 import numpy as np
 import pytest
 
-from tests.joints import frame_starts, last_count, padded_starts, recount, two_descriptions, without
+from tests.joints import (
+    TS_PACKET,
+    frame_starts,
+    last_count,
+    padded_starts,
+    recount,
+    two_descriptions,
+    without,
+)
 from tests.reader.reading import Reading, read, splitting
 from tests.videos import FRAMES, MPEG4, Recipe, make, x264, x265
 
@@ -211,6 +219,46 @@ def test_a_frame_that_a_joint_cuts_off_is_left_out(tmp_path: Path) -> None:
         assert same_pixels(reading, read(alone), case.parts[1])
 
 
+def test_a_part_may_begin_and_end_anywhere(tmp_path: Path) -> None:
+    """Within a frame, as where a broadcast is recorded, and within a packet, as where a copy is cut off."""
+    case = joined(tmp_path, "h264.ts")
+    first, second = (
+        (tmp_path / each.name).read_bytes() for each in (JOINTS["h264.ts"].first, JOINTS["h264.ts"].second)
+    )
+    starts, alone = frame_starts(second), tmp_path / "alone.ts"
+    late = starts[largest(starts)] + 1
+    for begin in (late, starts[3] - 1):
+        part = recount(without(second, 0, begin), 0, by=last_count(first) + 5 - (begin - 1))
+        alone.write_bytes(part)
+        case.path.write_bytes(first + part)
+        assert_left_out(read(case.path), case.parts[0], read(alone))
+    alone.write_bytes(second)
+    for junk in (1, 100, 187, 1000):
+        case.path.write_bytes(first + bytes(junk) + second)
+        assert_left_out(read(case.path), case.parts[0], case.parts[1])
+        case.path.write_bytes(second[-TS_PACKET + junk % TS_PACKET :] + first + second)
+        reading = read(case.path)
+        assert reading.failure is None
+        assert same_pixels(reading, *case.parts)
+    case.path.write_bytes(first[:-100] + second)
+    assert_left_out(read(case.path), case.parts[0], case.parts[1])
+
+
+def assert_left_out(whole: Reading, first: Reading, second: Reading) -> None:
+    """Of two parts, one frame before the joint may be missing, and nothing else."""
+    assert whole.failure is None
+    assert AGAIN in whole.tally.notes
+    kept = len(whole.rows) - len(second.rows)
+    assert kept >= len(first.rows) - 1
+    frames = {row.frame.tobytes() for row in first.rows}
+    assert all(row.frame.tobytes() in frames for row in whole.rows[:kept])
+    assert all(
+        np.array_equal(ours.frame, theirs.frame)
+        for ours, theirs in zip(whole.rows[kept:], second.rows, strict=True)
+    )
+    assert (np.diff(whole.times) > 0).all()
+
+
 def test_a_gap_in_a_transport_stream_that_is_no_joint_stays(tmp_path: Path) -> None:
     """Up to ten seconds, as with ffmpeg."""
     first = make(tmp_path, Recipe("first.ts", "libx264", x264()))
@@ -316,7 +364,7 @@ def test_a_count_that_jumps_within_a_frame_of_unknown_length_is_damage(
     path.write_bytes(recount(data, starts[largest(starts)] + 1))
     reading = read(path)
     assert reading.error == "damaged"
-    assert "a packet is not whole" in str(reading.failure)
+    assert "packets are missing or damaged" in str(reading.failure)
     assert reading.times == read(undeclared).times[: len(reading.rows)]
 
 
@@ -348,6 +396,22 @@ def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
     _, note = reading.tally.notes  # the first one says which track was taken
     (left,) = re.findall(r"its last (\d+) bytes hold nothing of this stream", note)
     assert int(left) > other.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "fragments.mp4", "a.mov", "a.flv", "a.asf"])
+def test_a_file_that_was_appended_with_its_header_is_noted(name: str, tmp_path: Path) -> None:
+    fragments = {"movflags": "frag_keyframe+empty_moov"} if name == "fragments.mp4" else {}
+    options = {"g": "12"} if name == "a.asf" else x264()
+    recipe = Recipe(name, "wmv2" if name == "a.asf" else "libx264", options, muxer=fragments)
+    path = make(tmp_path, recipe)
+    assert read(path).tally.notes == []
+    first, second = path.read_bytes(), make(tmp_path, Recipe("b.mp4", "libx264", x264())).read_bytes()
+    if name in ("a.flv", "a.asf"):
+        second = first
+    path.write_bytes(first + second)
+    reading = read(path)
+    assert reading.numbers == list(range(FRAMES))
+    assert reading.tally.notes == [f"another file was appended at byte {len(first)}: it is not read"]
 
 
 def test_streams_that_appear_in_the_second_part_change_nothing(tmp_path: Path) -> None:

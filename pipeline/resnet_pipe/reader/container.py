@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MP4_BOXES = tuple(b"ftyp moov mdat moof mfra free skip wide styp sidx uuid".split())
+_MP4_HEADER = 8
+"""Bytes of a box's length and kind."""
 TS_SYNC = 0x47
 """How each packet of a transport stream begins."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
+_IN_STEP = 5
+"""Packets that are certain to be packets, one after the other."""
+
+_HEADERS = (
+    (b"FLV", re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09")),
+    (b"\x30\x26\xb2\x75", re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c")),
+)
+"""How FLV and ASF files begin, and their whole headers, where these do not vary."""
 
 _SIGNATURES = re.compile(
     rb".{4}(" + b"|".join(_MP4_BOXES) + rb")"  # MP4, QuickTime
@@ -40,6 +52,29 @@ def is_known(path: Path) -> bool:
         return _SIGNATURES.match(file.read(512)) is not None
 
 
+def appended_at(path: Path, after: int) -> int | None:
+    """Return where another file begins that was appended to one of MP4, QuickTime, FLV or ASF.
+
+    FFmpeg reads the first one alone.
+
+    Args:
+        path: of a regular file.
+        after: where to look from.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+        if start[4:8] in _MP4_BOXES:
+            size = os.fstat(file.fileno()).st_size
+            begins = (place for place, kind, _ in _mp4_boxes(file, size) if kind == b"ftyp")
+            return next((place for place in begins if place > after), None)
+        for begin, header in _HEADERS:
+            if start.startswith(begin):
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                    other = header.search(data, after)
+                    return None if other is None else other.start()
+    return None
+
+
 def ends_early(path: Path) -> bool:
     """Tell whether a file is shorter than its own headers say; False where they say nothing.
 
@@ -55,27 +90,38 @@ def ends_early(path: Path) -> bool:
             return _matroska_ends_early(start, size)
         if start[:4] == b"RIFF":
             return 8 + int.from_bytes(start[4:8], "little") > size
-    return _transport_stream_ends_early(start, size)
+        return _transport_stream_ends_early(file, start, size)
 
 
 def _mp4_ends_early(file: BinaryIO, size: int) -> bool:
-    """Walk the boxes of the file (ISO/IEC 14496-12, section 4.2)."""
-    position, kinds = 0, set()
-    while position < size:
-        file.seek(position)
-        header = file.read(16)
+    kinds = set()
+    for place, kind, length in _mp4_boxes(file, size):
+        kinds.add(kind)
+        if length is None or (place + length > size and kind in _MP4_BOXES):
+            return True
+        if length < _MP4_HEADER:
+            return False  # damage, not a missing end
+    return b"moov" not in kinds
+
+
+def _mp4_boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int | None]]:
+    """Yield place, kind and length of each outermost box (ISO/IEC 14496-12, section 4.2).
+
+    The length is None where the file ends within the header.
+    """
+    place = 0
+    while place < size:
+        file.seek(place)
+        header = file.read(2 * _MP4_HEADER)
         length, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
         elif length == 0:
-            length = size - position  # to the end of the file
-        kinds.add(kind)
-        if len(header) < 8 or (position + length > size and kind in _MP4_BOXES):
-            return True
-        if length < 8:
-            return False  # damage, not a missing end
-        position += length
-    return b"moov" not in kinds
+            length = size - place  # to the end of the file
+        yield place, kind, length if len(header) >= _MP4_HEADER else None
+        if len(header) < _MP4_HEADER or length < _MP4_HEADER:
+            return
+        place += length
 
 
 def _matroska_ends_early(start: bytes, size: int) -> bool:
@@ -95,21 +141,29 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
 def transport_packets(path: Path) -> tuple[int, int] | None:
     """Return the length of a transport stream's packets, and where the sync byte is; None if it is none.
 
+    It may begin within a packet, as where recording began.
+
     Args:
         path: of a regular file.
     """
     with path.open("rb") as file:
-        return _transport_packets(file.read(512))
+        start = file.read(2 * _IN_STEP * _TS_PACKETS[-1][0])
+    layouts = (_transport_packets(start[place:]) for place in range(_TS_PACKETS[-1][0]))
+    return next((layout for layout in layouts if layout is not None), None)
 
 
 def _transport_packets(start: bytes) -> tuple[int, int] | None:
     for length, sync in _TS_PACKETS:
-        if all(start[sync + n * length : sync + n * length + 1] == bytes([TS_SYNC]) for n in range(2)):
+        syncs = start[sync : sync + _IN_STEP * length : length]
+        if len(syncs) >= 2 and syncs == bytes([TS_SYNC]) * len(syncs):
             return length, sync
     return None
 
 
-def _transport_stream_ends_early(start: bytes, size: int) -> bool:
+def _transport_stream_ends_early(file: BinaryIO, start: bytes, size: int) -> bool:
     """Look for a packet that is cut off (ISO/IEC 13818-1, section 2.4.3)."""
     layout = _transport_packets(start)
-    return layout is not None and size % layout[0] != 0
+    if layout is None or size % layout[0] == 0:
+        return False
+    file.seek(max(0, size - _IN_STEP * layout[0]))  # other packets may have been cut off before
+    return _transport_packets(file.read()) != layout

@@ -23,7 +23,7 @@ def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
     reader, passed_over = make_reader(section), PassedOver()
     deque(reader.list_sources(passed_over), maxlen=0)
     what, places = _WHAT[section.kind], ", ".join(map(str, section.path))
-    problem = f"no {what} found in {places}" + (f", but {before} were there before" if before else "")
+    problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
     names = " ".join(sorted(reader.reach.extensions))

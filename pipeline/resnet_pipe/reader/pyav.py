@@ -6,7 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 
 import av
 import numpy as np
@@ -14,6 +14,7 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.best_effort import BestEffort
 from resnet_pipe.reader.demux import Video, VideoPacket, describe
 from resnet_pipe.reader.index import Index, Packets, Run, joined, plan
 from resnet_pipe.reader.passage import read, read_all
@@ -28,6 +29,10 @@ _PROGRESSIVE = 1
 """FFmpeg's AV_FIELD_PROGRESSIVE; 0 is unknown, and what is above is interlaced."""
 _MOST_B_FRAMES = 16
 """Frames between two that others are predicted from; H.264 allows no more."""
+
+
+_ENOUGH = 100
+"""Packets that frames which are decoded in another order are among, if there are any."""
 
 
 class _DamageError(Exception):
@@ -55,14 +60,36 @@ def index(video: Video) -> Index:
         video: that has just been opened.
     """
     found = scan(video)
-    if found is None or has_field_pictures(video, found):
+    if found is None or not tells_frames(video, found):
         found = _index_by_decoding(video)
     if found.left_out:
         video.notes.append(f"left out after a joint, because what they refer to is missing: {found.left_out}")
     return found
 
 
-def has_field_pictures(video: Video, index: Index) -> bool:
+def tells_frames(video: Video, index: Index) -> bool:
+    """Tell whether frames are what their packets make one believe: how many there are, and when."""
+    return not (_has_field_pictures(video, index) or _comes_in_another_order(video, index))
+
+
+def _comes_in_another_order(video: Video, index: Index) -> bool:
+    """Tell whether the times of packets are in order, but not those of the frames that are decoded.
+
+    Then they are not times of presentation, as in what FFmpeg makes of H.264 in MXF.
+    """
+    packets, order = index.packets, video.context.reorder_depth
+    if packets is None or not order or (np.diff(packets.pts) <= 0).any() or not len(packets.entry):
+        return False
+    last = min(int(packets.entry[0]) + _ENOUGH, len(packets.pts) - 1)
+    run = Run(0, last, np.flatnonzero(packets.of_frame <= last))
+    try:
+        times = [frame.pts for frame in _feed(video, packets, run) if frame.pts is not None]
+    except _DamageError:
+        return False
+    return any(after < before for before, after in pairwise(times))
+
+
+def _has_field_pictures(video: Video, index: Index) -> bool:
     """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
     return video.codec in _FIELD_CODECS and is_interlaced(video, index)
 
@@ -183,15 +210,17 @@ def _rest(video: Video) -> Iterator[VideoFrame]:
 def _index_by_decoding(video: Video) -> Index:
     """Decode a video to know its frames.
 
-    The time of a frame is that of presentation, or where the file holds none, that of decoding (FFmpeg's
-    "best effort"), or for the last ones, the end of the frame before.
+    The time of a frame is FFmpeg's "best effort": that of presentation, or where the file holds none or they
+    are less often in order, that of decoding; or for the last ones, the end of the frame before.
     """
     times, key = array("q"), bytearray()
     problem = None
+    best = BestEffort()
     following = None
     try:
         for frame in _all_frames(video):
-            time = next((each for each in (frame.pts, frame.dts, following) if each is not None), None)
+            guess = best.time(frame)
+            time = following if guess is None else guess
             if time is None:
                 raise SourceError("reader", "no_times", "the file has no presentation times for its frames")
             times.append(max(time, times[-1] + 1) if times else time)

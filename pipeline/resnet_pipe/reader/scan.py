@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 
 import numpy as np
 
+from resnet_pipe.reader.container import appended_at
 from resnet_pipe.reader.demux import Video, VideoPacket
 from resnet_pipe.reader.index import Index, index_packets
 from resnet_pipe.reader.passage import search
 from resnet_pipe.reader.source import Span
-from resnet_pipe.reader.timeline import UNKNOWN, Table, find_stretches, has_gaps
+from resnet_pipe.reader.timeline import UNKNOWN, Table, find_stretches, is_even
 from resnet_pipe.reader.transport import find_jumps
 
 _INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]
@@ -85,7 +86,7 @@ def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
 def _mend(video: Video, table: Table) -> None:
     """Find out how the packets of a video belong together, and where they end before their time."""
     torn: dict[int, bool] = {}
-    if video.marked is not None or (video.is_transport and has_gaps(table)):
+    if video.marked is not None or (video.is_transport and not is_even(table)):
         whole = _follow(video, table, torn)
         if whole is not None:
             video.damage = whole, video.fault("a packet is not whole")
@@ -93,7 +94,7 @@ def _mend(video: Video, table: Table) -> None:
         torn = {packet: whole for packet, whole in torn.items() if 0 < packet < len(table.pts)}
     timeline = find_stretches(table, video.time_base, video.may_jump, torn, video.described)
     if timeline.lost is not None:
-        video.damage = timeline.lost, video.fault("packets are missing")
+        video.damage = timeline.lost, video.fault("packets are missing or damaged")
         table.cut(timeline.lost)
     video.timeline = timeline
     for packet in timeline.cut_off:
@@ -101,6 +102,9 @@ def _mend(video: Video, table: Table) -> None:
     rest = _rest(video, table)
     if rest:
         video.notes.append(f"its last {rest} bytes hold nothing of this stream")
+    appended = appended_at(video.path, max(table.offset, default=0)) if video.damage is None else None
+    if appended is not None:
+        video.notes.append(f"another file was appended at byte {appended}: it is not read")
     for count, text in (
         (timeline.counted, "its packets are counted anew at {}: nothing is missing there"),
         (timeline.cuts, "its packets are counted anew at {}, where its times leave something out"),
@@ -123,19 +127,20 @@ def _rest(video: Video, table: Table) -> int:
 
 
 def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
-    """Add the packets to `torn` before which a transport stream has lost count: between two frames.
+    """Add the packets to `torn` before which a transport stream has lost count.
 
     Within a frame, some of it is missing, which not even the decoder of H.264 would always notice.
 
     Returns:
-        How many packets are whole; None if all are, as far as can be told.
+        How many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
     for jump in find_jumps(video.path, video.stream_id, video.alive):
         found = True
-        if not (jump.begins or jump.whole):
-            return max(0, bisect_right(table.offset, jump.offset) - 1)
-        torn[bisect_left(table.offset, jump.offset)] = jump.whole
+        following = bisect_left(table.offset, jump.offset)
+        if following == len(table.offset) and not jump.whole:
+            return max(0, following - 1)
+        torn[following] = jump.whole and torn.get(following, True)
     return None if found else video.marked
 
 

@@ -148,10 +148,11 @@ def find_stretches(
     return Timeline(tuple(stretches), mended, len(joints) - mended, counted, cut_off, lost)
 
 
-def has_gaps(table: Table) -> bool:
-    """Tell whether there is room for a frame between two of the others."""
+def is_even(table: Table) -> bool:
+    """Tell whether frames follow each other in time, without room for another between two."""
     time = _times(table)
-    return bool((np.diff(time) > _REGULAR * _step(time, time)).any())
+    steps = np.diff(time)
+    return not ((steps < 0) | (steps > _REGULAR * _step(time, time))).any()
 
 
 def _times(table: Table) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ from resnet_pipe.reader.container import TS_SYNC, transport_packets
 _AT_ONCE = 1 << 15
 """Packets that are looked at together: about 6 MB."""
 _LENGTH = 188
+_IN_STEP = 5
+"""Packets that are certain to be packets, one after the other."""
 _COUNT = 16
 """Values of the continuity counter."""
 _PES_HEADER = 6
@@ -43,16 +45,20 @@ class _Pes:
         seen: bytes of it so far.
         padded: its last packet is filled up, as only the last one is.
         torn: where the count has jumped within it; None if it has not.
+        spoilt: bytes that are no packets have come within it; they may have become part of it.
     """
 
     declared: int = 0
     seen: int = 0
     padded: bool = False
     torn: int | None = None
+    spoilt: bool = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has been seen, for certain."""
+        """Whether all of it has been seen, and nothing else, for certain."""
+        if self.spoilt:
+            return False
         return self.seen == self.declared if self.declared else self.padded and self.torn is None
 
     @property
@@ -104,8 +110,9 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
     pes, last, place = _Pes(), -1, 0
     for place, packet in _packets(path, length, sync, pid, alive):
         if packet[0] != TS_SYNC or packet[1] & 0x80:  # astray, or damaged when it was received
-            yield Jump(place, False, False)
-            return
+            if last >= 0:
+                pes.torn, pes.spoilt = place if pes.torn is None else pes.torn, True
+            continue
         holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
         field = _AdaptationField.of(packet)
         jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
@@ -130,16 +137,36 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
 def _packets(
     path: Path, length: int, sync: int, pid: int, alive: Callable[[], None]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield the packets of a stream, and where they are. One that begins otherwise is of any."""
+    """Yield the packets of a stream, and where they are. What begins otherwise than packets is of any.
+
+    After that, packets may be anywhere: where a recording was cut off within one, another may follow.
+    """
     with path.open("rb") as file:
         start = 0
         while len(data := file.read(_AT_ONCE * length)) >= length:
             alive()
             whole = len(data) // length
             heads = np.frombuffer(data, np.uint8, whole * length).reshape(whole, length)[:, sync : sync + 4]
-            astray = heads[:, 0] != TS_SYNC
+            astray = np.flatnonzero(heads[:, 0] != TS_SYNC)[:1]
             mine = ((heads[:, 1] & 0x1F).astype(np.uint16) << 8 | heads[:, 2]) == pid
-            for number in np.flatnonzero(mine | astray).tolist():
+            if len(astray):
+                whole = int(astray[0])
+                mine[whole:], mine[whole] = False, True
+            for number in np.flatnonzero(mine).tolist():
                 place = number * length
                 yield start + place, data[place + sync : place + sync + _LENGTH]
             start += whole * length
+            if len(astray):
+                start += _first_in_step(data[whole * length :], length, sync)
+                file.seek(start)
+
+
+def _first_in_step(data: bytes, length: int, sync: int) -> int:
+    """Return where packets begin again that follow each other; where the data end, fewer will do."""
+    syncs = np.frombuffer(data, np.uint8) == TS_SYNC
+    follow = syncs.copy()
+    for number in range(1, _IN_STEP):
+        follow[: -number * length] &= syncs[number * length :]
+    follow[:sync] = False
+    places = np.flatnonzero(follow)
+    return int(places[0]) - sync if len(places) else len(data)

@@ -255,7 +255,7 @@ class VideoReader:
                     return ()
                 if not video.timeline.is_plain or video.timeline.counted:
                     return ()  # a span is found by its times, and read as if there were no joint
-                if pyav.has_field_pictures(video, found) or not pyav.starts_anywhere(video, found.packets):
+                if not pyav.tells_frames(video, found) or not pyav.starts_anywhere(video, found.packets):
                     return ()
         except SourceError:
             return ()
