@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from resnet_pipe.cli import main
 from resnet_pipe.convert.conversion import Conversion, convert
@@ -15,6 +16,9 @@ from resnet_pipe.infer.engine import ENGINES
 from tests.photographs import NAMES, encode, photograph
 from tests.run.jobs import Cli, Result
 from tests.study.engines import Install
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 
 
 @given(st.text(st.sampled_from(":-[]{}&*!|>'\"%@`#?, \n\tab1~<.\x85\ud800\x00"), max_size=60) | st.binary())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @example("a: &a\n  - *a\n")
 @example("? {}\n: {}\n")
 @example("? &a [*a]\n: 1\n")
@@ -235,7 +235,6 @@ _TREES = st.recursive(
 
 
 @given(st.dictionaries(_TEXT, _TREES, min_size=1, max_size=4))
-@settings(deadline=None)
 @example({"a": True, "b": 1, "c": 1.0, "d": "1", "e": "true", "f": "no", "g": "a\n\tb", "?": {"": "#"}})
 def test_every_json_object_is_a_document_with_the_same_keys_values_and_types(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]

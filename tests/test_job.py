@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import ImageFont
 from ruamel.yaml import YAML
@@ -323,7 +323,6 @@ _JOBS = st.fixed_dictionaries(
 
 
 @given(_JOBS)
-@settings(deadline=None)
 def test_the_job_that_a_run_saves_is_the_job_that_was_run(anywhere: Path, values: dict[str, Any]) -> None:
     job = Job.model_validate(values, context={"base": anywhere})
     save_job(anywhere / "net", job)
@@ -331,7 +330,6 @@ def test_the_job_that_a_run_saves_is_the_job_that_was_run(anywhere: Path, values
 
 
 @given(_JOBS)
-@settings(deadline=None)
 def test_every_valid_job_is_valid_to_an_editor(values: dict[str, Any]) -> None:
     jsonschema.Draft7Validator(json_schema()).validate(values)
 

@@ -96,7 +96,7 @@ def entries(records: Records) -> dict[str, Entry]:
 
 
 @given(st.lists(_ROUNDS, max_size=4), _ROUNDS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_every_source_is_in_one_chunk_or_is_already_done(before: list[Round], run: Round) -> None:
     records = ledger_after(before)
     known = entries(records)
@@ -109,7 +109,7 @@ def test_every_source_is_in_one_chunk_or_is_already_done(before: list[Round], ru
 
 
 @given(st.lists(_ROUNDS, max_size=4), _ROUNDS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_the_figures_of_a_plan_are_those_of_its_chunks(before: list[Round], run: Round) -> None:
     records = ledger_after(before)
     made = plans(records, run)
@@ -122,7 +122,7 @@ def test_the_figures_of_a_plan_are_those_of_its_chunks(before: list[Round], run:
 
 
 @given(st.lists(_ROUNDS, max_size=4), _ROUNDS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_after_a_run_the_ledger_has_what_is_there_and_the_next_run_has_nothing_to_do(
     before: list[Round], run: Round
 ) -> None:
@@ -141,7 +141,7 @@ def test_after_a_run_the_ledger_has_what_is_there_and_the_next_run_has_nothing_t
 
 
 @given(st.lists(_ROUNDS, max_size=4), _ROUNDS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_new_chunks_are_full_in_order_and_never_take_an_id_that_is_in_use(
     before: list[Round], run: Round
 ) -> None:
@@ -158,7 +158,7 @@ def test_new_chunks_are_full_in_order_and_never_take_an_id_that_is_in_use(
 
 
 @given(st.lists(_ROUNDS, min_size=1, max_size=4), _ROUNDS)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_chunk_is_written_again_only_if_a_source_of_its_own_changed_or_goes(
     before: list[Round], run: Round
 ) -> None:

@@ -104,7 +104,7 @@ def padded(frame: Frame, size: tuple[int, int], colour: tuple[int, int, int]) ->
     st.tuples(st.integers(1, 500), st.integers(1, 500)),
     st.tuples(st.integers(1, 300), st.integers(1, 300)),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_padding_is_resizing_and_pasting_bit_for_bit(
     name: str, image: tuple[int, int], crop: tuple[int, int]
 ) -> None:
@@ -137,7 +137,7 @@ FITS = [
 @pytest.mark.cv2
 @pytest.mark.parametrize("geometry", FITS, ids=lambda geometry: f"{geometry.fit}-{geometry.resize}")
 @given(image=st.tuples(st.integers(1, 700), st.integers(1, 700)))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_fast_accepts_every_size_whatever_the_fit(geometry: Geometry, image: tuple[int, int]) -> None:
     apply(geometry, pixels(photograph("rocket.jpg").resize(image)))
 
@@ -156,7 +156,7 @@ def test_fast_is_near_exact_whatever_the_fit(geometry: Geometry, size: tuple[int
 
 @pytest.mark.cv2
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 64), st.integers(0, 64))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_fast_accepts_every_size(width: int, height: int, crop: int, more: int) -> None:
     frame = pixels(photograph("rocket.jpg").resize((width, height)))
     apply(Geometry(crop + more, crop, mode="fast"), frame)

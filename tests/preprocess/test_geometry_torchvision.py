@@ -49,7 +49,7 @@ def test_photographs_are_as_torchvision_makes_them(
     st.integers(0, 60),
     st.sampled_from(sorted(LIMITS)),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_size_scale_and_shape_is_as_torchvision_makes_it(
     name: str, width: int, height: int, crop: int, more: int, interpolation: Interpolation
 ) -> None:
@@ -92,7 +92,7 @@ _SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
     _SIZES | st.integers(0, 60),
     st.sampled_from(sorted(LIMITS)),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_height_and_width_is_as_torchvision_makes_it(
     name: str,
     size: tuple[int, int],
@@ -111,7 +111,7 @@ def test_any_height_and_width_is_as_torchvision_makes_it(
 
 
 @given(st.sampled_from(NAMES), _SIZES, _SIZES, st.sampled_from(sorted(LIMITS)))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_squashing_is_resizing_to_the_size_bit_for_bit(
     name: str, size: tuple[int, int], crop: tuple[int, int], interpolation: Interpolation
 ) -> None:

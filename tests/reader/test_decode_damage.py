@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -95,7 +95,6 @@ def test_overwritten_blocks_never_raise_anything_but_a_failure(name: str) -> Non
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", *sorted({data[:12] for data in FILES.values()})]))
-@settings(deadline=None)
 def test_random_bytes_are_a_failure(noise: bytes, start: bytes) -> None:
     assert isinstance(attempt(start + noise), str)
 

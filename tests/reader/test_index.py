@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_pipe.errors import SourceError
@@ -46,7 +46,6 @@ def index_of(stream: Stream, problem: SourceError | None = None) -> Index:
 
 
 @given(streams())
-@settings(deadline=None)
 def test_frames_are_in_presentation_order_and_know_their_packets(stream: Stream) -> None:
     found = index_of(stream)
     assert found.packets is not None
@@ -56,7 +55,6 @@ def test_frames_are_in_presentation_order_and_know_their_packets(stream: Stream)
 
 
 @given(streams(), st.data())
-@settings(deadline=None)
 def test_runs_decode_the_wanted_frames_each_from_a_key_frame_that_suffices(
     stream: Stream, data: st.DataObject
 ) -> None:
@@ -79,7 +77,6 @@ def test_runs_decode_the_wanted_frames_each_from_a_key_frame_that_suffices(
 
 
 @given(streams())
-@settings(deadline=None)
 def test_all_frames_are_one_run(stream: Stream) -> None:
     found = index_of(stream)
     assert found.packets is not None
@@ -89,7 +86,6 @@ def test_all_frames_are_one_run(stream: Stream) -> None:
 
 
 @given(streams())
-@settings(deadline=None)
 def test_a_key_frame_alone_is_one_packet(stream: Stream) -> None:
     found = index_of(stream)
     assert found.packets is not None
@@ -99,7 +95,6 @@ def test_a_key_frame_alone_is_one_packet(stream: Stream) -> None:
 
 
 @given(streams(), st.floats(0.04, 0.6), st.data())
-@settings(deadline=None)
 def test_spans_have_every_wanted_frame_once(stream: Stream, span_s: float, data: st.DataObject) -> None:
     found = index_of(stream)
     assert found.packets is not None
@@ -121,7 +116,6 @@ def test_spans_have_every_wanted_frame_once(stream: Stream, span_s: float, data:
 
 
 @given(streams(), st.data())
-@settings(deadline=None)
 def test_of_a_stream_cut_off_only_frames_that_nothing_can_come_before_are_left(
     stream: Stream, data: st.DataObject
 ) -> None:

@@ -45,7 +45,7 @@ def by_grid(pts: list[int], origin: Fraction, step: Fraction) -> list[int]:
 
 
 @given(times, shifts, bases, rates)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_fps_takes_the_frames_nearest_to_the_grid(
     pts: list[int], shift: int, base: Fraction, rate: Fraction
 ) -> None:
@@ -58,7 +58,7 @@ def test_fps_takes_the_frames_nearest_to_the_grid(
 @given(
     times, bases, rates, st.fractions(0, 300, max_denominator=60), st.fractions(1, 200, max_denominator=60)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_grid_begins_where_the_range_begins(
     pts: list[int], base: Fraction, rate: Fraction, start: Fraction, length: Fraction
 ) -> None:
@@ -106,13 +106,11 @@ def test_of_two_frames_equally_near_the_earlier_is_taken() -> None:
 
 
 @given(times, bases, st.integers(1, 50))
-@settings(deadline=None)
 def test_every_takes_the_first_and_then_each_nth(pts: list[int], base: Fraction, every: int) -> None:
     assert select(pts, base, every=every) == list(range(0, len(pts), every))
 
 
 @given(times, bases, st.integers(1, 60))
-@settings(deadline=None)
 def test_count_takes_so_many_evenly_spread(pts: list[int], base: Fraction, count: int) -> None:
     taken = select(pts, base, count=count)
     assert len(taken) == min(count, len(pts))
@@ -128,7 +126,6 @@ def test_one_of_a_count_is_in_the_middle() -> None:
 
 
 @given(times, bases, st.data())
-@settings(deadline=None)
 def test_keyframes_takes_the_key_frames(pts: list[int], base: Fraction, data: st.DataObject) -> None:
     keys = sorted(data.draw(st.sets(st.integers(0, len(pts) - 1))))
     assert select(pts, base, keys, keyframes=True) == keys
@@ -139,7 +136,6 @@ def test_keyframes_takes_the_key_frames(pts: list[int], base: Fraction, data: st
 
 
 @given(times, bases, st.integers(0, 400), st.integers(1, 400), st.integers(1, 9), st.integers(1, 9))
-@settings(deadline=None)
 def test_the_range_comes_first_and_the_limit_last(
     pts: list[int], base: Fraction, start: int, length: int, every: int, most: int
 ) -> None:

@@ -20,6 +20,7 @@ KEYS = {
     "Service": {
         *("Type", "User", "ExecStart", "SuccessExitStatus", "TimeoutStopSec", "KillMode"),
         *("NoNewPrivileges", "ProtectSystem", "ReadWritePaths", "PrivateTmp"),
+        *("CacheDirectory", "Environment"),
     },
     "Timer": {"OnCalendar", "Persistent"},
     "Install": {"WantedBy"},
