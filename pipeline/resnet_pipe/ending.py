@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ Ending = Literal["softmax", "log_softmax", "sigmoid"]
 
 _HAND_ON = {
     *("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear", "Round"),
-    *("Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Normalizer"),
 }
 """Operators that leave the values as they are, or nearly so."""
 _TOGETHER = ("Add", "Sum", "Mean", "Concat")
@@ -25,6 +26,9 @@ _SOFTMAX: dict[str, Ending] = {
     "LogSoftmax": "log_softmax",
 }
 _SIGMOID = ("Sigmoid", "HardSigmoid", "QLinearSigmoid")
+_CLASSIFIERS = ("LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier")
+"""Of ai.onnx.ml, as scikit-learn's models are exported: the second output has the scores."""
+_TRANSFORMS: dict[bytes, Ending] = {b"SOFTMAX": "softmax", b"LOGISTIC": "sigmoid"}
 _FUNCTIONS: dict[tuple[str | None, ...], Ending] = {
     ("Log", "softmax"): "log_softmax",
     ("Exp", "log_softmax"): "softmax",
@@ -71,18 +75,13 @@ def ending(model: Any, name: str, shapes: Mapping[str, tuple[int | None, ...] | 
             waiting.extend(others)
         elif node.op_type in _SCALED and others == [node.input[0]] and all(constants[n] > 0 for n in numbers):
             waiting.append(node.input[0])
+        elif node.op_type == "Sub" and others == [node.input[1]] and constants[node.input[0]] == 1:
+            waiting.append(node.input[1])  # the negative one of two classes
         else:
             found.add(_made_by(node, nodes, shapes.get(name), _opset(model)))
     if waiting or len(found) != 1:
         return None
-    return _after(functions, found.pop())
-
-
-def _after(functions: list[str], found: Ending | None) -> Ending | None:
-    """Return what an ending is after logarithm or exponentiation."""
-    if not functions:
-        return found
-    return _FUNCTIONS.get((*functions, found))
+    return _FUNCTIONS.get((*functions, *found)) if functions else found.pop()
 
 
 def _single_numbers(graph: Any) -> dict[str, float]:  # noqa: ANN401
@@ -93,11 +92,12 @@ def _single_numbers(graph: Any) -> dict[str, float]:  # noqa: ANN401
     for node in graph.node:
         if node.op_type == "Constant":
             tensors.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
-    return {
-        name: float(onnx.numpy_helper.to_array(tensor).reshape(()))
-        for name, tensor in tensors.items()
-        if prod(tensor.dims) == 1 and tensor.data_type in _FLOATS and not tensor.external_data
-    }
+    found = {}
+    for name, tensor in tensors.items():
+        if prod(tensor.dims) == 1 and tensor.data_type in _FLOATS and not tensor.external_data:
+            with suppress(ValueError, TypeError):  # its bytes are too few, or too many
+                found[name] = float(onnx.numpy_helper.to_array(tensor).item())
+    return found
 
 
 def _made_by(
@@ -108,6 +108,8 @@ def _made_by(
 ) -> Ending | None:
     if node.op_type in _SIGMOID:
         return "sigmoid"
+    if node.op_type in _CLASSIFIERS:
+        return next((_TRANSFORMS.get(one.s) for one in node.attribute if one.name == "post_transform"), None)
     if node.op_type in _SOFTMAX:
         axis = next((one.i for one in node.attribute if one.name == "axis"), -1 if opset >= _ANY_AXIS else 1)
         return _SOFTMAX[node.op_type] if _is_of_classes(axis, shape, opset) else None

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from tests.networks import CLASSES, write_tiny
+from tests.networks import CLASSES, WIDTH, write_tiny
 from tests.odd_networks import (
     HEAD,
     ROW,
@@ -133,6 +133,33 @@ ENDINGS: dict[str, tuple[list[NodeProto], str, str]] = {
             node("Softmax", ["a"], ["p"]),
             node("Softmax", ["b"], ["q"]),
             node("Concat", ["p", "q"], ["out"], axis=1),
+        ],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "both of two classes": (
+        [
+            node("Split", ["logits"], ["half", "other"], axis=1),
+            node("Sigmoid", ["half"], ["p"]),
+            node("Sub", ["one", "p"], ["q"]),
+            node("Concat", ["q", "p"], ["out"], axis=1),
+        ],
+        "probabilities (the network ends in a sigmoid)",
+        "as they are",
+    ),
+    "a classifier of scikit-learn's": (
+        [
+            node(
+                "LinearClassifier",
+                ["flat"],
+                ["label", "scores"],
+                domain="ai.onnx.ml",
+                coefficients=[0.1] * (CLASSES * WIDTH),
+                intercepts=[0.0] * CLASSES,
+                classlabels_ints=range(CLASSES),
+                post_transform="SOFTMAX",
+            ),
+            node("Normalizer", ["scores"], ["out"], domain="ai.onnx.ml", norm="L1"),
         ],
         PROBABILITIES,
         "as they are",
