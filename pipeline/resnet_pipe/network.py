@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.foreign import START, told_by
 from resnet_pipe.output import Output, outputs_of, shape_text, value_shape, value_type
 
 SEVEN_BITS = 64
@@ -80,14 +81,24 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - protobuf messages are untyped
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(path.read_bytes())  # whatever the name ends in
-    except DecodeError:
-        model = None
+        data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        model = onnx.load_model_from_string(data)  # whatever the name ends in
+    except DecodeError:
+        model = None
     if model is None or not model.HasField("graph"):
-        raise ModelError(f"{path} is not an ONNX file", "give a file made by `resnet-pipe convert`")
+        problem, remedy = told_by(data[:START]) or _no_network(data)
+        raise ModelError(f"{path} {problem}", remedy)
     return model
+
+
+def _no_network(data: bytes) -> tuple[str, str]:
+    if data.startswith((b"PK", b"\x80")):
+        problem = "is not an ONNX file, but an archive or a pickle, as torch.save writes checkpoints"
+        return problem, "resnet-pipe convert ARCHITECTURE --weights FILE"
+    return "is not an ONNX file, or is cut off", "copy it again, or give a file made by `resnet-pipe convert`"
 
 
 def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, int | None]:

@@ -24,6 +24,8 @@ Shape = tuple[int | None, ...]
 
 _FLOATS = ("float16", "float32", "float64")
 _MADE_BY_NOTHING = "made by no node"
+_SORTED = "sorted"
+"""The type of what TopK gives: which class a number is of, only its other output tells."""
 _LONGEST = 1 << 24
 """Of axes: a file that speaks of more is not believed, and what there is shows when it runs."""
 _NAMES = {"float": "float32", "double": "float64"}
@@ -37,7 +39,7 @@ class Output:
     Attributes:
         name: of the output.
         type: `float32`, `int64` ...; or `sequence`, `map`, `optional`, `sparse tensor`; `unknown`; or that no
-            node makes it.
+            node makes it, or that its numbers are sorted.
         shape: batch first; None for a length that is not known, and for that of the batch; None as a whole
             where not even the number of axes is known.
         ending: what the network has applied to the values, over the classes.
@@ -131,10 +133,11 @@ def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
     size = _batch_size(graph)
     made = {value.name for value in (*graph.input, *graph.initializer)}
     made.update(name for node in graph.node for name in node.output)
+    ordered = {node.output[0] for node in graph.node if node.op_type == "TopK" and node.output}
     return tuple(
         Output(
             name=value.name,
-            type=value_type(value),
+            type=_SORTED if value.name in ordered else value_type(value),
             shape=_of_items(shapes[value.name], size),
             ending=endings.ending(model, value.name, shapes),
             declared=value.name in declared,

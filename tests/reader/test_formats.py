@@ -34,6 +34,7 @@ OTHERS = {
     "JPEG XL": [b"\xff\x0a\xfa\x1f\x41\x91", b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl "],
     "JPEG 2000": [b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", b"\xff\x4f\xff\x51\0\x2f\0\0"],
     "JPEG XR": [b"II\xbc\x01\x20\0\0\0"],
+    "PNG with Apple's changes (CgBI)": [b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\2"],
     "Photoshop (PSD)": [b"8BPS\0\x01\0\0", b"8BPS\0\x02\0\0"],
     "SVG": [
         b'<svg xmlns="http://www.w3.org/2000/svg">',

@@ -181,6 +181,15 @@ def test_bytes_between_segments_that_may_be_a_table_are_damage() -> None:
         assert outcome(tables.replace(b"\xff\xc4", broken, 1)) == "damaged"
 
 
+def test_a_file_whose_line_ends_were_converted_is_damaged() -> None:
+    """Its tables are shifted, and what they have pushed out lies between segments."""
+    for quality in range(60, 95):
+        plain = encode(SMALL.resize((4, 4)), "JPEG", quality=quality, optimize=True)
+        if plain.count(b"\n") > 1:
+            assert np.array_equal(read(plain), pillow(plain))
+            assert outcome(plain.replace(b"\n", b"\r\n")) == "damaged"
+
+
 def test_filling_in_place_of_scans_is_damage() -> None:
     scans = [place for place in range(len(PROGRESSIVE)) if PROGRESSIVE.startswith(b"\xff\xda", place)]
     tables = PROGRESSIVE.rindex(b"\xff\xc4", 0, scans[4])

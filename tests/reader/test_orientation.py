@@ -129,6 +129,11 @@ OTHERS: dict[str, tuple[int, Callable[[], bytes]]] = {
     "WebP broken": (1, lambda: encode(PICTURE, "WEBP", exif=b"II*\0\xff\xff\xff\xff", lossless=True)),
     "AVIF": (6, lambda: encode(PICTURE, "AVIF", exif=exif(">"), speed=10, quality=95)),
     "AVIF broken": (1, avif_with_bad_exif),
+    "AVIF XMP": (1, lambda: encode(PICTURE, "AVIF", xmp=xmp(6), speed=10, quality=95)),
+    "AVIF EXIF and XMP": (
+        6,
+        lambda: encode(PICTURE, "AVIF", exif=exif(">"), xmp=xmp(3), speed=10, quality=95),
+    ),
     "TIFF": (6, lambda: encode(PICTURE, "TIFF", exif=Image.Exif(), tiffinfo={0x0112: 6})),
     "TIFF XMP": (6, lambda: encode(PICTURE, "TIFF", tiffinfo={700: xmp(6)})),
     "TIFF JPEG": (6, lambda: encode(PICTURE, "TIFF", compression="jpeg", tiffinfo={0x0112: 6})),

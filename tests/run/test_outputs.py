@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from tests.networks import CLASSES, write_tiny
+from tests.networks import CLASSES, WIDTH, write_tiny
 from tests.odd_networks import (
     HEAD,
     ROW,
@@ -96,6 +96,84 @@ ENDINGS: dict[str, tuple[list[NodeProto], str, str]] = {
         "probabilities (the network ends in a sigmoid)",
         "as they are",
     ),
+    "exponential of a log-softmax": (
+        [node("LogSoftmax", ["logits"], ["log"]), node("Exp", ["log"], ["out"])],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "softmax, kept from zero": (
+        [node("Softmax", ["logits"], ["p"]), node("Add", ["p", "small"], ["out"])],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "softmax in percent, rounded": (
+        [
+            node("Softmax", ["logits"], ["p"]),
+            node("Mul", ["p", "hundred"], ["percent"]),
+            node("Round", ["percent"], ["out"]),
+        ],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "the average of two softmaxes": (
+        [
+            node("Softmax", ["logits"], ["p"]),
+            node("Neg", ["logits"], ["negative"]),
+            node("Softmax", ["negative"], ["q"]),
+            node("Add", ["p", "q"], ["sum"]),
+            node("Constant", [], ["two"], value=numpy_helper.from_array(np.array([2], np.float32))),
+            node("Div", ["sum", "two"], ["out"]),
+        ],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "a softmax for each half of the classes": (
+        [
+            node("Split", ["logits"], ["a", "b"], axis=1),
+            node("Softmax", ["a"], ["p"]),
+            node("Softmax", ["b"], ["q"]),
+            node("Concat", ["p", "q"], ["out"], axis=1),
+        ],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "both of two classes": (
+        [
+            node("Split", ["logits"], ["half", "other"], axis=1),
+            node("Sigmoid", ["half"], ["p"]),
+            node("Sub", ["one", "p"], ["q"]),
+            node("Concat", ["q", "p"], ["out"], axis=1),
+        ],
+        "probabilities (the network ends in a sigmoid)",
+        "as they are",
+    ),
+    "a classifier of scikit-learn's": (
+        [
+            node(
+                "LinearClassifier",
+                ["flat"],
+                ["label", "scores"],
+                domain="ai.onnx.ml",
+                coefficients=[0.1] * (CLASSES * WIDTH),
+                intercepts=[0.0] * CLASSES,
+                classlabels_ints=range(CLASSES),
+                post_transform="SOFTMAX",
+            ),
+            node("Normalizer", ["scores"], ["out"], domain="ai.onnx.ml", norm="L1"),
+        ],
+        PROBABILITIES,
+        "as they are",
+    ),
+    "a softmax and logits": (
+        [node("Softmax", ["logits"], ["p"]), node("Add", ["p", "logits"], ["out"])],
+        "logits",
+        "by softmax",
+    ),
+    "what is divided by a softmax": (
+        [node("Softmax", ["logits"], ["p"]), node("Div", ["one", "p"], ["out"])],
+        "logits",
+        "by softmax",
+    ),
     "nothing": ([node("Identity", ["logits"], ["out"])], "logits", "by softmax"),
 }
 ENDING_WEIGHTS: dict[str, NDArray[Any]] = {
@@ -103,6 +181,8 @@ ENDING_WEIGHTS: dict[str, NDArray[Any]] = {
     "axes": np.array([2, 3]),
     "class_axis": np.array([1]),
     "one": np.array(1, np.float32),
+    "small": np.array(1e-7, np.float32),
+    "hundred": np.array([100], np.float32),
 }
 
 
@@ -273,10 +353,31 @@ def _outputs(*outputs: onnx.ValueInfoProto, more: tuple[NodeProto, ...] = ()) ->
 FLOAT = TensorProto.FLOAT
 AS_INTEGERS = node("Cast", ["logits"], ["whole"], to=TensorProto.INT64)
 AS_BRAIN_FLOATS = node("Cast", ["logits"], ["brain"], to=TensorProto.BFLOAT16)
+ODD_HEAD = [node("GlobalAveragePool", ["image"], ["pool"]), *HEAD[1:]]
+THREE = node("Constant", [], ["three"], value_ints=[3])
 AS_LIST = node("SplitToSequence", ["logits"], ["list"], axis=0)
 
 REFUSED: dict[str, tuple[Write, str, str]] = {
-    "no bytes": (_bytes(b""), "[logits]", "is not an ONNX file"),
+    "no bytes": (_bytes(b""), "[logits]", "is empty"),
+    "a pointer": (_bytes(b"version https://git-lfs.github.com/spec/v1"), "[logits]", "git lfs pull"),
+    "a web page": (_bytes(b"<!DOCTYPE html><html>"), "[logits]", "is a web page"),
+    "a checkpoint": (
+        _bytes(b"PK\3\4" + bytes(100)),
+        "[logits]",
+        "resnet-pipe convert ARCHITECTURE --weights",
+    ),
+    "the best three": (
+        _outputs(
+            tensor("best", ["N", 3]),
+            tensor("which", ["N", 3], TensorProto.INT64),
+            more=(
+                THREE,
+                node("TopK", ["logits", "three"], ["best", "which"]),
+            ),
+        ),
+        "[top_k]",
+        "its outputs are: best sorted (N, 3), which int64 (N, 3)",
+    ),
     "text": (_bytes(b"this is not a network"), "[logits]", "is not an ONNX file"),
     "channels last": (_image(FLOAT, "N", 32, 32, 3), "[logits]", "channels last (NHWC)"),
     "channels last of any size": (_image(FLOAT, "N", "H", "W", 3), "[logits]", "--inputs-as-nchw input"),
@@ -399,6 +500,20 @@ def test_a_file_that_does_not_run_is_refused_by_the_proof_before_the_run(job: Jo
     said = job.run("--set", "infer.model=broken.onnx").expect(2).stderr
     assert cause in said
     assert not list(job.out.glob("part-*"))
+
+
+@pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
+def test_an_operator_that_an_engine_does_not_know_is_named_and_nothing_else_is_printed(
+    job: JobFolder, engine: str
+) -> None:
+    pytest.importorskip(engine.replace("opencv", "cv2"))
+    job.write(fields="[logits]", infer=f"engine: {engine}")
+    job.add("a.jpg")
+    write(job.folder / "odd.onnx", [node("Magic", ["input"], ["image"]), *ODD_HEAD], [tensor("logits", ROW)])
+    said = job.run("--set", "infer.model=odd.onnx").expect(2).stderr
+    assert said.startswith("error: ")
+    assert "Magic" in said
+    assert "No Op registered for Magic" in said or engine == "opencv"
 
 
 def test_a_file_for_one_batch_size_runs_with_it(job: JobFolder, cli: Cli) -> None:

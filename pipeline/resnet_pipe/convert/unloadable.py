@@ -10,12 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.foreign import COPY_AGAIN, START, told_by
 
-_START = 512
-"""Bytes at the beginning of a file that tell what it is."""
 _LISTED = 5
-_AGAIN = "copy or download it again"
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
 _OLD_TORCH = {"pickle", "storages", "tensors"}
 """Members of the tar archives that torch wrote before 0.1.10, of 2017."""
 
@@ -29,14 +26,18 @@ def refusal(path: Path, error: Exception) -> ModelError:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_START)
+            start = file.read(START)
         problem, remedy = (
-            _by_its_start(path, start) or _archive(path, start) or _pickled(error, start) or _unknown(start)
+            _safetensors(path, start)
+            or told_by(start)
+            or _archive(path, start)
+            or _pickled(error, start)
+            or _unknown(start)
         )
     except OSError as unread:
         return ModelError(f"checkpoint {path} cannot be read: {unread.strerror or unread}")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError):
-        problem, remedy = "is a damaged archive", _AGAIN
+        problem, remedy = "is a damaged archive", COPY_AGAIN
     return ModelError(f"checkpoint {path} {problem}", remedy)
 
 
@@ -59,21 +60,11 @@ def two_lines(load: str, saved: str) -> str:
     return f'and convert that file:\n      {load}\n      torch.save({saved}, "weights.pt")'
 
 
-def _by_its_start(path: Path, start: bytes) -> tuple[str, str] | None:
-    if not start:
-        return "is empty", _AGAIN
-    if start.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
-    if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
-        remedy = "read what it says; then download the file itself"
-        return "is a web page or a server's answer, and not the file that was asked for", remedy
+def _safetensors(path: Path, start: bytes) -> tuple[str, str] | None:
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header < path.stat().st_size:
         load = f"tensors = safetensors.torch.load_file({str(path)!r})"
         return "is a safetensors file", f"save it as torch does, {two_lines(load, 'tensors')}"
-    for signature, name in _COMPRESSED.items():
-        if start.startswith(signature):
-            return f"is compressed with {name}", "unpack it first"
     return None
 
 
@@ -81,7 +72,7 @@ def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
     if zipfile.is_zipfile(path):
         return _zip(path)
     if start.startswith(b"PK"):
-        return "is cut off: the end of its archive is missing", _AGAIN
+        return "is cut off: the end of its archive is missing", COPY_AGAIN
     if not tarfile.is_tarfile(path):
         return None
     with tarfile.open(path) as archive:
@@ -129,7 +120,7 @@ def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
     if start.startswith((b"\x80", b"PK")):
         words = "".join(filter(str.isprintable, str(error).partition("\n")[0]))[:200]
         told = f": {words}" if words and "weights_only" not in words else ""
-        return f"is damaged or cut off{told}", _AGAIN
+        return f"is damaged or cut off{told}", COPY_AGAIN
     return None
 
 

@@ -28,6 +28,8 @@ ENGINES = {
 """name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a network computes in."""
+_LONGEST, _BEGINNING = 300, 120
+"""Characters of what a library says that go into a message, and how many of them are its first ones."""
 INT8_ENGINES = ("openvino", "onnxruntime")
 """Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
 
@@ -199,9 +201,10 @@ def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineR
     return make(replace(request, device="cpu"), note)
 
 
-def one_line(error: Exception) -> str:
-    """Return what a library says, on one line and not too long."""
-    return " ".join(str(error).split())[:300]
+def one_line(said: object) -> str:
+    """Return what a library says, on one line, and without its middle if it is long: causes come last."""
+    text = " ".join(str(said).split())
+    return text if len(text) <= _LONGEST else f"{text[:_BEGINNING]} ... {text[_BEGINNING - _LONGEST :]}"
 
 
 def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:

@@ -82,6 +82,8 @@ class OpenCvEngine:
         self.streams = 1 if self._on_cuda else request.streams or _streams(request.threads)
         self._threads = max(1, request.threads // self.streams)
         cv2.setNumThreads(self._threads)
+        if "OPENCV_LOG_LEVEL" not in os.environ:  # what it prints is in its exceptions as well
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         started = time.perf_counter()
         self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import extract, saturation
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, rows_of
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, one_line, rows_of
 from resnet_pipe.network import inspect
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -256,4 +256,4 @@ def _words(error: Exception) -> str:
     lines = (
         line for line in str(error).splitlines() if "failed at" not in line and "Exception from" not in line
     )
-    return " ".join(" ".join(lines).split())[:300]
+    return one_line(" ".join(lines))

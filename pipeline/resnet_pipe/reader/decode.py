@@ -99,7 +99,12 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
                     "reader", "truncated", "its compressed data are whole, but not the whole image"
                 )
             frame = _rgb(image)
-            return upright(frame, metadata_orientation(image.info))
+            info = image.info
+            if (
+                name == "AVIF"
+            ):  # its properties say how it is turned, which Pillow tells as EXIF; XMP does not
+                info = {"exif": info.get("exif", b"")}
+            return upright(frame, metadata_orientation(info))
 
 
 def _may_lack_rows(image: Image.Image) -> bool:

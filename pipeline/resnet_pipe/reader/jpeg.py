@@ -54,6 +54,9 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         except ValueError as error:
             if verdict(str(error)) != Verdict.HARMLESS:
                 raise
+        if data.count(b"\n") == data.count(b"\r\n") > 1:
+            # Its tables are wrong then, and what is pushed out of them looks like an oddity.
+            raise SourceError("reader", "damaged", "its line ends were converted: it was copied as a text")
         return _mended(tidied(data), attempt)
     except ValueError as error:
         raise _failure(data, str(error)) from error

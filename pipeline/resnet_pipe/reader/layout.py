@@ -19,6 +19,10 @@ LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
 _COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 """How many samples of a pixel are its colour; what comes after them is alpha, or unknown."""
 
+_COLOUR_NAMES = {
+    **{WHITE_IS_ZERO: "grey", BLACK_IS_ZERO: "grey", RGB: "RGB", PALETTE: "a palette", CMYK: "CMYK"},
+    YCBCR: "YCbCr",
+}
 _OTHER_COLOURS = {
     4: "a transparency mask",
     8: "an image in CIE L*a*b* colours",
@@ -202,12 +206,13 @@ def _check_combination(layout: Layout) -> None:
         SourceError: `unsupported`.
     """
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
-    what = f"{layout.samples} samples a pixel of {layout.bits} bits, colours of kind {layout.photometric}"
+    samples = "one sample" if layout.samples == 1 else f"{layout.samples} samples"
+    what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} a pixel of {layout.bits} bits"
     if layout.planar:
         what += ", in planes"
     if layout.photometric == YCBCR:
         if layout.planar or layout.bits != 8 or layout.samples != 3:
-            _refuse(f"{what} (YCbCr)")
+            _refuse(what)
         if layout.compression not in LOSSLESS | {JPEG, OLD_JPEG}:
             _refuse(f"YCbCr colours with {name}")
     elif layout.compression in (RLE, FAX3, FAX4):

@@ -7,7 +7,7 @@ import re
 from resnet_pipe.errors import SourceError
 
 _DECODED = {
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n(?!.{4}CgBI)", re.DOTALL),
     "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
@@ -17,6 +17,7 @@ _DECODED = {
 """The formats that are decoded, under Pillow's names; JPEG is known before. Those of brands are below."""
 
 _OTHERS = {
+    "PNG with Apple's changes (CgBI)": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "JPEG XR": rb"II\xbc",

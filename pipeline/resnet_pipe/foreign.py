@@ -1,0 +1,29 @@
+"""What a file is that is none of what its place is for: what copies and downloads leave, most often."""
+
+from __future__ import annotations
+
+import re
+
+COPY_AGAIN = "copy or download it again"
+START = 512
+"""Bytes at the beginning of a file that tell what it is."""
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
+
+
+def told_by(start: bytes) -> tuple[str, str] | None:
+    """Return what a file is, and what to do; None if its first bytes do not tell.
+
+    Args:
+        start: the first `START` bytes of a file that is neither text nor markup if it is what it should be.
+    """
+    if not start:
+        return "is empty", COPY_AGAIN
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
+    if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
+        remedy = "read what it says; then download the file itself"
+        return "is a web page or a server's answer, and not the file that was asked for", remedy
+    for signature, name in _COMPRESSED.items():
+        if start.startswith(signature):
+            return f"is compressed with {name}", "unpack it first"
+    return None
