@@ -50,7 +50,7 @@ def test_the_ledger_says_what_each_source_was_and_how_the_shard_was_made(done: J
 
 def test_a_second_run_with_nothing_new_touches_no_shard_and_loads_no_network(done: JobFolder) -> None:
     before = states(done.out)
-    assert "5 skipped" in done.run().expect(0).stdout
+    assert "5 already done" in done.run().expect(0).stdout
     assert states(done.out) == before
     assert done.summary()["engine"] is None
 
@@ -71,7 +71,7 @@ def test_a_file_of_any_date_is_a_source_and_every_other_date_a_change(job: JobFo
         entries = [entry for record in records(job.out) for entry in record["sources"]]
         assert {entry["key"]: entry["mtime_ns"] for entry in entries} == held
         assert job.failures()["2400-bad.jpg"]["mtime_ns"] == held["2400-bad.jpg"]
-        assert "4 skipped" in job.run(*reader).expect(0).stdout
+        assert "4 already done" in job.run(*reader).expect(0).stdout
         touch(job.images / "2400.jpg")
         assert "1 to process" in job.run(*reader, "--dry-run").expect(0).stdout
         assert command("check", str(job.out)).expect(0)

@@ -223,7 +223,7 @@ def _index_by_decoding(video: Video) -> Index:
             time = following if guess is None else guess
             if time is None:
                 raise SourceError("reader", "no_times", "the file has no presentation times for its frames")
-            times.append(max(time, times[-1] + 1) if times else time)
+            times.append(max(time, times[-1]) if times else time)
             key.append(frame.key_frame)
             following = times[-1] + frame.duration
     except SourceError as error:
