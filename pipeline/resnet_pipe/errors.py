@@ -111,7 +111,7 @@ class HomeError(UsageError):
     """
 
     def __init__(self, problem: str) -> None:
-        super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write", "models")
+        super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write to", "models")
 
 
 class ModelError(UsageError):

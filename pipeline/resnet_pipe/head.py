@@ -193,7 +193,7 @@ def named(network: Network, name: str) -> Output:
     if found is None:
         raise ModelError(f"{network.path} has no output {name!r}; {_all(network)}")
     if not found.is_row:
-        raise ModelError(f"{network.path}: its output {found.describe()} is no row of floats for each image")
+        raise ModelError(f"{network.path}: its output {found.describe()} is not one row of floats per image")
     return found
 
 
@@ -205,13 +205,13 @@ def _unclear(network: Network, found: list[Output], key: str, what: str) -> Mode
     if found:
         several = ", ".join(one.describe() for one in found)
         return ModelError(
-            f"{network.path}: several of its outputs may hold {what}: {several}",
-            f"say which one: infer.{key}: {found[0].name}",
+            f"{network.path}: several outputs could hold {what}: {several}",
+            f"name the right one: infer.{key}: {found[0].name}",
         )
     rows = [one.name for one in network.outputs if one.is_row]
     return ModelError(
-        f"{network.path} has no output with {what}, one row of floats for each image; {_all(network)}",
-        f"ask for other writer.fields; or, if it is {rows[0]} after all, infer.{key}: {rows[0]}"
+        f"{network.path} has no output with {what} (one row of floats per image); {_all(network)}",
+        f"choose other writer.fields; or, if {rows[0]} is the right one, set infer.{key}: {rows[0]}"
         if rows
         else "export it with such an output",
     )
@@ -221,4 +221,4 @@ def _all(network: Network) -> str:
     outputs = ", ".join(
         one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.outputs
     )
-    return f"its outputs are: {outputs}" if outputs else "it has no outputs at all"
+    return f"its outputs are: {outputs}" if outputs else "it has no outputs"

@@ -38,5 +38,5 @@ def cache_dir() -> Path:
         return named / "resnet-pipe"
     directory = home()
     if directory is None:
-        raise HomeError(f"user {os.getuid()} has no home directory, and so no cache")
+        raise HomeError(f"user {os.getuid()} has no home directory, so there is no cache")
     return directory / ".cache" / "resnet-pipe"

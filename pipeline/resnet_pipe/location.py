@@ -27,20 +27,20 @@ def located(text: str, base: Path) -> Path:
         user, _, below = text[1:].partition("/")
         directory = home(user)
         if directory is None and user:
-            raise ValueError(f"there is no user {user}; write ./{text} for what is really called that")
+            raise ValueError(f"there is no user {user}; for a file or directory of that name, write ./{text}")
         if directory is None:
-            raise ValueError(f"{text}: this user has no home directory; write the whole path")
+            raise ValueError(f"{text}: this user has no home directory; write the full path")
         return directory / below.lstrip("/")
     for variable in _REPLACED_BY_A_SHELL.finditer(text):
         end = text.find("/", variable.end())
         if not os.path.lexists(base / (text if end < 0 else text[:end])):
             raise ValueError(
-                f"{variable[0]} is not replaced in a job: {text}; write the path itself, ~ for the home"
-                " directory, or give it on the command line: --set KEY=PATH"
+                f"{variable[0]} is not expanded in a job: {text}; write the path itself, use ~ for the home"
+                " directory, or let the shell expand it on the command line: --set KEY=PATH"
             )
     windows = _OF_WINDOWS.fullmatch(text)
     if windows and not os.path.lexists(base / text.split("/")[0]):
         drive, below = windows[1], (windows[2] or "").replace("\\", "/")
         instead = f"; in WSL it is /mnt/{drive.lower()}{below}" if drive else ""
-        raise ValueError(f"a path of Windows: {text}; write where it is mounted, such as /mnt/data{instead}")
+        raise ValueError(f"a Windows path: {text}; write where it is mounted, such as /mnt/data{instead}")
     return base / text

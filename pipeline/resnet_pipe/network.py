@@ -114,17 +114,17 @@ def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, i
                 f"export it with channels first, such as with tf2onnx --inputs-as-nchw {image.name}",
             )
         raise ModelError(
-            f"{found}: images have {_CHANNELS} channels here, not {channels}",
+            f"{found}: images have {_CHANNELS} channels, not {channels}",
             f"export it for images of {_CHANNELS} channels",
         )
     if value_type(image) not in _INPUT_TYPES:
         raise ModelError(
-            f"{found} of {value_type(image)}: it is given normalised pixels, {' or '.join(_INPUT_TYPES)}",
+            f"{found} of {value_type(image)}: expected normalised pixels, {' or '.join(_INPUT_TYPES)}",
             "export it with a float32 input",
         )
     if batch_size is not None and batch_size > LARGEST_BATCH:
         raise ModelError(
-            f"{found}: {batch_size} images at a time; at most {LARGEST_BATCH} are",
+            f"{found}: batches of {batch_size} images; at most {LARGEST_BATCH} are supported",
             "export it with a dynamic batch size",
         )
     return batch_size, height, width
@@ -180,8 +180,8 @@ def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
         found = len(tensor.raw_data)
         if found != wanted and (found or tensor.ByteSize() < prod(tensor.dims)):
             raise ModelError(
-                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape says {wanted}",
-                "get the file again",
+                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape requires {wanted}",
+                "copy or download the file again",
             )
 
 

@@ -23,7 +23,7 @@ HELD = {
 Shape = tuple[int | None, ...]
 
 _FLOATS = ("float16", "float32", "float64")
-_MADE_BY_NOTHING = "made by no node"
+_MADE_BY_NOTHING = "not produced by any node"
 _LONGEST = 1 << 24
 """Of axes: a file that speaks of more is not believed, and what there is shows when it runs."""
 _NAMES = {"float": "float32", "double": "float64"}

@@ -52,8 +52,8 @@ class _Found:
         """Place and prefix in words."""
         place = f"`{'.'.join(self.place)}`" if self.place else ""
         names = [f"`{name}`" for name in (self.prefix, _COMPILED if self.compiled else "") if name]
-        without = f"names without {' and '.join(names)}" if names else ""
-        return ", ".join(filter(None, (place, without))) or "what is in no dict of it"
+        without = f"without prefix {' and '.join(names)}" if names else ""
+        return ", ".join(filter(None, (place, without))) or "the top level"
 
     @property
     def plain(self) -> bool:
@@ -103,15 +103,15 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
     nearest = max(found, key=lambda one: len(expected.keys() & one.state.keys()))
     taken = _choose(path, fitting) if fitting else nearest
     if problems := _problems(expected, taken.state):
-        where = "" if taken.plain else f" (looked at: {taken.name})"
+        where = "" if taken.plain else f" (closest match: {taken.name})"
         raise ModelError(
             f"{path} is not a checkpoint of torchvision's {architecture}{where}:\n" + "\n".join(problems),
             "check that the recipe names the architecture it was trained with",
         )
     notes = [] if taken.plain else [f"weights of {path.name}: {taken.name}"]
     if taken.others:
-        notes.append(f"not taken, because not below `{taken.prefix}`: {_several(taken.others)}")
-    notes += [f"not taken, although it fits too: {one.name}" for one in fitting if one is not taken]
+        notes.append(f"ignored, because they lack the prefix `{taken.prefix}`: {_several(taken.others)}")
+    notes += [f"fits too, but was not used: {one.name}" for one in fitting if one is not taken]
     return Checkpoint(taken.state, None if taken.plain else taken.name, tuple(notes))
 
 
@@ -123,7 +123,9 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
             warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"checkpoint {path} does not exist", "imagenet, random, auto, or a file") from None
+        raise ModelError(
+            f"checkpoint {path} does not exist", "use imagenet, random, auto or an existing file"
+        ) from None
     except MemoryError:
         raise
     except Exception as error:  # torch raises whatever a hostile or damaged file makes it
@@ -170,7 +172,7 @@ def _problems(expected: State, state: State) -> list[str]:
             shape = (*classes, *shape[1:])
         if shape != tuple(state[name].shape):
             shapes.append(f"{name} {tuple(state[name].shape)} instead of {shape}")
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", sorted(shapes)))
+    kinds = (("missing", missing), ("unexpected", unexpected), ("with a different shape", sorted(shapes)))
     return [f"  {kind}: {_several(names)}" for kind, names in kinds if names]
 
 

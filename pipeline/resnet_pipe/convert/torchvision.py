@@ -72,7 +72,7 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
             return _imagenet(recipe, spec)
         except ModelError as error:
             say(f"NOTE: {error.problem}")
-            say("NOTE: weights auto takes RANDOM weights: the rows will mean nothing, only the speed does")
+            say("NOTE: using random weights instead: good for timing, not for results")
             return _random(recipe, spec, photographs)
     return _checkpoint(recipe, Path(spec), say)
 
@@ -92,8 +92,8 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
     except (OSError, RuntimeError) as error:  # RuntimeError: the checksum does not match
         raise ModelError(
             f"torchvision's weights {weights} are not on this machine and cannot be downloaded: {error}",
-            f"run this once where there is a network, or put {weights.url} at {place}; or give your own with"
-            " --weights FILE; --weights random is enough to measure speed",
+            f"run this once with network access, or save {weights.url} as {place}; or give your own with"
+            " --weights FILE; to measure speed, --weights random is enough",
         ) from None
     network = get_model(recipe.architecture, weights=None)
     network.load_state_dict(state)

@@ -63,14 +63,14 @@ def _by_its_start(path: Path, start: bytes) -> tuple[str, str] | None:
     if not start:
         return "is empty", _AGAIN
     if start.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
+        return "is a Git LFS pointer, not the weights themselves", "git lfs pull"
     if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
-        remedy = "read what it says; then download the file itself"
-        return "is a web page or a server's answer, and not the file that was asked for", remedy
+        remedy = "open it to see what it says, then download the file itself"
+        return "is a web page or a server's reply, not the file itself", remedy
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header < path.stat().st_size:
         load = f"tensors = safetensors.torch.load_file({str(path)!r})"
-        return "is a safetensors file", f"save it as torch does, {two_lines(load, 'tensors')}"
+        return "is a safetensors file", f"save it with torch, {two_lines(load, 'tensors')}"
     for signature, name in _COMPRESSED.items():
         if start.startswith(signature):
             return f"is compressed with {name}", "unpack it first"
@@ -81,15 +81,15 @@ def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
     if zipfile.is_zipfile(path):
         return _zip(path)
     if start.startswith(b"PK"):
-        return "is cut off: the end of its archive is missing", _AGAIN
+        return "is truncated: the end of the archive is missing", _AGAIN
     if not tarfile.is_tarfile(path):
         return None
     with tarfile.open(path) as archive:
         names = archive.getnames()
     if set(names) >= _OLD_TORCH:
-        load = f"model.load_state_dict(torch.load({str(path)!r}))  # with a torch of its time"
-        return "is a tar archive as torch wrote them before 2017; none is loaded", state_dict(load)
-    return f"is a tar archive of other files: {_several(names)}", "unpack it, and give the file in it"
+        load = f"model.load_state_dict(torch.load({str(path)!r}))  # with a torch version of that time"
+        return "is a tar archive, torch's format before 2017, which is not supported", state_dict(load)
+    return f"is a tar archive of other files: {_several(names)}", "unpack it, and use the file inside"
 
 
 def _zip(path: Path) -> tuple[str, str] | None:
@@ -98,10 +98,10 @@ def _zip(path: Path) -> tuple[str, str] | None:
         names = archive.namelist()
     members = {name.partition("/")[2] for name in names}
     if "data.pkl" not in members:
-        return f"is a zip archive of other files: {_several(names)}", "unpack it, and give the file in it"
+        return f"is a zip archive of other files: {_several(names)}", "unpack it, and use the file inside"
     if "constants.pkl" in members:
         load = f"model = torch.jit.load({str(path)!r})"
-        return "is a program of TorchScript (torch.jit.save), not weights alone", state_dict(load)
+        return "is a TorchScript program (torch.jit.save), not just weights", state_dict(load)
     found = _needed(path)
     return _objects(found) if found else None
 
@@ -123,13 +123,13 @@ def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
         if named:  # the first that it came upon
             return _objects(named[:1])
         if start.startswith(b"\x80"):
-            return "is a pickle, but not of torch.save with tensors alone", state_dict()
+            return "is a pickle, but not a file of tensors saved by torch.save", state_dict()
         if not start.startswith(b"PK"):
             return None
     if start.startswith((b"\x80", b"PK")):
         words = "".join(filter(str.isprintable, str(error).partition("\n")[0]))[:200]
         told = f": {words}" if words and "weights_only" not in words else ""
-        return f"is damaged or cut off{told}", _AGAIN
+        return f"is damaged or truncated{told}", _AGAIN
     return None
 
 
@@ -139,13 +139,13 @@ def _objects(names: Iterable[str]) -> tuple[str, str]:
     network = any(name.startswith("torch.nn.") for name in ordered)
     what = "a whole network, with its code" if network else "more than tensors"
     return (
-        f"holds {what}: {_several(ordered)}. Only tensors are loaded: all else could run code from the file",
-        f"in a program that has these, {state_dict()}",
+        f"holds {what}: {_several(ordered)}. Only tensors are loaded: anything else could run code",
+        f"in a program that can import these, {state_dict()}",
     )
 
 
 def _unknown(start: bytes) -> tuple[str, str]:
-    return f"is no file of torch.save: it begins with {start[:24]!r}", state_dict()
+    return f"was not written by torch.save: it begins with {start[:24]!r}", state_dict()
 
 
 def _several(names: list[str]) -> str:

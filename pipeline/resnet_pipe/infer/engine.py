@@ -237,11 +237,11 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
             raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
         if sum(length != 1 for length in shape[1:]) > 1:
             raise ModelError(
-                f"{found}, which is not one row of numbers for each",
-                "ask for other writer.fields, or export it with a pooled output",
+                f"{found}, which is not one row of numbers per image",
+                "choose other writer.fields, or export it with a pooled output",
             )
         if wanted not in (width, None):
             raise ModelError(
-                f"{request.model}: output {name!r} has {width} values for each image; the file says {wanted}",
-                "export it again, with its true shape or with none",
+                f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
+                "export it again with the correct shape, or without one",
             )

@@ -62,7 +62,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if (self.resize is None) != (self.fit != "crop"):
-            raise ValueError(f"resize ({self.resize}) does not go with fit {self.fit}")
+            raise ValueError(f"resize ({self.resize}) cannot be used with fit {self.fit}")
         limits = self.size if self.resize is None else sides(self.resize)
         if not all(1 <= side <= limit for side, limit in zip(self.size, limits, strict=True)):
             raise ValueError(f"crop ({self.crop}) must be from 1 to resize ({self.resize})")

@@ -50,10 +50,10 @@ PadValue = Annotated[
     int | tuple[int, int, int], BeforeValidator(_colour, json_schema_input_type=_ColourSchema)
 ]
 MEANINGS = {
-    "resize": "for fit crop: shorter side after resizing, pixels, or [height, width]",
-    "crop": "size of the network's input, pixels: the side of a square, or [height, width]",
-    "fit": "crop: resize, then cut out the middle; squash: resize to crop; pad: resize to fit inside crop",
-    "pad_value": "what fit pad fills the margins with, 0 to 255: a grey level, or [red, green, blue]",
+    "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
+    "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
+    "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
+    "pad_value": "colour of the margins with fit: pad, 0 to 255: a grey level, or [red, green, blue]",
 }
 """Descriptions of the keys that sidecars, recipes and jobs share."""
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
@@ -78,8 +78,8 @@ class Preprocessing(BaseModel):
     fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
     pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    mean: Annotated[Means, Field(description="per channel, for values in 0..1, in the order of `color`")]
+    std: Annotated[Deviations, Field(description="per channel, for values in 0..1, in the order of `color`")]
     color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
 
     @model_validator(mode="after")
@@ -136,19 +136,19 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
     if values.get("pad_value", 0) != 0 and fit != "pad":
-        return "pad_value", f"only fit: pad has margins to fill, and fit is {fit}"
+        return "pad_value", f"only fit: pad has margins, and fit is {fit}"
     if fit != "crop":
         if resize is None:
             return None
-        return "resize", f"with fit: {fit} the image is resized to crop; leave resize out, or write fit: crop"
+        return "resize", f"with fit: {fit} the image is resized to crop; remove resize, or write fit: crop"
     if resize is None:
-        return "resize", "fit: crop needs it; or write fit: squash, or fit: pad"
+        return "resize", "required for fit: crop; alternatively, write fit: squash or fit: pad"
     height, width = sides(crop)
     if isinstance(resize, int):
         if max(height, width) <= resize:
             return None
         least = str(max(height, width))
-        text = f"{told(crop)} is larger than resize, {resize}, and a square image has no more"
+        text = f"{told(crop)} is larger than resize, {resize}, the size of a resized square image"
     else:
         if height <= resize[0] and width <= resize[1]:
             return None

@@ -82,7 +82,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
     if name == "AVIF":
         if not accept_truncated and heif.is_short(data):
-            raise SourceError("reader", "truncated", "AVIF data, shorter than their header says")
+            raise SourceError("reader", "truncated", "AVIF data shorter than the header says")
         data = heif.without_exif(data)
     with _pillow_settings(accept_truncated):
         if name == "TIFF":

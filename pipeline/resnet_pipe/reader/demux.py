@@ -166,7 +166,7 @@ class Video:
     def _choose_stream(self) -> VideoStream:
         tracks = self._container.streams.video
         if not tracks and ends_early(self.path):
-            raise SourceError("reader", "truncated", "it ends before it says what is in it")
+            raise SourceError("reader", "truncated", "it ends before its contents are described")
         if not tracks:
             raise SourceError("reader", "no_video", "there is no video in it")
         self.track = choose(tracks, self._asked)
@@ -180,7 +180,7 @@ class Video:
         if context is None or not self._stream.time_base:
             text = f"there is no decoder for its video track {self.track.number}"
             if self.track.note is not None:
-                text += ", which is the one that ffmpeg takes; reader.track chooses another"
+                text += ", the one that ffmpeg selects; reader.track selects another"
             raise SourceError("reader", "unsupported", text)
         check_size(context.width, context.height, self.max_pixels)
         self.codec = context.codec.canonical_name

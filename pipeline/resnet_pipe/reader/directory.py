@@ -57,7 +57,7 @@ class Directory:
             (following,) = struct.unpack_from(order + offset, data, end) if end < len(data) else (0,)
             places = range(start, end, size)
             if end > len(data):
-                raise SourceError("reader", "truncated", "it ends before its first directory does")
+                raise SourceError("reader", "truncated", "it ends within its first directory")
             entries: dict[int, int] = {}
             for place in places:
                 entries.setdefault(struct.unpack_from(order + "H", data, place)[0], place)

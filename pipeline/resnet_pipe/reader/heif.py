@@ -48,10 +48,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     except ModuleNotFoundError as error:
         if error.name != "pillow_heif":
             raise
-        problem = "HEIC image: pip install 'resnet-pipe[heif]'"
+        problem = "HEIC image; to read it: pip install 'resnet-pipe[heif]'"
         raise SourceError("reader", "unsupported", problem) from None
     if not accept_truncated and is_short(data):
-        raise SourceError("reader", "truncated", "HEIF data, shorter than their header says")
+        raise SourceError("reader", "truncated", "HEIF data shorter than the header says")
     # Nothing but the image itself; what else there is may be damaged.
     options = pillow_heif.options
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False

@@ -88,9 +88,9 @@ def _failure(data: bytes, message: str) -> SourceError:
     if meaning is None:
         header = frame_header(data)
         if header is None and _END_OF_IMAGE not in data:
-            return SourceError("reader", "truncated", f"it ends in the header: {message}")
+            return SourceError("reader", "truncated", f"it ends within the header: {message}")
         if header and (kind := header.beyond_libjpeg()):
-            return SourceError("reader", "unsupported", f"{kind}: libjpeg does not decode it")
+            return SourceError("reader", "unsupported", f"{kind}: libjpeg cannot decode it")
     return SourceError("reader", "damaged", message)
 
 

@@ -117,19 +117,19 @@ class Layout:
         compression = compression or NONE
         samples = directory.number(277, 1)
         if samples < 1:
-            raise SourceError("reader", "damaged", f"it says that a pixel has {samples} samples")
+            raise SourceError("reader", "damaged", f"its header says {samples} samples per pixel")
         bits = _bits(directory, samples)
         photometric = _photometric(directory, samples, compression)
         colours = _COLOURS[photometric]
         if samples < colours:
-            _refuse(f"an image of {samples} samples a pixel where its colours need {colours}")
+            _refuse(f"{samples} samples per pixel, although its colours need {colours}")
         if samples > colours + _MOST_OTHERS:
-            _refuse(f"an image of {samples} samples a pixel")
+            _refuse(f"{samples} samples per pixel")
         if photometric == CMYK and directory.number(332, 1) != 1:
-            _refuse("an image of other inks than cyan, magenta, yellow and black")
+            _refuse("inks other than cyan, magenta, yellow and black")
         alpha = directory.number(338, 0) if samples > colours else 0
         if alpha == 1 and photometric not in (BLACK_IS_ZERO, RGB):
-            _refuse("an image whose alpha has been multiplied with what is not light")
+            _refuse("premultiplied alpha in colours other than grey and RGB")
         tiled = 324 in directory.entries
         layout = cls(
             width=width,
@@ -152,7 +152,7 @@ class Layout:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise SourceError("reader", "unsupported", f"a TIFF file of {what}")
+    raise SourceError("reader", "unsupported", f"a TIFF file with {what}")
 
 
 def _check_it_is_the_image(directory: Directory) -> None:
@@ -160,7 +160,7 @@ def _check_it_is_the_image(directory: Directory) -> None:
     reduced = directory.number(254, 0) & 1 or directory.number(255, 1) == 2
     more = directory.following or 330 in directory.entries
     if 50706 in directory.entries or directory.data.startswith(_CANON) or (reduced and more):
-        _refuse("a camera's raw data, or of another kind that begins with a thumbnail")
+        _refuse("a camera's raw data, or a thumbnail as its first image")
 
 
 def _bits(directory: Directory, samples: int) -> int:
@@ -182,7 +182,7 @@ def _photometric(directory: Directory, samples: int, compression: int) -> int:
     guess = BLACK_IS_ZERO if samples < 3 else RGB
     photometric = directory.number(262, WHITE_IS_ZERO if compression in (RLE, FAX3, FAX4) else guess)
     if photometric not in _COLOURS:
-        _refuse(_OTHER_COLOURS.get(photometric, f"colours of kind {photometric}"))
+        _refuse(_OTHER_COLOURS.get(photometric, f"photometric interpretation {photometric}"))
     return photometric
 
 
@@ -202,9 +202,9 @@ def _check_combination(layout: Layout) -> None:
         SourceError: `unsupported`.
     """
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
-    what = f"{layout.samples} samples a pixel of {layout.bits} bits, colours of kind {layout.photometric}"
+    what = f"{layout.samples} samples of {layout.bits} bits per pixel, photometric {layout.photometric}"
     if layout.planar:
-        what += ", in planes"
+        what += ", in separate planes"
     if layout.photometric == YCBCR:
         if layout.planar or layout.bits != 8 or layout.samples != 3:
             _refuse(f"{what} (YCbCr)")
@@ -212,7 +212,7 @@ def _check_combination(layout: Layout) -> None:
             _refuse(f"YCbCr colours with {name}")
     elif layout.compression in (RLE, FAX3, FAX4):
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:
-            _refuse(f"{what}, compressed as a fax is")
+            _refuse(f"{what}, with fax compression")
     elif layout.compression == JPEG:
         if (
             layout.planar

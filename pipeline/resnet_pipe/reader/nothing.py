@@ -27,5 +27,5 @@ def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
     names = " ".join(sorted(reader.reach.extensions))
-    remedy = f"{what} are taken by their extension: {names}; a file that reader.path names, by any"
+    remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
     return f"{problem}: {passed_over.describe()}", remedy

@@ -60,10 +60,10 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
     """
     if video.track.number:
-        text = f"OpenCV reads video track 0 of a file, and not {video.track.number}: use reader.backend: pyav"
+        text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"
         raise SourceError("reader", "unsupported", text)
     if not video.timeline.is_plain:
-        raise SourceError("reader", "unsupported", "OpenCV does not tell where recordings are joined")
+        raise SourceError("reader", "unsupported", "joined recordings: use reader.backend: pyav")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     waiting = map(int, wanted)

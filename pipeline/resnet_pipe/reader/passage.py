@@ -39,7 +39,7 @@ def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tupl
         packet = next(video.packets, None)
         if packet is None or packet.pts is None or packet.pts + shift != packets.pts[number]:
             video.next = None
-            raise video.problem or video.fault("it does not read the same when it is read again")
+            raise video.problem or video.fault("reading it a second time gave different packets")
         video.next = number + 1
         yield number, _moved(packet, shift)
 
@@ -85,7 +85,7 @@ def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> 
             if packet.is_keyframe and (low is None or packet.pts >= low):
                 video.packets = chain([packet], video.packets)
                 return
-    raise video.fault("a key frame is not found again")
+    raise video.fault("a key frame was not found again")
 
 
 def _skip(video: Video, count: int) -> None:

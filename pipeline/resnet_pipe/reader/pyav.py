@@ -58,7 +58,7 @@ def index(video: Video) -> Index:
     if found is None or has_field_pictures(video, found):
         found = _index_by_decoding(video)
     if found.left_out:
-        video.notes.append(f"left out after a joint, because what they refer to is missing: {found.left_out}")
+        video.notes.append(f"frames left out after a join, because they need missing ones: {found.left_out}")
     return found
 
 
@@ -272,7 +272,7 @@ def _frames_of_stretch(
             yield from held
             raise video.fault(refusal)
     if first and not (begun or waits):
-        raise video.fault("no frame after a joint can be decoded")
+        raise video.fault("no frame after a join can be decoded")
     if video.problem is not None:
         for _ in range(min(len(held), context.reorder_depth)):
             held.pop()

@@ -75,7 +75,7 @@ class _Chunks:
         if not self._sizes and len(self._offsets) == 1:
             self._sizes = (max(0, len(self._data) - self._offsets[0]),)
         if len(self._offsets) < self.count or (self._compressed and len(self._sizes) < self.count):
-            raise SourceError("reader", "damaged", "it does not say where all of its pixels are")
+            raise SourceError("reader", "damaged", "the location of some of its pixels is missing")
 
     def plane(self, number: int) -> Samples:
         """Return one plane, shape (H, W, 1), or all samples if they are not in planes, (H, W, S)."""
@@ -126,7 +126,7 @@ class _Chunks:
         """
         start, size = self._offsets[chunk], self._sizes[chunk]
         if not size and not start:
-            problem = "a TIFF file of which parts are not stored (a sparse one)"
+            problem = "a sparse TIFF file: parts of the image are not stored"
             raise SourceError("reader", "unsupported", problem)
         if start + size > len(self._data):
             raise SourceError("reader", "truncated", "it ends before its pixels do")

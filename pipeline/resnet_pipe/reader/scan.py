@@ -100,12 +100,12 @@ def _mend(video: Video, table: Table) -> None:
         table.shown[packet] = False
     rest = _rest(video, table)
     if rest:
-        video.notes.append(f"its last {rest} bytes hold nothing of this stream")
+        video.notes.append(f"its last {rest} bytes hold no data of this video track")
     for count, text in (
-        (timeline.counted, "its packets are counted anew at {}: nothing is missing there"),
-        (timeline.cuts, "its packets are counted anew at {}, where its times leave something out"),
-        (len(timeline.cut_off), "a frame is cut off at {}, where recordings are joined: it is left out"),
-        (timeline.mended, "its times jump at {}, where recordings are joined: they go on there"),
+        (timeline.counted, "its continuity counter jumps at {}: nothing is missing"),
+        (timeline.cuts, "its continuity counter jumps at {}, where its timestamps have a gap"),
+        (len(timeline.cut_off), "a frame is cut off at {}, where recordings are joined, and was left out"),
+        (timeline.mended, "its timestamps jump at {}, where recordings are joined: made continuous"),
     ):
         if count:
             video.notes.append(text.format(f"{count} place{'' if count == 1 else 's'}"))

@@ -104,22 +104,22 @@ class FrameHeader(NamedTuple):
 
     def beyond_libjpeg(self) -> str | None:
         """Return what kind of JPEG this is if libjpeg-turbo may have refused it for that; None if not."""
-        bits = f" of {self.precision} bits a sample" if self.precision != 8 else ""
+        bits = f" with {self.precision} bits per sample" if self.precision != 8 else ""
         if self.process in _KINDS:
             return _KINDS[self.process] + bits
         if bits:
             return f"a JPEG{bits}"
         if len(self.factors) not in (1, 3, 4):
-            return f"a JPEG of {len(self.factors)} components"
+            return f"a JPEG with {len(self.factors)} components"
         if self.height_follows:
-            return "a JPEG that tells its height after its pixels (DNL)"
+            return "a JPEG that gives its height after its pixels (DNL)"
         if not all(1 <= factor <= 4 for pair in self.factors for factor in pair):
             return None  # no such thing exists
         most = [max(pair[axis] for pair in self.factors) for axis in (0, 1)]
         if any(most[0] % across or most[1] % down for across, down in self.factors):
             return "a JPEG with fractional sampling"
         if sum(across * down for across, down in self.factors) > _MAX_BLOCKS:
-            return f"a JPEG of more than {_MAX_BLOCKS} blocks in a unit"
+            return f"a JPEG with more than {_MAX_BLOCKS} blocks per unit"
         return None
 
 

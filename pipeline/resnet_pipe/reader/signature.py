@@ -80,8 +80,8 @@ def identify(data: bytes) -> str:
             return "HEIF"
     for name, pattern in _OTHER_PATTERNS.items():
         if pattern.match(data):
-            raise SourceError("reader", "unsupported", f"an image in a format that is not decoded: {name}")
-    raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
+            raise SourceError("reader", "unsupported", f"an unsupported image format: {name}")
+    raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
 
 
 def _brands(data: bytes) -> set[bytes]:

@@ -101,7 +101,7 @@ def _palette(directory: Directory, bits: int) -> Frame:
     """Return the colours of a palette, shape (2 ** bits, 3)."""
     numbers = np.array(directory.numbers(_COLOUR_MAP), np.int64)
     if numbers.size != 3 << bits:
-        raise SourceError("reader", "damaged", f"its palette has {numbers.size} numbers, not {3 << bits}")
+        raise SourceError("reader", "damaged", f"its palette has {numbers.size} values, not {3 << bits}")
     colours = numbers.reshape(3, -1).T
     # Some programs write 0 to 255 where 0 to 65535 is meant; libtiff knows them by this as well.
     return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
@@ -121,5 +121,5 @@ def _open(file: io.BytesIO) -> Image.Image:
     try:
         return Image.open(file, formats=("TIFF",))
     except UnidentifiedImageError:  # the tags make sense, or we would not be here
-        problem = "a TIFF file of a combination of tags that Pillow does not know"
+        problem = "a TIFF file with a combination of tags that Pillow does not support"
         raise SourceError("reader", "unsupported", problem) from None

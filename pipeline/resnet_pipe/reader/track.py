@@ -53,7 +53,7 @@ def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
     number = max(videos, key=lambda each: _weight(streams[each]))
     note = None
     if len(videos) > 1:
-        note = f"it has {_count(streams)}: {number} was read; reader.track chooses another"
+        note = f"it has {_count(streams)}: track {number} was read; reader.track selects another"
     return Track(number, streams[number], note)
 
 

@@ -53,8 +53,8 @@ class VideoSection(BaseModel):
         int | None,
         Field(
             ge=0,
-            description="the video track to read, counted from 0 as in ffmpeg's v:N; without it, the one "
-            "that ffmpeg takes: that of most pixels, where being the default track counts as 5 million",
+            description="the video track to read, counted from 0 as in ffmpeg's v:N; by default, the one "
+            "that ffmpeg selects: most pixels, where being the default track counts as 5 million",
         ),
     ] = None
     every: Annotated[int | None, Field(ge=1, description="take every N-th frame")] = None

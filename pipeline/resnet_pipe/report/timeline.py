@@ -104,7 +104,7 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
         axes.fill_between(shown.centers / scale, rates, color=color, alpha=0.15, linewidth=0)
         axes.plot(shown.centers / scale, rates, color=color, linewidth=1.6)
         axes.axhline(run["items_per_second"], color=scheme.muted, linewidth=1, linestyle=(0, (4, 3)))
-        over_time(axes, f"{unit} a second")
+        over_time(axes, f"{unit} per second")
 
     def queues(axes: Axes, scheme: charts.Scheme) -> None:
         lasted = np.diff([*seconds, end])
@@ -119,7 +119,7 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
         charts.legend(axes, scheme)
 
     return {
-        "timeline_chart": charts.picture(throughput, f"{unit} a second over the time of the run", height=2.3),
-        "queues_chart": charts.picture(queues, "Batches that wait, over the time of the run", height=2.3),
+        "timeline_chart": charts.picture(throughput, f"{unit} per second over the run", height=2.3),
+        "queues_chart": charts.picture(queues, "Batches waiting, over the run", height=2.3),
         "window": shown.describe(),
     }
