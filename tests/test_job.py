@@ -194,7 +194,7 @@ def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write
         "C:/data": "a Windows path: C:/data/",
         "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",
         "\\\\server\\share": "a Windows path: \\\\server\\share",
-        "~nobody-at-all": "there is no user nobody-at-all; for a file or directory of that name, write ./~nob",
+        "~nobody-at-all": "there is no user nobody-at-all; for a file or directory of that name, write ./~",
     }.items():
         said = problems(folder, EVERYWHERE.replace("HERE", here))
         keys = ["reader.path.0", "reader.path.1", "infer.model", "writer.path", "writer.font", "run.metrics"]
