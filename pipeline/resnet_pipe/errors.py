@@ -104,7 +104,7 @@ class MissingExtraError(UsageError):
 
 
 class HomeError(UsageError):
-    """This user has no place for what can be made again.
+    """This user has no cache directory.
 
     Args:
         problem: why there is none.

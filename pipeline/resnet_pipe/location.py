@@ -1,4 +1,4 @@
-"""A path as a job writes it: `~` is a home directory, and what only a shell or Windows knows is refused."""
+"""Paths in a job: `~` is expanded to a home directory; shell variables and Windows paths are refused."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _OF_WINDOWS = re.compile(r"([A-Za-z]):([\\/].*)?|\\\\.*", re.DOTALL)
 
 
 def located(text: str, base: Path) -> Path:
-    """Return the path that a job means.
+    """Resolve a path in a job.
 
     Args:
-        text: `~` and `~user` at its beginning are replaced. A name that looks like `$NAME` or like a drive
-            letter is taken for a name only if there is such a file or directory.
+        text: `~` and `~user` at its beginning are expanded. A name that looks like `$NAME` or like a drive
+            letter is accepted only if such a file or directory exists.
         base: the directory that relative paths start from.
 
     Raises:
-        ValueError: what it means cannot be told, and what to write instead.
+        ValueError: the path is ambiguous; the message says what to write instead.
     """
     if text.startswith("~"):
         user, _, below = text[1:].partition("/")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SEED = 0
-"""Of random weights."""
+"""Seed of random weights."""
 BRANCH_WEIGHT = 0.25
 """Of a residual branch with random weights, against 1 of the path around it."""
 NETWORK_TIMEOUT_S = 10.0
@@ -52,11 +52,11 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
         recipe: architecture and classes.
         spec: imagenet, random, auto, or the path of a checkpoint.
         photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
-        say: told when `auto` has to take random weights, and which of a checkpoint's were taken.
+        say: called when `auto` falls back to random weights, and with notes on a checkpoint.
 
     Raises:
         MissingExtraError: torch or torchvision is not installed.
-        ModelError: the weights cannot be had or do not fit.
+        ModelError: the weights are not available or do not fit.
     """
     try:
         import torchvision  # noqa: F401
@@ -102,10 +102,10 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
 
 
 def _cache(name: str) -> Path | None:
-    """Return torch's directory for weights; None if this user has none, or can put nothing there.
+    """Return torch's directory for weights; None if this user has none, or cannot write to it.
 
     Args:
-        name: of the file that is wanted from there.
+        name: name of the wanted file.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Why a file cannot be loaded as a checkpoint, and what to do: torch's own words advise to trust it."""
+"""Why a file cannot be loaded as a checkpoint, and what to do; torch's own advice is to trust the file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from resnet_pipe.errors import ModelError
 
 _START = 512
-"""Bytes at the beginning of a file that tell what it is."""
+"""How many bytes at the beginning of a file are read to identify it."""
 _LISTED = 5
 _AGAIN = "copy or download it again"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
 _OLD_TORCH = {"pickle", "storages", "tensors"}
-"""Members of the tar archives that torch wrote before 0.1.10, of 2017."""
+"""Members of the tar archives that torch wrote before version 0.1.10 (2017)."""
 
 
 def refusal(path: Path, error: Exception) -> ModelError:
-    """Return what is wrong with a file that `torch.load` has refused.
+    """Explain why `torch.load` refused a file.
 
     Args:
-        path: the file, or whatever else is there.
-        error: that it was refused with, loading tensors only.
+        path: the file, which may be anything.
+        error: raised when loading tensors only.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +41,7 @@ def refusal(path: Path, error: Exception) -> ModelError:
 
 
 def state_dict(load: str = "model = ...  # the network, with its weights") -> str:
-    """Return how to make a file of a network's weights.
+    """Return how to save a network's weights to a file.
 
     Args:
         load: the first of the two lines.
@@ -50,11 +50,11 @@ def state_dict(load: str = "model = ...  # the network, with its weights") -> st
 
 
 def two_lines(load: str, saved: str) -> str:
-    """Return two lines of Python for a remedy.
+    """Return a remedy with two lines of Python.
 
     Args:
         load: the first one.
-        saved: an expression: what the second one saves.
+        saved: expression for what the second one saves.
     """
     return f'and convert that file:\n      {load}\n      torch.save({saved}, "weights.pt")'
 
@@ -93,7 +93,7 @@ def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
 
 
 def _zip(path: Path) -> tuple[str, str] | None:
-    """Return what is wrong with a zip archive; None if what it pickles may be to blame."""
+    """Return what is wrong with a zip archive; None if the cause may be its pickle."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     members = {name.partition("/")[2] for name in names}
@@ -107,7 +107,7 @@ def _zip(path: Path) -> tuple[str, str] | None:
 
 
 def _needed(path: Path) -> list[str]:
-    """Return the classes and functions of a file of torch.save that are not for tensors."""
+    """Return the classes and functions that a torch.save file needs besides tensors."""
     from torch import serialization
 
     ask = getattr(serialization, "get_unsafe_globals_in_checkpoint", None)  # from torch 2.6
@@ -134,7 +134,7 @@ def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
 
 
 def _objects(names: Iterable[str]) -> tuple[str, str]:
-    """Return what is wrong with a file that has more in it than tensors."""
+    """Return what is wrong with a file that contains more than tensors."""
     ordered = sorted(names, key=lambda name: (name.startswith("torch.nn."), name))
     network = any(name.startswith("torch.nn.") for name in ordered)
     what = "a whole network, with its code" if network else "more than tensors"
@@ -149,6 +149,6 @@ def _unknown(start: bytes) -> tuple[str, str]:
 
 
 def _several(names: list[str]) -> str:
-    """Return the first few of some names, with nothing in them that a terminal would obey."""
+    """Return the first few names, without control characters."""
     told = ", ".join("".join(filter(str.isprintable, name))[:100] for name in names[:_LISTED])
     return f"{told} and {len(names) - _LISTED} more" if len(names) > _LISTED else told or "none"

@@ -29,7 +29,7 @@ _MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")
 """What a list of devices may hold, by kind."""
 _ALL = ":all"
 _PATH = re.compile(r"/|\.onnx$|^~")
-"""What a model's bare name does not have."""
+"""Characters that a model's bare name does not contain."""
 
 
 @looks_at_disk

@@ -1,4 +1,4 @@
-"""What a sidecar, a recipe and a job say about how an image becomes the network's input."""
+"""The preprocessing keys of sidecars, recipes and jobs: how an image becomes the network's input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _size(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
 
 
 def _square(value: Any) -> Any:  # noqa: ANN401
-    """Return a size; that of a square as one number, so that it is the same however it is written."""
+    """Return a size; a square as one number, so that both notations are equal."""
     size = _size(value)
     return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
@@ -65,10 +65,10 @@ Deviations = Annotated[
 class Preprocessing(BaseModel):
     """How an image becomes the network's input.
 
-    The geometry is `Geometry`'s. The engine then computes (value / 255 - mean) / std for each channel.
+    `Geometry` resizes. The engine then computes (value / 255 - mean) / std per channel.
 
     Raises:
-        ValidationError: a value is wrong by itself, or does not go with the others (see `conflict`).
+        ValidationError: a value is invalid, or conflicts with another one (see `conflict`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,10 +100,10 @@ class Preprocessing(BaseModel):
         return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return it by key, with what a job says instead.
+        """Return the values by key, with a job's overrides.
 
         Args:
-            values: the job's. With another `fit`, what belongs to ours is left out.
+            values: the job's. With another `fit`, keys that only apply to ours are dropped.
         """
         own = self.model_dump(exclude_none=True)
         if values.get("fit", self.fit) != self.fit:
@@ -111,7 +111,7 @@ class Preprocessing(BaseModel):
         return {**own, **values}
 
     def told(self) -> dict[str, Any]:
-        """Return it as JSON has it, without the keys that do not apply: a job or a recipe can say it so."""
+        """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
         values = self.model_dump(mode="json")
         if self.fit == "crop":
             del values["fit"]
@@ -129,10 +129,10 @@ class Preprocessing(BaseModel):
 
 
 def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return what does not go together in a preprocessing: a key, and what is wrong with its value.
+    """Return a conflict between preprocessing values: a key, and what is wrong with its value.
 
     Args:
-        values: by key, each valid by itself; with `crop`. What is left out has its default.
+        values: by key, each valid by itself; with `crop`. Missing keys have their defaults.
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
     if values.get("pad_value", 0) != 0 and fit != "pad":
@@ -158,5 +158,5 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def told(size: int | tuple[int, int]) -> str:
-    """Return a size as a job says it, such as `224` or `[128, 64]`."""
+    """Return a size as written in a job, such as `224` or `[128, 64]`."""
     return str(size) if isinstance(size, int) else str(list(size))
