@@ -6,7 +6,7 @@ from resnet_pipe.errors import SourceError
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse images of no pixels, or of too many.
+    """Refuse images with no pixels, or too many.
 
     Raises:
         SourceError: `damaged` or `too_large`.

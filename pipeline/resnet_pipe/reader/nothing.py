@@ -1,4 +1,4 @@
-"""Why a reader finds nothing at all: files of other kinds are there, or none."""
+"""Why a reader finds nothing: there are only files of other kinds, or none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _WHAT = {"images": "images", "video": "videos"}
 
 
 def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
-    """Return what to say of a reader that has found nothing, and what to do about it.
+    """Return the problem and the remedy for a reader that has found nothing.
 
     Args:
         section: its section of the job.
-        before: sources that have been there in an earlier run.
+        before: how many sources there were in an earlier run.
 
     Raises:
         RunError: a directory cannot be listed.

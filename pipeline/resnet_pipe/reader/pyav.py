@@ -216,7 +216,7 @@ def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[
 
 
 def _all_frames(video: Video) -> Iterator[VideoFrame]:
-    """Yield all frames, from the first whole one of each stretch on, in presentation order.
+    """Yield all frames in presentation order, starting each stretch with its first complete frame.
 
     Raises:
         SourceError: `truncated` or `damaged`.
@@ -233,9 +233,9 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
 def _frames_of_stretch(
     video: Video, packets: Iterable[tuple[int, VideoPacket]], first: int
 ) -> Generator[VideoFrame, None, bool]:
-    """Yield all frames of a stretch, from its first whole one on; return whether there are any.
+    """Yield all frames of a stretch, from its first complete one on; return whether there are any.
 
-    Of what comes before the first key frame after a joint, decoders make up what it refers to.
+    For frames before the first key frame after a join, decoders make up the missing references.
 
     Raises:
         SourceError: `damaged`.

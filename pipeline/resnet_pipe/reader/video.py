@@ -148,7 +148,7 @@ class VideoReader:
         sampling: what to take of each video.
         backend: what decodes.
         max_pixels: videos with larger frames are failures.
-        track: number of the video track to read; None for the one that ffmpeg takes.
+        track: number of the video track to read; None for the one that ffmpeg selects.
         span_s: the least length of a span, seconds.
         long_bytes: only larger files are looked at for being long enough to split.
     """
@@ -208,7 +208,7 @@ class VideoReader:
         """Yield every video file once, sorted by key, without opening any.
 
         Args:
-            passed_over: counts the files that are taken for none because of their extension.
+            passed_over: counts the files that are not sources because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.
