@@ -150,7 +150,7 @@ class VideoReader:
         max_pixels: videos with larger frames are failures.
         track: number of the video track to read; None for the one that ffmpeg selects.
         span_s: the least length of a span, seconds.
-        long_bytes: only larger files are looked at for being long enough to split.
+        long_bytes: only larger files are considered for splitting.
     """
 
     root: Path
