@@ -144,9 +144,9 @@ def is_lossless(data: bytes) -> bool:
 def tidied(data: bytes) -> bytes:
     """Remove from a JPEG file what does not affect pixels, and correct what decoders ignore.
 
-    Metadata, comments, and bytes between segments and after the end are removed; the JFIF revision, an unknown
-    Adobe transform and the parameters of a sequential scan become what decoders assume. Bytes between segments
-    stay if they may be a segment with a damaged marker: a table, or a missing scan.
+    Metadata, comments, and bytes between segments and after the end are removed; the JFIF revision, an
+    unknown Adobe transform and the parameters of a sequential scan become what decoders assume. Bytes between
+    segments stay if they may be a segment with a damaged marker: a table, or a missing scan.
     Scans are unchanged.
     """
     header, incomplete = frame_header(data), _lacks_scans(data)

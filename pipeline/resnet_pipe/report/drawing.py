@@ -1,4 +1,4 @@
-"""Import matplotlib so that its font cache is in our cache directory or nowhere, without messages about it."""
+"""Import matplotlib so that its font cache is in our cache directory or nowhere, and without messages."""
 
 from __future__ import annotations
 

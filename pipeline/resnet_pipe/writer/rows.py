@@ -101,7 +101,7 @@ def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax
     Equal scores are ordered by class index, so that the same logits always give the same rows.
 
     Args:
-        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1, not class 0.
+        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1.
         k: at most the number of classes.
         activation: how scores are computed from them.
     """
@@ -117,7 +117,7 @@ def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.fl
 
     Args:
         logits: float32, shape (rows, classes), or (rows, 1) for two classes.
-        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: each class independently; `none`: the
+        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: per class; `none`: the
             values unchanged.
 
     Returns:
