@@ -93,7 +93,7 @@ REFUSED = {
     "resize: [24, 11]": "crop: [24, 12] is larger than resize, [24, 11]; write resize: [24, 12]",
     "resize: 24, fit: pad": "resize: with fit: pad the image is resized to crop; remove resize",
     "fit: squash, pad_value: 114": "pad_value: only fit: pad has margins, and fit is squash",
-    "crop: [24, 12]": "tiny.onnx has no sidecar, so the job must give: resize",
+    "crop: [24, 12]": "tiny.onnx has no sidecar, so the job must set: resize",
     "resize: [24], crop: 24x12": "crop: expected pixels, or [height, width]; each from 1 to 8192",
     "fit: pad, pad_value: 256": "pad_value: expected a grey level, or [red, green, blue]",
     "fit: stretch": "fit: input should be 'crop', 'squash' or 'pad'",
