@@ -85,7 +85,7 @@ def test_auto_takes_random_weights_loudly(tmp_path: Path) -> None:
     result = convert("resnet18", weights="auto", out=tmp_path, say=said.append)
     assert result.sidecar.weights.kind == "random"
     assert result.sidecar.weights.requested == "auto"
-    assert any("RANDOM" in text for text in said)
+    assert any("random weights" in text for text in said)
     assert "random" in result.sidecar.weights.describe()
 
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_by_a_bare_name_has_the_usual_preprocessing_which_is_said_e
     ]
     assert read_sidecar(tmp_path / "resnet50.json").preprocessing.resize == 256
     again = cli(*arguments).expect(0).stdout.splitlines()
-    assert again[0].startswith("nothing has changed: ")
+    assert again[0].startswith("unchanged: ")
     assert again[1:] == said[-2:]
 
 

@@ -224,7 +224,7 @@ REFUSED = {
     "a camera's raw data": tagged(GREY, 8, tag_50706=1),
     "data, or a thumbnail": b"II*\0\x10\0\0\0CR\x02\0" + bytes(20),
     "a thumbnail as its first image": tagged(COLOUR, 8, RGB, tag_254=1, tag_330=8),
-    "parts are not stored": tagged(GREY, 8, tag_259=LZW, tag_273=(0, 0), tag_279=(0, 0)),
+    "parts of the image are not stored": tagged(GREY, 8, tag_259=LZW, tag_273=(0, 0), tag_279=(0, 0)),
 }
 
 
