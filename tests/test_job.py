@@ -188,16 +188,16 @@ def test_a_home_directory_is_meant_by_a_tilde_wherever_a_job_has_a_path(
 def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write(folder: Path) -> None:
     (folder / "font.ttf").touch()
     for here, why in {
-        "$HOME/data": "$HOME is not replaced in a job: $HOME/data",
-        "/data/${SET}": "${SET} is not replaced in a job: /data/${SET}",
-        "$(pwd)": "$(pwd) is not replaced in a job: $(pwd)",
-        "%DATA%": "%DATA% is not replaced in a job: %DATA%",
+        "$HOME/data": "$HOME is not expanded in a job: $HOME/data",
+        "/data/${SET}": "${SET} is not expanded in a job: /data/${SET}",
+        "$(pwd)": "$(pwd) is not expanded in a job: $(pwd)",
+        "%DATA%": "%DATA% is not expanded in a job: %DATA%",
         "s3://bucket/set": "a URL, not a path: s3://bucket/set/",
         "file:///data": "a URL, not a path: file:///data/",
-        "C:/data": "a path of Windows: C:/data/",
+        "C:/data": "a Windows path: C:/data/",
         "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",
-        "\\\\server\\share": "a path of Windows: \\\\server\\share",
-        "~nobody-at-all": "there is no user nobody-at-all; write ./~nobody-at-all",
+        "\\\\server\\share": "a Windows path: \\\\server\\share",
+        "~nobody-at-all": "there is no user nobody-at-all; for a file or directory of that name, write ./~",
     }.items():
         said = problems(folder, EVERYWHERE.replace("HERE", here))
         keys = ["reader.path.0", "reader.path.1", "infer.model", "writer.path", "writer.font", "run.metrics"]
@@ -214,7 +214,7 @@ def test_a_tilde_without_a_home_is_refused(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     said = problems(folder, MINIMAL, "writer.path=~/out")
     assert said == [
-        "--set writer.path: writer.path: ~/out: this user has no home directory; write the whole path"
+        "--set writer.path: writer.path: ~/out: this user has no home directory; write the full path"
     ]
 
 

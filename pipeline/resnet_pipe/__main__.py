@@ -7,7 +7,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line. It takes a moment to load, in which somebody may already think better of it."""
+    """Run the command line. Ctrl-C while it is still loading ends it quietly."""
     try:
         from resnet_pipe.cli import main as run
 

@@ -1,4 +1,4 @@
-"""Whether a network has made probabilities of its logits already: what its graph ends in."""
+"""Whether a network already turns its logits into probabilities, judging by how its graph ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HAND_ON = {
     *("Identity", "Cast", "CastLike", "Dropout", "Clip", "QuantizeLinear", "DequantizeLinear", "Round"),
     *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Normalizer"),
 }
-"""Operators that leave the values as they are, or nearly so."""
+"""Operators that leave the values unchanged, or nearly so."""
 _TOGETHER = ("Add", "Sum", "Mean", "Concat")
 """Operators that make such values of several of a kind: the average of networks, or groups of classes."""
 _SCALED = ("Add", "Mul", "Div")
@@ -36,20 +36,20 @@ _FUNCTIONS: dict[tuple[str | None, ...], Ending] = {
 _FLOATS = (1, 10, 11)
 """float32, float16 and float64, as ONNX numbers them."""
 _ANY_AXIS = 13
-"""From this opset on, a softmax is over one axis; before, over all axes from that one on."""
+"""From this opset on, a softmax is over one axis; before, it was over that axis and all later ones."""
 
 
 def may_be_in(graph: Any) -> bool:  # noqa: ANN401 - protobuf messages are untyped
-    """Tell whether a graph has a softmax at all: only then the shapes of its values matter to `ending`."""
+    """Return whether a graph has a softmax at all; only then does `ending` need the shapes of its values."""
     return any(node.op_type in _SOFTMAX for node in graph.node)
 
 
 def ending(model: Any, name: str, shapes: Mapping[str, tuple[int | None, ...] | None]) -> Ending | None:  # noqa: ANN401
-    """Return what makes probabilities of the classes in an output; None if nothing does.
+    """Return the operator that turns an output's values into probabilities; None if there is none.
 
     Args:
         model: an ONNX ModelProto.
-        name: of the output.
+        name: name of the output.
         shapes: of the graph's values, as far as they are known.
     """
     nodes = {output: node for node in model.graph.node for output in node.output if output}
@@ -122,7 +122,7 @@ def _made_by(
 
 
 def _is_of_classes(axis: int, shape: tuple[int | None, ...] | None, opset: int) -> bool:
-    """Tell whether a softmax is over all values of an image, whatever other axes of length 1 there are."""
+    """Return whether a softmax covers all values of an image; other axes must have length 1."""
     if shape is None:
         return axis in (1, -1)
     axis = axis % len(shape) if shape else 0

@@ -104,14 +104,14 @@ class MissingExtraError(UsageError):
 
 
 class HomeError(UsageError):
-    """This user has no place for what can be made again.
+    """This user has no cache directory.
 
     Args:
         problem: why there is none.
     """
 
     def __init__(self, problem: str) -> None:
-        super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write", "models")
+        super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write to", "models")
 
 
 class ModelError(UsageError):

@@ -19,10 +19,10 @@ def told_by(start: bytes) -> tuple[str, str] | None:
     if not start:
         return "is empty", COPY_AGAIN
     if start.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS; the weights are elsewhere", "git lfs pull"
+        return "is a Git LFS pointer, not the weights themselves", "git lfs pull"
     if re.match(rb"\s*<(!doctype|html|\?xml)", start, re.IGNORECASE):
-        remedy = "read what it says; then download the file itself"
-        return "is a web page or a server's answer, and not the file that was asked for", remedy
+        remedy = "open it to see what it says, then download the file itself"
+        return "is a web page or a server's reply, not the file itself", remedy
     for signature, name in _COMPRESSED.items():
         if start.startswith(signature):
             return f"is compressed with {name}", "unpack it first"

@@ -1,4 +1,4 @@
-"""What a network's outputs mean to a job: which of them holds values for the classes, and which features."""
+"""What a network's outputs mean to a job: which one holds class values, and which one features."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from resnet_pipe.output import HELD, Output
 
 LOGITS, FEATURES = "logits", "features"
 FOR_CLASSES = frozenset({LOGITS, "top_k"})
-"""Fields that are made of the output for the classes."""
+"""Fields computed from the class output."""
 FOR_FEATURES = frozenset({FEATURES})
-"""Fields that are made of the output with the features."""
+"""Fields computed from the features output."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The outputs that a job or a study takes.
+    """The outputs that a job or a study uses.
 
     Attributes:
-        logits: with one value for each class, or one for two classes; None if nobody asks for it.
+        logits: one value per class, or a single value for two classes; None if it is not used.
         features: the pooled values before the classifier, or None.
     """
 
@@ -36,35 +36,35 @@ class Head:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Return how many values these outputs have for each image, in the order of their names."""
+        """Return how many values per image these outputs have, in the order of their names."""
         found = {one.name: one.width or 0 for one in (self.logits, self.features) if one is not None}
         return tuple(found[name] for name in self.names)
 
     @property
     def binary(self) -> bool:
-        """Whether one value tells two classes apart: the larger it is, the more it is the second one."""
+        """Whether a single value separates two classes: the larger it is, the more likely the second one."""
         return self.logits is not None and self.logits.width == 1
 
     @property
     def classes(self) -> int:
-        """Return how many classes there are; 0 without an output for them, or if it shows only in a run."""
+        """Return the number of classes; 0 without a class output, or if it is not known before a run."""
         width = (self.logits.width or 0) if self.logits else 0
         return 2 if self.binary else width
 
     @property
     def width(self) -> int:
-        """Return the width of the features; 0 without any, or if it shows only in a run."""
+        """Return the width of the features; 0 without any, or if it is not known before a run."""
         return (self.features.width or 0) if self.features else 0
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Return the names of the outputs whose width shows only when the network runs."""
+        """Return the names of the outputs whose width is known only after a forward pass."""
         return tuple(
             one.name for one in (self.logits, self.features) if one is not None and one.width is None
         )
 
     def with_widths(self, widths: Mapping[str, int]) -> Head:
-        """Return it with outputs of these widths, by name."""
+        """Return a copy with these output widths, by name."""
 
         def of(one: Output | None) -> Output | None:
             return replace(one, shape=(None, widths[one.name])) if one and one.name in widths else one
@@ -72,7 +72,7 @@ class Head:
         return Head(of(self.logits), of(self.features))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the outputs are, for records: name, width, and what the values are."""
+        """Describe the outputs for records: name, width, and kind of values."""
         found: dict[str, Any] = {}
         if self.logits is not None:
             held = HELD[self.logits.ending]
@@ -82,7 +82,7 @@ class Head:
         return found
 
     def describe(self) -> str:
-        """Return what the outputs are, in words."""
+        """Describe the outputs in words."""
         told = []
         if self.logits is not None:
             two = ", one value for two classes" if self.binary else ""
@@ -93,7 +93,7 @@ class Head:
 
 
 def with_named(network: Network, head: Head) -> Head:
-    """Return it with the outputs called `logits` and `features`, where it has none of its own for them."""
+    """Return a copy in which missing outputs are filled with those called `logits` and `features`."""
 
     def of(one: Output | None, name: str) -> Output | None:
         found = _called(network, name)
@@ -105,13 +105,13 @@ def with_named(network: Network, head: Head) -> Head:
 def chosen(
     network: Network, head: Head, logits: str | None, features: str | None
 ) -> dict[str, tuple[str, str | None]]:
-    """Return the names that were given for outputs in use, each with the one that would have been taken.
+    """Return the configured names of used outputs, each with the output that would be used by default.
 
     Args:
         network: of the file.
-        head: what was made of the names.
-        logits: name given for the output for the classes, if any.
-        features: name given for the output with the features, if any.
+        head: the outputs chosen by these names.
+        logits: configured name of the class output, if any.
+        features: configured name of the features output, if any.
     """
     found: dict[str, tuple[str, str | None]] = {}
     if head.logits is not None and logits:
@@ -129,7 +129,7 @@ def _name(find: Callable[[], Output]) -> str | None:
 
 
 def of_network(network: Network) -> Head:
-    """Return the outputs of which the file leaves no doubt, where nothing is asked for.
+    """Return the outputs that are unambiguous in the file, if none are requested.
 
     Raises:
         ModelError: there are none.
@@ -144,7 +144,7 @@ def of_network(network: Network) -> Head:
 
 
 def for_classes(network: Network) -> Output:
-    """Return the output with a value for each class: `logits`, or the only one that may be it.
+    """Return the output with one value per class: `logits`, or the only candidate.
 
     Raises:
         ModelError: there is none, or there are several.
@@ -161,11 +161,11 @@ def for_classes(network: Network) -> Output:
 
 
 def for_features(network: Network, logits: Output | None) -> Output:
-    """Return the output with features: `features`, or the only one that may be it.
+    """Return the output with features: `features`, or the only candidate.
 
     Args:
         network: of the file.
-        logits: the output with values for the classes, if that is asked for, too.
+        logits: the class output, if it is used, too.
 
     Raises:
         ModelError: there is none, or there are several.
@@ -187,13 +187,13 @@ def named(network: Network, name: str) -> Output:
     """Return the output of this name.
 
     Raises:
-        ModelError: there is none, or it has no row for each image.
+        ModelError: there is none, or it does not have one row per image.
     """
     found = next((one for one in network.outputs if one.name == name), None)
     if found is None:
         raise ModelError(f"{network.path} has no output {name!r}; {_all(network)}")
     if not found.is_row:
-        raise ModelError(f"{network.path}: its output {found.describe()} is no row of floats for each image")
+        raise ModelError(f"{network.path}: its output {found.describe()} is not one row of floats per image")
     return found
 
 
@@ -205,13 +205,13 @@ def _unclear(network: Network, found: list[Output], key: str, what: str) -> Mode
     if found:
         several = ", ".join(one.describe() for one in found)
         return ModelError(
-            f"{network.path}: several of its outputs may hold {what}: {several}",
-            f"say which one: infer.{key}: {found[0].name}",
+            f"{network.path}: several outputs could hold {what}: {several}",
+            f"name the right one: infer.{key}: {found[0].name}",
         )
     rows = [one.name for one in network.outputs if one.is_row]
     return ModelError(
-        f"{network.path} has no output with {what}, one row of floats for each image; {_all(network)}",
-        f"ask for other writer.fields; or, if it is {rows[0]} after all, infer.{key}: {rows[0]}"
+        f"{network.path} has no output with {what} (one row of floats per image); {_all(network)}",
+        f"choose other writer.fields; or, if {rows[0]} is the right one, set infer.{key}: {rows[0]}"
         if rows
         else "export it with such an output",
     )
@@ -221,4 +221,4 @@ def _all(network: Network) -> str:
     outputs = ", ".join(
         one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.outputs
     )
-    return f"its outputs are: {outputs}" if outputs else "it has no outputs at all"
+    return f"its outputs are: {outputs}" if outputs else "it has no outputs"

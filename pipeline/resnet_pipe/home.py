@@ -1,4 +1,4 @@
-"""The home of the user, for `~` and for the cache. A user of the system may have none."""
+"""The user's home directory, for `~` and for the cache. System users may have none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from resnet_pipe.errors import HomeError
 
 
 def home(user: str = "") -> Path | None:
-    """Return a home directory, which need not exist; None if there is no such user, or the user has none.
+    """Return a home directory, which may not exist; None if there is no such user, or the user has none.
 
     Args:
-        user: name of another user; else `HOME` counts before what the system says.
+        user: name of another user; otherwise `HOME` takes precedence over the user database.
     """
     named = os.environ.get("HOME", "")
     if not user and Path(named).is_absolute():
@@ -26,17 +26,17 @@ def home(user: str = "") -> Path | None:
 
 
 def cache_dir() -> Path:
-    """Return the directory for what can be made again: below `XDG_CACHE_HOME`, or else `.cache` of the home.
+    """Return the cache directory: below `XDG_CACHE_HOME`, or else below `.cache` in the home directory.
 
-    It need not exist, and perhaps it cannot be made.
+    It may not exist, and creating it may fail.
 
     Raises:
-        HomeError: `XDG_CACHE_HOME` names no absolute path, and there is no home.
+        HomeError: `XDG_CACHE_HOME` is not an absolute path, and there is no home directory.
     """
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if named.is_absolute():
         return named / "resnet-pipe"
     directory = home()
     if directory is None:
-        raise HomeError(f"user {os.getuid()} has no home directory, and so no cache")
+        raise HomeError(f"user {os.getuid()} has no home directory, so there is no cache")
     return directory / ".cache" / "resnet-pipe"

@@ -180,7 +180,7 @@ class Job(_Section):
 
     @property
     def fields(self) -> frozenset[str]:
-        """What the writers ask for: of `features`, `logits` and `top_k`."""
+        """The fields that the writers ask for, out of `features`, `logits` and `top_k`."""
         return frozenset(field for writer in self.writer for field in writer.fields)
 
 

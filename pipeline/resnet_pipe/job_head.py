@@ -1,4 +1,4 @@
-"""What a job takes of its network: outputs, their widths, labels, and what makes scores."""
+"""What a job uses of its network: outputs, their widths, labels, and the activation for scores."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
 def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head:
-    """Return the outputs that a job takes; without those that it asks for in vain.
+    """Return the outputs that a job uses, except those that could not be found.
 
     Args:
-        job: whose writers and `infer` are meant.
-        network: of its model.
-        problems: what is wrong is added to these.
+        job: provides the writers and `infer`.
+        network: its model's network.
+        problems: a list to which problems are appended.
     """
     head = Head(None, None)
     for asked, find in ((heads.FOR_CLASSES, _with_logits), (heads.FOR_FEATURES, _with_features)):
@@ -54,10 +54,10 @@ def _with_features(job: Job, network: Network, head: Head) -> Head:
 def measured(
     job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
 ) -> dict[str, int]:
-    """Return the widths that a network's outputs have, by name, from a forward pass: the file is silent.
+    """Return the widths of a network's outputs, by name, from a forward pass, if the file does not give them.
 
     Raises:
-        UsageError: the job's engine does not run the network.
+        UsageError: the job's engine cannot run the network.
     """
     request = EngineRequest(
         model=network.path,
@@ -84,7 +84,7 @@ def labels_of(model: Model, head: Head) -> tuple[str, ...]:
 
 
 def activation_of(job: Job, head: Head) -> Activation:
-    """Return what makes scores of the output for the classes: as the job says, or as that output needs."""
+    """Return the activation that computes scores: the job's, or the one that the class output requires."""
     if head.logits is None:
         return "none"
     if job.infer.activation == "auto":
@@ -94,13 +94,13 @@ def activation_of(job: Job, head: Head) -> Activation:
 
 
 def outputs_of(job: Job, head: Head) -> dict[str, Any]:
-    """Return what the outputs are that a job takes, and what makes scores of them, for records."""
+    """Describe the outputs that a job uses, and the activation for scores, for records."""
     scores = {"activation": activation_of(job, head)} if "top_k" in job.fields else {}
     return {**head.to_json(), **scores}
 
 
 def describe(job: Job, head: Head) -> str:
-    """Return what the outputs are that a job takes, and what makes scores of them, in words."""
+    """Describe the outputs that a job uses, and the activation for scores, in words."""
     if "top_k" not in job.fields:
         return head.describe()
     made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}

@@ -35,7 +35,7 @@ class Weights(_Section):
         name: torchvision's name of the weights, the seed, or the checkpoint's file name.
         sha256: of the checkpoint file; null for the others.
         requested: what was asked for; differs from `kind` only for `auto`.
-        taken: which of the checkpoint's tensors, in words; None for all, under their own names.
+        taken: which of the checkpoint's tensors were used, in words; None for all, names unchanged.
     """
 
     kind: Literal["imagenet", "random", "checkpoint"]

@@ -17,9 +17,9 @@ SEVEN_BITS = 64
 
 
 _WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
-"""ONNX's numbers of the types whose values take one byte or more each."""
+"""ONNX's codes of the types whose values take at least one byte each."""
 LARGEST_BATCH = 4096
-"""Of images in one forward pass."""
+"""Images in one forward pass."""
 _CHANNELS = 3
 _INPUT_TYPES = ("float32", "float16")
 
@@ -30,12 +30,12 @@ class Network:
 
     Attributes:
         path: of the ONNX file.
-        outputs: all that it has; `head` tells which of them mean what.
+        outputs: all outputs; `head` decides which of them mean what.
         size: (H, W) of the input if it is fixed, else None.
-        batch_size: images that one forward pass takes if that is fixed, else None.
-        data: files beside the ONNX file that hold weights of it.
+        batch_size: images per forward pass if that is fixed, else None.
+        data: files next to the ONNX file that hold its weights.
         quantized: whether it computes in int8 (it has QuantizeLinear nodes).
-        full_range: whether its int8 weights need more than 7 bits, or it does not show how many.
+        full_range: whether its int8 weights need more than 7 bits, or how many is unknown.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Network:
 
     @property
     def has_odd_outputs(self) -> bool:
-        """Whether it has outputs that a library may not know what to do with."""
+        """Whether it has outputs that a library may not support."""
         return not all(one.is_row and one.declared for one in self.outputs)
 
 
@@ -102,7 +102,7 @@ def _no_network(data: bytes) -> tuple[str, str]:
 
 
 def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, int | None]:
-    """Return batch size, height and width of the only input, where they are fixed.
+    """Return batch size, height and width of the only input, each None if not fixed.
 
     Raises:
         ModelError: it does not take batches of images with three channels, channels first.
@@ -125,17 +125,17 @@ def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, i
                 f"export it with channels first, such as with tf2onnx --inputs-as-nchw {image.name}",
             )
         raise ModelError(
-            f"{found}: images have {_CHANNELS} channels here, not {channels}",
+            f"{found}: images have {_CHANNELS} channels, not {channels}",
             f"export it for images of {_CHANNELS} channels",
         )
     if value_type(image) not in _INPUT_TYPES:
         raise ModelError(
-            f"{found} of {value_type(image)}: it is given normalised pixels, {' or '.join(_INPUT_TYPES)}",
+            f"{found} of {value_type(image)}: expected normalised pixels, {' or '.join(_INPUT_TYPES)}",
             "export it with a float32 input",
         )
     if batch_size is not None and batch_size > LARGEST_BATCH:
         raise ModelError(
-            f"{found}: {batch_size} images at a time; at most {LARGEST_BATCH} are",
+            f"{found}: batches of {batch_size} images; at most {LARGEST_BATCH} are supported",
             "export it with a dynamic batch size",
         )
     return batch_size, height, width
@@ -177,7 +177,7 @@ def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
 
 
 def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse weights that are fewer than their shape says: a library may read on, whatever comes there.
+    """Refuse weights with fewer bytes than their shape requires: a library may read beyond them.
 
     Raises:
         ModelError: there are such weights.
@@ -191,8 +191,8 @@ def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
         found = len(tensor.raw_data)
         if found != wanted and (found or tensor.ByteSize() < prod(tensor.dims)):
             raise ModelError(
-                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape says {wanted}",
-                "get the file again",
+                f"{path}: the weights {tensor.name!r} have {found} bytes; their shape requires {wanted}",
+                "copy or download the file again",
             )
 
 

@@ -1,4 +1,4 @@
-"""One output of an ONNX network: what the file says of its type and shape, and what its numbers are."""
+"""One output of an ONNX network: its type and shape in the file, and the meaning of its values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnet_pipe import ending as endings
 from resnet_pipe.ending import Ending
 
 Activation = Literal["softmax", "sigmoid", "none"]
-"""What makes scores of the values of an output; none: they are scores."""
+"""How scores are computed from the values of an output; none: they already are scores."""
 
 HELD = {
     None: "logits",
@@ -18,18 +18,18 @@ HELD = {
     "log_softmax": "log-probabilities (the network ends in a log-softmax)",
     "sigmoid": "probabilities (the network ends in a sigmoid)",
 }
-"""What the values of an output for classes are, in words, by the network's ending."""
+"""What the values of a class output are, in words, by how the network ends."""
 
 Shape = tuple[int | None, ...]
 
 _FLOATS = ("float16", "float32", "float64")
-_MADE_BY_NOTHING = "made by no node"
+_MADE_BY_NOTHING = "not produced by any node"
 _SORTED = "sorted"
 """The type of what TopK gives: which class a number is of, only its other output tells."""
 _LONGEST = 1 << 24
-"""Of axes: a file that speaks of more is not believed, and what there is shows when it runs."""
+"""Axes of an output: if a file claims more, its shapes are ignored, and found by running the network."""
 _NAMES = {"float": "float32", "double": "float64"}
-"""NumPy's names of types that ONNX calls otherwise."""
+"""NumPy's names of types for which ONNX has other names."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Output:
 
     @property
     def width(self) -> int | None:
-        """How many numbers there are for each image; None if that shows only when the network runs."""
+        """Values per image; None if that is known only after a forward pass."""
         if self.shape is None or None in self.shape[1:]:
             return None
         return prod(length or 0 for length in self.shape[1:])
 
     @property
     def is_row(self) -> bool:
-        """Whether each image has a row of floating point numbers in it, as far as the file says."""
+        """Whether it has one row of floating-point numbers per image, as far as the file says."""
         if self.type not in (*_FLOATS, "unknown"):
             return False
         if self.shape is None:
@@ -72,7 +72,7 @@ class Output:
 
     @property
     def activation(self) -> Activation:
-        """What makes scores of its values, if they are those of classes. Log-probabilities are logits too."""
+        """How scores are computed from the values of a class output. Log-probabilities count as logits."""
         if self.ending in ("softmax", "sigmoid"):
             return "none"
         return "sigmoid" if self.width == 1 else "softmax"
@@ -89,14 +89,14 @@ class Output:
 
 
 def shape_text(shape: Shape) -> str:
-    """Return a shape as messages give it: `N` for the batch, `?` for what is not known."""
+    """Return a shape for messages: `N` for the batch, `?` for unknown lengths."""
     first = "N" if shape[0] is None else str(shape[0])
     rest = ", ".join("?" if length is None else str(length) for length in shape[1:])
     return f"({first}, {rest})" if rest else f"({first},)"
 
 
 def value_type(value: Any) -> str:  # noqa: ANN401 - protobuf messages are untyped
-    """Return the type of an input or output: of its numbers if it is a tensor, else of the whole."""
+    """Return the type of an input or output: that of its elements if it is a tensor, else its own."""
     from onnx import TensorProto
 
     kind = value.type.WhichOneof("value")
@@ -110,7 +110,7 @@ def value_type(value: Any) -> str:  # noqa: ANN401 - protobuf messages are untyp
 
 
 def value_shape(value: Any) -> Shape | None:  # noqa: ANN401
-    """Return the shape of an input or output; None if the file does not give one, as of what is no tensor."""
+    """Return the shape of an input or output; None if the file does not give one, or it is not a tensor."""
     if value.type.WhichOneof("value") != "tensor_type" or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
@@ -123,7 +123,7 @@ def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
     """Return the outputs of a network, with all that can be known without running it.
 
     Args:
-        model: an ONNX ModelProto; its weights need not be there.
+        model: an ONNX ModelProto, with or without its weights.
     """
     declared = {value.name for value in model.graph.output if value_shape(value) is not None}
     if endings.may_be_in(model.graph) or any(_is_open(value) for value in model.graph.output):
@@ -154,7 +154,7 @@ def _is_open(value: Any) -> bool:  # noqa: ANN401
 
 
 def _with_shapes(model: Any) -> Any:  # noqa: ANN401
-    """Return a network with the shapes that follow from its nodes, or as it is if that cannot be told."""
+    """Return a network with inferred shapes, or unchanged if they cannot be inferred."""
     import onnx
 
     try:

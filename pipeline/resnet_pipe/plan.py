@@ -44,7 +44,7 @@ class Chunk:
 
 
 class SourceTable:
-    """Sources in a fifth of the memory that objects take: a job may have a million of them.
+    """Sources in a fifth of the memory that objects would take: a job may have a million of them.
 
     Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
     fill 64 bits in 2262.
@@ -124,7 +124,7 @@ class Plan:
         prefix: of new chunk ids.
         failed_before: those among the skipped that failed, or are partial.
         warning: of sources that have disappeared, if it looks like an accident.
-        passed_over: files that the reader takes for no sources because of their extension.
+        passed_over: files that are not sources because of their extension.
     """
 
     found: int

@@ -37,14 +37,14 @@ class Resolved:
         job: as it was validated.
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
-        head: which of these outputs the job takes, and for what.
-        activation: what makes scores of the output for the classes.
-        preprocessing: the sidecar's, with what the job changes.
+        head: which of these outputs the job uses, and for what.
+        activation: how scores are computed from the class output.
+        preprocessing: the sidecar's, with the job's overrides.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
         labels: of the classes.
         layouts: the columns of each writer's shards.
-        metadata: what the shards say about their making.
+        metadata: what the shards say about how they were made.
         fingerprint: all that changes results.
         choice: how the engine was chosen; None if the job names it.
     """

@@ -55,15 +55,15 @@ FOUND: dict[str, tuple[object, str | None]] = {
     "beside others": ({"state_dict": STATE, "optimizer": OPTIMIZER, "epoch": 3}, "`state_dict`"),
     "an odd name": ({"weights_of_it": STATE, "optimizer": OPTIMIZER}, "`weights_of_it`"),
     "nested": ({"trainer": {"model_state_dict": STATE}}, "`trainer.model_state_dict`"),
-    "DataParallel": (under("module.", STATE), "names without `module.`"),
-    "torch.compile": (under("_orig_mod.", STATE), "names without `_orig_mod.`"),
-    "a part compiled": (COMPILED_PART, "names without `_orig_mod.`"),
-    "both": (under("module._orig_mod.", STATE), "names without `module.` and `_orig_mod.`"),
-    "Lightning": ({"state_dict": under("model.", STATE)}, "`state_dict`, names without `model.`"),
-    "deep": ({"model": under("model.module.", STATE)}, "`model`, names without `model.module.`"),
-    "net": ({"net": under("backbone.net.", STATE)}, "`net`, names without `backbone.net.`"),
+    "DataParallel": (under("module.", STATE), "without prefix `module.`"),
+    "torch.compile": (under("_orig_mod.", STATE), "without prefix `_orig_mod.`"),
+    "a part compiled": (COMPILED_PART, "without prefix `_orig_mod.`"),
+    "both": (under("module._orig_mod.", STATE), "without prefix `module.` and `_orig_mod.`"),
+    "Lightning": ({"state_dict": under("model.", STATE)}, "`state_dict`, without prefix `model.`"),
+    "deep": ({"model": under("model.module.", STATE)}, "`model`, without prefix `model.module.`"),
+    "net": ({"net": under("backbone.net.", STATE)}, "`net`, without prefix `backbone.net.`"),
     "an average alone": ({"model_ema": STATE}, "`model_ema`"),
-    "SWA": (under("module.", STATE) | {"n_averaged": torch.tensor(3)}, "names without `module.`"),
+    "SWA": (under("module.", STATE) | {"n_averaged": torch.tensor(3)}, "without prefix `module.`"),
 }
 
 
@@ -81,8 +81,8 @@ def test_what_is_not_of_the_network_is_left_and_named(tmp_path: Path) -> None:
     """Lightning keeps the weights of a loss, and the states of metrics, beside those of the network."""
     saved = under("model.", STATE) | {"criterion.weight": torch.ones(2)}
     assert read_saved({"state_dict": saved}, tmp_path).notes == (
-        "weights of tuned.pt: `state_dict`, names without `model.`",
-        "not taken, because not below `model.`: criterion.weight",
+        "weights of tuned.pt: `state_dict`, without prefix `model.`",
+        "ignored, because they lack the prefix `model.`: criterion.weight",
     )
 
 
@@ -93,7 +93,7 @@ def test_what_is_not_of_the_network_is_left_and_named(tmp_path: Path) -> None:
         ({"ema": {"module": OTHER}, "state_dict": STATE}, "`ema.module`"),
         (
             {"state_dict": under("net.", STATE) | under("ema_net.", OTHER)},
-            "`state_dict`, names without `ema_net.`",
+            "`state_dict`, without prefix `ema_net.`",
         ),
         ({"state_dict": STATE, "best": OTHER}, "`best`"),
     ],
@@ -103,7 +103,7 @@ def test_of_several_networks_the_usual_one_is_taken_and_the_other_named(
 ) -> None:
     found = read_saved(saved, tmp_path)
     assert all(torch.equal(found.state[key], value) for key, value in STATE.items())
-    assert f"not taken, although it fits too: {left}" in found.notes
+    assert f"fits too, but was not used: {left}" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_of_several_networks_the_usual_one_is_taken_and_the_other_named(
     [
         ({"student": STATE, "teacher": OTHER}, "`student`; `teacher`"),
         ({"model": STATE, "state_dict": OTHER}, "`model`; `state_dict`"),
-        (under("q.", STATE) | under("k.", OTHER), "names without `k.`; names without `q.`"),
+        (under("q.", STATE) | under("k.", OTHER), "without prefix `k.`; without prefix `q.`"),
     ],
 )
 def test_which_of_several_networks_is_not_guessed_and_the_advice_works(
@@ -129,7 +129,10 @@ def test_a_prefix_stays_where_it_is_not_all_that_is_amiss(tmp_path: Path) -> Non
     state = under("model.", {key: value for key, value in STATE.items() if not key.startswith("fc.")})
     with pytest.raises(ModelError) as caught:
         read_saved({"state_dict": state | {"model.head.weight": torch.ones(2, 1)}}, tmp_path)
-    assert "torchvision's resnet18 (looked at: `state_dict`, names without `model.`)" in caught.value.problem
+    assert (
+        "torchvision's resnet18 (closest match: `state_dict`, without prefix `model.`)"
+        in caught.value.problem
+    )
     assert "missing: fc.weight, fc.bias\n" in caught.value.problem
     assert "unexpected: head.weight" in caught.value.problem
 
@@ -218,19 +221,19 @@ def safetensors() -> bytes:
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 46830571\n"
 UNLOADABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "empty": (lambda: b"", "is empty", "download it again"),
-    "Git LFS": (lambda: LFS, "is a pointer of Git LFS", "git lfs pull"),
+    "Git LFS": (lambda: LFS, "is a Git LFS pointer", "git lfs pull"),
     "HTML": (
         lambda: b"\n<!doctype HTML><html>Log in</html>",
-        "is a web page or a server's answer",
-        "read what it says",
+        "is a web page or a server's reply",
+        "see what it says",
     ),
     "text": (
         lambda: b"\x1b[31mnot weights",
-        r"is no file of torch.save: it begins with b'\x1b[31mnot",
+        r"was not written by torch.save: it begins with b'\x1b[31mnot",
         "state dict",
     ),
     "safetensors": (safetensors, "is a safetensors file", "safetensors.torch.load_file("),
-    "TorchScript": (torchscript, "is a program of TorchScript", "model = torch.jit.load("),
+    "TorchScript": (torchscript, "is a TorchScript program", "model = torch.jit.load("),
     "zip": (
         lambda: zipped("a/b.jpg", "c\x1b[2J"),
         "is a zip archive of other files: a/b.jpg, c[2J",
@@ -238,17 +241,17 @@ UNLOADABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     ),
     "old torch": (
         lambda: tarred("sys_info", "pickle", "storages", "tensors"),
-        "is a tar archive as torch wrote them before 2017",
-        "with a torch of its time",
+        "is a tar archive, torch's format before 2017",
+        "with a torch version of that time",
     ),
     "tar": (lambda: tarred("weights.pt"), "is a tar archive of other files: weights.pt", "unpack it"),
     "gzip": (lambda: b"\x1f\x8b\x08\x00" + bytes(90), "is compressed with gzip", "unpack it"),
-    "pickle": (lambda: pickle.dumps({"a": 1}), "is a pickle, but not of torch.save", "state dict"),
-    "cut off": (lambda: saved(STATE)[:-100], "is cut off", "download it again"),
+    "pickle": (lambda: pickle.dumps({"a": 1}), "is a pickle, but not a file of tensors", "state dict"),
+    "cut off": (lambda: saved(STATE)[:-100], "is truncated", "download it again"),
     "damaged": (lambda: saved(STATE).replace(b"layer1.0", b"\xff" * 8), "is damaged", "download it again"),
     "old and cut off": (
         lambda: Path("legacy.pt").read_bytes()[:-50],
-        "is damaged or cut off",
+        "is damaged or truncated",
         "download it again",
     ),
     "no tensors": (lambda: saved({"epoch": 3}), "holds no state dict", "torch.save(model.state_dict()"),

@@ -95,7 +95,7 @@ def test_the_command_says_what_it_did_and_what_int8_changed(made: tuple[Path, Re
     skipped, calibrating, figures, wrote, preprocess, _ = result.stdout.splitlines()
     assert skipped.startswith(r"skipped 1 images that cannot be read, such as 99\x1b[2J.jpg: ")
     assert calibrating == "calibrating with 16 images ..."
-    assert figures.startswith("weights of 7 bits: cosine similarity with float32 0.99")
+    assert figures.startswith("7-bit weights: cosine similarity with float32 0.99")
     assert "top-1 agreement" in figures
     assert figures.endswith("on 4 other images")
     assert wrote.startswith(f"wrote {path}, random weights")
@@ -255,10 +255,7 @@ def test_where_weights_of_7_bits_are_not_close_enough_they_have_8(
     monkeypatch.setattr(quantize, "_quantize", lost_with_7)
     said: list[str] = []
     made = convert_int8("resnet18", photos, weights="random", out=tmp_path, say=said.append)
-    assert [line[:17] for line in said if line.startswith("weights")] == [
-        "weights of 7 bits",
-        "weights of 8 bits",
-    ]
+    assert [line[:13] for line in said if "-bit weights" in line] == ["7-bit weights", "8-bit weights"]
     figures = read_sidecar(made.path.with_suffix(".json")).quantization
     assert figures is not None
     assert figures.weight_bits == 8

@@ -85,7 +85,7 @@ def test_auto_takes_random_weights_loudly(tmp_path: Path) -> None:
     result = convert("resnet18", weights="auto", out=tmp_path, say=said.append)
     assert result.sidecar.weights.kind == "random"
     assert result.sidecar.weights.requested == "auto"
-    assert any("RANDOM" in text for text in said)
+    assert any("random weights" in text for text in said)
     assert "random" in result.sidecar.weights.describe()
 
 
@@ -102,7 +102,7 @@ def test_a_fine_tuned_checkpoint_brings_its_own_number_of_classes(tmp_path: Path
     assert result.sidecar.classes == [f"class {index}" for index in range(7)]
     assert result.sidecar.weights.kind == "checkpoint"
     assert result.sidecar.weights.sha256 == file_sha256(checkpoint)
-    taken = {"plain": None, "state_dict": "`state_dict`", "module.": "names without `module.`"}
+    taken = {"plain": None, "state_dict": "`state_dict`", "module.": "without prefix `module.`"}
     assert result.sidecar.weights.taken == taken[wrapping]
 
 
@@ -119,15 +119,15 @@ def test_a_checkpoint_by_a_bare_name_has_the_usual_preprocessing_which_is_said_e
     checkpoint = save({"state_dict": state}, tmp_path / "tuned.pt")
     arguments = ("convert", "resnet50", "--weights", checkpoint, "--out", tmp_path)
     said = cli(*arguments).expect(0).stdout.splitlines()
-    assert said[1] == "weights of tuned.pt: `state_dict`, names without `model.`"
+    assert said[1] == "weights of tuned.pt: `state_dict`, without prefix `model.`"
     assert said[-3:] == [
         f"wrote {tmp_path}/resnet50.onnx, checkpoint weights (tuned.pt)",
         f"preprocess: {{{USUAL}, color: rgb}}",
-        "It must be what the weights were trained with; the same key in a recipe or in a job changes it.",
+        "This must match how the weights were trained; a recipe or a job can override it.",
     ]
     assert read_sidecar(tmp_path / "resnet50.json").preprocessing.resize == 256
     again = cli(*arguments).expect(0).stdout.splitlines()
-    assert again[0].startswith("nothing has changed: ")
+    assert again[0].startswith("unchanged: ")
     assert again[1:] == said[-2:]
 
 
@@ -228,7 +228,7 @@ def test_a_recipe_names_its_checkpoint_as_a_job_does_its_files(
     with pytest.raises(ModelError, match=f"checkpoint {tmp_path}/home/own.pt does not exist"):
         convert(str(recipe), out=tmp_path)
     recipe.write_text(text.replace(": imagenet", ": $HOME/own.pt"))
-    with pytest.raises(DocumentError, match=r"net.yaml:\d+:\d+: weights: .*HOME is not replaced in a job"):
+    with pytest.raises(DocumentError, match=r"net.yaml:\d+:\d+: weights: .*HOME is not expanded in a job"):
         convert(str(recipe), out=tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_without_the_extra_heic_is_no_fault_and_how_to_have_it_is_said(
     monkeypatch.setattr(decoders, "find_spec", lambda _name: None)
     found = by_level(list(decoders.check()))
     assert not found["WARN"] + found["FAIL"]
-    assert found["OK"][0].text == "HEIC is not read; if you want it: pip install 'resnet-pipe[heif]'"
+    assert found["OK"][0].text == "cannot read HEIC; to add it: pip install 'resnet-pipe[heif]'"
     assert "HEIC" not in found["OK"][1].text
 
 

@@ -220,7 +220,7 @@ def test_a_network_with_an_input_of_half_precision_is_given_one(load_engine: Loa
 
 
 def test_an_output_of_another_width_than_expected_is_a_model_error(load_engine: Load, residual: Path) -> None:
-    with pytest.raises(ModelError, match=r"'features' has 16 values for each image; the file says 17"):
+    with pytest.raises(ModelError, match=r"'features' has 16 values per image; the file says 17"):
         load_engine(replace(request(residual), widths=(networks.CLASSES, 17)))
 
 

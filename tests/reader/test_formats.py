@@ -115,7 +115,7 @@ def test_a_heic_without_pillow_heif_is_unsupported_and_the_extra_is_named(
 ) -> None:
     data = heic(PICTURE)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    assert refusal(data) == ("unsupported", "HEIC image: pip install 'resnet-pipe[heif]'")
+    assert refusal(data) == ("unsupported", "HEIC image; to read it: pip install 'resnet-pipe[heif]'")
 
 
 def test_a_heic_cut_off_is_truncated_and_one_too_large_is_not_decoded() -> None:

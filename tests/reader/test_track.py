@@ -72,7 +72,7 @@ def test_the_track_that_is_asked_for_is_read(small: Path, large: Path, tmp_path:
 def test_a_choice_that_nobody_made_is_noted(small: Path, large: Path, tmp_path: Path) -> None:
     path = joined((small, large), tmp_path / "video.mp4", (UNMARKED, DEFAULT))
     (note,) = read(path).tally.notes
-    assert note == "it has 2 video tracks, 0 to 1: 1 was read; reader.track chooses another"
+    assert note == "it has 2 video tracks, 0 to 1: track 1 was read; reader.track selects another"
     assert read(path, track=1).tally.notes == []
     assert read(small).tally.notes == []
 
@@ -118,7 +118,7 @@ def test_a_default_track_without_a_decoder_is_a_failure_that_names_the_way_out(
     path = without_decoder(joined((small, large), tmp_path / "video.mp4", marks), 1)
     reading = read(path)
     assert reading.error == "unsupported"
-    for words in ("no decoder for its video track 1", "reader.track chooses another"):
+    for words in ("no decoder for its video track 1", "reader.track selects another"):
         assert words in str(reading.failure)
     assert first_number(read(path, track=0)) == 0
 
@@ -144,7 +144,7 @@ def test_opencv_refuses_a_track_that_it_does_not_read(small: Path, large: Path, 
     path = joined((small, large), tmp_path / "video.mp4", (UNMARKED, DEFAULT))
     reading = read(path, backend="opencv")
     assert reading.error == "unsupported"
-    assert "OpenCV reads video track 0 of a file, and not 1" in str(reading.failure)
+    assert "OpenCV can only read video track 0, not 1" in str(reading.failure)
     assert first_number(read(path, backend="opencv", track=0)) == 0
     first = joined((large, small), tmp_path / "video.mkv", (UNMARKED, UNMARKED))
     assert first_number(read(first, backend="opencv")) == 100

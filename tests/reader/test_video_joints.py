@@ -26,8 +26,8 @@ from tests.reader.reading import Reading, read, splitting
 from tests.videos import FRAMES, MPEG4, Recipe, make, x264, x265
 
 SMALL = (96, 64)
-AGAIN = "its times jump at 1 place, where recordings are joined: they go on there"
-CUT_OFF = "a frame is cut off at 1 place, where recordings are joined: it is left out"
+AGAIN = "its timestamps jump at 1 place, where recordings are joined: made continuous"
+CUT_OFF = "a frame is cut off at 1 place, where recordings are joined, and was left out"
 DECLARED = {"omit_video_pes_length": "0"}
 """For the muxer of transport streams, which else does not say how long a frame is."""
 LATER = range(25_000, 25_000 + FRAMES)
@@ -177,7 +177,7 @@ def test_a_joined_video_is_read_as_a_whole(case: Joined) -> None:
 def test_opencv_refuses_a_joined_video(case: Joined) -> None:
     reading = read(case.path, backend="opencv")
     assert (reading.error, reading.rows) == ("unsupported", [])
-    assert "OpenCV does not" in str(reading.failure)
+    assert "cannot read joined recordings" in str(reading.failure)
 
 
 def test_frames_after_a_joint_that_need_those_before_it_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_frames_after_a_joint_that_need_those_before_it_are_left_out_and_counted
             left_out = 2 * FRAMES - begin - len(reading.rows)
             notes = [AGAIN]
             if left_out:
-                text = f"left out after a joint, because what they refer to is missing: {left_out}"
+                text = f"frames left out after a join, because they need missing ones: {left_out}"
                 notes.append(text)
             assert reading.tally.notes == notes
             assert (np.diff(reading.times) > 0).all()
@@ -269,7 +269,7 @@ def test_a_gap_in_a_transport_stream_that_is_no_joint_stays(tmp_path: Path) -> N
     assert reading.numbers == list(range(2 * FRAMES))
     assert reading.times[FRAMES] - reading.times[FRAMES - 1] == pytest.approx(2, abs=0.05)
     (note,) = reading.tally.notes
-    assert note == "its packets are counted anew at 1 place, where its times leave something out"
+    assert note == "its continuity counter jumps at 1 place, where its timestamps have a gap"
 
 
 def test_times_that_pass_the_largest_of_33_bits_go_on(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_count_that_jumps_where_nothing_is_missing_is_no_damage(
         assert reading.times == read(video).times
         assert same_pixels(reading, read(video))
         text = "1 place" if len(places) == 1 else "2 places"
-        assert reading.tally.notes == [f"its packets are counted anew at {text}: nothing is missing there"]
+        assert reading.tally.notes == [f"its continuity counter jumps at {text}: nothing is missing"]
         assert read(path, backend="opencv").failure is None
         reader, source = splitting(path)
         assert reader.spans(source) == ()
@@ -394,7 +394,7 @@ def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
     reading = read(case.path)
     assert reading.numbers == list(range(FRAMES))
     _, note = reading.tally.notes  # the first one says which track was taken
-    (left,) = re.findall(r"its last (\d+) bytes hold nothing of this stream", note)
+    (left,) = re.findall(r"its last (\d+) bytes hold no data of this video track", note)
     assert int(left) > other.stat().st_size
 
 

@@ -118,7 +118,7 @@ def test_the_throughput_is_that_of_a_while_whatever_the_length_of_a_run(
     (tmp_path / "history.json").write_text(json.dumps(history))
     run_report.write(tmp_path, tmp_path)
 
-    axes = drawn["images a second over the time of the run"]
+    axes = drawn["images per second over the run"]
     x, rates = map(np.asarray, axes.lines[0].get_data())
     fast, slow = 80 / 0.4 / 130 * average, 50 / 0.5 / 130 * average
     assert x[0] == 0
@@ -129,7 +129,7 @@ def test_the_throughput_is_that_of_a_while_whatever_the_length_of_a_run(
     assert rates[(share > 0.17) & (share < 0.43)] == pytest.approx(fast, rel=0.3)
     assert rates[(share > 0.57) & (share < 0.95)] == pytest.approx(slow, rel=0.3)
     assert rates.max() < 1.3 * fast
-    queues = drawn["Batches that wait, over the time of the run"]
+    queues = drawn["Batches waiting, over the run"]
     assert max(np.asarray(line.get_ydata()).max() for line in queues.lines) < 2, (
         "of 0 and 2 by turns, the mean"
     )

@@ -88,12 +88,12 @@ def said(job: JobFolder, keys: str) -> str:
 
 REFUSED = {
     "resize: 256, crop: 224": "crop: 224, but the network's input is 24 x 12; write crop: [24, 12]",
-    "resize: 20, crop: [24, 12]": "crop: [24, 12] is larger than resize, 20, and a square image has no more;"
-    " write resize: 24, or a smaller crop",
+    "resize: 20, crop: [24, 12]": "crop: [24, 12] is larger than resize, 20, the size of a resized square"
+    " image; write resize: 24, or a smaller crop",
     "resize: [24, 11]": "crop: [24, 12] is larger than resize, [24, 11]; write resize: [24, 12]",
-    "resize: 24, fit: pad": "resize: with fit: pad the image is resized to crop; leave resize out",
-    "fit: squash, pad_value: 114": "pad_value: only fit: pad has margins to fill, and fit is squash",
-    "crop: [24, 12]": "tiny.onnx has no sidecar, so the job must give: resize",
+    "resize: 24, fit: pad": "resize: with fit: pad the image is resized to crop; remove resize",
+    "fit: squash, pad_value: 114": "pad_value: only fit: pad has margins, and fit is squash",
+    "crop: [24, 12]": "tiny.onnx has no sidecar, so the job must set: resize",
     "resize: [24], crop: 24x12": "crop: expected pixels, or [height, width]; each from 1 to 8192",
     "fit: pad, pad_value: 256": "pad_value: expected a grey level, or [red, green, blue]",
     "fit: stretch": "fit: input should be 'crop', 'squash' or 'pad'",
@@ -133,5 +133,5 @@ def test_a_job_may_take_another_fit_than_its_models_sidecar(job: JobFolder) -> N
     squashed = resolved(job, "fit: squash").preprocessing
     assert (squashed.fit, squashed.pad_value, squashed.mean) == ("squash", 0, [0.5] * 3)
     assert resolved(job, "fit: crop, resize: [24, 12]").geometry.resize == (24, 12)
-    assert "preprocess.resize: fit: crop needs it" in said(job, "fit: crop")
+    assert "preprocess.resize: required for fit: crop" in said(job, "fit: crop")
     assert "preprocess.resize: with fit: pad the image is resized to crop" in said(job, "resize: 24")

@@ -381,14 +381,14 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "text": (_bytes(b"this is not a network"), "[logits]", "is not an ONNX file"),
     "channels last": (_image(FLOAT, "N", 32, 32, 3), "[logits]", "channels last (NHWC)"),
     "channels last of any size": (_image(FLOAT, "N", "H", "W", 3), "[logits]", "--inputs-as-nchw input"),
-    "grey": (_image(FLOAT, "N", 1, 32, 32), "[logits]", "images have 3 channels here, not 1"),
-    "four channels": (_image(FLOAT, "N", 4, 32, 32), "[logits]", "images have 3 channels here, not 4"),
+    "grey": (_image(FLOAT, "N", 1, 32, 32), "[logits]", "images have 3 channels, not 1"),
+    "four channels": (_image(FLOAT, "N", 4, 32, 32), "[logits]", "images have 3 channels, not 4"),
     "bytes": (_image(TensorProto.UINT8, "N", 3, 32, 32), "[logits]", "input (N, 3, 32, 32) of uint8"),
     "doubles": (_image(TensorProto.DOUBLE, "N", 3, 32, 32), "[logits]", "of float64"),
     "an input of any shape": (_image(FLOAT), "[logits]", "found input without a shape"),
     "flat pixels": (_image(FLOAT, "N", 3072), "[logits]", "found input (N, 3072)"),
-    "no outputs": (_outputs(), "[logits]", "it has no outputs at all"),
-    "an output of no node": (_outputs(tensor("x", ROW)), "[logits]", "x (made by no node)"),
+    "no outputs": (_outputs(), "[logits]", "it has no outputs"),
+    "an output of no node": (_outputs(tensor("x", ROW)), "[logits]", "x (not produced by any node)"),
     "a list only": (_outputs(SEQUENCE, more=(AS_LIST,)), "[top_k]", "its outputs are: list (sequence)"),
     "a scalar only": (
         _outputs(tensor("t", []), more=(node("ReduceMean", ["logits"], ["t"], keepdims=0),)),
@@ -420,7 +420,7 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
     "two of a kind": (
         _outputs(tensor("a", ROW), tensor("b", ROW), more=tuple(node("Relu", ["logits"], [n]) for n in "ab")),
         "[logits]",
-        "a (N, 10), b (N, 10); say which one: infer.logits: a",
+        "a (N, 10), b (N, 10); name the right one: infer.logits: a",
     ),
     "cut weights": (
         lambda path: _changed(
@@ -428,7 +428,7 @@ REFUSED: dict[str, tuple[Write, str, str]] = {
             lambda model: setattr(model.graph.initializer[0], "raw_data", b"1234"),
         ),
         "[logits]",
-        "the weights 'weight' have 4 bytes; their shape says 120",
+        "the weights 'weight' have 4 bytes; their shape requires 120",
     ),
     "an enormous batch": (_image(FLOAT, 1 << 20, 3, 32, 32), "[logits]", "at most 4096"),
     "two inputs": (
@@ -458,7 +458,7 @@ def test_a_file_that_cannot_give_what_is_asked_for_is_refused_with_the_true_caus
 BROKEN: dict[str, tuple[Write, str]] = {
     "a width that is not true": (
         _outputs(tensor("logits", ["N", 12])),
-        "output 'logits' has 10 values for each image; the file says 12",
+        "output 'logits' has 10 values per image; the file says 12",
     ),
     "a map of unknown size": (
         lambda path: write(
@@ -473,7 +473,7 @@ BROKEN: dict[str, tuple[Write, str]] = {
             [tensor("out", None)],
             {"ones": np.ones(4, np.float32), "axis": np.array([0])},
         ),
-        "not one row of numbers for each",
+        "not one row of numbers per image",
     ),
     "an operator of nobody's": (
         lambda path: write(

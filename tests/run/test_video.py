@@ -447,8 +447,8 @@ def test_what_was_done_about_joined_recordings_stands_in_the_ledger_and_the_log(
     assert "notes: on 1 source, see source_noted in the run's log.jsonl" in said
     assert [row[1:] for row in film.numbers() if row[0] == "joined.ts"] == [(n, n) for n in range(2 * FRAMES)]
     notes = [
-        "its packets are counted anew at 1 place: nothing is missing there",
-        "its times jump at 1 place, where recordings are joined: they go on there",
+        "its continuity counter jumps at 1 place: nothing is missing",
+        "its timestamps jump at 1 place, where recordings are joined: made continuous",
     ]
     entries = {source["key"]: source for record in records(film.out) for source in record["sources"]}
     assert entries["joined.ts"]["notes"] == notes

@@ -137,8 +137,8 @@ def test_without_a_home_the_place_of_the_cache_is_asked_for_in_one_line(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     *_, said, _ = run(cli, job, "--dry-run").expect(0).stderr.splitlines()
-    assert said.startswith("engine auto: the choice cannot be remembered: user ")
-    assert said.endswith("; set XDG_CACHE_HOME to a directory that this user can write")
+    assert said.startswith("engine auto: the choice cannot be saved: user ")
+    assert said.endswith("; set XDG_CACHE_HOME to a directory that this user can write to")
 
 
 def test_results_keep_their_precision_until_they_are_dropped(

@@ -55,7 +55,7 @@ def convert(
     done = "wrote" if result.changed else "unchanged:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
     show(f"preprocess: {result.sidecar.preprocessing.describe()}")
-    show("It must be what the weights were trained with; the same key in a recipe or in a job changes it.")
+    show("This must match how the weights were trained; a recipe or a job can override it.")
 
 
 @click.command()

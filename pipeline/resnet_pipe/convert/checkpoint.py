@@ -1,4 +1,4 @@
-"""The weights of a ResNet in what a training script has saved: beside other things, under longer names."""
+"""The weights of a ResNet in a training checkpoint, where they may be nested and have prefixed names."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 State = Mapping[str, "Tensor"]
 
 _COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of what it was given, a network or a part of one."""
+"""The prefix that torch.compile adds to the names of a compiled network, or a compiled part of one."""
 _USUAL = (("state_dict",), ("model_state_dict",), ("model",), ())
 """Where training scripts put the weights; the last is the file itself."""
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|averaged?)([._]|$)")
-"""In names of weights that are an average over the training (exponential moving, stochastic weight)."""
+"""Parts of the names of averaged weights (exponential moving average, stochastic weight averaging)."""
 _DEPTH = 3
-"""Of dicts in dicts."""
+"""How deep dicts may be nested."""
 _ANCHORS = ("conv1.weight", "fc.weight")
-"""The first and the last weights of a ResNet; what stands before such a name may be a prefix of all."""
+"""The first and the last weights of a ResNet; whatever precedes such a name may be a common prefix."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class _Found:
 
     Attributes:
         place: keys of the dicts that lead to them.
-        prefix: that was taken off their names.
-        compiled: so was torch.compile's.
-        state: what is left: by name.
-        others: names in the same place that do not begin with the prefix.
+        prefix: removed from their names.
+        compiled: whether torch.compile's prefix was removed, too.
+        state: the tensors, by their shortened names.
+        others: names in the same dict that lack the prefix.
     """
 
     place: tuple[str, ...]
@@ -49,11 +49,11 @@ class _Found:
 
     @property
     def name(self) -> str:
-        """Place and prefix in words."""
+        """Location and prefix, in words."""
         place = f"`{'.'.join(self.place)}`" if self.place else ""
         names = [f"`{name}`" for name in (self.prefix, _COMPILED if self.compiled else "") if name]
-        without = f"names without {' and '.join(names)}" if names else ""
-        return ", ".join(filter(None, (place, without))) or "what is in no dict of it"
+        without = f"without prefix {' and '.join(names)}" if names else ""
+        return ", ".join(filter(None, (place, without))) or "the top level"
 
     @property
     def plain(self) -> bool:
@@ -62,7 +62,7 @@ class _Found:
 
     @property
     def averaged(self) -> bool:
-        """Whether its name says that it is an average."""
+        """Whether its name suggests an average."""
         return any(map(_AVERAGED.search, (*self.place, self.prefix)))
 
 
@@ -72,9 +72,9 @@ class Checkpoint:
 
     Attributes:
         state: by the network's own names.
-        taken: which of the file's tensors these are, in words; None if they are all, and their names as
-            they stand.
-        notes: what to say about that choice, a sentence each.
+        taken: which of the file's tensors were used, in words; None if all of them, with their names
+            unchanged.
+        notes: messages about that choice.
     """
 
     state: State
@@ -83,18 +83,18 @@ class Checkpoint:
 
 
 def read(path: Path, architecture: str, expected: State) -> Checkpoint:
-    """Find a network's weights in a file, of which only tensors are loaded.
+    """Find a network's weights in a file. Only tensors are loaded.
 
-    They may be in dicts of the file, and their names may have a prefix (DataParallel's `module.`, Lightning's
-    `model.`, `_orig_mod.` of torch.compile), if without it they are the network's, all of them and no others.
+    They may be in nested dicts, and their names may have a prefix (DataParallel's `module.`, Lightning's
+    `model.`, torch.compile's `_orig_mod.`), as long as the rest matches the network's names exactly.
 
     Args:
         path: the file.
-        architecture: of the network, for messages.
-        expected: the network's weights, of which names and shapes count; `fc` may have other classes.
+        architecture: name of the network's architecture, for messages.
+        expected: the network's weights: names and shapes must match; `fc` may have another number of classes.
 
     Raises:
-        ModelError: the file is missing, cannot be loaded, or does not have just one such network.
+        ModelError: the file is missing, cannot be loaded, or does not contain exactly one such network.
     """
     found = list(_networks(_load(path)))
     if not found:
@@ -103,15 +103,15 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
     nearest = max(found, key=lambda one: len(expected.keys() & one.state.keys()))
     taken = _choose(path, fitting) if fitting else nearest
     if problems := _problems(expected, taken.state):
-        where = "" if taken.plain else f" (looked at: {taken.name})"
+        where = "" if taken.plain else f" (closest match: {taken.name})"
         raise ModelError(
             f"{path} is not a checkpoint of torchvision's {architecture}{where}:\n" + "\n".join(problems),
             "check that the recipe names the architecture it was trained with",
         )
     notes = [] if taken.plain else [f"weights of {path.name}: {taken.name}"]
     if taken.others:
-        notes.append(f"not taken, because not below `{taken.prefix}`: {_several(taken.others)}")
-    notes += [f"not taken, although it fits too: {one.name}" for one in fitting if one is not taken]
+        notes.append(f"ignored, because they lack the prefix `{taken.prefix}`: {_several(taken.others)}")
+    notes += [f"fits too, but was not used: {one.name}" for one in fitting if one is not taken]
     return Checkpoint(taken.state, None if taken.plain else taken.name, tuple(notes))
 
 
@@ -123,7 +123,9 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
             warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise ModelError(f"checkpoint {path} does not exist", "imagenet, random, auto, or a file") from None
+        raise ModelError(
+            f"checkpoint {path} does not exist", "use imagenet, random, auto or an existing file"
+        ) from None
     except MemoryError:
         raise
     except Exception as error:  # torch raises whatever a hostile or damaged file makes it
@@ -131,7 +133,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
 
 
 def _networks(data: object, place: tuple[str, ...] = ()) -> Iterator[_Found]:
-    """Yield the tensors of each dict, once for each prefix that may be one."""
+    """Yield the tensors of each dict, once for each possible prefix."""
     from torch import Tensor
 
     if not isinstance(data, Mapping):
@@ -153,14 +155,14 @@ def _networks(data: object, place: tuple[str, ...] = ()) -> Iterator[_Found]:
 
 
 def _misfits(expected: State, state: State) -> tuple[list[str], list[str]]:
-    """Return the names that are missing and those that are too many."""
+    """Return the missing names and the unexpected ones."""
     # Old checkpoints do not count batches; nothing depends on it.
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     return missing, [name for name in state if name not in expected]
 
 
 def _problems(expected: State, state: State) -> list[str]:
-    """Return why weights are not those of the network, a line for each kind of reason."""
+    """Return why the weights do not fit the network, one line per kind of mismatch."""
     missing, unexpected = _misfits(expected, state)
     classes = state["fc.weight"].shape[:1] if "fc.weight" in state else None
     shapes = []
@@ -170,15 +172,15 @@ def _problems(expected: State, state: State) -> list[str]:
             shape = (*classes, *shape[1:])
         if shape != tuple(state[name].shape):
             shapes.append(f"{name} {tuple(state[name].shape)} instead of {shape}")
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", sorted(shapes)))
+    kinds = (("missing", missing), ("unexpected", unexpected), ("with a different shape", sorted(shapes)))
     return [f"  {kind}: {_several(names)}" for kind, names in kinds if names]
 
 
 def _choose(path: Path, fitting: list[_Found]) -> _Found:
-    """Return the one to take of several: not an average, and in a usual place.
+    """Choose one of several candidates: not an average, and preferably in a usual place.
 
     Raises:
-        ModelError: several are left.
+        ModelError: several candidates are left.
     """
     rest = [one for one in fitting if not one.averaged] or fitting
     if len(rest) > 1:

@@ -54,7 +54,7 @@ def convert(
     Raises:
         DocumentError: the recipe is wrong.
         MissingExtraError: the extra `convert` is not installed.
-        ModelError: the weights cannot be had, or the result is not the same network. No file is left.
+        ModelError: the weights are not available, or the result is not the same network. No file is left.
     """
     recipe_path = find(recipe)
     chosen = load(recipe_path)

@@ -16,10 +16,10 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """torchvision's name -> depth."""
 NAMED_WEIGHTS = ("imagenet", "random", "auto")
-"""Weights that are no file."""
+"""Weights that are not a file."""
 OF_A_CHECKPOINT = Preprocessing(resize=256, crop=224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
-"""For a checkpoint of which nobody says how its images were prepared: what torchvision's training script and
-most others evaluate with. The recipes that come with the package have what torchvision's own weights want."""
+"""Default preprocessing for a checkpoint: what torchvision's training script and
+most others use for evaluation. The recipes in the package have the values for torchvision's own weights."""
 
 
 class Recipe(BaseModel):

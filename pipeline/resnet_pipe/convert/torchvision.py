@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 SEED = 0
-"""Of random weights."""
+"""Seed of random weights."""
 BRANCH_WEIGHT = 0.25
 """Of a residual branch with random weights, against 1 of the path around it."""
 NETWORK_TIMEOUT_S = 10.0
@@ -52,11 +52,11 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
         recipe: architecture and classes.
         spec: imagenet, random, auto, or the path of a checkpoint.
         photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
-        say: told when `auto` has to take random weights, and which of a checkpoint's were taken.
+        say: called when `auto` falls back to random weights, and with notes on a checkpoint.
 
     Raises:
         MissingExtraError: torch or torchvision is not installed.
-        ModelError: the weights cannot be had or do not fit.
+        ModelError: the weights are not available or do not fit.
     """
     try:
         import torchvision  # noqa: F401
@@ -72,7 +72,7 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
             return _imagenet(recipe, spec)
         except ModelError as error:
             say(f"NOTE: {error.problem}")
-            say("NOTE: weights auto takes RANDOM weights: the rows will mean nothing, only the speed does")
+            say("NOTE: using random weights instead: good for timing, not for results")
             return _random(recipe, spec, photographs)
     return _checkpoint(recipe, Path(spec), say)
 
@@ -92,8 +92,8 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
     except (OSError, RuntimeError) as error:  # RuntimeError: the checksum does not match
         raise ModelError(
             f"torchvision's weights {weights} are not on this machine and cannot be downloaded: {error}",
-            f"run this once where there is a network, or put {weights.url} at {place}; or give your own with"
-            " --weights FILE; --weights random is enough to measure speed",
+            f"run this once with network access, or save {weights.url} as {place}; or give your own with"
+            " --weights FILE; to measure speed, --weights random is enough",
         ) from None
     network = get_model(recipe.architecture, weights=None)
     network.load_state_dict(state)
@@ -102,10 +102,10 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
 
 
 def _cache(name: str) -> Path | None:
-    """Return torch's directory for weights; None if this user has none, or can put nothing there.
+    """Return torch's directory for weights; None if this user has none, or cannot write to it.
 
     Args:
-        name: of the file that is wanted from there.
+        name: name of the wanted file.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Why a file cannot be loaded as a checkpoint, and what to do: torch's own words advise to trust it."""
+"""Why a file cannot be loaded as a checkpoint, and what to do; torch's own advice is to trust the file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from resnet_pipe.foreign import COPY_AGAIN, START, told_by
 
 _LISTED = 5
 _OLD_TORCH = {"pickle", "storages", "tensors"}
-"""Members of the tar archives that torch wrote before 0.1.10, of 2017."""
+"""Members of the tar archives that torch wrote before version 0.1.10 (2017)."""
 
 
 def refusal(path: Path, error: Exception) -> ModelError:
-    """Return what is wrong with a file that `torch.load` has refused.
+    """Explain why `torch.load` refused a file.
 
     Args:
-        path: the file, or whatever else is there.
-        error: that it was refused with, loading tensors only.
+        path: the file, which may be anything.
+        error: raised when loading tensors only.
     """
     try:
         with path.open("rb") as file:
@@ -42,7 +42,7 @@ def refusal(path: Path, error: Exception) -> ModelError:
 
 
 def state_dict(load: str = "model = ...  # the network, with its weights") -> str:
-    """Return how to make a file of a network's weights.
+    """Return how to save a network's weights to a file.
 
     Args:
         load: the first of the two lines.
@@ -51,11 +51,11 @@ def state_dict(load: str = "model = ...  # the network, with its weights") -> st
 
 
 def two_lines(load: str, saved: str) -> str:
-    """Return two lines of Python for a remedy.
+    """Return a remedy with two lines of Python.
 
     Args:
         load: the first one.
-        saved: an expression: what the second one saves.
+        saved: expression for what the second one saves.
     """
     return f'and convert that file:\n      {load}\n      torch.save({saved}, "weights.pt")'
 
@@ -64,7 +64,7 @@ def _safetensors(path: Path, start: bytes) -> tuple[str, str] | None:
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header < path.stat().st_size:
         load = f"tensors = safetensors.torch.load_file({str(path)!r})"
-        return "is a safetensors file", f"save it as torch does, {two_lines(load, 'tensors')}"
+        return "is a safetensors file", f"save it with torch, {two_lines(load, 'tensors')}"
     return None
 
 
@@ -72,33 +72,33 @@ def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
     if zipfile.is_zipfile(path):
         return _zip(path)
     if start.startswith(b"PK"):
-        return "is cut off: the end of its archive is missing", COPY_AGAIN
+        return "is truncated: the end of the archive is missing", COPY_AGAIN
     if not tarfile.is_tarfile(path):
         return None
     with tarfile.open(path) as archive:
         names = archive.getnames()
     if set(names) >= _OLD_TORCH:
-        load = f"model.load_state_dict(torch.load({str(path)!r}))  # with a torch of its time"
-        return "is a tar archive as torch wrote them before 2017; none is loaded", state_dict(load)
-    return f"is a tar archive of other files: {_several(names)}", "unpack it, and give the file in it"
+        load = f"model.load_state_dict(torch.load({str(path)!r}))  # with a torch version of that time"
+        return "is a tar archive, torch's format before 2017, which is not supported", state_dict(load)
+    return f"is a tar archive of other files: {_several(names)}", "unpack it, and use the file inside"
 
 
 def _zip(path: Path) -> tuple[str, str] | None:
-    """Return what is wrong with a zip archive; None if what it pickles may be to blame."""
+    """Return what is wrong with a zip archive; None if the cause may be its pickle."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     members = {name.partition("/")[2] for name in names}
     if "data.pkl" not in members:
-        return f"is a zip archive of other files: {_several(names)}", "unpack it, and give the file in it"
+        return f"is a zip archive of other files: {_several(names)}", "unpack it, and use the file inside"
     if "constants.pkl" in members:
         load = f"model = torch.jit.load({str(path)!r})"
-        return "is a program of TorchScript (torch.jit.save), not weights alone", state_dict(load)
+        return "is a TorchScript program (torch.jit.save), not just weights", state_dict(load)
     found = _needed(path)
     return _objects(found) if found else None
 
 
 def _needed(path: Path) -> list[str]:
-    """Return the classes and functions of a file of torch.save that are not for tensors."""
+    """Return the classes and functions that a torch.save file needs besides tensors."""
     from torch import serialization
 
     ask = getattr(serialization, "get_unsafe_globals_in_checkpoint", None)  # from torch 2.6
@@ -114,32 +114,32 @@ def _pickled(error: Exception, start: bytes) -> tuple[str, str] | None:
         if named:  # the first that it came upon
             return _objects(named[:1])
         if start.startswith(b"\x80"):
-            return "is a pickle, but not of torch.save with tensors alone", state_dict()
+            return "is a pickle, but not a file of tensors saved by torch.save", state_dict()
         if not start.startswith(b"PK"):
             return None
     if start.startswith((b"\x80", b"PK")):
         words = "".join(filter(str.isprintable, str(error).partition("\n")[0]))[:200]
         told = f": {words}" if words and "weights_only" not in words else ""
-        return f"is damaged or cut off{told}", COPY_AGAIN
+        return f"is damaged or truncated{told}", COPY_AGAIN
     return None
 
 
 def _objects(names: Iterable[str]) -> tuple[str, str]:
-    """Return what is wrong with a file that has more in it than tensors."""
+    """Return what is wrong with a file that contains more than tensors."""
     ordered = sorted(names, key=lambda name: (name.startswith("torch.nn."), name))
     network = any(name.startswith("torch.nn.") for name in ordered)
     what = "a whole network, with its code" if network else "more than tensors"
     return (
-        f"holds {what}: {_several(ordered)}. Only tensors are loaded: all else could run code from the file",
-        f"in a program that has these, {state_dict()}",
+        f"holds {what}: {_several(ordered)}. Only tensors are loaded: anything else could run code",
+        f"in a program that can import these, {state_dict()}",
     )
 
 
 def _unknown(start: bytes) -> tuple[str, str]:
-    return f"is no file of torch.save: it begins with {start[:24]!r}", state_dict()
+    return f"was not written by torch.save: it begins with {start[:24]!r}", state_dict()
 
 
 def _several(names: list[str]) -> str:
-    """Return the first few of some names, with nothing in them that a terminal would obey."""
+    """Return the first few names, without control characters."""
     told = ", ".join("".join(filter(str.isprintable, name))[:100] for name in names[:_LISTED])
     return f"{told} and {len(names) - _LISTED} more" if len(names) > _LISTED else told or "none"

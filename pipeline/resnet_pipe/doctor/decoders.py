@@ -64,7 +64,7 @@ def check(samples: Path = SAMPLES) -> Iterator[Finding]:
     kinds, libraries = _IMAGES, f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
     remedy = "pip install --upgrade --force-reinstall pillow simplejpeg"
     if find_spec("pillow_heif") is None:
-        yield Finding(_CHECK, "OK", "HEIC is not read; if you want it: pip install 'resnet-pipe[heif]'")
+        yield Finding(_CHECK, "OK", "cannot read HEIC; to add it: pip install 'resnet-pipe[heif]'")
     else:
         kinds, libraries = _IMAGES | _HEIF, f"{libraries}, pillow-heif {_version('pillow-heif')}"
         remedy += " pillow-heif"

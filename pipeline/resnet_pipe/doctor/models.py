@@ -28,7 +28,7 @@ def check(directory: Path | None = None) -> Iterator[Finding]:
         directory = directory or models_dir()
         sizes = {path: path.stat().st_size for path in directory.glob("*.onnx") if path.is_file()}
     except HomeError as error:
-        text = f"none: {error.problem}; jobs give paths of models, or {error.remedy}"
+        text = f"none: {error.problem}; jobs must give the path of a model, or {error.remedy}"
         yield Finding(_CHECK, "OK", text)
         return
     except OSError as error:

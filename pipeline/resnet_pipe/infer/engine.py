@@ -74,9 +74,9 @@ class EngineRequest:
         precision: one that the engine has on that device.
         threads: CPU threads to use, over all streams.
         streams: forward passes at the same time; None for what suits the engine.
-        widths: that the outputs must have, in their order; empty: any.
-        extract: take other outputs out of the network before a library sees it, which may not know what
-            they are.
+        widths: required widths of the outputs, in their order; empty: any.
+        extract: remove other outputs before a library loads the network, because it may not support
+            them.
     """
 
     model: Path
@@ -208,11 +208,11 @@ def one_line(said: object) -> str:
 
 
 def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Return the first rows of an output as the caller may keep them, without axes of length 1.
+    """Return a copy of the first rows of an output, without axes of length 1.
 
     Args:
         values: any type of number, shape (at least count, ...).
-        count: of rows.
+        count: number of rows.
 
     Returns:
         float32, shape (count, width), a copy.
@@ -221,14 +221,14 @@ def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
 
 
 def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a network that does not give one row for each item.
+    """Refuse a network that does not give one row per item.
 
     Args:
         request: what was loaded.
         shapes: of the network's outputs, after a forward pass of a whole batch.
 
     Raises:
-        ModelError: an output is missing, or is no row of numbers for each image, or one of another width.
+        ModelError: an output is missing, is not one row of numbers per image, or has another width.
     """
     for name in request.outputs:
         if name not in shapes:
@@ -240,11 +240,11 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
             raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
         if sum(length != 1 for length in shape[1:]) > 1:
             raise ModelError(
-                f"{found}, which is not one row of numbers for each",
-                "ask for other writer.fields, or export it with a pooled output",
+                f"{found}, which is not one row of numbers per image",
+                "choose other writer.fields, or export it with a pooled output",
             )
         if wanted not in (width, None):
             raise ModelError(
-                f"{request.model}: output {name!r} has {width} values for each image; the file says {wanted}",
-                "export it again, with its true shape or with none",
+                f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
+                "export it again with the correct shape, or without one",
             )

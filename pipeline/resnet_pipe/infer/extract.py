@@ -1,4 +1,4 @@
-"""A network with only those outputs that are wanted, and without the nodes that only others need."""
+"""Reduce a network to the wanted outputs and the nodes that these need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
-    """Read an ONNX file with its weights, and take out what is not wanted.
+    """Read an ONNX file with its weights, and remove what the wanted outputs do not need.
 
     Args:
         path: the ONNX file.
-        outputs: names; None for all. If the network lacks one, all that it has stay, to be told of.
+        outputs: names; None for all. If the network lacks one, all its outputs are kept, for the message.
     """
     import onnx
 
@@ -28,7 +28,7 @@ def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
 
 
 def extracted(path: Path, outputs: Collection[str]) -> bytes:
-    """Return the ONNX file of a network that has these outputs only, each with a shape.
+    """Return the serialised ONNX network with only these outputs, each with a shape.
 
     Args:
         path: the ONNX file.
@@ -69,7 +69,7 @@ def _drop(field: Any, kept: Sequence[bool]) -> None:  # noqa: ANN401
 
 
 def _taken(node: Any) -> Iterator[str]:  # noqa: ANN401
-    """Yield the names of the values that a node takes, also inside the branches of an If."""
+    """Yield the names of the values that a node reads, including those inside the branches of an If."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

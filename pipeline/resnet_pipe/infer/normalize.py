@@ -30,7 +30,7 @@ class Normalizer:
         """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
 
     def fill(self, batch: NDArray[np.uint8]) -> None:
-        """Normalise a batch into the first rows of `output`; the others keep what they had.
+        """Normalise a batch into the first rows of `output`; the other rows are left unchanged.
 
         Args:
             batch: uint8, shape (n, H, W, 3), RGB, n at most the batch size.

@@ -223,7 +223,7 @@ class OnnxRuntimeEngine:
 
 
 class _Normalized:
-    """What a stream on the CPU gives the network: float32, shape (count, 3, H, W)."""
+    """The network's input for a stream on the CPU: float32, shape (count, 3, H, W)."""
 
     def __init__(self, request: EngineRequest) -> None:
         self._normalizer = Normalizer(request.preprocessing, request.batch_size)

@@ -187,7 +187,7 @@ class Probe:
 
 
 def widths(request: EngineRequest, name: str) -> dict[str, int]:
-    """Return how wide the outputs of a network are, by name, from one forward pass.
+    """Return the widths of a network's outputs, by name, found by one forward pass.
 
     Args:
         request: what to load.

@@ -29,7 +29,7 @@ _MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")
 """What a list of devices may hold, by kind."""
 _ALL = ":all"
 _PATH = re.compile(r"/|\.onnx$|^~")
-"""What a model's bare name does not have."""
+"""Characters that a model's bare name does not contain."""
 
 
 @looks_at_disk
@@ -112,18 +112,20 @@ class InferSection(BaseModel):
     activation: Annotated[
         Literal["auto", Activation],
         Field(
-            description="what makes the scores of top_k: softmax; sigmoid, each class for itself; none: the"
-            " output holds scores; auto: none where the network ends in a softmax or a sigmoid, else softmax,"
-            " or sigmoid for a single value"
+            description="how the scores of top_k are computed: softmax; sigmoid, per class; none:"
+            " the output already holds scores; auto: none if the network ends in a softmax or a sigmoid,"
+            " otherwise softmax, or sigmoid for a single value"
         ),
     ] = "auto"
     logits: Annotated[
         str | None,
-        Field(min_length=1, description="name of the output for the classes, where the model has several"),
+        Field(
+            min_length=1, description="name of the output with class values, if the model has several outputs"
+        ),
     ] = None
     features: Annotated[
         str | None,
-        Field(min_length=1, description="name of the output with features, where the model has several"),
+        Field(min_length=1, description="name of the output with features, if the model has several outputs"),
     ] = None
     precision: Annotated[
         Literal["auto", Precision],

@@ -95,7 +95,7 @@ class Replay:
             }
 
     def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network; rows beyond the batch keep old pixels, and are cut.
+        """Execute the network; rows beyond the batch hold old pixels, and their results are dropped.
 
         Args:
             batch: uint8, shape (n, H, W, 3), contiguous.

@@ -1,4 +1,4 @@
-"""Resizing with Pillow, only what is kept: what torchvision and Pillow give for the whole image."""
+"""Resizing with Pillow, limited to the pixels that are kept; the result is that for the whole image."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from resnet_pipe.preprocess.middle import middle
 
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
-"""Reach of Pillow's filters to either side, in source pixels (times the scale when it makes smaller)."""
+"""Reach of Pillow's filters to either side, in source pixels (times the scale when downscaling)."""
 _WHOLE = 1 << 24
-"""Pixels of the largest image that is resized as a whole: 1 x 10000 would become gigabytes."""
+"""Pixels of the largest image that is resized as a whole: 1 x 10000 could become gigabytes."""
 
 
 class _Side(NamedTuple):
     """What to do with the width or the height of a frame.
 
     Attributes:
-        pixels: of the frame: all that the filter looks at.
-        start: where the part to resize begins within `pixels`.
+        pixels: range of the frame that the filter reads.
+        start: where the part to resize starts within `pixels`.
         stop: where it ends.
         resized: its size after resizing.
-        kept: the part of that to keep.
+        kept: the part of the resized side that is kept.
     """
 
     pixels: slice
@@ -50,7 +50,7 @@ def resize(
     Args:
         frame: uint8, shape (H, W, 3), RGB.
         resized: width and height of the whole image after resizing.
-        out: uint8, shape (h, w, 3), no larger than that: gets its middle.
+        out: uint8, shape (h, w, 3), no larger than that; receives its centre.
         interpolation: Pillow's filter.
     """
     from PIL import Image
@@ -71,7 +71,7 @@ def resize(
 
 
 def _side(size: int, resized: int, kept: int, support: int, whole: bool, exact: bool) -> _Side:
-    """Return the least of a side to resize; if `exact`, the least that equals resizing all of it."""
+    """Return the smallest part of a side to resize; if `exact`, one that gives the same as all of it."""
     place = middle(resized, kept)
     start, stop = place.start * size / resized, place.stop * size / resized
     if whole or (exact and not (_is_float32(start) and _is_float32(stop))):

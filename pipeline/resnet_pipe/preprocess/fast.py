@@ -1,4 +1,4 @@
-"""Resizing with OpenCV: near what the exact way gives, in less time."""
+"""Resizing with OpenCV: close to the exact result, in less time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from resnet_pipe.preprocess.middle import middle
 
 FAST = "fast 2"
-"""What `fast` is in a fingerprint: its number changes when its pixels do."""
+"""How `fast` appears in a fingerprint; the number changes when its pixels do."""
 MARGIN = 1.125
-"""Readers may shrink a frame to so much more than is needed. They make sharper pixels than the filter of
-`exact`, and with less left to do they stay so: at 1, off by 2.1 grey levels on average, not by 1.0."""
+"""Readers may shrink a frame to this many times the needed size. They make sharper pixels than
+`exact`, more so with less left to resize: with 1, the mean error is 2.1 grey levels instead of 1.0."""
 _ALIGNED = 16
-"""Resized pixels before the kept ones, of which one is sought that begins where a pixel of the frame does."""
+"""Resized pixels before the kept ones, searched for one that starts at a pixel boundary of the frame."""
 
 
 class _Side(NamedTuple):
@@ -24,8 +24,8 @@ class _Side(NamedTuple):
 
     Attributes:
         pixels: of the frame: the part to resize.
-        scale: pixels of the frame for one resized pixel.
-        offset: resized pixels before what is kept.
+        scale: pixels of the frame per resized pixel.
+        offset: resized pixels before the kept ones.
     """
 
     pixels: slice
@@ -40,7 +40,7 @@ def resize(
     out: NDArray[np.uint8],
     one_scale: bool,
 ) -> None:
-    """Halve what is kept, then resize it with linear interpolation after the smoothing this lacks.
+    """Halve the kept part, then smooth it and resize it with linear interpolation.
 
     The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of
     scale^2 / 6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is
@@ -84,7 +84,7 @@ def resize(
 
 
 def _side(pixels: int, extent: float, resized: int, kept: int) -> _Side:
-    """Return the least of a side to resize; OpenCV can only begin at a whole pixel, of both images."""
+    """Return the smallest part of a side to resize; it starts at a pixel boundary of both images."""
     place, scale = middle(resized, kept), extent / resized
     reach = _ALIGNED + math.ceil(1 / scale)
     first = min(
@@ -96,6 +96,6 @@ def _side(pixels: int, extent: float, resized: int, kept: int) -> _Side:
 
 
 def _divisible(image: NDArray[np.uint8], by: NDArray[np.int_]) -> NDArray[np.uint8]:
-    """Return an image without what is too much for its width and height to be multiples of `by`."""
+    """Return an image cut so that its width and height are multiples of `by`."""
     height, width = image.shape[:2]
     return image[: height // by[1] * by[1], : width // by[0] * by[0]]

@@ -1,4 +1,4 @@
-"""Resize, and crop or pad: a decoded frame of any size becomes the pixels that the network sees."""
+"""Resize, then crop or pad: from a decoded frame of any size to the network's input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mode = Literal["exact", "fast"]
 
 
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of a size, of which a square may be given as one number."""
+    """Return height and width of a size; a single number means a square."""
     return (size, size) if isinstance(size, int) else size
 
 
@@ -25,16 +25,16 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
 class Geometry:
     """Brings an image to the size of the network's input, in one of three ways.
 
-    `crop` resizes, the shorter side to `resize` or the image to exactly `resize`, and cuts the middle out of
-    that. `squash` resizes to the size of the input, whatever that does to the shape of things. `pad` resizes
-    so that the image just fits inside, in the middle of margins: its sides are rounded to the nearest pixel,
-    halves to even, and are at least 1; of an odd margin the larger part is below or on the right. That is the
-    letterbox of detectors, who mostly fill it with 114.
+    `crop` resizes, the shorter side to `resize` or the image to exactly `resize`, and keeps the centre of
+    that. `squash` resizes to the size of the input, ignoring the aspect ratio. `pad` resizes
+    so that the image just fits inside, centred between margins: its sides are rounded to the nearest pixel,
+    halves to even, and are at least 1; an odd margin is larger below or on the right. This is the
+    letterbox of detectors, mostly filled with 114.
 
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
     grey level at every pixel for bilinear, bit for bit for bicubic (nearly, where the resized image would
     have more than 2^24 pixels, such as a thin line); for `squash` and `pad`, bit for bit what Pillow's
-    `resize` gives. `fast` lets readers shrink the image while they decode, and resizes with OpenCV: near, not
+    `resize` gives. `fast` lets readers shrink the image while decoding, and resizes with OpenCV: close, not
     equal. Measured with resize 256 and crop 224 on six photographs of scikit-image, as JPEGs of quality 90
     whose shorter side has 300 to 3500 pixels: the mean difference from `exact` is 0.3 to 1.0 grey levels,
     depending on the size, and at most 1.9 for one photograph; the largest at any pixel is 35. The cosine
@@ -50,7 +50,7 @@ class Geometry:
         pad_value: of the margins of `pad`: a grey level, or red, green and blue.
 
     Raises:
-        ValueError: the crop may be larger than the resized image; or `resize` does not go with `fit`.
+        ValueError: the crop may be larger than the resized image; or `resize` cannot be used with `fit`.
     """
 
     resize: int | tuple[int, int] | None
@@ -62,7 +62,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if (self.resize is None) != (self.fit != "crop"):
-            raise ValueError(f"resize ({self.resize}) does not go with fit {self.fit}")
+            raise ValueError(f"resize ({self.resize}) cannot be used with fit {self.fit}")
         limits = self.size if self.resize is None else sides(self.resize)
         if not all(1 <= side <= limit for side, limit in zip(self.size, limits, strict=True)):
             raise ValueError(f"crop ({self.crop}) must be from 1 to resize ({self.resize})")
@@ -74,9 +74,9 @@ class Geometry:
 
     @property
     def min_side(self) -> int | None:
-        """What a reader may shrink the shorter side to while decoding, pixels; None to leave it alone.
+        """Least length of the shorter side when a reader shrinks while decoding, pixels; None: no shrinking.
 
-        So many that neither side has less than it is resized to. Where both sides are given, either may be
+        Neither side gets shorter than what it is resized to. If both sides are given, either may be
         the shorter one of the image; where the image is to fit inside, its shorter side becomes no longer
         than that of the input.
         """
@@ -97,7 +97,7 @@ class Geometry:
     def apply(
         self, frame: NDArray[np.uint8], out: NDArray[np.uint8], extent: tuple[float, float] | None = None
     ) -> None:
-        """Write `frame`, brought to the size of the input, into `out`.
+        """Resize `frame` to the size of the input, and write it into `out`.
 
         Args:
             frame: uint8, shape (H, W, 3), RGB.

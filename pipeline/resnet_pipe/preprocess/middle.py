@@ -1,4 +1,4 @@
-"""The middle of a side: where torchvision cuts."""
+"""The centre of a side, as torchvision crops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sidecar, a recipe and a job say about how an image becomes the network's input."""
+"""The preprocessing keys of sidecars, recipes and jobs: how an image becomes the network's input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _size(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
 
 
 def _square(value: Any) -> Any:  # noqa: ANN401
-    """Return a size; that of a square as one number, so that it is the same however it is written."""
+    """Return a size; a square as one number, so that both notations are equal."""
     size = _size(value)
     return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
@@ -50,10 +50,10 @@ PadValue = Annotated[
     int | tuple[int, int, int], BeforeValidator(_colour, json_schema_input_type=_ColourSchema)
 ]
 MEANINGS = {
-    "resize": "for fit crop: shorter side after resizing, pixels, or [height, width]",
-    "crop": "size of the network's input, pixels: the side of a square, or [height, width]",
-    "fit": "crop: resize, then cut out the middle; squash: resize to crop; pad: resize to fit inside crop",
-    "pad_value": "what fit pad fills the margins with, 0 to 255: a grey level, or [red, green, blue]",
+    "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
+    "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
+    "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
+    "pad_value": "colour of the margins with fit: pad, 0 to 255: a grey level, or [red, green, blue]",
 }
 """Descriptions of the keys that sidecars, recipes and jobs share."""
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
@@ -65,10 +65,10 @@ Deviations = Annotated[
 class Preprocessing(BaseModel):
     """How an image becomes the network's input.
 
-    The geometry is `Geometry`'s. The engine then computes (value / 255 - mean) / std for each channel.
+    `Geometry` resizes. The engine then computes (value / 255 - mean) / std per channel.
 
     Raises:
-        ValidationError: a value is wrong by itself, or does not go with the others (see `conflict`).
+        ValidationError: a value is invalid, or conflicts with another one (see `conflict`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,8 +78,8 @@ class Preprocessing(BaseModel):
     fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
     pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, of values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, of values in 0..1, in the order of `color`")]
+    mean: Annotated[Means, Field(description="per channel, for values in 0..1, in the order of `color`")]
+    std: Annotated[Deviations, Field(description="per channel, for values in 0..1, in the order of `color`")]
     color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
 
     @model_validator(mode="after")
@@ -100,10 +100,10 @@ class Preprocessing(BaseModel):
         return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return it by key, with what a job says instead.
+        """Return the values by key, with a job's overrides.
 
         Args:
-            values: the job's. With another `fit`, what belongs to ours is left out.
+            values: the job's. With another `fit`, keys that only apply to ours are dropped.
         """
         own = self.model_dump(exclude_none=True)
         if values.get("fit", self.fit) != self.fit:
@@ -111,7 +111,7 @@ class Preprocessing(BaseModel):
         return {**own, **values}
 
     def told(self) -> dict[str, Any]:
-        """Return it as JSON has it, without the keys that do not apply: a job or a recipe can say it so."""
+        """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
         values = self.model_dump(mode="json")
         if self.fit == "crop":
             del values["fit"]
@@ -129,26 +129,26 @@ class Preprocessing(BaseModel):
 
 
 def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return what does not go together in a preprocessing: a key, and what is wrong with its value.
+    """Return a conflict between preprocessing values: a key, and what is wrong with its value.
 
     Args:
-        values: by key, each valid by itself; with `crop`. What is left out has its default.
+        values: by key, each valid by itself; with `crop`. Missing keys have their defaults.
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
     if values.get("pad_value", 0) != 0 and fit != "pad":
-        return "pad_value", f"only fit: pad has margins to fill, and fit is {fit}"
+        return "pad_value", f"only fit: pad has margins, and fit is {fit}"
     if fit != "crop":
         if resize is None:
             return None
-        return "resize", f"with fit: {fit} the image is resized to crop; leave resize out, or write fit: crop"
+        return "resize", f"with fit: {fit} the image is resized to crop; remove resize, or write fit: crop"
     if resize is None:
-        return "resize", "fit: crop needs it; or write fit: squash, or fit: pad"
+        return "resize", "required for fit: crop; alternatively, write fit: squash or fit: pad"
     height, width = sides(crop)
     if isinstance(resize, int):
         if max(height, width) <= resize:
             return None
         least = str(max(height, width))
-        text = f"{told(crop)} is larger than resize, {resize}, and a square image has no more"
+        text = f"{told(crop)} is larger than resize, {resize}, the size of a resized square image"
     else:
         if height <= resize[0] and width <= resize[1]:
             return None
@@ -158,5 +158,5 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def told(size: int | tuple[int, int]) -> str:
-    """Return a size as a job says it, such as `224` or `[128, 64]`."""
+    """Return a size as written in a job, such as `224` or `[128, 64]`."""
     return str(size) if isinstance(size, int) else str(list(size))

@@ -17,7 +17,7 @@ _MP4_BOXES = tuple(b"ftyp moov mdat moof mfra free skip wide styp sidx uuid".spl
 _MP4_HEADER = 8
 """Bytes of a box's length and kind."""
 TS_SYNC = 0x47
-"""How each packet of a transport stream begins."""
+"""The first byte of each transport stream packet."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
 _IN_STEP = 5
@@ -139,7 +139,7 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
 
 
 def transport_packets(path: Path) -> tuple[int, int] | None:
-    """Return the length of a transport stream's packets, and where the sync byte is; None if it is none.
+    """Return a transport stream's packet length and the offset of the sync byte; None for other files.
 
     It may begin within a packet, as where recording began.
 

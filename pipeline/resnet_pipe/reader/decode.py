@@ -37,12 +37,12 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     """Decode an image file.
 
     JPEG is decoded by libjpeg (see `jpeg`), HEIF by pillow-heif, everything else by Pillow; what the pixels
-    of a TIFF mean, we read ourselves.
+    of a TIFF mean is interpreted here.
 
     Args:
         data: the whole file.
         max_pixels: width times height of the largest image to decode.
-        accept_truncated: return what there is of a file that ends too early, where the decoder can.
+        accept_truncated: return what is there of a file that ends early, if the decoder can.
         min_side: if given, a JPEG may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
             keeps this many pixels.
 
@@ -51,8 +51,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
-            has no honest 8-bit RGB form, such as one of floating-point numbers).
-        MemoryError: there is no memory, not even for an ordinary image.
+            has no 8-bit RGB form, such as one with floating-point numbers).
+        MemoryError: there is not enough memory even for an ordinary image.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -82,7 +82,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
     if name == "AVIF":
         if not accept_truncated and heif.is_short(data):
-            raise SourceError("reader", "truncated", "AVIF data, shorter than their header says")
+            raise SourceError("reader", "truncated", "AVIF data shorter than the header says")
         data = heif.without_exif(data)
     with _pillow_settings(accept_truncated):
         if name == "TIFF":

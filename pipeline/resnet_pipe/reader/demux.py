@@ -1,4 +1,4 @@
-"""Open video files and get their packets, without decoding: with PyAV, which brings its own FFmpeg."""
+"""Open video files and read their packets, without decoding, with PyAV, which includes FFmpeg."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _FORMATS = (
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 _MPEGTS = "mpegts"
 _MAY_JUMP = frozenset([_MPEGTS, "mpeg"])
-"""Demuxers of containers whose times may jump (FFmpeg's AVFMT_TS_DISCONT), and do at joints."""
+"""Demuxers of containers whose times may jump (FFmpeg's AVFMT_TS_DISCONT), as they do at joins."""
 _DESCRIBES = frozenset([_MP4, "flv", "live_flv"])
-"""Demuxers that give new parameters of the decoder with the first packet that they are for."""
+"""Demuxers that deliver new decoder parameters with the first packet that they apply to."""
 _SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
 """Demuxers that take a missing end for the end, without a word."""
 _GENERATE_TIMES = 1
@@ -49,25 +49,25 @@ class Video:
     Args:
         path: of a regular file.
         max_pixels: width times height of the largest frame to decode.
-        alive: called with every packet that is read.
-        track: the number of the video track to read; None for the one that ffmpeg takes.
+        alive: called for every packet that is read.
+        track: the number of the video track to read; None for the one that ffmpeg selects.
 
     Attributes:
         track: the track that is read.
-        codec: FFmpeg's name of what the video is coded in.
+        codec: FFmpeg's name of the codec.
         context: the decoder.
         time_base: seconds per unit of time.
         count: packets that have been read.
-        decoded: frames that have come out of the decoder; for whoever decodes to count.
-        problem: why there are no more packets; None if that is the end of the file.
-        packets: those that are not read yet.
-        next: number of the first of these, where whoever reads them has noted it; None where nobody knows.
-        marked: number of the first packet that a transport stream has lost count at; None if there is none.
-        described: new parameters of the decoder, by the first packet that they are for, of those read.
-        timeline: where packets begin anew; `scan` finds out.
-        damage: how many packets are whole, and why the others are not; None if they are. `scan` finds out.
-        left_out: frames after a joint that could not be decoded without those before it.
-        notes: what is unusual about the video, and was dealt with.
+        decoded: frames that have come out of the decoder; counted by the code that decodes.
+        problem: why there are no more packets; None at the end of the file.
+        packets: the packets that have not been read yet.
+        next: number of the first of these, if the code that reads them has set it; None if unknown.
+        marked: number of the first packet at which a continuity counter jumps; None if there is none.
+        described: new decoder parameters, by the first packet that they apply to, of those read.
+        timeline: where decoding starts over; set by `scan`.
+        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`.
+        left_out: frames after a join that could not be decoded without those before it.
+        notes: what is unusual about the video, but was handled.
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
@@ -113,12 +113,12 @@ class Video:
 
     @property
     def may_jump(self) -> bool:
-        """Whether its container is one in which times may jump, and long gaps are no gaps."""
+        """Whether its container allows times to jump; then, long gaps do not count as gaps."""
         return self._container.format.name in _MAY_JUMP
 
     @property
     def is_transport(self) -> bool:
-        """Whether it is a transport stream: what packets it lacks is told by their count."""
+        """Whether it is a transport stream, whose continuity counters show missing packets."""
         return self._container.format.name == _MPEGTS
 
     @property
@@ -166,7 +166,7 @@ class Video:
     def _choose_stream(self) -> VideoStream:
         tracks = self._container.streams.video
         if not tracks and ends_early(self.path):
-            raise SourceError("reader", "truncated", "it ends before it says what is in it")
+            raise SourceError("reader", "truncated", "it ends before its contents are described")
         if not tracks:
             raise SourceError("reader", "no_video", "there is no video in it")
         self.track = choose(tracks, self._asked)
@@ -180,7 +180,7 @@ class Video:
         if context is None or not self._stream.time_base:
             text = f"there is no decoder for its video track {self.track.number}"
             if self.track.note is not None:
-                text += ", which is the one that ffmpeg takes; reader.track chooses another"
+                text += ", the one that ffmpeg selects; reader.track selects another"
             raise SourceError("reader", "unsupported", text)
         check_size(context.width, context.height, self.max_pixels)
         self.codec = context.codec.canonical_name
@@ -240,7 +240,7 @@ class Video:
             return  # of PyAV, at the end of a file in which streams have appeared after it was opened
 
     def _describe(self, extradata: bytes) -> None:
-        """Note that the next packet needs other parameters, unless these are the same."""
+        """Note that the next packet needs new parameters, unless they are the same."""
         if extradata != self._described:
             self.described[self.count] = self._described = extradata
 
@@ -251,7 +251,7 @@ class Video:
         return (short or name in _SILENT) and ends_early(self.path)
 
     def begin(self, number: int) -> VideoCodecContext:
-        """Make the decoder ready for a packet that needs nothing of those before it, and return it."""
+        """Reset the decoder for a packet that does not depend on earlier ones, and return it."""
         extradata = self.timeline.at(number).extradata or self._header
         if extradata == self._extradata:
             self.context.flush_buffers()
@@ -264,12 +264,12 @@ class Video:
         return self.context
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Decode a packet; None gives the frames that the decoder has held back.
+        """Decode a packet; None flushes the frames that the decoder has held back.
 
-        Malformed side data costs no picture: if the decoder refuses a packet, it is asked again without them.
+        Malformed side data is no damage: if the decoder refuses a packet, it is tried again without them.
 
         Args:
-            packet: is changed.
+            packet: may be modified.
 
         Raises:
             av.FFmpegError: the decoder refuses the picture.

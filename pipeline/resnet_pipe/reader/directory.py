@@ -1,4 +1,4 @@
-"""Read the first directory of a TIFF file: its tags, and where they lie.
+"""Read the first directory of a TIFF file: its tags, and their positions.
 
 The format: TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.html.
 """
@@ -14,11 +14,11 @@ import numpy as np
 from resnet_pipe.errors import SourceError
 
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-"""The types of integers, and the letters of `struct` for them."""
+"""The integer types, and their `struct` letters."""
 _SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value of each type that takes more than one."""
+"""Bytes per value of each type that has more than one."""
 _UNITS = {5: 4, 10: 4}
-"""Of the two numbers of a fraction."""
+"""The fraction types, which have two numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Directory:
             (following,) = struct.unpack_from(order + offset, data, end) if end < len(data) else (0,)
             places = range(start, end, size)
             if end > len(data):
-                raise SourceError("reader", "truncated", "it ends before its first directory does")
+                raise SourceError("reader", "truncated", "it ends within its first directory")
             entries: dict[int, int] = {}
             for place in places:
                 entries.setdefault(struct.unpack_from(order + "H", data, place)[0], place)
@@ -85,7 +85,7 @@ class Directory:
         return self.numbers(tag, (default,))[0]
 
     def raw(self, tag: int) -> bytes:
-        """Return the bytes of a tag of single bytes; none if it is absent, or not where it says."""
+        """Return the bytes of a tag of type byte; empty if it is absent or lies outside the file."""
         if tag not in self.entries:
             return b""
         try:
@@ -95,7 +95,7 @@ class Directory:
         return self.data[start : start + count]
 
     def _value(self, tag: int) -> tuple[int, int, int]:
-        """Return type, count, and where the values begin."""
+        """Return type, count, and the offset of the values."""
         place = self.entries[tag]
         form, room = ("HQ", 8) if self.big else ("HI", 4)
         kind, count = struct.unpack_from(self.order + form, self.data, place + 2)
@@ -108,10 +108,10 @@ class Directory:
         return kind, count, start
 
     def only(self, tags: Set[int]) -> bytes:
-        """Return the file as it would be with one directory, and in that only some tags.
+        """Return the file rewritten with a single directory that has only some tags.
 
-        It is little-endian: Pillow does not read BigTIFF files of the other order. The pixels are left as
-        they are, so their bytes must not depend on it.
+        It is little-endian: Pillow cannot read big-endian BigTIFF files. The pixels are left as
+        they are, so they must not depend on the byte order.
 
         Raises:
             SourceError: `truncated`: the values of one of the tags are not in the file.

@@ -1,4 +1,4 @@
-"""Decode HEIC and other HEIF images with pillow-heif, which the extra `heif` brings."""
+"""Decode HEIC and other HEIF images with pillow-heif, from the extra `heif`."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from resnet_pipe.reader.limit import check_size
 Frame = NDArray[np.uint8]
 
 _BOXES = frozenset([b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"idat", b"styp", b"sidx"])
-"""The boxes that a file consists of; what comes after them is something else."""
+"""The top-level boxes of a file; anything after them is not part of it."""
 _SAID = {
     "Unsupported": "unsupported",
     "Invalid input: Unexpected end of file": "truncated",
     "Invalid input: Security limit exceeded": "too_large",
     "Memory allocation error: Security limit exceeded": "too_large",
 }
-"""How libheif begins to say what is wrong, and the class of failure."""
+"""The start of libheif's messages, and the class of failure."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     """Decode the primary image.
 
-    Samples of more than 8 bits keep the upper 8, alpha is dropped. libheif turns the image as the file says;
-    its EXIF orientation, which by the standard says nothing, is that of the camera's sensor.
+    Samples of more than 8 bits keep the upper 8; alpha is dropped. libheif applies the file's rotation;
+    the EXIF orientation must be ignored by the standard, and describes the camera's sensor.
 
     Args:
         data: the whole file.
         max_pixels: width times height of the largest image to decode.
-        accept_truncated: decode a file that ends too early, if the primary image is whole.
+        accept_truncated: decode a file that ends early, if the primary image is complete.
 
     Returns:
         uint8, shape (H, W, 3), RGB, contiguous, upright.
 
     Raises:
         SourceError: `unsupported`, `truncated` or `too_large`.
-        ImportError: pillow-heif is there, and cannot be imported.
+        ImportError: pillow-heif is installed, but cannot be imported.
         ValueError: libheif finds the file damaged.
     """
     try:
@@ -48,10 +48,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     except ModuleNotFoundError as error:
         if error.name != "pillow_heif":
             raise
-        problem = "HEIC image: pip install 'resnet-pipe[heif]'"
+        problem = "HEIC image; to read it: pip install 'resnet-pipe[heif]'"
         raise SourceError("reader", "unsupported", problem) from None
     if not accept_truncated and is_short(data):
-        raise SourceError("reader", "truncated", "HEIF data, shorter than their header says")
+        raise SourceError("reader", "truncated", "HEIF data shorter than the header says")
     # Nothing but the image itself; what else there is may be damaged.
     options = pillow_heif.options
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
@@ -72,7 +72,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
 
 
 def is_short(data: bytes) -> bool:
-    """Tell whether a file of boxes, such as HEIF and AVIF, ends in the middle of one.
+    """Return whether a file of boxes, such as HEIF or AVIF, ends within a box.
 
     The format: ISO/IEC 14496-12, section 4.2.
     """
@@ -91,10 +91,10 @@ def is_short(data: bytes) -> bool:
 
 
 def without_exif(data: bytes) -> bytes:
-    """Return a HEIF or AVIF file that does not name its EXIF.
+    """Return a HEIF or AVIF file without its reference to EXIF.
 
-    If that is damaged, the libraries refuse the image. Nothing is lost: how it is turned is said elsewhere in
-    it (ISO/IEC 23008-12, section 6.5.10).
+    The libraries refuse an image with damaged EXIF. Nothing is lost: the rotation is stored elsewhere in
+    the file (ISO/IEC 23008-12, section 6.5.10).
     """
     return _EXIF_ITEM.sub(rb"\1free", data)
 

@@ -96,7 +96,7 @@ class ImageReader:
         """Yield every image file once, sorted by key, without opening any.
 
         Args:
-            passed_over: counts the files that are taken for none because of their extension.
+            passed_over: counts the files that are not sources because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.

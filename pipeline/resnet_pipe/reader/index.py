@@ -24,11 +24,11 @@ class Packets:
 
     Attributes:
         pts: int64, shape (packets,), presentation times.
-        horizon: int64, shape (packets,), the latest presentation time up to each packet. What a frame is
-            predicted from comes before it in decoding, and so before its horizon in presentation.
-        entry: int64, shape (entries,), packets where decoding can start: key frames that follow, in
-            presentation, all that comes before them in decoding.
-        fresh: bool, shape (entries,), where it must: what comes before belongs to something else.
+        horizon: int64, shape (packets,), the latest presentation time up to each packet. The references of
+            a frame are decoded before it, and so are presented before its horizon.
+        entry: int64, shape (entries,), packets where decoding can start: key frames presented after
+            everything that is decoded before them.
+        fresh: bool, shape (entries,), where it must start: earlier packets belong to another part.
         of_frame: int64, shape (frames,), the packet of each frame.
     """
 
@@ -48,8 +48,8 @@ class Index:
         pts: int64, shape (frames,), presentation times, increasing.
         key: bool, shape (frames,), which frames are coded on their own.
         packets: where the frames are in the file; None if only decoding can tell, from the beginning.
-        problem: what ended the video before its time; None if it is whole.
-        left_out: frames after a joint whose references are missing: they are before it, if anywhere.
+        problem: what ended the video early; None if it is complete.
+        left_out: frames after a join whose references are missing, because they would be before it.
     """
 
     time_base: Fraction
@@ -94,24 +94,24 @@ def index_packets(
     problem: SourceError | None,
     firsts: Sequence[int] = (0,),
 ) -> Index | None:
-    """Make an index from what the packets of a stream say.
+    """Make an index from the packets of a stream.
 
-    What comes before the first key frame of a stretch, in decoding or in presentation, is not part of the
-    video: its references are missing, and players leave it out as well. Nor, where packets are missing at the
-    end, are the last frames, which those in the missing packets may come before.
+    Whatever precedes the first key frame of a stretch, in decoding or in presentation, is not part of the
+    video: its references are missing, and players skip it as well. If packets are missing at the end, nor
+    are the last frames, because frames in the missing packets might precede them.
 
     Args:
         pts: presentation times of the packets, in the order of decoding.
         key: whether each holds a key frame.
         shown: whether the frame in each is to be shown.
         time_base: seconds per unit of time.
-        reorder: packets that a frame may have before it in decoding, but after it in presentation, at least.
+        reorder: how many packets decoded before a frame may be presented after it, at least.
         problem: as in `Index`.
-        firsts: the first packet of each stretch, 0 and those at which decoding begins anew.
+        firsts: the first packet of each stretch: 0, and those where decoding starts over.
 
     Returns:
-        None if the packets cannot be trusted to tell the frames: two of them have the same time, their times
-        jump back, or no frame is a key frame.
+        None if the packets do not reliably tell the frames: two have the same time, times
+        jump back, or there is no key frame.
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
@@ -165,10 +165,10 @@ def _reorder_depth(order: NDArray[np.int64]) -> int:
 
 
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
-    """Return the runs that decode the wanted frames, and little else.
+    """Return the runs that decode the wanted frames, and few others.
 
-    Each frame is decoded from the last entry that is presented no later. Where nothing can be skipped, two
-    runs are one, so that to take all frames of a stretch is to decode it in one go.
+    Each frame is decoded from the last entry that is presented no later. If nothing can be skipped, two
+    runs are merged, so that all frames of a stretch are decoded in one go.
 
     Args:
         index: of the video.
@@ -195,7 +195,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
 
 
 def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
-    """Return runs that decode the frames of others, each from the beginning of a stretch.
+    """Return runs that decode the same frames, each from the beginning of a stretch.
 
     Args:
         packets: of the index.

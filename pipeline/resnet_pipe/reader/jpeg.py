@@ -1,4 +1,4 @@
-"""Decode JPEG files: whatever libjpeg can decode, and never pixels that it has made up."""
+"""Decode JPEG files: everything that libjpeg can decode, but never pixels that it has made up."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from resnet_pipe.reader.stderr import standard_error
 
 _END_OF_IMAGE = b"\xff\xd9"
 _NOT_NAMED = "Could not determine subsampling level"
-"""How TurboJPEG 2's functions, which simplejpeg calls, refuse what they have no name for."""
+"""The error of TurboJPEG 2's functions, which simplejpeg calls, for subsamplings that have no name there."""
 _PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
-"""By number of components, of the image and of the pixels in the file: inks are stored inverted, as Adobe's
+"""OpenCV modes by number of components, of the image and of the file: inks are stored inverted, as Adobe's
 programs do, which make these files."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
     """Decode a JPEG file.
 
-    libjpeg-turbo through simplejpeg tells of a warning, unlike Pillow and OpenCV. Only of the first one,
-    though: if that is harmless, the file is decoded again without all that is harmless, and must then give
+    libjpeg-turbo, through simplejpeg, reports warnings, unlike Pillow and OpenCV. It reports only the first
+    one: if that is harmless, the file is decoded again without all harmless oddities, and must then give
     none.
 
     Args:
         data: the whole file.
         max_pixels: width times height of the largest image to decode.
-        accept_truncated: return what there is of a file that ends too early.
+        accept_truncated: return what is there of a file that ends early.
         min_side: if given, it may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
             keeps this many pixels.
 
@@ -63,10 +63,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 
 
 def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
-    """Decode a file that is `tidied`, and without the zeros with which some cameras fill their files up.
+    """Decode a `tidied` file without the zeros that some cameras append as padding.
 
-    The coded data may themselves end with a zero byte. Where one is needed, all its bits must be: otherwise
-    it stands in for bits that are missing.
+    The coded data may end with a zero byte itself. If one is needed, all its bits must be needed: otherwise
+    it replaces missing bits.
     """
     try:
         return attempt(tidy)
@@ -91,19 +91,19 @@ def _failure(data: bytes, message: str) -> SourceError:
     if meaning is None:
         header = frame_header(data)
         if header is None and _END_OF_IMAGE not in data:
-            return SourceError("reader", "truncated", f"it ends in the header: {message}")
+            return SourceError("reader", "truncated", f"it ends within the header: {message}")
         if header and (kind := header.beyond_libjpeg()):
-            return SourceError("reader", "unsupported", f"{kind}: libjpeg does not decode it")
+            return SourceError("reader", "unsupported", f"{kind}: libjpeg cannot decode it")
     return SourceError("reader", "damaged", message)
 
 
 def _decode(
     data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
 ) -> Item:
-    """Decode a file without its oddities; `original` is the one that has metadata.
+    """Decode a file without its oddities; `original` is the file with metadata.
 
     Raises:
-        ValueError: a warning of libjpeg, or why it gave up.
+        ValueError: a warning of libjpeg, or its error.
     """
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -129,10 +129,10 @@ def _decode(
 
 
 def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
-    """Return by how much to reduce: 8, 4, 2 or 1. libjpeg-turbo has vector code only for these.
+    """Return the reduction factor: 8, 4, 2 or 1. libjpeg-turbo has SIMD code only for these.
 
-    It offers every eighth, but decoding to 7/8 takes longer than to the whole, and 3/8 longer than 1/2.
-    Where turning the image brings its last column or row to the front, it must be covered entirely.
+    It offers all eighths, but decoding to 7/8 takes longer than to full size, and 3/8 longer than 1/2.
+    If rotation moves the last column or row to the front, it must be covered entirely.
     """
     for factor in (8, 4, 2):
         partial = height % factor or width % factor
@@ -142,7 +142,7 @@ def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
 
 
 def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
-    """Decode to RGB, not upright yet; `size` is height and width of a reduced one, else zeros."""
+    """Decode to RGB, not yet upright; `size` is height and width if reduced, else zeros."""
     colorspace = "CMYK" if inks else "RGB"
     try:
         frame = _simplejpeg(data, colorspace, size, strict=True)
@@ -164,9 +164,9 @@ def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: boo
 
 
 def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncated: bool) -> Item:
-    """Decode what TurboJPEG has no name for with libjpeg itself, through Pillow, to its whole size.
+    """Decode subsamplings that TurboJPEG does not know with libjpeg itself, through Pillow, at full size.
 
-    Pillow keeps warnings to itself; OpenCV, which decodes it as well, lets libjpeg write them to standard
+    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to standard
     error.
     """
     header = frame_header(data)
@@ -183,7 +183,7 @@ def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncate
 
 
 def _complaint(data: bytes) -> str:
-    """Return what libjpeg has to say of a file while OpenCV decodes it, "" if nothing."""
+    """Return libjpeg's message when OpenCV decodes a file; "" if there is none."""
     import cv2
 
     with standard_error() as first_line:

@@ -1,4 +1,4 @@
-"""What the tags of a TIFF file say of its pixels; what we would not read right is refused by its name."""
+"""The pixel layout that the tags of a TIFF file describe; unsupported layouts are refused by name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.directory import Directory
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-"""The values of the tag PhotometricInterpretation that we know."""
+"""The supported values of the tag PhotometricInterpretation."""
 NONE, RLE, FAX3, FAX4, LZW, OLD_JPEG, JPEG, DEFLATE = 1, 2, 3, 4, 5, 6, 7, 8
 PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 32773, 32946, 34925, 50000
-"""Of the tag Compression."""
+"""Values of the tag Compression."""
 LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
-"""Those that give back the bytes that were compressed, whatever these mean."""
+"""Compressions that restore the original bytes, whatever these mean."""
 
 _COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-"""How many samples of a pixel are its colour; what comes after them is alpha, or unknown."""
+"""How many samples of a pixel are its colour; those after them are alpha, or unknown."""
 
 _COLOUR_NAMES = {
     **{WHITE_IS_ZERO: "grey", BLACK_IS_ZERO: "grey", RGB: "RGB", PALETTE: "a palette", CMYK: "CMYK"},
@@ -58,11 +58,11 @@ _OTHER_COMPRESSIONS = {
     65535: "Pentax's raw format",
 }
 _CANON = b"II*\0\x10\0\0\0CR\x02\0"
-"""How a raw file of Canon's (CR2) begins."""
+"""The first bytes of Canon's raw format (CR2)."""
 _MOST_OTHERS = 4
-"""How many samples a pixel may have besides its colours; more are no photograph."""
+"""How many samples per pixel may have besides its colours; an image with more is not a photograph."""
 _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
-"""Of the tag SampleFormat."""
+"""Values of the tag SampleFormat."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Layout:
         height: likewise.
         bits: of each sample, 1 to 16; 8 unless the compression is one of `LOSSLESS`, or 1 for those of faxes.
         samples: of each pixel.
-        colours: how many of the samples, the first ones, are colour.
-        associated: whether the sample after them is alpha that the colours have been multiplied with.
+        colours: how many samples, from the first on, are colour.
+        associated: whether the sample after them is alpha, and the colours are premultiplied.
         photometric: the meaning of the colours.
-        compression: the kind of it.
-        planar: whether each sample has chunks of its own.
+        compression: the value of the tag.
+        planar: whether each sample has its own chunks.
         differences: whether samples are stored as the difference from those of the pixel on the left.
         reversed_bits: whether the lowest bit of a byte is its first.
         tiled: whether the chunks are tiles; else they are strips.
@@ -103,7 +103,7 @@ class Layout:
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Width and height with all of the tiles."""
+        """Width and height of all tiles together."""
         if not self.tiled or min(self.chunk_width, self.chunk_height) < 1:
             return self.chunk_width, self.height if self.chunk_height else 0
         across, down = -(-self.width // self.chunk_width), -(-self.height // self.chunk_height)
@@ -111,7 +111,7 @@ class Layout:
 
     @classmethod
     def of(cls, directory: Directory) -> Layout:
-        """Understand the tags.
+        """Interpret the tags.
 
         Raises:
             SourceError: `unsupported`, `damaged` or `truncated`.
@@ -121,19 +121,19 @@ class Layout:
         compression = compression or NONE
         samples = directory.number(277, 1)
         if samples < 1:
-            raise SourceError("reader", "damaged", f"it says that a pixel has {samples} samples")
+            raise SourceError("reader", "damaged", f"its header says {samples} samples per pixel")
         bits = _bits(directory, samples)
         photometric = _photometric(directory, samples, compression)
         colours = _COLOURS[photometric]
         if samples < colours:
-            _refuse(f"an image of {samples} samples a pixel where its colours need {colours}")
+            _refuse(f"{samples} samples per pixel, although its colours need {colours}")
         if samples > colours + _MOST_OTHERS:
-            _refuse(f"an image of {samples} samples a pixel")
+            _refuse(f"{samples} samples per pixel")
         if photometric == CMYK and directory.number(332, 1) != 1:
-            _refuse("an image of other inks than cyan, magenta, yellow and black")
+            _refuse("inks other than cyan, magenta, yellow and black")
         alpha = directory.number(338, 0) if samples > colours else 0
         if alpha == 1 and photometric not in (BLACK_IS_ZERO, RGB):
-            _refuse("an image whose alpha has been multiplied with what is not light")
+            _refuse("premultiplied alpha in colours other than grey and RGB")
         tiled = 324 in directory.entries
         layout = cls(
             width=width,
@@ -156,15 +156,15 @@ class Layout:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise SourceError("reader", "unsupported", f"a TIFF file of {what}")
+    raise SourceError("reader", "unsupported", f"a TIFF file with {what}")
 
 
 def _check_it_is_the_image(directory: Directory) -> None:
-    """Refuse raw files of cameras: what comes first in most of them is a thumbnail."""
+    """Refuse camera raw files: the first image in most of them is a thumbnail."""
     reduced = directory.number(254, 0) & 1 or directory.number(255, 1) == 2
     more = directory.following or 330 in directory.entries
     if 50706 in directory.entries or directory.data.startswith(_CANON) or (reduced and more):
-        _refuse("a camera's raw data, or of another kind that begins with a thumbnail")
+        _refuse("a camera's raw data, or a thumbnail as its first image")
 
 
 def _bits(directory: Directory, samples: int) -> int:
@@ -182,11 +182,11 @@ def _bits(directory: Directory, samples: int) -> int:
 
 
 def _photometric(directory: Directory, samples: int, compression: int) -> int:
-    """Return how colours are meant; where that is not said, as libtiff guesses it."""
+    """Return the meaning of the colours; if the tag is missing, libtiff's guess."""
     guess = BLACK_IS_ZERO if samples < 3 else RGB
     photometric = directory.number(262, WHITE_IS_ZERO if compression in (RLE, FAX3, FAX4) else guess)
     if photometric not in _COLOURS:
-        _refuse(_OTHER_COLOURS.get(photometric, f"colours of kind {photometric}"))
+        _refuse(_OTHER_COLOURS.get(photometric, f"photometric interpretation {photometric}"))
     return photometric
 
 
@@ -200,16 +200,16 @@ def _differences(directory: Directory, bits: int, compression: int) -> bool:
 
 
 def _check_combination(layout: Layout) -> None:
-    """Refuse what libtiff, or Pillow, does not decode, or not right.
+    """Refuse what libtiff or Pillow cannot decode, or decode wrong.
 
     Raises:
         SourceError: `unsupported`.
     """
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     samples = "one sample" if layout.samples == 1 else f"{layout.samples} samples"
-    what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} a pixel of {layout.bits} bits"
+    what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} per pixel of {layout.bits} bits"
     if layout.planar:
-        what += ", in planes"
+        what += ", in separate planes"
     if layout.photometric == YCBCR:
         if layout.planar or layout.bits != 8 or layout.samples != 3:
             _refuse(what)
@@ -217,7 +217,7 @@ def _check_combination(layout: Layout) -> None:
             _refuse(f"YCbCr colours with {name}")
     elif layout.compression in (RLE, FAX3, FAX4):
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:
-            _refuse(f"{what}, compressed as a fax is")
+            _refuse(f"{what}, with fax compression")
     elif layout.compression == JPEG:
         if (
             layout.planar

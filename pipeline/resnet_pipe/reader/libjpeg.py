@@ -1,4 +1,4 @@
-"""What the warnings of libjpeg mean: whether pixels may have been made up where it gave one."""
+"""What the warnings of libjpeg mean: whether pixels may have been made up."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _WARNINGS = (
     ("Premature end of JPEG file", Verdict.TRUNCATED, "an end of image is put in"),
     ("Application transferred too many scanlines", Verdict.DAMAGED, "no reader asks for more than there are"),
 )
-"""How a message begins, what that means, and why: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, by what
-its sources do where they give it. Only the first warning is reported, and it may hide others."""
+"""Start of a message, verdict, and reason: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, judged by what
+its sources do when they issue it. Only the first warning is reported, and it may hide others."""
 
 _VERDICTS = tuple((re.compile(pattern), verdict) for pattern, verdict, _ in _WARNINGS)
 
 
 def verdict(message: str) -> Verdict | None:
-    """Tell what a message of libjpeg means; None if it is not a warning, but why it gave up."""
+    """Return what a message of libjpeg means; None if it is an error, not a warning."""
     return next((verdict for pattern, verdict in _VERDICTS if pattern.match(message)), None)

@@ -1,4 +1,4 @@
-"""Have libtiff, which comes with Pillow, decompress TIFF data, and hear what it says of them."""
+"""Decompress TIFF data with the libtiff in Pillow, and catch its messages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from resnet_pipe.reader.stderr import standard_error
 def decompress(
     chunks: Sequence[bytes], compression: int, reversed_bits: bool, row_bytes: int, rows: int, chunk_rows: int
 ) -> NDArray[np.uint8]:
-    """Decompress strips or tiles to the bytes they were made from, whatever these mean.
+    """Decompress strips or tiles to their original bytes, whatever these mean.
 
-    libtiff is given a BigTIFF file of shades of grey, 8 bits each, in which every byte is a pixel.
+    libtiff gets an 8-bit greyscale BigTIFF file in which every byte is a pixel.
 
     Args:
         chunks: the compressed data of each.
@@ -54,14 +54,14 @@ def decompress(
 
 
 _LONG, _LONG8 = 4, 16
-"""Types of TIFF: of 4 bytes, and of 8."""
+"""TIFF types of 4 and of 8 bytes."""
 
 
 @contextmanager
 def strict() -> Iterator[None]:
-    """Make an exception of what libtiff says while the block decodes a TIFF file.
+    """Raise libtiff's messages as exceptions while the block decodes a TIFF file.
 
-    The standard error of the whole process goes elsewhere meanwhile: decode in one thread only.
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only.
 
     Raises:
         SourceError: `unsupported`: a compression that libtiff was built without.

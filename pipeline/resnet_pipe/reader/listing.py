@@ -83,7 +83,7 @@ def list_files(
             files and directories it matches. A path that exists is never taken for a pattern.
         recursive: also take what is in the subdirectories of directories.
         extensions: lower case, with the dot; the case of the file's own does not matter.
-        passed_over: counts the files, while they are listed, that are taken for nothing but their extension.
+        passed_over: counts, while listing, the files that are left out because of their extension.
 
     Raises:
         RunError: an entry is gone, or a directory cannot be listed: leaving it out would lose sources.
@@ -151,7 +151,7 @@ def _walk(
 
 
 def _is_same(root: Path, one: _Directory, other: _Directory) -> bool:
-    """Tell whether two directories are one. Some file systems give all of theirs the same number."""
+    """Return whether two directories are the same. Some file systems give all of them one inode."""
     return one.identity == other.identity and os.path.realpath(path_of(root, one.prefix)) == os.path.realpath(
         path_of(root, other.prefix)
     )

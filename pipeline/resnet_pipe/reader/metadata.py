@@ -1,6 +1,6 @@
-"""Leave metadata out of image files, before Pillow fails on what does not matter to their pixels.
+"""Remove metadata from image files, because Pillow fails on damage that does not affect pixels.
 
-What tells the orientation stays where it can be read.
+Whatever tells the orientation is kept if it is readable.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import zlib
 from PIL.PngImagePlugin import PngStream
 
 _PNG_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-"""How the text chunks begin that may tell the orientation: XMP, and ImageMagick's EXIF."""
+"""The start of text chunks that may tell the orientation: XMP, and ImageMagick's EXIF."""
 _PNG_TEXT_BYTES = 1 << 20
 """More than any photograph has."""
 _ANCILLARY = re.compile(rb"[a-z][A-Za-z]{3}")
-"""Names of PNG chunks that a decoder may pass over. tRNS is one: alpha is dropped."""
+"""Names of PNG chunks that a decoder may skip. tRNS is one: alpha is dropped."""
 _WEBP_METADATA = (b"ICCP", b"EXIF", b"XMP ")
 _GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
 
 
 def without_metadata(name: str, data: bytes) -> bytes:
-    """Return a file with the same pixels, and the same orientation if that can be told.
+    """Return a file with the same pixels, and the same orientation if that is readable.
 
     Args:
         name: of its format, Pillow's.
-        data: the whole file; one that is damaged elsewhere stays as it is there.
+        data: the whole file; other damage is left as it is.
     """
     strip = {"PNG": _png, "WEBP": _webp, "GIF": _gif}.get(name)
     return strip(data) if strip else data
@@ -53,12 +53,12 @@ def _png(data: bytes) -> bytes:
 
 
 def _tells_orientation(kind: bytes, rest: memoryview, texts: set[bytes]) -> bool:
-    """Tell whether a chunk may tell the orientation, and is sound.
+    """Return whether a chunk may tell the orientation, and is intact.
 
     Args:
         kind: its name.
-        rest: what follows that, the checksum included.
-        texts: those that have been found; of each the first counts.
+        rest: everything after the name, including the checksum.
+        texts: text chunks found so far; of each kind, the first counts.
     """
     text = next((text for text in _PNG_TEXTS if rest[: len(text)] == text), None)
     if kind != b"eXIf" and (text is None or text in texts or len(rest) > _PNG_TEXT_BYTES):
@@ -75,7 +75,7 @@ def _tells_orientation(kind: bytes, rest: memoryview, texts: set[bytes]) -> bool
 
 
 def _webp(data: bytes) -> bytes:
-    """Leave out a chunk of metadata at the end whose length leads past it (WebP container specification)."""
+    """Remove a metadata chunk that extends past the end (WebP container specification)."""
     start = 12
     while start + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, start)
@@ -86,7 +86,7 @@ def _webp(data: bytes) -> bytes:
 
 
 def _gif(data: bytes) -> bytes:
-    """Leave out comments, texts and programs' blocks before the first frame (GIF89a, sections 23 to 26)."""
+    """Remove comments, texts and application blocks before the first frame (GIF89a, sections 23 to 26)."""
     start = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & 0x80 else 0)
     kept = [data[:start]]
     while data[start : start + 1] == bytes([_GIF_EXTENSION]):

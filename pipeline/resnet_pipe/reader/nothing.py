@@ -1,4 +1,4 @@
-"""Why a reader finds nothing at all: files of other kinds are there, or none."""
+"""Why a reader finds nothing: there are only files of other kinds, or none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _WHAT = {"images": "images", "video": "videos"}
 
 
 def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
-    """Return what to say of a reader that has found nothing, and what to do about it.
+    """Return the problem and the remedy for a reader that has found nothing.
 
     Args:
         section: its section of the job.
-        before: sources that have been there in an earlier run.
+        before: how many sources there were in an earlier run.
 
     Raises:
         RunError: a directory cannot be listed.
@@ -27,5 +27,5 @@ def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
     names = " ".join(sorted(reader.reach.extensions))
-    remedy = f"{what} are taken by their extension: {names}; a file that reader.path names, by any"
+    remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
     return f"{problem}: {passed_over.describe()}", remedy

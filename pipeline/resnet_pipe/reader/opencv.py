@@ -1,21 +1,21 @@
 """Decode the wanted frames of a video with cv2.VideoCapture, for builds of OpenCV with hardware decoding.
 
 Which frames there are, their times, and which are wanted come from the same index as with PyAV; only the
-pixels are OpenCV's. What it cannot do as well:
+pixels are OpenCV's. Its limitations:
 
 - It always decodes from the beginning, every frame up to the last one wanted: long videos are not split, and
   sampling saves the conversion of colours, not decoding.
-- It does not tell the end of a file from an error, and goes on after damage without a word. A video that
-  gives fewer frames than the index has, or frames of other times, is a failure; but a frame that its decoder
-  has patched up is given out like any other.
+- It cannot tell the end of a file from an error, and silently continues after damage. A video that
+  gives fewer frames than the index has, or frames with other times, fails; but a frame in which the
+  decoder has concealed errors is returned like any other.
 - The published wheels of OpenCV 5 cannot decode AV1.
-- It does not tell where recordings are joined: neither times that begin again nor other parameters are right
-  there. Such videos are failures.
-- It gives out memory that nothing was written to as the frames of interlaced videos, which are failures
+- It does not handle joined recordings: neither times that start over nor new parameters are right
+  there. Such videos fail.
+- For interlaced videos, it returns uninitialised memory as frames; such videos fail
   therefore.
-- It takes all colours for BT.601, whatever the video says, and ignores mirroring; rotation it applies.
-- It reads the first video track of a file, and no other.
-- It accepts no file name that is not UTF-8.
+- It treats all colours as BT.601, whatever the video says, and ignores mirroring; it applies rotation.
+- It can only read the first video track of a file.
+- It accepts only file names that are valid UTF-8.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
     """
     if video.track.number:
-        text = f"OpenCV reads video track 0 of a file, and not {video.track.number}: use reader.backend: pyav"
+        text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"
         raise SourceError("reader", "unsupported", text)
     if not video.timeline.is_plain:
-        raise SourceError("reader", "unsupported", "OpenCV does not tell where recordings are joined")
+        raise SourceError("reader", "unsupported", "OpenCV cannot read joined recordings: use backend: pyav")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     waiting = map(int, wanted)

@@ -21,18 +21,18 @@ MOVED = (2, 3, 4, 6, 7, 8)
 """The orientations with which another corner comes to the upper left."""
 
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-"""Of a JPEG segment; any number of bytes FF may come before it."""
+"""The first byte of a JPEG marker; any number of bytes FF may precede it."""
 _APP1 = 0xE1
 _LAST = (0xD9, 0xDA)
 """End of image, start of scan."""
 _LONE = (0x01, *range(0xD0, 0xD9))
 """Markers without a segment."""
 _EXIF = re.compile(rb".{0,4}Exif\x00.(?:Exif\x00\x00)?", re.DOTALL | re.IGNORECASE)
-"""What comes before EXIF, as cameras and programs write it: other cases and bytes, and twice the same."""
+"""The prefix of EXIF as cameras and programs write it: in other cases, with other bytes, or repeated."""
 _XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I"}
-"""The types of TIFF that fit into an entry, and the letters of `struct` for them."""
+"""The TIFF types that fit into an entry, and their `struct` letters."""
 
 
 def upright(frame: Frame, orientation: int) -> Frame:
@@ -48,10 +48,10 @@ def upright(frame: Frame, orientation: int) -> Frame:
 
 
 def jpeg_orientation(data: bytes) -> int:
-    """Return the orientation of a JPEG, 1 to 8; 1 if it has none, or what says so is damaged.
+    """Return the orientation of a JPEG, 1 to 8; 1 if it has none, or if that is damaged.
 
-    Of several EXIF blocks the first one with an orientation counts, and XMP where none has. Much cheaper than
-    Pillow's way. The segments: ITU-T T.81, annex B.
+    The first EXIF block with an orientation counts, or XMP if there is none. Much cheaper than
+    with Pillow. The segments: ITU-T T.81, annex B.
     """
     xmp = None
     position = 2
@@ -76,10 +76,10 @@ def jpeg_orientation(data: bytes) -> int:
 
 
 def metadata_orientation(info: Mapping[str | tuple[int, int], Any]) -> int:
-    """Return the orientation that Pillow's `Image.info` tells, 1 to 8, for other formats than JPEG and TIFF.
+    """Return the orientation in Pillow's `Image.info`, 1 to 8, for formats other than JPEG and TIFF.
 
     Args:
-        info: of an image that has been decoded: in a PNG, EXIF may come after the pixels.
+        info: of a decoded image: in a PNG, EXIF may come after the pixels.
     """
     exif = info.get("exif", b"")
     profile = info.get("Raw profile type exif")  # how ImageMagick kept EXIF in PNG before there was a chunk
@@ -116,7 +116,7 @@ def exif_orientation(exif: bytes) -> int | None:
 
 
 def xmp_orientation(xmp: bytes) -> int | None:
-    """Return the number that XMP gives as an attribute or an element."""
+    """Return the number in XMP, an attribute or an element."""
     found = _XMP_ORIENTATION.search(xmp)
     return int(found[1]) if found else None
 

@@ -1,4 +1,4 @@
-"""Read the packets of a video once more: from a key frame on, or all of them, with times that go on."""
+"""Read the packets of a video again: from a key frame on, or all of them, with continuous times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnet_pipe.reader.demux import Video, VideoPacket
 from resnet_pipe.reader.index import Packets
 
 _NEAR = 500
-"""So many packets are read and dropped sooner than the file is searched."""
+"""Up to this many packets are read and dropped rather than seeking."""
 
 
 def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
@@ -22,7 +22,7 @@ def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tupl
         last: number of the last packet, in the same stretch.
 
     Raises:
-        SourceError: the file does not read as it did.
+        SourceError: the file does not give the same packets as before.
     """
     first, moved = int(packets.entry[entry]), video.timeline.is_moved
     ahead = -1 if video.next is None else first - video.next
@@ -39,15 +39,15 @@ def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tupl
         packet = next(video.packets, None)
         if packet is None or packet.pts is None or packet.pts + shift != packets.pts[number]:
             video.next = None
-            raise video.problem or video.fault("it does not read the same when it is read again")
+            raise video.problem or video.fault("reading it a second time gave different packets")
         video.next = number + 1
         yield number, _moved(packet, shift)
 
 
 def read_all(video: Video) -> Iterator[tuple[int, VideoPacket]]:
-    """Yield all packets with their numbers, from the very first up to the end, `problem` or `damage`.
+    """Yield all packets with their numbers, from the first to the end, `problem` or `damage`.
 
-    Frames that are cut off before a joint are left out.
+    Frames that are cut off by a join are left out.
     """
     video.rewind()
     for number, packet in enumerate(video.packets):
@@ -61,11 +61,11 @@ def read_all(video: Video) -> Iterator[tuple[int, VideoPacket]]:
 def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> None:
     """Go to the first key frame that is presented from `low` to `high`.
 
-    Where a demuxer lands is never certain: some go by the time of decoding, some guess from the bytes.
+    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions.
 
     Args:
         video: an open file.
-        targets: presentation times to seek, one after the other; the last resort is the beginning.
+        targets: presentation times to seek to, in this order; the last resort is the beginning.
         low: units of the time base; None for any.
         high: units of the time base.
 
@@ -85,7 +85,7 @@ def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> 
             if packet.is_keyframe and (low is None or packet.pts >= low):
                 video.packets = chain([packet], video.packets)
                 return
-    raise video.fault("a key frame is not found again")
+    raise video.fault("a key frame was not found again")
 
 
 def _skip(video: Video, count: int) -> None:
@@ -94,7 +94,7 @@ def _skip(video: Video, count: int) -> None:
 
 
 def _moved(packet: VideoPacket, shift: int) -> VideoPacket:
-    """Move the times of a packet."""
+    """Shift the times of a packet."""
     if shift:
         packet.pts = None if packet.pts is None else packet.pts + shift
         packet.dts = None if packet.dts is None else packet.dts + shift

@@ -7,7 +7,7 @@ from collections import Counter
 
 _SHOWN = 5
 _KINDS = 1000
-"""More extensions than these are not told apart: files may be called `frame.000001` and so on."""
+"""At most this many extensions are counted separately: files may be called `frame.000001` and so on."""
 
 
 def extension(name: str) -> str:
@@ -34,7 +34,7 @@ class PassedOver:
         return bool(self._counts)
 
     def to_json(self) -> dict[str, int]:
-        """Return the most frequent extensions and their counts, and all others as `others`."""
+        """Return the most frequent extensions with their counts, and all others as `others`."""
         shown = sorted(self._counts.items(), key=lambda kind: (-kind[1], kind[0]))[:_SHOWN]
         others = self._counts.total() + self._others - sum(count for _, count in shown)
         return {**dict(shown), **({"others": others} if others else {})}

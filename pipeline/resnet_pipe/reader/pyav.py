@@ -63,7 +63,7 @@ def index(video: Video) -> Index:
     if found is None or not tells_frames(video, found):
         found = _index_by_decoding(video)
     if found.left_out:
-        video.notes.append(f"left out after a joint, because what they refer to is missing: {found.left_out}")
+        video.notes.append(f"frames left out after a join, because they need missing ones: {found.left_out}")
     return found
 
 
@@ -245,7 +245,7 @@ def _decode_in_order(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[
 
 
 def _all_frames(video: Video) -> Iterator[VideoFrame]:
-    """Yield all frames, from the first whole one of each stretch on, in presentation order.
+    """Yield all frames in presentation order, starting each stretch with its first complete frame.
 
     Raises:
         SourceError: `truncated` or `damaged`.
@@ -262,9 +262,9 @@ def _all_frames(video: Video) -> Iterator[VideoFrame]:
 def _frames_of_stretch(
     video: Video, packets: Iterable[tuple[int, VideoPacket]], first: int
 ) -> Generator[VideoFrame, None, bool]:
-    """Yield all frames of a stretch, from its first whole one on; return whether there are any.
+    """Yield all frames of a stretch, from its first complete one on; return whether there are any.
 
-    Of what comes before the first key frame after a joint, decoders make up what it refers to.
+    For frames before the first key frame after a join, decoders make up the missing references.
 
     Raises:
         SourceError: `damaged`.
@@ -301,7 +301,7 @@ def _frames_of_stretch(
             yield from held
             raise video.fault(refusal)
     if first and not (begun or waits):
-        raise video.fault("no frame after a joint can be decoded")
+        raise video.fault("no frame after a join can be decoded")
     if video.problem is not None:
         for _ in range(min(len(held), context.reorder_depth)):
             held.pop()

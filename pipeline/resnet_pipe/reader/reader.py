@@ -48,7 +48,7 @@ class Reader(Protocol):
         """Yield every source once, sorted by key, without opening any.
 
         Args:
-            passed_over: counts the files that are taken for no sources because of their extension.
+            passed_over: counts the files that are not sources because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.

@@ -1,4 +1,4 @@
-"""Read the samples of a TIFF image: its strips or tiles become one array of integers."""
+"""Read the samples of a TIFF image: its strips or tiles are combined into one array of integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _BLOCK = 1 << 20
-"""How many samples are unpacked at a time, for the sake of memory."""
+"""How many samples are unpacked at a time, to limit memory."""
 
 
 def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -> Samples:
@@ -23,11 +23,11 @@ def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -
     Args:
         directory: of the file.
         layout: of its first image, whose compression is one of `layout.LOSSLESS`.
-        accept_truncated: take what lies beyond the end of the file for zeros, if it is not compressed.
+        accept_truncated: treat data beyond the end of the file as zeros, if it is not compressed.
 
     Returns:
-        Shape (H, W, S), the samples as they are stored, 0 to 2 ** bits - 1. Of an image in planes, S is what
-        is needed of them.
+        Shape (H, W, S), the samples as stored, 0 to 2 ** bits - 1. For an image in planes, S counts the
+        needed ones.
 
     Raises:
         SourceError: `truncated`, `damaged` or `unsupported`.
@@ -41,7 +41,7 @@ def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -
 
 
 def check_it_is_whole(directory: Directory, layout: Layout) -> None:
-    """Look whether all strips or tiles of an image lie in the file.
+    """Check that all strips or tiles of an image lie within the file.
 
     Raises:
         SourceError: `truncated`, `damaged` or `unsupported`.
@@ -75,7 +75,7 @@ class _Chunks:
         if not self._sizes and len(self._offsets) == 1:
             self._sizes = (max(0, len(self._data) - self._offsets[0]),)
         if len(self._offsets) < self.count or (self._compressed and len(self._sizes) < self.count):
-            raise SourceError("reader", "damaged", "it does not say where all of its pixels are")
+            raise SourceError("reader", "damaged", "the location of some of its pixels is missing")
 
     def plane(self, number: int) -> Samples:
         """Return one plane, shape (H, W, 1), or all samples if they are not in planes, (H, W, S)."""
@@ -95,7 +95,7 @@ class _Chunks:
         return pixels
 
     def _stored(self, chunks: range) -> NDArray[np.uint8]:
-        """Return the rows of chunks that are not compressed, whose tags need not tell their sizes."""
+        """Return the rows of uncompressed chunks, whose sizes may be missing from the tags."""
         pieces, missing = [], self._rows
         for chunk in chunks:
             rows = min(missing, self._layout.chunk_height)
@@ -119,14 +119,14 @@ class _Chunks:
         )
 
     def compressed(self, chunk: int) -> bytes:
-        """Return what is stored of a strip or tile.
+        """Return the stored bytes of a strip or tile.
 
         Raises:
             SourceError: `truncated` or `unsupported`.
         """
         start, size = self._offsets[chunk], self._sizes[chunk]
         if not size and not start:
-            problem = "a TIFF file of which parts are not stored (a sparse one)"
+            problem = "a sparse TIFF file: parts of the image are not stored"
             raise SourceError("reader", "unsupported", problem)
         if start + size > len(self._data):
             raise SourceError("reader", "truncated", "it ends before its pixels do")
@@ -134,13 +134,13 @@ class _Chunks:
 
 
 def _unpack(rows: NDArray[np.uint8], count: int, bits: int, order: str) -> Samples:
-    """Return the integers of rows of bytes, each of which begins with a whole byte.
+    """Unpack the integers in rows of bytes; each row starts at a byte boundary.
 
     Args:
         rows: shape (R, B), contiguous.
-        count: how many a row has.
-        bits: of each, 1 to 16; those of less than 16 follow each other from the highest bit on.
-        order: `<` or `>`, of those of 16 bits.
+        count: integers per row.
+        bits: of each, 1 to 16; below 16, they are packed from the highest bit on.
+        order: `<` or `>`, for 16 bits.
 
     Returns:
         Shape (R, count).

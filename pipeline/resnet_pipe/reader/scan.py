@@ -1,4 +1,4 @@
-"""Read the packets of a video, without decoding, and make an index of its frames."""
+"""Read the packets of a video, without decoding, and index its frames."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from resnet_pipe.reader.transport import find_jumps
 _INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]
 _INTRA_CODECS = ["mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo", "rawvideo", "dvvideo", "png"]
 _ONE_FRAME_A_PACKET = frozenset([*_INTER_CODECS, *_INTRA_CODECS])
-"""Codecs of which each packet holds one frame, but for what `scan` looks out for."""
+"""Codecs whose packets hold one frame each, except for the cases that `scan` checks."""
 _SHORTEST_MPEG4 = 32
-"""Bytes of an MPEG-4 packet below which it may say no more than that there is no new frame."""
+"""An MPEG-4 packet shorter than this, in bytes, may only say that there is no new frame."""
 _FEW = 10
-"""Frames that do not tell how much usually lies between two."""
+"""Too few frames to tell the usual distance between two."""
 _FAR = 4
-"""What is left after the last frame is too much if it is so many times what lies between any two."""
+"""Bytes after the last frame are too many above this multiple of the largest distance between two."""
 _LEAD_S = 1
-"""A span is indexed from so long before its first frame, for an earlier entry to start at."""
+"""How long before its first frame the index of a span starts, so that it contains an earlier entry."""
 
 
 def scan(video: Video, span: Span | None = None) -> Index | None:
-    """Read all packets, or those that a span needs, and make an index of them.
+    """Read all packets, or those that a span needs, and index them.
 
-    Of a whole video, its `timeline` and `damage` are known as well then, whatever is returned.
+    For a whole video, this also sets its `timeline` and `damage`, whatever is returned.
 
     Args:
-        video: that has just been opened.
-        span: of this very video.
+        video: just opened.
+        span: a span of this video.
 
     Returns:
-        None if the packets do not tell which frames there are, and when.
+        None if the packets do not tell which frames there are, and their times.
 
     Raises:
         SourceError: the span is not found.
@@ -63,7 +63,7 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
 
 
 def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
-    """Read packets; tell, too, whether each holds a frame, as far as one can see."""
+    """Read packets; also return whether each holds a frame, as far as that is visible."""
     table, tells = Table(), video.codec in _ONE_FRAME_A_PACKET
     codec, missing, offset = video.codec, -1 if span is None else span.frames, 0
     for packet in video.packets:
@@ -84,7 +84,7 @@ def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
 
 
 def _mend(video: Video, table: Table) -> None:
-    """Find out how the packets of a video belong together, and where they end before their time."""
+    """Find out how the packets of a video belong together, and where they end early."""
     torn: dict[int, bool] = {}
     if video.marked is not None or (video.is_transport and not is_even(table)):
         whole = _follow(video, table, torn)
@@ -101,24 +101,24 @@ def _mend(video: Video, table: Table) -> None:
         table.shown[packet] = False
     rest = _rest(video, table)
     if rest:
-        video.notes.append(f"its last {rest} bytes hold nothing of this stream")
+        video.notes.append(f"its last {rest} bytes hold no data of this video track")
     appended = appended_at(video.path, max(table.offset, default=0)) if video.damage is None else None
     if appended is not None:
         video.notes.append(f"another file was appended at byte {appended}: it is not read")
     for count, text in (
-        (timeline.counted, "its packets are counted anew at {}: nothing is missing there"),
-        (timeline.cuts, "its packets are counted anew at {}, where its times leave something out"),
-        (len(timeline.cut_off), "a frame is cut off at {}, where recordings are joined: it is left out"),
-        (timeline.mended, "its times jump at {}, where recordings are joined: they go on there"),
+        (timeline.counted, "its continuity counter jumps at {}: nothing is missing"),
+        (timeline.cuts, "its continuity counter jumps at {}, where its timestamps have a gap"),
+        (len(timeline.cut_off), "a frame is cut off at {}, where recordings are joined, and was left out"),
+        (timeline.mended, "its timestamps jump at {}, where recordings are joined: made continuous"),
     ):
         if count:
             video.notes.append(text.format(f"{count} place{'' if count == 1 else 's'}"))
 
 
 def _rest(video: Video, table: Table) -> int:
-    """Return the bytes after the last frame, where these are more than belong to it; else 0.
+    """Return the number of bytes after the last frame if they cannot belong to it; else 0.
 
-    Where transport streams are joined, and the second has its video elsewhere, FFmpeg reads the first alone.
+    If transport streams are joined, and the second has its video in another PID, FFmpeg only reads the first.
     """
     if not video.may_jump or video.damage is not None or len(table.offset) < _FEW:
         return 0
@@ -129,7 +129,7 @@ def _rest(video: Video, table: Table) -> int:
 def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     """Add the packets to `torn` before which a transport stream has lost count.
 
-    Within a frame, some of it is missing, which not even the decoder of H.264 would always notice.
+    If it jumps within a frame, data are missing, which even the H.264 decoder does not always notice.
 
     Returns:
         How many packets are whole; None if all are, as far as can be told, but for those before `torn`.
@@ -149,7 +149,7 @@ def _is_within(pts: int, span: Span) -> bool:
 
 
 def _may_be_none(packet: VideoPacket, codec: str) -> bool:
-    """Tell whether a packet may hold no frame at all.
+    """Return whether a packet may hold no frame at all.
 
     In Theora, a bit says that it is a header (specification, section 6.1), as where streams are chained.
     """
@@ -159,7 +159,7 @@ def _may_be_none(packet: VideoPacket, codec: str) -> bool:
 
 
 def _shows_a_frame(packet: VideoPacket, codec: str) -> bool:
-    """Tell whether a packet holds a frame to show, not only one that others are predicted from.
+    """Return whether a packet holds a frame to show, and not only a reference for others.
 
     In VP8 a bit says so (RFC 6386, section 9.1). In VP9, the encoder puts both into one packet, a superframe
     (VP9 bitstream specification, annex B); a packet with a hidden frame alone is unusual, but allowed.

@@ -1,4 +1,4 @@
-"""The segments of a JPEG file: which there are, what the frame header says, and a file without its oddities.
+"""The segments of a JPEG file: list them, read the frame header, and remove oddities.
 
 The format: ITU-T T.81, annex B. Markers are found as libjpeg finds them.
 """
@@ -13,15 +13,15 @@ from typing import NamedTuple
 _SOF3, _SOI, _EOI, _SOS, _DNL, _DHP, _APP0, _APP14 = 0xC3, 0xD8, 0xD9, 0xDA, 0xDC, 0xDE, 0xE0, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
 _LONE = {0x01, _SOI, _EOI, *_RESTARTS}
-"""Markers that stand alone."""
+"""Markers without a segment."""
 _PASSED_OVER = {0x01, 0xFE, *_RESTARTS, *range(_APP0, 0xF0)}
-"""Markers that do not matter to the pixels: metadata, comments, and what has no meaning between segments."""
+"""Markers that do not affect pixels: metadata, comments, and those that are meaningless between segments."""
 _JPEG_LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _DHP, _JPEG_LS} - {0xC4, 0xC8, 0xCC}
 """Markers of frame headers."""
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _SEQUENTIAL_SCAN = b"\0\x3f\0"
-"""First and last coefficient, and the position of the bits, of the scans of sequential ones."""
+"""First and last coefficient, and bit position, of the scans of sequential JPEGs."""
 _KINDS = {
     _SOF3: "a lossless JPEG (SOF3)",
     **{code: f"a hierarchical JPEG (SOF{code - 0xC0})" for code in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)},
@@ -29,22 +29,22 @@ _KINDS = {
     _DHP: "a hierarchical JPEG (DHP)",
     _JPEG_LS: "JPEG-LS (SOF55)",
 }
-"""Processes that libjpeg does not decode, or, as for lossless JPEGs, only some files of."""
+"""Coding processes that libjpeg cannot decode or, for lossless JPEGs, only in some files."""
 _MAX_BLOCKS = 10
-"""Of one unit of an interleaved scan (T.81, B.2.3)."""
+"""Blocks in one unit of an interleaved scan (T.81, B.2.3)."""
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _END_OF_SCAN = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 class Segment(NamedTuple):
-    """A marker and what belongs to it.
+    """A marker and its data.
 
     Attributes:
         code: second byte of the marker.
-        stray: bytes before it that belong to nothing.
-        body: after the length.
-        scan: the coded data after the body of an SOS, with their restart markers.
+        stray: bytes before it that belong to no segment.
+        body: the bytes after the length.
+        scan: the coded data after the body of an SOS, including restart markers.
     """
 
     code: int
@@ -53,14 +53,14 @@ class Segment(NamedTuple):
     scan: bytes
 
     def written(self) -> bytes:
-        """Return the bytes of the segment in a file, without those before it."""
+        """Return the bytes of the segment in a file, without the stray bytes before it."""
         if self.code in _LONE:
             return bytes([0xFF, self.code])
         return struct.pack(">BBH", 0xFF, self.code, len(self.body) + 2) + self.body + self.scan
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments of a JPEG file up to its end of image, or to where its bytes end."""
+    """Yield the segments of a JPEG file up to its end of image, or up to the end of the file."""
     place = 0
     while marker := _MARKER.search(data, place):
         code, stray = marker[1][0], data[place : marker.start()]
@@ -77,21 +77,21 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def ends(data: bytes) -> bool:
-    """Tell whether a JPEG file has its end of image."""
+    """Return whether a JPEG file has an end-of-image marker."""
     return any(segment.code == _EOI for segment in segments(data))
 
 
 class FrameHeader(NamedTuple):
-    """What a JPEG file says of its pixels.
+    """The frame header of a JPEG file.
 
     Attributes:
-        process: second byte of its SOFn marker, which tells how they are coded.
-        precision: bits a sample.
-        height: pixels; 0 if it is not known yet, or nonsense.
+        process: second byte of the SOFn marker, which gives the coding process.
+        precision: bits per sample.
+        height: pixels; 0 if unknown or invalid.
         width: pixels.
         names: of each component.
-        factors: of each component, how often it is sampled horizontally and vertically.
-        height_follows: whether the height is 0, and a DNL segment says what it is.
+        factors: sampling factors of each component, horizontal and vertical.
+        height_follows: whether the height is 0 here, and given by a DNL segment.
     """
 
     process: int
@@ -103,28 +103,28 @@ class FrameHeader(NamedTuple):
     height_follows: bool
 
     def beyond_libjpeg(self) -> str | None:
-        """Return what kind of JPEG this is if libjpeg-turbo may have refused it for that; None if not."""
-        bits = f" of {self.precision} bits a sample" if self.precision != 8 else ""
+        """Return the kind of JPEG if libjpeg-turbo may have refused it for that reason; else None."""
+        bits = f" with {self.precision} bits per sample" if self.precision != 8 else ""
         if self.process in _KINDS:
             return _KINDS[self.process] + bits
         if bits:
             return f"a JPEG{bits}"
         if len(self.factors) not in (1, 3, 4):
-            return f"a JPEG of {len(self.factors)} components"
+            return f"a JPEG with {len(self.factors)} components"
         if self.height_follows:
-            return "a JPEG that tells its height after its pixels (DNL)"
+            return "a JPEG that gives its height after its pixels (DNL)"
         if not all(1 <= factor <= 4 for pair in self.factors for factor in pair):
             return None  # no such thing exists
         most = [max(pair[axis] for pair in self.factors) for axis in (0, 1)]
         if any(most[0] % across or most[1] % down for across, down in self.factors):
             return "a JPEG with fractional sampling"
         if sum(across * down for across, down in self.factors) > _MAX_BLOCKS:
-            return f"a JPEG of more than {_MAX_BLOCKS} blocks in a unit"
+            return f"a JPEG with more than {_MAX_BLOCKS} blocks per unit"
         return None
 
 
 def frame_header(data: bytes) -> FrameHeader | None:
-    """Return the first frame header that is whole, if there is one."""
+    """Return the first complete frame header, if there is one."""
     for segment in segments(data):
         if segment.code in _FRAMES and len(segment.body) >= 6:
             precision, height, width, components = struct.unpack_from(">BHHB", segment.body)
@@ -137,17 +137,17 @@ def frame_header(data: bytes) -> FrameHeader | None:
 
 
 def is_lossless(data: bytes) -> bool:
-    """Tell whether a JPEG file is lossless (SOF3), quickly: nothing after the frame header is looked at."""
+    """Return whether a JPEG file is lossless (SOF3), quickly: only up to the frame header."""
     return next((segment.code for segment in segments(data) if segment.code in _FRAMES), None) == _SOF3
 
 
 def tidied(data: bytes) -> bytes:
-    """Leave out of a JPEG file what does not matter to its pixels, and put right what no decoder heeds.
+    """Remove from a JPEG file what does not affect pixels, and correct what decoders ignore.
 
-    Metadata and comments, bytes between segments and after the end go; the JFIF revision, an unknown Adobe
-    transform and the parameters of a sequential scan become what decoders take them for. Bytes between
-    segments stay where they may be a segment whose marker is damaged: a table, or a scan that is missing.
-    Scans stay as they are.
+    Metadata, comments, and bytes between segments and after the end are removed; the JFIF revision, an
+    unknown Adobe transform and the parameters of a sequential scan become what decoders assume. Bytes between
+    segments stay if they may be a segment with a damaged marker: a table, or a missing scan.
+    Scans are unchanged.
     """
     header, incomplete = frame_header(data), _lacks_scans(data)
     parts = []
@@ -166,7 +166,7 @@ def tidied(data: bytes) -> bytes:
 
 
 def _may_be_segment(stray: bytes) -> bool:
-    """Tell whether stray bytes are as long as they say themselves, with a marker of two bytes or without."""
+    """Return whether stray bytes have the length that they state, with or without a marker of two bytes."""
     return any(
         len(stray) == start + int.from_bytes(stray[start : start + 2], "big")
         for start in (0, 2)
@@ -175,7 +175,7 @@ def _may_be_segment(stray: bytes) -> bool:
 
 
 def _with_known_transform(segment: Segment, header: FrameHeader | None) -> Segment:
-    """Set the colour transform of an Adobe segment to the one that libjpeg takes an unknown one for."""
+    """Set the colour transform of an Adobe segment to the one that libjpeg assumes for unknown ones."""
     components = len(header.factors) if header else 0
     known = {3: (1, 0), 4: (2, 0)}.get(components)
     if not known or len(segment.body) < 12 or segment.body[11] in known:
@@ -184,11 +184,11 @@ def _with_known_transform(segment: Segment, header: FrameHeader | None) -> Segme
 
 
 def unpadded(data: bytes, last: bytes) -> bytes:
-    """Put something else in place of the zeros at the end of scans; where scans are missing, all zeros stay.
+    """Replace the zeros at the end of scans; if scans are missing, all zeros stay.
 
     Args:
         data: a JPEG file, `tidied`.
-        last: what comes in their place.
+        last: their replacement.
     """
     if _lacks_scans(data):
         return data
@@ -203,9 +203,9 @@ def unpadded(data: bytes, last: bytes) -> bytes:
 
 
 def _lacks_scans(data: bytes) -> bool:
-    """Tell whether some coefficients of some component, or their last bits, are in none of the scans.
+    """Return whether some coefficients of some component, or their last bits, are in none of the scans.
 
-    Decoders show the rest, as they would a file that is still arriving, and do not mention it.
+    Decoders silently show the rest, as for a file that is still being downloaded.
     """
     header = frame_header(data)
     if header is None or header.process not in (*_SEQUENTIAL, *_PROGRESSIVE):

@@ -1,7 +1,7 @@
-"""Hide side data from decoders that give up a picture when what is said about it is malformed.
+"""Hide side data from decoders that refuse a picture when its side data is malformed.
 
-Side data says how pictures are to be shown, captioned or found: SEI messages in HEVC, metadata in AV1. What
-is hidden stays where it is, but as filler, which decoders pass over: nothing else moves.
+Side data describes how to show, caption or find pictures: SEI messages in HEVC, metadata in AV1. What
+is hidden stays in place, but as filler, which decoders skip: nothing else moves.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _START_CODE = re.compile(b"\0\0\1")
 _SEI = (39, 40)
 _FILLER = 38
 _FIRST_NOT_OF_PICTURE = 32
-"""Types of HEVC's NAL units (ITU-T H.265, table 7-1); below the last one, they hold pictures."""
+"""Types of HEVC's NAL units (ITU-T H.265, table 7-1); types below the last one hold pictures."""
 _LENGTH_SIZE, _ARRAYS = 21, 22
-"""Where HEVC's configuration says how long lengths are, and how many arrays of units follow."""
+"""Where HEVC's configuration gives the size of lengths, and the number of arrays of units."""
 _METADATA, _PADDING = 5, 15
 """Types of AV1's OBUs, open bitstream units (AV1 specification, section 6.2.2)."""
 
 
 class SideData:
-    """What a stream holds besides pictures.
+    """The side data of a stream.
 
     Args:
         context: the decoder of the stream.
@@ -40,14 +40,14 @@ class SideData:
             self._length_size = (self._extradata[_LENGTH_SIZE] & 3) + 1
 
     def hide(self, packet: Packet[VideoStream], before: bool = False) -> bool:
-        """Hide what does not matter to pictures; return whether there was any.
+        """Hide what does not affect pictures; return whether there was any.
 
-        Of HEVC, that is SEI after the beginning of the picture: a decoder that refuses it has begun the
-        picture, and cannot be asked again. Some SEI before it does matter: orientation, film grain, where
-        decoding may begin.
+        For HEVC, this is SEI after the beginning of the picture: a decoder that refuses it has started the
+        picture, and cannot retry. Some SEI before it does matter: orientation, film grain, where
+        decoding may start.
 
         Args:
-            packet: is changed.
+            packet: modified in place.
             before: also hide SEI before the picture, and before all pictures if the decoder has not opened.
         """
         data = memoryview(packet)
@@ -71,12 +71,12 @@ class SideData:
 
 
 def _after_start_codes(data: bytearray | memoryview) -> Iterator[int]:
-    """Yield where NAL units begin (ITU-T H.265, annex B)."""
+    """Yield the offsets of NAL units (ITU-T H.265, annex B)."""
     return (code.end() for code in _START_CODE.finditer(data))
 
 
 def _after_lengths(data: memoryview, size: int) -> Iterator[int]:
-    """Yield where NAL units begin, each after its length in `size` bytes (ISO/IEC 14496-15, 4.3.3)."""
+    """Yield the offsets of NAL units, each after its length in `size` bytes (ISO/IEC 14496-15, 4.3.3)."""
     position = size
     while position < len(data):
         yield position
@@ -84,7 +84,7 @@ def _after_lengths(data: memoryview, size: int) -> Iterator[int]:
 
 
 def _in_configuration(data: bytearray) -> Iterator[int]:
-    """Yield where NAL units begin in a decoder's configuration (ISO/IEC 14496-15, 8.3.3.1)."""
+    """Yield the offsets of NAL units in a decoder's configuration (ISO/IEC 14496-15, 8.3.3.1)."""
     position = _ARRAYS + 1
     for _ in range(data[_ARRAYS]):
         count = int.from_bytes(data[position + 1 : position + 3], "big")
@@ -109,7 +109,7 @@ def _hide_sei(data: memoryview, units: Iterator[int], before: bool) -> bool:
 
 
 def _hide_metadata(data: memoryview) -> bool:
-    """Hide the metadata of AV1, of which none matters to pictures (AV1 specification, section 5.3)."""
+    """Hide the metadata of AV1, none of which affects pictures (AV1 specification, section 5.3)."""
     found, position = False, 0
     while position < len(data):
         header = data[position]

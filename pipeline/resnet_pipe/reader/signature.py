@@ -1,4 +1,4 @@
-"""Tell from its first bytes what an image file is."""
+"""Identify an image file by its first bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DECODED = {
     "GIF": re.compile(rb"GIF8[79]a"),
     "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
 }
-"""The formats that are decoded, under Pillow's names; JPEG is known before. Those of brands are below."""
+"""The supported formats, by Pillow's names; JPEG is checked before. Those with brands are below."""
 
 _OTHERS = {
     "PNG with Apple's changes (CgBI)": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
@@ -55,7 +55,7 @@ _OTHERS = {
     "raw camera (Minolta MRW)": rb"\0MRM",
     "raw camera (Sigma X3F)": rb"FOVb",
 }
-"""Formats of images that are not decoded; the patterns are tried in this order."""
+"""Unsupported image formats; the patterns are tried in this order."""
 _OTHER_PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _OTHERS.items()}
 
 _AVIF_BRANDS = frozenset([b"avif", b"avis"])
@@ -65,10 +65,10 @@ _HEIF_BRANDS = frozenset(
 
 
 def identify(data: bytes) -> str:
-    """Return what a file is that is no JPEG: one of Pillow's names, such as `PNG`, or `HEIF`.
+    """Return the format of a file that is not a JPEG: one of Pillow's names, such as `PNG`, or `HEIF`.
 
     Raises:
-        SourceError: `unsupported`, with the name of a format that is not decoded, or `unknown_format`.
+        SourceError: `unsupported`, with the name of the format, or `unknown_format`.
     """
     for name, pattern in _DECODED.items():
         if pattern.match(data):
@@ -81,11 +81,11 @@ def identify(data: bytes) -> str:
             return "HEIF"
     for name, pattern in _OTHER_PATTERNS.items():
         if pattern.match(data):
-            raise SourceError("reader", "unsupported", f"an image in a format that is not decoded: {name}")
-    raise SourceError("reader", "unknown_format", f"not an image we know: it begins with {data[:16]!r}")
+            raise SourceError("reader", "unsupported", f"an unsupported image format: {name}")
+    raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """Return all brands that a file says to be of (ISO/IEC 14496-12, section 4.3)."""
+    """Return all brands that a file claims (ISO/IEC 14496-12, section 4.3)."""
     end = min(int.from_bytes(data[:4], "big"), 4096)
     return {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}

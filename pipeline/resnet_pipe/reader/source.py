@@ -70,14 +70,14 @@ class Span:
 
 @dataclass
 class Tally:
-    """What reading has come to so far; a reader adds to it before each item.
+    """What has been read so far; a reader adds to it before each item.
 
     Attributes:
         decoded: frames that came out of the decoder.
-        used: frames that were given out.
-        seconds: of video that the frames cover, whether taken or left out by sampling.
-        notes: what is unusual about the source and was dealt with, each a short sentence. Its rows are right;
-            whoever asks how they came about is told.
+        used: frames that became items.
+        seconds: of video that the frames cover, whether sampled or skipped.
+        notes: what is unusual about the source, but was handled, each a short sentence. Its rows are correct;
+            the notes explain how they were obtained.
     """
 
     decoded: int = 0

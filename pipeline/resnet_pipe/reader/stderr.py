@@ -1,4 +1,4 @@
-"""Hear what libraries write to standard error, where they have no other way to report damage."""
+"""Catch what libraries write to standard error, if they have no other way to report damage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _STDERR = 2
 
 @contextmanager
 def standard_error() -> Iterator[Callable[[], str]]:
-    """Give a function that returns the first line written to standard error since the block began, or "".
+    """Provide a function that returns the first line written to standard error in the block so far, or "".
 
-    The standard error of the whole process goes elsewhere meanwhile: decode in one thread only. It goes into
-    a pipe, because that needs no place on a disk. What does not fit into it is dropped.
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. It goes into
+    a pipe, which needs no disk space. What does not fit into the pipe is dropped.
     """
     receiver, sender = os.pipe()
     before = os.dup(_STDERR)

@@ -1,7 +1,7 @@
-"""Decode TIFF files to RGB: the tags decide how, and libtiff, which comes with Pillow, decompresses.
+"""Decode TIFF files to RGB: we interpret the tags, and libtiff, which comes with Pillow, decompresses.
 
-Pillow's own understanding of the tags is not relied on: it takes some images for others in silence, such as
-those of 12 bits, or of 16 in planes. It is used for the compressions that know of pixels themselves.
+Pillow's interpretation of the tags is not used, because it silently misreads some images, such as
+12-bit ones, or 16-bit ones in planes. Pillow only decodes the compressions that define pixels themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from resnet_pipe.reader.samples import Samples, check_it_is_whole, read_samples
 Frame = NDArray[np.uint8]
 
 _TILES = 1 << 26
-"""How many pixels the tiles of an image of any size may have together: they may reach far beyond it."""
+"""Pixels that the tiles of an image may have together, whatever its size: they may extend far beyond it."""
 _XMP = 700
 _COLOUR_MAP = 320
 _OF_PIXELS = frozenset(
@@ -36,13 +36,13 @@ _OF_PIXELS = frozenset(
         *(529, 530, 531, 532),  # YCbCr
     ]
 )
-"""The tags that decoding depends on. Others, which may be damaged, do not matter."""
+"""The tags that decoding depends on. Other tags may be damaged."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     """Decode the first image of a TIFF file.
 
-    Samples of more than 8 bits keep the upper 8, alpha is dropped.
+    Samples of more than 8 bits keep the upper 8; alpha is dropped.
 
     Returns:
         uint8, shape (H, W, 3), RGB, contiguous, upright.
@@ -88,7 +88,7 @@ def _rgb(directory: Directory, layout: Layout, samples: Samples) -> Frame:
 
 
 def _eight_bits(samples: Samples, bits: int) -> Frame:
-    """Bring samples to 0 to 255: of many bits the upper 8 stay, of few the highest number becomes 255."""
+    """Scale samples to 0 to 255: above 8 bits, keep the upper 8; below, the maximum becomes 255."""
     if bits == 8:
         return samples.astype(np.uint8, copy=False)
     if bits > 8:
@@ -101,7 +101,7 @@ def _palette(directory: Directory, bits: int) -> Frame:
     """Return the colours of a palette, shape (2 ** bits, 3)."""
     numbers = np.array(directory.numbers(_COLOUR_MAP), np.int64)
     if numbers.size != 3 << bits:
-        raise SourceError("reader", "damaged", f"its palette has {numbers.size} numbers, not {3 << bits}")
+        raise SourceError("reader", "damaged", f"its palette has {numbers.size} values, not {3 << bits}")
     colours = numbers.reshape(3, -1).T
     # Some programs write 0 to 255 where 0 to 65535 is meant; libtiff knows them by this as well.
     return (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
@@ -121,5 +121,5 @@ def _open(file: io.BytesIO) -> Image.Image:
     try:
         return Image.open(file, formats=("TIFF",))
     except UnidentifiedImageError:  # the tags make sense, or we would not be here
-        problem = "a TIFF file of a combination of tags that Pillow does not know"
+        problem = "a TIFF file with a combination of tags that Pillow does not support"
         raise SourceError("reader", "unsupported", problem) from None

@@ -1,4 +1,4 @@
-"""Where the packets of a video begin anew: recordings that were joined, times that jump, other parameters."""
+"""Where decoding of a video starts over: joined recordings, jumps of times, new parameters."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = -(2**63)
-"""A time that a packet does not have; FFmpeg's AV_NOPTS_VALUE."""
+"""A missing time of a packet; FFmpeg's AV_NOPTS_VALUE."""
 
 _LONGEST_GAP_S = 10
-"""A gap that is longer is no gap, in a container whose times may jump: ffmpeg's -dts_delta_threshold."""
+"""Seconds above which a gap is a jump, in a container whose times may jump: ffmpeg's -dts_delta_threshold."""
 _BACK_S = 0.1
-"""Times that go back further begin again, where decoding can: ffmpeg's limit, too."""
+"""Times that go back further than this start over, if decoding can start there: ffmpeg's limit, too."""
 _FAR_BACK_S = 1
-"""Times that go back further begin again anywhere: they are not merely out of order."""
+"""Times that go back further than this start over anywhere: they are not merely out of order."""
 _REGULAR = 1.75
-"""Steps between two frames between which none is missing; up to 1.5 where 24 frames are shown as 30."""
+"""Largest step between two adjacent frames, in usual steps; up to 1.5 if 24 frames are shown as 30."""
 _UNUSUAL = 10
 """Steps that are a gap, however long each is."""
 
 
 @dataclass
 class Table:
-    """What the packets of a stream say, in the order of decoding.
+    """The packets of a stream, in the order of decoding.
 
     Attributes:
         pts: presentation times, or `UNKNOWN`.
         dts: decoding times, or `UNKNOWN`.
         key: whether each holds a key frame.
         shown: whether the frame in each is to be shown.
-        offset: where each begins in the file; of a packet that does not say, where the one before it does.
+        offset: where each begins in the file; if unknown, where the previous one begins.
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
@@ -52,12 +52,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Packets in a row that need nothing of those before them: decoding begins anew with the first.
+    """Consecutive packets that do not depend on earlier ones: decoding starts over with the first.
 
     Attributes:
         first: number of the first packet.
-        shift: what is added to the times of its packets.
-        extradata: parameters that the decoder needs; None for those that the file's header has.
+        shift: added to the times of its packets.
+        extradata: parameters for the decoder; None for those in the file's header.
     """
 
     first: int
@@ -71,11 +71,11 @@ class Timeline:
 
     Attributes:
         stretches: in order; the first begins with the first packet.
-        mended: how many of these begin where times jump, and go on after those before them.
-        cuts: how many begin where count was lost, with times that go on later.
-        counted: places where count was lost, and nothing else.
-        cut_off: packets before a joint of which the end may be missing: the recording ends within them.
-        lost: number of the first packet of which something is missing, or before which others are; None if
+        mended: how many of these begin at a jump of times, and were shifted to follow the previous one.
+        cuts: how many begin where the counter jumps and times have a gap.
+        counted: places where only the counter jumps.
+        cut_off: packets before a join whose end may be missing, because the recording ends within them.
+        lost: number of the first packet that is incomplete, or that follows missing ones; None if
             there is none.
     """
 
@@ -92,12 +92,12 @@ class Timeline:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is a single stretch, with its times as they are."""
+        """Whether there is a single stretch with unchanged times."""
         return len(self.stretches) == 1
 
     @property
     def is_moved(self) -> bool:
-        """Whether times have been changed: a time of the container is found at several places, or at none."""
+        """Whether times were changed: a time of the container may occur several times, or never."""
         return any(stretch.shift for stretch in self.stretches)
 
     @property
@@ -113,17 +113,17 @@ def find_stretches(
     torn: Mapping[int, bool],
     described: Mapping[int, bytes],
 ) -> Timeline:
-    """Find out where packets begin anew, and what their times are, if they go on there.
+    """Find out where decoding starts over, and the continuous times of the packets.
 
-    Times go on as with ffmpeg: the first packet after a joint is decoded one frame after the last before it.
+    Times continue as in ffmpeg: the first packet after a join is decoded one frame after the last one before.
 
     Args:
         table: of all packets.
         time_base: seconds per unit of time.
-        may_jump: whether the container is one in which long gaps are no gaps.
-        torn: packets before which the container has lost count, and whether the frame before is whole for
-            certain. At a joint, it is left out if not.
-        described: the parameters of the decoder, by the packet from which on they count.
+        may_jump: whether the container is one in which long gaps count as jumps.
+        torn: packets before which the continuity counter jumps, and whether the frame before is certainly
+            complete. At a join, it is left out if not.
+        described: the parameters of the decoder, by the first packet that they apply to.
     """
     pts, time = np.asarray(table.pts, np.int64), _times(table)
     joints, lost = _joints(table, time, time_base, may_jump, torn)
@@ -156,7 +156,7 @@ def is_even(table: Table) -> bool:
 
 
 def _times(table: Table) -> NDArray[np.int64]:
-    """Return the times of decoding, of all packets."""
+    """Return the decoding times of all packets."""
     pts, dts = np.asarray(table.pts, np.int64), np.asarray(table.dts, np.int64)
     # What an edit list cuts away, and needs for the frames after it, is not shown: its times mean nothing.
     hidden = ~np.asarray(table.shown, np.bool_)
@@ -164,7 +164,7 @@ def _times(table: Table) -> NDArray[np.int64]:
 
 
 def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return times without unknown ones: these are as the one before, or at the beginning, the one after."""
+    """Return times with unknown ones replaced by the previous one or, at the beginning, by the next one."""
     known = np.flatnonzero(time != UNKNOWN)
     if len(known) == len(time):
         return time
@@ -177,11 +177,11 @@ def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
 def _joints(
     table: Table, time: NDArray[np.int64], time_base: Fraction, may_jump: bool, torn: Mapping[int, bool]
 ) -> tuple[dict[int, bool], int | None]:
-    """Return the packets that others are joined with, and a packet before which some are missing.
+    """Return the first packets after joins, and a packet before which some are missing.
 
     Args:
         table: of all packets.
-        time: int64, shape (packets,), of decoding.
+        time: int64, shape (packets,), decoding times.
         time_base: seconds per unit of time.
         may_jump: as above.
         torn: as above.

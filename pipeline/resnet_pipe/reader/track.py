@@ -1,4 +1,4 @@
-"""Which video track of a file is read: the one that is asked for, or else the one that ffmpeg takes."""
+"""Choose the video track of a file: the requested one, or else the one that ffmpeg selects."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from av.video.stream import VideoStream
 from resnet_pipe.errors import SourceError
 
 _PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-"""What is no video although it is a video track, such as a cover."""
+"""Dispositions of video tracks that are not videos, such as covers."""
 _DEFAULT_PIXELS = 5_000_000
-"""So many pixels the mark of being the default is worth to ffmpeg, when it selects streams automatically."""
+"""How many pixels the default flag counts as in ffmpeg's automatic stream selection."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Track:
     Attributes:
         number: among all video tracks of the file, as in ffmpeg's `v:N`.
         stream: the track.
-        note: which one was taken, if there was a choice and nobody made it.
+        note: which track was selected, if there were several and the job did not name one.
     """
 
     number: int
@@ -36,7 +36,7 @@ def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
 
     Args:
         streams: all video tracks of a file; one or more.
-        asked: number of the one to take; None for the one that ffmpeg takes.
+        asked: number of the track to read; None for the one that ffmpeg selects.
 
     Raises:
         SourceError: `no_video`: there is no such track, or it is a picture.
@@ -53,15 +53,15 @@ def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
     number = max(videos, key=lambda each: _weight(streams[each]))
     note = None
     if len(videos) > 1:
-        note = f"it has {_count(streams)}: {number} was read; reader.track chooses another"
+        note = f"it has {_count(streams)}: track {number} was read; reader.track selects another"
     return Track(number, streams[number], note)
 
 
 def _weight(stream: VideoStream) -> tuple[bool, int]:
-    """Return what ffmpeg goes by; of equals, it takes the first.
+    """Return ffmpeg's criteria; the first of equals is selected.
 
-    The first is whether there are packets, as far as the header says. Of a track without a decoder, the size
-    is not known here: one that has a decoder goes first, unless it alone is the default one.
+    The first is whether there are packets, as far as the header says. For a track without a decoder, the size
+    is unknown here: one with a decoder comes first, unless only the other is the default.
     """
     is_default = bool(stream.disposition & Disposition.default)
     pixels = stream.width * stream.height if stream.codec_context else 0

@@ -1,4 +1,4 @@
-"""Where a transport stream lacks packets, and where only their count jumps (ISO/IEC 13818-1, 2.4.3)."""
+"""Where a transport stream lacks packets, and where only the counter jumps (ISO/IEC 13818-1, 2.4.3)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 from resnet_pipe.reader.container import TS_SYNC, transport_packets
 
 _AT_ONCE = 1 << 15
-"""Packets that are looked at together: about 6 MB."""
+"""Packets that are examined at a time: about 6 MB."""
 _LENGTH = 188
 _IN_STEP = 5
 """Packets that are certain to be packets, one after the other."""
 _COUNT = 16
-"""Values of the continuity counter."""
+"""Number of values of the continuity counter."""
 _PES_HEADER = 6
-"""Bytes of a frame's packet that its length does not count (section 2.4.3.6)."""
+"""Bytes of a frame's packet that are not included in its length (section 2.4.3.6)."""
 
 
 class Jump(NamedTuple):
-    """A place where the packets of one stream do not follow each other.
+    """A place where the packets of one stream are not consecutive.
 
     Attributes:
         offset: of the packet after it, in the file.
         begins: whether a frame begins with this packet.
-        whole: whether nothing is missing, for certain, of the frame that ends there or goes on.
+        whole: whether the frame that ends or continues there is certainly complete.
     """
 
     offset: int
@@ -38,13 +38,13 @@ class Jump(NamedTuple):
 
 @dataclass
 class _Pes:
-    """What has been seen of the packetized elementary stream packet that is being read.
+    """The state of the packetized elementary stream packet that is being read.
 
     Attributes:
-        declared: bytes of it, by its header; 0 if that does not say.
-        seen: bytes of it so far.
-        padded: its last packet is filled up, as only the last one is.
-        torn: where the count has jumped within it; None if it has not.
+        declared: its length in bytes according to its header; 0 if not given.
+        seen: bytes read so far.
+        padded: whether its last packet has padding, which only the last one has.
+        torn: where the counter jumped within it; None if it did not.
         spoilt: bytes that are no packets have come within it; they may have become part of it.
     """
 
@@ -63,17 +63,17 @@ class _Pes:
 
     @property
     def contradicts(self) -> bool:
-        """Whether it is not as long as its header says."""
+        """Whether its length differs from its header."""
         return self.declared not in (0, self.seen)
 
 
 class _AdaptationField(NamedTuple):
-    """What may stand between a packet's header and its payload (section 2.4.3.4).
+    """The adaptation field, optional between a packet's header and its payload (section 2.4.3.4).
 
     Attributes:
-        length: bytes of it, with its own length.
-        announces_a_jump: the counter jumps on purpose.
-        is_padding: it fills up a packet that the end of a frame leaves room in.
+        length: in bytes, including the length byte.
+        announces_a_jump: whether the counter jumps on purpose.
+        is_padding: whether it fills the rest of a packet after the end of a frame.
     """
 
     length: int = 0
@@ -95,7 +95,7 @@ class _AdaptationField(NamedTuple):
 def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
     """Yield where the continuity counter of one stream jumps, in the order of the file.
 
-    That alone does not tell whether something is missing: it jumps as well where recordings are joined.
+    This alone does not mean that something is missing: it also jumps where recordings are joined.
 
     Args:
         path: of a transport stream.

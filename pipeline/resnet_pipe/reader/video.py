@@ -53,8 +53,8 @@ class VideoSection(BaseModel):
         int | None,
         Field(
             ge=0,
-            description="the video track to read, counted from 0 as in ffmpeg's v:N; without it, the one "
-            "that ffmpeg takes: that of most pixels, where being the default track counts as 5 million",
+            description="the video track to read, counted from 0 as in ffmpeg's v:N; by default, the one "
+            "that ffmpeg selects: most pixels, where being the default track counts as 5 million",
         ),
     ] = None
     every: Annotated[int | None, Field(ge=1, description="take every N-th frame")] = None
@@ -148,9 +148,9 @@ class VideoReader:
         sampling: what to take of each video.
         backend: what decodes.
         max_pixels: videos with larger frames are failures.
-        track: number of the video track to read; None for the one that ffmpeg takes.
+        track: number of the video track to read; None for the one that ffmpeg selects.
         span_s: the least length of a span, seconds.
-        long_bytes: only larger files are looked at for being long enough to split.
+        long_bytes: only larger files are considered for splitting.
     """
 
     root: Path
@@ -208,7 +208,7 @@ class VideoReader:
         """Yield every video file once, sorted by key, without opening any.
 
         Args:
-            passed_over: counts the files that are taken for none because of their extension.
+            passed_over: counts the files that are not sources because of their extension.
 
         Raises:
             RunError: a directory cannot be listed.

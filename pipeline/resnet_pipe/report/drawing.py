@@ -1,4 +1,4 @@
-"""matplotlib, imported so that it keeps its list of fonts in our cache or nowhere, and says nothing of it."""
+"""Import matplotlib so that its font cache is in our cache directory or nowhere, and without messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONFIGURATION = "MPLCONFIGDIR"
 
 
 def load() -> None:
-    """Import what charts need of matplotlib.
+    """Import what charts need from matplotlib.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -33,7 +33,7 @@ def load() -> None:
 
 @contextmanager
 def _configured() -> Iterator[None]:
-    """Give matplotlib a directory that can be written, unless the user has named one."""
+    """Give matplotlib a writable directory, unless the user has set one."""
     if os.environ.get(_CONFIGURATION):
         yield
         return
@@ -46,7 +46,7 @@ def _configured() -> Iterator[None]:
 
 
 def _kept() -> Path | None:
-    """Return a directory of our cache; None if it cannot be written."""
+    """Return a directory in our cache; None if it is not writable."""
     try:
         directory = cache_dir() / "matplotlib"
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def _kept() -> Path | None:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep from the user what matplotlib says of directories, and of how long its list of fonts takes."""
+    """Hide matplotlib's messages about directories, and about building its font cache."""
     logger = logging.getLogger("matplotlib")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The charts of a run over time: how many items a second, and how many batches wait."""
+"""The charts of a run over time: items per second, and waiting batches."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WINDOWS = 30
-"""So many windows beside each other fill a run: enough to see how it went, too few to see single batches."""
+"""Windows side by side in a run: enough to show its course, too few to show single batches."""
 _COUNTS = 3
-"""Batches that end in a window, on average, at least; fewer in a run of a few batches."""
+"""Batches that end in a window, on average, at least; fewer in a run of only a few batches."""
 _LEAST = 4
-"""Fewer batches in all say nothing about time."""
+"""With fewer batches in total, there is no chart."""
 _NICE = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800)
-"""Seconds that a window may have."""
+"""Possible lengths of a window, seconds."""
 _POINTS = 300
 _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
-"""From so many seconds on, an axis counts in units of so many seconds, and what they are called."""
+"""For each unit of an axis: from how many seconds on it is used, its seconds, and its name."""
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows over the time of a run; each shows the mean of what happened in it.
+    """Windows over the time of a run; each shows the average over it.
 
     Attributes:
         end: of the run, seconds since the engine was ready.
-        seconds: that a window has; less at both ends, where a part of it would be outside of the run.
+        seconds: length of a window; shorter at both ends, where part of it would be outside the run.
     """
 
     end: float
@@ -43,15 +43,15 @@ class Windows:
 
     @property
     def centers(self) -> Numbers:
-        """Return the middles of the windows, from 0 to the end of the run; they overlap."""
+        """Return the centres of the windows, from 0 to the end of the run; the windows overlap."""
         return np.linspace(0, self.end, _POINTS)
 
     def rates(self, at: Sequence[float], total: Sequence[float] | Numbers) -> Numbers:
-        """Return by how much a total grows a second, in each window.
+        """Return the growth of a total per second, in each window.
 
         Args:
             at: moments, in ascending order.
-            total: until each of them; it grows evenly in between.
+            total: the total at each of them; it grows linearly in between.
         """
         first = np.maximum(self.centers - self.seconds / 2, 0)
         last = np.minimum(self.centers + self.seconds / 2, self.end)
@@ -59,7 +59,7 @@ class Windows:
         return rates
 
     def describe(self) -> str:
-        """Return how long they are, in words."""
+        """Return their length, in words."""
         return f"{self.seconds / 60:g} min" if self.seconds >= 60 else f"{self.seconds:.2g} s"
 
 
@@ -67,7 +67,7 @@ def windows(batches: int, end: float) -> Windows:
     """Return the windows that suit a run.
 
     Args:
-        batches: that were seen to end, at least 1.
+        batches: batches that ended, at least 1.
         end: of the run, seconds.
     """
     wanted = max(end / _WINDOWS, min(_COUNTS * end / batches, end / 3))
@@ -75,7 +75,7 @@ def windows(batches: int, end: float) -> Windows:
 
 
 def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) -> dict[str, Any]:
-    """Return the charts of a run, for its page; None in the place of those that there are not.
+    """Return the charts of a run, for its page; None for charts that cannot be drawn.
 
     Args:
         timeline: of history.json.
@@ -104,7 +104,7 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
         axes.fill_between(shown.centers / scale, rates, color=color, alpha=0.15, linewidth=0)
         axes.plot(shown.centers / scale, rates, color=color, linewidth=1.6)
         axes.axhline(run["items_per_second"], color=scheme.muted, linewidth=1, linestyle=(0, (4, 3)))
-        over_time(axes, f"{unit} a second")
+        over_time(axes, f"{unit} per second")
 
     def queues(axes: Axes, scheme: charts.Scheme) -> None:
         lasted = np.diff([*seconds, end])
@@ -119,7 +119,7 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
         charts.legend(axes, scheme)
 
     return {
-        "timeline_chart": charts.picture(throughput, f"{unit} a second over the time of the run", height=2.3),
-        "queues_chart": charts.picture(queues, "Batches that wait, over the time of the run", height=2.3),
+        "timeline_chart": charts.picture(throughput, f"{unit} per second over the run", height=2.3),
+        "queues_chart": charts.picture(queues, "Batches waiting, over the run", height=2.3),
         "window": shown.describe(),
     }

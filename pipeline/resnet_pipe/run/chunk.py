@@ -61,7 +61,7 @@ class OpenChunk:
         """Sources for which the reader has reported the end."""
         self._rows: Counter[str] = Counter()
         self._notes: dict[str, dict[str, None]] = {}
-        """Of each source that has some, in the order in which they came; of a video in spans, each once."""
+        """The notes of each source that has any, in order; for a video in spans, each note once."""
 
     def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
         """Write the rows of one result; return the failures of sources that had none before."""

@@ -29,9 +29,9 @@ class Committed:
     Attributes:
         record: its ledger record.
         done: sources of this run in it that gave all their rows.
-        partial: that gave the rows before their damage, or lack a file of their own.
-        failed: that gave none.
-        noted: of all these, the entries with notes.
+        partial: sources that gave the rows before their damage, or lack a file of their own.
+        failed: sources that gave none.
+        noted: the entries with notes, among all of these.
     """
 
     record: Record

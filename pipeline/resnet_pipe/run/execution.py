@@ -86,7 +86,7 @@ class Execution:
         self.done = self.partial = self.failed = 0
         """Sources of committed chunks that gave all their rows, some, and none."""
         self._noted = 0
-        """Of all these, how many have notes."""
+        """How many of all these have notes."""
         self.standing: Standing | None = None
         """In the whole directory, once that is known."""
         self._engine: EngineInfo | None = None

@@ -21,7 +21,7 @@ from resnet_pipe.writer.rows import top_k
 MOMENTS = 240
 """Most points of the time line: what a chart can show."""
 _APART_S = 0.025
-"""Seconds between two of them, at first; twice as many whenever they become too many."""
+"""Seconds between two samples, at first; doubled whenever there are too many."""
 SAMPLES = 24
 _TOP = 3
 _SIDE = 160
@@ -46,8 +46,8 @@ class History:
     Args:
         labels: of the classes.
         logits: name of the network's output that holds them; None if the job does not ask for it.
-        activation: what makes scores of them.
-        pictures: whether results are kept to be looked at.
+        activation: how scores are computed from them.
+        pictures: whether sample results are kept for the report.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class History:
         self._slowest: list[tuple[float, str]] = []
 
     def start(self) -> None:
-        """Begin with the time line: the engine is ready."""
+        """Start the timeline: the engine is ready."""
         self._started = time.perf_counter()
 
     def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:

@@ -41,7 +41,7 @@ class Entry:
         failure: why it gave none, or not all (it is *partial*); None if it is done.
         files: that are of this source alone, such as its annotated video.
         attempts: runs in a row that it has failed in, as it is; means nothing without a failure.
-        notes: what is unusual about it and was dealt with, in words.
+        notes: what is unusual about it, but was handled, in words.
     """
 
     source: Source

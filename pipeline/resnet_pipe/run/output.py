@@ -266,7 +266,7 @@ def _plan(
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, gone)
-        raise RunError(problem, f"{remedy}; reader.allow_empty: true accepts none")
+        raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
     warning = disappeared.check(job, there, gone, rules, replaced)
     return replace(plan, warning=warning, passed_over=passed_over)
 

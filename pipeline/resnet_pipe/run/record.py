@@ -46,7 +46,7 @@ class Outcome:
         done: sources that gave all their rows.
         partial: sources that gave only those before their damage.
         failed: sources that gave none.
-        noted: of all these, how many have notes.
+        noted: how many of all these have notes.
         standing: failures in the results, of whichever run; None if the ledger could not be read.
         items: that the engine has seen.
         frames: of videos: decoded, used, and the seconds they cover.

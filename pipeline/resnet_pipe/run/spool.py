@@ -22,12 +22,12 @@ from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.task import Note, Outputs, Row
 
 _FORMAT = 2
-"""Of the files; those of another are not found."""
+"""Version of the files; those of another version are ignored."""
 _KEYS = ("frame_index", "pts_s", "notes")
 
 
 class SpanResult(NamedTuple):
-    """The rows of one span, what the network gave for them, and the notes about its source."""
+    """The rows of one span, the network's outputs for them, and the notes about its source."""
 
     rows: list[Row]
     outputs: Outputs

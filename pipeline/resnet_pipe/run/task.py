@@ -42,11 +42,11 @@ class Failure(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something unusual about a source, which was dealt with: its rows are right.
+    """Something unusual about a source that was handled: its rows are correct.
 
     Attributes:
         key: of the source.
-        text: what it is, and what was done, in words.
+        text: what it is, and what was done.
     """
 
     key: str

@@ -23,8 +23,8 @@ class Agreement:
         cosine_mean: of all images.
         max_relative_error: over all outputs: the largest absolute difference, divided by the largest absolute
             value of the reference. Infinite where a value is not finite.
-        top1: share of the images whose best class is the reference's; None of a network without classes.
-        top5: of the reference's five best classes, the share that is among the five best, over all images; or
+        top1: share of the images whose best class is the reference's; None for a network without classes.
+        top5: share of the reference's five best classes that are among the five best, over all images; or
             None.
     """
 
@@ -51,7 +51,7 @@ def compare(
         found: output name to float32, shape (n, width), n at least 1.
         reference: of the same shape, finite.
         features: name of the output whose cosine similarity counts.
-        logits: name of the output for the classes, if there is one.
+        logits: name of the class output, if there is one.
     """
     similarity = _cosine(found[features], reference[features])
     top1, top5 = (None, None) if logits is None else _best(found[logits], reference[logits])

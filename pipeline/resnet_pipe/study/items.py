@@ -74,7 +74,7 @@ def _spread(sources: list[Source], count: int) -> list[Source]:
 def collect(
     pool: WorkerPool, sources: list[Source], count: int
 ) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
-    """Have sources read, one after the other, until there are `count` items.
+    """Read sources, one after the other, until there are `count` items.
 
     Args:
         pool: with batches of one item.

@@ -91,7 +91,7 @@ class Memory(BaseModel):
         except HomeError as error:
             return f"{error.problem}; {error.remedy}"
         except OSError as error:
-            return f"{error}; XDG_CACHE_HOME may name another directory"
+            return f"{error}; set XDG_CACHE_HOME to use another directory"
         return None
 
 

@@ -24,12 +24,12 @@ from resnet_pipe.run.cores import available_cores
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and how its images are prepared.
+    """A model and its preprocessing.
 
     Attributes:
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
-        head: those that are executed and compared.
+        head: the outputs that are executed and compared.
         preprocessing: from the sidecar or a job.
         mode: of the geometry.
     """
@@ -42,19 +42,19 @@ class Subject:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of its outputs: the logits, and the features, where it has them."""
+        """The names of its outputs: the logits and the features, if it has them."""
         return self.head.names
 
     @property
     def compared(self) -> str:
-        """The name of the output that tells how alike two executions are: the features, if it has any."""
+        """The name of the output by which two executions are compared: the features, if it has any."""
         output = self.head.features or self.head.logits
         assert output is not None  # noqa: S101 - a head has one
         return output.name
 
     @property
     def logits(self) -> str | None:
-        """The name of the output for the classes, if it has one."""
+        """The name of the class output, if it has one."""
         return self.head.logits.name if self.head.logits else None
 
     @property

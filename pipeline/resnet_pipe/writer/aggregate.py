@@ -24,7 +24,7 @@ class Aggregated:
         shard: gets the rows.
         how: `mean` or `max`.
         k: entries of `top_k`; 0 if the shard has none.
-        activation: what makes scores of the aggregated logits.
+        activation: how scores are computed from the aggregated logits.
     """
 
     def __init__(

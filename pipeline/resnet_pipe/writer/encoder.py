@@ -23,9 +23,9 @@ _THREADS = 8
 """At most; each holds pictures of its own."""
 
 _LONGEST = 2**31 - 16
-"""Units for which a frame can be shown in the MP4 that FFmpeg writes, with room for rounding."""
+"""How many units a frame may last in the MP4 that FFmpeg writes, with room for rounding."""
 _COARSEST = 1000
-"""Units a second below which the times of frames would not be told apart."""
+"""Units per second below which the times of frames would become equal."""
 
 _BT601 = 6
 _MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, _BT601: 5, 7: 7, 9: 9}
@@ -37,15 +37,15 @@ Others become BT.601. What is not said (2) is taken for that too, and remains un
 
 @dataclass(frozen=True)
 class Format:
-    """What a video is like.
+    """The format of a video.
 
     Attributes:
         width: pixels.
         height: pixels.
         time_base: seconds per unit of time.
         longest: the longest time between two frames, in units of the time base.
-        fps: frames a second, about.
-        aspect: width of a pixel by its height.
+        fps: frames per second, approximately.
+        aspect: width of a pixel divided by its height.
         colours: matrix, primaries and transfer characteristics, by their numbers in ITU-T H.273.
     """
 
@@ -59,18 +59,18 @@ class Format:
 
 
 class VideoFile:
-    """A video that is being written, in pixels of 8 bits, 4:2:0.
+    """A video that is being written, 8 bits, 4:2:0.
 
-    Odd widths and heights, which that does not allow, are made even by repeating the last column or row.
-    Times are exact, unless a frame is shown for so long that only coarser units can say it.
+    Odd widths and heights, which 4:2:0 does not allow, are made even by repeating the last column or row.
+    Times are exact, unless a frame is shown for so long that coarser units are needed.
 
     Args:
         path: of the file.
-        form: of the pictures. Those of another size are scaled.
+        form: of the pictures. Pictures of another size are scaled.
         crf: constant rate factor of x264.
 
     Raises:
-        SourceError: `unsupported`: the encoder does not take such a video.
+        SourceError: `unsupported`: the encoder does not accept such a video.
         OSError: the file cannot be written.
     """
 
@@ -183,10 +183,10 @@ class VideoFile:
 
 
 def _units(form: Format) -> int:
-    """Return how many units of time a second has in the file.
+    """Return the units of time per second in the file.
 
     Raises:
-        SourceError: `unsupported`: a frame is shown for longer than any can say.
+        SourceError: `unsupported`: a frame is shown for too long for any unit.
     """
     units = form.time_base.denominator
     coarser = -(-form.longest * form.time_base.numerator // _LONGEST)

@@ -59,11 +59,11 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
 def read_video(
     path: Path, track: int | None, wanted: NDArray[np.int64] | None, alive: Callable[[], None]
 ) -> Iterator[Picture]:
-    """Yield frames of a video in presentation order, up to the damage if there is some.
+    """Yield frames of a video in presentation order, up to the damage, if any.
 
     Args:
         path: of the video.
-        track: number of the video track; None for the one that ffmpeg takes.
+        track: number of the video track; None for the one that ffmpeg selects.
         wanted: positions of the frames, increasing; None for all.
         alive: called often between two pictures.
 

@@ -40,7 +40,7 @@ class Rows:
         frame_index: position in presentation order; None for an image.
         pts_s: presentation time in seconds; None for an image.
         features: float32, shape (rows, width), or None if the job does not ask for it.
-        logits: float32, shape (rows, classes), or (rows, 1) where one value tells two classes apart; or None.
+        logits: float32, shape (rows, classes), or (rows, 1) if one value separates two classes; or None.
         top_k: or None.
     """
 
@@ -71,7 +71,7 @@ class Layout:
         k: entries of `top_k`.
         metadata: model, its SHA-256, weights, preprocessing and engine, as text.
         binary: whether `logits` has one column, for two classes.
-        activation: what makes scores of `logits`.
+        activation: how scores are computed from `logits`.
     """
 
     fields: tuple[FieldName, ...]
@@ -101,9 +101,9 @@ def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax
     Equal scores are ordered by class index, so that the same logits always give the same rows.
 
     Args:
-        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more it is class 1, not class 0.
+        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1.
         k: at most the number of classes.
-        activation: what makes scores of them.
+        activation: how scores are computed from them.
     """
     values = scores(logits, activation)
     # A softmax or a sigmoid keeps the order, but may make equal what was not.
@@ -113,15 +113,15 @@ def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax
 
 
 def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
-    """Return a score for each class: 0 to 1 where there is an activation or the network has one of its own.
+    """Return a score for each class: 0 to 1 if there is an activation or the network contains one.
 
     Args:
         logits: float32, shape (rows, classes), or (rows, 1) for two classes.
-        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: each class for itself; `none`: the
-            values as they are.
+        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: per class; `none`: the
+            values unchanged.
 
     Returns:
-        float32, shape (rows, classes); of one column p, 1 - p and p.
+        float32, shape (rows, classes); for a single column p, 1 - p and p.
     """
     values = logits
     if activation == "softmax":

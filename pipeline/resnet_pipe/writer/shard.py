@@ -35,7 +35,7 @@ class Target:
         chunk: id of the chunk.
         layout: columns and metadata.
         root: the directory that the keys of the sources start from.
-        track: of videos, the number of the track that is read; None for the one that ffmpeg takes.
+        track: for videos, the number of the track to read; None for the one that ffmpeg selects.
     """
 
     section: Any

@@ -22,7 +22,7 @@ def read(path: Path, outputs: Collection[str] | None = None) -> Graph:
         outputs: those wanted; nodes that only others need are left out. None for all.
 
     Raises:
-        ModelError: not an ONNX file, or one with an operator or a setting that is not known here: names the
+        ModelError: not an ONNX file, or it has an unsupported operator or attribute; the message names the
             file, the operator and the node.
     """
     import onnx

@@ -113,7 +113,7 @@ def _dropout(node: NodeReader) -> op.Operation:
 
 
 _FLOATS = (1, 10, 11, 16)
-"""ONNX's numbers of float32, float16, float64 and bfloat16."""
+"""ONNX's type codes of float32, float16, float64 and bfloat16."""
 
 _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Conv": _conv,
