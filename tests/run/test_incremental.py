@@ -240,7 +240,7 @@ def test_shards_of_somebody_else_are_refused_and_left_alone(job: JobFolder, argu
     job.out.mkdir()
     (job.out / "part-000000.parquet").write_bytes(b"somebody's only copy")
     before = states(job.out)
-    assert "does not know (1): part-000000.parquet" in job.run(*arguments).expect(2).stderr
+    assert "not in its ledger (1): part-000000.parquet" in job.run(*arguments).expect(2).stderr
     assert states(job.out) == before
 
 
