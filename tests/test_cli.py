@@ -140,8 +140,8 @@ def test_models_says_which_are_converted_and_with_which_weights(
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("resnet34", ": resnet-pipe convert resnet34"),
-        ("resnet34-int8", ": resnet-pipe convert resnet34 --quantize --calibration IMAGES"),
+        ("resnet34", "; make it with: resnet-pipe convert resnet34"),
+        ("resnet34-int8", "; make it with: resnet-pipe convert resnet34 --quantize --calibration IMAGES"),
         ("resnet35-int8", ""),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_dry_run_prints_what_a_run_would_do_and_changes_nothing(cli: Cli, job:
     ]
     assert plan[0].endswith("5 to process, 0 already done, 0 disappeared")
     assert plan[1].endswith(" 3")
-    assert f"{job.folder}/tiny.onnx; unknown: the model has no sidecar" in plan[2]
+    assert f"{job.folder}/tiny.onnx; weights unknown: the model has no sidecar" in plan[2]
     assert plan[3] == "outputs  logits (N, 10): logits; features (N, 3): features"
     assert "opencv, device cpu, fp32" in plan[4]
     assert plan[5].endswith(str(job.out))

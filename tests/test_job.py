@@ -79,7 +79,7 @@ run:
         "job.yaml:7:24: preprocess.mean: list should have at least 3 items after validation, not 2",
         "job.yaml:7:53: preprocess.std.1: input should be greater than 0",
         "job.yaml:7:56: preprocess.std.2: input should be a finite number",
-        "job.yaml:8:9: infer.model: no such model: resnet50.onnx: resnet-pipe convert resnet50",
+        "job.yaml:8:9: infer.model: no such model: resnet50.onnx; make it with: resnet-pipe convert resnet50",
         "job.yaml:8:31: infer.engine: unknown engine 'tensorrt';"
         " known: opencv, openvino, onnxruntime, torch, mlx, auto",
         "job.yaml:8:49: infer.device: unknown device 'gpu'; known: auto, "

@@ -222,7 +222,8 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
 def _metadata(
     job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
 ) -> dict[str, str]:
-    weights = model.sidecar.weights.describe() if model.sidecar else "unknown: the model has no sidecar"
+    known = model.sidecar
+    weights = known.weights.describe() if known else "weights unknown: the model has no sidecar"
     return {
         "model": model.name,
         "model_sha256": model.sha256,

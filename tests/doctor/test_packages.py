@@ -63,7 +63,7 @@ def test_an_extra_that_is_not_installed_is_no_fault_and_an_old_library_is_a_warn
         ("OK", "extras not installed"),
     ]
     assert found[0]["remedy"] == "pip install -U 'tqdm>=99'"
-    assert found[2]["text"].endswith("more (lacks no-such-thing)")
+    assert found[2]["text"].endswith("more (missing no-such-thing)")
 
 
 def test_this_environment_is_fine(environment: Environment) -> None:

@@ -72,7 +72,7 @@ def test_the_track_that_is_asked_for_is_read(small: Path, large: Path, tmp_path:
 def test_a_choice_that_nobody_made_is_noted(small: Path, large: Path, tmp_path: Path) -> None:
     path = joined((small, large), tmp_path / "video.mp4", (UNMARKED, DEFAULT))
     (note,) = read(path).tally.notes
-    assert note == "it has 2 video tracks, 0 to 1: track 1 was read; reader.track selects another"
+    assert note == "it has 2 video tracks (0 to 1): track 1 was read; reader.track selects another"
     assert read(path, track=1).tally.notes == []
     assert read(small).tally.notes == []
 
@@ -81,10 +81,10 @@ def test_a_track_that_is_not_there_is_a_failure_that_says_which_are(
     small: Path, large: Path, tmp_path: Path
 ) -> None:
     path = joined((small, large), tmp_path / "video.mp4")
-    for video, there in ((path, "2 video tracks, 0 to 1"), (small, "1 video track, 0")):
+    for video, there in ((path, "2 video tracks (0 to 1)"), (small, "1 video track (number 0)")):
         reading = read(video, track=2)
         assert reading.error == "no_video"
-        assert f"it has {there}, and reader.track is 2" in str(reading.failure)
+        assert f"it has {there}, but reader.track is 2" in str(reading.failure)
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])

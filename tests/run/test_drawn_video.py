@@ -26,7 +26,7 @@ def test_the_track_that_was_read_is_drawn_and_named_in_the_record(film: VideoFol
         assert sum(1 for _ in drawn.decode(video=0)) == 8
     ((source,),) = (record["sources"] for record in records(film.out))
     assert source["notes"] == [
-        "it has 2 video tracks, 0 to 1: track 1 was read; reader.track selects another"
+        "it has 2 video tracks (0 to 1): track 1 was read; reader.track selects another"
     ]
     said = film.run("--set", "reader.track=0").expect(2).stderr
     assert "reader.track: null -> 0" in said

@@ -73,7 +73,7 @@ def convert(
     except OSError as error:
         raise ModelError(
             f"cannot write {target}: {error.strerror or error}",
-            "free some space there, or choose another directory with --out or XDG_CACHE_HOME",
+            "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME",
         ) from error
     return Conversion(target, sidecar, changed=True)
 

@@ -44,7 +44,7 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
         raise ValueError(f"{text}; give its path, or {error.remedy}") from None
     if not path.is_file():
         command = how_to_make(path.stem)
-        raise ValueError(f"no such model: {path}{f': {command}' if command else ''}")
+        raise ValueError(f"no such model: {path}{f'; make it with: {command}' if command else ''}")
     return path.resolve()
 
 

@@ -43,7 +43,7 @@ def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
     """
     if asked is not None:
         if asked >= len(streams):
-            raise SourceError("reader", "no_video", f"it has {_count(streams)}, and reader.track is {asked}")
+            raise SourceError("reader", "no_video", f"it has {_count(streams)}, but reader.track is {asked}")
         if streams[asked].disposition & _PICTURE:
             raise SourceError("reader", "no_video", f"its video track {asked} is a picture, not a video")
         return Track(asked, streams[asked], None)
@@ -70,4 +70,4 @@ def _weight(stream: VideoStream) -> tuple[bool, int]:
 
 def _count(streams: Sequence[VideoStream]) -> str:
     last = len(streams) - 1
-    return f"{last + 1} video tracks, 0 to {last}" if last else "1 video track, 0"
+    return f"{last + 1} video tracks (0 to {last})" if last else "1 video track (number 0)"
