@@ -137,6 +137,17 @@ def test_models_says_which_are_converted_and_with_which_weights(
     assert status[3] == "no: resnet-pipe convert resnet101"
 
 
+def test_models_says_what_the_outputs_of_other_models_hold(cli: Cli, models: Path) -> None:
+    write_tiny(models / "people.onnx")
+    (models / "torn.onnx").write_bytes(b"")
+    _, said = cli("models").expect(0).stdout.split("\n\n")
+    header, people, torn = said.splitlines()
+    assert header.split() == ["other", "models", "outputs"]
+    assert people.split(maxsplit=1) == ["people", "logits (N, 10): logits; features (N, 3): features"]
+    assert torn.split(maxsplit=1)[0] == "torn"
+    assert "is empty" in torn
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [

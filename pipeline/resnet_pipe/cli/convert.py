@@ -60,7 +60,7 @@ def convert(
 
 @click.command()
 def models() -> None:
-    """List the ResNets: parameters, multiply-accumulates, size, and which are converted."""
+    """List the ResNets and which are converted, and what the outputs of your other models hold."""
     from resnet_pipe.convert import catalogue
 
     show(f"{'model':<15}{'params':>9}{'GMACs':>8}{'weights':>10}  converted")
@@ -69,6 +69,14 @@ def models() -> None:
             f"{entry.name:<15}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
             f"{entry.weight_bytes / 1e6:>7.0f} MB  {entry.status}"
         )
+    others = catalogue.others()
+    if not others:
+        return
+    show("")
+    rows = [("other models", "outputs"), *others]
+    width = max(len(name) for name, _ in rows)
+    for name, outputs in rows:
+        show(f"{name:<{width}}  {outputs}")
 
 
 @click.command()

@@ -9,7 +9,10 @@ from pathlib import Path
 from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import HomeError, ModelError
+from resnet_pipe.head import of_network
 from resnet_pipe.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
+from resnet_pipe.network import inspect
+from resnet_pipe.reader.source import key_of
 
 _FLOAT_BYTES = 4
 
@@ -43,6 +46,23 @@ def entries() -> list[Entry]:
             if name == source or path is not None:
                 result.append(Entry(name, size.params, size.macs, width * size.params, _status(name, path)))
     return result
+
+
+def others() -> list[tuple[str, str]]:
+    """Return the other models in the directory: their names, and what their outputs hold or what is wrong."""
+    known = {name + suffix for name in ARCHITECTURES for suffix in ("", INT8_SUFFIX)}
+    try:
+        paths = sorted(path for path in models_dir().glob("*.onnx") if path.stem not in known)
+    except (HomeError, OSError):
+        return []
+    return [(key_of(path.stem), _outputs(path)) for path in paths]
+
+
+def _outputs(path: Path) -> str:
+    try:
+        return of_network(inspect(path)).describe()
+    except ModelError as error:
+        return error.problem
 
 
 def _find(name: str) -> Path | None:
