@@ -157,7 +157,7 @@ def test_a_finished_span_that_cannot_be_read_again_ends_the_run_and_the_next_one
 ) -> None:
     spooled(resumed)[0].write_bytes(b"the disk has lost it")
     said = resumed.run(faults=SHORT_SPANS).expect(1).stderr
-    assert "a finished part of long.mkv cannot be read again" in said
+    assert "a finished part of long.mkv can no longer be read" in said
     resumed.run(faults=SHORT_SPANS).expect(0)
     assert shards(resumed) == shards(one_pass)
     assert_clean(resumed.out)
