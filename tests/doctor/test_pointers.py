@@ -84,7 +84,9 @@ def test_a_run_on_cuda_without_a_driver_points_to_the_check_that_says_why(
     job: JobFolder, environment: Environment
 ) -> None:
     environment.cv2(
-        "import types\ndnn = types.SimpleNamespace(Net=None)\nsetNumThreads = print",
+        "import types\ndnn = types.SimpleNamespace(Net=None)\nsetNumThreads = print\n"
+        "log = types.SimpleNamespace(setLogLevel=id, LOG_LEVEL_SILENT=0)\n"
+        "utils = types.SimpleNamespace(logging=log)",
         build=CUDA_BUILD.format(ptx="", cudnn="YES (ver 9.13.0)"),
         devices=-1,
     )

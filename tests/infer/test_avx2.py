@@ -47,7 +47,7 @@ def test_the_doctor_tells_which_engine_computes_int8_models_of_8_bits_wrong() ->
         (finding["text"].split()[0].strip(","), bits): finding
         for finding in findings
         for bits in (7, 8)
-        if f"int8 of {bits} bits: " in finding["text"]
+        if f"int8 with {bits}-bit weights: " in finding["text"]
     }
     levels = {key: finding["level"] for key, finding in found.items()}
     wrong = levels.pop(("openvino", 8))
