@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.container import ends_early, is_known
 from resnet_pipe.reader.file import check_readable
+from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.side_data import SideData
 from resnet_pipe.reader.timeline import Timeline
 from resnet_pipe.reader.track import Track, choose
@@ -182,7 +183,7 @@ class Video:
             if self.track.note is not None:
                 text += ", the one that ffmpeg selects; reader.track selects another"
             raise SourceError("reader", "unsupported", text)
-        check_size(context.width, context.height, self.max_pixels)
+        check_pixels(context.width, context.height, self.max_pixels)
         self.codec = context.codec.canonical_name
         self.context = context
         context.thread_count = 1  # a worker is a process
@@ -297,17 +298,6 @@ class Video:
             return False
         self._start()
         return True
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse frames of too many pixels.
-
-    Raises:
-        SourceError: `too_large`.
-    """
-    if width * height > max_pixels:
-        problem = f"{width} x {height} pixels: more than reader.max_pixels, {max_pixels}"
-        raise SourceError("reader", "too_large", problem)
 
 
 def describe(error: av.FFmpegError) -> str:

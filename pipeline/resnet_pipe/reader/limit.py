@@ -1,4 +1,4 @@
-"""How large an image may be, checked from its header before anything is decoded."""
+"""How large an image or a frame may be, checked from its header before anything is decoded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from resnet_pipe.errors import SourceError
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse images with no pixels, or too many.
+    """Refuse images of no pixels, or of too many.
 
     Raises:
         SourceError: `damaged` or `too_large`.
     """
     if width < 1 or height < 1:
-        raise SourceError("reader", "damaged", f"its header says {width} x {height} pixels")
+        raise SourceError("reader", "damaged", f"it says that it is {width} x {height} pixels")
+    check_pixels(width, height, max_pixels)
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse frames of too many pixels. None are not refused: a video may not say its size before decoding.
+
+    Raises:
+        SourceError: `too_large`.
+    """
     if width * height > max_pixels:
         problem = f"{width} x {height} pixels: more than reader.max_pixels, {max_pixels}"
         raise SourceError("reader", "too_large", problem)

@@ -28,8 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.demux import Video, check_size
+from resnet_pipe.reader.demux import Video
 from resnet_pipe.reader.index import Index
+from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame
 from resnet_pipe.reader.pyav import is_interlaced
 
@@ -104,7 +105,7 @@ def _rgb(capture: cv2.VideoCapture, video: Video) -> Frame:
     if not ok:
         raise video.fault("OpenCV returns no pixels for a frame")
     height, width = frame.shape[:2]
-    check_size(width, height, video.max_pixels)
+    check_pixels(width, height, video.max_pixels)
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.demux import check_size
+from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame, upright
 
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
@@ -65,7 +65,7 @@ class Converter:
         Raises:
             SourceError: `unsupported`: colours that swscale cannot convert; `too_large`.
         """
-        check_size(frame.width, frame.height, self._max_pixels)
+        check_pixels(frame.width, frame.height, self._max_pixels)
         matrix = _MATRICES.get(frame.colorspace)
         if matrix is None:
             raise SourceError("reader", "unsupported", f"colours of matrix {frame.colorspace} (ITU-T H.273)")
