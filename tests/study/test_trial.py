@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from resnet_pipe.job import load
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study import sample as samples
 from resnet_pipe.study.sample import take_sample
@@ -26,13 +25,13 @@ def job(tmp_path: Path) -> JobFolder:
 
 def trials_of(job: JobFolder, folder: Path) -> Trials:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, make_reader(loaded.reader).list_sources())
+    sample = take_sample(loaded)
     return Trials(loaded, sample, folder, Stop(), lambda: None)
 
 
 def test_a_sample_is_spread_evenly_and_is_the_same_every_time(job: JobFolder, tmp_path: Path) -> None:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, make_reader(loaded.reader).list_sources())
+    sample = take_sample(loaded)
     assert sample.found == len(sample.paths) == 30
     sample.lay_out(tmp_path / "five", 5)
     targets = [path.resolve().name for path in sorted((tmp_path / "five").iterdir())]
@@ -48,7 +47,7 @@ def test_of_many_sources_a_sample_takes_some_from_the_first_to_the_last(
 ) -> None:
     monkeypatch.setattr(samples, "MAX_ITEMS", 10)
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, make_reader(loaded.reader).list_sources())
+    sample = take_sample(loaded)
     assert [path.name for path in sample.paths] == [f"{number:04d}.jpg" for number in range(0, 30, 3)]
 
 

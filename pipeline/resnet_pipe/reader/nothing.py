@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Section, make_reader
 
 _WHAT = {"images": "images", "video": "videos"}
 
 
-def nothing_found(section: Section, before: int = 0) -> tuple[str, str]:
+def nothing_found(section: Section, passed_over: PassedOver, before: int = 0) -> tuple[str, str]:
     """Return the problem and the remedy for a reader that has found nothing.
 
     Args:
         section: its section of the job.
+        passed_over: what it has passed over.
         before: how many sources there were in an earlier run.
-
-    Raises:
-        RunError: a directory cannot be listed.
     """
-    reader, passed_over = make_reader(section), PassedOver()
-    deque(reader.list_sources(passed_over), maxlen=0)
     what, places = _WHAT[section.kind], ", ".join(map(str, section.path))
     problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
-    names = " ".join(sorted(reader.reach.extensions))
+    names = " ".join(sorted(make_reader(section).reach.extensions))
     remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
     return f"{problem}: {passed_over.describe()}", remedy

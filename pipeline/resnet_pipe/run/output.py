@@ -265,7 +265,7 @@ def _plan(
     plan = make_plan(unseen.passing(sources), records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
-        problem, remedy = nothing_found(job.reader, gone)
+        problem, remedy = nothing_found(job.reader, passed_over, gone)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
     warning = disappeared.check(job, there, gone, rules, replaced)
     return replace(plan, warning=warning, passed_over=passed_over)

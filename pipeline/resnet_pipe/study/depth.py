@@ -15,7 +15,6 @@ from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedErr
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job import Job
 from resnet_pipe.model import DEPTHS, models_dir, open_model
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.stop import on_signals
 from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
 from resnet_pipe.study.sample import take_sample
@@ -131,7 +130,7 @@ def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[st
     """
     measuring = _Measuring(job, networks, options, say)
     with on_signals() as stop, trial_folder(job.output) as folder:
-        sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
+        sample = take_sample(job, stop)
         trials = Trials(job, sample, folder, stop, lambda: None)
         try:
             measuring.run(trials)

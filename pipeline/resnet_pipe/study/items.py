@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.cores import available_cores
@@ -32,11 +33,13 @@ class Items:
     Attributes:
         items: uint8, shape (n, H, W, 3), RGB.
         found: sources among which the sample was spread.
+        passed_over: files that the reader did not take for sources.
         failures: sources that could not be read.
     """
 
     items: NDArray[np.uint8]
     found: int
+    passed_over: PassedOver
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -52,16 +55,18 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     Raises:
         RunError: a directory cannot be listed, or the worker processes do not work at all.
     """
-    sources = list(islice(reader.list_sources(), LISTED))
+    passed_over = PassedOver()
+    sources = list(islice(reader.list_sources(passed_over), LISTED))
     chosen = _spread(sources, TRIES * count)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
-        return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources))
+        return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources), passed_over)
     pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.size), timeout_s, traced=False)
     with closing(pool):
         items, failures = collect(pool, chosen, count)
     stacked = [items[place] for place in sorted(items)[:count]]
-    return Items(np.array(stacked, np.uint8).reshape(-1, *geometry.size, 3), len(sources), failures)
+    read = np.array(stacked, np.uint8).reshape(-1, *geometry.size, 3)
+    return Items(read, len(sources), passed_over, failures)
 
 
 def _spread(sources: list[Source], count: int) -> list[Source]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from resnet_pipe.job import Job
 from resnet_pipe.plan import SourceTable
 from resnet_pipe.reader import images, video
 from resnet_pipe.reader.nothing import nothing_found
+from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import make_reader
-from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.reader.source import path_of
+from resnet_pipe.run.stop import Stop
 
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
@@ -86,22 +87,24 @@ class Sample:
                 os.close(descriptor)
 
 
-def take_sample(job: Job, sources: Iterable[Source]) -> Sample:
+def take_sample(job: Job, stop: Stop | None = None) -> Sample:
     """Choose a sample.
 
     Args:
         job: whose sources they are.
-        sources: all of them, as its reader lists them.
+        stop: ends it while the sources are listed, if it is asked for.
 
     Raises:
-        RunError: there are none.
+        RunError: there are none, or a directory cannot be listed.
+        StoppedError: somebody asked for a stop.
     """
-    table = SourceTable()
-    for source in sources:
+    reader, passed_over, table = make_reader(job.reader), PassedOver(), SourceTable()
+    sources = reader.list_sources(passed_over)
+    for source in sources if stop is None else stop.during(sources):
         table.append(source)
     if not len(table):
-        raise RunError(*nothing_found(job.reader))
-    root, count = make_reader(job.reader).root, min(len(table), MAX_ITEMS)
+        raise RunError(*nothing_found(job.reader, passed_over))
+    root, count = reader.root, min(len(table), MAX_ITEMS)
     chosen = {number * len(table) // count for number in range(count)}
     paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
     limit = job.reader.max_frames if job.reader.kind == "video" else None

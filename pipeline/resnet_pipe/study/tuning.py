@@ -17,7 +17,6 @@ from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageE
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job import Job
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.cores import available_cores
 from resnet_pipe.run.stop import on_signals
 from resnet_pipe.study.progress import Progress
@@ -74,7 +73,7 @@ def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
         trial_folder(job.output) as folder,
         closing(Progress(options.seconds, options.quiet)) as progress,
     ):
-        sample = take_sample(job, stop.during(make_reader(job.reader).list_sources()))
+        sample = take_sample(job, stop)
         trials = Trials(job, sample, folder, stop, progress.tick)
         return _Tuning(job, options, sample, trials, progress).run(Setting.of(asked))
 

@@ -165,7 +165,7 @@ def verify(
 
 def _refuse_nothing(sample: Items, section: Section) -> None:
     if not sample.found:
-        raise UsageError(nothing_found(section)[0], "give a directory of images")
+        raise UsageError(nothing_found(section, sample.passed_over)[0], "give a directory of images")
     if not len(sample.items):
         places = ", ".join(map(str, section.path))
         first = sample.failures[0]
