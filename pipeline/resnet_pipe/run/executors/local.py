@@ -54,14 +54,16 @@ def run(resolved: Resolved, options: RunOptions) -> Outcome:
         ResnetPipeError: the run could not finish; committed results are kept, and run.json says so.
     """
     started_at = datetime.now(timezone.utc)
-    part = options.rules.part
-    if options.fresh is not Fresh.NO and part is not None:
-        raise UsageError("--fresh needs exclusive use of the output directory", "run it once without --shard")
+    tag = options.rules.tag
+    if options.fresh is not Fresh.NO and tag:
+        raise UsageError(
+            "--fresh needs exclusive use of the output directory", "run it once without --divide"
+        )
     home = resolved.job.output / HOME
     with _explained(home.parent), on_signals() as stop:
         (home / "ledger").mkdir(parents=True, exist_ok=True)
-        with output_lock(home, (part.index, part.count) if part else None):
-            ledger = Ledger(home.parent, f"{part.index}of{part.count}" if part else "")
+        with output_lock(home, tag):
+            ledger = Ledger(home.parent, tag)
             guard = Guard(say)
             folder = guard.call("folder for this run", make_run_folder, home, started_at, ledger.tag)
             if folder is not None:
