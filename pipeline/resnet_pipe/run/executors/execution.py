@@ -13,7 +13,8 @@ from pathlib import Path
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.ledger import HOME, Ledger
+from resnet_pipe.ledger import standing
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.machine import cv2_import
@@ -35,7 +36,7 @@ from resnet_pipe.run.observe.progress import Progress, make_progress
 from resnet_pipe.run.observe.trace import traced
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.plan import empty_plan
-from resnet_pipe.run.preparation import FAILURES, Prepared
+from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import fitting
@@ -114,7 +115,7 @@ class Execution:
         if plan.warning:
             self._log.event("note", text=plan.warning)
         ledger = prepared.ledger
-        spool = Spool(ledger.spool, ledger.output / HOME, self._resolved.digest)
+        spool = Spool(ledger.spool, ledger.store.home, self._resolved.digest)
         if self._stop.signal is None:
             if plan.chunk_count:
                 self._execute(prepared, spool)
@@ -195,7 +196,7 @@ class Execution:
             worker_rss_kb=self._worker_rss_kb,
             peak_vram_mb=self._vram.peak_mb if self._vram else None,
             exit_code=exit_code,
-            failures=self._resolved.job.output / FAILURES,
+            failures=self._resolved.job.output / standing.NAME,
         )
 
     def _start_workers(self, cores: int) -> WorkerPool:

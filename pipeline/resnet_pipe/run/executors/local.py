@@ -13,8 +13,8 @@ from pathlib import Path
 from resnet_pipe.cli.terminal import say
 from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.ledger import HOME, Ledger
-from resnet_pipe.ledger.lock import output_lock
+from resnet_pipe.ledger import standing
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
 from resnet_pipe.run.executors.execution import Execution
@@ -24,8 +24,10 @@ from resnet_pipe.run.observe.leavings import leave
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
 from resnet_pipe.run.plan import Rules
-from resnet_pipe.run.preparation import FAILURES, Fresh, Prepared
+from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop, on_signals
+from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.lock import output_lock
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _logged(
         outcome = execution.outcome(started_at, time.perf_counter() - started, code)
         if prepared is not None:
             outcome = replace(
-                outcome, unfinished=prepared.unfinished(), failures=prepared.ledger.output / FAILURES
+                outcome, unfinished=prepared.unfinished(), failures=prepared.ledger.output / standing.NAME
             )
         return leave(outcome, execution.history, folder, ledger.tag, guard)
 
@@ -121,7 +123,7 @@ def _logged(
         # What has just failed the run may refuse these as well; the run's own error is the one to show.
         with suppress(OSError, ResnetPipeError):
             ledger.recover()
-            execution.standing = prepared.write_failures() if prepared else preparation.write_failures(ledger)
+            execution.standing = prepared.write_failures() if prepared else standing.write(ledger)
         report()
         raise
     finally:
