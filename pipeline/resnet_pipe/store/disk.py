@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +32,6 @@ HOME = "_resnet_pipe"
 """The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
 _WHOLE = "whole"
 """In the folders for what is not final: of a run that has the directory for itself."""
-_TAG = re.compile(r"\.(\d+of(\d+))\.tmp$")
 _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
 
 
@@ -202,11 +200,9 @@ class Disk:
     def pending(self, folder: str) -> Iterator[Pending]:
         """Yield the pending records of a folder, whether somebody is publishing them or died of it."""
         for path in sorted(self.path(folder).glob(".*.json.*tmp")):
-            tag = _TAG.search(path.name)
             record = f"{folder}/{key_of(path.name[1:].partition('.json.')[0])}.json"
-            yield Pending(
-                f"{folder}/{key_of(path.name)}", record, self._staging(record, tag[1] if tag else "")
-            )
+            staging = self._staging(record, atomic.tag_of(path.name))
+            yield Pending(f"{folder}/{key_of(path.name)}", record, staging)
 
     def half_put(self, patterns: Iterable[str]) -> Iterator[Path]:
         """Yield what somebody is putting, or died of it, under names like these in the root and the home."""
@@ -260,5 +256,5 @@ class Disk:
 
     def _is_of_a_neighbour(self, name: str) -> bool:
         """Tell whether a temporary name is of another division of the same N, which may be running now."""
-        tag = _TAG.search(name)
-        return tag is not None and tag[1] != self.tag and tag[2] == self.tag.partition("of")[2]
+        tag = atomic.tag_of(name)
+        return tag != self.tag and tag.partition("of")[2] == self.tag.partition("of")[2] != ""
