@@ -88,7 +88,7 @@ def run(
     from resnet_pipe.cli.display import Display
     from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.job.resolve import resolve
+    from resnet_pipe.run import resolution
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
@@ -97,19 +97,14 @@ def run(
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
-    checked, doc = jobs.load(job, overrides)
-    choice = None
-    if checked.infer.engine == "auto":
-        from resnet_pipe.study.choice import choose
-
-        checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
-    resolved = resolve(checked, doc, choice)
+    loaded = jobs.load(job, overrides)
+    resolved = resolution.resolved(loaded, fresh, _silent if quiet else say)
     rules = Rules(retry_failed, prune, part)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
-    unit = "video" if checked.reader.kind == "video" else "image"
+    unit = "video" if loaded.job.reader.kind == "video" else "image"
     with closing(Display(unit, quiet)) as display, on_signals() as stop:
         outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
     if outcome.plan.warning:
