@@ -15,19 +15,19 @@ from resnet_pipe.errors import ExitCode
 
 if TYPE_CHECKING:
     from resnet_pipe.job.resolve import Resolved
-    from resnet_pipe.run.plan import Part, Rules
+    from resnet_pipe.run.plan import Division, Rules
     from resnet_pipe.run.preparation import Fresh
 
 
-def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
+def _division(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Division | None:
     if value is None:
         return None
-    from resnet_pipe.run.plan import Part
+    from resnet_pipe.run.plan import Division
 
     index, slash, count = value.partition("/")
     if not slash or not index.isdecimal() or not count.isdecimal() or not 1 <= int(index) <= int(count):
         raise click.BadParameter("expected I/N with I from 1 to N, such as 1/4")
-    return Part(int(index), int(count))
+    return Division(int(index), int(count))
 
 
 @click.command()
@@ -61,11 +61,13 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="With --fresh: delete the old results once the run has passed its checks; saves disk space.",
 )
 @click.option(
+    "--divide",
     "--shard",
-    "part",
-    callback=_part,
+    "division",
+    callback=_division,
     metavar="I/N",
-    help="Process only part I of N; parts may run at the same time, on several machines.",
+    help="Process only division I of N of the sources; the divisions may run at the same time, on several"
+    " machines. --shard is the same.",
 )
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
@@ -77,7 +79,7 @@ def run(
     prune: bool,
     fresh: bool,
     now: bool,
-    part: Part | None,
+    division: Division | None,
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
@@ -99,7 +101,7 @@ def run(
 
     loaded = jobs.load(job, overrides)
     resolved = resolution.resolved(loaded, fresh, _silent if quiet else say)
-    rules = Rules(retry_failed, prune, part)
+    rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
         _print_plan(resolved, rules, replaced)

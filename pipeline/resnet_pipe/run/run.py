@@ -61,20 +61,20 @@ def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener 
         ResnetPipeError: the run could not finish; committed results are kept, and run.json says so.
     """
     started_at = datetime.now(timezone.utc)
-    part = options.rules.part
-    if options.fresh is not Fresh.NO and part is not None:
-        raise UsageError("--fresh needs exclusive use of the output directory", "run it once without --shard")
+    tag = options.rules.tag
+    if options.fresh is not Fresh.NO and tag:
+        raise UsageError("--fresh needs exclusive use of the output directory", "run it once without --divide")
     home = resolved.job.output / HOME
     with _explained(home.parent):
         (home / "ledger").mkdir(parents=True, exist_ok=True)
-        with output_lock(home, (part.index, part.count) if part else None):
-            ledger = Ledger(home.parent, f"{part.index}of{part.count}" if part else "")
+        with output_lock(home, tag):
+            ledger = Ledger(home.parent, tag)
             events = Events(listener)
             guard = Guard(events)
-            folder = guard.call("folder for this run", make_run_folder, home, started_at, ledger.tag)
+            folder = guard.call("folder for this run", make_run_folder, home, started_at, tag)
             if folder is not None:
                 events.log = guard.call("log", EventLog, folder / "log.jsonl") or events.log
-                guard.call("removal of old run folders", prune_run_folders, folder, ledger.tag)
+                guard.call("removal of old run folders", prune_run_folders, folder, tag)
             try:
                 return _Run(resolved, options, stop, ledger, folder, started_at, events, guard).run()
             finally:
