@@ -20,7 +20,6 @@ from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.gpu_memory import VramMeter
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.committer import Committed, Committer
 from resnet_pipe.run.engines import loading
 from resnet_pipe.run.engines.device import Device, DeviceUse
@@ -79,7 +78,7 @@ class Execution:
         self._guard = guard
         self._plan = empty_plan()
         self._sources = self._failed_before = 0
-        self._reader = make_reader(resolved.job.reader)
+        self._reader = resolved.job.reader.make_reader()
         self._progress: Progress | None = None
         self._counts = Counts()
         self._clocks = {stage: StageClock() for stage in STAGES}
@@ -129,7 +128,7 @@ class Execution:
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         with ExitStack() as stack:
-            unit = "video" if self._resolved.job.reader.kind == "video" else "image"
+            unit = self._resolved.job.reader.description.source
             self._progress = stack.enter_context(closing(make_progress(plan.planned, unit, self._quiet)))
             self._guard.say = self._progress.say
             if plan.passed_over:
@@ -209,7 +208,9 @@ class Execution:
         shape = SlotShape(1, SLOTS_PER_WORKER, self._batch_size, geometry.size)
         if job.run.workers == "auto":
             model, tell = self._resolved.model.path, partial(self._say, unusual=False)
-            self._workers = fitting(self._workers, job.infer.engine, job.reader.kind, model, shape, tell)
+            self._workers = fitting(
+                self._workers, job.infer.engine, job.reader.description, model, shape, tell
+            )
         for stage in ("reader", "preprocess"):
             self._clocks[stage].lanes = self._workers
         shape = replace(shape, workers=self._workers)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.job.outputs import outputs_of
 from resnet_pipe.job.resolve import Resolved
@@ -107,7 +108,7 @@ class Outcome:
 
     def video(self) -> dict[str, Any] | None:
         """Return what run.json says of videos; None if there were none."""
-        if self.resolved.job.reader.kind != "video":
+        if not self.resolved.job.reader.description.has_frames:
             return None
         factor = self.frames.seconds / self.run_seconds if self.run_seconds else 0.0
         return {
@@ -161,12 +162,9 @@ class Outcome:
             },
             "peak_rss_mb": round(self._rss_kb / 1024, 1),
             "peak_vram_mb": self.peak_vram_mb,
-            "environment": description.describe(),
+            "environment": description.describe(engines.distributions()),
             "exit_code": int(self.exit_code),
         }
-
-
-_ITEMS = {"images": "images", "video": "frames"}
 
 
 def summary(outcome: Outcome) -> str:
@@ -180,7 +178,7 @@ def summary(outcome: Outcome) -> str:
     if outcome.engine is not None:
         engine, seconds = outcome.engine, outcome.run_seconds
         rate = outcome.items / seconds if seconds else 0.0
-        what = _ITEMS[outcome.resolved.job.reader.kind]
+        what = f"{outcome.resolved.job.reader.description.item}s"
         lines[0] += f"; {outcome.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
         video = outcome.video()
         if video is not None:
