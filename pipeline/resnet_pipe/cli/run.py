@@ -106,8 +106,7 @@ def run(
     if dry_run:
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
-    unit = "video" if loaded.job.reader.kind == "video" else "image"
-    with closing(Display(unit, quiet)) as display, on_signals() as stop:
+    with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
         outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")

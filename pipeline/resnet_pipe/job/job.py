@@ -17,8 +17,7 @@ from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
-from resnet_pipe.reader.images.images import ImagesSection
-from resnet_pipe.reader.video.video import VideoSection
+from resnet_pipe.reader.registry import Section as ReaderSection
 from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
 from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
 from resnet_pipe.writer.tables.csv import CsvSection
@@ -156,7 +155,7 @@ class Job(_Section):
     """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
-    reader: Annotated[ImagesSection | VideoSection, Field(discriminator="kind")]
+    reader: Annotated[ReaderSection, Field(discriminator="kind")]
     preprocess: PreprocessSection = PreprocessSection()
     infer: InferSection
     writer: Annotated[

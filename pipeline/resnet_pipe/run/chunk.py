@@ -17,7 +17,6 @@ from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.reader.video.video import VideoSection
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
 from resnet_pipe.writer import writer as shards
@@ -163,8 +162,7 @@ class OpenChunk:
         )
 
     def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
-        reader = self._resolved.job.reader
-        track = reader.track if isinstance(reader, VideoSection) else None
+        track = self._resolved.job.reader.track
         return shards.Target(section, directory, self._chunk.id, layout, self._root, track)
 
     def _merge(self, dropped: set[str]) -> None:

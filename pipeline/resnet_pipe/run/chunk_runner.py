@@ -17,7 +17,6 @@ from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.gpu_memory import VramMeter
 from resnet_pipe.machine.memory import keep_freed_memory
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run.engines import loading
 from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
@@ -81,7 +80,7 @@ class ChunkRunner:
         self._guard = guard
         self._history = history
         self._trace = trace
-        self._reader = make_reader(resolved.job.reader)
+        self._reader = resolved.job.reader.make_reader()
         self._stack = ExitStack()
         self._observers: list[Observer] = [Guarded("history", history, guard)]
         self._vram: VramMeter | None = None
@@ -139,7 +138,7 @@ class ChunkRunner:
         shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
         if job.run.workers == "auto":
             model, tell = self._resolved.model.path, partial(self._events.note, unusual=False)
-            workers = fitting(workers, job.infer.engine, job.reader.kind, model, shape, tell)
+            workers = fitting(workers, job.infer.engine, job.reader.description, model, shape, tell)
         self.effort.workers = workers
         for stage in ("reader", "preprocess"):
             self.effort.clocks[stage].lanes = workers

@@ -22,7 +22,6 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run import disappeared
 from resnet_pipe.run.chunk import failure_lines
 from resnet_pipe.run.disappeared import Unseen
@@ -175,7 +174,7 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     there = _there(ledger, found, records, fresh)
     plan = _plan(resolved.job, stop, records, there, rules, fresh)
     freed = _bytes(ledger, found) if fresh is Fresh.NOW else 0
-    expected = make_reader(resolved.job.reader).expected_items
+    expected = resolved.job.reader.make_reader().expected_items
     refuse_full(resolved, plan, expected, ledger.output, freed)
     return Prepared(resolved, plan, ledger, target, tuple(lost), fresh)
 
@@ -255,13 +254,13 @@ def _plan(
     rules: Rules,
     fresh: Fresh,
 ) -> Plan:
-    per_chunk = max(1, job.run.chunk_items // make_reader(job.reader).expected_items)
+    per_chunk = max(1, job.run.chunk_items // job.reader.make_reader().expected_items)
     replaced = fresh is not Fresh.NO
     unseen = Unseen(there if replaced else ())
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
-    sources = self_feeding.refuse_own(make_reader(job.reader).list_sources(passed_over), job)
+    sources = self_feeding.refuse_own(job.reader.make_reader().list_sources(passed_over), job)
     if stop is not None:
         sources = stop.during(sources)
     plan = make_plan(unseen.passing(sources), records, per_chunk, rules)

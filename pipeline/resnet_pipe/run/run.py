@@ -63,7 +63,9 @@ def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener 
     started_at = datetime.now(timezone.utc)
     tag = options.rules.tag
     if options.fresh is not Fresh.NO and tag:
-        raise UsageError("--fresh needs exclusive use of the output directory", "run it once without --divide")
+        raise UsageError(
+            "--fresh needs exclusive use of the output directory", "run it once without --divide"
+        )
     home = resolved.job.output / HOME
     with _explained(home.parent):
         (home / "ledger").mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
@@ -176,7 +177,7 @@ class _Measuring:
         return Study(
             job=self._job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            machine=description.describe(),
+            machine=description.describe(engines.distributions()),
             sources=sources,
             items=self._options.items,
             repeats=self._options.repeats,

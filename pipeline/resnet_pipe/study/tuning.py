@@ -124,6 +124,7 @@ class _Tuning:
             rows=(*rows, *unusable),
             rounds=len(search.rounds),
             kind=self._sample.kind,
+            item=self._sample.description.item,
             items=self._items,
             found=self._sample.found,
             out_of_time=search.out_of_time or stopped is not None,
@@ -158,7 +159,7 @@ class _Tuning:
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
         items = self._items
-        if self._sample.kind == "images":
+        if self._sample.description.most_items is None:
             items = self._whole_batches(setting)
         name = setting.name(self._baseline)
         try:

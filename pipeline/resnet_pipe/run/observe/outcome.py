@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.job.outputs import outputs_of
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.standing import Standing
@@ -84,7 +85,7 @@ class Outcome:
 
     def video(self) -> dict[str, Any] | None:
         """Return what run.json says of videos; None if there were none."""
-        if self.resolved.job.reader.kind != "video":
+        if not self.resolved.job.reader.description.has_frames:
             return None
         factor = self.effort.frames.seconds / self.effort.run_seconds if self.effort.run_seconds else 0.0
         return {
@@ -139,6 +140,6 @@ class Outcome:
             },
             "peak_rss_mb": round(self._rss_kb / 1024, 1),
             "peak_vram_mb": effort.peak_vram_mb,
-            "environment": description.describe(),
+            "environment": description.describe(engines.distributions()),
             "exit_code": int(self.exit_code),
         }

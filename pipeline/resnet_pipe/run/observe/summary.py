@@ -14,9 +14,6 @@ ADVICE = {
 """What to change when a stage is the bottleneck."""
 
 
-_ITEMS = {"images": "images", "video": "frames"}
-
-
 def summary(outcome: Outcome) -> str:
     """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
     output = outcome.resolved.job.output
@@ -28,7 +25,7 @@ def summary(outcome: Outcome) -> str:
     if outcome.effort.engine is not None:
         engine, seconds = outcome.effort.engine, outcome.effort.run_seconds
         rate = outcome.effort.items / seconds if seconds else 0.0
-        what = _ITEMS[outcome.resolved.job.reader.kind]
+        what = f"{outcome.resolved.job.reader.description.item}s"
         lines[0] += f"; {outcome.effort.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
         video = outcome.video()
         if video is not None:
