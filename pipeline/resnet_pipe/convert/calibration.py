@@ -46,13 +46,7 @@ class CalibrationImages:
 
 @dataclass(frozen=True)
 class CalibrationFiles:
-    """The image files chosen from a directory: at most `MOST`, spread evenly over it.
-
-    Attributes:
-        directory: where they are, with its subdirectories.
-        reader: reads them.
-        sources: in the order of their keys.
-    """
+    """The image files chosen from a directory tree: at most `MOST`, in the order of their keys."""
 
     directory: Path
     reader: ImageReader
