@@ -182,7 +182,7 @@ class _Reader:
         place = next(self._places, None)
         if place is None:
             return None
-        normalizer = Normalizer(self._preprocessing, 1)
+        normalizer = Normalizer(self._preprocessing.network_input, 1)
         normalizer.fill(self._images[place : place + 1])
         return {"input": normalizer.output}
 
@@ -207,7 +207,9 @@ def _execute(
 
     outputs = ("features", "logits")
     size = min(_BATCH, len(images))
-    request = EngineRequest(model, preprocessing, outputs, size, "cpu", "fp32", available_cores(), streams=1)
+    request = EngineRequest(
+        model, preprocessing.network_input, outputs, size, "cpu", "fp32", available_cores(), streams=1
+    )
     engine = qdq.load(request)
     parts = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in outputs}

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 Function = Callable[..., mx.array]
 
@@ -31,7 +31,7 @@ class Network:
         dtype: of the convolutions.
     """
 
-    def __init__(self, graph: Graph, preprocessing: Preprocessing, dtype: mx.Dtype) -> None:
+    def __init__(self, graph: Graph, preprocessing: NetworkInput, dtype: mx.Dtype) -> None:
         self._graph = graph
         self._dtype = dtype
         self._bgr = preprocessing.color == "bgr"

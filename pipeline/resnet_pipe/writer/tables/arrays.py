@@ -1,7 +1,7 @@
 """Arrow arrays of the values of rows, made without pandas.
 
-`pyarrow.array` imports pandas wherever that is installed, only to ask whether it was given a Series: that took
-each run 0.2 seconds of a processor.
+`pyarrow.array` imports pandas wherever that is installed, only to ask whether it was given a Series:
+that took each run 0.2 seconds of a processor.
 """
 
 from __future__ import annotations
