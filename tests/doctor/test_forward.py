@@ -174,7 +174,13 @@ def test_the_images_differ_enough_for_a_mistaken_one_to_be_seen(tmp_path: Path) 
     """Features of different images must not agree as well as those of the same image have to."""
     network = small_network.write(tmp_path / "network.onnx")
     request = EngineRequest(
-        network, small_network.PREPROCESSING, small_network.OUTPUTS, small_network.BATCH, "cpu", "fp32", 1
+        network,
+        small_network.PREPROCESSING.network_input,
+        small_network.OUTPUTS,
+        small_network.BATCH,
+        "cpu",
+        "fp32",
+        1,
     )
     for values in load("opencv", request).infer(small_network.images()).values():
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)

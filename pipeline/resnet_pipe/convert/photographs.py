@@ -46,6 +46,6 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
             geometry.apply(np.asarray(image.convert("RGB")), out)
-    normalizer = Normalizer(preprocessing, len(NAMES))
+    normalizer = Normalizer(preprocessing.network_input, len(NAMES))
     normalizer.fill(batch)
     return normalizer.output

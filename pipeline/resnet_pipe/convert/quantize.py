@@ -171,7 +171,7 @@ class _Reader:
         place = next(self._places, None)
         if place is None:
             return None
-        normalizer = Normalizer(self._preprocessing, 1)
+        normalizer = Normalizer(self._preprocessing.network_input, 1)
         normalizer.fill(self._images[place : place + 1])
         return {"input": normalizer.output}
 
@@ -195,9 +195,10 @@ def _execute(
     from resnet_pipe.study import qdq
 
     size = min(_BATCH, len(images))
-    engine = qdq.load(
-        EngineRequest(model, preprocessing, _OUTPUTS, size, "cpu", "fp32", available_cores(), streams=1)
+    request = EngineRequest(
+        model, preprocessing.network_input, _OUTPUTS, size, "cpu", "fp32", available_cores(), streams=1
     )
+    engine = qdq.load(request)
     batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
 

@@ -135,7 +135,7 @@ def _settings(had: Mapping[str, tuple[str, ...]]) -> Iterator[Setting]:
 def _execute(probe: Probe, network: Path, setting: Setting) -> Result | Refusal:
     request = EngineRequest(
         model=network,
-        preprocessing=small_network.PREPROCESSING,
+        preprocessing=small_network.PREPROCESSING.network_input,
         outputs=small_network.OUTPUTS,
         batch_size=small_network.BATCH,
         device=setting.device,

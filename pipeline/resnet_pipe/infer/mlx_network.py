@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 Function = Callable[..., mx.array]
 
@@ -26,7 +26,7 @@ class Network:
     no time, and it is they that are kept.
     """
 
-    def __init__(self, graph: Graph, preprocessing: Preprocessing, dtype: mx.Dtype) -> None:
+    def __init__(self, graph: Graph, preprocessing: NetworkInput, dtype: mx.Dtype) -> None:
         self._graph = graph
         self._dtype = dtype
         self._bgr = preprocessing.color == "bgr"

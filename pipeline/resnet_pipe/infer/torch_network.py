@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ class Network:
     """
 
     def __init__(
-        self, graph: Graph, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+        self, graph: Graph, preprocessing: NetworkInput, device: torch.device, dtype: torch.dtype
     ) -> None:
         import torch
 

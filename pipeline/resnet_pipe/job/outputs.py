@@ -61,7 +61,7 @@ def measured(
     """
     request = EngineRequest(
         model=network.path,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing.network_input,
         outputs=head.names,
         batch_size=network.batch_size or 1,
         device=job.infer.first_device,

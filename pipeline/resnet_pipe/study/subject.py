@@ -79,7 +79,7 @@ class Subject:
         """Return what to load into an engine for all outputs, with a thread for each core."""
         return EngineRequest(
             model=self.model.path,
-            preprocessing=self.preprocessing,
+            preprocessing=self.preprocessing.network_input,
             outputs=self.outputs,
             batch_size=batch_size,
             device=device,
