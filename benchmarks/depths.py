@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.folder import DISTINCT, Folder, sample_folder
 
-from resnet_pipe.model import DEPTHS, models_dir
+from resnet_pipe.model.model import DEPTHS, models_dir
 
 SMALLEST, LARGEST = 16, 6000
 """Images of a run."""

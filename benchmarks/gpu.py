@@ -31,7 +31,7 @@ from benchmarks.folder import sample_folder
 from benchmarks.gpu_bench import Bench, Deadline, Record, missed
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.model import Model, models_dir, open_model
+from resnet_pipe.model.model import Model, models_dir, open_model
 
 SUBJECTS = (
     ("opencv", "fp32"),

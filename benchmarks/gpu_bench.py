@@ -14,8 +14,8 @@ from benchmarks import measure
 from benchmarks.folder import Folder
 
 from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.model import Model
-from resnet_pipe.run.cores import available_cores
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.model.model import Model
 from resnet_pipe.study.trial import steady_rate
 
 FEWEST, MOST, PER_CORE = 64, 20_000, 400

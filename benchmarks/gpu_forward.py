@@ -28,13 +28,14 @@ import numpy as np
 from benchmarks.measure import brief
 from numpy.typing import NDArray
 
-from resnet_pipe import head, network
 from resnet_pipe.errors import DeviceError, ResnetPipeError
+from resnet_pipe.head import classify
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
 from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.model import read_sidecar
-from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.vram import VramMeter
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.model import network
+from resnet_pipe.model.model import read_sidecar
 
 WARM_UP, LEAST = 3, 3
 """Passes that are not counted, and the fewest that are."""
@@ -70,7 +71,7 @@ def request(arguments: argparse.Namespace, size: int) -> EngineRequest:
     return EngineRequest(
         model=arguments.model,
         preprocessing=read_sidecar(arguments.model.with_suffix(".json")).preprocessing,
-        outputs=(head.for_classes(network.inspect(arguments.model)).name,),
+        outputs=(classify.for_classes(network.inspect(arguments.model)).name,),
         batch_size=size,
         device=arguments.device,
         precision=arguments.precision,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnet_pipe.resolve import Resolved
+    from resnet_pipe.job.resolve import Resolved
 
 SECONDS = 2.0
 """Each part is repeated for at least this time."""
@@ -40,9 +40,9 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])
 
-    from resnet_pipe import job as jobs
-    from resnet_pipe.resolve import resolve
-    from resnet_pipe.run.memory import keep_freed_memory
+    from resnet_pipe.job import job as jobs
+    from resnet_pipe.job.resolve import resolve
+    from resnet_pipe.machine.memory import keep_freed_memory
 
     keep_freed_memory()
     resolved = resolve(*jobs.load(arguments.job, arguments.overrides))

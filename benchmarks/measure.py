@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks import machine
 
-from resnet_pipe import child
 from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.process import child
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TIMEOUT_S = 900.0

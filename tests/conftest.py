@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import settings
 from resnet_pipe.cli import main
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer.engine import ENGINES
+from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import Cli, Result
+from tests.run.jobs import CROP, Cli, JobFolder, Result, VideoFolder, numbered
 from tests.study.engines import Install
+from tests.videos import SAMPLES, make
 
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
@@ -78,3 +81,64 @@ def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """ResNet-18 with random weights, converted once for all who only look at it. Do not change its files."""
     pytest.importorskip("torchvision", reason="needs the extra `convert`")
     return convert("resnet18", weights="random", out=tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network. Do not change it."""
+    return write_tiny(tmp_path_factory.mktemp("network") / "tiny.onnx")
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, network: Path) -> Callable[[str], JobFolder]:
+    """Make a job in a folder of a given name."""
+
+    def make(name: str) -> JobFolder:
+        (tmp_path / name).mkdir()
+        return JobFolder(tmp_path / name, network)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def five_done(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
+    """A job of five images in three chunks that has run. Do not change it."""
+    job = JobFolder(tmp_path_factory.mktemp("five"), network)
+    job.add(*numbered(5))
+    job.run().expect(0)
+    return job.folder
+
+
+@pytest.fixture
+def done(five_done: Path, tmp_path: Path, network: Path) -> JobFolder:
+    """A job of five images in three chunks that has run."""
+    shutil.copytree(five_done, tmp_path / "done")
+    return JobFolder(tmp_path / "done", network)
+
+
+@pytest.fixture
+def job(make_job: Callable[[str], JobFolder]) -> JobFolder:
+    """A job without images."""
+    return make_job("job")
+
+
+@pytest.fixture(scope="session")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose features are its input. Do not change it."""
+    return write_pixels(tmp_path_factory.mktemp("pixels") / "tiny.onnx", CROP)
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all sample videos. Do not change it."""
+    folder = tmp_path_factory.mktemp("samples")
+    for recipe in SAMPLES.values():
+        make(folder, recipe)
+    return folder
+
+
+@pytest.fixture
+def film(tmp_path: Path, pixels: Path) -> VideoFolder:
+    """A job without videos."""
+    (tmp_path / "film").mkdir()
+    return VideoFolder(tmp_path / "film", pixels)

@@ -19,8 +19,8 @@ import pytest
 import torch
 from torchvision.models import resnet18 as make_resnet18
 
-from resnet_pipe.convert import checkpoint
-from resnet_pipe.convert.checkpoint import Checkpoint
+from resnet_pipe.convert.sources import checkpoint
+from resnet_pipe.convert.sources.checkpoint import Checkpoint
 from resnet_pipe.errors import ModelError
 
 with torch.device("meta"):

@@ -18,16 +18,16 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe import job as jobs
-from resnet_pipe import model as models
 from resnet_pipe.convert import calibration, catalogue, quantize
 from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.convert.quantize import Bits, convert_int8
 from resnet_pipe.errors import DocumentError, ExitCode, MissingExtraError, ModelError, UsageError
 from resnet_pipe.infer.engine import EngineRequest, load
-from resnet_pipe.model import file_sha256, open_model, read_sidecar
-from resnet_pipe.network import inspect
-from resnet_pipe.resolve import resolve
+from resnet_pipe.job import job as jobs
+from resnet_pipe.job.resolve import resolve
+from resnet_pipe.model import model as models
+from resnet_pipe.model.model import file_sha256, open_model, read_sidecar
+from resnet_pipe.model.network import inspect
 from tests.photographs import NAMES, encode, photograph
 from tests.run.jobs import Result
 

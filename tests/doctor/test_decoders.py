@@ -11,8 +11,9 @@ import pytest
 from av.codec.codec import UnknownCodecError
 
 from resnet_pipe.doctor import decoders
-from resnet_pipe.doctor.check import Finding
-from resnet_pipe.reader import images, video
+from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.reader.images import images
+from resnet_pipe.reader.video import video
 from tests.run.faults import DECODER
 
 
@@ -58,7 +59,7 @@ def test_there_is_a_sample_of_each_kind_of_image_that_readers_take() -> None:
 
 NO_AVIF = """
 import sys
-if "resnet_pipe.run.worker" in sys.orig_argv:
+if "resnet_pipe.run.workers.worker_process" in sys.orig_argv:
     from PIL import AvifImagePlugin, Image
     AvifImagePlugin.SUPPORTED = False
 """
@@ -119,7 +120,7 @@ def test_other_colours_than_the_samples_are_a_warning(samples: Path) -> None:
 
 def test_workers_that_do_not_start_are_a_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'resnet_pipe.run.worker' in sys.orig_argv: os._exit(7)"
+        "import os, sys\nif 'resnet_pipe.run.workers.worker_process' in sys.orig_argv: os._exit(7)"
     )
     put_before(monkeypatch, tmp_path)
     found = by_level(list(decoders.check()))

@@ -11,8 +11,8 @@ from typing import get_args
 import pytest
 
 from resnet_pipe.doctor import examination
-from resnet_pipe.doctor.check import Check, Finding
 from resnet_pipe.doctor.examination import CHECKS
+from resnet_pipe.doctor.finding import Check, Finding
 from resnet_pipe.errors import CheckName, ExitCode
 from tests.run.jobs import Cli
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from resnet_pipe import cpu
-from resnet_pipe.doctor import forward, sample, trial
-from resnet_pipe.doctor.check import Finding
+from resnet_pipe.doctor import engine_trial, forward, small_network
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES, EngineRequest, load
+from resnet_pipe.machine import processor
 from tests.study.engines import Install
 
 Examine = Callable[..., dict[str, Finding]]
@@ -27,7 +27,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def show_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    for module in (trial, forward):
+    for module in (engine_trial, forward):
         monkeypatch.setattr(module, "visible_gpus", lambda: count)
 
 
@@ -64,7 +64,7 @@ def test_a_crash_a_wrong_result_and_a_missing_library_each_cost_one_line(examine
 
 
 def test_an_engine_that_hangs_is_given_up(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(engine_trial, "PATIENCE_S", 3.0)
     hanging, _ = examine(torch="hanging").values()
     assert hanging.level == "FAIL"
     assert hanging.text.startswith("torch")
@@ -151,7 +151,7 @@ def test_every_engine_that_is_installed_computes_the_network_right() -> None:
     for finding in found:
         refused = (
             finding.text.startswith("openvino, cpu, int8 with 8-bit weights: cannot run: ")
-            and cpu.saturates()
+            and processor.saturates()
         )
         assert finding.level == ("WARN" if refused else "OK"), finding
     installed = {name for name in ENGINES if find_spec(forward.LIBRARIES[name])}
@@ -166,9 +166,11 @@ def test_every_engine_that_is_installed_computes_the_network_right() -> None:
 
 def test_the_images_differ_enough_for_a_mistaken_one_to_be_seen(tmp_path: Path) -> None:
     """Features of different images must not agree as well as those of the same image have to."""
-    network = sample.write(tmp_path / "network.onnx")
-    request = EngineRequest(network, sample.PREPROCESSING, sample.OUTPUTS, sample.BATCH, "cpu", "fp32", 1)
-    for values in load("opencv", request).infer(sample.images()).values():
+    network = small_network.write(tmp_path / "network.onnx")
+    request = EngineRequest(
+        network, small_network.PREPROCESSING, small_network.OUTPUTS, small_network.BATCH, "cpu", "fp32", 1
+    )
+    for values in load("opencv", request).infer(small_network.images()).values():
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)
         similarity = unit @ unit.T
         np.fill_diagonal(similarity, 0)

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from resnet_pipe.doctor.cv2_library import Cv2
 from resnet_pipe.doctor.libraries import judge
-from resnet_pipe.doctor.opencv import Cv2
 from tests.doctor.environment import CUDA_BUILD, Environment
 
 MISSING = 'raise ImportError("{}: cannot open shared object file: No such file or directory")'

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.doctor import limits
-from resnet_pipe.doctor.check import Finding
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.doctor.limits import Limits
-from tests.control_groups import docker
+from tests.machine.control_groups import docker
 
 GIB = 1 << 30
 ENOUGH = Limits(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe import cpu
+from resnet_pipe.machine import processor
 
 ROOT = Path(__file__).parents[2]
 HELD = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
-pytestmark = pytest.mark.skipif("avx2" not in cpu.features(), reason="needs a processor with AVX2")
+pytestmark = pytest.mark.skipif("avx2" not in processor.features(), reason="needs a processor with AVX2")
 
 
 def held(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +51,6 @@ def test_the_doctor_tells_which_engine_computes_int8_models_of_8_bits_wrong() ->
     }
     levels = {key: finding["level"] for key, finding in found.items()}
     wrong = levels.pop(("openvino", 8))
-    assert wrong == ("WARN" if cpu.saturates() else "FAIL")
+    assert wrong == ("WARN" if processor.saturates() else "FAIL")
     assert "resnet-pipe convert --quantize" in found["openvino", 8]["remedy"]
     assert levels == {("openvino", 7): "OK", ("onnxruntime", 7): "OK", ("onnxruntime", 8): "OK"}

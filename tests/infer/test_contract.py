@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, devices, load
+from resnet_pipe.machine import processor
 from tests import networks, odd_networks
 from tests.infer.requests import photos, preprocessing, request
 from tests.run.jobs import Cli, JobFolder
@@ -284,7 +284,7 @@ def test_a_precision_that_the_processor_lacks_is_refused_while_the_job_is_checke
     engine_name: str, residual: Path, device: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx avx2\n")
-    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr("resnet_pipe.infer.engine.visible_gpus", lambda: 0)
     monkeypatch.setattr(sys, "platform", "linux")
     job = JobFolder(tmp_path, residual)

@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import EngineRequest, batch_size, devices, load
-from resnet_pipe.infer.nvidia import visible_gpus
+from resnet_pipe.machine import processor
+from resnet_pipe.machine.nvidia import visible_gpus
 from tests import networks
 from tests.infer.requests import photos, preprocessing, request
 from tests.run.jobs import JobFolder, numbered
@@ -170,7 +170,7 @@ def test_outputs_in_half_precision_come_out_as_float32(tmp_path: Path) -> None:
     assert load("onnxruntime", request(network)).infer(photos())["logits"].dtype == np.float32
 
 
-@pytest.mark.skipif(not cpu.is_x86(), reason="nothing saturates on other processors")
+@pytest.mark.skipif(not processor.is_x86(), reason="nothing saturates on other processors")
 def test_where_sums_saturate_it_is_told_to_sum_exactly(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +182,7 @@ def test_where_sums_saturate_it_is_told_to_sum_exactly(
         tell(options, key, value)
 
     monkeypatch.setattr(onnxruntime.SessionOptions, "add_session_config_entry", listen)
-    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     for flags, exactly in (("avx2", True), ("avx2 avx512_vnni", False)):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
         told.clear()

@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx.helper import make_node
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, ExitCode, MissingExtraError, ModelError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import load
+from resnet_pipe.machine import processor
 from tests import networks
 from tests.infer.requests import Batch, photos, preprocessing, request
 from tests.run.jobs import JobFolder, numbered, read_rows
@@ -49,8 +49,8 @@ def in_process(code: str, **env: str) -> str:
 def test_bfloat16_is_what_auto_takes_where_there_is_amx_and_only_there() -> None:
     had = engines.devices("openvino")
     assert list(had) == ["cpu"]
-    assert had["cpu"][0] == ("bf16" if cpu.multiplies_bf16_tiles() else "fp32")
-    assert ("bf16" in had["cpu"]) == cpu.computes_bf16()
+    assert had["cpu"][0] == ("bf16" if processor.multiplies_bf16_tiles() else "fp32")
+    assert ("bf16" in had["cpu"]) == processor.computes_bf16()
     assert {"fp32", "int8"} <= set(had["cpu"])
 
 

@@ -14,9 +14,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError
 from resnet_pipe.infer.engine import devices, load
+from resnet_pipe.machine import processor
 from tests import networks
 from tests.infer.requests import photos, request
 
@@ -64,7 +64,7 @@ def test_the_cpu_has_bf16_where_it_has_instructions_for_it(
     flags: str,
     precisions: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     assert devices("torch")["cpu"] == ("fp32",), "not Linux"
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
     assert devices("torch")["cpu"] == precisions
@@ -73,14 +73,14 @@ def test_the_cpu_has_bf16_where_it_has_instructions_for_it(
 def test_bf16_that_the_cpu_lacks_is_refused(
     torch: ModuleType, residual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     with pytest.raises(DeviceError, match="does not support bf16 on cpu") as caught:
         load("torch", request(residual, precision="bf16"))
     assert "fp32" in str(caught.value.remedy)
 
 
 def test_bf16_is_near_and_comes_out_as_float32(torch: ModuleType, residual: Path) -> None:
-    if not cpu.computes_bf16():
+    if not processor.computes_bf16():
         pytest.skip("this CPU has no bf16")
     expected = load("torch", request(residual)).infer(photos())
     engine = load("torch", request(residual, precision="bf16"))
@@ -94,9 +94,9 @@ def test_bf16_is_near_and_comes_out_as_float32(torch: ModuleType, residual: Path
 def test_without_amx_the_user_is_told_that_bf16_is_slow(
     torch: ModuleType, residual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not cpu.computes_bf16():
+    if not processor.computes_bf16():
         pytest.skip("this CPU has no bf16")
-    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     for more, told in (("", True), (" amx_bf16", False)):
         flags = f"avx512bw avx512vl avx512dq avx512_bf16{more}"
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")

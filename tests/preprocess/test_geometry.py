@@ -14,7 +14,7 @@ from PIL import Image
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.decode import decode
+from resnet_pipe.reader.images.decode import decode
 from tests.photographs import NAMES, encode, photograph, pixels
 
 Frame = NDArray[np.uint8]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import Source, Span, Tally
-from resnet_pipe.reader.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.video import VideoReader, VideoSection
 from tests.videos import number_of
 
 

@@ -94,11 +94,11 @@ class Running:
 
     def workers(self) -> list[int]:
         """Return the living worker processes."""
-        return self._children("resnet_pipe.run.worker")
+        return self._children("resnet_pipe.run.workers.worker_process")
 
     def engines(self) -> list[int]:
         """Return the living engine processes."""
-        return self._children("resnet_pipe.run.engine_process")
+        return self._children("resnet_pipe.run.engines.engine_process")
 
     def _children(self, module: str) -> list[int]:
         return [pid for pid in group(self.pid) if module in command_of(pid)]

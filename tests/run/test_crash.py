@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from resnet_pipe.check.directory import check
+from resnet_pipe.ledger.check.directory import check
 from tests.run.faults import DECODER
 from tests.run.jobs import (
     HOME,
@@ -32,7 +32,7 @@ from tests.run.jobs import (
 STEPS = """
 import os, sys
 
-if "resnet_pipe.run.worker" not in sys.orig_argv:
+if "resnet_pipe.run.workers.worker_process" not in sys.orig_argv:
     OUT = {out!r}
     DIE_AT = {die_at}
     number = 0

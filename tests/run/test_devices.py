@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from resnet_pipe.infer.nvidia import visible_gpus
-from resnet_pipe.job import load
-from resnet_pipe.run.engines import devices_of
+from resnet_pipe.job.job import load
+from resnet_pipe.machine.nvidia import visible_gpus
+from resnet_pipe.run.engines.loading import devices_of
 from tests.photographs import encode
 from tests.report.browser import Outline
 from tests.run.faults import ENGINE, GATE
@@ -66,7 +66,7 @@ def on_white():
 
 ENGINE_PROCESS = f"""
 {GATE}
-if "resnet_pipe.run.engine_process" in sys.orig_argv:
+if "resnet_pipe.run.engines.engine_process" in sys.orig_argv:
 """
 
 

@@ -48,7 +48,7 @@ def with_gap(job: VideoFolder, name: str, hours: int) -> Path:
 
 REFUSED = """
 import sys
-if "resnet_pipe.writer.annotate" in sys.orig_argv:
+if "resnet_pipe.writer.annotated.drawing_process" in sys.orig_argv:
     import av
     av_open = av.open
 

@@ -105,8 +105,9 @@ def reference(real: RealRun, resnet18: Conversion) -> dict[str, dict[str, NDArra
     import torch
     from torchvision import transforms
 
-    from resnet_pipe.convert import recipe, torchvision
+    from resnet_pipe.convert import recipe
     from resnet_pipe.convert.photographs import photographs
+    from resnet_pipe.convert.sources import torchvision
 
     preprocessing = resnet18.sidecar.preprocessing
     chosen = recipe.load(recipe.find("resnet18"))
@@ -310,7 +311,7 @@ def test_random_weights_are_said_loudly_on_the_terminal(real: RealRun) -> None:
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(job: JobFolder) -> None:
     job.add(*numbered(5))
     job.add_bad("0002.jpg")
-    often = "from resnet_pipe.run import progress\nprogress.LINE_EVERY_S = 0\n"
+    often = "from resnet_pipe.run.observe import progress\nprogress.LINE_EVERY_S = 0\n"
     said = job.run(faults=often).expect(3).stderr
     assert re.fullmatch(
         r"5/5 sources, [\d.]+ items/s, 1 failed, about 0 s left", said.strip().splitlines()[-1]

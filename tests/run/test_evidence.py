@@ -455,7 +455,7 @@ def test_a_disk_that_fails_under_a_decoder_is_not_damage(
     samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resnet_pipe.errors import SourceError
-    from resnet_pipe.reader import demux
+    from resnet_pipe.reader.video import demux
 
     def no_disk(path: Path, alive: object) -> None:
         raise SourceError("reader", "unreadable", "Input/output error", transient=True)

@@ -53,7 +53,7 @@ import PIL.Image
 def fromarray(*arguments, **options):
     raise MemoryError("no room for a thumbnail")
 
-if "resnet_pipe.run.worker" not in sys.orig_argv:
+if "resnet_pipe.run.workers.worker_process" not in sys.orig_argv:
     PIL.Image.fromarray = fromarray
 """
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.network import inspect
+from resnet_pipe.machine import processor
+from resnet_pipe.model.network import inspect
 from tests import networks
 from tests.run.faults import pretend
 from tests.run.jobs import JobFolder, numbered
 
 pytest.importorskip("onnxruntime")
 pytestmark = [
-    pytest.mark.skipif(not cpu.is_x86(), reason="nothing saturates on other processors"),
+    pytest.mark.skipif(not processor.is_x86(), reason="nothing saturates on other processors"),
     pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO"),
 ]
 

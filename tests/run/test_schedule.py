@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.job import RunSection
+from resnet_pipe.job.job import RunSection
 
 FOLDER = Path(__file__).parents[2] / "docker" / "cron"
 COMMAND = "/opt/resnet-pipe/bin/resnet-pipe run --quiet /etc/resnet-pipe/nightly.yaml"

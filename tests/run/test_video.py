@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.video import VideoReader, VideoSection
-from tests.joints import frame_starts, recount
+from resnet_pipe.reader.video.video import VideoReader, VideoSection
+from tests.joins import frame_starts, recount
 from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import (
     CROP,
@@ -316,7 +316,7 @@ def test_images_are_not_written_again_as_videos(job: JobFolder) -> None:
 
 DRAWING = f"""
 {GATE}
-if "resnet_pipe.writer.annotate" in sys.orig_argv:
+if "resnet_pipe.writer.annotated.drawing_process" in sys.orig_argv:
     import av, os
     av_open = av.open
 

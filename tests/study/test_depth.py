@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from resnet_pipe import cli, model
+from resnet_pipe import cli
 from resnet_pipe.errors import ExitCode, UsageError
+from resnet_pipe.model import model
 from resnet_pipe.study import comparison
 from resnet_pipe.study import depth as depth_study
 from tests import networks

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from resnet_pipe.job import load
+from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.study import sample as samples
-from resnet_pipe.study.sample import take_sample
+from resnet_pipe.study import source_sample as samples
+from resnet_pipe.study.source_sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
 from tests.networks import write_pixels, write_tiny
 from tests.run.jobs import CROP, JobFolder, VideoFolder

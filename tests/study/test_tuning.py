@@ -16,7 +16,7 @@ import pytest
 
 from resnet_pipe.cli import main
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
-from resnet_pipe.job import Job, load
+from resnet_pipe.job.job import Job, load
 from resnet_pipe.study import tuning
 from resnet_pipe.study.trial import TrialError, Trials
 from tests.run.faults import DECODER

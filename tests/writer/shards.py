@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resnet_pipe.writer import shard
-from resnet_pipe.writer.csv import CsvSection
-from resnet_pipe.writer.jsonl import JsonlSection
-from resnet_pipe.writer.parquet import ParquetSection
+from resnet_pipe.writer import writer
 from resnet_pipe.writer.rows import FieldName, Layout, Rows, TopK, WriterSection, top_k
+from resnet_pipe.writer.tables.csv import CsvSection
+from resnet_pipe.writer.tables.jsonl import JsonlSection
+from resnet_pipe.writer.tables.parquet import ParquetSection
 
 CLASSES = (
     "plain",
@@ -111,25 +111,25 @@ def expected(given: Rows, made: Layout) -> list[Row]:
     return result
 
 
-def target(directory: Path, kind: str, made: Layout) -> shard.Target:
+def target(directory: Path, kind: str, made: Layout) -> writer.Target:
     """Return what a writer is told to make in a directory, which is made."""
     directory.mkdir(exist_ok=True)
     section = SECTIONS[kind].model_validate({"kind": kind, "path": "out"}, context={"base": directory})
-    return shard.Target(section, directory, "000000", made, directory)
+    return writer.Target(section, directory, "000000", made, directory)
 
 
 def write(directory: Path, kind: str, made: Layout, *parts: Rows) -> Path:
     """Write a shard in one append for each part, and return its path."""
-    opened = shard.open_shard(target(directory, kind, made))
+    opened = writer.open_shard(target(directory, kind, made))
     for part in parts:
         opened.append(part)
     opened.close()
     return directory / f"part-000000.{kind}"
 
 
-def merge(out: Path, kind: str, made: Layout, *parts: shard.Part) -> Path:
+def merge(out: Path, kind: str, made: Layout, *parts: writer.Part) -> Path:
     """Merge the shards of some directories, and return the path of the result."""
-    shard.merge(target(out, kind, made), parts)
+    writer.merge(target(out, kind, made), parts)
     return out / f"part-000000.{kind}"
 
 

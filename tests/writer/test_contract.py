@@ -98,7 +98,7 @@ def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path, kind: str) -> None:
 
 FAULT = """
 import errno
-from resnet_pipe.writer import shard
+from resnet_pipe.writer import writer
 opened = []
 class Broken:
     def __init__(self, inner):
@@ -108,8 +108,8 @@ class Broken:
         self.inner.append(rows)
         if len(opened) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-open_shard = shard.open_shard
-shard.open_shard = lambda *arguments: Broken(open_shard(*arguments))
+open_shard = writer.open_shard
+writer.open_shard = lambda *arguments: Broken(open_shard(*arguments))
 """
 
 

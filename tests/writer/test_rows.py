@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from resnet_pipe.output import Activation
+from resnet_pipe.model.output import Activation
 from resnet_pipe.writer.rows import top_k
 
 _LOGITS = arrays(

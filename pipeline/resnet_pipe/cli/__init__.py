@@ -15,10 +15,10 @@ from resnet_pipe.cli.convert import convert, models, schema
 from resnet_pipe.cli.depth import depth
 from resnet_pipe.cli.doctor import doctor
 from resnet_pipe.cli.run import report, run
+from resnet_pipe.cli.terminal import prepare_streams, say
 from resnet_pipe.cli.tune import tune
 from resnet_pipe.cli.verify import verify
 from resnet_pipe.errors import ExitCode, ResnetPipeError
-from resnet_pipe.terminal import prepare_streams, say
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

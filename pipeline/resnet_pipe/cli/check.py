@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from resnet_pipe.terminal import show
+from resnet_pipe.cli.terminal import show
 
 
 @click.command()
@@ -23,7 +23,7 @@ def check(output: Path, as_json: bool) -> NoReturn:
 
     Exits with 0 if there are no problems, otherwise with 1, saying what to do about each.
     """
-    from resnet_pipe.check.directory import check as check_directory
+    from resnet_pipe.ledger.check.directory import check as check_directory
 
     verdict = check_directory(output)
     show(json.dumps(verdict.to_json(), indent=1) if as_json else verdict.text())

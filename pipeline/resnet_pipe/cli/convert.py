@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import UsageError
-from resnet_pipe.terminal import show
 
 
 @click.command()
@@ -82,6 +82,6 @@ def models() -> None:
 @click.command()
 def schema() -> None:
     """Print the JSON Schema of job files, for completion and checking in editors."""
-    from resnet_pipe.job import json_schema
+    from resnet_pipe.job.job import json_schema
 
     show(json.dumps(json_schema(), indent=2))

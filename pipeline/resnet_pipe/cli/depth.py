@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import click
 
+from resnet_pipe.cli.terminal import say, show
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.terminal import say, show
 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -75,8 +75,8 @@ def depth(
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
-    from resnet_pipe import document, feeding
-    from resnet_pipe import job as jobs
+    from resnet_pipe.job import document, self_feeding
+    from resnet_pipe.job import job as jobs
     from resnet_pipe.report import depth_report
     from resnet_pipe.study import depth as depth_study
 
@@ -84,7 +84,7 @@ def depth(
     networks = depth_study.prepare(depths, weights, say)
     loaded, _ = jobs.load(job, (*overrides, networks.override))
     folder = out or loaded.output
-    feeding.check_file(loaded, folder / "depth.png")
+    self_feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
     result = depth_study.study(loaded, networks, options, say)
     show(depth_report.table(result.study))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 
 import click
 
+from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import CheckName
-from resnet_pipe.terminal import show
 
 if TYPE_CHECKING:
-    from resnet_pipe.doctor.check import Finding
+    from resnet_pipe.doctor.finding import Finding
 
 
 @click.command()

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resnet_pipe.cli.terminal import say, show
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.terminal import say, show
 
 if TYPE_CHECKING:
-    from resnet_pipe.plan import Part, Rules
-    from resnet_pipe.resolve import Resolved
-    from resnet_pipe.run.output import Fresh
+    from resnet_pipe.job.resolve import Resolved
+    from resnet_pipe.run.plan import Part, Rules
+    from resnet_pipe.run.preparation import Fresh
 
 
 def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
     if value is None:
         return None
-    from resnet_pipe.plan import Part
+    from resnet_pipe.run.plan import Part
 
     index, slash, count = value.partition("/")
     if not slash or not index.isdecimal() or not count.isdecimal() or not 1 <= int(index) <= int(count):
@@ -84,11 +84,12 @@ def run(
 
     Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
     """
-    from resnet_pipe import job as jobs
-    from resnet_pipe.plan import Rules
-    from resnet_pipe.resolve import resolve
-    from resnet_pipe.run import local, record
-    from resnet_pipe.run.output import Fresh
+    from resnet_pipe.job import job as jobs
+    from resnet_pipe.job.resolve import resolve
+    from resnet_pipe.run.executors import local
+    from resnet_pipe.run.observe import outcome as outcomes
+    from resnet_pipe.run.plan import Rules
+    from resnet_pipe.run.preparation import Fresh
 
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
@@ -111,9 +112,9 @@ def run(
     if as_json:
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        show(record.summary(outcome))
+        show(outcomes.summary(outcome))
     elif outcome.failed or outcome.partial:
-        say(record.warning(outcome))
+        say(outcomes.warning(outcome))
     sys.exit(outcome.exit_code)
 
 
@@ -122,10 +123,10 @@ def _silent(_text: str) -> None:
 
 
 def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
-    from resnet_pipe import job_head
-    from resnet_pipe.run import output
+    from resnet_pipe.job import outputs
+    from resnet_pipe.run import preparation
 
-    plan = output.inspect(resolved, rules, fresh)
+    plan = preparation.inspect(resolved, rules, fresh)
     infer = resolved.job.infer
     failed = f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
     skipped = f"{plan.done_before} already done{failed}"
@@ -136,7 +137,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
         say(f"warning: {plan.warning}")
     show(f"chunks   {plan.chunk_count}")
     show(f"model    {resolved.model.path}; {resolved.metadata['weights']}")
-    show(f"outputs  {job_head.describe(resolved.job, resolved.head)}")
+    show(f"outputs  {outputs.describe(resolved.job, resolved.head)}")
     engine = f"{infer.engine}, device {', '.join(infer.devices)}, {resolved.precision}"
     show(f"engine   {engine}, batches of {resolved.batch_size}")
     show(f"output   {resolved.job.output}")
@@ -148,7 +149,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 def report(output: Path, opens: bool) -> None:
     """Regenerate the report of the last run in OUTPUT, and print its path."""
     from resnet_pipe.report import run_report
-    from resnet_pipe.run.folder import newest_run_folder
+    from resnet_pipe.run.observe.run_folder import newest_run_folder
 
     path = run_report.write(newest_run_folder(output), output)
     show(str(path))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from resnet_pipe.terminal import say, show
+from resnet_pipe.cli.terminal import say, show
 
 
 @click.command()
@@ -54,9 +54,9 @@ def tune(
     touched. The job stays as it is unless another setting is repeatedly at least 3 % faster.
     Ctrl-C ends the search and prints what it has found.
     """
-    from resnet_pipe import document, revision
-    from resnet_pipe import job as jobs
-    from resnet_pipe.resolve import resolve
+    from resnet_pipe.job import document, revision
+    from resnet_pipe.job import job as jobs
+    from resnet_pipe.job.resolve import resolve
     from resnet_pipe.study import tuning
 
     asked, doc = jobs.load(job, overrides)

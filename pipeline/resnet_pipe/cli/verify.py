@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from resnet_pipe.terminal import say, show
+from resnet_pipe.cli.terminal import say, show
 
 
 def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError, UsageError
-from resnet_pipe.model import file_sha256
+from resnet_pipe.model.model import file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.reader.images import ImageReader, ImagesSection
+from resnet_pipe.reader.images.images import ImageReader, ImagesSection
 from resnet_pipe.reader.source import Source, path_of
 
 LEAST = 20

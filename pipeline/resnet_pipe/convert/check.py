@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import opencv
 from resnet_pipe.errors import ModelError
+from resnet_pipe.machine import cv2_import
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.f
         ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.
         UsageError: cv2 cannot be imported.
     """
-    opencv.require()
+    cv2_import.require()
     import cv2
 
     expected = _expected(network, photographs)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from resnet_pipe import atomic
 from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.location import located
-from resnet_pipe.model import Sidecar, file_sha256, models_dir, read_sidecar
+from resnet_pipe.job.location import located
+from resnet_pipe.model.model import Sidecar, file_sha256, models_dir, read_sidecar
+from resnet_pipe.store import atomic
 
 _LIBRARIES = ("torch", "torchvision", "onnx")
 
@@ -81,8 +81,9 @@ def convert(
 def _convert(
     recipe: Recipe, spec: str, target: Path, digest: str, versions: dict[str, str], say: Callable[[str], None]
 ) -> Sidecar:
-    from resnet_pipe.convert import check, graph, torchvision
+    from resnet_pipe.convert import check, graph
     from resnet_pipe.convert.photographs import photographs
+    from resnet_pipe.convert.sources import torchvision
 
     say(f"converting {recipe.architecture} with weights {spec} ...")
     photos = photographs(recipe.preprocess)

@@ -17,13 +17,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import atomic
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
+from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.store import atomic
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
 
 METHOD = (
@@ -202,7 +202,7 @@ def _execute(
     model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
     from resnet_pipe.infer.engine import EngineRequest
-    from resnet_pipe.run.cores import available_cores
+    from resnet_pipe.machine.cores import available_cores
     from resnet_pipe.study import qdq
 
     outputs = ("features", "logits")

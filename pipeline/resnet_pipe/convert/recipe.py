@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from resnet_pipe import document
 from resnet_pipe.errors import UsageError
-from resnet_pipe.location import located
-from resnet_pipe.model import recipes_dir
+from resnet_pipe.job import document
+from resnet_pipe.job.location import located
+from resnet_pipe.model.model import recipes_dir
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}

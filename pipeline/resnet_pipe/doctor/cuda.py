@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from resnet_pipe.doctor import cv2_library
 from resnet_pipe.doctor import driver as drivers
-from resnet_pipe.doctor import opencv
 from resnet_pipe.doctor.build import CudaBuild, dotted, parse
-from resnet_pipe.doctor.check import Finding, Level
+from resnet_pipe.doctor.cv2_library import Cv2
 from resnet_pipe.doctor.driver import Device, Driver
-from resnet_pipe.doctor.opencv import Cv2
+from resnet_pipe.doctor.finding import Finding, Level
 
 _BUILD = "in a checkout, run docker/build-opencv-cuda.sh; it ends with the command that installs its wheel"
 _REACH_GPU = (
@@ -22,7 +22,7 @@ _DRIVERS = {11: "450", 12: "525", 13: "580"}
 
 def check() -> Iterable[Finding]:
     """Look at cv2, the driver and the GPUs."""
-    return judge(opencv.look(), drivers.look(), drivers.gpus_on_the_bus())
+    return judge(cv2_library.look(), drivers.look(), drivers.gpus_on_the_bus())
 
 
 def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_pipe.doctor.check import Finding
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.images import ImageReader
+from resnet_pipe.reader.images.images import ImageReader
 from resnet_pipe.reader.reader import Reader
-from resnet_pipe.reader.sampling import Sampling
-from resnet_pipe.reader.video import VideoReader
-from resnet_pipe.run.pool import WorkerPool
-from resnet_pipe.run.slots import SlotShape
+from resnet_pipe.reader.video.sampling import Sampling
+from resnet_pipe.reader.video.video import VideoReader
+from resnet_pipe.run.workers.pool import WorkerPool
+from resnet_pipe.run.workers.slots import SlotShape
 from resnet_pipe.study.items import collect
 
 SAMPLES = Path(__file__).parent / "samples"

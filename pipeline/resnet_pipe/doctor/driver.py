@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from resnet_pipe.doctor.answer import NoAnswerError, answer_of
 from resnet_pipe.doctor.build import Version, dotted
-from resnet_pipe.doctor.process import NoAnswerError, answer_of
 
 _NVIDIA = "0x10de"
 """The vendor of a PCI device."""

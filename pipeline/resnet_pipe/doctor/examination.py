@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resnet_pipe.doctor.check import Finding
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.errors import CheckName, ExitCode
 
 SCHEMA_VERSION = 1
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 CHECKS: dict[CheckName, str] = {
     "python": "resnet_pipe.doctor.python",
     "packages": "resnet_pipe.doctor.packages",
-    "cv2": "resnet_pipe.doctor.opencv",
+    "cv2": "resnet_pipe.doctor.cv2_library",
     "cuda": "resnet_pipe.doctor.cuda",
     "libraries": "resnet_pipe.doctor.libraries",
     "engines": "resnet_pipe.doctor.forward",

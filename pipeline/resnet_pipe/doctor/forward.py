@@ -7,13 +7,13 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from resnet_pipe.doctor import sample
-from resnet_pipe.doctor.check import Finding, Level
-from resnet_pipe.doctor.trial import Setting, Trial, on_a_mac, try_all
+from resnet_pipe.doctor import small_network
+from resnet_pipe.doctor.engine_trial import Setting, Trial, on_a_mac, try_all
+from resnet_pipe.doctor.finding import Finding, Level
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, one_line
-from resnet_pipe.infer.nvidia import visible_gpus
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
+from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
 
 LIBRARIES = {
@@ -90,7 +90,7 @@ def _timed(text: str, times: BatchTimes | None) -> Finding:
     """Return the finding on an engine with correct results: whether a short batch costs extra time."""
     if times is None:
         return Finding(_CHECK, "OK", text)
-    text += f"; {1000 * times.whole:.1f} ms per batch of {sample.BATCH}"
+    text += f"; {1000 * times.whole:.1f} ms per batch of {small_network.BATCH}"
     cost = max(times.short, times.again) - times.whole
     if cost > max(_REBUILT_S, (_REBUILT_FACTOR - 1) * times.whole):
         text += f"; a short batch rebuilds the network: {1000 * cost:.0f} ms"
@@ -146,7 +146,7 @@ def _left_out(installed: list[str]) -> Iterator[Finding]:
 
 
 def _compare(result: Result, reference: Result) -> Agreement:
-    return compare(result.outputs, reference.outputs, *sample.OUTPUTS)
+    return compare(result.outputs, reference.outputs, *small_network.OUTPUTS)
 
 
 def _is_finite(result: Result) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from resnet_pipe.doctor import opencv
+from resnet_pipe.doctor import cv2_library
 from resnet_pipe.doctor.build import CudaBuild, dotted, parse
-from resnet_pipe.doctor.check import Finding, Level
-from resnet_pipe.doctor.opencv import Cv2
+from resnet_pipe.doctor.cv2_library import Cv2
+from resnet_pipe.doctor.finding import Finding, Level
 from resnet_pipe.doctor.packages import is_older
-from resnet_pipe.opencv import remedy
+from resnet_pipe.machine.cv2_import import remedy
 
 _NAMES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 
 
 def check() -> Iterable[Finding]:
     """Check the libraries that cv2 loaded into a process that imported it."""
-    return judge(opencv.look())
+    return judge(cv2_library.look())
 
 
 def judge(cv2: Cv2) -> Iterator[Finding]:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_pipe import cpu
-from resnet_pipe.doctor.check import Finding
-from resnet_pipe.run import cgroup
-from resnet_pipe.run.cores import available_cores
-from resnet_pipe.run.memory import available_bytes, physical_bytes
-from resnet_pipe.run.slots import SlotShape
-from resnet_pipe.run.workers import needs
+from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.machine import control_groups, processor
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.memory import available_bytes, physical_bytes
+from resnet_pipe.run.workers.count import needs
+from resnet_pipe.run.workers.slots import SlotShape
 
 _GIB = 2**30
 _NETWORK_BYTES = 103_000_000
@@ -53,7 +52,7 @@ class Limits:
     features: frozenset[str]
 
     @classmethod
-    def read(cls, root: Path = cgroup.ROOT) -> Limits:
+    def read(cls, root: Path = control_groups.ROOT) -> Limits:
         """Ask the system.
 
         Args:
@@ -67,7 +66,7 @@ class Limits:
             machine_memory=physical_bytes(),
             shm=shutil.disk_usage(shm).total if shm.is_dir() else None,
             open_files=None if open_files == resource.RLIM_INFINITY else open_files,
-            features=cpu.features(root / "proc/cpuinfo"),
+            features=processor.features(root / "proc/cpuinfo"),
         )
 
 
@@ -92,7 +91,7 @@ def _processor(found: Limits) -> Finding:
     names = {
         "AVX2": {"avx2"},
         "AVX-512": {"avx512f"},
-        "VNNI (int8)": cpu.VNNI,
+        "VNNI (int8)": processor.VNNI,
         "AVX-512 bf16": {"avx512_bf16"},
         "AMX bf16": {"amx_bf16"},
         "AMX int8": {"amx_int8"},
@@ -137,7 +136,7 @@ def _memory(found: Limits) -> Finding:
 
 
 def _slots() -> Finding:
-    """Return whether batches can be shared among processes, as `run.slots` does it."""
+    """Return whether batches can be shared among processes, as `run.workers.slots` does it."""
     if not hasattr(os, "memfd_create"):
         return Finding(
             _CHECK, "OK", "batches are shared in unnamed temporary files (this system has no memfd)"

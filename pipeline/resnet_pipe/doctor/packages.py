@@ -13,8 +13,8 @@ from importlib import metadata
 from itertools import groupby
 from typing import Literal
 
-from resnet_pipe.doctor.check import Finding, Level
-from resnet_pipe.opencv import DISTRIBUTION as OPENCV
+from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
 
 _OURS = "resnet-pipe"
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*")

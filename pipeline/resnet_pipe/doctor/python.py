@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from importlib import metadata
 
-from resnet_pipe.doctor.check import Finding
+from resnet_pipe.doctor.finding import Finding
 
 
 def check() -> Iterable[Finding]:

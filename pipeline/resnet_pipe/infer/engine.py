@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, ModelError
-from resnet_pipe.infer.nvidia import visible_gpus
+from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ENGINES = {

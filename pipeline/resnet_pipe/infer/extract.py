@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_pipe.output import value_shape, value_type
+from resnet_pipe.model.output import value_shape, value_type
 
 if TYPE_CHECKING:
     from onnx import ModelProto

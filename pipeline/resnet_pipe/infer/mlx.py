@@ -19,7 +19,7 @@ from resnet_pipe.infer.engine import (
     one_line,
     rows_of,
 )
-from resnet_pipe.infer.graph.file import read
+from resnet_pipe.infer.onnx_graph.file import read
 
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
 """What MLX raises; std::bad_alloc is a MemoryError."""

@@ -12,8 +12,8 @@ from functools import partial, reduce
 
 import mlx.core as mx
 
-from resnet_pipe.infer.graph import operations as op
-from resnet_pipe.infer.graph.graph import Graph
+from resnet_pipe.infer.onnx_graph import operations as op
+from resnet_pipe.infer.onnx_graph.graph import Graph
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 Function = Callable[..., mx.array]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer import extract, pixels
 from resnet_pipe.infer.engine import (
@@ -23,6 +22,7 @@ from resnet_pipe.infer.engine import (
     rows_of,
 )
 from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.machine import processor
 
 MAX_STREAMS = 8
 """Each has activations of its own; more threads than this help the streams instead of being some."""
@@ -145,7 +145,7 @@ class OnnxRuntimeEngine:
         options = self._options()
         # The thread that calls run() works as well, and each stream is one.
         options.intra_op_num_threads = max(1, self._request.threads - self.streams + 1)
-        if cpu.saturates():
+        if processor.saturates():
             # Sum exactly. With VNNI the rows are the same, but weights of 8 bits take 2.5 times as long so.
             options.add_session_config_entry("session.x64quantprecision", "1")
         # A thread that spins while it waits takes its core from a decoder.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import opencv
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.engine import (
@@ -23,6 +22,7 @@ from resnet_pipe.infer.engine import (
     rows_of,
 )
 from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.machine import cv2_import
 
 MAX_STREAMS = 4
 """With more cores, a network for each of them would take too much memory; one uses all of them."""
@@ -40,7 +40,7 @@ def batch_size(device: str) -> int:
     Raises:
         UsageError: cv2 cannot be imported.
     """
-    opencv.require()
+    cv2_import.require()
     import cv2
 
     on_cuda = device.startswith("cuda") or (device == "auto" and cv2.cuda.getCudaEnabledDeviceCount() > 0)
@@ -57,7 +57,7 @@ def load(request: EngineRequest) -> OpenCvEngine:
         ModelError: cv2.dnn cannot load or run the model.
         UsageError: cv2 cannot be imported.
     """
-    opencv.require()
+    cv2_import.require()
     return load_where_it_runs(request, "cuda", OpenCvEngine)
 
 

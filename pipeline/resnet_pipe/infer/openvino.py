@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import extract, saturation
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, one_line, rows_of
-from resnet_pipe.network import inspect
+from resnet_pipe.machine import processor
+from resnet_pipe.model.network import inspect
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""
@@ -39,8 +39,8 @@ def devices() -> dict[str, tuple[str, ...]]:
     """
     able = _library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions = ["fp32"]
-    if "BF16" in able and cpu.computes_bf16():
-        precisions.insert(0 if cpu.multiplies_bf16_tiles() else 1, "bf16")
+    if "BF16" in able and processor.computes_bf16():
+        precisions.insert(0 if processor.multiplies_bf16_tiles() else 1, "bf16")
     if "INT8" in able:
         precisions.append("int8")
     return {"cpu": tuple(precisions)}

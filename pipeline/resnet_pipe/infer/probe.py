@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import child
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
 from resnet_pipe.preprocess.geometry import sides
+from resnet_pipe.process import child
 
 LIMIT_S = 300.0
 """An engine that takes longer to load a network, or for a batch, is taken to hang."""

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import child
 from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import Engine
 from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
+from resnet_pipe.process import child
 
 _ROUNDS, _MOST_ROUNDS = 3, 10
 """How often single batches are timed: the more where another size seems to cost something, as the machine may

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from resnet_pipe import cpu
-from resnet_pipe.network import Network
+from resnet_pipe.machine import processor
+from resnet_pipe.model.network import Network
 
 REMEDY = (
     "convert the model again with `resnet-pipe convert --quantize`, which uses 7-bit weights if they are "
@@ -22,7 +22,7 @@ def problem(engine: str, network: Network) -> str | None:
         engine: its name.
         network: the model's.
     """
-    if engine not in _ENGINES or not network.full_range or not cpu.saturates():
+    if engine not in _ENGINES or not network.full_range or not processor.saturates():
         return None
     return (
         f"the int8 model has 8-bit weights, and this processor has no VNNI: engine {engine} would add "

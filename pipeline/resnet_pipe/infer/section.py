@@ -16,13 +16,13 @@ from pydantic import (
     field_validator,
 )
 
-from resnet_pipe.document import looks_at_disk
 from resnet_pipe.errors import HomeError
 from resnet_pipe.infer.engine import ENGINES, Precision
-from resnet_pipe.location import located
-from resnet_pipe.model import how_to_make, model_path
-from resnet_pipe.network import LARGEST_BATCH
-from resnet_pipe.output import Activation
+from resnet_pipe.job.document import looks_at_disk
+from resnet_pipe.job.location import located
+from resnet_pipe.model.model import how_to_make, model_path
+from resnet_pipe.model.network import LARGEST_BATCH
+from resnet_pipe.model.output import Activation
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
 _MEMBERS = (r"^cpu$", r"^mps$", r"^cuda(:\d+)?$", r"^tensorrt(:\d+)?$")

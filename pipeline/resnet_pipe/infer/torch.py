@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe import cpu
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import (
     EngineInfo,
@@ -22,7 +21,8 @@ from resnet_pipe.infer.engine import (
     one_line,
     rows_of,
 )
-from resnet_pipe.infer.graph.file import read
+from resnet_pipe.infer.onnx_graph.file import read
+from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def devices() -> dict[str, tuple[str, ...]]:
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "torch", "engine torch")
     return {
-        "cpu": ("fp32", "bf16") if cpu.computes_bf16() else ("fp32",),
+        "cpu": ("fp32", "bf16") if processor.computes_bf16() else ("fp32",),
         "cuda": ("fp32", "fp16", "bf16"),
         "mps": ("fp32", "fp16"),
     }
@@ -218,8 +218,8 @@ def _prove(network: Network, precision: str, kind: str) -> str:
 
 
 def _slow_bf16(request: EngineRequest) -> str:
-    on_x86 = request.device == "cpu" and cpu.is_x86()
-    if request.precision == "bf16" and on_x86 and not cpu.multiplies_bf16_tiles():
+    on_x86 = request.device == "cpu" and processor.is_x86()
+    if request.precision == "bf16" and on_x86 and not processor.multiplies_bf16_tiles():
         return "this CPU has bf16 but no AMX; where that was measured, fp32 was 1.4 times as fast"
     return ""
 

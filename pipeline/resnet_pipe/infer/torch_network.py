@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer import torch_onednn
-from resnet_pipe.infer.graph import operations as op
-from resnet_pipe.infer.graph.graph import Graph
+from resnet_pipe.infer.onnx_graph import operations as op
+from resnet_pipe.infer.onnx_graph.graph import Graph
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resnet_pipe import cpu
-from resnet_pipe.infer.graph.graph import Graph
-from resnet_pipe.infer.graph.operations import Add, Conv, Relu
+from resnet_pipe.infer.onnx_graph.graph import Graph
+from resnet_pipe.infer.onnx_graph.operations import Add, Conv, Relu
+from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ def available() -> bool:
     import torch
 
     has_them = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    return has_them and torch.backends.mkldnn.is_available() and cpu.is_x86()  # type: ignore[no-untyped-call]
+    return has_them and torch.backends.mkldnn.is_available() and processor.is_x86()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from resnet_pipe.reader.images import ImageReader, ImagesSection
+from resnet_pipe.reader.images.images import ImageReader, ImagesSection
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Item, Source, Span, Tally
-from resnet_pipe.reader.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.video import VideoReader, VideoSection
 
 Section = ImagesSection | VideoSection
 """The `reader` of a job."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from resnet_pipe.document import looks_at_disk
-from resnet_pipe.location import located
+from resnet_pipe.job.document import looks_at_disk
+from resnet_pipe.job.location import located
 from resnet_pipe.reader.listing import check_entry
 
 

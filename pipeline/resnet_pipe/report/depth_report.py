@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_pipe import atomic
 from resnet_pipe.errors import MissingExtraError, RunError
 from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
+from resnet_pipe.store import atomic
 from resnet_pipe.study.figures import Entry, Study
 from resnet_pipe.study.findings import engines, findings, of_engine
-from resnet_pipe.writer.cells import to_cell
+from resnet_pipe.writer.tables.cells import to_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from resnet_pipe.errors import HomeError, MissingExtraError
-from resnet_pipe.home import cache_dir
+from resnet_pipe.machine.home import cache_dir
 
 _CONFIGURATION = "MPLCONFIGDIR"
 

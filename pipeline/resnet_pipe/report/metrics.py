@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from resnet_pipe import atomic
+from resnet_pipe.store import atomic
 
 _SUCCESS = "resnet_pipe_last_success_timestamp_seconds"
 _STANDING = "resnet_pipe_standing_failures"

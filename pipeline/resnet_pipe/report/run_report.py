@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_pipe import atomic
 from resnet_pipe.errors import ExitCode, RunError
-from resnet_pipe.report import charts, timeline
+from resnet_pipe.ledger.standing import Standing
+from resnet_pipe.report import charts, run_charts
 from resnet_pipe.report.page import render
-from resnet_pipe.run.standing import Standing
+from resnet_pipe.store import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def write(folder: Path, output: Path) -> Path:
             "stages": stages(run),
             "devices": devices(run),
             "stages_chart": _stages_chart(run) if run["items"] else None,
-            **timeline.pictures(history["timeline"], run, unit),
+            **run_charts.pictures(history["timeline"], run, unit),
             "samples": history["samples"],
             "slowest": history["slowest"],
             "failures": failures,

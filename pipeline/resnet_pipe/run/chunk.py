@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from resnet_pipe.model import file_sha256
-from resnet_pipe.plan import Chunk
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.record import Entry, File, Record
+from resnet_pipe.model.model import file_sha256
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.reader.video import VideoSection
-from resnet_pipe.resolve import Resolved
-from resnet_pipe.run.ledger import Ledger
-from resnet_pipe.run.ledger_record import Entry, File, Record
-from resnet_pipe.run.task import Failure, Filled, Outputs, Row
-from resnet_pipe.writer import shard as shards
-from resnet_pipe.writer.aggregate import Aggregated
-from resnet_pipe.writer.annotated import AnnotatedShard
+from resnet_pipe.reader.video.video import VideoSection
+from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
+from resnet_pipe.writer import writer as shards
+from resnet_pipe.writer.annotated.pictures_shard import AnnotatedShard
 from resnet_pipe.writer.rows import Layout, Rows, TableSection, only_top, top_k
+from resnet_pipe.writer.tables.aggregate import Aggregated
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""

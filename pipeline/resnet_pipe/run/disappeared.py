@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.job import Job
-from resnet_pipe.plan import Rules
+from resnet_pipe.job.job import Job
+from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.listing import split
 from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source, key_of
-from resnet_pipe.run.ledger_record import Record
+from resnet_pipe.run.plan import Rules
 
 _FEW = 10
 """Fewer than these are no share of anything: they are removed by hand."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
-from resnet_pipe.run.commit import Committer
-from resnet_pipe.run.device import Device
-from resnet_pipe.run.observer import Observer
-from resnet_pipe.run.pool import WorkerPool
+from resnet_pipe.run.committer import Committer
+from resnet_pipe.run.engines.device import Device
+from resnet_pipe.run.observe.clock import StageClock
+from resnet_pipe.run.observe.observer import Observer
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.task import Filled, Outputs
 from resnet_pipe.run.tasks import TaskList
-from resnet_pipe.run.timing import StageClock
+from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.workers.pool import WorkerPool
 
 _TICK_S = 0.2
 _POLL_S = 0.01

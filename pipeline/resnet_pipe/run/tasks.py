@@ -6,12 +6,12 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from resnet_pipe.plan import Chunk, Plan
+from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.commit import Committer
-from resnet_pipe.run.spool import Spool
-from resnet_pipe.run.task import Filled, Split, Task
+from resnet_pipe.run.committer import Committer
+from resnet_pipe.run.plan import Chunk, Plan
+from resnet_pipe.run.workers.messages import Filled, Split, Task
 
 BATCHES_PER_TASK = 8
 """For sources of many items: the last batch of a task is not full, and the more come before it the better."""

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from resnet_pipe import machine
-from resnet_pipe.document import Document
 from resnet_pipe.errors import ResnetPipeError, UsageError
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
-from resnet_pipe.job import Job
-from resnet_pipe.model import file_sha256
+from resnet_pipe.job.document import Document
+from resnet_pipe.job.job import Job
+from resnet_pipe.ledger import fingerprint
+from resnet_pipe.ledger.ledger import HOME, Ledger
+from resnet_pipe.machine import description
+from resnet_pipe.model.model import file_sha256
 from resnet_pipe.reader.reader import make_reader
-from resnet_pipe.run import fingerprint
-from resnet_pipe.run.ledger import HOME, Ledger
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
+from resnet_pipe.study.choice_cache import Choice, Memory
+from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
-from resnet_pipe.study.memory import Choice, Memory
 from resnet_pipe.study.subject import Subject
-from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
@@ -110,7 +110,7 @@ class _Chooser:
     def _circumstances(self, precision: str) -> dict[str, Any]:
         infer = self.job.infer
         return {
-            "machine": machine.identity(),
+            "machine": description.identity(),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
             "preprocessing": {**self.subject.preprocessing.told(), "mode": self.subject.mode},
             "device": infer.first_device,

@@ -10,14 +10,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from resnet_pipe import machine
 from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
 from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.job import Job
-from resnet_pipe.model import DEPTHS, models_dir, open_model
+from resnet_pipe.job.job import Job
+from resnet_pipe.machine import description
+from resnet_pipe.model.model import DEPTHS, models_dir, open_model
 from resnet_pipe.run.stop import on_signals
 from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
-from resnet_pipe.study.sample import take_sample
+from resnet_pipe.study.source_sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, trial_folder
 
 _LIMIT_S = 3600.0
@@ -173,7 +173,7 @@ class _Measuring:
         return Study(
             job=self._job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            machine=machine.describe(),
+            machine=description.describe(),
             sources=sources,
             items=self._options.items,
             repeats=self._options.repeats,

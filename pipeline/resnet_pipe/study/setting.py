@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from resnet_pipe.job import Job
+from resnet_pipe.job.job import Job
 
 Count = int | Literal["auto"]
 

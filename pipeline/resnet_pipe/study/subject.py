@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from resnet_pipe import head as heads
-from resnet_pipe import network as onnx_network
-from resnet_pipe.document import Document, Place, found_in
 from resnet_pipe.errors import ModelError
-from resnet_pipe.head import Head
+from resnet_pipe.head import classify as heads
+from resnet_pipe.head.classify import Head
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.job import Job
-from resnet_pipe.job_head import head_of
-from resnet_pipe.model import INT8_SUFFIX, Model, open_model
-from resnet_pipe.network import Network
+from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.job import Job
+from resnet_pipe.job.outputs import head_of
+from resnet_pipe.job.resolve import preprocessing_of
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.model import network as onnx_network
+from resnet_pipe.model.model import INT8_SUFFIX, Model, open_model
+from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.resolve import preprocessing_of
-from resnet_pipe.run.cores import available_cores
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from resnet_pipe import child
 from resnet_pipe.errors import ExitCode, RunError, StoppedError
-from resnet_pipe.job import Job
-from resnet_pipe.run.ledger import HOME
+from resnet_pipe.job.job import Job
+from resnet_pipe.ledger.ledger import HOME
+from resnet_pipe.process import child
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.study.sample import Sample
+from resnet_pipe.study.source_sample import Sample
 
 Changes = Mapping[str, object]
 """Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from resnet_pipe import child, cli
+from resnet_pipe import cli
+from resnet_pipe.process import child
 
 if __name__ == "__main__":
     child.die_with(int(sys.argv.pop(1)))

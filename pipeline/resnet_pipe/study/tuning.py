@@ -16,14 +16,14 @@ from typing import Any
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.job import Job
-from resnet_pipe.run.cores import available_cores
+from resnet_pipe.job.job import Job
+from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.run.stop import on_signals
-from resnet_pipe.study.progress import Progress
-from resnet_pipe.study.sample import MAX_ITEMS, Sample, take_sample
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
+from resnet_pipe.study.source_sample import MAX_ITEMS, Sample, take_sample
 from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
+from resnet_pipe.study.trial_progress import Progress
 from resnet_pipe.study.tuned import Tuned
 
 _SHARE = 1 / 40

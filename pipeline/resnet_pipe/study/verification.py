@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_pipe import job as jobs
 from resnet_pipe.errors import ExitCode, UsageError
-from resnet_pipe.model import model_path
-from resnet_pipe.reader.images import ImagesSection
+from resnet_pipe.job import job as jobs
+from resnet_pipe.model.model import model_path
+from resnet_pipe.reader.images.images import ImagesSection
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.reader import Section, make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.agreement import THRESHOLDS, digits
+from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.reference import Reference
 from resnet_pipe.study.subject import Subject
-from resnet_pipe.study.verdict import Verdict
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SCHEMA_VERSION = 1

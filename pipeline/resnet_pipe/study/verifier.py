@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import ENGINES, precisions
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
-from resnet_pipe.run.cores import available_cores
+from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.study.agreement import compare
+from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.reference import Reference
 from resnet_pipe.study.subject import Subject
-from resnet_pipe.study.verdict import Verdict
 
 SECONDS = 2.0
 """How long the speed of each engine and precision is measured."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from resnet_pipe.document import looks_at_disk
-from resnet_pipe.location import located
-from resnet_pipe.output import Activation
+from resnet_pipe.job.document import looks_at_disk
+from resnet_pipe.job.location import located
+from resnet_pipe.model.output import Activation
 
 FieldName = Literal["features", "logits", "top_k"]
 

@@ -1,0 +1,186 @@
+"""torchvision's ResNets: the network, and its weights from the three places they may come from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.convert.recipe import Recipe
+from resnet_pipe.convert.sources import checkpoint
+from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.model.model import Weights, file_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SEED = 0
+"""Seed of random weights."""
+BRANCH_WEIGHT = 0.25
+"""Of a residual branch with random weights, against 1 of the path around it."""
+NETWORK_TIMEOUT_S = 10.0
+"""A server that does not answer in this time is not there."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network with its weights.
+
+    Attributes:
+        network: a torchvision ResNet in eval mode.
+        weights: where its numbers came from.
+        classes: labels by class index.
+    """
+
+    network: nn.Module
+    weights: Weights
+    classes: list[str]
+
+
+def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Callable[[str], None]) -> Source:
+    """Build the network of a recipe with the weights that `spec` names.
+
+    Args:
+        recipe: architecture and classes.
+        spec: imagenet, random, auto, or the path of a checkpoint.
+        photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
+        say: called when `auto` falls back to random weights, and with notes on a checkpoint.
+
+    Raises:
+        MissingExtraError: torch or torchvision is not installed.
+        ModelError: the weights are not available or do not fit.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        library = error.name or "torchvision"
+        raise MissingExtraError(library, "convert", "Converting a model") from None
+    if spec == "imagenet":
+        return _imagenet(recipe, spec)
+    if spec == "random":
+        return _random(recipe, spec, photographs)
+    if spec == "auto":
+        try:
+            return _imagenet(recipe, spec)
+        except ModelError as error:
+            say(f"NOTE: {error.problem}")
+            say("NOTE: using random weights instead: good for timing, not for results")
+            return _random(recipe, spec, photographs)
+    return _checkpoint(recipe, Path(spec), say)
+
+
+def _imagenet(recipe: Recipe, requested: str) -> Source:
+    from torchvision.models import get_model, get_model_weights
+
+    weights: Any = get_model_weights(recipe.architecture).DEFAULT
+    name = Path(weights.url).name
+    cache = _cache(name)
+    place = cache / name if cache else f"DIR/hub/checkpoints/{name}, with TORCH_HOME=DIR"
+    try:
+        with _timeout(NETWORK_TIMEOUT_S), TemporaryDirectory(prefix="resnet-pipe-") as temporary:
+            state = weights.get_state_dict(
+                model_dir=str(cache or temporary), progress=False, check_hash=True, weights_only=True
+            )
+    except (OSError, RuntimeError) as error:  # RuntimeError: the checksum does not match
+        raise ModelError(
+            f"torchvision's weights {weights} are not on this machine and cannot be downloaded: {error}",
+            f"run this once with network access, or save {weights.url} as {place}; or give your own with"
+            " --weights FILE; to measure speed, --weights random is enough",
+        ) from None
+    network = get_model(recipe.architecture, weights=None)
+    network.load_state_dict(state)
+    kind = Weights(kind="imagenet", name=str(weights), requested=requested)
+    return Source(network.eval(), kind, list(weights.meta["categories"]))
+
+
+def _cache(name: str) -> Path | None:
+    """Return torch's directory for weights; None if this user has none, or cannot write to it.
+
+    Args:
+        name: name of the wanted file.
+    """
+    import torch
+
+    directory = Path(torch.hub.get_dir()) / "checkpoints"
+    if str(directory).startswith("~"):  # torch would make a directory of that name
+        return None
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return directory if os.access(directory, os.W_OK) or (directory / name).is_file() else None
+
+
+def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) -> Source:
+    """Random weights whose batch norms have seen photographs.
+
+    Without that, their running statistics are those of nothing, and the signal of a deep network grows
+    until every image gives the same logits. The residual branches are made weak, as training makes them:
+    otherwise every block multiplies the rounding errors of the ones before, and no two libraries agree.
+    """
+    import torch
+    from torchvision.models import get_model
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the plain average over all batches seen
+            module.reset_running_stats()
+        if isinstance(module, BasicBlock | Bottleneck):
+            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+            torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
+    with torch.inference_mode():
+        network.train()(torch.from_numpy(photographs))
+    kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
+    return Source(network.eval(), kind, _labels(recipe, recipe.class_count))
+
+
+def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Source:
+    import torch
+    from torchvision.models import get_model
+
+    with torch.device("meta"):  # names and shapes, without numbers
+        expected = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count).state_dict()
+    found = checkpoint.read(path, recipe.architecture, expected)
+    for note in found.notes:
+        say(note)
+    classes = len(found.state["fc.weight"])
+    network = get_model(recipe.architecture, weights=None, num_classes=classes)
+    network.load_state_dict(dict(found.state))
+    kind = Weights(
+        kind="checkpoint",
+        name=path.name,
+        sha256=file_sha256(path),
+        requested=path.name,
+        taken=found.taken,
+    )
+    return Source(network.eval(), kind, _labels(recipe, classes))
+
+
+def _labels(recipe: Recipe, count: int) -> list[str]:
+    if isinstance(recipe.classes, list):
+        if len(recipe.classes) != count:
+            raise ModelError(f"the recipe names {len(recipe.classes)} classes, but the weights have {count}")
+        return recipe.classes
+    return [f"class {index}" for index in range(count)]
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,139 @@
+"""cv2: which one is imported, from which distribution, and does it import at all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from resnet_pipe.doctor.answer import NoAnswerError, answer_of
+from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.packages import canonical, is_older, minimum_of
+from resnet_pipe.machine.cv2_import import DISTRIBUTION, remedy
+
+_LIBRARY = re.compile(r"^cv2(/__init__\.py|[^,]*\.so),", re.MULTILINE)
+"""A file without which there is no cv2, in a list of installed files (RECORD)."""
+_REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
+
+
+@dataclass(frozen=True)
+class Cv2:
+    """What a process saw that imported cv2.
+
+    Attributes:
+        file: of the module; None if there is none.
+        error: why it cannot be imported, on one line; empty if it can.
+        version: of OpenCV.
+        build: what `cv2.getBuildInformation()` gives.
+        devices: that it counts for CUDA; -1 without a driver.
+        cuda_error: why it cannot count them.
+        libraries: path and version of `cudnn`, `cublas` and `cublasLt`, as the loader has brought them.
+    """
+
+    file: str | None = None
+    error: str = ""
+    version: str = ""
+    build: str = ""
+    devices: int = 0
+    cuda_error: str = ""
+    libraries: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An installed distribution that holds a cv2.
+
+    Attributes:
+        name: such as `opencv-python`.
+        version: its own, of the package.
+        place: the directory that holds its `cv2`.
+    """
+
+    name: str
+    version: str
+    place: str
+
+
+@cache
+def look() -> Cv2:
+    """Import cv2 in a process of its own."""
+    spec = PathFinder.find_spec("cv2")
+    seen = Cv2(file=spec.origin if spec else None)
+    try:
+        return replace(seen, **answer_of("resnet_pipe.doctor.cv2_process"))
+    except NoAnswerError as error:
+        return replace(seen, error=str(error))
+
+
+def check() -> Iterable[Finding]:
+    """Import cv2 and find out where it comes from."""
+    seen = look()
+    return [judge(seen, _at(seen.file, _distributions()))]
+
+
+def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
+    """Return the finding for what was observed.
+
+    Args:
+        cv2: as a process saw it.
+        distributions: those that hold the files of this cv2.
+    """
+    names = " and ".join(f"{one.name} {one.version}" for one in distributions)
+    error = f"import cv2 fails: {cv2.error}" if cv2.error else ""
+    if len(distributions) > 1:
+        text = f"{names} are installed on top of each other: they share files, and the last one installed won"
+        return _finding("FAIL", f"{text}; {error}" if error else text, _untangle(distributions))
+    if error:
+        return _finding("FAIL", f"{error} ({names or 'not from a distribution'})", remedy(cv2.error))
+    here = f"{cv2.version} from {names or 'no distribution'}, {cv2.file}"
+    minimum = minimum_of(DISTRIBUTION)
+    if is_older(cv2.version, minimum):
+        return _finding("FAIL", f"{here}: resnet-pipe needs {minimum}", f"pip install -U {DISTRIBUTION}")
+    if not distributions:
+        return _finding(
+            "WARN",
+            f"{here}: pip does not know about it and will install another one",
+            f"{_REINSTALL}; or package your build as a wheel of that name",
+        )
+    if distributions[0].name != DISTRIBUTION:
+        return _finding(
+            "WARN",
+            f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it",
+            _untangle(distributions),
+        )
+    return _finding("OK", here)
+
+
+def _untangle(distributions: list[Distribution]) -> str:
+    names = " ".join(one.name for one in distributions)
+    own = [one for one in distributions if "+" in one.version]  # built by someone; not on the package index
+    again = f"the wheel of {own[0].name} {own[0].version}" if own else DISTRIBUTION
+    return f"pip uninstall -y {names} && pip install {again}"
+
+
+def _distributions() -> list[Distribution]:
+    found = []
+    for one in metadata.distributions():
+        held = _LIBRARY.search(one.read_text("RECORD") or "")
+        if held:
+            place = os.path.realpath(Path(str(one.locate_file("cv2"))).parent)
+            found.append(Distribution(canonical(one.metadata["Name"]), one.version, place))
+    return sorted(set(found), key=lambda one: one.name)
+
+
+def _at(file: str | None, distributions: list[Distribution]) -> list[Distribution]:
+    """Return those that are where a cv2 is imported from; all of them if there is none."""
+    if file is None:
+        return distributions
+    path = Path(os.path.realpath(file))
+    place = path.parent.parent if path.name == "__init__.py" else path.parent
+    return [one for one in distributions if one.place == str(place)]
+
+
+def _finding(level: Level, text: str, remedy: str = "") -> Finding:
+    return Finding("cv2", level, text, remedy)

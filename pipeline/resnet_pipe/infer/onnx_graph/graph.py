@@ -1,0 +1,77 @@
+"""A network as a list of nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnet_pipe.infer.onnx_graph.operations import Conv, Operation, ScaleShift, Weight
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation, applied.
+
+    Attributes:
+        operation: what is done.
+        inputs: names of values: the image, outputs of earlier nodes, constants.
+        output: name of the result.
+        name: for errors: the operator and the name that the file gives, escaped.
+    """
+
+    operation: Operation
+    inputs: tuple[str, ...]
+    output: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network.
+
+    Attributes:
+        path: the ONNX file.
+        image: name of the input, float32 (N, 3, H, W).
+        nodes: each after those whose outputs it takes.
+        outputs: names of the network's outputs, each given by a node.
+        constants: that nodes take as inputs, by name.
+    """
+
+    path: Path
+    image: str
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Weight]
+
+    def uses(self) -> Counter[str]:
+        """Count how often each value is taken, by nodes and as an output of the network."""
+        return Counter([name for node in self.nodes for name in node.inputs] + list(self.outputs))
+
+
+def fold(graph: Graph) -> Graph:
+    """Fold each batch norm into the convolution before it, where nothing else takes that one's output."""
+    uses = graph.uses()
+    nodes: dict[str, Node] = {}
+    """By output."""
+    for node in graph.nodes:
+        before = nodes.get(node.inputs[0])
+        if (
+            isinstance(node.operation, ScaleShift)
+            and before is not None
+            and isinstance(before.operation, Conv)
+            and uses[before.output] == 1
+            and len(before.operation.bias) == len(node.operation.scale)
+        ):
+            del nodes[before.output]
+            folded = _folded(before.operation, node.operation)
+            nodes[node.output] = replace(before, operation=folded, output=node.output)
+        else:
+            nodes[node.output] = node
+    return replace(graph, nodes=tuple(nodes.values()))
+
+
+def _folded(conv: Conv, norm: ScaleShift) -> Conv:
+    weight = conv.weight * norm.scale.reshape(-1, 1, 1, 1)
+    return replace(conv, weight=weight, bias=conv.bias * norm.scale + norm.shift)

@@ -1,0 +1,1 @@
+"""The job file: read, checked, and brought together with its model."""

@@ -1,0 +1,217 @@
+"""The job file: what a run reads, how it prepares it, what it infers and where it writes the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from resnet_pipe.infer.section import InferSection
+from resnet_pipe.job import document, self_feeding
+from resnet_pipe.job.document import Document, found_in, looks_at_disk
+from resnet_pipe.job.location import located
+from resnet_pipe.preprocess.geometry import Fit, Mode
+from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
+from resnet_pipe.reader.images.images import ImagesSection
+from resnet_pipe.reader.video.video import VideoSection
+from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
+from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
+from resnet_pipe.writer.tables.csv import CsvSection
+from resnet_pipe.writer.tables.jsonl import JsonlSection
+from resnet_pipe.writer.tables.npy import NpySection
+from resnet_pipe.writer.tables.parquet import ParquetSection
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessSection(_Section):
+    """From a decoded frame to the network's input. Anything left out comes from the model's sidecar."""
+
+    resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
+    crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
+    fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
+    pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
+    interpolation: Annotated[
+        Literal["bilinear", "bicubic"] | None, Field(description="resampling filter in exact mode")
+    ] = None
+    mode: Annotated[
+        Mode,
+        Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
+    ] = "exact"
+    mean: Annotated[Means | None, Field(description="per channel, for pixel values in 0..1")] = None
+    std: Annotated[Deviations | None, Field(description="per channel, for pixel values in 0..1")] = None
+    color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order the network expects")] = (
+        None
+    )
+
+
+@looks_at_disk
+def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected the path of a file")
+    path = located(value, info.context["base"] if info.context else Path())
+    if not path.parent.is_dir():
+        raise ValueError(f"no such directory: {path.parent}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"not a regular file, and would be overwritten: {path}")
+    if path.suffix != ".prom":  # node_exporter reads no other; and no other file can be replaced by mistake
+        raise ValueError(f"the name must end in .prom: {path}")
+    return path
+
+
+Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
+"""A number of sources, or a share of them such as `5%`."""
+
+
+class RunSection(_Section):
+    """How the run is carried out. Nothing here affects the rows."""
+
+    workers: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
+        Field(description="decoding processes; auto: one per core"),
+    ] = "auto"
+    chunk_items: Annotated[
+        int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
+    ] = 4096
+    max_failures: Annotated[
+        Limit | None,
+        Field(description="end the run if more sources than this fail: a count, or a share such as 5%"),
+    ] = None
+    max_disappeared: Annotated[
+        Limit,
+        Field(
+            description="refuse --prune and --fresh if more known sources than this are gone at once: a "
+            "count, or a share (which ignores fewer than ten)"
+        ),
+    ] = "20%"
+    grace_s: Annotated[
+        float, Field(ge=0, description="seconds the chunk in flight gets to finish after SIGTERM or SIGINT")
+    ] = 30.0
+    trace: Annotated[
+        bool, Field(description="write trace.json into the run's folder, for ui.perfetto.dev")
+    ] = False
+    report: Annotated[
+        bool, Field(description="write report.html into the run's folder; needs the `report` extra")
+    ] = True
+    metrics: Annotated[
+        Path | None,
+        BeforeValidator(_metrics_path, json_schema_input_type=str),
+        Field(description="Prometheus text file, NAME.prom; default: metrics.prom in the output directory"),
+    ] = None
+    ping_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://",
+            description="URL to ping, with /start at the beginning and /<exit code> at the end",
+        ),
+    ] = None
+
+    def failure_limit(self, planned: int) -> int:
+        """Return how many sources may fail.
+
+        Args:
+            planned: sources to process, of which a share is taken.
+        """
+        return planned if self.max_failures is None else _limit(self.max_failures, planned)
+
+    def disappeared_limit(self, known: int) -> int:
+        """Return how many sources may be gone at once.
+
+        Args:
+            known: sources that the ledger has, of which a share is taken.
+        """
+        return _limit(self.max_disappeared, known)
+
+
+def _limit(limit: int | str, count: int) -> int:
+    """Return a limit as a number of sources; a share is relative to the given number."""
+    if isinstance(limit, int):
+        return limit
+    return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
+
+
+Table = ParquetSection | NpySection | CsvSection | JsonlSection
+Writer = Table | AnnotatedVideoSection | AnnotatedImagesSection
+
+
+def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
+    """Return a single writer as a list; in a list, the first writer's path applies to all."""
+    if not isinstance(value, list | tuple):
+        return [value]
+    if not value or not all(isinstance(writer, dict) for writer in value):
+        return value
+    return [{"path": value[0].get("path"), **writer} for writer in value] if "path" in value[0] else value
+
+
+class Job(_Section):
+    """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
+    reader: Annotated[ImagesSection | VideoSection, Field(discriminator="kind")]
+    preprocess: PreprocessSection = PreprocessSection()
+    infer: InferSection
+    writer: Annotated[
+        tuple[Annotated[Writer, Field(discriminator="kind")], ...],
+        BeforeValidator(_writers),
+        Field(min_length=1, description="one writer, or a list of them"),
+    ]
+    run: RunSection = RunSection()
+
+    @field_validator("writer")
+    @classmethod
+    def _one_output_directory(cls, writers: tuple[Writer, ...]) -> tuple[Writer, ...]:
+        if len({writer.path for writer in writers}) > 1:
+            raise ValueError("the writers of a job share one output directory: set `path` once")
+        if len({writer.kind for writer in writers}) < len(writers):
+            raise ValueError("two writers of the same kind would write the same files")
+        return writers
+
+    @property
+    def output(self) -> Path:
+        """The output directory."""
+        return self.writer[0].path
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that the writers ask for, out of `features`, `logits` and `top_k`."""
+        return frozenset(field for writer in self.writer for field in writer.fields)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
+    """Read and check a job file.
+
+    Args:
+        path: the YAML file; relative paths in it start from its directory.
+        overrides: `key.key=value` assignments, applied before anything is checked.
+
+    Raises:
+        DocumentError: with every problem found, each as `file:line:column: what is wrong`.
+    """
+    doc = document.read(path).with_overrides(overrides)
+    job = doc.validate(Job, {"base": path.absolute().parent})
+    if problems := self_feeding.problems(job):
+        raise found_in(doc, problems)
+    return job, doc
+
+
+def json_schema() -> dict[str, Any]:
+    """Return a JSON Schema (draft-07) of the job file, for completion in editors."""
+    schema = Job.model_json_schema(ref_template="#/definitions/{model}")
+    definitions = schema.pop("$defs")
+    several = schema["properties"]["writer"]
+    description = several.pop("description")
+    one = several["items"]
+    for section in one["discriminator"]["mapping"].values():
+        definitions[section.rpartition("/")[2]]["required"].remove("path")  # the first one's is that of all
+    schema["properties"]["writer"] = {
+        "description": description,
+        "anyOf": [{"allOf": [one, {"required": ["path"]}]}, several],
+    }
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "definitions": definitions}

@@ -1,0 +1,107 @@
+"""What a job uses of its network: outputs, their widths, labels, and the activation for scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.head import classify as heads
+from resnet_pipe.head.classify import Head
+from resnet_pipe.infer import probe
+from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.job.document import Place
+from resnet_pipe.job.job import Job
+from resnet_pipe.model.model import Model
+from resnet_pipe.model.network import Network
+from resnet_pipe.model.output import Activation
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+
+def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head:
+    """Return the outputs that a job uses, except those that could not be found.
+
+    Args:
+        job: provides the writers and `infer`.
+        network: its model's network.
+        problems: a list to which problems are appended.
+    """
+    head = Head(None, None)
+    for asked, find in ((heads.FOR_CLASSES, _with_logits), (heads.FOR_FEATURES, _with_features)):
+        writers = [index for index, writer in enumerate(job.writer) if asked.intersection(writer.fields)]
+        try:
+            head = find(job, network, head) if writers else head
+        except ModelError as error:
+            writer = job.writer[writers[0]]
+            place: Place = ("writer", writers[0]) if len(job.writer) > 1 else ("writer",)
+            text = "; ".join(filter(None, (error.problem, error.remedy)))
+            problems.append(((*place, "field" if writer.kind == "npy" else "fields"), text))
+    return head
+
+
+def _with_logits(job: Job, network: Network, head: Head) -> Head:
+    name = job.infer.logits
+    return replace(head, logits=heads.named(network, name) if name else heads.for_classes(network))
+
+
+def _with_features(job: Job, network: Network, head: Head) -> Head:
+    name = job.infer.features
+    return replace(
+        head, features=heads.named(network, name) if name else heads.for_features(network, head.logits)
+    )
+
+
+def measured(
+    job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, int]:
+    """Return the widths of a network's outputs, by name, from a forward pass, if the file does not give them.
+
+    Raises:
+        UsageError: the job's engine cannot run the network.
+    """
+    request = EngineRequest(
+        model=network.path,
+        preprocessing=preprocessing,
+        outputs=head.names,
+        batch_size=network.batch_size or 1,
+        device=job.infer.first_device,
+        precision=precision,
+        threads=1,
+        streams=1,
+        extract=network.has_odd_outputs,
+    )
+    return probe.widths(request, job.infer.engine)
+
+
+def labels_of(model: Model, head: Head) -> tuple[str, ...]:
+    """Return the labels of the classes: the sidecar's, or numbers."""
+    if model.sidecar is None:
+        return tuple(f"class {index}" for index in range(head.classes))
+    labels = tuple(model.sidecar.classes)
+    if head.binary and len(labels) == 1:  # the one that the value speaks for
+        return f"not {labels[0]}", labels[0]
+    return labels
+
+
+def activation_of(job: Job, head: Head) -> Activation:
+    """Return the activation that computes scores: the job's, or the one that the class output requires."""
+    if head.logits is None:
+        return "none"
+    if job.infer.activation == "auto":
+        return head.logits.activation
+    # Of two classes whose first one has the logit 0, the softmax is the sigmoid of the other one's.
+    return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
+
+
+def outputs_of(job: Job, head: Head) -> dict[str, Any]:
+    """Describe the outputs that a job uses, and the activation for scores, for records."""
+    scores = {"activation": activation_of(job, head)} if "top_k" in job.fields else {}
+    return {**head.to_json(), **scores}
+
+
+def describe(job: Job, head: Head) -> str:
+    """Describe the outputs that a job uses, and the activation for scores, in words."""
+    if "top_k" not in job.fields:
+        return head.describe()
+    made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}
+    return f"{head.describe()}; scores: {made[activation_of(job, head)]}"

@@ -1,0 +1,288 @@
+"""A job and its model together: what will be done, and the fingerprint of everything that affects results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from resnet_pipe.head import classify as heads
+from resnet_pipe.head.classify import Head
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer import saturation
+from resnet_pipe.job import outputs
+from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.job import Job
+from resnet_pipe.ledger.fingerprint import Fingerprint, canonical
+from resnet_pipe.model import network as onnx_network
+from resnet_pipe.model.model import Model, file_sha256, open_model
+from resnet_pipe.model.network import Network
+from resnet_pipe.model.output import Activation
+from resnet_pipe.preprocess.fast import FAST
+from resnet_pipe.preprocess.geometry import Geometry, sides
+from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
+from resnet_pipe.writer.rows import Layout
+
+if TYPE_CHECKING:
+    from resnet_pipe.study.choice_cache import Choice
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job with every choice made.
+
+    Attributes:
+        job: as it was validated.
+        model: the ONNX file and its sidecar.
+        network: the file's own inputs and outputs.
+        head: which of these outputs the job uses, and for what.
+        activation: how scores are computed from the class output.
+        preprocessing: the sidecar's, with the job's overrides.
+        geometry: the part of the preprocessing that the workers do.
+        precision: that the network computes in.
+        labels: of the classes.
+        layouts: the columns of each writer's shards.
+        metadata: what the shards say about how they were made.
+        fingerprint: all that changes results.
+        choice: how the engine was chosen; None if the job names it.
+    """
+
+    job: Job
+    model: Model
+    network: Network
+    head: Head
+    activation: Activation
+    preprocessing: Preprocessing
+    geometry: Geometry
+    precision: str
+    labels: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    metadata: dict[str, str]
+    fingerprint: Fingerprint
+    choice: Choice | None = None
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of the fingerprint, hexadecimal."""
+        return self.fingerprint.digest
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many items one forward pass takes, even if the job leaves that to the engine."""
+        infer = self.job.infer
+        if infer.batch_size == "auto":
+            return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
+        return infer.batch_size
+
+    @property
+    def logits(self) -> str | None:
+        """Return the name of the output with the logits; None if the job does not need it."""
+        return self.head.logits.name if self.head.logits else None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the network's outputs that the job needs."""
+        return self.head.names
+
+
+def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
+    """Bring a valid job and its model together.
+
+    Args:
+        job: whose engine is not `auto` (any more).
+        doc: that it came from.
+        choice: how its engine was chosen, if it was.
+
+    Raises:
+        DocumentError: the job asks for what the model does not have; all problems, with their places.
+        ModelError: the model cannot be used.
+    """
+    model = open_model(job.infer.model)
+    network = onnx_network.inspect(model.path)
+    problems: list[tuple[Place, str]] = []
+    preprocessing = preprocessing_of(job, model, network, problems)
+    precision = _precision(job, network, problems)
+    head = outputs.head_of(job, network, problems)
+    if head.open and preprocessing is not None and not problems:
+        head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
+    labels = outputs.labels_of(model, head)
+    if head.classes not in (0, len(labels)):
+        text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
+        problems.append((("infer", "model"), text))
+    for index, writer in enumerate(job.writer):
+        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
+        if writer.kind == "video" and job.reader.kind != "video":
+            problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
+        if "top_k" in writer.fields and 0 < head.classes < writer.k:
+            problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
+        if len(set(writer.fields)) != len(writer.fields):
+            problems.append(((*place, "fields"), "a field is listed twice"))
+    if problems or preprocessing is None:
+        raise found_in(doc, problems)
+    activation = outputs.activation_of(job, head)
+    metadata = _metadata(job, model, head, preprocessing, precision)
+    return Resolved(
+        job=job,
+        model=model,
+        network=network,
+        head=head,
+        activation=activation,
+        preprocessing=preprocessing,
+        geometry=preprocessing.geometry(job.preprocess.mode),
+        precision=precision,
+        labels=labels,
+        layouts=tuple(
+            Layout(
+                fields=tuple(writer.fields),
+                features=head.width,
+                classes=labels,
+                k=writer.k if "top_k" in writer.fields else 0,
+                metadata=metadata,
+                binary=head.binary,
+                activation=activation,
+            )
+            for writer in job.writer
+        ),
+        metadata=metadata,
+        fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
+        choice=choice,
+    )
+
+
+def preprocessing_of(
+    job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
+) -> Preprocessing | None:
+    """Return the sidecar's preprocessing with what the job changes; None if something is missing.
+
+    Args:
+        job: whose `preprocess` is meant.
+        model: with its sidecar.
+        network: for the size of its input.
+        problems: what is wrong is added to these.
+    """
+    chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
+    if model.sidecar is not None:
+        chosen = model.sidecar.preprocessing.overridden(chosen)
+    if network.size is not None:
+        chosen.setdefault("crop", network.size)
+    needed = ["crop", "mean", "std"]
+    if chosen.get("fit", "crop") == "crop":
+        needed.insert(0, "resize")
+    missing = [name for name in needed if name not in chosen]
+    if missing and model.sidecar is None:
+        text = f"{model.path.name} has no sidecar, so the job must set: {', '.join(missing)}"
+        problems.append((("preprocess",), text))
+        return None
+    crop, size = chosen["crop"], network.size
+    if size not in (None, sides(crop)):
+        wanted = told(size[0] if size[0] == size[1] else size)
+        text = f"{told(crop)}, but the network's input is {size[0]} x {size[1]}; write crop: {wanted}"
+        problems.append((("preprocess", "crop"), text))
+    if found := conflict(chosen):
+        key, text = found
+        problems.append((("preprocess", key), text))
+        return None
+    return Preprocessing(**chosen)
+
+
+def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) -> str:
+    """Return the precision that a job will be computed in, after checking that its engine has it."""
+    infer = job.infer
+    devices = engines.devices(infer.engine)
+    kind = infer.first_device.partition(":")[0]
+    if kind not in (*devices, "auto"):
+        able = ", ".join(devices)
+        text = f"engine {infer.engine} does not support device {infer.devices[0]}; it supports: {able}"
+        problems.append((("infer", "device"), text))
+        return infer.precision
+    had = engines.precisions(devices, infer.first_device)
+    where = "" if kind == "auto" else f" on {kind}"
+    if network.quantized:
+        if infer.precision not in ("auto", "int8"):
+            problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
+        elif "int8" not in had:
+            able = ", ".join(engines.INT8_ENGINES)
+            text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
+            problems.append((("infer", "engine"), text))
+        elif saturated := saturation.problem(infer.engine, network):
+            problems.append((("infer", "model"), f"{saturated}; {saturation.REMEDY}"))
+        return "int8"
+    if infer.precision == "int8":
+        remedy = "make one with `resnet-pipe convert --quantize`"
+        problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
+    elif infer.precision != "auto" and infer.precision not in had:
+        able = ", ".join(had)
+        text = f"engine {infer.engine} does not support {infer.precision}{where} here; it supports: {able}"
+        problems.append((("infer", "precision"), text))
+    return had[0] if infer.precision == "auto" else infer.precision
+
+
+def _metadata(
+    job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
+) -> dict[str, str]:
+    known = model.sidecar
+    weights = known.weights.describe() if known else "weights unknown: the model has no sidecar"
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "weights": weights,
+        "outputs": json.dumps(outputs.outputs_of(job, head)),
+        "preprocessing": json.dumps({**preprocessing.told(), "mode": job.preprocess.mode}),
+        "engine": job.infer.engine,
+        "precision": precision,
+    }
+
+
+def _fingerprint(
+    job: Job, model: Model, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+) -> Fingerprint:
+    parts: dict[str, Any] = {
+        "model_sha256": model.sha256,
+        "model_data_sha256": [file_sha256(file) for file in network.data],
+        "infer.precision": precision,
+    }
+    defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
+    if "top_k" in job.fields:
+        parts["infer.activation"] = outputs.activation_of(job, head)
+    for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
+        parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
+
+    def take(prefix: str, section: BaseModel, without: set[str]) -> None:
+        parts.update(_flat(prefix, section, without))
+        defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
+
+    take("preprocess", preprocessing, set())
+    take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
+    if job.preprocess.mode == "fast":
+        parts["preprocess.mode"] = FAST
+    take("reader", job.reader, _NO_RESULT)
+    for index, writer in enumerate(job.writer):
+        unused = set() if "top_k" in writer.fields else {"k"}
+        prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
+        take(prefix, writer, {"path", "timeout_s"} | unused)
+        parts[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
+    return Fingerprint(canonical(parts, defaults), defaults)
+
+
+def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:
+    values = section.model_dump(mode="json", exclude=without)
+    return {f"{prefix}.{key}": value for key, value in values.items()}
+
+
+def _required(section: BaseModel) -> set[str]:
+    return {name for name, field in type(section).model_fields.items() if field.is_required()}
+
+
+def _with_defaults(section: BaseModel) -> BaseModel:
+    """Return a section in which everything that may be left out has been."""
+    optional = type(section).model_fields.keys() - _required(section)
+    fields = type(section).model_fields
+    return section.model_copy(
+        update={name: fields[name].get_default(call_default_factory=True) for name in optional}
+    )
+
+
+_NO_RESULT = {"path", "recursive", "max_pixels", "timeout_s", "allow_empty"}
+"""What a reader's section says about which sources there are, and not about what they give."""

@@ -1,0 +1,94 @@
+"""A job must not read what it writes: annotated images would become sources the next night, and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resnet_pipe.errors import UsageError
+from resnet_pipe.ledger.ledger import HOME
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.writer.annotated.names import SUFFIXES
+
+if TYPE_CHECKING:
+    from resnet_pipe.job.document import Place
+    from resnet_pipe.job.job import Job
+
+_FILES = ("part-*", "failures.jsonl", "metrics*.prom")
+"""What a run writes into its output directory itself."""
+_REMEDY = "a writer.path outside it, or a reader.path that excludes it"
+
+
+def problems(job: Job) -> list[tuple[Place, str]]:
+    """Return where a job would read what it writes: nothing if its reader does not take such files.
+
+    What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
+    """
+    reach = make_reader(job.reader).reach
+    found: list[tuple[Place, str]] = []
+    for index, writer in enumerate(job.writer):
+        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
+        for folder in (job.output / writer.kind, job.output / HOME / "staging"):
+            if any(reach.may_hold_below(folder, suffix) for suffix in SUFFIXES.get(writer.kind, ())):
+                text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
+                found.append(((*place, "path"), text))
+                break
+    for file in reach.files():
+        if _is_own(job, file.resolve()):
+            text = f"{file} is written by the run itself; exclude it, or use another writer.path"
+            at = (job.reader.path.index(file),) if len(job.reader.path) > 1 else ()
+            found.append((("reader", "path", *at), text))
+    metrics = job.run.metrics
+    if metrics is not None and reach.holds(metrics):
+        text = f"the next run would read {metrics}: use a path that reader.path does not cover"
+        found.append((("run", "metrics"), text))
+    return found
+
+
+def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
+    """Yield the sources of a job as they are listed, if the job has not written them.
+
+    Links on the way of a listing may lead into the output directory.
+
+    Raises:
+        UsageError: a source is where the job writes.
+    """
+    reader, last = make_reader(job.reader), None
+    taken = [kind for kind, suffixes in SUFFIXES.items() if reader.reach.extensions.intersection(suffixes)]
+    folders = _folders(job, taken)
+    for source in sources:
+        above = source.key.rpartition("/")[0]
+        if above != last:  # once for each directory: they are sorted
+            last, directory = above, path_of(reader.root, above)
+            place = directory.resolve()
+            if any(place.is_relative_to(folder) for folder in folders):
+                raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")
+        yield source
+
+
+def check_file(job: Job, file: Path) -> None:
+    """Check a file that another command is to write.
+
+    Raises:
+        UsageError: the job would take it for a source.
+    """
+    if make_reader(job.reader).reach.holds(file):
+        raise UsageError(
+            f"{file} would be read as a source of the job",
+            "choose a directory that reader.path does not cover",
+        )
+
+
+def _folders(job: Job, kinds: Iterable[str]) -> list[Path]:
+    """Return the folders of the output directory that belong to the job and its writers of some kinds."""
+    used = {writer.kind for writer in job.writer}
+    return [job.output / name for name in (HOME, *used.intersection(kinds))]
+
+
+def _is_own(job: Job, file: Path) -> bool:
+    return any(file.is_relative_to(folder) for folder in _folders(job, SUFFIXES)) or (
+        file.parent == job.output and any(fnmatchcase(file.name, pattern) for pattern in _FILES)
+    )

@@ -1,0 +1,159 @@
+"""One record of the ledger against its files: there, with their SHA-256, and with the rows that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_pipe.ledger.check import row_keys
+from resnet_pipe.ledger.check.findings import Kind, Problem
+from resnet_pipe.ledger.record import Entry, File, Record
+from resnet_pipe.model.model import file_sha256
+from resnet_pipe.reader.source import path_of
+
+_AGAIN = "run the job again; it processes their sources again"
+_RESTORE = (
+    "restore them from a backup; or remove them and run the job again, which processes their sources again"
+)
+_DISK = f"check the disk and the permissions; if the files are lost, {_RESTORE}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record, and where its files are.
+
+    Attributes:
+        record: of a chunk.
+        path: of the record.
+        places: directories laid out as the output directory; the first one that has a file counts.
+    """
+
+    record: Record
+    path: Path
+    places: tuple[Path, ...]
+
+    def find(self, file: File) -> Path:
+        """Return the path of a file, or where it should be."""
+        paths = [path_of(place, file.name) for place in self.places]
+        return next((path for path in paths if path.is_file()), paths[-1])
+
+
+class Examiner:
+    """Compares records with their files, and remembers those that were sound, for when it looks again."""
+
+    def __init__(self) -> None:
+        self._sound: dict[Path, tuple[int, int]] = {}
+        """Path of a record -> what it and its files were like, and how many bytes these have."""
+
+    def examine(self, stored: Stored, prefix: str) -> tuple[list[Problem], int]:
+        """Return what is wrong with the files of a record, and how many bytes were read.
+
+        Args:
+            stored: the record.
+            prefix: before the names of its files in problems.
+        """
+        state = _state(stored)
+        known = self._sound.get(stored.path)
+        if known is not None and known[0] == state:
+            return [], known[1]
+        found = _Files(stored, prefix)
+        found.compare()
+        if not found.problems:
+            self._sound[stored.path] = state, found.bytes
+        return found.problems, found.bytes
+
+
+class _Files:
+    """The files of one record, while they are looked at."""
+
+    def __init__(self, stored: Stored, prefix: str) -> None:
+        self._stored = stored
+        self._prefix = prefix
+        self._whole: dict[str, Path] = {}
+        """Name -> path of those that are what was written."""
+        self.problems: list[Problem] = []
+        self.bytes = 0
+
+    def compare(self) -> None:
+        """Fill in what is wrong."""
+        record = self._stored.record
+        for file in record.files:
+            self._hash(file)
+        expected = {entry.source.key: entry.rows for entry in record.entries}
+        for shard in record.shards:
+            path = self._whole.get(shard.name)
+            if path is not None:
+                self._rows(shard.name, row_keys.table(path), expected)
+                if shard.name.endswith(row_keys.INDEX):
+                    self._array(
+                        shard.name.removesuffix(row_keys.INDEX) + row_keys.ARRAY, row_keys.table(path)
+                    )
+        for entry in record.entries:
+            self._own(entry)
+
+    def _own(self, entry: Entry) -> None:
+        """Look at the arrays of one source."""
+        for file in entry.files:
+            index = file.name.removesuffix(row_keys.ARRAY) + ".csv"
+            if file.name.endswith(row_keys.ARRAY) and index in self._whole:
+                key, path = entry.source.key, self._whole[index]
+                self._rows(index, row_keys.frames(path, key), {key: entry.rows})
+                self._array(file.name, row_keys.frames(path, key))
+
+    def _hash(self, file: File) -> None:
+        path = self._stored.find(file)
+        if not path.is_file():
+            self._add("missing", file.name, "missing", _AGAIN)
+            return
+        try:
+            size, digest = path.stat().st_size, file_sha256(path)
+        except FileNotFoundError:
+            self._add("missing", file.name, "missing", _AGAIN)
+        except OSError as error:
+            self._add("unreadable", file.name, error.strerror or str(error), _DISK)
+        else:
+            self.bytes += size
+            if digest == file.sha256:
+                self._whole[file.name] = path
+            else:
+                self._add("changed", file.name, f"not what was written ({size:,} bytes)", _RESTORE)
+
+    def _rows(self, name: str, places: Iterator[row_keys.Place] | None, expected: dict[str, int]) -> None:
+        if places is None:
+            return
+        try:
+            found = row_keys.differences(places, expected)
+        except Exception as error:  # whatever a library says of a file
+            found = [f"cannot be read: {type(error).__name__}: {error}"]
+        if found:
+            more = f"; and {len(found) - 1:,} more" if len(found) > 1 else ""
+            self._add("rows", name, found[0] + more, _RESTORE)
+
+    def _array(self, name: str, index: Iterable[object] | None) -> None:
+        """Compare the length of an array with that of its index, which is sound in itself."""
+        if index is None or name not in self._whole:
+            return
+        try:
+            there, named = row_keys.array_rows(self._whole[name]), sum(1 for _ in index)
+        except Exception as error:
+            self._add("rows", name, f"cannot be read: {type(error).__name__}: {error}", _RESTORE)
+        else:
+            if there != named:
+                self._add("rows", name, f"{there:,} rows, but {named:,} in its index", _RESTORE)
+
+    def _add(self, kind: Kind, name: str, text: str, remedy: str) -> None:
+        self.problems.append(Problem(kind, self._prefix + name, text, remedy))
+
+
+def _state(stored: Stored) -> int:
+    """Return a number that is another one when the record or one of its files is another one."""
+    states: list[object] = [stored.record]
+    for file in stored.record.files:
+        try:
+            at = stored.find(file).stat()
+        except (OSError, ValueError):  # a name that no file can have
+            states.append(None)
+        else:
+            states.append((at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns))
+    return hash(tuple(states))

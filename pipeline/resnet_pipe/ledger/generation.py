@@ -1,0 +1,134 @@
+"""The next generation: results of `--fresh`, built next to the old ones, which they replace at the end.
+
+It is an output directory of its own, `OUT/_resnet_pipe/next`. When it is complete, `switch.json` is written:
+from then on the new results are the ones that count, and what is left to do is moving them into place. A
+crash in the middle of that is completed by the next run, whatever it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.ledger import fingerprint
+from resnet_pipe.ledger.fingerprint import Fingerprint
+from resnet_pipe.ledger.ledger import HOME, SWITCH, Ledger
+from resnet_pipe.ledger.lock import report_lock
+from resnet_pipe.store import atomic
+
+NEXT = "next"
+"""In the directory `_resnet_pipe`: an output directory of its own."""
+
+
+def next_ledger(ledger: Ledger) -> Ledger:
+    """Return the ledger of the next generation of a directory, whether there is one or not."""
+    return Ledger(ledger.output / HOME / NEXT)
+
+
+def is_begun(ledger: Ledger) -> bool:
+    """Tell whether a directory has a next generation."""
+    return next_ledger(ledger).directory.is_dir()
+
+
+def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
+    """Tell whether the next generation of a directory was started by a job with this fingerprint."""
+    try:
+        noted = fingerprint.read(next_ledger(ledger).output / HOME)
+    except RunError:
+        return False  # nobody needs it: it is begun again
+    return noted is not None and ours.digest in noted.digests
+
+
+def begin(ledger: Ledger) -> None:
+    """Make an empty next generation, in the place of one that may be there."""
+    drop(ledger)
+    atomic.make_folder(next_ledger(ledger).directory, ledger.output / HOME)
+
+
+def drop(ledger: Ledger) -> None:
+    """Remove the next generation, if there is one."""
+    shutil.rmtree(next_ledger(ledger).output, ignore_errors=True)
+
+
+def switch(ledger: Ledger) -> None:
+    """Put the next generation, which is complete, in the place of the results.
+
+    Raises:
+        OSError: the disk refuses it; `complete` does what is left.
+    """
+    before, after = list(ledger.records()), list(next_ledger(ledger).records())
+    files = {file.name for record in before for file in record.files}
+    files -= {file.name for record in after for file in record.files}
+    chunks = {record.chunk for record in before} - {record.chunk for record in after}
+    plan = {"schema_version": 1, "files": sorted(files), "chunks": sorted(chunks)}
+    atomic.write_bytes(ledger.output / HOME / SWITCH, json.dumps(plan, ensure_ascii=False).encode())
+    complete(ledger)
+
+
+def complete(ledger: Ledger) -> None:
+    """Complete a switch that was started; do nothing if there is none.
+
+    Raises:
+        RunError: it cannot be read what is left to do; nothing was changed.
+        OSError: the disk refuses it.
+    """
+    home = ledger.output / HOME
+    with report_lock(home):  # the parts of a divided job may begin at the same time: one does it
+        plan = read_switch(ledger)
+        if plan is None:
+            return
+        new = next_ledger(ledger)
+        files = (file for record in new.records() for file in record.files)
+        ledger.put_in_place(files, new.output, plan["files"])
+        for chunk in plan["chunks"]:
+            (ledger.directory / f"{chunk}.json").unlink(missing_ok=True)
+        for record in sorted(new.directory.glob("*.json")):
+            _move(record, ledger.directory / record.name)
+        atomic.sync(ledger.directory)
+        if (new.output / HOME / fingerprint.NAME).exists():
+            _move(new.output / HOME / fingerprint.NAME, home / fingerprint.NAME)
+        atomic.sync(home)
+        (home / SWITCH).unlink()
+        atomic.sync(home)
+    drop(ledger)
+
+
+def refuse_half_switched(ledger: Ledger) -> None:
+    """Refuse to look at a directory in which new results have not taken the place of the old ones completely.
+
+    Raises:
+        UsageError: a switch was cut off.
+    """
+    if (ledger.output / HOME / SWITCH).exists():
+        raise UsageError(
+            f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
+            "run the job without --dry-run; it first completes the replacement",
+        )
+
+
+def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
+    """Return what a started switch removes: `files` and `chunks`; None if there is none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    path = ledger.output / HOME / SWITCH
+    try:
+        plan = json.loads(path.read_bytes())
+        if plan["schema_version"] != 1:
+            raise ValueError(f"schema version {plan['schema_version']}; this version supports 1")
+        return {"files": plan["files"], "chunks": plan["chunks"]}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunError(
+            f"{path}: cannot read the state of an interrupted switch to new results: {error}",
+            "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
+        ) from None
+
+
+def _move(path: Path, final: Path) -> None:
+    os.replace(path, final)  # noqa: PTH105 - synced already; the os call is the one with the guarantee

@@ -1,0 +1,217 @@
+"""One record of the ledger: what was committed together, and its text, which ends in its own checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.reader.source import Source
+from resnet_pipe.run.workers.messages import Failure
+
+SCHEMA_VERSION = 2
+"""Records of version 1 have no checksum; they are read as well."""
+_CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}\Z')
+"""The end of a record: the SHA-256 of all that stands before it."""
+
+
+class File(NamedTuple):
+    """A file that belongs to a committed chunk.
+
+    Attributes:
+        name: path below the output directory, in the text form of `key_of`.
+        sha256: hexadecimal.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One source in a record.
+
+    Attributes:
+        source: its identity when it was processed.
+        rows: how many it gave.
+        failure: why it gave none, or not all (it is *partial*); None if it is done.
+        files: that are of this source alone, such as its annotated video.
+        attempts: runs in a row that it has failed in, as it is; means nothing without a failure.
+        notes: what is unusual about it, but was handled, in words.
+    """
+
+    source: Source
+    rows: int
+    failure: Failure | None = None
+    files: tuple[File, ...] = ()
+    attempts: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """Return `done`, `failed` (no rows), or `partial` (the rows before the damage)."""
+        if self.failure is None:
+            return "done"
+        return "partial" if self.rows else "failed"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was committed together.
+
+    Attributes:
+        chunk: id of the chunk, also in the names of the shards.
+        shards: the files with the rows of all sources, one for each writer.
+        fingerprint: of the job that made it.
+        committed_at: UTC, ISO 8601.
+        entries: its sources, sorted by key.
+    """
+
+    chunk: str
+    shards: tuple[File, ...]
+    fingerprint: str
+    committed_at: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows all its sources gave."""
+        return sum(entry.rows for entry in self.entries)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Return every file of the chunk: the shards, and those of single sources."""
+        return self.shards + tuple(file for entry in self.entries for file in entry.files)
+
+
+class TornError(Exception):
+    """A record is not whole: its writing was cut off."""
+
+
+def dump(record: Record, obsolete: list[str]) -> bytes:
+    """Return the text of a record.
+
+    Args:
+        record: to write.
+        obsolete: names of the files of its predecessor that go when it comes.
+    """
+    sources = []
+    for entry in record.entries:
+        line: dict[str, Any] = {
+            "key": entry.source.key,
+            "size": entry.source.size,
+            "mtime_ns": entry.source.mtime_ns,
+            "status": entry.status,
+            "rows": entry.rows,
+        }
+        if entry.failure:
+            line["failure"] = {
+                "stage": entry.failure.stage,
+                "error": entry.failure.error,
+                "message": entry.failure.message,
+            }
+            line["attempts"] = entry.attempts
+        if entry.files:
+            line["files"] = [file._asdict() for file in entry.files]
+        if entry.notes:
+            line["notes"] = entry.notes
+        sources.append(line)
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "chunk": record.chunk,
+        "shards": [file._asdict() for file in record.shards],
+        "rows": record.rows,
+        "fingerprint": record.fingerprint,
+        "committed_at": record.committed_at,
+    }
+    body = json.dumps({**head, "removed": obsolete, "sources": sources}, ensure_ascii=False)[:-1].encode()
+    return body + f', "sha256": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
+
+
+def read(path: Path) -> Record:
+    """Read a record of the ledger.
+
+    Raises:
+        RunError: it cannot be read, is not whole, or a newer version has written it.
+    """
+    try:
+        return _load(path)[0]
+    except TornError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_pending(path: Path) -> tuple[Record, list[str]] | None:
+    """Read a record whose commit was cut off, and the names of the files that go when it comes.
+
+    Returns:
+        None if the record was cut off while it was being written: nothing has been put in place for it.
+
+    Raises:
+        RunError: it is whole, as far as can be told, and cannot be read, or a newer version has written it:
+            files of it may be in place already.
+    """
+    try:
+        return _load(path)
+    except TornError:
+        return None
+
+
+def _load(path: Path) -> tuple[Record, list[str]]:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        data = json.loads(text)
+        version = data["schema_version"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise TornError(f"incomplete record: {error}") from None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RunError(
+            f"{path}: written by a newer resnet-pipe: the record's schema version is {version}, and this one"
+            f" supports up to {SCHEMA_VERSION}",
+            "run the job with that version, or use another writer.path; nothing was changed",
+        )
+    if version != 1:
+        end = _CHECKSUM.search(text)
+        if end is None or hashlib.sha256(text[: end.start()]).hexdigest() != end[1].decode():
+            raise TornError("its checksum does not match")
+    try:
+        return _parse(data), data["removed"]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path}: unreadable ledger record: {error}",
+        "restore it from a backup, or remove it together with its shards and run again; nothing was changed",
+    )
+
+
+def _parse(data: dict[str, Any]) -> Record:
+    entries = []
+    for line in data["sources"]:
+        source = Source(line["key"], line["size"], line["mtime_ns"])
+        failure = line.get("failure")
+        entries.append(
+            Entry(
+                source,
+                line["rows"],
+                Failure(source.key, **failure) if failure else None,
+                tuple(File(**file) for file in line.get("files", ())),
+                line.get("attempts", 1),
+                tuple(line.get("notes", ())),
+            )
+        )
+    return Record(
+        chunk=data["chunk"],
+        shards=tuple(File(**file) for file in data["shards"]),
+        fingerprint=data["fingerprint"],
+        committed_at=data["committed_at"],
+        entries=tuple(entries),
+    )

@@ -1,0 +1,107 @@
+"""Results of the finished spans of long videos, kept until their chunk is committed.
+
+A film of two hours is one source and is committed as a whole. Its spans are kept here as they are
+finished, so that a crash costs the spans in flight and not the film.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.reader.source import Source, Span
+from resnet_pipe.run.workers.messages import Note, Outputs, Row
+from resnet_pipe.store import atomic
+
+_FORMAT = 2
+"""Version of the files; those of another version are ignored."""
+_KEYS = ("frame_index", "pts_s", "notes")
+
+
+class SpanResult(NamedTuple):
+    """The rows of one span, the network's outputs for them, and the notes about its source."""
+
+    rows: list[Row]
+    outputs: Outputs
+    notes: tuple[Note, ...]
+
+
+class Spool:
+    """The finished spans of one run.
+
+    Args:
+        directory: made when it is first needed.
+        home: a directory above it, which is there.
+        digest: of the job's fingerprint: parts made with different settings are not found.
+    """
+
+    def __init__(self, directory: Path, home: Path, digest: str) -> None:
+        self._directory = directory
+        self._home = home
+        self._digest = digest
+
+    def save(self, source: Source, span: Span, parts: Sequence[SpanResult]) -> None:
+        """Keep a finished span.
+
+        Args:
+            source: the video.
+            span: which part of it.
+            parts: its rows, batch by batch.
+        """
+        atomic.make_folder(self._directory, self._home)
+        rows = [row for part in parts for row in part.rows]
+        filled = [part.outputs for part in parts if part.rows]
+        names = filled[0] if filled else ()
+        arrays: dict[str, NDArray[np.generic]] = {
+            name: np.concatenate([outputs[name] for outputs in filled]) for name in names
+        }
+        arrays["frame_index"] = np.array([row.frame_index for row in rows], np.int64)
+        arrays["pts_s"] = np.array([row.pts_s for row in rows], np.float64)
+        arrays["notes"] = np.array([note.text for part in parts for note in part.notes], np.str_)
+        with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def has(self, source: Source, span: Span) -> bool:
+        """Tell whether a span has been finished, by this run or an earlier one."""
+        return self._path(source, span).exists()
+
+    def load(self, source: Source, span: Span) -> SpanResult:
+        """Return a finished span.
+
+        Raises:
+            RunError: it cannot be read any more. It is forgotten.
+        """
+        path = self._path(source, span)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
+                notes = tuple(Note(source.key, text) for text in arrays["notes"].tolist())
+                outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
+            rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            path.unlink(missing_ok=True)
+            raise RunError(
+                f"{path}: a finished part of {source.key} can no longer be read: {error}",
+                "check the disk, then run the same command again; that part is decoded again",
+            ) from None
+        return SpanResult(rows, outputs, notes)
+
+    def forget(self, source: Source, span: Span) -> None:
+        """Drop a span: its chunk is committed."""
+        self._path(source, span).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Drop everything: nothing is in flight."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _path(self, source: Source, span: Span) -> Path:
+        identity = repr((_FORMAT, self._digest, source, span))
+        return self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"

@@ -1,0 +1,80 @@
+"""The machine and the libraries: as shown in reports, and as they determine the speed of engines."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from resnet_pipe import __version__
+from resnet_pipe.machine import processor
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.memory import available_bytes
+
+_LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
+_ENGINE_LIBRARIES = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "mlx",
+)
+"""Distributions that engines come in."""
+
+
+def describe() -> dict[str, str]:
+    """Return processor, cores, memory, system and versions, each as one phrase for people."""
+    versions = _versions(_LIBRARIES + _ENGINE_LIBRARIES).items()
+    return {
+        "processor": processor.info().get("model name") or platform.processor() or platform.machine(),
+        "cores": str(available_cores()),
+        "memory": f"{available_bytes() / 2**30:.1f} GiB",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "resnet_pipe": __version__,
+        "libraries": ", ".join(f"{name} {version}" for name, version in versions),
+    }
+
+
+def identity() -> dict[str, Any]:
+    """Return what determines the speed of engines, as JSON; takes milliseconds and loads none of them."""
+    return {
+        "cpu": _cpu(),
+        "cores": available_cores(),
+        "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "versions": {"resnet-pipe": __version__, **_versions(_ENGINE_LIBRARIES)},
+    }
+
+
+def _cpu() -> str:
+    """Return the processor's name, and a digest of its features: a virtual machine may hide AMX."""
+    values = processor.info()
+    name = values.get("model name") or f"{platform.machine()} {values.get('CPU part', '')}"
+    able = " ".join(sorted(processor.features()))
+    return f"{name}, features {hashlib.sha256(able.encode()).hexdigest()[:12]}"
+
+
+def _gpus(folder: Path) -> list[str]:
+    """Return the names of the NVIDIA GPUs, as reported by their driver."""
+    files = sorted(folder.glob("*/information"))
+    models = (re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE) for file in files)
+    return [model[1] for model in models if model]
+
+
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

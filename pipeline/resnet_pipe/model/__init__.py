@@ -1,0 +1,1 @@
+"""A converted model: the ONNX file, the sidecar beside it, and what its outputs are."""

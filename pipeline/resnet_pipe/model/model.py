@@ -1,0 +1,237 @@
+"""A converted model: the ONNX file and, next to it, the sidecar that describes it and its input."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.reader.source import key_of
+
+DEPTHS = (18, 34, 50, 101, 152)
+"""The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
+
+INT8_SUFFIX = "-int8"
+"""Suffix of an int8 model's name, after that of the model it was made from."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Weights(_Section):
+    """Where the numbers in the network came from.
+
+    Attributes:
+        kind: `imagenet`, `random` or `checkpoint`.
+        name: torchvision's name of the weights, the seed, or the checkpoint's file name.
+        sha256: of the checkpoint file; null for the others.
+        requested: what was asked for; differs from `kind` only for `auto`.
+        taken: which of the checkpoint's tensors were used, in words; None for all, names unchanged.
+    """
+
+    kind: Literal["imagenet", "random", "checkpoint"]
+    name: str
+    sha256: str | None = None
+    requested: str
+    taken: str | None = None
+
+    def describe(self) -> str:
+        """Return one phrase for people, with a warning if the weights are random."""
+        if self.kind == "random":
+            return f"random weights ({self.name}): good for timing, not for results"
+        return f"{self.kind} weights ({self.name})"
+
+
+class Quantization(_Section):
+    """How an int8 model was made, and how int8 changes the results on images not used for calibration.
+
+    The figures are those of `study.agreement.Agreement`, with the float32 model as the reference.
+
+    Attributes:
+        source_sha256: of the float32 ONNX file.
+        method: the quantiser and its settings, in words.
+        calibrated: images used to find the ranges of the activations.
+        held_out: images used for the figures.
+        skipped: images that could not be read.
+        weight_bits: what the weights were rounded to. With 7, sums of products saturate on no processor.
+            Sidecars from before there was a choice do not say it, and mean 8.
+    """
+
+    source_sha256: str
+    method: str
+    calibrated: int
+    held_out: int
+    skipped: int
+    weight_bits: Literal[7, 8] = 8
+    cosine_min: float
+    cosine_mean: float
+    max_relative_error: float
+    top1: float
+    top5: float
+
+
+class Sidecar(_Section):
+    """The contents of `resnet50.json` next to `resnet50.onnx`.
+
+    Attributes:
+        macs: multiply-accumulates of one forward pass of one image at the crop size.
+        max_relative_difference: of the float32 model from the source network, on real images, when it was
+            converted.
+        onnx_sha256: of the ONNX file this sidecar belongs to.
+        recipe_sha256: of everything that decided the result, so that converting again can do nothing.
+        quantization: of an int8 model; else None.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    source: str
+    architecture: str
+    depth: int | None
+    weights: Weights
+    classes: list[str]
+    features: int
+    preprocessing: Preprocessing
+    params: int
+    macs: int
+    file_bytes: int
+    onnx_sha256: str
+    recipe_sha256: str
+    max_relative_difference: float
+    versions: dict[str, str]
+    quantization: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """An ONNX file that is ready to run.
+
+    Attributes:
+        name: the file's stem, in the text form of `key_of`.
+        path: the ONNX file.
+        sha256: of the ONNX file, hexadecimal.
+        sidecar: None for an ONNX that resnet-pipe did not make.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    sidecar: Sidecar | None
+
+
+def checkout() -> Path | None:
+    """Return the root of the source checkout this package runs from, or None when it is installed."""
+    root = _PACKAGE.parents[1]
+    return (
+        root
+        if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file()
+        else None
+    )
+
+
+def models_dir() -> Path:
+    """Return where converted models live: `models/` of a checkout, or a cache directory.
+
+    Raises:
+        HomeError: there is no such directory for this user.
+    """
+    root = checkout()
+    if root is not None:
+        return root / "models"
+    return cache_dir() / "models"
+
+
+def recipes_dir() -> Path:
+    """Return the directory of the recipes that come with the package."""
+    root = checkout()
+    return root / "models" if root is not None else _PACKAGE / "recipes"
+
+
+def model_path(spec: str, base: Path) -> Path:
+    """Return the ONNX file that a job means by `spec`.
+
+    Args:
+        spec: a bare name such as `resnet50` (looked up in `models_dir()`), or a path to an .onnx file.
+        base: the directory that relative paths start from.
+
+    Raises:
+        HomeError: it is a bare name, and this user has no place for models.
+    """
+    if spec.endswith(".onnx") or "/" in spec:
+        return base / spec
+    return models_dir() / f"{spec}.onnx"
+
+
+def how_to_make(name: str) -> str | None:
+    """Return the command that makes the model of this bare name, or None if there is none.
+
+    Args:
+        name: such as `resnet50`, or `resnet50-int8`.
+    """
+    source = name.removesuffix(INT8_SUFFIX)
+    if source not in {f"resnet{depth}" for depth in DEPTHS}:
+        return None
+    return f"resnet-pipe convert {source}{' --quantize --calibration IMAGES' if source != name else ''}"
+
+
+def open_model(path: Path) -> Model:
+    """Read a model's sidecar and check that both files belong together.
+
+    Raises:
+        ModelError: the file is missing, or the sidecar is not of this file or not readable.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"model {path} does not exist", how_to_make(path.stem) or "give the path of an .onnx file"
+        )
+    name, digest = key_of(path.stem), file_sha256(path)
+    sidecar_path = path.with_suffix(".json")
+    if not sidecar_path.exists():
+        return Model(name, path, digest, None)
+    sidecar = read_sidecar(sidecar_path)
+    if sidecar.onnx_sha256 != digest:
+        raise ModelError(
+            f"{sidecar_path} does not belong to {path}: the SHA-256 differs",
+            f"convert it again, or remove {sidecar_path} and set `preprocess` in the job",
+            "models",
+        )
+    return Model(name, path, digest, sidecar)
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar.
+
+    Raises:
+        ModelError: it is not readable or not of a known schema version.
+    """
+    try:
+        return Sidecar.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{path}: not a valid sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
+            "convert the model again",
+            "models",
+        ) from None
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        if hasattr(hashlib, "file_digest"):  # Python 3.11
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()

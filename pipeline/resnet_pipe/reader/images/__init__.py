@@ -1,0 +1,1 @@
+"""The reader of image files, and the decoders of their formats."""

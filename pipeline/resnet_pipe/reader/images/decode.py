@@ -1,0 +1,144 @@
+"""Turn the bytes of an image file into RGB pixels, or say what is wrong with them; never invent pixels."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.images import heif, jpeg, tiff
+from resnet_pipe.reader.images.metadata import without_metadata
+from resnet_pipe.reader.images.png import lacks_rows
+from resnet_pipe.reader.images.signature import identify
+from resnet_pipe.reader.limit import check_size
+from resnet_pipe.reader.orientation import metadata_orientation, upright
+from resnet_pipe.reader.source import Item
+
+Frame = NDArray[np.uint8]
+
+_ORDINARY_BYTES = 64 << 20
+"""What an ordinary photograph needs, and more."""
+
+_PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
+"""Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
+
+_TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
+"""How the decoders say that a file ends too early."""
+
+
+def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
+    """Decode an image file.
+
+    JPEG is decoded by libjpeg (see `jpeg`), HEIF by pillow-heif, everything else by Pillow; what the pixels
+    of a TIFF mean is interpreted here.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height of the largest image to decode.
+        accept_truncated: return what is there of a file that ends early, if the decoder can.
+        min_side: if given, a JPEG may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
+            keeps this many pixels.
+
+    Returns:
+        The frame, contiguous and upright, and its extent.
+
+    Raises:
+        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
+            has no 8-bit RGB form, such as one with floating-point numbers).
+        MemoryError: there is not enough memory even for an ordinary image.
+    """
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return jpeg.decode(data, max_pixels, accept_truncated, min_side)
+        return Item(_decode_with_pillow(data, max_pixels, accept_truncated))
+    except (SourceError, ImportError):
+        raise
+    except MemoryError:
+        np.empty(_ORDINARY_BYTES, np.uint8)  # raises it once more if others would find no memory either
+        raise SourceError("reader", "too_large", "not enough memory to decode it") from None
+    except Exception as error:  # whatever a decoder may raise on hostile bytes
+        raise _failure(error) from error
+
+
+def _failure(error: Exception) -> SourceError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if text.startswith("Unsupported"):  # Pillow, of BMP
+        return SourceError("reader", "unsupported", text)
+    return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
+
+
+def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
+    name = identify(data)
+    if name == "HEIF":
+        return heif.decode(data, max_pixels, accept_truncated)
+    if _is_short(name, data):
+        raise SourceError("reader", "truncated", f"{name} data, shorter than their header says")
+    if name == "AVIF":
+        if not accept_truncated and heif.is_short(data):
+            raise SourceError("reader", "truncated", "AVIF data shorter than the header says")
+        data = heif.without_exif(data)
+    with _pillow_settings(accept_truncated):
+        if name == "TIFF":
+            return tiff.decode(data, max_pixels, accept_truncated)
+        try:
+            image = Image.open(io.BytesIO(without_metadata(name, data)), formats=(name,))
+        except UnidentifiedImageError:
+            raise ValueError(f"{name} data whose header cannot be read") from None
+        with image:
+            check_size(image.width, image.height, max_pixels)
+            image.load()
+            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
+                raise SourceError(
+                    "reader", "truncated", "its compressed data are whole, but not the whole image"
+                )
+            frame = _rgb(image)
+            info = image.info
+            if (
+                name == "AVIF"
+            ):  # its properties say how it is turned, which Pillow tells as EXIF; XMP does not
+                info = {"exif": info.get("exif", b"")}
+            return upright(frame, metadata_orientation(info))
+
+
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Tell whether Pillow may have left rows as they were before decoding, all zero."""
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    return "interlace" in image.info or last_row.getbbox(alpha_only=False) is None
+
+
+def _is_short(name: str, data: bytes) -> bool:
+    """Tell what Pillow calls a damaged header, and cannot decode in part, for what it is."""
+    if name == "WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return name == "PNG" and len(data) < 33  # the signature and the first chunk
+
+
+@contextmanager
+def _pillow_settings(accept_truncated: bool) -> Iterator[None]:
+    """Set what Pillow keeps in module variables, and keep its warnings off stderr.
+
+    Its limit on pixels is off: ours is checked as soon as the size is known.
+    """
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, accept_truncated
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _rgb(image: Image.Image) -> Frame:
+    if image.mode == "I;16":  # Pillow's own conversion clips everything above 255 to white
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+    if image.mode not in _PLAIN_MODES:
+        raise SourceError("reader", "unsupported", f"pixels of mode {image.mode} have no 8-bit RGB form")
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,197 @@
+"""Decode JPEG files: everything that libjpeg can decode, but never pixels that it has made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.images.jpeg_segments import ends, frame_header, is_lossless, tidied, unpadded
+from resnet_pipe.reader.images.libjpeg import Verdict, verdict
+from resnet_pipe.reader.images.library_stderr import standard_error
+from resnet_pipe.reader.limit import check_size
+from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, jpeg_orientation, upright
+from resnet_pipe.reader.source import Item
+
+_END_OF_IMAGE = b"\xff\xd9"
+_NOT_NAMED = "Could not determine subsampling level"
+"""The error of TurboJPEG 2's functions, which simplejpeg calls, for subsamplings that have no name there."""
+_PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
+"""OpenCV modes by number of components, of the image and of the file: inks are stored inverted, as Adobe's
+programs do, which make these files."""
+
+
+def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
+    """Decode a JPEG file.
+
+    libjpeg-turbo, through simplejpeg, reports warnings, unlike Pillow and OpenCV. It reports only the first
+    one: if that is harmless, the file is decoded again without all harmless oddities, and must then give
+    none.
+
+    Args:
+        data: the whole file.
+        max_pixels: width times height of the largest image to decode.
+        accept_truncated: return what is there of a file that ends early.
+        min_side: if given, it may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
+            keeps this many pixels.
+
+    Returns:
+        The frame, contiguous and upright, and its extent.
+
+    Raises:
+        SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.
+    """
+
+    def attempt(candidate: bytes) -> Item:
+        return _decode(candidate, data, max_pixels, accept_truncated, min_side)
+
+    try:
+        try:
+            return attempt(data)
+        except ValueError as error:
+            if verdict(str(error)) != Verdict.HARMLESS:
+                raise
+        if data.count(b"\n") == data.count(b"\r\n") > 1:
+            # Its tables are wrong then, and what is pushed out of them looks like an oddity.
+            raise SourceError("reader", "damaged", "its line ends were converted: it was copied as a text")
+        return _mended(tidied(data), attempt)
+    except ValueError as error:
+        raise _failure(data, str(error)) from error
+
+
+def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
+    """Decode a `tidied` file without the zeros that some cameras append as padding.
+
+    The coded data may end with a zero byte itself. If one is needed, all its bits must be needed: otherwise
+    it replaces missing bits.
+    """
+    try:
+        return attempt(tidy)
+    except ValueError as error:
+        if verdict(str(error)) != Verdict.HARMLESS:
+            raise
+    try:
+        return attempt(unpadded(tidy, b""))
+    except ValueError as error:
+        short = error
+    try:
+        attempt(unpadded(tidy, b"\1"))
+    except ValueError:
+        return attempt(unpadded(tidy, b"\0"))
+    raise short
+
+
+def _failure(data: bytes, message: str) -> SourceError:
+    meaning = verdict(message)
+    if meaning == Verdict.TRUNCATED:
+        return SourceError("reader", "truncated", message)
+    if meaning is None:
+        header = frame_header(data)
+        if header is None and _END_OF_IMAGE not in data:
+            return SourceError("reader", "truncated", f"it ends within the header: {message}")
+        if header and (kind := header.beyond_libjpeg()):
+            return SourceError("reader", "unsupported", f"{kind}: libjpeg cannot decode it")
+    return SourceError("reader", "damaged", message)
+
+
+def _decode(
+    data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
+) -> Item:
+    """Decode a file without its oddities; `original` is the file with metadata.
+
+    Raises:
+        ValueError: a warning of libjpeg, or its error.
+    """
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except KeyError:  # a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4
+        return _any_sampling(data, original, max_pixels, accept_truncated)
+    except ValueError as error:
+        if _NOT_NAMED not in str(error):
+            raise
+        return _any_sampling(data, original, max_pixels, accept_truncated)
+    check_size(width, height, max_pixels)
+    orientation = jpeg_orientation(original)
+    # libjpeg-turbo decodes a lossless JPEG to its whole size, even into an array that is made for less.
+    factor = 1
+    if min_side and not is_lossless(data):
+        factor = _reduction(height, width, min_side, orientation)
+    size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
+    inks = space in ("CMYK", "YCCK")
+    frame = upright(_pixels(data, inks, size, accept_truncated), orientation)
+    if height % factor == 0 and width % factor == 0:
+        return Item(frame)
+    extent = width / factor, height / factor
+    return Item(frame, extent=extent[::-1] if orientation in TURNED else extent)
+
+
+def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
+    """Return the reduction factor: 8, 4, 2 or 1. libjpeg-turbo has SIMD code only for these.
+
+    It offers all eighths, but decoding to 7/8 takes longer than to full size, and 3/8 longer than 1/2.
+    If rotation moves the last column or row to the front, it must be covered entirely.
+    """
+    for factor in (8, 4, 2):
+        partial = height % factor or width % factor
+        if min(height, width) >= min_side * factor and not (partial and orientation in MOVED):
+            return factor
+    return 1
+
+
+def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
+    """Decode to RGB, not yet upright; `size` is height and width if reduced, else zeros."""
+    colorspace = "CMYK" if inks else "RGB"
+    try:
+        frame = _simplejpeg(data, colorspace, size, strict=True)
+    except ValueError as error:
+        if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
+            raise
+        frame = _simplejpeg(data, colorspace, size, strict=False)
+    if inks:
+        # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
+        return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
+    return frame
+
+
+def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
+    frame: Frame = simplejpeg.decode_jpeg(
+        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
+    )
+    return frame
+
+
+def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncated: bool) -> Item:
+    """Decode subsamplings that TurboJPEG does not know with libjpeg itself, through Pillow, at full size.
+
+    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to standard
+    error.
+    """
+    header = frame_header(data)
+    if header is None or header.beyond_libjpeg():
+        raise ValueError("its header cannot be read")
+    check_size(header.width, header.height, max_pixels)
+    complaint = _complaint(data)
+    if complaint and not (accept_truncated and verdict(complaint) == Verdict.TRUNCATED):
+        raise ValueError(complaint)
+    mode, stored_mode = _PILLOW_MODES[len(header.factors)]
+    size, ended = (header.width, header.height), data + _END_OF_IMAGE
+    frame = np.asarray(Image.frombytes(mode, size, ended, "jpeg", stored_mode, "").convert("RGB"))
+    return Item(upright(frame, jpeg_orientation(original)))
+
+
+def _complaint(data: bytes) -> str:
+    """Return libjpeg's message when OpenCV decodes a file; "" if there is none."""
+    import cv2
+
+    with standard_error() as first_line:
+        # To an eighth, because that is quicker, and all coded data are read nevertheless.
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        complaint = first_line()
+    if complaint:
+        return complaint
+    if not ends(data):  # OpenCV keeps that to itself
+        return "Premature end of JPEG file"
+    return "" if decoded is not None else "OpenCV does not decode it"

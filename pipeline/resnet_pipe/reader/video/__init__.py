@@ -1,0 +1,1 @@
+"""The reader of video files: index, sampling, decoding."""

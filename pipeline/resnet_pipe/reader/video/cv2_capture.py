@@ -1,0 +1,127 @@
+"""Decode the wanted frames of a video with cv2.VideoCapture, for builds of OpenCV with hardware decoding.
+
+Which frames there are, their times, and which are wanted come from the same index as with PyAV; only the
+pixels are OpenCV's. Its limitations:
+
+- It always decodes from the beginning, every frame up to the last one wanted: long videos are not split, and
+  sampling saves the conversion of colours, not decoding.
+- It cannot tell the end of a file from an error, and silently continues after damage. A video that
+  gives fewer frames than the index has, or frames with other times, fails; but a frame in which the
+  decoder has concealed errors is returned like any other.
+- The published wheels of OpenCV 5 cannot decode AV1.
+- It does not handle joined recordings: neither times that start over nor new parameters are right
+  there. Such videos fail.
+- For interlaced videos, it returns uninitialised memory as frames; such videos fail
+  therefore.
+- It treats all colours as BT.601, whatever the video says, and ignores mirroring; it applies rotation.
+- It can only read the first video track of a file.
+- It accepts only file names that are valid UTF-8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.limit import check_pixels
+from resnet_pipe.reader.orientation import Frame
+from resnet_pipe.reader.video.demux import Video
+from resnet_pipe.reader.video.index import Index
+from resnet_pipe.reader.video.pyav import is_interlaced
+
+# What FFmpeg has to say of damaged files would go to the terminal.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+_PARAMETERS: tuple[list[int], ...] = (
+    [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY, cv2.CAP_PROP_N_THREADS, 1],
+    [],  # for backends that do not know these
+)
+
+_ROUNDING_S = 0.002
+"""Times that differ by less are the same."""
+
+
+def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+    """Decode the wanted frames.
+
+    Args:
+        video: an open file.
+        index: of that file.
+        wanted: int64, positions of frames in the index, increasing.
+
+    Yields:
+        Position in the index, and the frame (uint8, shape (H, W, 3), RGB), in presentation order.
+
+    Raises:
+        SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
+    """
+    if video.track.number:
+        text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"
+        raise SourceError("reader", "unsupported", text)
+    if not video.timeline.is_plain:
+        raise SourceError("reader", "unsupported", "OpenCV cannot read joined recordings: use backend: pyav")
+    if is_interlaced(video, index):
+        raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
+    waiting = map(int, wanted)
+    following = next(waiting, None)
+    capture = _open(video)
+    clock = _Clock(index)
+    try:
+        for position in range(int(wanted[-1]) + 1):
+            if not capture.grab():
+                if not position:
+                    raise SourceError("reader", "unsupported", f"OpenCV decodes none of it ({video.codec})")
+                raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
+            video.decoded += 1
+            video.alive()
+            if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
+                raise video.fault("OpenCV skips a frame")
+            if position == following:
+                yield position, _rgb(capture, video)
+                following = next(waiting, None)
+    finally:
+        capture.release()
+
+
+def _open(video: Video) -> cv2.VideoCapture:
+    try:
+        str(video.path).encode()
+    except UnicodeEncodeError:  # OpenCV would crash
+        raise SourceError("reader", "unsupported", "OpenCV cannot open names that are not UTF-8") from None
+    for parameters in _PARAMETERS:
+        capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
+        if capture.isOpened():
+            return capture
+    raise SourceError("reader", "unsupported", "OpenCV cannot open it")
+
+
+def _rgb(capture: cv2.VideoCapture, video: Video) -> Frame:
+    ok, frame = capture.retrieve()
+    if not ok:
+        raise video.fault("OpenCV returns no pixels for a frame")
+    height, width = frame.shape[:2]
+    check_pixels(width, height, video.max_pixels)
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+class _Clock:
+    """Compares OpenCV's times, which begin anywhere and are 0 where it knows none, with the index."""
+
+    def __init__(self, index: Index) -> None:
+        self._seconds = index.pts * float(index.time_base)
+        self._offset: float | None = None
+
+    def agrees(self, position: int, seconds: float) -> bool:
+        """Tell whether the frame at `position` can be the one that OpenCV is at."""
+        if position and not seconds:
+            return True
+        if self._offset is None:
+            self._offset = self._seconds[position] - seconds
+        neighbours = self._seconds[max(0, position - 1) : position + 2]
+        tolerance = max(_ROUNDING_S, np.diff(neighbours).min(initial=1) / 2)
+        return bool(abs(seconds + self._offset - self._seconds[position]) < tolerance)

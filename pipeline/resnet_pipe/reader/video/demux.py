@@ -1,0 +1,305 @@
+"""Open video files and read their packets, without decoding, with PyAV, which includes FFmpeg."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias, cast
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.packet import Packet
+from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.file import check_readable
+from resnet_pipe.reader.limit import check_pixels
+from resnet_pipe.reader.video.container import ends_early, is_known
+from resnet_pipe.reader.video.side_data import SideData
+from resnet_pipe.reader.video.timeline import Timeline
+from resnet_pipe.reader.video.track import Track, choose
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,mxf,mxf_opatom,nut,ivf"
+)
+"""FFmpeg's demuxers for files that hold all of a video themselves: no playlists, patterns or devices."""
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_MPEGTS = "mpegts"
+_MAY_JUMP = frozenset([_MPEGTS, "mpeg"])
+"""Demuxers of containers whose times may jump (FFmpeg's AVFMT_TS_DISCONT), as they do at joins."""
+_DESCRIBES = frozenset([_MP4, "flv", "live_flv"])
+"""Demuxers that deliver new decoder parameters with the first packet that they apply to."""
+_SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
+"""Demuxers that take a missing end for the end, without a word."""
+_GENERATE_TIMES = 1
+"""FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
+_STRICT = frozenset(["hevc", "mjpeg"])
+"""Codecs whose decoders hide damage unless told not to, and then have nothing against whole files."""
+
+
+class Video:
+    """A video file that is open for reading.
+
+    Args:
+        path: of a regular file.
+        max_pixels: width times height of the largest frame to decode.
+        alive: called for every packet that is read.
+        track: the number of the video track to read; None for the one that ffmpeg selects.
+
+    Attributes:
+        track: the track that is read.
+        codec: FFmpeg's name of the codec.
+        context: the decoder.
+        time_base: seconds per unit of time.
+        count: packets that have been read.
+        decoded: frames that have come out of the decoder; counted by the code that decodes.
+        problem: why there are no more packets; None at the end of the file.
+        packets: the packets that have not been read yet.
+        next: number of the first of these, if the code that reads them has set it; None if unknown.
+        marked: number of the first packet at which a continuity counter jumps; None if there is none.
+        described: new decoder parameters, by the first packet that they apply to, of those read.
+        timeline: where decoding starts over; set by `scan`.
+        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`.
+        left_out: frames after a join that could not be decoded without those before it.
+        notes: what is unusual about the video, but was handled.
+
+    Raises:
+        SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
+    """
+
+    codec: str
+    context: VideoCodecContext
+
+    track: Track
+
+    def __init__(
+        self,
+        path: Path,
+        max_pixels: int,
+        alive: Callable[[], None] = lambda: None,
+        track: int | None = None,
+    ) -> None:
+        self.path = path
+        self._asked = track
+        self.alive = alive
+        self.max_pixels = max_pixels
+        # For frames that grow in the middle of a video; decoders count whole blocks.
+        self._limit = {"max_pixels": str(min(2 * max_pixels + (1 << 16), 2**31 - 1))}
+        self.decoded = 0
+        self.timeline = Timeline()
+        self.damage: tuple[int, SourceError] | None = None
+        self.left_out = 0
+        self.notes: list[str] = []
+        self._open()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file and the decoder."""
+        self.packets: Iterator[VideoPacket] = iter(())
+        self._container.close()
+
+    @property
+    def may_jump(self) -> bool:
+        """Whether its container allows times to jump; then, long gaps do not count as gaps."""
+        return self._container.format.name in _MAY_JUMP
+
+    @property
+    def is_transport(self) -> bool:
+        """Whether it is a transport stream, whose continuity counters show missing packets."""
+        return self._container.format.name == _MPEGTS
+
+    @property
+    def stream_id(self) -> int:
+        """The number of the stream in its container: in a transport stream, the PID."""
+        return self._stream.id
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the video is by its header; None if that does not say."""
+        return None if self._container.duration is None else self._container.duration / av.time_base
+
+    def fault(self, text: str, cause: av.FFmpegError | None = None) -> SourceError:
+        """Return the error for a file that cannot be read as it should, or for its disk if that is to blame.
+
+        Args:
+            text: what is wrong.
+            cause: FFmpeg's. An error of input and output is its word for what the system refuses, but for
+                damage too.
+        """
+        try:
+            check_readable(self.path, self.alive)
+        except SourceError as unreadable:
+            return unreadable
+        error = "truncated" if ends_early(self.path) else "damaged"
+        return SourceError("reader", error, text, cause is not None and cause.errno == errno.EIO)
+
+    def _open(self) -> None:
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **self._limit}
+        try:
+            self._container = av.open(str(self.path), options=options, metadata_errors="replace")
+        except av.FFmpegError as error:
+            if isinstance(error, av.ArgumentError) or not is_known(self.path):
+                raise SourceError("reader", "unknown_format", "not a video file of a kind we know") from None
+            if isinstance(error, av.EOFError) and not ends_early(self.path):
+                raise SourceError("reader", "no_frames", "it ends before the first frame") from None
+            raise self.fault(f"it cannot be opened: {describe(error)}", error) from None
+        try:
+            self._stream = self._choose_stream()
+            self._prepare()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _choose_stream(self) -> VideoStream:
+        tracks = self._container.streams.video
+        if not tracks and ends_early(self.path):
+            raise SourceError("reader", "truncated", "it ends before its contents are described")
+        if not tracks:
+            raise SourceError("reader", "no_video", "there is no video in it")
+        self.track = choose(tracks, self._asked)
+        for other in self._container.streams:
+            if other.index != self.track.stream.index:
+                other.discard = Discard.all
+        return self.track.stream
+
+    def _prepare(self) -> None:
+        context = self._stream.codec_context
+        if context is None or not self._stream.time_base:
+            text = f"there is no decoder for its video track {self.track.number}"
+            if self.track.note is not None:
+                text += ", the one that ffmpeg selects; reader.track selects another"
+            raise SourceError("reader", "unsupported", text)
+        check_pixels(context.width, context.height, self.max_pixels)
+        self.codec = context.codec.canonical_name
+        self.context = context
+        context.thread_count = 1  # a worker is a process
+        # What a decoder would drop in silence comes out with a mark, and is then an error.
+        context.flags |= CodecFlags.output_corrupt
+        context.options = dict(self._limit)
+        self._side_data = SideData(context)
+        if self.codec in _STRICT:
+            context.options["err_detect"] = "explode"
+        # Times that the file does not hold would be guesses.
+        self._container.flags &= ~_GENERATE_TIMES
+        self.time_base = self._stream.time_base
+        self._start()
+        self.count = 0
+        self.marked: int | None = None
+        self.described: dict[int, bytes] = {}
+        self._header = self._extradata = self._described = context.extradata
+
+    def _start(self) -> None:
+        """Begin to read packets from where the file is."""
+        self.problem: SourceError | None = None
+        self.packets = self._demux()
+        self.next: int | None = None
+
+    def _demux(self) -> Iterator[VideoPacket]:
+        """Yield packets up to the end of the file, or up to what `problem` then says."""
+        describes = self._container.format.name in _DESCRIBES
+        try:
+            for packet in self._stream_packets():
+                if not packet.size:
+                    continue  # the one that ends the stream, or a frame that AVI files call dropped
+                if packet.is_corrupt and self.is_transport:
+                    self.marked = self.count if self.marked is None else self.marked
+                elif packet.is_corrupt:
+                    self.problem = self.fault("a packet is not whole")
+                    return
+                if packet.has_sidedata("encryption_info"):
+                    self.problem = SourceError("reader", "encrypted", "it is encrypted")
+                    return
+                if describes and packet.has_sidedata("new_extradata"):
+                    self._describe(bytes(packet.get_sidedata("new_extradata")))
+                self.count += 1
+                self.alive()
+                yield packet
+        except av.FFmpegError as error:
+            self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
+        else:
+            if self._lacks_its_end():
+                self.problem = SourceError("reader", "truncated", "its end is missing")
+
+    def _stream_packets(self) -> Iterator[VideoPacket]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError:
+            return  # of PyAV, at the end of a file in which streams have appeared after it was opened
+
+    def _describe(self, extradata: bytes) -> None:
+        """Note that the next packet needs new parameters, unless they are the same."""
+        if extradata != self._described:
+            self.described[self.count] = self._described = extradata
+
+    def _lacks_its_end(self) -> bool:
+        """Tell whether a file whose packets have come to an end is not whole."""
+        name = self._container.format.name
+        short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
+        return (short or name in _SILENT) and ends_early(self.path)
+
+    def begin(self, number: int) -> VideoCodecContext:
+        """Reset the decoder for a packet that does not depend on earlier ones, and return it."""
+        extradata = self.timeline.at(number).extradata or self._header
+        if extradata == self._extradata:
+            self.context.flush_buffers()
+        else:
+            old, self._extradata = self.context, extradata
+            new = cast(VideoCodecContext, av.CodecContext.create(old.name, "r"))
+            new.extradata, new.codec_tag, new.options = extradata, old.codec_tag, dict(old.options)
+            new.thread_count, new.flags = old.thread_count, old.flags
+            self.context, self._side_data = new, SideData(new)
+        return self.context
+
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        """Decode a packet; None flushes the frames that the decoder has held back.
+
+        Malformed side data is no damage: if the decoder refuses a packet, it is tried again without them.
+
+        Args:
+            packet: may be modified.
+
+        Raises:
+            av.FFmpegError: the decoder refuses the picture.
+        """
+        if packet is None:
+            return self.context.decode(None)
+        self._side_data.hide(packet)
+        try:
+            return self.context.decode(packet)
+        except av.FFmpegError:
+            if not self._side_data.hide(packet, before=True):
+                raise
+        return self.context.decode(packet)
+
+    def rewind(self) -> None:
+        """Go to the very first packet."""
+        self.close()
+        self._open()
+
+    def seek(self, pts: int) -> bool:
+        """Go somewhere near a presentation time; False if the demuxer cannot."""
+        try:
+            self._container.seek(pts, stream=self._stream)
+        except av.FFmpegError:
+            return False
+        self._start()
+        return True
+
+
+def describe(error: av.FFmpegError) -> str:
+    """Return what FFmpeg says, without numbers and file names."""
+    return error.strerror or type(error).__name__

@@ -1,0 +1,172 @@
+"""Where a transport stream lacks packets, and where only the counter jumps (ISO/IEC 13818-1, 2.4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_pipe.reader.video.container import TS_SYNC, transport_packets
+
+_AT_ONCE = 1 << 15
+"""Packets that are examined at a time: about 6 MB."""
+_LENGTH = 188
+_IN_STEP = 5
+"""Packets that are certain to be packets, one after the other."""
+_COUNT = 16
+"""Number of values of the continuity counter."""
+_PES_HEADER = 6
+"""Bytes of a frame's packet that are not included in its length (section 2.4.3.6)."""
+
+
+class Jump(NamedTuple):
+    """A place where the packets of one stream are not consecutive.
+
+    Attributes:
+        offset: of the packet after it, in the file.
+        begins: whether a frame begins with this packet.
+        whole: whether the frame that ends or continues there is certainly complete.
+    """
+
+    offset: int
+    begins: bool
+    whole: bool
+
+
+@dataclass
+class _Pes:
+    """The state of the packetized elementary stream packet that is being read.
+
+    Attributes:
+        declared: its length in bytes according to its header; 0 if not given.
+        seen: bytes read so far.
+        padded: whether its last packet has padding, which only the last one has.
+        torn: where the counter jumped within it; None if it did not.
+        spoilt: bytes that are no packets have come within it; they may have become part of it.
+    """
+
+    declared: int = 0
+    seen: int = 0
+    padded: bool = False
+    torn: int | None = None
+    spoilt: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has been seen, and nothing else, for certain."""
+        if self.spoilt:
+            return False
+        return self.seen == self.declared if self.declared else self.padded and self.torn is None
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether its length differs from its header."""
+        return self.declared not in (0, self.seen)
+
+
+class _AdaptationField(NamedTuple):
+    """The adaptation field, optional between a packet's header and its payload (section 2.4.3.4).
+
+    Attributes:
+        length: in bytes, including the length byte.
+        announces_a_jump: whether the counter jumps on purpose.
+        is_padding: whether it fills the rest of a packet after the end of a frame.
+    """
+
+    length: int = 0
+    announces_a_jump: bool = False
+    is_padding: bool = False
+
+    @classmethod
+    def of(cls, packet: bytes) -> _AdaptationField:
+        if not packet[3] & 0x20:
+            return cls()
+        length = packet[4]
+        if not length:
+            return cls(1, is_padding=True)
+        flags = packet[5]
+        needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
+        return cls(1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed)
+
+
+def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
+    """Yield where the continuity counter of one stream jumps, in the order of the file.
+
+    This alone does not mean that something is missing: it also jumps where recordings are joined.
+
+    Args:
+        path: of a transport stream.
+        pid: of the stream in it.
+        alive: called often.
+    """
+    layout = transport_packets(path)
+    if layout is None:
+        yield Jump(0, False, False)
+        return
+    length, sync = layout
+    pes, last, place = _Pes(), -1, 0
+    for place, packet in _packets(path, length, sync, pid, alive):
+        if packet[0] != TS_SYNC or packet[1] & 0x80:  # astray, or damaged when it was received
+            if last >= 0:
+                pes.torn, pes.spoilt = place if pes.torn is None else pes.torn, True
+            continue
+        holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
+        field = _AdaptationField.of(packet)
+        jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
+        if begins:
+            if pes.torn is not None:
+                yield Jump(pes.torn, False, pes.is_whole)
+            if last >= 0 and (jumps or pes.contradicts):
+                yield Jump(place, True, pes.is_whole)
+            pes = _Pes()
+        elif last >= 0 and jumps and pes.torn is None:
+            pes.torn = place
+        last = packet[3] & 0x0F
+        payload = packet[4 + field.length :] if holds else b""
+        if begins and (declared := int.from_bytes(payload[4:_PES_HEADER], "big")):
+            pes.declared = declared + _PES_HEADER
+        pes.seen += len(payload)
+        pes.padded = field.is_padding
+    if pes.torn is not None or pes.contradicts:
+        yield Jump(place if pes.torn is None else pes.torn, False, pes.is_whole)
+
+
+def _packets(
+    path: Path, length: int, sync: int, pid: int, alive: Callable[[], None]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the packets of a stream, and where they are. What begins otherwise than packets is of any.
+
+    After that, packets may be anywhere: where a recording was cut off within one, another may follow.
+    """
+    with path.open("rb") as file:
+        start = 0
+        while len(data := file.read(_AT_ONCE * length)) >= length:
+            alive()
+            whole = len(data) // length
+            heads = np.frombuffer(data, np.uint8, whole * length).reshape(whole, length)[:, sync : sync + 4]
+            astray = np.flatnonzero(heads[:, 0] != TS_SYNC)[:1]
+            mine = ((heads[:, 1] & 0x1F).astype(np.uint16) << 8 | heads[:, 2]) == pid
+            if len(astray):
+                whole = int(astray[0])
+                mine[whole:], mine[whole] = False, True
+            for number in np.flatnonzero(mine).tolist():
+                place = number * length
+                yield start + place, data[place + sync : place + sync + _LENGTH]
+            start += whole * length
+            if len(astray):
+                start += _first_in_step(data[whole * length :], length, sync)
+                file.seek(start)
+
+
+def _first_in_step(data: bytes, length: int, sync: int) -> int:
+    """Return where packets begin again that follow each other; where the data end, fewer will do."""
+    syncs = np.frombuffer(data, np.uint8) == TS_SYNC
+    follow = syncs.copy()
+    for number in range(1, _IN_STEP):
+        follow[: -number * length] &= syncs[number * length :]
+    follow[:sync] = False
+    places = np.flatnonzero(follow)
+    return int(places[0]) - sync if len(places) else len(data)

@@ -1,0 +1,230 @@
+"""The writer stage: puts results back in order, and has their chunks written and committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.record import Entry, Record
+from resnet_pipe.ledger.spool import SpanResult, Spool
+from resnet_pipe.reader.source import Source, Span
+from resnet_pipe.run.chunk import GivenUpError, OpenChunk
+from resnet_pipe.run.observe.clock import StageClock
+from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.workers.messages import Failure, Filled, Outputs
+
+_ROW_BYTES = 128
+"""Of a row, beside what the network gave for it."""
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A chunk that has just become final.
+
+    Attributes:
+        record: its ledger record.
+        done: sources of this run in it that gave all their rows.
+        partial: sources that gave the rows before their damage, or lack a file of their own.
+        failed: sources that gave none.
+        noted: the entries with notes, among all of these.
+    """
+
+    record: Record
+    done: int
+    partial: int
+    failed: int
+    noted: tuple[Entry, ...]
+
+
+class _Place(NamedTuple):
+    """Where a result belongs: the order in which results are written."""
+
+    task: int
+    span: int
+    part: int
+
+
+@dataclass
+class _Expected:
+    """What is known of a task before its results.
+
+    Attributes:
+        chunk: that it is part of.
+        final: it is the last one of its chunk.
+        source: the only source, if it is read in spans.
+        spans: of this source; none for a task that is not split.
+        arrived: of each span of which some results have come, but not all: these.
+    """
+
+    chunk: Chunk
+    final: bool
+    source: Source | None = None
+    spans: tuple[Span, ...] = ()
+    arrived: dict[int, list[tuple[Filled, Outputs]]] = field(default_factory=dict)
+
+
+class Committer:
+    """Accepts the results of tasks in any order.
+
+    Args:
+        resolved: the job.
+        ledger: of the output directory.
+        spool: of the run.
+        root: the directory that the keys of the sources start from.
+        clock: of the stage.
+        on_commit: told of each chunk, right after it is final.
+        on_failure: told of each source that failed, and of its chunk, before that is final; may raise to end
+            the run.
+        on_write: told of each result that is written, and from when to when that was, in seconds of
+            `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        ledger: Ledger,
+        spool: Spool,
+        root: Path,
+        clock: StageClock,
+        on_commit: Callable[[Committed], None],
+        on_failure: Callable[[Failure, str], None],
+        on_write: Callable[[Filled, float, float], None],
+    ) -> None:
+        self._resolved = resolved
+        self._ledger = ledger
+        self._spool = spool
+        self._root = root
+        self._clock = clock
+        self._on_commit = on_commit
+        self._on_failure = on_failure
+        self._on_write = on_write
+        self._expected: dict[int, _Expected] = {}
+        self._waiting: dict[_Place, tuple[Filled, Outputs]] = {}
+        self._next = _Place(0, 0, 0)
+        self.waiting_bytes = 0
+        """Memory of the results that have overtaken what is written next."""
+        self._open: OpenChunk | None = None
+        self._given_up = False
+        self._spooled: list[tuple[Source, Span]] = []
+
+    def expect(self, task: int, chunk: Chunk, final: bool) -> None:
+        """Announce a task before any of its results: its chunk, and whether it is the chunk's last."""
+        self._expected[task] = _Expected(chunk, final)
+
+    def expect_spans(self, task: int, source: Source, spans: tuple[Span, ...]) -> None:
+        """Announce, before any of its results, that the source of a task is read in spans."""
+        self._expected[task].source = source
+        self._expected[task].spans = spans
+
+    @property
+    def awaited(self) -> tuple[int, int]:
+        """The task, and its span, whose results are written next."""
+        return self._next.task, self._next.span
+
+    def accept(self, filled: Filled, outputs: Outputs) -> int:
+        """Take one result; write and commit what has become next in order.
+
+        Returns:
+            how many tasks, or spans of one, are written to their end with it.
+
+        Raises:
+            GivenUpError: `give_up` was called meanwhile.
+            RunError: a finished span cannot be read again.
+        """
+        ended = 0
+        self._waiting[_Place(filled.task, filled.span, filled.part)] = filled, outputs
+        self.waiting_bytes += _bytes(filled, outputs)
+        self._keep(filled, outputs)
+        while self._next in self._waiting:
+            started = time.perf_counter()
+            expected = self._expected[self._next.task]
+            filled, outputs = self._waiting.pop(self._next)
+            self.waiting_bytes -= _bytes(filled, outputs)
+            filled, outputs = self._loaded(expected, filled, outputs)
+            self._write(expected, filled, outputs)
+            self._next = self._after(expected, filled)
+            ended += filled.last
+            committed = self._end_task(filled.task) if self._next.task != filled.task else None
+            now = time.perf_counter()
+            self._clock.add(now - started, len(filled.rows))
+            self._on_write(filled, started, now)
+            if committed is not None:
+                self._on_commit(committed)
+        return ended
+
+    def give_up(self) -> None:
+        """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
+        self._given_up = True
+        chunk = self._open
+        if chunk is not None:
+            chunk.give_up()
+
+    def abandon(self) -> None:
+        """Remove the files of the chunk in flight."""
+        if self._open is not None:
+            self._open.discard()
+            self._open = None
+
+    def _after(self, expected: _Expected, filled: Filled) -> _Place:
+        if not filled.last:
+            return _Place(filled.task, filled.span, filled.part + 1)
+        if filled.span + 1 < len(expected.spans):
+            return _Place(filled.task, filled.span + 1, 0)
+        return _Place(filled.task + 1, 0, 0)
+
+    def _write(self, expected: _Expected, filled: Filled, outputs: Outputs) -> None:
+        if self._open is None:
+            self._open = OpenChunk(expected.chunk, self._resolved, self._ledger, self._root)
+        for failure in self._open.add(filled, outputs):
+            self._on_failure(failure, expected.chunk.id)
+
+    def _keep(self, filled: Filled, outputs: Outputs) -> None:
+        """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
+        expected = self._expected[filled.task]
+        if expected.source is None or filled.from_spool:
+            return
+        arrived = expected.arrived.setdefault(filled.span, [])
+        arrived.append((filled, outputs))
+        if any(part.last and part.part == len(arrived) - 1 for part, _ in arrived):
+            del expected.arrived[filled.span]
+            if not any(part.failures for part, _ in arrived):
+                arrived.sort(key=lambda each: each[0].part)
+                parts = [SpanResult(part.rows, values, part.notes) for part, values in arrived]
+                self._spool.save(expected.source, expected.spans[filled.span], parts)
+
+    def _loaded(self, expected: _Expected, filled: Filled, outputs: Outputs) -> tuple[Filled, Outputs]:
+        """Return a result with its rows; those of an earlier run are in memory only from now on."""
+        if expected.source is None or not filled.from_spool:
+            return filled, outputs
+        known = self._spool.load(expected.source, expected.spans[filled.span])
+        return replace(filled, rows=known.rows, notes=known.notes), known.outputs
+
+    def _end_task(self, task: int) -> Committed | None:
+        expected = self._expected.pop(task)
+        if expected.source is not None:
+            self._spooled += [(expected.source, span) for span in expected.spans]
+        if not expected.final or self._open is None:
+            return None
+        if self._given_up:
+            raise GivenUpError
+        for failure in self._open.close():
+            self._on_failure(failure, expected.chunk.id)
+        record = self._open.commit()
+        self._open = None
+        for source, span in self._spooled:
+            self._spool.forget(source, span)
+        self._spooled = []
+        mine = {source.key for source in expected.chunk.sources}
+        entries = [entry for entry in record.entries if entry.source.key in mine]
+        states = [entry.status for entry in entries]
+        done, partial, failed = map(states.count, ("done", "partial", "failed"))
+        return Committed(record, done, partial, failed, tuple(entry for entry in entries if entry.notes))
+
+
+def _bytes(filled: Filled, outputs: Outputs) -> int:
+    return len(filled.rows) * _ROW_BYTES + sum(values.nbytes for values in outputs.values())

@@ -1,0 +1,255 @@
+"""An engine in its own process, which can be ended whatever it is doing; each device of a run has one.
+
+Batches do not travel: the process maps the memory that they lie in, and is told slot and rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import subprocess
+import threading
+import time
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass
+
+from resnet_pipe.errors import EngineError, ResnetPipeError, RunError, StoppedError
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest
+from resnet_pipe.process import child
+from resnet_pipe.process.patience import LOOK_S, Waiting
+from resnet_pipe.run.engines.pace import Pace
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.workers.messages import Outputs
+from resnet_pipe.run.workers.slots import Slots, SlotShape
+
+LOADING_S = 1800.0
+"""How long a network may take to load: TensorRT compiles for minutes."""
+_DYING_S = 10.0
+"""How long a killed process may take to end."""
+_PROCESS = "resnet_pipe.run.engines.engine_process"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first message to the process.
+
+    Attributes:
+        module: of the engine; see `engine.ENGINES`.
+        request: what to load.
+        shape: of the memory with the batches.
+    """
+
+    module: str
+    request: EngineRequest
+    shape: SlotShape
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The first answer, if the network is loaded; else it is the error.
+
+    Attributes:
+        info: what runs.
+        peak_rss_kb: highest resident memory so far, KiB.
+    """
+
+    info: EngineInfo
+    peak_rss_kb: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """Rows of a slot to execute the network on.
+
+    Attributes:
+        number: that the answer will have.
+        slot: where the batch is.
+        rows: of it.
+    """
+
+    number: int
+    slot: int
+    rows: range
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it.
+
+    Attributes:
+        number: of the `Work`.
+        outputs: of the network, or why there are none.
+        peak_rss_kb: highest resident memory so far, KiB.
+    """
+
+    number: int
+    outputs: Outputs | ResnetPipeError
+    peak_rss_kb: int
+
+
+class RemoteEngine:
+    """The process of an engine as the run sees it.
+
+    Starting does not wait for the network to be loaded, so that several can load at the same time.
+
+    Args:
+        module: of the engine; see `engine.ENGINES`.
+        request: what to load.
+        slots: where the batches are.
+        name: of the device, for messages; empty where the run has no other one.
+        timeout_s: what a forward pass may take; see `Pace`.
+
+    Attributes:
+        info: what really runs, once it is ready.
+        pid: of the process.
+    """
+
+    info: EngineInfo
+
+    def __init__(
+        self, module: str, request: EngineRequest, slots: Slots, name: str, timeout_s: float
+    ) -> None:
+        self._name = name
+        self._device = name or f"device {request.device}"
+        self._pace = Pace(timeout_s)
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = child.start(_PROCESS, theirs.fileno(), slots.descriptor)
+        theirs.close()
+        self.pid = self._process.pid
+        self._lock = threading.Lock()
+        """Guards sending, and what follows."""
+        self._asked: dict[int, Future[Outputs]] = {}
+        self._over: RunError | None = None
+        """Why there are no more answers; None while there may be some."""
+        self._numbers = itertools.count()
+        self._peak_rss_kb = 0
+        self._receiver = threading.Thread(
+            target=self._receive, name=f"answers of {self._device}", daemon=True
+        )
+        self._send(Setup(module, request, slots.shape))
+
+    def wait_until_ready(self, stop: Stop) -> None:
+        """Wait until the network is loaded. Comes first.
+
+        Args:
+            stop: ends the waiting.
+
+        Raises:
+            ResnetPipeError: it could not be; see `engine.load`.
+            RunError: the process ended instead, or hangs.
+            StoppedError: somebody asked for a stop.
+        """
+        waiting = Waiting(self.pid)
+        try:
+            while not self._connection.poll(LOOK_S):
+                if stop.signal is not None:
+                    text = f"{stop.signal.name}: stopped while loading the network"
+                    raise StoppedError(text, stop.exit_code)
+                if waiting.look("loading") > LOADING_S:
+                    text = f"the network did not load within {LOADING_S:.0f} s on {self._device}"
+                    raise RunError(text, "see the engine's messages above", "engines")
+            answer: Ready | ResnetPipeError = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._gone(child.ending(self._process.wait())) from None
+        if isinstance(answer, ResnetPipeError):
+            raise answer
+        self.info, self._peak_rss_kb = answer.info, answer.peak_rss_kb
+        self._receiver.start()
+
+    def infer(self, slot: int, rows: range) -> Outputs:
+        """Execute the network on some rows of a slot; see `Engine.infer`.
+
+        Raises:
+            EngineError: the network could not be executed on them.
+            RunError: the engine is not there any more, or hangs.
+        """
+        asked: Future[Outputs] = Future()
+        with self._lock:
+            if self._over is not None:
+                raise self._over
+            number = next(self._numbers)
+            self._asked[number] = asked
+            self._send(Work(number, slot, rows))
+        waiting, started = Waiting(self.pid), time.perf_counter()
+        while not wait((asked,), LOOK_S).done:
+            seconds = waiting.look(number)
+            if seconds > self._pace.limit_s(len(rows)):
+                self._end(self._hangs(len(rows), seconds))
+        outputs = asked.result()
+        self._pace.note(len(rows), time.perf_counter() - started)
+        return outputs
+
+    def shrink(self, batch_size: int) -> None:
+        """Use at most `batch_size` from now on; see `Engine.shrink`."""
+        with self._lock:
+            self._send(batch_size)
+
+    def peak_rss_kb(self) -> int:
+        """Return the highest resident memory of its process so far, KiB."""
+        return self._peak_rss_kb
+
+    def close(self) -> None:
+        """End the process, whatever it is doing, and tell waiting callers. May be called again."""
+        self._end(self._gone("has ended with the run"))
+        try:
+            self._process.wait(_DYING_S)
+        except subprocess.TimeoutExpired:
+            return  # a driver keeps it in the kernel, where no signal reaches it
+        if self._receiver.is_alive():
+            self._receiver.join()
+        self._connection.close()
+
+    def _send(self, message: Setup | Work | int) -> None:
+        with suppress(OSError):  # whoever waits for an answer will learn how the process ended
+            self._connection.send(message)
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._accept(self._connection.recv())
+        except (EOFError, OSError):
+            pass  # it has ended, maybe in the middle of a message
+        finally:
+            self._process.kill()  # nobody would hear its answers
+            self._end(self._gone(child.ending(self._process.wait())))
+
+    def _accept(self, answer: Answer) -> None:
+        self._peak_rss_kb = answer.peak_rss_kb
+        with self._lock:
+            asked = self._asked.pop(answer.number, None)
+        if asked is None:
+            return  # it has been given up
+        if isinstance(answer.outputs, EngineError):
+            error = answer.outputs
+            problem = f"{self._name}: {error.problem}" if self._name else error.problem
+            asked.set_exception(EngineError(problem, error.remedy, error.check))
+        elif isinstance(answer.outputs, ResnetPipeError):
+            asked.set_exception(answer.outputs)
+        else:
+            asked.set_result(answer.outputs)
+
+    def _end(self, reason: RunError) -> None:
+        """Kill the process, and tell current and future callers why; the first reason counts."""
+        with self._lock:
+            self._over = self._over or reason
+            for asked in self._asked.values():
+                asked.set_exception(self._over)
+            self._asked.clear()
+        self._process.kill()
+
+    def _gone(self, ending: str) -> RunError:
+        return RunError(
+            f"the engine process of {self._device} {ending}",
+            "see its messages above; committed results are kept: run the same command again",
+            "engines",
+        )
+
+    def _hangs(self, rows: int, seconds: float) -> RunError:
+        return RunError(
+            f"the engine hangs: {self._name or self.info.device} has not answered a batch of {rows} for"
+            f" {seconds:.0f} s, {self._pace.excess(rows)}",
+            "committed results are kept: run the same command again; if it hangs again, use another"
+            " infer.engine",
+            "engines",
+        )

@@ -1,0 +1,1 @@
+"""What watches a run and never decides: clocks, progress, history, trace, outcome."""

@@ -1,0 +1,139 @@
+"""What observes a run never decides about it: its first error is a warning, and it is asked no more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import ResnetPipeError
+from resnet_pipe.run.observe.event_log import EventLog
+from resnet_pipe.run.observe.observer import Observer
+from resnet_pipe.run.workers.messages import Filled, Outputs
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Guard:
+    """Calls what observes a run. Used from several threads.
+
+    Args:
+        say: tells the user, also one who wants only warnings and errors.
+
+    Attributes:
+        say: as given; may be replaced while a display is in the way.
+        log: of the run, once it is open.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.log = EventLog(None)
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._broken: dict[str, Exception] = {}
+
+    def call(self, what: str, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
+        """Call a function; None if it fails, or if something of the same name has failed before.
+
+        Args:
+            what: it makes, for the warning.
+            function: whatever it raises is a warning.
+            arguments: of the function.
+            options: of the function.
+        """
+        if self.is_broken(what):
+            return None
+        try:
+            return function(*arguments, **options)
+        except Exception as error:
+            self._broken[what] = error.with_traceback(None)  # it would hold what the frames hold
+            self.warn(what, f"no {what}: {_reason(error)}")
+            return None
+
+    def is_broken(self, what: str) -> bool:
+        """Tell whether something has failed."""
+        return what in self._broken
+
+    def warn(self, what: str, text: str) -> None:
+        """Tell the user and the log that something is missing; of each thing only once."""
+        with self._lock:
+            if what in self._warned:
+                return
+            self._warned.add(what)
+        text = " ".join(text.split())  # in one line
+        self.log.event("warning", text=text)
+        with suppress(Exception):  # of the display
+            self.say(f"warning: {text}; the results are not affected")
+
+    def enter(self, stack: ExitStack, what: str, manager: AbstractContextManager[T]) -> T | None:
+        """Enter a context until the stack is left. Neither way in nor way out decides about the block.
+
+        If something of the same name has failed meanwhile, the context is left with its error.
+
+        Returns:
+            what the context gives; None if it cannot be entered.
+        """
+
+        def leave(
+            kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None:
+            failed = self._broken.get(what)
+            if failed is None:
+                self.call(what, manager.__exit__, kind, error, trace)
+            else:
+                with suppress(Exception):
+                    manager.__exit__(type(failed), failed, None)
+
+        given = self.call(what, manager.__enter__)
+        if not self.is_broken(what):
+            stack.push(leave)
+        return given
+
+
+class Guarded:
+    """An observer that a guard calls.
+
+    Args:
+        what: it makes.
+        observer: to be told.
+        guard: that calls it.
+    """
+
+    def __init__(self, what: str, observer: Observer, guard: Guard) -> None:
+        self._what = what
+        self._observer = observer
+        self._guard = guard
+
+    def filled(self, filled: Filled) -> None:
+        """See `Observer.filled`."""
+        self._guard.call(self._what, self._observer.filled, filled)
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        lane: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """See `Observer.inferred`."""
+        self._guard.call(self._what, self._observer.inferred, filled, batch, outputs, lane, start, end)
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """See `Observer.written`."""
+        self._guard.call(self._what, self._observer.written, filled, start, end)
+
+
+def _reason(error: Exception) -> str:
+    """Return why something failed."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename2 or error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    return error.problem if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,169 @@
+"""What a run remembers for its report: a time line, the slowest sources, and some results to look at."""
+
+from __future__ import annotations
+
+import heapq
+import io
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.model.output import Activation
+from resnet_pipe.report.page import data_url
+from resnet_pipe.run.workers.messages import SLOWEST, Filled, Outputs, Row
+from resnet_pipe.writer.rows import top_k
+
+MOMENTS = 240
+"""Most points of the time line: what a chart can show."""
+_APART_S = 0.025
+"""Seconds between two samples, at first; doubled whenever there are too many."""
+SAMPLES = 24
+_TOP = 3
+_SIDE = 160
+"""Pixels of the longer side of a thumbnail."""
+_QUALITY = 80
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Moment:
+    seconds: float
+    items: int
+    waiting_for_engine: int
+    waiting_for_writer: int
+
+
+class History:
+    """Remembers little of a run of any length. Used from several threads.
+
+    Args:
+        labels: of the classes.
+        logits: name of the network's output that holds them; None if the job does not ask for it.
+        activation: how scores are computed from them.
+        pictures: whether sample results are kept for the report.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], logits: str | None, activation: Activation, pictures: bool
+    ) -> None:
+        self._labels = labels
+        self._logits = logits
+        self._activation = activation
+        self._pictures = pictures
+        self._lock = threading.Lock()
+        self._started = time.perf_counter()
+        self._moments: list[_Moment] = []
+        self._apart_s = _APART_S
+        self._samples: _Thinned[dict[str, Any]] = _Thinned(SAMPLES)
+        self._slowest: list[tuple[float, str]] = []
+
+    def start(self) -> None:
+        """Start the timeline: the engine is ready."""
+        self._started = time.perf_counter()
+
+    def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:
+        """Note a moment: items so far, and how many batches wait. Called several times a second."""
+        seconds = time.perf_counter() - self._started
+        if self._moments and seconds - self._moments[-1].seconds < self._apart_s:
+            return
+        self._moments.append(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
+        if len(self._moments) > MOMENTS:
+            self._moments = self._moments[::2]
+            self._apart_s *= 2
+
+    def filled(self, filled: Filled) -> None:
+        """Note the slowest sources; see `Observer.filled`."""
+        for key, seconds in filled.slowest:
+            heapq.heappush(self._slowest, (seconds, key))
+            if len(self._slowest) > SLOWEST:
+                heapq.heappop(self._slowest)
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        lane: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """Keep a result now and then; see `Observer.inferred`."""
+        if not self._pictures:
+            return
+        with self._lock:
+            for at, row in enumerate(filled.rows):
+                if self._samples.wants():
+                    self._samples.add(self._sample(row, batch[at], outputs, at))
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """Note nothing; see `Observer.written`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of history.json."""
+        moments = self._moments
+        return {
+            "timeline": {
+                "seconds": [round(moment.seconds, 3) for moment in moments],
+                "items": [moment.items for moment in moments],
+                "waiting_for_engine": [moment.waiting_for_engine for moment in moments],
+                "waiting_for_writer": [moment.waiting_for_writer for moment in moments],
+            },
+            "slowest": [
+                {"source": key, "seconds": round(seconds, 4)}
+                for seconds, key in sorted(self._slowest, reverse=True)
+            ],
+            "samples": self._samples.kept,
+        }
+
+    def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
+        name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
+        top: list[tuple[str, float]] = []
+        if self._logits is not None:
+            values = outputs[self._logits][at : at + 1]
+            best = top_k(values, min(_TOP, len(self._labels)), self._activation)
+            top = [
+                (self._labels[index], round(float(score), 4))
+                for index, score in zip(best.index[0], best.score[0], strict=True)
+            ]
+        return {"name": name, "image": _thumbnail(image), "top": top}
+
+
+class _Thinned(Generic[T]):
+    """At most `limit` of the things that come by, evenly spread, however many come."""
+
+    def __init__(self, limit: int) -> None:
+        self.kept: list[T] = []
+        self._limit = limit
+        self._every = 1
+        self._seen = 0
+
+    def wants(self) -> bool:
+        """Count one that comes by, and tell whether it is to be kept."""
+        wanted = self._seen % self._every == 0
+        self._seen += 1
+        return wanted
+
+    def add(self, thing: T) -> None:
+        """Keep it; if that is too many, drop every second one."""
+        self.kept.append(thing)
+        if len(self.kept) > self._limit:
+            self.kept = self.kept[::2]
+            self._every *= 2
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> str:
+    """Return an image, uint8, shape (H, W, 3), RGB, as a data URL of a small JPEG."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    height, width = (max(1, round(_SIDE * side / max(image.shape[:2]))) for side in image.shape[:2])
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
+    small.save(content, "JPEG", quality=_QUALITY)
+    return data_url("image/jpeg", content.getvalue())

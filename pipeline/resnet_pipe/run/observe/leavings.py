@@ -1,0 +1,55 @@
+"""What a run writes for people besides its results: run.json, history.json, the metrics, the report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.ledger.ledger import HOME
+from resnet_pipe.report import metrics, run_report
+from resnet_pipe.run.observe.guard import Guard
+from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.outcome import Outcome
+from resnet_pipe.run.observe.run_folder import save_history, save_outcome
+
+
+def leave(outcome: Outcome, history: History, folder: Path | None, tag: str, guard: Guard) -> Outcome:
+    """Write all of it as far as possible; anything that fails is a warning.
+
+    Args:
+        outcome: of the run.
+        history: of the run.
+        folder: of the run; None if it could not be made.
+        tag: of the run, among those that share the output directory.
+        guard: of the run.
+
+    Returns:
+        the outcome, with its report.
+    """
+    if folder is not None:
+        guard.call("run.json", save_outcome, folder, outcome)
+        if outcome.items:
+            guard.call("history", save_history, folder, history)
+    guard.call("metrics", _write_metrics, outcome, tag)
+    if not outcome.resolved.job.run.report or folder is None or guard.is_broken("run.json"):
+        return outcome
+    return guard.call("report", _with_report, outcome, folder, guard) or outcome
+
+
+def _write_metrics(outcome: Outcome, tag: str) -> None:
+    job = outcome.resolved.job
+    path = job.run.metrics
+    if path is None:
+        (job.output / HOME).stat()  # its disk may be unmounted: nothing goes into the mount point
+        path = job.output / "metrics.prom"
+    metrics.write(path, outcome.to_json(), time.time(), tag)
+
+
+def _with_report(outcome: Outcome, folder: Path, guard: Guard) -> Outcome:
+    try:
+        return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
+    except MissingExtraError as error:  # nothing is wrong: it has not been installed
+        guard.log.event("note", text=str(error))
+        return replace(outcome, no_report=f"{error.remedy}")

@@ -1,0 +1,31 @@
+"""What a run tells those who only watch it: the history for its report, and the trace."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.run.workers.messages import Filled, Outputs
+
+
+class Observer(Protocol):
+    """Is told what every batch went through. Times are of `time.perf_counter`, which all processes share."""
+
+    def filled(self, filled: Filled) -> None:
+        """A worker has posted a message."""
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        lane: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """A lane has executed a batch: uint8, shape (rows, H, W, 3). From its own thread."""
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """The rows of a message have been written. From the writer's thread."""

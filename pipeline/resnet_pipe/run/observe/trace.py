@@ -1,0 +1,131 @@
+"""The trace of a run: what every worker, stream and writer did when, for ui.perfetto.dev.
+
+The format is Chrome's "Trace Event Format" (https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU):
+complete events (X) on one track (tid) for each who works, and flows (s, t, f) that follow a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.store import atomic
+
+_PROCESS = 1
+_FIRST_LANE, _WRITER = 1000, 2000
+"""Numbers of tracks; workers count from 0. Viewers sort by them."""
+
+
+@contextmanager
+def traced(path: Path, workers: int, lanes: Sequence[str]) -> Iterator[Trace]:
+    """Write a trace into a file, which is there when the block ends without an error; see `Trace`."""
+    with (
+        atomic.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8") as file,
+        closing(Trace(file, workers, lanes)) as trace,
+    ):
+        yield trace
+
+
+class Trace:
+    """Writes events to a file as they happen. Used from several threads.
+
+    Args:
+        file: opened for writing text.
+        workers: that decode.
+        lanes: names of those who infer, in the order of their numbers.
+    """
+
+    def __init__(self, file: IO[str], workers: int, lanes: Sequence[str]) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        file.write('{"displayTimeUnit":"ms","traceEvents":[\n')
+        names = {worker: f"worker {worker}" for worker in range(workers)}
+        names |= {_FIRST_LANE + number: name for number, name in enumerate(lanes)}
+        names[_WRITER] = "writer"
+        events = [{"ph": "M", "name": "process_name", "pid": _PROCESS, "args": {"name": "resnet-pipe run"}}]
+        for track, name in names.items():
+            events.append(_about(track, "thread_name", name=name))
+            events.append(_about(track, "thread_sort_index", sort_index=track))
+        file.write(",\n".join(map(json.dumps, events)))
+
+    def filled(self, filled: Filled) -> None:
+        """Write what the worker did for a batch, source by source; see `Observer.filled`."""
+        if filled.worker is None or not filled.spans:
+            return
+        events = [
+            _span(filled.worker, span.stage, span.start, span.end, source=span.source)
+            for span in filled.spans
+        ]
+        if filled.slot is not None:
+            events.append(_flow("s", filled, filled.worker, filled.spans[-1].start))
+        self._write(events)
+
+    def inferred(
+        self,
+        filled: Filled,
+        batch: NDArray[np.uint8],
+        outputs: Outputs,
+        lane: int,
+        start: float,
+        end: float,
+    ) -> None:
+        """Write a forward pass; see `Observer.inferred`."""
+        track = _FIRST_LANE + lane
+        span = _span(track, "infer", start, end, items=len(filled.rows), task=filled.task, part=filled.part)
+        self._write([span, _flow("t", filled, track, start)])
+
+    def written(self, filled: Filled, start: float, end: float) -> None:
+        """Write that rows were written; see `Observer.written`."""
+        events = [_span(_WRITER, "writer", start, end, items=len(filled.rows), task=filled.task)]
+        if filled.slot is not None:
+            events.append(_flow("f", filled, _WRITER, start))
+        self._write(events)
+
+    def close(self) -> None:
+        """End the document."""
+        with self._lock:
+            self._file.write("\n]}\n")
+
+    def _write(self, events: list[dict[str, Any]]) -> None:
+        text = "".join(",\n" + json.dumps(event) for event in events)
+        with self._lock:
+            self._file.write(text)
+
+
+def _about(track: int, what: str, **values: object) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": _PROCESS, "tid": track, "args": values}
+
+
+def _span(track: int, stage: str, start: float, end: float, **about: object) -> dict[str, Any]:
+    return {
+        "ph": "X",
+        "name": stage,
+        "cat": stage,
+        "pid": _PROCESS,
+        "tid": track,
+        "ts": round(start * 1e6, 1),
+        "dur": round((end - start) * 1e6, 1),
+        "args": about,
+    }
+
+
+def _flow(phase: str, filled: Filled, track: int, at: float) -> dict[str, Any]:
+    return {
+        "ph": phase,
+        "name": "batch",
+        "cat": "batch",
+        "id": f"{filled.task}.{filled.span}.{filled.part}",
+        "pid": _PROCESS,
+        "tid": track,
+        "ts": round(at * 1e6, 1),
+        "bp": "e",
+    }

@@ -1,0 +1,245 @@
+"""The plan of a run: which sources are new or changed, and in which chunks, according to the ledger."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from resnet_pipe.ledger.record import Entry, Record
+from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.source import Source
+from resnet_pipe.run.workers.messages import RETRYABLE
+
+ATTEMPTS = 3
+"""How many runs try a source whose failure may have been the machine's fault."""
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Sources whose results are committed together, as one shard.
+
+    Attributes:
+        id: in the names of the shard and of the record.
+        sources: to process, sorted by key.
+        kept: entries of the chunk's old record whose rows or failures stay.
+        replaces: the old record, if the chunk is written again.
+    """
+
+    id: str
+    sources: tuple[Source, ...]
+    kept: tuple[Entry, ...] = ()
+    replaces: Record | None = None
+
+    @property
+    def failed_before(self) -> dict[Source, int]:
+        """Return the sources that failed and have not changed, with the number of runs that failed."""
+        entries = self.replaces.entries if self.replaces else ()
+        return {entry.source: entry.attempts for entry in entries if entry.failure}
+
+
+class SourceTable:
+    """Sources in a fifth of the memory that objects would take: a job may have a million of them.
+
+    Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
+    fill 64 bits in 2262.
+    """
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._ends = array("q")
+        self._sizes = array("q")
+        self._seconds = array("q")
+        self._nanoseconds = array("I")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def append(self, source: Source) -> None:
+        """Add a source at the end."""
+        self._keys += source.key.encode()
+        self._ends.append(len(self._keys))
+        self._sizes.append(source.size)
+        seconds, nanoseconds = divmod(source.mtime_ns, _NS)
+        self._seconds.append(seconds)
+        self._nanoseconds.append(nanoseconds)
+
+    def __iter__(self) -> Iterator[Source]:
+        start = 0
+        columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
+        for end, size, seconds, nanoseconds in zip(*columns, strict=True):
+            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
+            start = end
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part I of N of a job (`--shard I/N`), which shares the output directory with the other parts."""
+
+    index: int
+    count: int
+
+    @property
+    def tag(self) -> str:
+        """Return the prefix of this part's chunk ids."""
+        return f"{self.index}of{self.count}-"
+
+    def owns(self, text: str) -> bool:
+        """Tell whether a key or a chunk id belongs to this part. Every text belongs to exactly one."""
+        return zlib.crc32(text.encode()) % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides, besides the ledger, whether a source is processed.
+
+    Attributes:
+        retry_failed: process failed sources again although they have not changed.
+        prune: remove the rows of sources that have disappeared.
+        part: only this part of the job.
+    """
+
+    retry_failed: bool = False
+    prune: bool = False
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        found: sources the reader found, those of other parts included.
+        skipped: sources the ledger already has, unchanged, and that are not to be tried again.
+        disappeared: sources in the ledger that the reader did not find.
+        new: sources that are in no chunk yet.
+        rewrites: chunks that are written again because sources of theirs changed or go.
+        next_number: of the first new chunk.
+        per_chunk: sources in a new chunk.
+        prefix: of new chunk ids.
+        failed_before: those among the skipped that failed, or are partial.
+        warning: of sources that have disappeared, if it looks like an accident.
+        passed_over: files that are not sources because of their extension.
+    """
+
+    found: int
+    skipped: int
+    disappeared: int
+    new: SourceTable
+    rewrites: list[Chunk]
+    next_number: int
+    per_chunk: int
+    prefix: str = ""
+    failed_before: int = 0
+    warning: str = ""
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+    @property
+    def planned(self) -> int:
+        """Return how many sources are to be processed."""
+        return len(self.new) + sum(len(chunk.sources) for chunk in self.rewrites)
+
+    @property
+    def done_before(self) -> int:
+        """Return how many sources are skipped because they are done."""
+        return self.skipped - self.failed_before
+
+    @property
+    def chunk_count(self) -> int:
+        """Return how many chunks are to be committed."""
+        return len(self.rewrites) + -(-len(self.new) // self.per_chunk)
+
+    def sources(self) -> Iterator[Source]:
+        """Yield the sources to process."""
+        for chunk in self.rewrites:
+            yield from chunk.sources
+        yield from self.new
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the chunks in the order in which they are committed."""
+        yield from self.rewrites
+        sources = iter(self.new)
+        number = self.next_number
+        while group := tuple(islice(sources, self.per_chunk)):
+            yield Chunk(f"{self.prefix}{number:06d}", group)
+            number += 1
+
+
+def empty_plan() -> Plan:
+    """Return the plan of a run that ended before planning."""
+    return Plan(0, 0, 0, SourceTable(), [], 0, 1)
+
+
+@dataclass
+class _Known:
+    """The ledger's view of one chunk while the listing is compared with it."""
+
+    record: Record
+    redo: list[Source] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+
+def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
+    """Compare what the reader lists with what the ledger has.
+
+    Args:
+        sources: sorted by key.
+        records: by chunk id.
+        per_chunk: sources in a new chunk.
+        rules: what else decides.
+    """
+    known = {chunk: _Known(record) for chunk, record in records.items()}
+    entries = {
+        entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
+    }
+    new = SourceTable()
+    found = skipped = failed_before = 0
+    for source in sources:
+        found += 1
+        chunk, entry = entries.get(source.key, (None, None))
+        if rules.part is not None and not rules.part.owns(chunk or source.key):
+            continue
+        if chunk is None or entry is None:
+            new.append(source)
+            continue
+        known[chunk].seen.add(source.key)
+        if entry.source == source and not _is_tried_again(entry, rules):
+            skipped += 1
+            failed_before += entry.failure is not None
+        else:
+            known[chunk].redo.append(source)
+    mine = [one for chunk, one in known.items() if rules.part is None or rules.part.owns(chunk)]
+    disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
+    rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
+    prefix = rules.part.tag if rules.part else ""
+    number = _next_number(records, prefix)
+    return Plan(found, skipped, disappeared, new, rewrites, number, per_chunk, prefix, failed_before)
+
+
+def _is_tried_again(entry: Entry, rules: Rules) -> bool:
+    if entry.failure is None:
+        return False
+    return rules.retry_failed or (entry.failure.error in RETRYABLE and entry.attempts < ATTEMPTS)
+
+
+def _rewrite(known: _Known, prune: bool) -> Chunk | None:
+    redo = {source.key for source in known.redo}
+    kept = tuple(
+        entry
+        for entry in known.record.entries
+        if entry.source.key not in redo and (entry.source.key in known.seen or not prune)
+    )
+    if len(kept) == len(known.record.entries):
+        return None
+    return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
+
+
+def _next_number(records: Iterable[str], prefix: str) -> int:
+    pattern = re.compile(re.escape(prefix) + r"(\d+)")
+    numbers = [int(match[1]) for chunk in records if (match := pattern.fullmatch(chunk))]
+    return max(numbers, default=-1) + 1

@@ -1,0 +1,1 @@
+"""Worker processes, which read sources and fill batches."""

@@ -1,0 +1,206 @@
+"""What the run and its workers say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.source import Source, Span, Tally
+from resnet_pipe.run.workers.slots import SlotShape
+
+Outputs = dict[str, NDArray[np.float32]]
+"""What the network gave for a batch: output name to float32, shape (rows, width)."""
+
+
+RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
+"""Classes of error that may say more about the machine than about the source: later runs try again."""
+SLOWEST = 10
+"""Sources that a message tells of as its slowest: as many as a report shows."""
+
+
+class Failure(NamedTuple):
+    """A source that could not be processed.
+
+    Attributes:
+        key: of the source.
+        stage: reader, preprocess, infer or writer.
+        error: a short, stable class of error.
+        message: what is wrong, in words.
+        transient: it may have been the machine's fault, for all that this run knows.
+    """
+
+    key: str
+    stage: str
+    error: str
+    message: str
+    transient: bool = False
+
+
+class Note(NamedTuple):
+    """Something unusual about a source that was handled: its rows are correct.
+
+    Attributes:
+        key: of the source.
+        text: what it is, and what was done.
+    """
+
+    key: str
+    text: str
+
+
+class Row(NamedTuple):
+    """Which item sits in a row of a slot."""
+
+    key: str
+    frame_index: int | None
+    pts_s: float | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Sources that one worker turns into batches, in order.
+
+    Attributes:
+        index: position among all tasks of the run, from 0; results are put back into this order.
+        keys: of the sources.
+        span: the part of the only source that is to be read; None for all of it.
+        large: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
+            says so instead of reading it.
+        sources: how many sources are done with when it is: its own; of a span, a part of one.
+        first_part: number of the first message about this task. Not 0 where another worker has died on it.
+        skip: items of the first source that the other worker has posted already.
+        final: nothing of the task comes after it. False for all pieces but the last of one that is cut
+            because a source in it is suspect.
+        alone: its only source is a suspect, and tried again in a worker that has read nothing before.
+    """
+
+    index: int
+    keys: tuple[str, ...]
+    span: Span | None = None
+    large: Source | None = None
+    sources: float = 0.0
+    first_part: int = 0
+    skip: int = 0
+    final: bool = True
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Seconds a worker spent on one batch, and the memory it has needed so far."""
+
+    reader_s: float = 0.0
+    preprocess_s: float = 0.0
+    wait_task_s: float = 0.0
+    wait_slot_s: float = 0.0
+    peak_rss_kb: int = 0
+
+
+class WorkSpan(NamedTuple):
+    """What a worker did without a break, for the trace.
+
+    Attributes:
+        stage: reader or preprocess.
+        source: key of the source it was on.
+        start: `time.perf_counter` seconds, which all processes of a machine share.
+        end: the same.
+    """
+
+    stage: str
+    source: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A worker's word that a batch is ready, or that a task has ended without one.
+
+    Attributes:
+        task: index of the task.
+        span: index of the span; 0 for a source that is read as a whole.
+        part: position among the messages of this task and span, from 0: several streams may mix them up.
+        slot: where the batch is; None if no row was filled.
+        rows: what is in the slot, row by row.
+        failures: sources of this task that gave no more rows since the last batch.
+        sources: done with, as the task says; 0 unless this is the last message.
+        finished: sources of the task, as it was sent, of which everything has been posted.
+        items: of the source after these, how many items have been posted.
+        tally: frames decoded and used since the last batch.
+        times: of this batch.
+        last: nothing more comes from this task or span.
+        notes: about sources of this task, since the last batch.
+        worker: that has made it; None if none has.
+        slowest: the sources that took longest of those finished since the last batch, with their seconds.
+        spans: what the worker did since the last batch; empty unless the run is traced.
+        from_spool: no worker has made it: an earlier run has, and its rows are in the spool.
+    """
+
+    task: int
+    span: int
+    part: int
+    slot: int | None
+    rows: list[Row]
+    failures: list[Failure]
+    sources: float = 0.0
+    finished: int = 0
+    items: int = 0
+    tally: Tally = field(default_factory=Tally)
+    times: StageTimes = field(default_factory=StageTimes)
+    last: bool = True
+    notes: tuple[Note, ...] = ()
+    worker: int | None = None
+    slowest: tuple[tuple[str, float], ...] = ()
+    spans: tuple[WorkSpan, ...] = ()
+    from_spool: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """A worker's word that its large source is worth splitting; it has read nothing of it.
+
+    Attributes:
+        task: index of the task, which has this one source.
+        source: the source.
+        spans: its parts, in order; at least two.
+    """
+
+    task: int
+    source: Source
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A worker's word that it could not read a source, for a reason that may be none of the source's.
+
+    All that it had read before has been posted, and it ends.
+    """
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything a worker needs to begin: the first message it gets.
+
+    Attributes:
+        worker: its number, from 0.
+        reader: turns a key into items.
+        geometry: brings a frame to the network's input size.
+        shape: of the shared memory.
+        free: its slots that are not waiting for the engine.
+        traced: whether it tells what it did when.
+    """
+
+    worker: int
+    reader: Reader
+    geometry: Geometry
+    shape: SlotShape
+    free: tuple[int, ...]
+    traced: bool = False

@@ -1,0 +1,296 @@
+"""The worker processes: starts them, hands out tasks and slots, and replaces the ones that die or hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from collections import deque
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+
+from resnet_pipe.errors import RunError, StoppedError
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.process import child
+from resnet_pipe.process.patience import LOOK_S, Waiting
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.workers.messages import Failure, Filled, Setup, Split, Suspect, Task
+from resnet_pipe.run.workers.ready import Broken, Ready
+from resnet_pipe.run.workers.send_queue import Outbox
+from resnet_pipe.run.workers.slots import Slots, SlotShape
+from resnet_pipe.run.workers.streak import Streak
+from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
+
+TASKS_AHEAD = 2
+"""Tasks a worker holds: the current one, and one more so that it never waits for an answer."""
+MAX_IDLE_DEATHS = 5
+"""Consecutive deaths, not tied to a source, after which the machine and not a file is to blame."""
+_WORKER = "resnet_pipe.run.workers.worker_process"
+_START_S = 120.0
+"""The longest that a worker may take to start."""
+
+
+@dataclass
+class _Member:
+    """One worker process as the run sees it."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    outbox: Outbox
+    waiting: Waiting
+    tasks: deque[Task] = field(default_factory=deque)
+    sent: int = 0
+    """How many of these it has received."""
+    fresh: bool = True
+    """It has not got any task."""
+    ready: bool = False
+    in_flight: set[int] = field(default_factory=set)
+    posted: Filled | None = None
+    """The last message about the task it is on; None if there was none."""
+    suspicion: Failure | None = None
+    """The reason it gave for ending on a source."""
+    timed_out: bool = False
+
+
+class WorkerPool:
+    """The worker processes of a run.
+
+    Args:
+        reader: turns keys into items, in the workers.
+        geometry: brings frames to the network's input size, in the workers.
+        shape: of the shared memory.
+        timeout_s: a source that takes longer is given up, and its worker replaced.
+        traced: whether workers tell what they did when.
+        known: keys of sources that failed in an earlier run, see `Streak`.
+        on_retry: told why a source is tried again.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        geometry: Geometry,
+        shape: SlotShape,
+        timeout_s: float,
+        traced: bool,
+        known: Set[str] = frozenset(),
+        on_retry: Callable[[Failure], None] = lambda failure: None,
+    ) -> None:
+        self._reader = reader
+        self._geometry = geometry
+        self._timeout_s = timeout_s
+        self._traced = traced
+        self._on_retry = on_retry
+        self._streak = Streak(known)
+        self.slots = Slots(shape)
+        self._idle_deaths = 0
+        self.deaths = 0
+        """Workers that had to be replaced."""
+        self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
+        self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
+
+    def wait_until_ready(self, stop: Stop) -> None:
+        """Wait until every worker has imported what it needs. Call it before the first task.
+
+        Args:
+            stop: ends the waiting.
+
+        Raises:
+            RunError: a worker cannot, or they keep dying.
+            StoppedError: somebody asked for a stop.
+        """
+        while not all(member.ready for member in self._members):
+            if stop.signal is not None:
+                raise StoppedError(
+                    f"{stop.signal.name}: stopped while the workers were starting", stop.exit_code
+                )
+            self.poll(LOOK_S)
+
+    def wants_task(self) -> bool:
+        """Tell whether a worker has room for another task."""
+        return any(len(member.tasks) < TASKS_AHEAD for member in self._members)
+
+    def submit(self, task: Task) -> None:
+        """Give a task to the worker with the fewest."""
+        member = min(self._members, key=lambda member: len(member.tasks))
+        member.tasks.append(task)
+        self._supply(member)
+
+    def release(self, slot: int) -> None:
+        """Give a slot back to its worker: its batch is no longer needed."""
+        member = self._members[slot // self.slots.shape.per_worker]
+        member.in_flight.discard(slot)
+        member.outbox.put(slot)
+
+    def wake(self) -> None:
+        """Make `poll` return soon. The only method for other threads."""
+        self._wake_sender.send_bytes(b"")
+
+    def poll(self, timeout_s: float) -> list[Filled | Split]:
+        """Return what the workers have finished, waiting up to `timeout_s` for something to happen.
+
+        A worker that has died or hangs is replaced. The source it was on is tried once more, by a worker that
+        has read nothing before; if that dies or hangs too, the source becomes a failure.
+
+        Raises:
+            RunError: workers keep dying without being on a source, cannot work at all, or fail on one source
+                after the other.
+        """
+        if not any(member.tasks for member in self._members) and (held := self._streak.release()):
+            return [*held]  # there is nothing that could prove anything
+        connections = {member.connection: member for member in self._members}
+        ready = wait([*connections, self._wake_receiver], min(timeout_s, LOOK_S))
+        messages: list[Filled | Split] = []
+        for connection in ready:
+            if connection is self._wake_receiver:
+                self._wake_receiver.recv_bytes()
+                continue
+            member = connections[connection]  # type: ignore[index]
+            message = self._hear(member)
+            if message is not None:
+                messages += self._streak.admit(message)
+        self._kill_hanging()
+        return messages
+
+    def end(self) -> None:
+        """End all workers, whatever they are doing. Slots they have filled can still be read."""
+        for member in self._members:
+            member.process.kill()
+        for member in self._members:
+            member.process.wait()
+            member.outbox.close()
+
+    def close(self) -> None:
+        """End all workers, and give back what the pool holds. No other thread may use it any more."""
+        self.end()
+        self.slots.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    def _hear(self, member: _Member) -> Filled | Split | None:
+        try:
+            message = member.connection.recv()
+        except (EOFError, OSError):  # at the end of a message, or in the middle of one
+            return self._replace(member)
+        return self._accept(member, message)
+
+    def _accept(
+        self, member: _Member, message: Filled | Split | Ready | Broken | Suspect
+    ) -> Filled | Split | None:
+        if isinstance(message, Ready):
+            member.ready = True
+            return None
+        if isinstance(message, Broken):
+            raise RunError(
+                f"the worker processes cannot read anything: {message.problem}",
+                "repair the installation; no source is recorded as failed because of it",
+                "decoders",
+            )
+        self._idle_deaths = 0
+        if isinstance(message, Suspect):
+            member.suspicion = message.failure
+            return None
+        if isinstance(message, Filled) and message.slot is not None:
+            member.in_flight.add(message.slot)
+        if isinstance(message, Filled) and message.finished < len(member.tasks[0].keys):
+            member.posted = message
+            return message
+        task = member.tasks.popleft()
+        member.sent -= 1
+        member.posted = None
+        if not task.final and isinstance(message, Filled):
+            member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+        self._supply(member)
+        return message
+
+    def _supply(self, member: _Member) -> None:
+        """Send a worker the tasks that it may have now.
+
+        With a suspect, and with a piece of a task that another one follows, it gets nothing else; and for a
+        suspect it must be fresh.
+        """
+        while member.sent < len(member.tasks):
+            before = member.tasks[member.sent - 1] if member.sent else None
+            task = member.tasks[member.sent]
+            if before is not None and (before.alone or task.alone or not before.final):
+                return
+            if task.alone and not member.fresh:
+                member.process.kill()
+                member = self._restart(member)
+            member.outbox.put(task)
+            member.sent += 1
+            member.fresh = False
+
+    def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
+        ours, theirs = multiprocessing.Pipe()
+        process = child.start(_WORKER, theirs.fileno(), self.slots.descriptor)
+        theirs.close()
+        member = _Member(number, process, ours, Outbox(ours), Waiting(process.pid), in_flight=set(in_flight))
+        shape = self.slots.shape
+        free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
+        member.outbox.put(Setup(number, self._reader, self._geometry, shape, free, self._traced))
+        return member
+
+    def _restart(self, member: _Member) -> _Member:
+        """Put a new process into the place of one that is dead or dying; it has got no task yet."""
+        member.process.wait()
+        member.outbox.close()
+        self.slots.end(member.number)
+        new = self._start(member.number, frozenset(member.in_flight))
+        new.tasks = member.tasks
+        self._members[member.number] = new
+        return new
+
+    def _replace(self, member: _Member) -> Filled | None:
+        """Start a worker in place of a dead one, with its tasks.
+
+        Returns:
+            that the source it died on has failed, if it was tried for the second time.
+        """
+        status = member.process.wait()
+        self.deaths += 1
+        current = self.slots.current(member.number)
+        task = member.tasks[0] if member.tasks else None
+        message: Filled | None = None
+        if task is None or current is None or current[0] != task.index:
+            if task is not None:
+                member.tasks[0] = rest(task, member.posted)
+            self._count_idle_death(status)
+        else:
+            failure = member.suspicion or self._failure(member, task.keys[current[1]], status)
+            del member.tasks[0]
+            if task.alone:
+                message = given_up(task, member.posted, failure)
+                if not task.final:
+                    member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+            else:
+                self._on_retry(failure)
+                member.tasks.extendleft(reversed(pieces(task, member.posted, current[1])))
+        self._supply(self._restart(member))
+        return message
+
+    def _count_idle_death(self, status: int) -> None:
+        self._idle_deaths += 1
+        if self._idle_deaths >= MAX_IDLE_DEATHS:
+            raise RunError(
+                f"{self._idle_deaths} worker processes in a row ended without reading anything"
+                f" (the last: {child.ending(status)})",
+                "check their messages above, the memory limits and the installation",
+                "limits",
+            )
+
+    def _failure(self, member: _Member, key: str, status: int) -> Failure:
+        if member.timed_out:
+            text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
+            return Failure(key, "reader", "timeout", text, transient=True)
+        text = f"its worker process {child.ending(status)}"
+        return Failure(key, "reader", "worker_died", text, transient=True)
+
+    def _kill_hanging(self) -> None:
+        for member in self._members:
+            current = self.slots.current(member.number) if member.ready else "its start"
+            limit = self._timeout_s if member.ready else _START_S
+            if current is not None and member.waiting.look(current) > limit and not member.timed_out:
+                member.timed_out = True
+                member.process.kill()

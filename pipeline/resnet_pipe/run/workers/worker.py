@@ -1,0 +1,264 @@
+"""What a worker process does: it turns the sources of its tasks into batches, straight into shared memory."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
+from multiprocessing.connection import Connection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
+from resnet_pipe.reader.file import announce, refusal
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.run.workers.messages import (
+    SLOWEST,
+    Failure,
+    Filled,
+    Note,
+    Row,
+    Setup,
+    Split,
+    StageTimes,
+    Suspect,
+    Task,
+    WorkSpan,
+)
+from resnet_pipe.run.workers.slots import Slots
+
+
+class Worker:
+    """The loop of a worker.
+
+    Args:
+        connection: to the run: tasks and free slots come in, batches go out.
+        memory: descriptor of the shared memory.
+
+    Raises:
+        ImportError: what reading needs cannot be imported.
+    """
+
+    def __init__(self, connection: Connection, memory: int) -> None:
+        keep_freed_memory()
+        self._connection = connection
+        self._setup: Setup = connection.recv()
+        self._setup.reader.load()
+        self._setup.geometry.load()
+        self._slots = Slots(self._setup.shape, memory)
+        self._free: deque[int] = deque(self._setup.free)
+        self._tasks: deque[Task] = deque()
+        self._task = Task(0, ())
+        self._batch = _Batch(0)
+        self._finished = 0
+        """Sources of the task that are done with."""
+        self._items = 0
+        """Items that the source after these has given."""
+        self._skip = 0
+        """So many of these have been posted by another worker."""
+
+    def serve(self) -> None:
+        """Work until the run closes the connection, or a source is suspect.
+
+        Raises:
+            ImportError: what a source needs cannot be imported.
+        """
+        suspect: Failure | None = None
+        while suspect is None:
+            started = time.perf_counter()
+            while not self._tasks:
+                self._receive()
+            suspect = self._work(self._tasks.popleft(), time.perf_counter() - started)
+        self._connection.send(Suspect(suspect))
+
+    def _receive(self) -> None:
+        message: Task | int = self._connection.recv()
+        if isinstance(message, Task):
+            self._tasks.append(message)
+            if message.span is None:  # a part of a video may begin anywhere in it
+                for key in message.keys:
+                    announce(path_of(self._setup.reader.root, key))
+        else:
+            self._free.append(message)
+
+    def _work(self, task: Task, waited: float) -> Failure | None:
+        """Carry out a task; or return why a source is suspect, with all that comes before it posted."""
+        self._task = task
+        self._batch = _Batch(task.first_part, wait_task_s=waited)
+        self._finished = 0
+        if task.large is not None and (spans := self._spans(task.large)):
+            self._connection.send(Split(task.index, task.large, spans))
+            return None
+        for position, key in enumerate(task.keys):
+            while not self._tasks and self._connection.poll():
+                self._receive()  # the next task, to have its files read ahead
+            self._items, self._skip = 0, task.skip if position == 0 else 0
+            self._begin(position)
+            started = time.perf_counter()
+            failure = self._try(key, position)
+            if failure is not None and failure.transient and not task.alone:
+                self._post(last=False)
+                return failure  # the status word stays: it names the suspect
+            if failure is not None:
+                self._batch.failures.append(failure)
+            self._batch.seconds.append((key, time.perf_counter() - started))
+            self._finished = position + 1
+        self._items = self._skip = 0
+        self._slots.end(self._setup.worker)
+        self._post(last=task.final)
+        return None
+
+    def _try(self, key: str, position: int) -> Failure | None:
+        """Read a source; return why not, or not to its end.
+
+        Raises:
+            ImportError: a library is missing, which is no fault of the source.
+        """
+        try:
+            self._read(key, position)
+        except SourceError as error:
+            return Failure(key, error.stage, error.error, error.message, error.transient)
+        except ImportError:
+            raise
+        except MemoryError as error:
+            text = f"not enough memory: {error}".rstrip(": ")
+            return Failure(key, "reader", "no_memory", text, transient=True)
+        except Exception as error:
+            # A library's surprise on one file costs that file.
+            refused = refusal(error) if isinstance(error, OSError) and error.errno else None
+            if refused is not None and refused.transient:
+                return Failure(key, refused.stage, refused.error, refused.message, transient=True)
+            text = " ".join(str(error).split())
+            return Failure(key, "reader", type(error).__name__, text)
+        return None
+
+    def _spans(self, source: Source) -> tuple[Span, ...]:
+        """Return the spans of a large source; none if it is better read as a whole, or cannot be split."""
+        self._begin(0)
+        try:
+            spans = self._setup.reader.spans(source, lambda: self._begin(0))
+        except Exception:
+            spans = ()  # reading it will tell what is wrong
+        self._slots.end(self._setup.worker)
+        return spans if len(spans) > 1 else ()
+
+    def _read(self, key: str, position: int) -> None:
+        task, tally, before = self._task, Tally(), Tally()
+        min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
+        items = self._setup.reader.read(key, min_side, task.span, tally, alive)
+        skip = self._skip
+        while True:
+            item: Item | None = None
+            try:
+                with self._timed("reader", key):
+                    item = next(items, None)
+            finally:
+                if item is not None and self._items >= skip:
+                    self._make_room()  # before the item is counted, which is not posted yet
+                if self._items < skip:  # decoded once more, but it was used and counted when it was posted
+                    before = Tally(before.decoded, tally.used, tally.seconds)
+                self._batch.tally.add(tally, before)
+                before = copy(tally)
+                self._batch.notes += [Note(key, text) for text in tally.notes]
+                tally.notes.clear()
+            if item is None:
+                return
+            if self._items >= skip:
+                self._place(key, position, item)
+            self._items += 1
+            alive()  # the time limit is for each item
+
+    def _make_room(self) -> None:
+        """Post the batch if it is full."""
+        if len(self._batch.rows) == self._setup.shape.batch_size:
+            self._post(last=False)
+            self._batch = _Batch(self._batch.part + 1)
+
+    def _begin(self, position: int) -> None:
+        self._slots.begin(self._setup.worker, self._task.index, position)
+
+    def _place(self, key: str, position: int, item: Item) -> None:
+        batch = self._batch
+        if batch.slot is None:
+            self._slots.end(self._setup.worker)  # waiting for room is not hanging
+            batch.slot = self._free_slot()
+            self._begin(position)
+        with self._timed("preprocess", key):
+            out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
+            self._setup.geometry.apply(item.frame, out, item.extent)
+            batch.rows.append(Row(key, item.frame_index, item.pts_s))
+
+    @contextmanager
+    def _timed(self, stage: str, key: str) -> Iterator[None]:
+        """Count the time of the block for a stage, and tell of it if the run is traced."""
+        batch, started = self._batch, time.perf_counter()
+        try:
+            yield
+        finally:
+            ended = time.perf_counter()
+            batch.busy_s[stage] += ended - started
+            if self._setup.traced:
+                batch.spans.append(WorkSpan(stage, key, started, ended))
+
+    def _free_slot(self) -> int:
+        started = time.perf_counter()
+        while not self._free:
+            self._receive()
+        self._batch.wait_slot_s += time.perf_counter() - started
+        return self._free.popleft()
+
+    def _post(self, last: bool) -> None:
+        batch = self._batch
+        if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
+            self._free.append(batch.slot)
+            batch.slot = None
+        self._connection.send(
+            Filled(
+                task=self._task.index,
+                span=self._task.span.index if self._task.span else 0,
+                part=batch.part,
+                slot=batch.slot,
+                rows=batch.rows,
+                failures=batch.failures,
+                sources=self._task.sources if last else 0.0,
+                finished=self._finished,
+                items=max(self._items, self._skip),
+                tally=batch.tally,
+                times=StageTimes(
+                    batch.busy_s["reader"],
+                    batch.busy_s["preprocess"],
+                    batch.wait_task_s,
+                    batch.wait_slot_s,
+                    peak_rss_kb(),
+                ),
+                last=last,
+                notes=tuple(batch.notes),
+                worker=self._setup.worker,
+                slowest=tuple(heapq.nlargest(SLOWEST, batch.seconds, key=lambda each: each[1])),
+                spans=tuple(batch.spans),
+            )
+        )
+
+
+class _Batch:
+    """A batch that is being filled, and the seconds it took."""
+
+    def __init__(self, part: int, wait_task_s: float = 0.0) -> None:
+        self.part = part
+        self.slot: int | None = None
+        self.rows: list[Row] = []
+        self.failures: list[Failure] = []
+        self.notes: list[Note] = []
+        self.tally = Tally()
+        self.busy_s = {"reader": 0.0, "preprocess": 0.0}
+        self.seconds: list[tuple[str, float]] = []
+        """Sources finished since the last batch, with the time each took."""
+        self.spans: list[WorkSpan] = []
+        self.wait_task_s = wait_task_s
+        self.wait_slot_s = 0.0

@@ -1,0 +1,112 @@
+"""A sample of a job's sources, chosen evenly, laid out as a folder of links."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.job.job import Job
+from resnet_pipe.reader.images import images
+from resnet_pipe.reader.nothing import nothing_found
+from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.reader.source import path_of
+from resnet_pipe.reader.video import video
+from resnet_pipe.run.plan import SourceTable
+from resnet_pipe.run.stop import Stop
+
+MAX_ITEMS = 4096
+"""A trial never has more, however fast the machine is."""
+FRAMES_PER_VIDEO = 64
+"""The sample takes the first frames of a video: seconds of many videos say more than all of one."""
+MIN_VIDEOS = 8
+
+_EXTENSIONS = images.EXTENSIONS | video.EXTENSIONS
+_USUAL = {"images": ".jpg", "video": ".mp4"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sources that represent all sources of a job.
+
+    Attributes:
+        kind: `images` or `video`.
+        paths: absolute, at least one, evenly spread over the job's sources.
+        found: how many sources the job has.
+        max_frames: that the job takes of one video, if it says so.
+    """
+
+    kind: str
+    paths: tuple[Path, ...]
+    found: int
+    max_frames: int | None = None
+
+    def lay_out(self, folder: Path, items: int) -> dict[str, object]:
+        """Fill a folder with links to about `items` items of the sample.
+
+        Links, and not a list of paths, because a small sample has to be read several times over to last
+        long enough, and a reader takes each path once.
+
+        Args:
+            folder: is made.
+            items: images or frames; of images, exactly as many, the same ones every time.
+
+        Returns:
+            What the `reader` section of a job over the folder says differently.
+        """
+        folder.mkdir()
+        changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
+        count = items
+        if self.kind == "video":
+            count = max(MIN_VIDEOS, -(-items // FRAMES_PER_VIDEO))
+            changes["max_frames"] = min(-(-items // count), self.max_frames or items)
+        for number in range(count):
+            at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
+            path = self.paths[at]
+            extension = path.suffix.lower()
+            extension = extension if extension in _EXTENSIONS else _USUAL[self.kind]
+            (folder / f"{number:06d}{extension}").symlink_to(path)
+        return changes
+
+    def forget(self) -> None:
+        """Have Linux drop the images from its memory, so that every trial reads them from the disk.
+
+        A job over new files does. From memory, one worker would look like enough where several have to wait
+        for a slow disk together. Videos are large, and are read ahead.
+        """
+        if self.kind != "images" or not hasattr(os, "posix_fadvise"):
+            return
+        for path in self.paths:
+            if path.is_file():  # opening a pipe would wait
+                try:
+                    descriptor = os.open(path, os.O_RDONLY)
+                except OSError:
+                    continue  # the trial will report it
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
+
+
+def take_sample(job: Job, stop: Stop | None = None) -> Sample:
+    """Choose a sample.
+
+    Args:
+        job: whose sources they are.
+        stop: ends it while the sources are listed, if it is asked for.
+
+    Raises:
+        RunError: there are none, or a directory cannot be listed.
+        StoppedError: somebody asked for a stop.
+    """
+    reader, passed_over, table = make_reader(job.reader), PassedOver(), SourceTable()
+    sources = reader.list_sources(passed_over)
+    for source in sources if stop is None else stop.during(sources):
+        table.append(source)
+    if not len(table):
+        raise RunError(*nothing_found(job.reader, passed_over))
+    root, count = reader.root, min(len(table), MAX_ITEMS)
+    chosen = {number * len(table) // count for number in range(count)}
+    paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
+    limit = job.reader.max_frames if job.reader.kind == "video" else None
+    return Sample(job.reader.kind, paths, len(table), limit)

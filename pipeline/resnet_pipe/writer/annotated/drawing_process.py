@@ -1,0 +1,172 @@
+"""The process that draws labels on pictures, with the arguments CONNECTION PARENT.
+
+It reads the sources again. A decoder that crashes or hangs on a hostile file takes this process down, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.process import child
+from resnet_pipe.reader.source import path_of
+from resnet_pipe.store import atomic
+from resnet_pipe.writer.annotated.drawing_messages import Answer, Message, Request, Setup, Step
+from resnet_pipe.writer.annotated.encoder import VideoFile
+from resnet_pipe.writer.annotated.names import mirrored
+from resnet_pipe.writer.annotated.panel import Panel
+from resnet_pipe.writer.annotated.second_reading import Picture, read_image, read_video
+
+_T = TypeVar("_T")
+
+_LARGEST_JPEG = 65_500
+"""Width and height in pixels: libjpeg's limit."""
+_BEAT_S = 0.1
+"""How often to show that this process is alive."""
+
+
+class Painter:
+    """Draws labels on the pictures of one source after the other.
+
+    Args:
+        setup: where from, where to, and how.
+        say: tells the parent how far it is.
+    """
+
+    def __init__(self, setup: Setup, say: Callable[[Step], None]) -> None:
+        self._setup = setup
+        self._say = say
+        self._said_at = 0.0
+        self._panel: Panel | None = None
+        self._panel_shape: tuple[int, ...] = ()
+
+    def paint(self, request: Request) -> Answer:
+        """Make the files of a source; if it is damaged, of the pictures before the damage.
+
+        Raises:
+            OSError: a file cannot be written; with its name, or that of the directory.
+        """
+        files: list[Path] = []
+        try:
+            if self._setup.kind == "video":
+                self._make_video(request, files)
+            elif request.frame_index is None:
+                self._make_picture(request, files)
+            else:
+                self._make_pictures(request, request.frame_index, files)
+        except SourceError as error:
+            return Answer(tuple(files), SourceError("writer", error.error, error.message))
+        except OSError as error:  # one of writing names no file
+            raise OSError(error.errno, error.strerror, str(error.filename or self._setup.directory)) from None
+        return Answer(tuple(files))
+
+    def _make_video(self, request: Request, files: list[Path]) -> None:
+        path = mirrored(self._setup.kind, request.key, ".mp4")
+        video: VideoFile | None = None
+        try:
+            for picture in _guarded(self._video(request, None)):
+                if video is None:
+                    video = VideoFile(self._place(path), picture.form, self._setup.quality)
+                self._label(picture.pixels, request, picture.position)
+                video.write(picture.pixels, picture.pts, picture.duration)
+                self._live()
+        finally:
+            if video is not None:
+                self._say(Step.CLOSING)
+                if video.close():
+                    files.append(path)
+
+    def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
+        folder = mirrored(self._setup.kind, request.key, "")
+        for picture in _guarded(self._video(request, wanted)):
+            self._label(picture.pixels, request, picture.position)
+            self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
+
+    def _make_picture(self, request: Request, files: list[Path]) -> None:
+        for pixels in _guarded(read_image(self._source(request))):
+            self._label(pixels, request, 0)
+            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg"), files)
+
+    def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
+        row = request.row_at(position)
+        if row is None:
+            return
+        if self._panel is None or self._panel_shape != pixels.shape:
+            height, width, _ = self._panel_shape = pixels.shape
+            self._panel = Panel(width, height, self._setup.labels, self._setup.font)
+        self._panel.draw(pixels, request.index[row], request.score[row])
+
+    def _save(self, pixels: NDArray[np.uint8], path: Path, files: list[Path]) -> None:
+        if max(pixels.shape) > _LARGEST_JPEG:
+            height, width, _ = pixels.shape
+            raise SourceError("writer", "too_large", f"{width} x {height} pixels: too many for a JPEG")
+        self._place(path).write_bytes(simplejpeg.encode_jpeg(pixels, self._setup.quality, "RGB"))
+        files.append(path)
+
+    def _live(self) -> None:
+        now = time.monotonic()
+        if now - self._said_at > _BEAT_S:
+            self._said_at = now
+            self._say(Step.ALIVE)
+
+    def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
+        return read_video(self._source(request), self._setup.track, wanted, self._live)
+
+    def _source(self, request: Request) -> Path:
+        return path_of(self._setup.root, request.key)
+
+    def _place(self, path: Path) -> Path:
+        place = self._setup.directory / path
+        atomic.make_folder(place.parent, self._setup.directory)
+        return place
+
+
+def _guarded(pictures: Iterator[_T]) -> Iterator[_T]:
+    """Make a library's surprise on one source cost that source."""
+    try:
+        yield from pictures
+    except SourceError:
+        raise
+    except Exception as error:
+        raise _surprise(error) from error
+
+
+def _surprise(error: Exception) -> SourceError:
+    return SourceError("writer", type(error).__name__, " ".join(str(error).split()))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the parent. `arguments` are the descriptor of the connection and the parent's process id."""
+    child.die_with(int(arguments[1]))
+    connection: Any = Connection(int(arguments[0]))
+    try:
+        painter = Painter(connection.recv(), connection.send)
+        connection.send(Step.READY)
+        while True:
+            connection.send(_answer(painter, connection.recv()))
+    except (EOFError, ConnectionError):
+        os._exit(0)  # the parent has closed the connection or is gone
+
+
+def _answer(painter: Painter, request: Request) -> Message:
+    try:
+        return painter.paint(request)
+    except OSError as error:
+        return error
+    except Exception as error:
+        return Answer(failure=_surprise(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""What the writers that draw labels on pictures have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from resnet_pipe.job.document import looks_at_disk
+from resnet_pipe.job.location import located
+from resnet_pipe.writer.annotated.annotator import Annotator
+from resnet_pipe.writer.annotated.drawing_messages import Request, Setup, joined
+from resnet_pipe.writer.rows import Rows, WriterSection
+from resnet_pipe.writer.writer import Target, Written
+
+
+@looks_at_disk
+def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - whatever the document holds
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected the path of a TrueType or OpenType font")
+    path = located(value, info.context["base"] if info.context else Path()).absolute()
+    from resnet_pipe.writer.annotated.lettering import load  # Pillow is loaded only where it is needed
+
+    try:
+        load(path, 16)
+    except OSError as error:
+        raise ValueError(f"not a usable font: {path}: {error.strerror or error}") from None
+    return path
+
+
+class AnnotatedSection(WriterSection):
+    """What the sections of these writers have in common."""
+
+    k: Annotated[int, Field(ge=1, le=20, description="labels drawn")] = 3
+    font: Annotated[
+        Path | None,
+        BeforeValidator(_font, json_schema_input_type=str),
+        Field(description="a TrueType or OpenType font, for labels with non-ASCII letters"),
+    ] = None
+    timeout_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="seconds; a source whose next picture takes longer fails",
+        ),
+    ] = 60
+
+    @property
+    def fields(self) -> tuple[Literal["top_k"], ...]:
+        """What is drawn of each row."""
+        return ("top_k",)
+
+
+class AnnotatedShard:
+    """The annotated files of a chunk's sources, while they are being made.
+
+    What is kept in memory of a source, until all its rows are there, are its labels: 32 bytes a frame for
+    three of them.
+
+    Args:
+        target: the chunk; its section is an `AnnotatedSection`.
+        quality: as in `Setup`.
+    """
+
+    def __init__(self, target: Target, quality: int) -> None:
+        section = target.section
+        setup = Setup(
+            section.kind,
+            target.root,
+            target.directory,
+            target.layout.classes,
+            section.font,
+            quality,
+            target.track,
+        )
+        self._annotator = Annotator(setup, section.timeout_s)
+        self._parts: list[Request] = []
+        """What has come of the last source."""
+
+    def append(self, rows: Rows) -> None:
+        """Add rows after those already there; the files of the sources before the last one are begun."""
+        assert rows.top_k is not None  # noqa: S101 - the layout promised it
+        for key, part in rows.by_source():
+            if self._parts and key != self._parts[0].key:
+                self._submit()
+            frames = rows.frame_index[part]
+            self._parts.append(
+                Request(
+                    key,
+                    None if None in frames else np.array(frames, np.int64),
+                    rows.top_k.index[part].copy(),  # not a view that keeps what other writers take
+                    rows.top_k.score[part].copy(),
+                )
+            )
+
+    def close(self) -> Written:
+        """Complete the files."""
+        self._submit()
+        answers = self._annotator.finish()
+        return Written(
+            files={key: answer.files for key, answer in answers.items()},
+            failures={key: answer.failure for key, answer in answers.items() if answer.failure},
+        )
+
+    def discard(self) -> None:
+        """Give up what is not done."""
+        self._annotator.kill()
+
+    def _submit(self) -> None:
+        if self._parts:
+            self._annotator.put(joined(self._parts))
+            self._parts = []

@@ -1,0 +1,1 @@
+"""Writers of tables: Parquet, NumPy, CSV and JSON Lines."""

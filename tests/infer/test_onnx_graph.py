@@ -1,0 +1,330 @@
+"""The engines that build a network from an ONNX file's nodes: each operator gives what ONNX says it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+from onnx.helper import make_node
+from onnx.reference import ReferenceEvaluator
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.engine import load
+from resnet_pipe.infer.onnx_graph.file import read
+from resnet_pipe.infer.onnx_graph.operations import Conv, ScaleShift
+from tests import networks
+from tests.infer.requests import photos, preprocessing, request
+
+CROP = 11
+Array = NDArray[Any]
+Network = tuple[Sequence[NodeProto], dict[str, Any]]
+
+
+@pytest.fixture(params=["torch", "mlx"])
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    pytest.importorskip({"torch": "torch", "mlx": "mlx.core"}[name])
+    return name
+
+
+def weights(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape, scale=0.5).astype(np.float32)
+
+
+def norm(channels: int) -> dict[str, Any]:
+    values = {name: weights(channels, seed=seed) for seed, name in enumerate(("scale", "shift", "mean"))}
+    return {**values, "variance": np.abs(weights(channels, seed=9)) + 0.1}
+
+
+def conv(source: str, result: str, weight: str = "w", **attributes: Any) -> NodeProto:  # noqa: ANN401
+    return make_node("Conv", [source, weight], [result], **attributes)
+
+
+def batch_norm(source: str, result: str) -> NodeProto:
+    return make_node(
+        "BatchNormalization", [source, "scale", "shift", "mean", "variance"], [result], epsilon=1e-3
+    )
+
+
+NETWORKS: dict[str, Network] = {
+    "convolution in groups, dilated, with steps and other pads on each side": (
+        [
+            conv(
+                "input", "a", "w3", kernel_shape=[3, 2], pads=[2, 0, 1, 1], strides=[2, 1], dilations=[2, 1]
+            ),
+            make_node("Conv", ["a", "g", "b"], ["x"], group=2, pads=[1, 1, 1, 1]),
+        ],
+        {"w3": weights(4, 3, 3, 2), "g": weights(6, 2, 3, 3), "b": weights(6)},
+    ),
+    "batch norm after a convolution": (
+        [
+            make_node("Conv", ["input", "w", "b"], ["a"]),
+            batch_norm("a", "c"),
+            make_node("Relu", ["c"], ["x"]),
+        ],
+        {"w": weights(4, 3, 3, 3), "b": weights(4), **norm(4)},
+    ),
+    "batch norm of a convolution that something else takes too": (
+        [conv("input", "a"), batch_norm("a", "c"), make_node("Add", ["c", "a"], ["x"])],
+        {"w": weights(4, 3, 3, 3), **norm(4)},
+    ),
+    "batch norm of the image": ([batch_norm("input", "x")], norm(3)),
+    "shortcuts to both sides of an addition": (
+        [
+            conv("input", "a", pads=[1] * 4),
+            make_node("Relu", ["a"], ["b"]),
+            conv("b", "c", "v", pads=[1] * 4),
+            make_node("Add", ["c", "b"], ["d"]),
+            conv("b", "e", "v", pads=[1] * 4),
+            make_node("Add", ["d", "e"], ["f"]),
+            make_node("Relu", ["f"], ["g"]),
+            make_node("Add", ["g", "g"], ["x"]),
+        ],
+        {"w": weights(4, 3, 3, 3), "v": weights(4, 4, 3, 3)},
+    ),
+    "additions of constants, one of a convolution": (
+        [
+            conv("input", "a"),
+            make_node("Add", ["a", "c"], ["b"]),
+            make_node("Add", ["rows", "b"], ["d"]),
+            make_node("Add", ["d", "whole"], ["x"]),
+        ],
+        {"w": weights(4, 3, 3, 3), "c": weights(4, 1, 1), "rows": weights(9), "whole": weights(1, 4, 9, 9)},
+    ),
+    "largest of dilated windows that end outside": (
+        [
+            make_node(
+                "MaxPool",
+                ["input"],
+                ["x"],
+                kernel_shape=[3, 2],
+                strides=[2, 3],
+                pads=[1, 0, 1, 0],
+                dilations=[1, 2],
+                ceil_mode=1,
+            )
+        ],
+        {},
+    ),
+    "largest of windows with other pads on each side": (
+        [make_node("MaxPool", ["input"], ["x"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 2])],
+        {},
+    ),
+    "mean of windows without pads": (
+        [make_node("AveragePool", ["input"], ["x"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)],
+        {},
+    ),
+    "mean of windows with pads": (
+        [
+            make_node(
+                "AveragePool",
+                ["input"],
+                ["x"],
+                kernel_shape=[3, 3],
+                strides=[2, 2],
+                pads=[1] * 4,
+                count_include_pad=1,
+            )
+        ],
+        {},
+    ),
+    "mean of windows that end outside": (
+        [make_node("AveragePool", ["input"], ["x"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)],
+        {},
+    ),
+    "means of axes": (
+        [
+            make_node("ReduceMean", ["input"], ["a"], axes=[-1], keepdims=0),
+            make_node("ReduceMean", ["a"], ["x"], axes=[1]),
+        ],
+        {},
+    ),
+    "other shapes, in the order of channels, rows, columns": (
+        [
+            make_node("Reshape", ["input", "there"], ["a"]),
+            make_node("Softmax", ["a"], ["b"], axis=1),
+            make_node("Reshape", ["b", "back"], ["c"]),
+            make_node("Softmax", ["c"], ["d"], axis=-3),
+            make_node("Flatten", ["d"], ["e"], axis=3),
+            make_node("Reshape", ["e", "image"], ["x"]),
+        ],
+        {
+            "there": np.array([0, CROP, -1]),
+            "back": np.array([0, CROP, 3, CROP]),
+            "image": np.array([-1, 3, CROP, CROP]),
+        },
+    ),
+    "classifiers": (
+        [
+            make_node("GlobalAveragePool", ["input"], ["a"]),
+            make_node("Flatten", ["a"], ["b"]),
+            make_node("Gemm", ["b", "w", "c"], ["d"], alpha=0.5, beta=2.0),
+            make_node("MatMul", ["d", "v"], ["e"]),
+            make_node("Add", ["e", "f"], ["g"]),
+            make_node("Gemm", ["g", "u"], ["x"], transB=1),
+        ],
+        {"w": weights(3, 5), "c": weights(1, 5), "v": weights(5, 4), "f": weights(4), "u": weights(7, 4)},
+    ),
+    "what does nothing, and limits": (
+        [
+            make_node(
+                "Constant", [], ["high"], value=onnx.numpy_helper.from_array(np.array(0.5, np.float32))
+            ),
+            make_node("Identity", ["input"], ["a"]),
+            make_node("Dropout", ["a"], ["b", "mask"]),
+            make_node("Clip", ["b", "low", "high"], ["c"]),
+            make_node("Clip", ["c", "low"], ["x"]),
+        ],
+        {"low": np.array(-0.25, np.float32)},
+    ),
+}
+
+
+def write(path: Path, nodes: Sequence[NodeProto], values: dict[str, Any]) -> Path:
+    """Write a network whose logits are the value x, row by row."""
+    flat = make_node("Flatten", ["x"], ["logits"])
+    return networks.write(path, [*nodes, flat], {"logits": 1}, values, crop=CROP)
+
+
+def normalized(batch: Array) -> Array:
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (networks.MEAN, networks.STD))
+    return np.asarray((batch.transpose(0, 3, 1, 2) / 255 - mean) / std, np.float32)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_an_operator_gives_what_the_reference_of_onnx_gives(
+    engine: str, tmp_path: Path, network: Network
+) -> None:
+    path = write(tmp_path / "network.onnx", *network)
+    batch = photos(3, CROP)
+    (expected,) = list(ReferenceEvaluator(str(path)).run(None, {"input": normalized(batch)}))
+    wanted = request(path, ("logits",), batch_size=3, preprocess=preprocessing(CROP))
+    found = load(engine, wanted).infer(batch)["logits"]
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_axes_may_be_an_input_as_they_are_since_opset_18(engine: str, tmp_path: Path) -> None:
+    nodes = [make_node("ReduceMean", ["input", "axes"], ["x"], keepdims=0)]
+    path = write(tmp_path / "network.onnx", nodes, {"axes": np.array([2, 3])})
+    model = onnx.load(str(path))
+    model.opset_import[0].version = 18
+    onnx.save(model, str(path))
+    batch = photos(2, CROP)
+    wanted = request(path, ("logits",), batch_size=2, preprocess=preprocessing(CROP))
+    expected = normalized(batch).mean((2, 3))
+    np.testing.assert_allclose(load(engine, wanted).infer(batch)["logits"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_norm_goes_into_the_convolution_only_if_nothing_else_takes_it(tmp_path: Path) -> None:
+    alone, shared = (
+        [type(node.operation) for node in read(write(tmp_path / "n.onnx", *NETWORKS[name])).nodes]
+        for name in (
+            "batch norm after a convolution",
+            "batch norm of a convolution that something else takes too",
+        )
+    )
+    assert Conv in alone
+    assert ScaleShift not in alone
+    assert ScaleShift in shared
+
+
+REFUSED: dict[str, tuple[Network, str]] = {
+    "an operator of another set": (
+        ([make_node("Relu", ["input"], ["x"], name="me", domain="com.evil")], {}),
+        r"operator 'com.evil.Relu', node 'me'",
+    ),
+    "an operator with control characters": (
+        ([make_node("Re\x1b[2Jlu", ["input"], ["x"], name="\x1b]0;")], {}),
+        r"operator 'Re\\x1b\[2Jlu', node '\\x1b\]0;'",
+    ),
+    "an attribute that nobody knows": (
+        ([make_node("Relu", ["input"], ["x"], slope=0.1)], {}),
+        "unknown attribute 'slope'",
+    ),
+    "an attribute of the wrong type": (
+        ([conv("input", "x", strides=2)], {"w": weights(4, 3, 3, 3)}),
+        "strides is 2, not 2 numbers",
+    ),
+    "a step of zero": (
+        ([conv("input", "x", strides=[0, 1])], {"w": weights(4, 3, 3, 3)}),
+        r"strides is \[0, 1\]",
+    ),
+    "pads that would fill the memory": (
+        ([conv("input", "x", pads=[8000] * 4)], {"w": weights(4, 3, 3, 3)}),
+        "not smaller than the kernel",
+    ),
+    "pads in words": (
+        ([conv("input", "x", auto_pad="SAME_UPPER")], {"w": weights(4, 3, 3, 3)}),
+        "auto_pad",
+    ),
+    "a kernel that is not that of the weights": (
+        ([conv("input", "x", kernel_shape=[5, 5])], {"w": weights(4, 3, 3, 3)}),
+        "kernel_shape",
+    ),
+    "groups that do not divide": (
+        ([conv("input", "x", group=3)], {"w": weights(4, 1, 3, 3)}),
+        "3 groups",
+    ),
+    "weights that are computed": (([conv("input", "x", "input")], {}), "input 1 is not a constant"),
+    "weights of integers": (
+        ([conv("input", "x")], {"w": np.ones((4, 3, 3, 3), np.int64)}),
+        "int64",
+    ),
+    "a batch norm that learns": (
+        ([make_node("BatchNormalization", ["input", *norm(3)], ["x"], training_mode=1)], norm(3)),
+        "training_mode",
+    ),
+    "a shape that is computed": (([make_node("Reshape", ["input", "input"], ["x"])], {}), "not a constant"),
+    "a value that comes later": (
+        ([make_node("Relu", ["later"], ["x"]), make_node("Relu", ["input"], ["later"])], {}),
+        "'later', which no node before it produces",
+    ),
+    "a value that is given twice": (
+        ([make_node("Relu", ["input"], ["x"]), make_node("Relu", ["input"], ["x"])], {}),
+        "'x' has no name of its own",
+    ),
+    "channels that do not fit": (([conv("input", "x")], {"w": weights(4, 5, 3, 3)}), ""),
+}
+
+
+@pytest.mark.parametrize(("network", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_run_is_a_model_error_that_names_file_operator_and_node(
+    engine: str, tmp_path: Path, network: Network, message: str
+) -> None:
+    path = write(tmp_path / "network.onnx", *network)
+    with pytest.raises(ModelError, match=rf"network\.onnx.*{message}"):
+        load(engine, request(path, ("logits",), preprocess=preprocessing(CROP)))
+
+
+def cut(tensor: TensorProto) -> None:
+    tensor.raw_data = tensor.raw_data[:8]
+
+
+def elsewhere(tensor: TensorProto) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+
+
+@pytest.mark.parametrize("damage", [cut, elsewhere])
+def test_weights_that_are_cut_or_lie_elsewhere_are_a_model_error(
+    engine: str, tmp_path: Path, damage: Callable[[TensorProto], None]
+) -> None:
+    path = write(tmp_path / "network.onnx", [conv("input", "x")], {"w": weights(4, 3, 3, 3)})
+    model = onnx.load(str(path))
+    damage(model.graph.initializer[0])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"network\.onnx"):
+        load(engine, request(path, ("logits",), preprocess=preprocessing(CROP)))
+
+
+def test_an_output_that_is_the_image_is_a_model_error(engine: str, tmp_path: Path) -> None:
+    path = networks.write(tmp_path / "n.onnx", [], {"input": 3}, {}, crop=CROP)
+    with pytest.raises(ModelError, match="no node produces the output 'input'"):
+        load(engine, request(path, ("input",), preprocess=preprocessing(CROP)))
