@@ -44,7 +44,7 @@ wheel: $(VENV)/installed
 
 docs: .venv-docs/installed
 	@echo "==> Building the pages in site/"
-	@.venv-docs/bin/mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs --quiet build --strict
 
 latest:
 	@echo "==> Making an environment in .venv-latest, with the newest versions of everything"
