@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 import resnet_pipe
+from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import DocumentError, LockedError, UsageError
 from tests.run.faults import DECODER, Gate
 from tests.run.jobs import JobFolder, assert_clean, assert_same_rows, group, numbered, wait_until
 
 Event = tuple[str, dict[str, object]]
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "python.md"
 
 
 @pytest.fixture
@@ -181,3 +186,32 @@ def test_a_network_is_converted(tmp_path: Path) -> None:
     assert converted.path == tmp_path / "resnet18.onnx"
     assert converted.changed
     assert said
+
+
+def test_the_examples_of_the_page_do_what_it_says(
+    tmp_path: Path,
+    photo_folder: Path,
+    resnet18: Conversion,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "models", "jobs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "images").symlink_to(photo_folder)
+    for suffix in (".onnx", ".json"):
+        (tmp_path / "models" / f"resnet18{suffix}").symlink_to(resnet18.path.with_suffix(suffix))
+    text = (ROOT / "jobs" / "folder.yaml").read_text()
+    (tmp_path / "jobs" / "folder.yaml").write_text(
+        text.replace("model: resnet18", "model: ../models/resnet18.onnx")
+    )
+    variables: dict[str, Any] = {}
+    for code in re.findall("^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(code, PAGE.name, "exec"), variables)  # noqa: S102 - the page is ours
+    photographs = len(list(photo_folder.rglob("*.jpg")))
+    assert len(variables["table"]) == len(variables["features"]) == photographs
+    assert variables["failed"] == []
+    said = capsys.readouterr().out
+    assert said.startswith(f"0 sources are new or have changed since\n0 {photographs} 0\n")
+    assert f"{photographs} sources, {photographs} items" in said
+    assert "reader.path: no such file" in said

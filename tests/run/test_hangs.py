@@ -41,8 +41,8 @@ if "resnet_pipe.run.engines.engine_process" in sys.orig_argv:
 
 IN_THE_RUN = """
 if "resnet_pipe" in sys.orig_argv:
-    import resnet_pipe.{module}
-    resnet_pipe.{module}.{name} = {value}
+    from importlib import import_module
+    import_module("resnet_pipe.{module}").{name} = {value}
 """
 
 
