@@ -87,7 +87,7 @@ def run(
     from resnet_pipe.job import job as jobs
     from resnet_pipe.job.resolve import resolve
     from resnet_pipe.run.executors import local
-    from resnet_pipe.run.observe import outcome as outcomes
+    from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
     from resnet_pipe.run.preparation import Fresh
 
@@ -112,9 +112,9 @@ def run(
     if as_json:
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        show(outcomes.summary(outcome))
+        show(summary(outcome))
     elif outcome.failed or outcome.partial:
-        say(outcomes.warning(outcome))
+        say(warning(outcome))
     sys.exit(outcome.exit_code)
 
 

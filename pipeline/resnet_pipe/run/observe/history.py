@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
+from resnet_pipe.run.observe.observer import Forward
 from resnet_pipe.run.workers.messages import SLOWEST, Filled, Outputs, Row
 from resnet_pipe.writer.rows import top_k
 
@@ -85,22 +86,14 @@ class History:
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
+    def inferred(self, done: Forward) -> None:
         """Keep a result now and then; see `Observer.inferred`."""
         if not self._pictures:
             return
         with self._lock:
-            for at, row in enumerate(filled.rows):
+            for at, row in enumerate(done.filled.rows):
                 if self._samples.wants():
-                    self._samples.add(self._sample(row, batch[at], outputs, at))
+                    self._samples.add(self._sample(row, done.batch[at], done.outputs, at))
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """Note nothing; see `Observer.written`."""

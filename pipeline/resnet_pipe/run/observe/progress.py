@@ -28,12 +28,7 @@ class Progress(Protocol):
 
 
 class Bar:
-    """A tqdm bar on standard error.
-
-    Args:
-        total: sources to process.
-        unit: what they are.
-    """
+    """A tqdm bar on standard error over the sources, which have a unit."""
 
     def __init__(self, total: int, unit: str) -> None:
         from tqdm import tqdm
@@ -66,11 +61,7 @@ class Bar:
 
 
 class Lines:
-    """A line on standard error every ten seconds, for logs.
-
-    Args:
-        total: sources to process.
-    """
+    """A line on standard error every ten seconds, for logs."""
 
     def __init__(self, total: int) -> None:
         self._total = total

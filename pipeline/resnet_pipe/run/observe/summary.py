@@ -1,0 +1,104 @@
+"""What a run tells its user at the end: what happened, where the time went, where the results are."""
+
+from __future__ import annotations
+
+from resnet_pipe.run.observe.clock import STAGES, utilisation
+from resnet_pipe.run.observe.outcome import Outcome
+
+ADVICE = {
+    "reader": "to speed up decoding: more cores (run.workers), or preprocess.mode: fast",
+    "preprocess": "to speed up resizing: more cores (run.workers), or preprocess.mode: fast",
+    "infer": "to speed it up: a shallower model, a GPU (infer.device: cuda) or more cores",
+    "writer": "to speed it up: fewer or cheaper writers (drawing labels costs most), or a faster disk",
+}
+"""What to change when a stage is the bottleneck."""
+_ITEMS = {"images": "images", "video": "frames"}
+
+
+def summary(outcome: Outcome) -> str:
+    """Return all of it, with the stage table."""
+    output = outcome.resolved.job.output
+    plan = outcome.plan
+    partial = f", {outcome.partial} partial" if outcome.partial else ""
+    skipped = f", {plan.done_before} already done" if plan.done_before else ""
+    skipped += f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
+    lines = [f"{_sources(outcome.done)} done{partial}, {outcome.failed} failed{skipped}"]
+    if outcome.engine is not None:
+        engine, seconds = outcome.engine, outcome.run_seconds
+        rate = outcome.items / seconds if seconds else 0.0
+        what = _ITEMS[outcome.resolved.job.reader.kind]
+        lines[0] += f"; {outcome.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
+        video = outcome.video()
+        if video is not None:
+            lines.append(
+                f"video: {video['frames_decoded']} frames decoded, {video['frames_used']} used;"
+                f" {video['seconds']:.1f} s of video, {video['real_time_factor']:.1f} times real time"
+            )
+        lines.append(
+            f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
+        )
+        if len(outcome.devices) > 1:
+            lines += [
+                f"device {index} ({use.device}): {use.describe(what, seconds)}"
+                for index, use in enumerate(outcome.devices)
+            ]
+        lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
+        lines += ["", table(outcome), ""]
+    if outcome.noted:
+        lines.append(f"notes: on {_sources(outcome.noted)}, see source_noted in the run's log.jsonl")
+    lines.append(f"results: {output}")
+    if outcome.report is not None:
+        lines.append(f"report: {outcome.report}")
+    elif outcome.resolved.job.run.report:
+        lines.append(f"no report: {outcome.no_report}")
+    now, earlier = outcome.failed + outcome.partial, _earlier_failures(outcome)
+    if now and _is_apart(outcome):
+        lines.append(f"failures of the new results: {outcome.failures}")
+        now = 0
+    if now or earlier:
+        whose = f"{now} from this run, {earlier}" if now and earlier else earlier
+        lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
+    if outcome.unfinished:
+        lines.append(f"not finished: {outcome.unfinished}")
+    return "\n".join(lines)
+
+
+def warning(outcome: Outcome) -> str:
+    """Return what must be said even in a quiet run, if sources failed in it."""
+    partial = f", {outcome.partial} partial" if outcome.partial else ""
+    earlier = _earlier_failures(outcome)
+    failed = f"{_sources(outcome.failed)} failed{partial}{earlier and f' ({earlier})'}"
+    return f"{failed}: {outcome.failures}"
+
+
+def _earlier_failures(outcome: Outcome) -> str:
+    if outcome.standing is None:
+        return ""
+    return outcome.standing.of_earlier_runs(0 if _is_apart(outcome) else outcome.failed + outcome.partial)
+
+
+def _is_apart(outcome: Outcome) -> bool:
+    """Tell whether what this run has done is not in the results, but in new ones that are not complete."""
+    return outcome.failures.parent != outcome.resolved.job.output
+
+
+def _sources(count: int) -> str:
+    return f"{count} source{'' if count == 1 else 's'}"
+
+
+def table(outcome: Outcome) -> str:
+    """Return the stage table for a terminal, and one sentence that names the bottleneck."""
+    total = sum(clock.busy_s for clock in outcome.clocks.values()) or 1.0
+    lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/item':>10}{'waiting':>10}"]
+    for stage in STAGES:
+        clock = outcome.clocks[stage]
+        waiting = clock.wait_in_s + clock.wait_out_s
+        per_item = 1000 * clock.busy_s / clock.items if clock.items else 0.0
+        lines.append(
+            f"{stage:<11}{clock.busy_s:>7.2f} s{clock.busy_s / total:>7.0%}{per_item:>10.2f}{waiting:>8.2f} s"
+        )
+    limit = outcome.bottleneck
+    if limit is not None:
+        busy = utilisation(outcome.clocks[limit], outcome.run_seconds)
+        lines.append(f"bottleneck: {limit}, busy {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
+    return "\n".join(lines)
