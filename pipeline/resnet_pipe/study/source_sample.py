@@ -29,11 +29,10 @@ _USUAL = {"images": ".jpg", "video": ".mp4"}
 
 @dataclass(frozen=True)
 class Sample:
-    """Sources that represent all sources of a job.
+    """Sources that represent all those of a job: absolute paths, at least one, evenly spread over them.
 
     Attributes:
         kind: `images` or `video`.
-        paths: absolute, at least one, evenly spread over the job's sources.
         found: how many sources the job has.
         max_frames: that the job takes of one video, if it says so.
     """
@@ -44,14 +43,10 @@ class Sample:
     max_frames: int | None = None
 
     def lay_out(self, folder: Path, items: int) -> dict[str, object]:
-        """Fill a folder with links to about `items` items of the sample.
+        """Make a folder of links to about `items` items; of images, exactly as many, always the same.
 
-        Links, and not a list of paths, because a small sample has to be read several times over to last
-        long enough, and a reader takes each path once.
-
-        Args:
-            folder: is made.
-            items: images or frames; of images, exactly as many, the same ones every time.
+        Links, and not a list of paths, because a small sample has to be read several times over to last long
+        enough, and a reader takes each path once.
 
         Returns:
             What the `reader` section of a job over the folder says differently.
@@ -89,11 +84,7 @@ class Sample:
 
 
 def take_sample(job: Job, stop: Stop | None = None) -> Sample:
-    """Choose a sample.
-
-    Args:
-        job: whose sources they are.
-        stop: ends it while the sources are listed, if it is asked for.
+    """Choose a sample; a stop that is asked for ends the listing.
 
     Raises:
         RunError: there are none, or a directory cannot be listed.

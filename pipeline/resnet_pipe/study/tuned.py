@@ -21,14 +21,11 @@ class Tuned:
     Attributes:
         own: what the job file says.
         baseline: what the others were compared with: the same, with the engine that `auto` stood for.
-        facts: of the baseline.
         chosen: the setting to use; the baseline if no other one was proved to be faster.
         fastest: the setting that looked fastest, proved or not.
         rows: of every setting that was tried, the fastest first.
         rounds: of the final, in which baseline and candidates were measured in alternation.
-        kind: of the sources, `images` or `video`.
-        items: in a trial.
-        found: sources of the job.
+        items: in a trial, of sources of which `found` there are.
         out_of_time: something was left out because there was no time for it, or a signal came.
         stopped: 130 or 143 if a signal ended the search.
     """

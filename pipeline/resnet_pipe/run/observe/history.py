@@ -7,8 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,7 @@ _QUALITY = 80
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class _Moment:
+class _Moment(NamedTuple):
     seconds: float
     items: int
     waiting_for_engine: int
@@ -71,7 +69,7 @@ class History:
 
     def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:
         """Note a moment: items so far, and how many batches wait. Called several times a second."""
-        seconds = time.perf_counter() - self._started
+        seconds = round(time.perf_counter() - self._started, 3)
         if self._moments and seconds - self._moments[-1].seconds < self._apart_s:
             return
         self._moments.append(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
@@ -100,13 +98,9 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""
-        moments = self._moments
         return {
             "timeline": {
-                "seconds": [round(moment.seconds, 3) for moment in moments],
-                "items": [moment.items for moment in moments],
-                "waiting_for_engine": [moment.waiting_for_engine for moment in moments],
-                "waiting_for_writer": [moment.waiting_for_writer for moment in moments],
+                name: [getattr(moment, name) for moment in self._moments] for name in _Moment._fields
             },
             "slowest": [
                 {"source": key, "seconds": round(seconds, 4)}

@@ -48,8 +48,8 @@ class Trace:
         names[_WRITER] = "writer"
         events = [{"ph": "M", "name": "process_name", "pid": _PROCESS, "args": {"name": "resnet-pipe run"}}]
         for track, name in names.items():
-            events.append(_about(track, "thread_name", name=name))
-            events.append(_about(track, "thread_sort_index", sort_index=track))
+            events.append(_event("M", "thread_name", track, args={"name": name}))
+            events.append(_event("M", "thread_sort_index", track, args={"sort_index": track}))
         file.write(",\n".join(map(json.dumps, events)))
 
     def filled(self, filled: Filled) -> None:
@@ -89,31 +89,15 @@ class Trace:
             self._file.write(text)
 
 
-def _about(track: int, what: str, **values: object) -> dict[str, Any]:
-    return {"ph": "M", "name": what, "pid": _PROCESS, "tid": track, "args": values}
+def _event(phase: str, name: str, track: int, **more: object) -> dict[str, Any]:
+    return {"ph": phase, "name": name, "pid": _PROCESS, "tid": track, **more}
 
 
 def _span(track: int, stage: str, start: float, end: float, **about: object) -> dict[str, Any]:
-    return {
-        "ph": "X",
-        "name": stage,
-        "cat": stage,
-        "pid": _PROCESS,
-        "tid": track,
-        "ts": round(start * 1e6, 1),
-        "dur": round((end - start) * 1e6, 1),
-        "args": about,
-    }
+    times = {"ts": round(start * 1e6, 1), "dur": round((end - start) * 1e6, 1)}
+    return _event("X", stage, track, cat=stage, **times, args=about)
 
 
 def _flow(phase: str, filled: Filled, track: int, at: float) -> dict[str, Any]:
-    return {
-        "ph": phase,
-        "name": "batch",
-        "cat": "batch",
-        "id": f"{filled.task}.{filled.span}.{filled.part}",
-        "pid": _PROCESS,
-        "tid": track,
-        "ts": round(at * 1e6, 1),
-        "bp": "e",
-    }
+    batch = f"{filled.task}.{filled.span}.{filled.part}"
+    return _event(phase, "batch", track, cat="batch", id=batch, ts=round(at * 1e6, 1), bp="e")
