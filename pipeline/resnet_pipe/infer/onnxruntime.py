@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError, ResnetPipeError
-from resnet_pipe.infer import pixels
-from resnet_pipe.infer.batches import black, check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.infer.onnxruntime_session import GPU_LIBRARIES, PROVIDERS, cpu_session, gpu_session, library
@@ -24,6 +24,8 @@ DESCRIPTION = EngineDescription(
     int8=True,
     compiles_for=("tensorrt",),
 )
+_Fill = Callable[[NDArray[np.uint8], int], NDArray[Any]]
+"""Makes the network's input for so many images of a batch."""
 MAX_STREAMS = 8
 """Each has activations of its own; more threads than this help the streams instead of being some."""
 
@@ -71,8 +73,9 @@ class OnnxRuntimeEngine:
         on_gpu = self._kind in PROVIDERS
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: Streams[pixels.Buffer | _Normalized] = Streams(
-            pixels.Buffer(request) if on_gpu else _Normalized(request) for _ in range(self.streams)
+        self._inputs: Streams[_Fill] = Streams(
+            padded if on_gpu else Normalizer(request.preprocessing, request.batch_size).fill
+            for _ in range(self.streams)
         )
         started = time.perf_counter()
         try:
@@ -137,18 +140,7 @@ class OnnxRuntimeEngine:
     def _run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
         """Execute the network on a batch, with other images added if that is not `count` of them."""
         names = self._request.outputs
-        with self._inputs.one() as image:
-            taken, values = self._session.get_inputs()[0], image.fill(batch, max(count, len(batch)))
+        with self._inputs.one() as fill:
+            taken, values = self._session.get_inputs()[0], fill(batch, count)
             feed = {taken.name: values.astype(np.float16) if taken.type == "tensor(float16)" else values}
             return dict(zip(names, self._session.run(names, feed), strict=True))
-
-
-class _Normalized:
-    """The network's input for a stream on the CPU: float32, shape (count, 3, H, W)."""
-
-    def __init__(self, request: EngineRequest) -> None:
-        self._normalizer = Normalizer(request.preprocessing, request.batch_size)
-
-    def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.float32]:
-        self._normalizer.fill(batch)
-        return self._normalizer.output[:count]

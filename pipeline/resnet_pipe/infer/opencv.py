@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_outputs, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.infer.opencv_cuda import prove, select_cuda
@@ -81,12 +81,13 @@ class OpenCvEngine:
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            first = streams[0].forward(request.batch_size)
+            whole = black(request, request.batch_size)
+            first = streams[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
             self._proof = prove(streams[0].net.dump(), self._on_cuda)
             self._pads = self._on_cuda or not takes_any_size(request, streams[0].run, cv2.error)
             for stream in streams[1:]:
-                stream.forward(request.batch_size)
+                stream.run(whole)
         except cv2.error as error:
             problem = (
                 f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {one_line(error)}"
@@ -138,19 +139,14 @@ class _Stream:
 
     def __init__(self, net: Any, request: EngineRequest) -> None:  # noqa: ANN401 - cv2.dnn.Net
         self.net = net
-        self.normalizer = Normalizer(request.preprocessing, request.batch_size)
+        self._normalizer = Normalizer(request.preprocessing, request.batch_size)
         # OpenCV 5 gives all outputs of a network or none.
         self._names = list(net.getUnconnectedOutLayersNames())
 
     def run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
-        """Execute the network on a batch, and on what was there before if that is not `count` images."""
-        self.normalizer.fill(batch)
-        return self.forward(max(count, len(batch)))
-
-    def forward(self, count: int) -> dict[str, Any]:
-        """Execute the network on the first `count` rows of the normaliser's output."""
+        """Execute the network on a batch, with other images added if that is not `count` of them."""
         # Always float32: one uint8 input poisons later inputs of the classic engine.
-        self.net.setInput(self.normalizer.output[:count])
+        self.net.setInput(self._normalizer.fill(batch, count))
         return dict(zip(self._names, self.net.forward(self._names), strict=True))
 
 
