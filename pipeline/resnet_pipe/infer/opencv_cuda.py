@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from resnet_pipe.errors import DeviceError
-from resnet_pipe.infer.placement import index_of
+from resnet_pipe.infer.placement import check_exists, index_of
 
 _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 
@@ -27,12 +27,7 @@ def select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
             "cuda",
         )
-    if index >= count:
-        raise DeviceError(
-            f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
-            f"infer.device: cuda:{count - 1}, or a smaller number",
-            "cuda",
-        )
+    check_exists(device, count)
     info = cv2.cuda.DeviceInfo(index)
     architecture = f"{info.majorVersion()}.{info.minorVersion()}"
     if not info.isCompatible():

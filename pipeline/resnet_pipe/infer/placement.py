@@ -62,3 +62,17 @@ def check_supported(
 def index_of(device: str) -> int:
     """Return the number of a GPU: N of `cuda:N`, 0 if there is none."""
     return int(device.partition(":")[2] or 0)
+
+
+def check_exists(device: str, count: int) -> None:
+    """Refuse a CUDA device that is not one of the first `count`.
+
+    Raises:
+        DeviceError: there are fewer.
+    """
+    if index_of(device) >= count:
+        raise DeviceError(
+            f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
+            f"infer.device: cuda:{count - 1}, or a smaller number",
+            "cuda",
+        )
