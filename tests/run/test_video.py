@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.video.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.section import VideoSection
 from tests.joins import frame_starts, recount
 from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import (
@@ -54,7 +54,7 @@ def expected_rows(
 ) -> list[tuple[str, int, float, NDArray[np.float32]]]:
     """Return path, frame, time and features of every row, straight from the reader."""
     section = VideoSection.model_validate({"kind": "video", "path": str(folder), **sampling})
-    reader, geometry = VideoReader.from_section(section), Geometry(CROP, CROP, "bilinear", "exact")
+    reader, geometry = section.make_reader(), Geometry(CROP, CROP, "bilinear", "exact")
     rows = []
     for source in reader.list_sources():
         with suppress(SourceError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,37 +87,35 @@ def run(
 
     Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
     """
+    from resnet_pipe.cli.display import Display
+    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.job.resolve import resolve
-    from resnet_pipe.run.executors import local
-    from resnet_pipe.run.observe import outcome as outcomes
+    from resnet_pipe.run import resolution
+    from resnet_pipe.run import run as runs
+    from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
     from resnet_pipe.run.prepared import Fresh
 
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
-    checked, doc = jobs.load(job, overrides)
-    choice = None
-    if checked.infer.engine == "auto":
-        from resnet_pipe.study.choice import choose
-
-        checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
-    resolved = resolve(checked, doc, choice)
+    loaded = jobs.load(job, overrides)
+    resolved = resolution.resolved(loaded, fresh, _silent if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
-    outcome = local.run(resolved, local.RunOptions(rules, replaced, quiet))
+    with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
+        outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")
     if as_json:
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        show(outcomes.summary(outcome))
-    elif outcome.failed or outcome.partial:
-        say(outcomes.warning(outcome))
+        show(summary(outcome))
+    elif outcome.counts.failed or outcome.counts.partial:
+        say(warning(outcome))
     sys.exit(outcome.exit_code)
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.reader.images.images import ImageReader, ImagesSection
+from resnet_pipe.reader.images.reader import ImageReader
+from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.source import Source, path_of
 
 LEAST = 20
@@ -30,12 +31,10 @@ _ADVICE = "give a directory of a few hundred images like those the network will 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Images at the network's input size: uint8, shape (n, H, W, 3), RGB.
+    """Images at the network's input size: uint8, shape (n, H, W, 3), RGB; and the key and fault of others.
 
-    Attributes:
-        calibration: for the ranges of the activations.
-        held_out: for measuring what int8 changes; none of them is in `calibration`.
-        skipped: the key of each image that could not be read, and why.
+    No image of `held_out`, for measuring what int8 changes, is in `calibration`, for the ranges of the
+    activations.
     """
 
     calibration: NDArray[np.uint8]
@@ -45,13 +44,7 @@ class CalibrationImages:
 
 @dataclass(frozen=True)
 class CalibrationFiles:
-    """The image files chosen from a directory: at most `MOST`, spread evenly over it.
-
-    Attributes:
-        directory: where they are, with its subdirectories.
-        reader: reads them.
-        sources: in the order of their keys.
-    """
+    """The image files chosen from a directory tree: at most `MOST`, in the order of their keys."""
 
     directory: Path
     reader: ImageReader
@@ -68,7 +61,7 @@ class CalibrationFiles:
         if not directory.is_dir():
             raise UsageError(f"{directory} is not a directory of calibration images", _ADVICE)
         section = ImagesSection(kind="images", path=[directory.resolve()])
-        reader = ImageReader.from_section(section)
+        reader = section.make_reader()
         found = list(islice(reader.list_sources(), _LISTED))
         if len(found) < LEAST:
             raise UsageError(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import itertools
-import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import DeviceError, ModelError
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 ENGINES = {
     "opencv": "resnet_pipe.infer.opencv",
@@ -25,13 +22,36 @@ ENGINES = {
     "torch": "resnet_pipe.infer.torch",
     "mlx": "resnet_pipe.infer.mlx",
 }
-"""name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
+"""name -> module. Another engine is a line here and a module; see `EngineModule`."""
+DEFAULT = "opencv"
+"""What a job has that names no engine, and what others are compared with."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a network computes in."""
 _LONGEST, _BEGINNING = 300, 120
 """Characters of what a library says that go into a message, and how many of them are its first ones."""
-INT8_ENGINES = ("openvino", "onnxruntime")
-"""Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
+
+
+@dataclass(frozen=True)
+class EngineDescription:
+    """What an engine says of itself, which its library need not be imported for.
+
+    Attributes:
+        library: the module that it imports.
+        distributions: of the package index that have this library; the first is the one to install.
+        extra: of resnet-pipe that installs it; empty if it is always there.
+        int8: whether it runs int8 models.
+        saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation`.
+        compiles_for: kinds of device for which it compiles a network for minutes, so only when asked to.
+        run_bytes: of the run and the engine's process, beside what that takes for its network.
+    """
+
+    library: str
+    distributions: tuple[str, ...]
+    extra: str
+    int8: bool = False
+    saturates: bool = False
+    compiles_for: tuple[str, ...] = ()
+    run_bytes: int = 384 << 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,7 @@ class EngineRequest:
 
     Attributes:
         model: the ONNX file.
-        preprocessing: gives the size and the normalisation of the input.
+        preprocessing: the size and the normalisation of the input.
         outputs: names of the outputs wanted, in this order.
         batch_size: the largest batch that infer() will be given.
         device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
@@ -80,7 +100,7 @@ class EngineRequest:
     """
 
     model: Path
-    preprocessing: Preprocessing
+    preprocessing: NetworkInput
     outputs: tuple[str, ...]
     batch_size: int
     device: str
@@ -109,7 +129,7 @@ class Engine(Protocol):
                 overwritten after the call.
 
         Returns:
-            output name to float32, shape (n, width), owned by the caller; see `rows_of`.
+            output name to float32, shape (n, width), owned by the caller; see `batches.rows_of`.
 
         Raises:
             EngineError: the network could not be executed on this batch.
@@ -125,16 +145,66 @@ class Engine(Protocol):
         """Return what really runs."""
 
 
-def devices(name: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the kinds of device that an engine has, each with the precisions it can have on this machine.
+class EngineModule(Protocol):
+    """A module of the registry.
 
-    Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there shows
-    only when a network is loaded.
+    Importing it imports no library; its functions do.
 
-    Raises:
-        MissingExtraError: the engine's library is not installed.
+    Attributes:
+        DESCRIPTION: what it says of itself.
     """
-    return cast(Mapping[str, tuple[str, ...]], importlib.import_module(ENGINES[name]).devices())
+
+    DESCRIPTION: EngineDescription
+
+    def devices(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the kinds of device that it has, each with the precisions it can have on this machine.
+
+        Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there
+        shows only when a network is loaded.
+
+        Raises:
+            MissingExtraError: its library is not installed.
+        """
+
+    def batch_size(self, device: str) -> int:
+        """Return the batch size with which it is fastest on a device, without loading anything.
+
+        Args:
+            device: auto, or one that it has.
+
+        Raises:
+            MissingExtraError: its library is not installed.
+        """
+
+    def load(self, request: EngineRequest) -> Engine:
+        """Load a network and prove, with one forward pass, that it runs.
+
+        For `auto`, on a GPU if it really runs there, otherwise on the CPU; `EngineInfo.note` says why.
+
+        Raises:
+            ModelError: it cannot run this model.
+            DeviceError: the device or the precision is not to be had.
+            MissingExtraError: its library is not installed.
+        """
+
+
+def _module(name: str) -> EngineModule:
+    return cast(EngineModule, importlib.import_module(ENGINES[name]))
+
+
+def description(name: str) -> EngineDescription:
+    """Return what an engine says of itself."""
+    return _module(name).DESCRIPTION
+
+
+def distributions() -> tuple[str, ...]:
+    """Return the distributions that the libraries of all engines come in."""
+    return tuple(one for name in ENGINES for one in description(name).distributions)
+
+
+def devices(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the devices and precisions of an engine; see `EngineModule.devices`."""
+    return _module(name).devices()
 
 
 def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str, ...]:
@@ -157,94 +227,16 @@ def _may_be_here(kind: str) -> bool:
 
 
 def batch_size(name: str, device: str) -> int:
-    """Return the batch size with which an engine is fastest on a device, without loading anything.
-
-    Args:
-        name: of the engine.
-        device: auto, or one that the engine has.
-    """
-    return cast(int, importlib.import_module(ENGINES[name]).batch_size(device))
+    """Return the batch size with which an engine is fastest; see `EngineModule.batch_size`."""
+    return _module(name).batch_size(device)
 
 
 def load(name: str, request: EngineRequest) -> Engine:
-    """Load a network into an engine and prove, with one forward pass, that it runs.
-
-    Raises:
-        ModelError: the engine cannot run this model.
-        DeviceError: the device or the precision is not to be had.
-        MissingExtraError: the engine's library is not installed.
-    """
-    return cast(Engine, importlib.import_module(ENGINES[name]).load(request))
-
-
-E = TypeVar("E", bound=Engine)
-
-
-def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
-    """Load a network on the device asked for; for `auto`, on a GPU if it really runs there, else on the CPU.
-
-    Args:
-        request: what to load.
-        gpu: the device that `auto` tries first.
-        make: loads a network and executes it once. Is given the request, with a device, and a note on why
-            that device was taken, empty if there is nothing to say.
-
-    Raises:
-        DeviceError: the device asked for, or for `auto` the CPU, is not to be had.
-    """
-    if request.device != "auto":
-        return make(request, "")
-    try:
-        return make(replace(request, device=gpu), "")
-    except DeviceError as error:
-        note = f"using the CPU: {error.problem}"
-    return make(replace(request, device="cpu"), note)
+    """Load a network into an engine; see `EngineModule.load`."""
+    return _module(name).load(request)
 
 
 def one_line(said: object) -> str:
     """Return what a library says, on one line, and without its middle if it is long: causes come last."""
     text = " ".join(str(said).split())
     return text if len(text) <= _LONGEST else f"{text[:_BEGINNING]} ... {text[_BEGINNING - _LONGEST :]}"
-
-
-def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Return a copy of the first rows of an output, without axes of length 1.
-
-    Args:
-        values: any type of number, shape (at least count, ...).
-        count: number of rows.
-
-    Returns:
-        float32, shape (count, width), a copy.
-    """
-    return np.array(values[:count], np.float32).reshape(count, -1)
-
-
-def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a network that does not give one row per item.
-
-    Args:
-        request: what was loaded.
-        shapes: of the network's outputs, after a forward pass of a whole batch.
-
-    Raises:
-        ModelError: an output is missing, is not one row of numbers per image, or has another width.
-    """
-    for name in request.outputs:
-        if name not in shapes:
-            raise ModelError(f"{request.model} has no output {name!r}; its outputs: {', '.join(shapes)}")
-    for name, wanted in itertools.zip_longest(request.outputs, request.widths):
-        shape, width = shapes[name], math.prod(shapes[name][1:])
-        found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
-        if shape[:1] != (request.batch_size,):
-            raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
-        if sum(length != 1 for length in shape[1:]) > 1:
-            raise ModelError(
-                f"{found}, which is not one row of numbers per image",
-                "choose other writer.fields, or export it with a pooled output",
-            )
-        if wanted not in (width, None):
-            raise ModelError(
-                f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
-                "export it again with the correct shape, or without one",
-            )

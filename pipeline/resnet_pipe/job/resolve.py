@@ -13,9 +13,10 @@ from resnet_pipe.head.classify import Head
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import outputs
-from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, file_sha256, open_model
 from resnet_pipe.model.network import Network
@@ -26,7 +27,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.writer.rows import Layout
 
 if TYPE_CHECKING:
-    from resnet_pipe.study.choice_cache import Choice
+    from resnet_pipe.job.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
-        if writer.kind == "video" and job.reader.kind != "video":
+        if writer.kind == "video" and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
             problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
@@ -203,7 +204,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         if infer.precision not in ("auto", "int8"):
             problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
         elif "int8" not in had:
-            able = ", ".join(engines.INT8_ENGINES)
+            able = ", ".join(name for name in engines.ENGINES if engines.description(name).int8)
             text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
             problems.append((("infer", "engine"), text))
         elif saturated := saturation.problem(infer.engine, network):
@@ -257,7 +258,7 @@ def _fingerprint(
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
     if job.preprocess.mode == "fast":
         settings["preprocess.mode"] = FAST
-    take("reader", job.reader, _NO_RESULT)
+    take("reader", job.reader, set(job.reader.description.without_result))
     for index, writer in enumerate(job.writer):
         unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
@@ -282,7 +283,3 @@ def _with_defaults(section: BaseModel) -> BaseModel:
     return section.model_copy(
         update={name: fields[name].get_default(call_default_factory=True) for name in optional}
     )
-
-
-_NO_RESULT = {"path", "recursive", "max_pixels", "timeout_s", "allow_empty"}
-"""What a reader's section says about which sources there are, and not about what they give."""

@@ -10,7 +10,6 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.listing import split
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source, key_of
 from resnet_pipe.run.plan import Rules
 
@@ -73,7 +72,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
 
 def _emptied(job: Job, records: Iterable[Record]) -> str:
     """Tell of an entry of `reader.path` that is empty now, as is the mount point of a missing disk."""
-    root = make_reader(job.reader).root
+    root = job.reader.make_reader().root
     for start in {split(entry)[0] for entry in job.reader.path}:
         if not start.is_dir() or not _is_empty(start):
             continue

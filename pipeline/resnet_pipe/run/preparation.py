@@ -15,7 +15,6 @@ from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run import disappeared
 from resnet_pipe.run.disappeared import Unseen
 from resnet_pipe.run.disk_space import refuse_full
@@ -60,7 +59,8 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     found = _find(resolved, ledger, known, rules, fresh)
     plan = _plan(resolved.job, stop, found, rules, fresh)
     freed = _bytes(ledger, known) if fresh is Fresh.NOW else 0
-    refuse_full(resolved, plan, make_reader(resolved.job.reader).expected_items, ledger.output, freed)
+    expected = resolved.job.reader.make_reader().expected_items
+    refuse_full(resolved, plan, expected, ledger.output, freed)
     return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
 
 
@@ -117,7 +117,7 @@ def _bytes(ledger: Ledger, known: Sequence[Record]) -> int:
 
 
 def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
-    reader = make_reader(job.reader)
+    reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
     replaced = fresh is not Fresh.NO
     unseen = Unseen(found.there if replaced else ())

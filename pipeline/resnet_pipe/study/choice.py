@@ -11,19 +11,20 @@ from datetime import datetime, timezone
 from typing import Any
 
 from resnet_pipe.errors import ResnetPipeError, UsageError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
-from resnet_pipe.infer.engine import ENGINES, precisions
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
+from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.choice_cache import Choice, Memory
+from resnet_pipe.study.choice_cache import Memory
 from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import Subject
@@ -36,16 +37,10 @@ SAMPLE = 32
 def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> tuple[Job, Choice]:
     """Return a job whose engine is `auto` with an engine and a precision, and how they were chosen.
 
-    The precision is part of the fingerprint. So if the output directory holds results, only engines of their
-    precision are candidates: the upgrade of a library makes no nightly job fail. If nothing of the input can
-    be read, the first engine that has the precision is taken, most often opencv, and not remembered.
-    Of several devices, the first one is tried.
-
-    Args:
-        job: to choose for.
-        doc: that it came from.
-        fresh: the results in the output directory will be dropped.
-        say: told about progress, and at the end the choice.
+    The precision is part of the fingerprint. So if the output directory holds results, and `fresh` does not
+    drop them, only engines of their precision are candidates: the upgrade of a library makes no nightly job
+    fail. If nothing of the input can be read, the first engine that has the precision is taken, most often
+    opencv, and not remembered. Of several devices, the first one is tried.
 
     Raises:
         DocumentError: job and model do not go together.
@@ -63,14 +58,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
 
 @dataclass
 class _Chooser:
-    """Chooses for one job.
-
-    Attributes:
-        job: whose engine is auto.
-        subject: its model.
-        kept: precision of the results in its output directory; None if there are none.
-        say: told about progress.
-    """
+    """Chooses for one job; `kept` is the precision of the results in its output directory, if it has any."""
 
     job: Job
     subject: Subject
@@ -90,7 +78,7 @@ class _Chooser:
         """Try all engines, and remember the fastest that passes."""
         self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
         try:
-            reader = make_reader(self.job.reader)
+            reader = self.job.reader.make_reader()
             sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
@@ -110,7 +98,7 @@ class _Chooser:
     def _circumstances(self, precision: str) -> dict[str, Any]:
         infer = self.job.infer
         return {
-            "machine": description.identity(),
+            "machine": description.identity(engines.distributions()),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
             "preprocessing": {**self.subject.preprocessing.told(), "mode": self.subject.mode},
             "device": infer.first_device,
@@ -129,7 +117,7 @@ class _Chooser:
             streams=None if infer.streams == "auto" else infer.streams,
             threads=None if infer.threads == "auto" else infer.threads,
         )
-        names = (*references.REFERENCES, "opencv")  # without the others, what it would be without auto
+        names = (*references.REFERENCES, DEFAULT)  # without the others, what it would be without auto
         reference = references.compute(self.subject, sample.items, names)
         verdicts = []
         for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
@@ -147,7 +135,7 @@ class _Chooser:
         return Choice(
             engine=best.engine,
             precision=best.precision,
-            ratio=_rate(best) / _rate(rates["opencv"]) if "opencv" in rates else None,
+            ratio=_rate(best) / _rate(rates[DEFAULT]) if DEFAULT in rates else None,
             reason="",
             reference=reference.describe(),
             items=len(sample.items),
