@@ -14,10 +14,10 @@ import numpy as np
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
-from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
+from resnet_pipe.store.digest import file_sha256
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer import writer as shards
 from resnet_pipe.writer.annotated.pictures_shard import AnnotatedShard
 from resnet_pipe.writer.rows import Layout, Rows, TableSection, only_top, top_k

@@ -21,7 +21,7 @@ from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description
-from resnet_pipe.model.model import file_sha256
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.choice_cache import Memory

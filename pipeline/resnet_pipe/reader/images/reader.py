@@ -9,7 +9,8 @@ from typing import ClassVar
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.file_reader import FileReader
-from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.store.names import path_of
 
 _NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
 

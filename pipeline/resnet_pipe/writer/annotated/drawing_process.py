@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.process import child
-from resnet_pipe.reader.source import path_of
 from resnet_pipe.store import atomic
+from resnet_pipe.store.names import path_of
 from resnet_pipe.writer.annotated.drawing_messages import Answer, Message, Request, Setup, Step
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from resnet_pipe.reader.source import path_of
+from resnet_pipe.store.names import path_of
 
 SUFFIXES = {"npy": (".npy", ".csv"), "video": (".mp4",), "images": (".jpg",)}
 """The folders, which are called like the kinds of writers, and what the names of the files in them end in."""
