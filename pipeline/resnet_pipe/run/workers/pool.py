@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 
 from resnet_pipe.errors import RunError, StoppedError
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.process import child
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.workers.messages import Failure, Filled, Setup, Split, Suspect, Task
+from resnet_pipe.run.workers.messages import Filled, Setup, Split, Suspect, Task
 from resnet_pipe.run.workers.ready import Broken, Ready
 from resnet_pipe.run.workers.send_queue import Outbox
 from resnet_pipe.run.workers.slots import Slots, SlotShape
