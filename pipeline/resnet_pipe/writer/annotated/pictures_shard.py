@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.writer.annotated.annotator import Annotator
-from resnet_pipe.writer.annotated.drawing_messages import Request, Setup, joined
+from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
 from resnet_pipe.writer.rows import Rows, WriterSection
 from resnet_pipe.writer.writer import Target, Written
 
@@ -64,12 +64,12 @@ class AnnotatedShard:
 
     Args:
         target: the chunk; its section is an `AnnotatedSection`.
-        quality: as in `Setup`.
+        quality: as in `DrawingSetup`.
     """
 
     def __init__(self, target: Target, quality: int) -> None:
         section = target.section
-        setup = Setup(
+        setup = DrawingSetup(
             section.kind,
             target.root,
             target.directory,
