@@ -214,7 +214,8 @@ class Committer:
             raise GivenUpError
         for failure in self._open.close():
             self._on_failure(failure, expected.chunk.id)
-        record = self._open.commit()
+        record = self._open.stage()
+        self._ledger.commit(record, expected.chunk.replaces)
         self._open = None
         for source, span in self._spooled:
             self._spool.forget(source, span)
