@@ -16,7 +16,7 @@ from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.check.committed import Stored
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.writer.registry import SECTIONS
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,10 @@ def shards_in(output: Path, kinds: Iterable[str]) -> set[str]:
     """
     found = {key_of(name) for name in listed(output) if name.startswith("part-")}
     for kind in kinds:
+        suffixes = SECTIONS[kind].suffixes
         for directory, _, names in os.walk(output / kind, onerror=_refuse):
             place = Path(directory).relative_to(output)
-            found.update(key_of(str(place / name)) for name in names if name.endswith(SUFFIXES[kind]))
+            found.update(key_of(str(place / name)) for name in names if name.endswith(suffixes))
     return found
 
 

@@ -69,7 +69,7 @@ class Painter:
         return Answer(tuple(files))
 
     def _make_video(self, request: Request, files: list[Path]) -> None:
-        path = mirrored(self._setup.kind, request.key, ".mp4")
+        path = mirrored(self._setup.kind, request.key, ".mp4", (".mp4",))
         video: VideoFile | None = None
         try:
             for picture in _guarded(self._video(request, None)):
@@ -85,7 +85,7 @@ class Painter:
                     files.append(path)
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
-        folder = mirrored(self._setup.kind, request.key, "")
+        folder = mirrored(self._setup.kind, request.key, "", (".jpg",))
         for picture in _guarded(self._video(request, wanted)):
             self._label(picture.pixels, request, picture.position)
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
@@ -93,7 +93,7 @@ class Painter:
     def _make_picture(self, request: Request, files: list[Path]) -> None:
         for pixels in _guarded(read_image(self._source(request))):
             self._label(pixels, request, 0)
-            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg"), files)
+            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
     def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
         row = request.row_at(position)
