@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.store.disk import HOME
 
 if TYPE_CHECKING:
     from resnet_pipe.job.job import Job

@@ -16,9 +16,9 @@ from typing import Any
 from resnet_pipe.errors import ExitCode, RunError, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.process.child import Child, EndedError, ending
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.disk import HOME
 from resnet_pipe.study.source_sample import Sample
 
 Changes = Mapping[str, object]
