@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 ENGINES = {
     "opencv": "resnet_pipe.infer.opencv",
@@ -87,7 +87,7 @@ class EngineRequest:
 
     Attributes:
         model: the ONNX file.
-        preprocessing: gives the size and the normalisation of the input.
+        preprocessing: the size and the normalisation of the input.
         outputs: names of the outputs wanted, in this order.
         batch_size: the largest batch that infer() will be given.
         device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
@@ -100,7 +100,7 @@ class EngineRequest:
     """
 
     model: Path
-    preprocessing: Preprocessing
+    preprocessing: NetworkInput
     outputs: tuple[str, ...]
     batch_size: int
     device: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 
 class Normalizer:
@@ -19,7 +19,7 @@ class Normalizer:
         batch_size: images in the output.
     """
 
-    def __init__(self, preprocessing: Preprocessing, batch_size: int) -> None:
+    def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:
         levels = np.arange(256, dtype=np.float32) / np.float32(255)
         order = (0, 1, 2) if preprocessing.color == "rgb" else (2, 1, 0)
         self._tables = [

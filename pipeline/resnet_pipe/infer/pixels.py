@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnet_pipe.infer import extract
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -19,7 +19,7 @@ INPUT = "resnet_pipe/pixels"
 
 
 def read(
-    path: Path, preprocessing: Preprocessing, half: bool, outputs: Collection[str] | None = None
+    path: Path, preprocessing: NetworkInput, half: bool, outputs: Collection[str] | None = None
 ) -> bytes:
     """Read a network and put the normalisation in front of it.
 
@@ -42,7 +42,7 @@ def read(
     return data
 
 
-def _normalize(model: ModelProto, preprocessing: Preprocessing) -> None:
+def _normalize(model: ModelProto, preprocessing: NetworkInput) -> None:
     """Put the normalisation in front of a network, in place.
 
     The uint8 values are transposed first, because a quarter of the bytes has to be moved. Then come one

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
-from resnet_pipe.preprocess.geometry import sides
 from resnet_pipe.process import child
 
 LIMIT_S = 300.0
@@ -197,7 +196,7 @@ def widths(request: EngineRequest, name: str) -> dict[str, int]:
         UsageError: the engine cannot run the network.
         RunError: it crashed.
     """
-    item = np.zeros((1, *sides(request.preprocessing.crop), 3), np.uint8)
+    item = np.zeros((1, *request.preprocessing.size, 3), np.uint8)
     try:
         with Probe(ENGINES[name]) as probe:
             probe.abilities(request.device)

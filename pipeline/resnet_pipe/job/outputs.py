@@ -10,8 +10,8 @@ from resnet_pipe.head import classify as heads
 from resnet_pipe.head.classify import Head
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.job.document import Place
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model.model import Model
 from resnet_pipe.model.network import Network
 from resnet_pipe.model.output import Activation
@@ -61,7 +61,7 @@ def measured(
     """
     request = EngineRequest(
         model=network.path,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing.network_input,
         outputs=head.names,
         batch_size=network.batch_size or 1,
         device=job.infer.first_device,

@@ -1,4 +1,4 @@
-"""One chunk between its first row and its commit: its writers, its failures, its record."""
+"""One chunk between its first row and its staging: its writers, its failures, its record."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ class OpenChunk:
             if isinstance(shard, AnnotatedShard):  # the others wait for nothing but the disk
                 shard.discard()
 
-    def commit(self) -> Record:
-        """Make the files, which are complete, and the record final."""
+    def stage(self) -> Record:
+        """Return the record of the files, which are complete in the staging directory."""
         dropped = self._dropped() if self._resolved.job.reader.drops_partial else set()
         if self._chunk.replaces or dropped:
             self._merge(dropped)
@@ -139,15 +139,13 @@ class OpenChunk:
             )
             for source in self._chunk.sources
         ]
-        record = Record(
+        return Record(
             chunk=self._chunk.id,
             shards=tuple(self._file(Path(path.name)) for path in sorted(self._staging.glob("part-*"))),
             fingerprint=self._resolved.digest,
             committed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             entries=tuple(sorted([*entries, *self._chunk.kept], key=lambda entry: entry.source.key)),
         )
-        self._ledger.commit(record, self._chunk.replaces)
-        return record
 
     def discard(self) -> None:
         """Remove what was written."""

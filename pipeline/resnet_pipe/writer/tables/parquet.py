@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from resnet_pipe.writer.rows import FieldName, Layout, Rows, TableSection
+from resnet_pipe.writer.tables.arrays import numbers, numbers_or_null, texts
 from resnet_pipe.writer.writer import Part, Target, Written
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ParquetShard:
 
         self._layout = layout
         self._schema = _schema(layout)
-        self._labels = _label_array(layout)
+        self._labels = texts(layout.classes)
         self._batches: list[pa.RecordBatch] = []
         self._pending: list[pa.Table] = []
         """What comes before the batches."""
@@ -69,9 +70,9 @@ class ParquetShard:
         import pyarrow as pa
 
         columns: list[Any] = [
-            pa.array(rows.path, pa.string()),
-            pa.array(rows.frame_index, pa.int64()),
-            pa.array(rows.pts_s, pa.float64()),
+            texts(rows.path),
+            numbers_or_null(rows.frame_index, np.int64),
+            numbers_or_null(rows.pts_s, np.float64),
         ]
         columns += [self._column(field, rows) for field in self._layout.fields]
         self.append_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
@@ -116,15 +117,15 @@ class ParquetShard:
         if field == "top_k":
             assert rows.top_k is not None  # noqa: S101 - the layout promised it
             count, k = rows.top_k.index.shape
-            index = rows.top_k.index.ravel()
+            index = numbers(rows.top_k.index)
             entries = pa.StructArray.from_arrays(
-                [pa.array(index), self._labels.take(pa.array(index)), pa.array(rows.top_k.score.ravel())],
+                [index, self._labels.take(index), numbers(rows.top_k.score)],
                 fields=list(self._schema.field("top_k").type.value_type),
             )
-            return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * k), entries)
+            return pa.ListArray.from_arrays(numbers(np.arange(count + 1, dtype=np.int32) * k), entries)
         values: NDArray[np.float32] | None = rows.features if field == "features" else rows.logits
         assert values is not None  # noqa: S101 - the layout promised it
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        return pa.FixedSizeListArray.from_arrays(numbers(values), values.shape[1])
 
 
 def merge(target: Target, parts: Sequence[Part]) -> None:
@@ -172,9 +173,3 @@ def _encoding(layout: Layout) -> dict[str, Any]:
     # Network outputs are noise to a compressor: plain pages cost a fifth of the time and 8 % more bytes.
     text = ["path", *(["top_k.list.element.label"] if "top_k" in layout.fields else [])]
     return {"compression": "snappy", "use_dictionary": text, "write_statistics": ["path", "frame_index"]}
-
-
-def _label_array(layout: Layout) -> Any:  # noqa: ANN401 - pyarrow is untyped
-    import pyarrow as pa
-
-    return pa.array(layout.classes, pa.string())
