@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,12 +21,13 @@ from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
-from resnet_pipe.reader.registry import SECTIONS, Section
+from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.source import Item, Source, Span, Tally, key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.photographs import encode, photograph
 from tests.videos import SAMPLES, make
 
+SECTIONS: tuple[type[Section], ...] = get_args(Section)
 LIBRARIES = {"cv2", "PIL", "simplejpeg", "av", "numpy", "pyarrow", "onnx"}
 """What takes long to import."""
 
