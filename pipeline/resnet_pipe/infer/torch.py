@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.onnx_graph.file import read
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 from resnet_pipe.infer.streams import Streams
 from resnet_pipe.machine import processor
@@ -71,6 +70,7 @@ class TorchEngine:
         check_supported("torch", request, devices(), note)
         import torch
 
+        from resnet_pipe.infer.onnx_graph.file import read
         from resnet_pipe.infer.torch_network import Network
 
         self._request = request

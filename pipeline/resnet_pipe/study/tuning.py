@@ -112,8 +112,8 @@ class _Tuning:
             fastest=search.fastest,
             rows=(*rows, *unusable),
             rounds=len(search.rounds),
-            kind=self._sample.kind,
-            item=self._sample.description.item,
+            kind=self._sample.section.kind,
+            item=self._sample.section.description.item,
             items=self._items,
             found=self._sample.found,
             out_of_time=search.out_of_time or stopped is not None,
@@ -148,7 +148,7 @@ class _Tuning:
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
         items = self._items
-        if self._sample.description.most_items is None:
+        if not self._sample.section.description.has_frames:
             items = self._whole_batches(setting)
         name = setting.name(self._baseline)
         try:
