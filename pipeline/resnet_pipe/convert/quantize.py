@@ -189,15 +189,22 @@ def _measure(source: Conversion, quantized: Path, images: NDArray[np.uint8]) -> 
 def _execute(
     model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
-    from resnet_pipe.infer.engine import EngineRequest
+    from resnet_pipe.infer.engine import EngineRequest, load
     from resnet_pipe.machine.cores import available_cores
-    from resnet_pipe.study import qdq
 
     size = min(_BATCH, len(images))
     request = EngineRequest(
-        model, preprocessing.network_input, _OUTPUTS, size, "cpu", "fp32", available_cores(), streams=1
+        model=model,
+        preprocessing=preprocessing.network_input,
+        outputs=_OUTPUTS,
+        batch_size=size,
+        device="cpu",
+        precision="fp32",
+        threads=available_cores(),
+        streams=1,
+        as_written=True,
     )
-    engine = qdq.load(request)
+    engine = load("onnxruntime", request)
     batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
 
