@@ -66,7 +66,7 @@ class MlxEngine:
 
     def _load(self) -> None:
         mx = _library()
-        from resnet_pipe.infer.mlx_network import Network
+        from resnet_pipe.infer.mlx_network import MlxNetwork
         from resnet_pipe.infer.onnx_graph.file import read
 
         request = self._request
@@ -75,7 +75,7 @@ class MlxEngine:
         started = time.perf_counter()
         dtype = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}[request.precision]
         with mx.stream(self._device):
-            network = Network(read(request.model, request.outputs), request.preprocessing, dtype)
+            network = MlxNetwork(read(request.model, request.outputs), request.preprocessing, dtype)
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
