@@ -16,7 +16,8 @@ from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer.engine import ENGINES
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import CROP, Cli, JobFolder, Result, VideoFolder, numbered
+from tests.run.commands import Result
+from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
 

@@ -17,17 +17,9 @@ from typing import Any
 import pytest
 
 from resnet_pipe.ledger.check.directory import check
+from tests.run.commands import command
 from tests.run.faults import DECODER
-from tests.run.jobs import (
-    HOME,
-    JobFolder,
-    assert_clean,
-    assert_same_rows,
-    command,
-    numbered,
-    read_rows,
-    records,
-)
+from tests.run.jobs import HOME, JobFolder, assert_clean, assert_same_rows, numbered, read_rows, records
 
 STEPS = """
 import os, sys

@@ -21,11 +21,11 @@ from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.run.engines.loading import devices_of
 from tests.photographs import encode
 from tests.report.browser import Outline
+from tests.run.commands import Result
 from tests.run.faults import ENGINE, GATE
 from tests.run.jobs import (
     Cli,
     JobFolder,
-    Result,
     Running,
     assert_clean,
     assert_same_rows,

@@ -29,7 +29,8 @@ from PIL import Image, ImageOps
 from resnet_pipe.convert.conversion import Conversion
 from tests import networks
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import JobFolder, Result, jpeg, numbered, records
+from tests.run.commands import Result
+from tests.run.jobs import JobFolder, jpeg, numbered, records
 
 DOCS = Path(__file__).parents[2] / "docs"
 
