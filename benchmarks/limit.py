@@ -64,9 +64,7 @@ def decode(resolved: Resolved) -> tuple[float, float, NDArray[np.uint8]]:
     """Return the seconds that reading an image takes, and preprocessing it, and a batch of images."""
     import numpy as np
 
-    from resnet_pipe.reader.reader import make_reader
-
-    reader, geometry = make_reader(resolved.job.reader), resolved.geometry
+    reader, geometry = resolved.job.reader.make_reader(), resolved.geometry
     keys = [source.key for source in reader.list_sources()]
     batch = np.empty((resolved.batch_size, *geometry.size, 3), np.uint8)
     read = prepared = 0.0

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from resnet_pipe.cli import main
 from resnet_pipe.convert.conversion import Conversion, convert
+from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
@@ -49,10 +50,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Make engines of `tests.study.engines` the only ones, under names of the registry."""
+    """Make engines of `tests.study.engines` the only ones, under names and descriptions of the registry."""
     root = str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     before = dict(ENGINES)
+    described = {name: engine.description(name) for name in before}
+    monkeypatch.setattr(engine, "description", described.__getitem__)
 
     def install_them(**engines: str) -> None:
         ENGINES.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,8 +38,13 @@ def examine(install: Install, monkeypatch: pytest.MonkeyPatch) -> Examine:
 
     def run(**fakes: str) -> dict[str, Finding]:
         install(**fakes)
-        for name in fakes:
-            monkeypatch.setitem(forward.LIBRARIES, name, "frobnicate" if fakes[name] == "missing" else "cv2")
+        described = {
+            name: replace(
+                engines.description(name), library="frobnicate" if fakes.get(name) == "missing" else "cv2"
+            )
+            for name in ENGINES
+        }
+        monkeypatch.setattr(engines, "description", described.__getitem__)
         findings = list(forward.check())
         assert {finding.check for finding in findings} == {"engines"}
         assert all(bool(finding.remedy) == (finding.level != "OK") for finding in findings)
@@ -154,7 +160,7 @@ def test_every_engine_that_is_installed_computes_the_network_right() -> None:
             and processor.saturates()
         )
         assert finding.level == ("WARN" if refused else "OK"), finding
-    installed = {name for name in ENGINES if find_spec(forward.LIBRARIES[name])}
+    installed = {name for name in ENGINES if find_spec(engines.description(name).library)}
     expected = {(name, precision) for name in installed for precision in engines.devices(name)["cpu"]}
     expected |= {
         (name, f"int8 with {bits}-bit weights") for name, one in expected for bits in (7, 8) if one == "int8"

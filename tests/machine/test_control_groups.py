@@ -11,7 +11,8 @@ import pytest
 
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.memory import available_bytes
-from resnet_pipe.run.executors.execution import SLOTS_PER_WORKER
+from resnet_pipe.reader.images.section import ImagesSection
+from resnet_pipe.run.chunk_runner import SLOTS_PER_WORKER
 from resnet_pipe.run.workers.count import needs
 from resnet_pipe.run.workers.slots import SlotShape
 from tests.machine.control_groups import UNLIMITED_V1, docker, system
@@ -147,7 +148,7 @@ def pages(job: JobFolder, workers: int) -> int:
     """Return the pages in which a run of the job with so many workers has just room."""
     needed = needs(
         "opencv",
-        "images",
+        ImagesSection.description,
         (job.folder / "tiny.onnx").stat().st_size,
         SlotShape(1, SLOTS_PER_WORKER, 1, (32, 32)),
     )
@@ -169,7 +170,9 @@ def test_where_memory_is_small_fewer_workers_are_started_and_that_is_said(
 
 
 def test_just_as_many_workers_as_there_is_room_for_are_started() -> None:
-    needed = needs("opencv", "images", 100_000_000, SlotShape(1, SLOTS_PER_WORKER, 8, (224, 224)))
+    needed = needs(
+        "opencv", ImagesSection.description, 100_000_000, SlotShape(1, SLOTS_PER_WORKER, 8, (224, 224))
+    )
     room = needed.run + 4 * needed.worker
     assert [needed.workers(8, room + more) for more in (-1, 0, needed.worker)] == [3, 4, 5]
     assert needed.workers(2, room) == 2

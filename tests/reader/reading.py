@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.source import Source, Span, Tally
-from resnet_pipe.reader.video.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.reader import VideoReader
+from resnet_pipe.reader.video.section import VideoSection
 from tests.videos import number_of
 
 
@@ -55,7 +56,7 @@ def section(path: Path, **keys: Any) -> VideoSection:  # noqa: ANN401 - as in a 
 
 
 def reader_of(path: Path, **keys: Any) -> VideoReader:  # noqa: ANN401 - as in a job
-    return VideoReader.from_section(section(path, **keys))
+    return section(path, **keys).make_reader()
 
 
 def splitting(path: Path, span_s: float = 0.4, **keys: Any) -> tuple[VideoReader, Source]:  # noqa: ANN401

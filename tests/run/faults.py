@@ -84,7 +84,7 @@ FRAMES = f"""
 {GATE}
 if IN_WORKER:
     import ctypes, os
-    from resnet_pipe.reader.video.video import VideoReader
+    from resnet_pipe.reader.video.reader import VideoReader
     read = VideoReader.read
 
     def watched(self, key, min_side, span=None, *arguments):
@@ -97,7 +97,7 @@ if IN_WORKER:
 """Before a frame is given out, before_frame(key, frame_index) is called, which code that follows defines."""
 
 SHORT_SPANS = """
-from resnet_pipe.reader.video.video import VideoReader
+from resnet_pipe.reader.video.reader import VideoReader
 
 VideoReader.__init__.__defaults__ = (0.4, 0)
 """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.video.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.section import VideoSection
 from tests.joins import frame_starts, recount
 from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import (
@@ -54,7 +54,7 @@ def expected_rows(
 ) -> list[tuple[str, int, float, NDArray[np.float32]]]:
     """Return path, frame, time and features of every row, straight from the reader."""
     section = VideoSection.model_validate({"kind": "video", "path": str(folder), **sampling})
-    reader, geometry = VideoReader.from_section(section), Geometry(CROP, CROP, "bilinear", "exact")
+    reader, geometry = section.make_reader(), Geometry(CROP, CROP, "bilinear", "exact")
     rows = []
     for source in reader.list_sources():
         with suppress(SourceError):
@@ -424,12 +424,12 @@ def test_a_second_signal_ends_a_run_at_once_that_waits_for_drawn_labels(film: Vi
     assert_clean(film.out)
 
 
-def test_parts_of_a_job_share_the_output_directory(film: VideoFolder) -> None:
+def test_divisions_of_a_job_share_the_output_directory(film: VideoFolder) -> None:
     for number in range(4):
         film.add_video(f"{number}.mkv", frames=3, shift=number)
     film.describe(writer=BOTH)
-    film.run("--shard", "1/2").expect(0)
-    film.run("--shard", "2/2").expect(0)
+    film.run("--divide", "1/2").expect(0)
+    film.run("--divide", "2/2").expect(0)
     assert sorted(film.numbers()) == [
         (f"{number}.mkv", index, number + index) for number in range(4) for index in range(3)
     ]

@@ -83,7 +83,7 @@ def test_of_videos_a_trial_takes_the_first_frames(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
     result = trials_of(film, tmp_path / "trials").run(40, {}, 60)
     assert result["items"] == 40
-    assert result["sources"]["done"] == samples.MIN_VIDEOS
+    assert result["sources"]["done"] == samples.MIN_SOURCES
     assert result["video"]["frames_decoded"] < 60
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.reader.images.images import ImageReader, ImagesSection
+from resnet_pipe.reader.images.reader import ImageReader
+from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.source import Source, path_of
 
 LEAST = 20
@@ -45,13 +46,7 @@ class CalibrationImages:
 
 @dataclass(frozen=True)
 class CalibrationFiles:
-    """The image files chosen from a directory: at most `MOST`, spread evenly over it.
-
-    Attributes:
-        directory: where they are, with its subdirectories.
-        reader: reads them.
-        sources: in the order of their keys.
-    """
+    """The image files chosen from a directory tree: at most `MOST`, in the order of their keys."""
 
     directory: Path
     reader: ImageReader
@@ -68,7 +63,7 @@ class CalibrationFiles:
         if not directory.is_dir():
             raise UsageError(f"{directory} is not a directory of calibration images", _ADVICE)
         section = ImagesSection(kind="images", path=[directory.resolve()])
-        reader = ImageReader.from_section(section)
+        reader = section.make_reader()
         found = list(islice(reader.list_sources(), _LISTED))
         if len(found) < LEAST:
             raise UsageError(

@@ -13,10 +13,10 @@ import numpy as np
 from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.images.images import ImageReader
+from resnet_pipe.reader.images.reader import ImageReader
 from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.video.reader import VideoReader
 from resnet_pipe.reader.video.sampling import Sampling
-from resnet_pipe.reader.video.video import VideoReader
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 from resnet_pipe.study.items import collect

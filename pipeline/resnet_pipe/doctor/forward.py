@@ -10,22 +10,13 @@ import numpy as np
 from resnet_pipe.doctor import small_network
 from resnet_pipe.doctor.engine_trial import Setting, Trial, on_a_mac, try_all
 from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, one_line
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
 from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
 
-LIBRARIES = {
-    "opencv": "cv2",
-    "openvino": "openvino",
-    "onnxruntime": "onnxruntime",
-    "torch": "torch",
-    "mlx": "mlx",
-}
-"""What each engine imports."""
-_DISTRIBUTIONS = {"opencv": "opencv-python-headless"}
-"""What an engine's library is called in the package index, where that is not the engine's own name."""
 _REBUILT_FACTOR, _REBUILT_S = 5.0, 0.05
 """Building a network takes far longer than a batch; a machine that is busy hardly ever makes it look so."""
 _CHECK = "engines"
@@ -33,7 +24,7 @@ _CHECK = "engines"
 
 def check() -> Iterator[Finding]:
     """Try every installed engine, and compare the results."""
-    installed = [name for name in ENGINES if find_spec(LIBRARIES[name]) is not None]
+    installed = [name for name in ENGINES if find_spec(engines.description(name).library) is not None]
     trials: list[Trial] = []
     try:
         if installed:
@@ -116,7 +107,8 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
             "give it more memory (in a container: docker run --memory=2g ...), or use another infer.engine"
         )
     if refusal.status == "not installed":  # but it is
-        text = f"{LIBRARIES[trial.engine]} is installed, but cannot be imported: {refusal.reason}"
+        library = engines.description(trial.engine).library
+        text = f"{library} is installed, but cannot be imported: {refusal.reason}"
         return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
     setting = trial.setting
     can_do_without = setting is not None and (setting.device != "cpu" or setting.weight_bits == 8)
@@ -125,24 +117,27 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
 
 
 def _another(engine: str) -> str:
-    distribution = _DISTRIBUTIONS.get(engine, engine)
+    distribution = engines.description(engine).distributions[0]
     return f"pip install --force-reinstall {distribution}; or use another infer.engine"
 
 
 def _left_out(installed: list[str]) -> Iterator[Finding]:
     """Yield which engines were not tested, and why."""
-    missing = [name for name in ENGINES if name not in installed]
-    if "opencv" in missing:
-        missing.remove("opencv")
-        yield Finding(_CHECK, "FAIL", "opencv: cv2 is not installed", "pip install opencv-python-headless")
-    if missing:
-        how = f"pip install 'resnet-pipe[{','.join(missing)}]'"
-        yield Finding(_CHECK, "OK", f"not installed: {', '.join(missing)}; to add them: {how}")
+    missing = {name: engines.description(name) for name in ENGINES if name not in installed}
+    for name, engine in missing.items():
+        if not engine.extra:
+            text = f"{name}: {engine.library} is not installed"
+            yield Finding(_CHECK, "FAIL", text, f"pip install {engine.distributions[0]}")
+    extras = {name: engine.extra for name, engine in missing.items() if engine.extra}
+    if extras:
+        how = f"pip install 'resnet-pipe[{','.join(extras.values())}]'"
+        yield Finding(_CHECK, "OK", f"not installed: {', '.join(extras)}; to add them: {how}")
     gpus = visible_gpus()
     if not gpus and not on_a_mac():
         yield Finding(_CHECK, "OK", "no GPU here: only the CPU was tested")
-    elif gpus and "onnxruntime" in installed:
-        yield Finding(_CHECK, "OK", "onnxruntime on tensorrt was not tested: compiling takes minutes")
+    for name in installed if gpus else ():
+        for kind in engines.description(name).compiles_for:
+            yield Finding(_CHECK, "OK", f"{name} on {kind} was not tested: compiling takes minutes")
 
 
 def _compare(result: Result, reference: Result) -> Agreement:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.infer.engine import DEFAULT
 from resnet_pipe.machine import control_groups, processor
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.memory import available_bytes, physical_bytes
+from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.run.workers.count import needs
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -119,7 +121,7 @@ def _cores(found: Limits) -> Finding:
 
 def _memory(found: Limits) -> Finding:
     """Return whether the workers and the engine of a run with ResNet-50 fit into memory."""
-    needed = needs("opencv", "images", _NETWORK_BYTES, _SLOTS)
+    needed = needs(DEFAULT, ImagesSection.description, _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
         text += f" (limited by a control group; the machine has {found.machine_memory / _GIB:.1f})"

@@ -25,13 +25,36 @@ ENGINES = {
     "torch": "resnet_pipe.infer.torch",
     "mlx": "resnet_pipe.infer.mlx",
 }
-"""name -> module. The module has devices(), batch_size() and load(); see `devices`, `batch_size`, `load`."""
+"""name -> module. Another engine is a line here and a module; see `EngineModule`."""
+DEFAULT = "opencv"
+"""What a job has that names no engine, and what others are compared with."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a network computes in."""
 _LONGEST, _BEGINNING = 300, 120
 """Characters of what a library says that go into a message, and how many of them are its first ones."""
-INT8_ENGINES = ("openvino", "onnxruntime")
-"""Those that run an int8 model, for errors; the others do not import their libraries to be asked."""
+
+
+@dataclass(frozen=True)
+class EngineDescription:
+    """What an engine says of itself, which its library need not be imported for.
+
+    Attributes:
+        library: the module that it imports.
+        distributions: of the package index that have this library; the first is the one to install.
+        extra: of resnet-pipe that installs it; empty if it is always there.
+        int8: whether it runs int8 models.
+        saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation`.
+        compiles_for: kinds of device for which it compiles a network for minutes, so only when asked to.
+        run_bytes: of the run and the engine's process, beside what that takes for its network.
+    """
+
+    library: str
+    distributions: tuple[str, ...]
+    extra: str
+    int8: bool = False
+    saturates: bool = False
+    compiles_for: tuple[str, ...] = ()
+    run_bytes: int = 384 << 20
 
 
 @dataclass(frozen=True)
@@ -125,16 +148,66 @@ class Engine(Protocol):
         """Return what really runs."""
 
 
-def devices(name: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the kinds of device that an engine has, each with the precisions it can have on this machine.
+class EngineModule(Protocol):
+    """A module of the registry.
 
-    Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there shows
-    only when a network is loaded.
+    Importing it imports no library; its functions do.
 
-    Raises:
-        MissingExtraError: the engine's library is not installed.
+    Attributes:
+        DESCRIPTION: what it says of itself.
     """
-    return cast(Mapping[str, tuple[str, ...]], importlib.import_module(ENGINES[name]).devices())
+
+    DESCRIPTION: EngineDescription
+
+    def devices(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the kinds of device that it has, each with the precisions it can have on this machine.
+
+        Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there
+        shows only when a network is loaded.
+
+        Raises:
+            MissingExtraError: its library is not installed.
+        """
+
+    def batch_size(self, device: str) -> int:
+        """Return the batch size with which it is fastest on a device, without loading anything.
+
+        Args:
+            device: auto, or one that it has.
+
+        Raises:
+            MissingExtraError: its library is not installed.
+        """
+
+    def load(self, request: EngineRequest) -> Engine:
+        """Load a network and prove, with one forward pass, that it runs.
+
+        For `auto`, on a GPU if it really runs there, otherwise on the CPU; `EngineInfo.note` says why.
+
+        Raises:
+            ModelError: it cannot run this model.
+            DeviceError: the device or the precision is not to be had.
+            MissingExtraError: its library is not installed.
+        """
+
+
+def _module(name: str) -> EngineModule:
+    return cast(EngineModule, importlib.import_module(ENGINES[name]))
+
+
+def description(name: str) -> EngineDescription:
+    """Return what an engine says of itself."""
+    return _module(name).DESCRIPTION
+
+
+def distributions() -> tuple[str, ...]:
+    """Return the distributions that the libraries of all engines come in."""
+    return tuple(one for name in ENGINES for one in description(name).distributions)
+
+
+def devices(name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the devices and precisions of an engine; see `EngineModule.devices`."""
+    return _module(name).devices()
 
 
 def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str, ...]:
@@ -157,24 +230,13 @@ def _may_be_here(kind: str) -> bool:
 
 
 def batch_size(name: str, device: str) -> int:
-    """Return the batch size with which an engine is fastest on a device, without loading anything.
-
-    Args:
-        name: of the engine.
-        device: auto, or one that the engine has.
-    """
-    return cast(int, importlib.import_module(ENGINES[name]).batch_size(device))
+    """Return the batch size with which an engine is fastest; see `EngineModule.batch_size`."""
+    return _module(name).batch_size(device)
 
 
 def load(name: str, request: EngineRequest) -> Engine:
-    """Load a network into an engine and prove, with one forward pass, that it runs.
-
-    Raises:
-        ModelError: the engine cannot run this model.
-        DeviceError: the device or the precision is not to be had.
-        MissingExtraError: the engine's library is not installed.
-    """
-    return cast(Engine, importlib.import_module(ENGINES[name]).load(request))
+    """Load a network into an engine; see `EngineModule.load`."""
+    return _module(name).load(request)
 
 
 E = TypeVar("E", bound=Engine)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import (
+    EngineDescription,
     EngineInfo,
     EngineRequest,
     check_outputs,
@@ -21,6 +22,7 @@ from resnet_pipe.infer.engine import (
 )
 from resnet_pipe.infer.onnx_graph.file import read
 
+DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx")
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
 """What MLX raises; std::bad_alloc is a MemoryError."""
 

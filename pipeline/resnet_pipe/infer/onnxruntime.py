@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer import extract, pixels
 from resnet_pipe.infer.engine import (
+    EngineDescription,
     EngineInfo,
     EngineRequest,
     check_outputs,
@@ -24,6 +25,13 @@ from resnet_pipe.infer.engine import (
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine import processor
 
+DESCRIPTION = EngineDescription(
+    library="onnxruntime",
+    distributions=("onnxruntime", "onnxruntime-gpu"),
+    extra="onnxruntime",
+    int8=True,
+    compiles_for=("tensorrt",),
+)
 MAX_STREAMS = 8
 """Each has activations of its own; more threads than this help the streams instead of being some."""
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.engine import (
+    EngineDescription,
     EngineInfo,
     EngineRequest,
     check_outputs,
@@ -24,6 +25,16 @@ from resnet_pipe.infer.engine import (
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine import cv2_import
 
+DESCRIPTION = EngineDescription(
+    library="cv2",
+    distributions=(
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
+    extra="",
+)
 MAX_STREAMS = 4
 """With more cores, a network for each of them would take too much memory; one uses all of them."""
 _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"

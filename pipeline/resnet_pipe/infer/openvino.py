@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import extract, saturation
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs, one_line, rows_of
+from resnet_pipe.infer.engine import (
+    EngineDescription,
+    EngineInfo,
+    EngineRequest,
+    check_outputs,
+    one_line,
+    rows_of,
+)
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
 
+DESCRIPTION = EngineDescription(
+    library="openvino", distributions=("openvino",), extra="openvino", int8=True, saturates=True
+)
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""
 _LAYER_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"u8", "i8"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import Network
 
@@ -9,8 +10,6 @@ REMEDY = (
     "convert the model again with `resnet-pipe convert --quantize`, which uses 7-bit weights if they are "
     "accurate enough; or use infer.engine: onnxruntime, which sums exactly"
 )
-_ENGINES = ("openvino",)
-"""Those that nothing tells to sum exactly. ONNX Runtime is told, and no other engine runs int8."""
 
 
 def problem(engine: str, network: Network) -> str | None:
@@ -22,7 +21,7 @@ def problem(engine: str, network: Network) -> str | None:
         engine: its name.
         network: the model's.
     """
-    if engine not in _ENGINES or not network.full_range or not processor.saturates():
+    if not engines.description(engine).saturates or not network.full_range or not processor.saturates():
         return None
     return (
         f"the int8 model has 8-bit weights, and this processor has no VNNI: engine {engine} would add "

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from resnet_pipe.errors import HomeError
-from resnet_pipe.infer.engine import ENGINES, Precision
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.model.model import how_to_make, model_path
@@ -87,7 +87,7 @@ class InferSection(BaseModel):
             "enough to float32; tested once, then remembered",
             examples=[*ENGINES, "auto"],
         ),
-    ] = "opencv"
+    ] = DEFAULT
     device: Annotated[
         str | tuple[str, ...],
         BeforeValidator(_devices),

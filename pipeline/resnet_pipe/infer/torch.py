@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.engine import (
+    EngineDescription,
     EngineInfo,
     EngineRequest,
     check_outputs,
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
     from resnet_pipe.infer.torch_network import Network
 
+DESCRIPTION = EngineDescription(
+    library="torch",
+    distributions=("torch",),
+    extra="torch",
+    run_bytes=1120 << 20,  # its libraries are large
+)
 MAX_STREAMS = 8
 """On the CPU. They share the weights; each has activations of its own."""
 _GPU_STREAMS = {"cuda": 2, "mps": 1}

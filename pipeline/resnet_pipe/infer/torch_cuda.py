@@ -57,14 +57,9 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
 class Replay:
     """A forward pass of a whole batch as a CUDA graph on a stream of its own, for one thread at a time.
 
-    One launch instead of one for each operation. All its memory is taken when it is made. Float32 is
-    float32: TF32 is off. cuDNN chooses by rule and not by a measurement, so that each run gives the same
-    bits.
-
-    Args:
-        network: on a CUDA device.
-        device: of the network.
-        shape: of a whole batch, (batch_size, H, W, 3).
+    One launch instead of one for each operation. All its memory is taken when it is made, for batches of
+    `shape`, (batch_size, H, W, 3). Float32 is float32: TF32 is off. cuDNN chooses by rule and not by a
+    measurement, so that each run gives the same bits.
 
     Raises:
         RuntimeError: it cannot run there; torch.OutOfMemoryError if it is too large.

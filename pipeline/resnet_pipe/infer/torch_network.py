@@ -23,13 +23,9 @@ Function = Callable[..., "torch.Tensor"]
 
 @dataclass(frozen=True)
 class _Step:
-    """A function and the names of values.
+    """A function of the values of some names, and the name of what it returns.
 
-    Attributes:
-        run: called with the values of `inputs`.
-        inputs: names.
-        output: name of what it returns.
-        dead: names that no later step takes, so that their memory can be used again.
+    No later step takes the `dead` ones, so that their memory can be used again.
     """
 
     run: Function
@@ -151,15 +147,15 @@ class Network:
             case op.Softmax(axis, log):
                 softmax = functional.log_softmax if log else functional.softmax
                 return lambda x: softmax(x, axis, dtype=torch.float32)
-            case op.Sigmoid():
+            case op.Plain.SIGMOID:
                 return lambda x: x.float().sigmoid()
             case op.Squeeze(axes):
                 return lambda x: x.squeeze(axes)
-            case op.Relu():
+            case op.Plain.RELU:
                 return torch.relu
-            case op.Add():
+            case op.Plain.ADD:
                 return torch.add
-            case op.Identity():
+            case op.Plain.IDENTITY:
                 return lambda x: x
 
     def _convolution(self, conv: op.Conv) -> Function:
@@ -180,12 +176,9 @@ class Network:
 
 
 class Direct:
-    """Executes a network operation by operation, for any number of threads.
+    """Executes a network on the CPU or on Apple's GPU, operation by operation, for any number of threads.
 
-    Args:
-        network: on the CPU or on Apple's GPU.
-        device: of the network.
-        threads: of the CPU for each forward pass; 0 where it does not apply.
+    Each forward pass has `threads` of the CPU; 0 where that does not apply.
     """
 
     def __init__(self, network: Network, device: torch.device, threads: int) -> None:

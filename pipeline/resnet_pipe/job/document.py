@@ -7,6 +7,8 @@ names its place as `file:line:column`.
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -58,7 +60,7 @@ class Document:
             below = [override for override in self.overrides if override[:end] == place[:end]]
             if below:  # an override made this section
                 return f"--set {'.'.join(map(str, min(below, key=str)))}"
-        return f"{self.path}:1:1"
+        return f"{self.path}:1:1" if self.positions else str(self.path)
 
     def with_overrides(self, assignments: Sequence[str]) -> Document:
         """Return a copy with `key.key=value` assignments applied; values are YAML.
@@ -202,6 +204,19 @@ def read(path: Path) -> Document:
     if not isinstance(values, dict):
         raise DocumentError([f"{path}:1:1: expected keys and values, such as `name: folder`"])
     return Document(path, values, positions)
+
+
+def of_mapping(values: Mapping[str, Any]) -> Document:
+    """Return a mapping as a document, without positions.
+
+    Raises:
+        DocumentError: it holds something that is no plain value, path, list or mapping.
+    """
+    try:
+        plain = json.loads(json.dumps(values, default=os.fspath))
+    except (TypeError, ValueError) as error:
+        raise DocumentError([f"job: {error}"]) from None
+    return Document(Path("job"), plain, {})
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - YAML may hold anything

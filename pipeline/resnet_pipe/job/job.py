@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -15,8 +17,7 @@ from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
-from resnet_pipe.reader.images.images import ImagesSection
-from resnet_pipe.reader.video.video import VideoSection
+from resnet_pipe.reader.registry import Section as ReaderSection
 from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
 from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
 from resnet_pipe.writer.tables.csv import CsvSection
@@ -154,7 +155,7 @@ class Job(_Section):
     """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
-    reader: Annotated[ImagesSection | VideoSection, Field(discriminator="kind")]
+    reader: Annotated[ReaderSection, Field(discriminator="kind")]
     preprocess: PreprocessSection = PreprocessSection()
     infer: InferSection
     writer: Annotated[
@@ -184,7 +185,19 @@ class Job(_Section):
         return frozenset(field for writer in self.writer for field in writer.fields)
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
+class LoadedJob(NamedTuple):
+    """A job that has been checked, and where it was written, for messages.
+
+    Attributes:
+        job: with every default filled in.
+        document: that it came from.
+    """
+
+    job: Job
+    document: Document
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedJob:
     """Read and check a job file.
 
     Args:
@@ -194,11 +207,28 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
     Raises:
         DocumentError: with every problem found, each as `file:line:column: what is wrong`.
     """
-    doc = document.read(path).with_overrides(overrides)
-    job = doc.validate(Job, {"base": path.absolute().parent})
+    return _checked(document.read(path), path.absolute().parent, overrides)
+
+
+def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[str, object]) -> LoadedJob:
+    """Check a job file, or the same as a mapping; see `load`.
+
+    Args:
+        job: relative paths in a mapping start from the current directory.
+        overrides: values by dotted key.
+    """
+    assignments = [f"{key}={json.dumps(value, default=fspath)}" for key, value in overrides.items()]
+    if isinstance(job, Mapping):
+        return _checked(document.of_mapping(job), Path.cwd(), assignments)
+    return load(Path(job), assignments)
+
+
+def _checked(doc: Document, base: Path, overrides: Sequence[str]) -> LoadedJob:
+    doc = doc.with_overrides(overrides)
+    job = doc.validate(Job, {"base": base})
     if problems := self_feeding.problems(job):
         raise found_in(doc, problems)
-    return job, doc
+    return LoadedJob(job, doc)
 
 
 def json_schema() -> dict[str, Any]:

@@ -113,7 +113,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
-        if writer.kind == "video" and job.reader.kind != "video":
+        if writer.kind == "video" and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
             problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
@@ -203,7 +203,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
         if infer.precision not in ("auto", "int8"):
             problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
         elif "int8" not in had:
-            able = ", ".join(engines.INT8_ENGINES)
+            able = ", ".join(name for name in engines.ENGINES if engines.description(name).int8)
             text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
             problems.append((("infer", "engine"), text))
         elif saturated := saturation.problem(infer.engine, network):
@@ -257,7 +257,7 @@ def _fingerprint(
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
     if job.preprocess.mode == "fast":
         parts["preprocess.mode"] = FAST
-    take("reader", job.reader, _NO_RESULT)
+    take("reader", job.reader, set(job.reader.description.without_result))
     for index, writer in enumerate(job.writer):
         unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
@@ -282,7 +282,3 @@ def _with_defaults(section: BaseModel) -> BaseModel:
     return section.model_copy(
         update={name: fields[name].get_default(call_default_factory=True) for name in optional}
     )
-
-
-_NO_RESULT = {"path", "recursive", "max_pixels", "timeout_s", "allow_empty"}
-"""What a reader's section says about which sources there are, and not about what they give."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
 from resnet_pipe.ledger.ledger import HOME
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source, path_of
 from resnet_pipe.writer.annotated.names import SUFFIXES
 
@@ -27,7 +26,7 @@ def problems(job: Job) -> list[tuple[Place, str]]:
 
     What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
     """
-    reach = make_reader(job.reader).reach
+    reach = job.reader.make_reader().reach
     found: list[tuple[Place, str]] = []
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
@@ -56,7 +55,7 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     Raises:
         UsageError: a source is where the job writes.
     """
-    reader, last = make_reader(job.reader), None
+    reader, last = job.reader.make_reader(), None
     taken = [kind for kind, suffixes in SUFFIXES.items() if reader.reach.extensions.intersection(suffixes)]
     folders = _folders(job, taken)
     for source in sources:
@@ -75,7 +74,7 @@ def check_file(job: Job, file: Path) -> None:
     Raises:
         UsageError: the job would take it for a source.
     """
-    if make_reader(job.reader).reach.holds(file):
+    if job.reader.make_reader().reach.holds(file):
         raise UsageError(
             f"{file} would be read as a source of the job",
             "choose a directory that reader.path does not cover",

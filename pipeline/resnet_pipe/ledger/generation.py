@@ -76,7 +76,7 @@ def complete(ledger: Ledger) -> None:
         OSError: the disk refuses it.
     """
     home = ledger.output / HOME
-    with report_lock(home):  # the parts of a divided job may begin at the same time: one does it
+    with report_lock(home):  # the divisions of a job may begin at the same time: one does it
         plan = read_switch(ledger)
         if plan is None:
             return

@@ -163,13 +163,13 @@ class Ledger:
     def recover(self) -> list[str]:
         """Finish or undo what a crash left half done; return the names of the chunks carried through.
 
-        What the other parts of this run's division are writing now is left alone. A run that was killed
-        may have been another one: of the whole job, or of another division.
+        What the other divisions of the job are writing now is left alone. A run that was killed may have
+        been another one: of the whole job, or of one that was divided by another N.
 
         Raises:
             RunError: what is half done cannot be read; nothing was changed.
         """
-        with report_lock(self.output / HOME):  # the parts may begin at the same time: one does it
+        with report_lock(self.output / HOME):  # the divisions may begin at the same time: one does it
             pending = self._leftovers(self.directory, "*.json")
             # All, before anything is changed.
             read = [(path, records.read_pending(path)) for path in pending]
@@ -234,7 +234,7 @@ class Ledger:
         ]
 
     def _is_of_a_neighbour(self, tag: str) -> bool:
-        """Tell whether a tag is that of another part of this run's division, which may be running now."""
+        """Tell whether a tag is that of another division of the same N, which may be running now."""
         return tag != self.tag and tag.partition("of")[2] == self.tag.partition("of")[2] != ""
 
     def remove(self, record: Record) -> None:
@@ -250,7 +250,7 @@ class Ledger:
         path.unlink(missing_ok=True)
         for directory in path.parents:
             if directory == self.output or (self.tag and directory.is_dir()):
-                break  # another part may be about to put a file into an empty one
+                break  # another division may be about to put a file into an empty one
             try:
                 directory.rmdir()
             except FileNotFoundError:

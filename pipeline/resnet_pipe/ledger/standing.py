@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Standing:
-    """How many failures the ledger of an output directory holds, from all its parts and runs.
+    """How many failures the ledger of an output directory holds, from all its divisions and runs.
 
     Attributes:
         failed: sources without rows.

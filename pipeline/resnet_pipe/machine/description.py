@@ -16,23 +16,15 @@ from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.memory import available_bytes
 
 _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
-_ENGINE_LIBRARIES = (
-    "opencv-python-headless",
-    "opencv-python",
-    "opencv-contrib-python-headless",
-    "opencv-contrib-python",
-    "openvino",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "torch",
-    "mlx",
-)
-"""Distributions that engines come in."""
 
 
-def describe() -> dict[str, str]:
-    """Return processor, cores, memory, system and versions, each as one phrase for people."""
-    versions = _versions(_LIBRARIES + _ENGINE_LIBRARIES).items()
+def describe(engines: tuple[str, ...]) -> dict[str, str]:
+    """Return processor, cores, memory, system and versions, each as one phrase for people.
+
+    Args:
+        engines: the distributions that engines come in.
+    """
+    versions = _versions(_LIBRARIES + engines).items()
     return {
         "processor": processor.info().get("model name") or platform.processor() or platform.machine(),
         "cores": str(available_cores()),
@@ -44,14 +36,18 @@ def describe() -> dict[str, str]:
     }
 
 
-def identity() -> dict[str, Any]:
-    """Return what determines the speed of engines, as JSON; takes milliseconds and loads none of them."""
+def identity(engines: tuple[str, ...]) -> dict[str, Any]:
+    """Return what determines the speed of engines, as JSON; takes milliseconds and loads none of them.
+
+    Args:
+        engines: the distributions that engines come in.
+    """
     return {
         "cpu": _cpu(),
         "cores": available_cores(),
         "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "versions": {"resnet-pipe": __version__, **_versions(_ENGINE_LIBRARIES)},
+        "versions": {"resnet-pipe": __version__, **_versions(engines)},
     }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.reader import Section, make_reader
-
-_WHAT = {"images": "images", "video": "videos"}
+from resnet_pipe.reader.section import ReaderSection
 
 
-def nothing_found(section: Section, passed_over: PassedOver, before: int = 0) -> tuple[str, str]:
+def nothing_found(section: ReaderSection, passed_over: PassedOver, before: int = 0) -> tuple[str, str]:
     """Return the problem and the remedy for a reader that has found nothing.
 
     Args:
@@ -16,10 +14,10 @@ def nothing_found(section: Section, passed_over: PassedOver, before: int = 0) ->
         passed_over: what it has passed over.
         before: how many sources there were in an earlier run.
     """
-    what, places = _WHAT[section.kind], ", ".join(map(str, section.path))
+    what, places = f"{section.description.source}s", ", ".join(map(str, section.path))
     problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
-    names = " ".join(sorted(make_reader(section).reach.extensions))
+    names = " ".join(sorted(section.make_reader().reach.extensions))
     remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
     return f"{problem}: {passed_over.describe()}", remedy

@@ -1,4 +1,4 @@
-"""The contract of a reader, and which section of a job makes which reader."""
+"""The contract of a reader."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from resnet_pipe.reader.images.images import ImageReader, ImagesSection
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Item, Source, Span, Tally
-from resnet_pipe.reader.video.video import VideoReader, VideoSection
-
-Section = ImagesSection | VideoSection
-"""The `reader` of a job."""
 
 
 class Reader(Protocol):
@@ -85,10 +80,3 @@ class Reader(Protocol):
         Raises:
             SourceError: it cannot be read, or not to its end; the items before the damage have been given.
         """
-
-
-def make_reader(section: Section) -> Reader:
-    """Make the reader that a job describes."""
-    if isinstance(section, VideoSection):
-        return VideoReader.from_section(section)
-    return ImageReader.from_section(section)

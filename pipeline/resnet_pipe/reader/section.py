@@ -1,16 +1,21 @@
-"""The keys that the sections of all readers share."""
+"""What the sections of all readers share: their first keys, and how a reader describes itself."""
 
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.reader.listing import check_entry
+
+if TYPE_CHECKING:
+    from resnet_pipe.reader.reader import Reader
 
 
 @looks_at_disk
@@ -44,3 +49,52 @@ Entries = Annotated[
 Recursive = Annotated[bool, Field(description="also read subdirectories")]
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit against decompression bombs."""
+
+
+@dataclass(frozen=True)
+class ReaderDescription:
+    """What a reader says of itself, so that nobody else has to know which readers there are.
+
+    Attributes:
+        source: what a source is called, such as `video`.
+        item: what an item is called, such as `frame`.
+        usual_extension: what most of its files end in.
+        worker_bytes: the highest resident memory of a worker, with batches of 8.
+        most_items: the key of its section that limits the items of a source; None if a source is one item.
+        has_frames: whether items are frames of a video, with a number and a time.
+        without_result: the keys of its section that decide which sources there are, and change no row.
+    """
+
+    source: str
+    item: str
+    usual_extension: str
+    worker_bytes: int
+    most_items: str | None = None
+    has_frames: bool = False
+    without_result: frozenset[str] = frozenset(
+        ["path", "recursive", "max_pixels", "timeout_s", "allow_empty"]
+    )
+
+
+class ReaderSection(BaseModel):
+    """The `reader` of a job, whatever it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    description: ClassVar[ReaderDescription]
+    """Of the reader."""
+
+    kind: str
+    path: Entries
+    recursive: Recursive = True
+
+    @property
+    def drops_partial(self) -> bool:
+        """Whether a damaged source gives no rows at all."""
+        return False
+
+    @abstractmethod
+    def make_reader(self) -> Reader:
+        """Make the reader that the job describes. What decodes is not imported yet."""

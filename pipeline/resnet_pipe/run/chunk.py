@@ -1,4 +1,4 @@
-"""One chunk between its first row and its commit: its writers, its failures, its record."""
+"""One chunk between its first row and its staging: its writers, its failures, its record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.reader.video.video import VideoSection
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
 from resnet_pipe.writer import writer as shards
@@ -118,8 +117,8 @@ class OpenChunk:
             if isinstance(shard, AnnotatedShard):  # the others wait for nothing but the disk
                 shard.discard()
 
-    def commit(self) -> Record:
-        """Make the files, which are complete, and the record final."""
+    def stage(self) -> Record:
+        """Return the record of the files, which are complete in the staging directory."""
         dropped = self._dropped() if self._resolved.job.reader.drops_partial else set()
         if self._chunk.replaces or dropped:
             self._merge(dropped)
@@ -140,15 +139,13 @@ class OpenChunk:
             )
             for source in self._chunk.sources
         ]
-        record = Record(
+        return Record(
             chunk=self._chunk.id,
             shards=tuple(self._file(Path(path.name)) for path in sorted(self._staging.glob("part-*"))),
             fingerprint=self._resolved.digest,
             committed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             entries=tuple(sorted([*entries, *self._chunk.kept], key=lambda entry: entry.source.key)),
         )
-        self._ledger.commit(record, self._chunk.replaces)
-        return record
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -165,8 +162,7 @@ class OpenChunk:
         )
 
     def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
-        reader = self._resolved.job.reader
-        track = reader.track if isinstance(reader, VideoSection) else None
+        track = self._resolved.job.reader.track
         return shards.Target(section, directory, self._chunk.id, layout, self._root, track)
 
     def _merge(self, dropped: set[str]) -> None:

@@ -10,7 +10,6 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.listing import split
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.reader.source import Source, key_of
 from resnet_pipe.run.plan import Rules
 
@@ -45,7 +44,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
     Args:
         job: says how many may be.
         records: of the ledger as it is.
-        gone: sources in the records of this run's part that the reader has not listed.
+        gone: sources in the records of this run's division that the reader has not listed.
         rules: whether the rows of what is gone are dropped.
         fresh: whether all rows are replaced by those of what is there.
 
@@ -55,7 +54,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
     Raises:
         RunError: too many are gone, and their rows would be lost. Nothing has been changed.
     """
-    mine = [record for record in records if rules.part is None or rules.part.owns(record.chunk)]
+    mine = [record for record in records if rules.owns(record.chunk)]
     known = sum(len(record.entries) for record in mine)
     limit = job.run.disappeared_limit(known)
     if gone == 0 or limit >= known:
@@ -73,7 +72,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
 
 def _emptied(job: Job, records: Iterable[Record]) -> str:
     """Tell of an entry of `reader.path` that is empty now, as is the mount point of a missing disk."""
-    root = make_reader(job.reader).root
+    root = job.reader.make_reader().root
     for start in {split(entry)[0] for entry in job.reader.path}:
         if not start.is_dir() or not _is_empty(start):
             continue

@@ -22,18 +22,17 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.run import disappeared
 from resnet_pipe.run.chunk import failure_lines
 from resnet_pipe.run.disappeared import Unseen
 from resnet_pipe.run.disk_space import refuse_full
-from resnet_pipe.run.plan import Part, Plan, Rules, make_plan
+from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store import atomic
 
 FAILURES = "failures.jsonl"
-_OF_A_PART = re.compile(r"part-\d+of\d+-\d+\.")
-"""The shards of `--shard I/N`."""
+_OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
+"""The shards of `--divide I/N`."""
 
 
 class Fresh(Enum):
@@ -81,7 +80,7 @@ class Prepared:
         """Make the directory ready for the first chunk: everything that can be refused has been.
 
         Raises:
-            UsageError: another part of a divided job has begun meanwhile, with another job.
+            UsageError: another division of the job has begun meanwhile, with another job.
         """
         if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, self._ours):
             generation.begin(self.results)
@@ -149,7 +148,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
         return _plan(resolved.job, None, {}, [], rules, fresh)
     generation.refuse_half_switched(ledger)
     found = list(ledger.records())
-    _, records, _ = _records(resolved, ledger, found, rules.part, fresh)
+    _, records, _ = _records(resolved, ledger, found, rules, fresh)
     there = _there(ledger, found, records, fresh)
     return _plan(resolved.job, None, records, there, rules, fresh)
 
@@ -171,28 +170,28 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     _refuse_strangers(ledger, found)
     if fresh is Fresh.AT_THE_END and generation.goes_on(ledger, resolved.fingerprint):
         generation.next_ledger(ledger).recover()
-    target, records, lost = _records(resolved, ledger, found, rules.part, fresh)
+    target, records, lost = _records(resolved, ledger, found, rules, fresh)
     there = _there(ledger, found, records, fresh)
     plan = _plan(resolved.job, stop, records, there, rules, fresh)
     freed = _bytes(ledger, found) if fresh is Fresh.NOW else 0
-    expected = make_reader(resolved.job.reader).expected_items
+    expected = resolved.job.reader.make_reader().expected_items
     refuse_full(resolved, plan, expected, ledger.output, freed)
     return Prepared(resolved, plan, ledger, target, tuple(lost), fresh)
 
 
 def _records(
-    resolved: Resolved, ledger: Ledger, found: list[Record], part: Part | None, fresh: Fresh
+    resolved: Resolved, ledger: Ledger, found: list[Record], rules: Rules, fresh: Fresh
 ) -> tuple[Ledger, dict[str, Record], list[Record]]:
     """Return the ledger that a run commits to, its records by chunk, and those whose files are gone.
 
-    The rows of such a record are gone, so its sources are new again; but only to the part whose chunk it is,
-    which forgets the record before.
+    The rows of such a record are gone, so its sources are new again; but only to the division whose chunk it
+    is, which forgets the record before.
 
     Args:
         resolved: the job.
         ledger: of the output directory.
         found: its records.
-        part: of the job; None for all of it.
+        rules: whose chunks are this run's.
         fresh: what becomes of the results that are there.
 
     Raises:
@@ -206,7 +205,7 @@ def _records(
         found = []
     elif found:
         fingerprint.check(ledger.output / HOME, resolved.fingerprint, {one.fingerprint for one in found})
-    mine = (record for record in found if part is None or part.owns(record.chunk))
+    mine = (record for record in found if rules.owns(record.chunk))
     lost = [record for record in mine if not target.is_intact(record)]
     gone = {record.chunk for record in lost}
     return target, {record.chunk: record for record in found if record.chunk not in gone}, lost
@@ -255,13 +254,13 @@ def _plan(
     rules: Rules,
     fresh: Fresh,
 ) -> Plan:
-    per_chunk = max(1, job.run.chunk_items // make_reader(job.reader).expected_items)
+    per_chunk = max(1, job.run.chunk_items // job.reader.make_reader().expected_items)
     replaced = fresh is not Fresh.NO
     unseen = Unseen(there if replaced else ())
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
-    sources = self_feeding.refuse_own(make_reader(job.reader).list_sources(passed_over), job)
+    sources = self_feeding.refuse_own(job.reader.make_reader().list_sources(passed_over), job)
     if stop is not None:
         sources = stop.during(sources)
     plan = make_plan(unseen.passing(sources), records, per_chunk, rules)
@@ -281,8 +280,8 @@ def _refuse_strangers(ledger: Ledger, found: Sequence[Record]) -> None:
     """
     known = {file.name for record in found for file in record.shards}
     others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in known)
-    # The other parts of a divided job commit shards meanwhile.
-    strangers = [name for name in others if not (ledger.tag and _OF_A_PART.match(name))]
+    # The other divisions of the job commit shards meanwhile.
+    strangers = [name for name in others if not (ledger.tag and _OF_A_DIVISION.match(name))]
     if strangers:
         raise UsageError(
             f"{ledger.output} holds shards that are not in its ledger ({len(strangers)}): {strangers[0]}",

@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from resnet_pipe.errors import ResnetPipeError, UsageError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
-from resnet_pipe.infer.engine import ENGINES, precisions
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
@@ -20,7 +21,6 @@ from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import HOME, Ledger
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.reader import make_reader
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.choice_cache import Choice, Memory
@@ -90,7 +90,7 @@ class _Chooser:
         """Try all engines, and remember the fastest that passes."""
         self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
         try:
-            reader = make_reader(self.job.reader)
+            reader = self.job.reader.make_reader()
             sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
@@ -110,7 +110,7 @@ class _Chooser:
     def _circumstances(self, precision: str) -> dict[str, Any]:
         infer = self.job.infer
         return {
-            "machine": description.identity(),
+            "machine": description.identity(engines.distributions()),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
             "preprocessing": {**self.subject.preprocessing.told(), "mode": self.subject.mode},
             "device": infer.first_device,
@@ -129,7 +129,7 @@ class _Chooser:
             streams=None if infer.streams == "auto" else infer.streams,
             threads=None if infer.threads == "auto" else infer.threads,
         )
-        names = (*references.REFERENCES, "opencv")  # without the others, what it would be without auto
+        names = (*references.REFERENCES, DEFAULT)  # without the others, what it would be without auto
         reference = references.compute(self.subject, sample.items, names)
         verdicts = []
         for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
@@ -147,7 +147,7 @@ class _Chooser:
         return Choice(
             engine=best.engine,
             precision=best.precision,
-            ratio=_rate(best) / _rate(rates["opencv"]) if "opencv" in rates else None,
+            ratio=_rate(best) / _rate(rates[DEFAULT]) if DEFAULT in rates else None,
             reason="",
             reference=reference.describe(),
             items=len(sample.items),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import HomeError
-from resnet_pipe.infer.engine import ENGINES, Precision
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.store import atomic
 
@@ -23,7 +23,7 @@ class Choice(BaseModel):
     Attributes:
         engine: name.
         precision: that the network computes in.
-        ratio: of its items per second to those of opencv; None if opencv was not measured.
+        ratio: of its items per second to those of the default engine; None if that was not measured.
         reason: why nothing was tried; empty otherwise.
         reference: what the engines were compared with.
         items: that they were tried with.
@@ -52,9 +52,11 @@ class Choice(BaseModel):
         if self.reason:
             return f"engine auto chose {self.engine} {self.precision}: {self.reason}"
         ratio = (
-            "opencv cannot be compared" if self.ratio is None else f"{self.ratio:.1f} times as fast as opencv"
+            f"{DEFAULT} cannot be compared"
+            if self.ratio is None
+            else f"{self.ratio:.1f} times as fast as {DEFAULT}"
         )
-        why = "no other is faster" if self.engine == "opencv" else ratio
+        why = "no other is faster" if self.engine == DEFAULT else ratio
         ends = {"to be remembered": "; saved for later runs", "remembered": f"; saved on {self.chosen_at}"}
         return f"engine auto chose {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import DEPTHS, models_dir, open_model
-from resnet_pipe.run.stop import on_signals
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
 from resnet_pipe.study.source_sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, trial_folder
@@ -114,13 +115,16 @@ class _Spec(NamedTuple):
         return f"ResNet-{self.depth}, {self.engine}{batches}"
 
 
-def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]) -> Result:
+def study(
+    job: Job, networks: Networks, options: DepthOptions, stop: Stop, say: Callable[[str], None]
+) -> Result:
     """Measure every depth on every engine.
 
     Args:
         job: gives the sources, the preprocessing mode, the writer and the engine; its model does not matter.
         networks: of the depths.
         options: what is studied.
+        stop: ends the study, which keeps its findings.
         say: told of each run.
 
     Raises:
@@ -129,7 +133,7 @@ def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[st
         StoppedError: a signal came before anything was measured.
     """
     measuring = _Measuring(job, networks, options, say)
-    with on_signals() as stop, trial_folder(job.output) as folder:
+    with trial_folder(job.output) as folder:
         sample = take_sample(job, stop)
         trials = Trials(job, sample, folder, stop, lambda: None)
         try:
@@ -173,7 +177,7 @@ class _Measuring:
         return Study(
             job=self._job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            machine=description.describe(),
+            machine=description.describe(engines.distributions()),
             sources=sources,
             items=self._options.items,
             repeats=self._options.repeats,

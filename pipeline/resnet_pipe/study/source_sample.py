@@ -8,23 +8,18 @@ from pathlib import Path
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
-from resnet_pipe.reader.images import images
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.reader import make_reader
+from resnet_pipe.reader.section import ReaderDescription
 from resnet_pipe.reader.source import path_of
-from resnet_pipe.reader.video import video
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
 
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
-FRAMES_PER_VIDEO = 64
+ITEMS_PER_SOURCE = 64
 """The sample takes the first frames of a video: seconds of many videos say more than all of one."""
-MIN_VIDEOS = 8
-
-_EXTENSIONS = images.EXTENSIONS | video.EXTENSIONS
-_USUAL = {"images": ".jpg", "video": ".mp4"}
+MIN_SOURCES = 8
 
 
 @dataclass(frozen=True)
@@ -32,16 +27,20 @@ class Sample:
     """Sources that represent all sources of a job.
 
     Attributes:
-        kind: `images` or `video`.
+        kind: of the reader.
+        description: of the reader.
+        extensions: of the files that the reader takes from a folder.
         paths: absolute, at least one, evenly spread over the job's sources.
         found: how many sources the job has.
-        max_frames: that the job takes of one video, if it says so.
+        most_items: that the job takes of a source, if it says so.
     """
 
     kind: str
+    description: ReaderDescription
+    extensions: frozenset[str]
     paths: tuple[Path, ...]
     found: int
-    max_frames: int | None = None
+    most_items: int | None = None
 
     def lay_out(self, folder: Path, items: int) -> dict[str, object]:
         """Fill a folder with links to about `items` items of the sample.
@@ -59,14 +58,16 @@ class Sample:
         folder.mkdir()
         changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
         count = items
-        if self.kind == "video":
-            count = max(MIN_VIDEOS, -(-items // FRAMES_PER_VIDEO))
-            changes["max_frames"] = min(-(-items // count), self.max_frames or items)
+        limit = self.description.most_items
+        if limit is not None:
+            count = max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
+            changes[limit] = min(-(-items // count), self.most_items or items)
         for number in range(count):
             at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
             path = self.paths[at]
             extension = path.suffix.lower()
-            extension = extension if extension in _EXTENSIONS else _USUAL[self.kind]
+            if extension not in self.extensions:
+                extension = self.description.usual_extension
             (folder / f"{number:06d}{extension}").symlink_to(path)
         return changes
 
@@ -76,7 +77,7 @@ class Sample:
         A job over new files does. From memory, one worker would look like enough where several have to wait
         for a slow disk together. Videos are large, and are read ahead.
         """
-        if self.kind != "images" or not hasattr(os, "posix_fadvise"):
+        if self.description.most_items is not None or not hasattr(os, "posix_fadvise"):
             return
         for path in self.paths:
             if path.is_file():  # opening a pipe would wait
@@ -99,7 +100,7 @@ def take_sample(job: Job, stop: Stop | None = None) -> Sample:
         RunError: there are none, or a directory cannot be listed.
         StoppedError: somebody asked for a stop.
     """
-    reader, passed_over, table = make_reader(job.reader), PassedOver(), SourceTable()
+    reader, passed_over, table = job.reader.make_reader(), PassedOver(), SourceTable()
     sources = reader.list_sources(passed_over)
     for source in sources if stop is None else stop.during(sources):
         table.append(source)
@@ -108,5 +109,6 @@ def take_sample(job: Job, stop: Stop | None = None) -> Sample:
     root, count = reader.root, min(len(table), MAX_ITEMS)
     chosen = {number * len(table) // count for number in range(count)}
     paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
-    limit = job.reader.max_frames if job.reader.kind == "video" else None
-    return Sample(job.reader.kind, paths, len(table), limit)
+    about = job.reader.description
+    most = None if about.most_items is None else getattr(job.reader, about.most_items)
+    return Sample(job.reader.kind, about, reader.reach.extensions, paths, len(table), most)

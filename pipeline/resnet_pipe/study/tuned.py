@@ -10,7 +10,6 @@ from resnet_pipe.errors import ExitCode
 from resnet_pipe.study.search import GAIN, MIN_ROUNDS, Row
 from resnet_pipe.study.setting import Facts, Setting
 
-_UNITS = {"images": "images", "video": "frames"}
 _MORE_TIME = "a larger --seconds would tell more"
 
 
@@ -26,7 +25,8 @@ class Tuned:
         fastest: the setting that looked fastest, proved or not.
         rows: of every setting that was tried, the fastest first.
         rounds: of the final, in which baseline and candidates were measured in alternation.
-        kind: of the sources, `images` or `video`.
+        kind: of the reader.
+        item: what an item is called.
         items: in a trial.
         found: sources of the job.
         out_of_time: something was left out because there was no time for it, or a signal came.
@@ -41,6 +41,7 @@ class Tuned:
     rows: tuple[Row[Setting], ...]
     rounds: int
     kind: str
+    item: str
     items: int
     found: int
     out_of_time: bool
@@ -73,7 +74,7 @@ class Tuned:
 
     def summary(self) -> str:
         """Return the table of all settings, and one sentence that names the choice."""
-        unit = _UNITS[self.kind]
+        unit = f"{self.item}s"
         ran = ", ".join(f"{name} {value}" for name, value in asdict(self.facts).items())
         names = [self._name(row.setting) for row in self.rows]
         width = max(20, *map(len, names))

@@ -18,7 +18,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.run.stop import on_signals
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
 from resnet_pipe.study.source_sample import MAX_ITEMS, Sample, take_sample
@@ -55,13 +55,14 @@ class TuneOptions:
     quiet: bool = False
 
 
-def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
-    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search but keep its findings.
+def tune(job: Job, asked: Job, options: TuneOptions, stop: Stop) -> Tuned:
+    """Search for the fastest setting of a job.
 
     Args:
         job: whose engine is not `auto` (any more).
         asked: the same as it is written, with the engine `auto` where it is.
         options: limits.
+        stop: ends the search, which keeps its findings.
 
     Raises:
         RunError: there are no sources, or the job as it is cannot be run on a sample of them.
@@ -69,7 +70,6 @@ def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
         StoppedError: a signal came before anything was measured.
     """
     with (
-        on_signals() as stop,
         trial_folder(job.output) as folder,
         closing(Progress(options.seconds, options.quiet)) as progress,
     ):
@@ -124,6 +124,7 @@ class _Tuning:
             rows=(*rows, *unusable),
             rounds=len(search.rounds),
             kind=self._sample.kind,
+            item=self._sample.description.item,
             items=self._items,
             found=self._sample.found,
             out_of_time=search.out_of_time or stopped is not None,
@@ -158,7 +159,7 @@ class _Tuning:
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
         items = self._items
-        if self._sample.kind == "images":
+        if self._sample.description.most_items is None:
             items = self._whole_batches(setting)
         name = setting.name(self._baseline)
         try:

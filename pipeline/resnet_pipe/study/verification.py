@@ -10,9 +10,9 @@ from typing import Any
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.job import job as jobs
 from resnet_pipe.model.model import model_path
-from resnet_pipe.reader.images.images import ImagesSection
+from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.nothing import nothing_found
-from resnet_pipe.reader.reader import Section, make_reader
+from resnet_pipe.reader.registry import Section
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.agreement import THRESHOLDS, digits
@@ -152,7 +152,7 @@ def verify(
         section = ImagesSection(kind="images", path=[images])
     if section is None:
         raise UsageError("no images to verify it with", "give --images DIR with real images of your own")
-    sample = read_items(make_reader(section), subject.geometry, count, section.timeout_s)
+    sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     _refuse_nothing(sample, section)
     reference = references.compute(subject, sample.items)
     say(f"reference: {reference.describe()}")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import announce
-from resnet_pipe.reader.images.images import ImageReader, ImagesSection
+from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.source import Item
 from tests.photographs import encode, photograph, pixels
 
@@ -25,7 +25,7 @@ def section(base: Path, path: object = ".", **rest: object) -> ImagesSection:
 
 
 def read(folder: Path, key: str) -> Item:
-    (item,) = ImageReader.from_section(section(folder)).read(key, None)
+    (item,) = section(folder).make_reader().read(key, None)
     return item
 
 
@@ -84,14 +84,15 @@ def test_a_section_survives_being_written_and_read_again(tmp_path: Path) -> None
 
 def test_checking_a_job_loads_no_decoder() -> None:
     check = (
-        "import sys, resnet_pipe.reader.images.images; print({'cv2', 'PIL', 'simplejpeg'} & set(sys.modules))"
+        "import sys, resnet_pipe.reader.images.reader, resnet_pipe.reader.images.section;"
+        "print({'cv2', 'PIL', 'simplejpeg'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 def test_a_reader_pickled_to_a_worker_reads_the_same_pixels(photo_folder: Path) -> None:
-    reader = ImageReader.from_section(section(photo_folder))
+    reader = section(photo_folder).make_reader()
     copy = pickle.loads(pickle.dumps(reader))  # noqa: S301
     listed = [source.key for source in copy.list_sources()]
     assert listed == [

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.video.index import Index, index_packets, plan, split
+from resnet_pipe.reader.video.index import Index, index_packets, plan
+from resnet_pipe.reader.video.spans import split
 
 BASE = Fraction(1, 25)
 

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from pydantic import ValidationError
 
 from resnet_pipe.reader.video.sampling import Sampling
-from resnet_pipe.reader.video.video import VideoReader, VideoSection
+from resnet_pipe.reader.video.section import VideoSection
 from tests.reader.reading import read, reader_of, section, splitting
 from tests.videos import (
     FRAMES,
@@ -86,16 +86,16 @@ def test_a_section_survives_being_written_and_read_again(tmp_path: Path) -> None
     first = section(tmp_path, fps=23.976, start=0.5, partial="drop")
     again = VideoSection.model_validate(first.model_dump(mode="json"), context={"base": Path("/nowhere")})
     assert again == first
-    assert VideoReader.from_section(again) == VideoReader.from_section(first)
+    assert again.make_reader() == first.make_reader()
     assert again.drops_partial
     assert not section(tmp_path).drops_partial
 
 
 def test_checking_a_job_and_listing_its_videos_load_no_decoder(tmp_path: Path) -> None:
     check = (
-        "import sys; from resnet_pipe.reader.video.video import *;"
+        "import sys; from resnet_pipe.reader.video.section import *;"
         f"s = VideoSection(kind='video', path='{tmp_path}');"
-        "list(VideoReader.from_section(s).list_sources()); print({'cv2', 'av', 'PIL'} & set(sys.modules))"
+        "list(s.make_reader().list_sources()); print({'cv2', 'av', 'PIL'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -31,14 +31,9 @@ _ANCHORS = ("conv1.weight", "fc.weight")
 
 @dataclass(frozen=True)
 class _Found:
-    """Tensors in a file that may be a network.
+    """Tensors in a file that may be a network: the dicts that lead to them, and what their names have lost.
 
-    Attributes:
-        place: keys of the dicts that lead to them.
-        prefix: removed from their names.
-        compiled: whether torch.compile's prefix was removed, too.
-        state: the tensors, by their shortened names.
-        others: names in the same dict that lack the prefix.
+    `others` are names in the same dict that lack the prefix.
     """
 
     place: tuple[str, ...]
@@ -68,13 +63,9 @@ class _Found:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a network.
+    """The weights by the network's own names; which of the file's they are, in words; notes on it.
 
-    Attributes:
-        state: by the network's own names.
-        taken: which of the file's tensors were used, in words; None if all of them, with their names
-            unchanged.
-        notes: messages about that choice.
+    `taken` is None if all of them were used, with their names unchanged.
     """
 
     state: State

@@ -32,13 +32,7 @@ NETWORK_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Source:
-    """A network with its weights.
-
-    Attributes:
-        network: a torchvision ResNet in eval mode.
-        weights: where its numbers came from.
-        classes: labels by class index.
-    """
+    """A torchvision ResNet in eval mode, where its numbers came from, and the labels of its classes."""
 
     network: nn.Module
     weights: Weights

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import Span
 
 _DEEPEST_REORDER = 64
 """Packets that no codec holds back to put frames in order; H.264 and HEVC allow 16."""
@@ -208,38 +207,3 @@ def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
         for entry, group in groupby(zip(entries, runs, strict=True), key=lambda each: each[0])
         for mine in [[run for _, run in group]]
     ]
-
-
-def split(index: Index, packets: Packets, wanted: NDArray[np.int64], span_s: float) -> tuple[Span, ...]:
-    """Divide a video at entries into spans of `span_s` seconds or more, without those that give no item.
-
-    Args:
-        index: of the whole video.
-        packets: of the index.
-        wanted: int64, positions of the frames that sampling takes, increasing.
-        span_s: seconds.
-    """
-    least = span_s / float(index.time_base)
-    cuts = [0]
-    for pts in packets.pts[packets.entry].tolist():
-        if pts - index.pts[cuts[-1]] >= least and index.pts[-1] - pts >= least / 2:
-            cuts.append(int(np.searchsorted(index.pts, pts)))
-    taken = np.zeros(len(index.pts), np.bool_)
-    taken[wanted] = True
-    parts = [
-        (first, stop)
-        for first, stop in zip(cuts, [*cuts[1:], len(taken)], strict=True)
-        if taken[first:stop].any()
-    ]
-    return tuple(
-        Span(
-            index=number,
-            count=len(parts),
-            start_pts=int(index.pts[first]) if first else None,
-            end_pts=int(index.pts[stop]) if stop < len(taken) else None,
-            first_frame=first,
-            frames=stop - first,
-            wanted=None if taken[first:stop].all() else np.packbits(taken[first:stop]).tobytes(),
-        )
-        for number, (first, stop) in enumerate(parts)
-    )

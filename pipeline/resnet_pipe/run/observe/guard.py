@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import ResnetPipeError
-from resnet_pipe.run.observe.event_log import EventLog
+from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.observer import Observer
 from resnet_pipe.run.workers.messages import Filled, Outputs
 
@@ -24,16 +24,11 @@ class Guard:
     """Calls what observes a run. Used from several threads.
 
     Args:
-        say: tells the user, also one who wants only warnings and errors.
-
-    Attributes:
-        say: as given; may be replaced while a display is in the way.
-        log: of the run, once it is open.
+        events: are told what fails.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.log = EventLog(None)
+    def __init__(self, events: Events) -> None:
+        self._events = events
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._broken: dict[str, Exception] = {}
@@ -66,10 +61,7 @@ class Guard:
             if what in self._warned:
                 return
             self._warned.add(what)
-        text = " ".join(text.split())  # in one line
-        self.log.event("warning", text=text)
-        with suppress(Exception):  # of the display
-            self.say(f"warning: {text}; the results are not affected")
+        self._events.tell("warning", text=" ".join(text.split()))
 
     def enter(self, stack: ExitStack, what: str, manager: AbstractContextManager[T]) -> T | None:
         """Enter a context until the stack is left. Neither way in nor way out decides about the block.

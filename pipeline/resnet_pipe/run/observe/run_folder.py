@@ -38,7 +38,7 @@ def prune_run_folders(newest: Path, tag: str) -> None:
         newest: the folder of this run.
         tag: of the run; see `make_run_folder`.
     """
-    # Not those of the other parts of a job: there may be more than thirty, all of them running.
+    # Not those of the other divisions of a job: there may be more than thirty, all of them running.
     own = (path for path in newest.parent.iterdir() if path.name.endswith(_end(tag)))
     others = sorted(path for path in own if path != newest)
     for old in others[: 1 - KEPT_RUNS]:

@@ -6,22 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.reader.section import ReaderDescription
 from resnet_pipe.run.workers.slots import SlotShape
 
-WORKER_BYTES = {"images": 132 << 20, "video": 216 << 20}
-"""Highest resident memory of a worker, by kind of reader.
-
-Measured with batches of 8: 131 MiB with JPEGs of 4000 x 3000 pixels (52 with 500 x 375), and 214 MiB with
-H.264 of 3840 x 2160 (107 with 1920 x 1080).
-"""
-RUN_BYTES = 384 << 20
-"""Of the run and its engine's process, beside what that takes for its network; see `NETWORK_FACTOR`.
-
-What both have in memory, such as libraries, is counted once. Of several devices, only one engine is counted.
-"""
-TORCH_BYTES = 1120 << 20
-"""The same with torch, whose libraries are large."""
 NETWORK_FACTOR = 4
 """What an engine takes for a network on the CPU, by the size of its file.
 
@@ -35,6 +24,9 @@ a process of its own takes 25 to 61 MiB more, with torch 220.
 @dataclass(frozen=True)
 class Needs:
     """The memory that a run takes, in bytes: an estimate from measurements, not an enforced limit.
+
+    What the run and its engine both have in memory, such as libraries, is counted once. Of several devices,
+    only one engine is counted.
 
     Attributes:
         run: the run and its engine.
@@ -54,34 +46,39 @@ class Needs:
         return max(1, min(wanted, (available - self.run) // self.worker))
 
 
-def needs(engine: str, kind: str, network_bytes: int, slots: SlotShape) -> Needs:
+def needs(engine: str, reader: ReaderDescription, network_bytes: int, slots: SlotShape) -> Needs:
     """Estimate the memory that a run takes.
 
     Args:
         engine: its name.
-        kind: of the reader.
+        reader: what it says of itself.
         network_bytes: size of the ONNX file.
         slots: of one worker.
     """
-    run = TORCH_BYTES if engine == "torch" else RUN_BYTES
-    return Needs(run + NETWORK_FACTOR * network_bytes, WORKER_BYTES[kind] + slots.total_bytes)
+    run = engines.description(engine).run_bytes
+    return Needs(run + NETWORK_FACTOR * network_bytes, reader.worker_bytes + slots.total_bytes)
 
 
 def fitting(
-    wanted: int, engine: str, kind: str, model: Path, slots: SlotShape, say: Callable[[str], None]
+    wanted: int,
+    engine: str,
+    reader: ReaderDescription,
+    model: Path,
+    slots: SlotShape,
+    say: Callable[[str], None],
 ) -> int:
     """Return how many of the workers wanted there is memory for, and say so if that is not all of them.
 
     Args:
         wanted: workers, if there is memory for them.
         engine: its name.
-        kind: of the reader.
+        reader: what it says of itself.
         model: the ONNX file.
         slots: of one worker.
         say: tells the user.
     """
     available = available_bytes()
-    workers = needs(engine, kind, model.stat().st_size, slots).workers(wanted, available)
+    workers = needs(engine, reader, model.stat().st_size, slots).workers(wanted, available)
     if workers < wanted:
         say(f"{workers} workers instead of {wanted}: memory is limited to {available / 2**30:.1f} GiB")
     return workers

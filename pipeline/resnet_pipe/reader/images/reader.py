@@ -1,0 +1,74 @@
+"""Read image files: one source, one item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.file import open_file, refusal
+from resnet_pipe.reader.file_reader import FileReader
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+
+_NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
+
+
+@dataclass(frozen=True)
+class ImageReader(FileReader):
+    """Lists image files and decodes them. Small and picklable; workers get a copy.
+
+    Attributes:
+        accept_truncated: whether a file that ends too early is processed as far as it goes.
+        max_pixels: larger images are failures.
+    """
+
+    extensions = frozenset(f".{name}" for name in _NAMES.split())
+    expected_items: ClassVar[int] = 1
+
+    accept_truncated: bool
+    max_pixels: int
+
+    def load(self) -> None:
+        """Import what decoding needs.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
+        from resnet_pipe.reader.images import decode  # noqa: F401 - later it would be charged to a source
+
+    def may_split(self, _source: Source) -> bool:
+        """Return False: an image is one item."""
+        return False
+
+    def spans(self, _source: Source, _alive: object = None) -> tuple[Span, ...]:
+        """Return nothing: an image is read as a whole."""
+        return ()
+
+    def read(
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None = None,
+        tally: Tally | None = None,
+        alive: object = None,
+    ) -> Iterator[Item]:
+        """Decode one source; see `Reader.read`.
+
+        Yields:
+            Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.
+
+        Raises:
+            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `too_large`, or what `decode.decode`
+                raises.
+        """
+        from resnet_pipe.reader.images.decode import decode  # loaded only where images are decoded
+
+        try:
+            with open_file(path_of(self.root, key)) as file:
+                data = file.read()
+        except OSError as error:
+            raise refusal(error) from None
+        except MemoryError:
+            raise SourceError("reader", "too_large", "not enough memory to read it") from None
+        yield decode(data, self.max_pixels, self.accept_truncated, min_side)

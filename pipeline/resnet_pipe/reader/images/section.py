@@ -1,0 +1,57 @@
+"""The section `reader` of a job over image files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from resnet_pipe.reader.listing import root_of
+from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, ReaderDescription, ReaderSection
+
+if TYPE_CHECKING:
+    from resnet_pipe.reader.images.reader import ImageReader
+
+
+class ImagesSection(ReaderSection):
+    """The `reader` of a job over image files."""
+
+    description: ClassVar = ReaderDescription(
+        source="image",
+        item="image",
+        usual_extension=".jpg",
+        worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
+    )
+    track: ClassVar[int | None] = None
+    """An image has no tracks."""
+
+    kind: Annotated[Literal["images"], Field(description="image files")]
+    accept_truncated: Annotated[
+        bool,
+        Field(description="process what is there of a truncated file; the rest is grey or black"),
+    ] = False
+    max_pixels: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="a larger image fails, by its header, before anything is decoded; the default "
+            "is Pillow's own limit against decompression bombs",
+        ),
+    ] = MAX_PIXELS
+    timeout_s: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="seconds; a source that takes longer fails"),
+    ] = 60
+    allow_empty: AllowEmpty = False
+
+    def make_reader(self) -> ImageReader:
+        """Make the reader that the job describes. What decodes is not imported yet."""
+        from resnet_pipe.reader.images.reader import ImageReader
+
+        return ImageReader(
+            root=root_of(self.path),
+            entries=tuple(self.path),
+            recursive=self.recursive,
+            accept_truncated=self.accept_truncated,
+            max_pixels=self.max_pixels,
+        )

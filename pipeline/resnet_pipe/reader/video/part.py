@@ -1,0 +1,75 @@
+"""What is to be read of a video: all that sampling takes of it, or the frames of one span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.source import Span
+from resnet_pipe.reader.video.demux import Video
+from resnet_pipe.reader.video.index import Index
+from resnet_pipe.reader.video.pyav import index
+from resnet_pipe.reader.video.sampling import Sampling
+from resnet_pipe.reader.video.scan import scan
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is to be read of a video.
+
+    Attributes:
+        index: of the video, or of a piece that the part is in.
+        first_frame: `frame_index` of the first frame of the index.
+        within: the frames of the part, positions in the index.
+        wanted: int64, the frames to take, positions in the index.
+    """
+
+    index: Index
+    first_frame: int
+    within: range
+    wanted: NDArray[np.int64]
+
+
+def whole(video: Video, sampling: Sampling) -> Part:
+    """Return what sampling takes of a video.
+
+    Raises:
+        SourceError: `no_frames`, or why nothing of it can be read.
+    """
+    found = index(video)
+    if not len(found.pts):
+        raise found.problem or SourceError("reader", "no_frames", "its video stream holds no frames")
+    wanted = sampling.select(found.pts, found.key, found.time_base)
+    if not len(wanted) and found.problem is None:
+        problem = (
+            f"it has no frames between start and end: it is {found.seconds(0, len(found.pts)):.3f} s long"
+        )
+        raise SourceError("reader", "no_frames", problem)
+    within = sampling.range(found.pts, found.time_base)
+    if sampling.max_frames is not None and len(wanted):
+        within = range(within.start, int(wanted[-1]) + 1)
+    return Part(found, 0, within, wanted)
+
+
+def of_span(video: Video, span: Span) -> Part:
+    """Return the frames of a span that has been found in this video before.
+
+    Raises:
+        SourceError: the file has changed since, or is damaged there.
+    """
+    changed = "it has changed since it was divided into spans"
+    found = scan(video, span)
+    if found is None:
+        raise video.fault(changed)
+    first = 0 if span.start_pts is None else int(np.searchsorted(found.pts, span.start_pts))
+    stop = len(found.pts) if span.end_pts is None else int(np.searchsorted(found.pts, span.end_pts))
+    if stop - first != span.frames or span.start_pts not in (None, found.pts[first]):
+        raise found.problem or video.fault(changed)
+    wanted = np.arange(first, stop)
+    if span.wanted is not None:
+        taken = np.unpackbits(np.frombuffer(span.wanted, np.uint8), count=span.frames)
+        wanted = wanted[taken.astype(np.bool_)]
+    return Part(found, span.first_frame - first, range(first, stop), wanted)

@@ -1,0 +1,174 @@
+"""Read video files: one source, one item a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.file import open_file
+from resnet_pipe.reader.file_reader import FileReader
+from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.reader.video.sampling import Sampling
+
+if TYPE_CHECKING:
+    from resnet_pipe.reader.orientation import Frame
+    from resnet_pipe.reader.video.demux import Video
+    from resnet_pipe.reader.video.part import Part
+
+_NAMES = (
+    "3g2 3gp asf avi f4v flv ivf m2t m2ts m4v mj2 mkv mov mp4 mpeg mpg mts mxf nut ogg ogm ogv qt ts vob "
+    "webm wmv"
+)
+_CLIP_S, _CLIP_FPS, _CLIP_KEY_FRAMES = 10, 30, 3
+"""What to expect of a video that nothing is known of yet."""
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class VideoReader(FileReader):
+    """Lists video files and decodes them. Small and picklable; workers get a copy.
+
+    Attributes:
+        sampling: what to take of each video.
+        backend: what decodes.
+        max_pixels: videos with larger frames are failures.
+        track: number of the video track to read; None for the one that ffmpeg selects.
+        span_s: the least length of a span, seconds.
+        long_bytes: only larger files are considered for splitting.
+    """
+
+    extensions = frozenset(f".{name}" for name in _NAMES.split())
+
+    sampling: Sampling
+    backend: Literal["pyav", "opencv"]
+    max_pixels: int
+    track: int | None = None
+    span_s: float = 60
+    long_bytes: int = 32 << 20
+
+    @property
+    def expected_items(self) -> int:
+        """How many items a source may give: a guess, made without looking at any."""
+        sampling = self.sampling
+        seconds = float((sampling.end or (sampling.start or 0) + _CLIP_S) - (sampling.start or 0))
+        items = seconds * _CLIP_FPS
+        if sampling.every is not None:
+            items /= sampling.every
+        elif sampling.fps is not None:
+            items = seconds * float(sampling.fps)
+        elif sampling.count is not None:
+            items = sampling.count
+        elif sampling.keyframes:
+            items = _CLIP_KEY_FRAMES
+        return max(1, round(min(items, sampling.max_frames or items)))
+
+    def load(self) -> None:
+        """Import what decoding needs.
+
+        Raises:
+            ImportError: it cannot be imported.
+        """
+        # Later it would be charged to a source.
+        from resnet_pipe.reader.video import (
+            picture,  # noqa: F401
+            pyav,  # noqa: F401
+        )
+
+        if self.backend == "opencv":
+            from resnet_pipe.reader.video import cv2_capture  # noqa: F401
+
+    def may_split(self, source: Source) -> bool:
+        """Tell, from its size alone, whether a source may be worth splitting into spans."""
+        return self.backend == "pyav" and source.size > self.long_bytes
+
+    def spans(self, source: Source, alive: Callable[[], None] = _ignore) -> tuple[Span, ...]:
+        """Divide a long video into parts that can be decoded at the same time; see `Reader.spans`.
+
+        Only packets are read. All spans together give exactly the items of the whole. There are none if the
+        video is short, or unusual in some way, which reading will deal with or report.
+        """
+        if not self.may_split(source):
+            return ()
+        from resnet_pipe.reader.video.demux import Video
+        from resnet_pipe.reader.video.spans import divide
+
+        path = path_of(self.root, source.key)
+        try:
+            open_file(path).close()  # FFmpeg would wait for a pipe
+            with Video(path, self.max_pixels, alive, self.track) as video:
+                return divide(video, self.sampling, self.span_s)
+        except SourceError:
+            return ()
+
+    def read(
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None = None,
+        tally: Tally | None = None,
+        alive: Callable[[], None] = _ignore,
+    ) -> Iterator[Item]:
+        """Decode the wanted frames of one source, or of one span of it; see `Reader.read`.
+
+        Yields:
+            Items in presentation order, upright (rotation applied). `frame_index` counts all frames of the
+            video, wanted or not; `pts_s` is the presentation time that the container gives.
+
+        Raises:
+            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `unknown_format`, `no_video`,
+                `encrypted`, `unsupported`, `too_large`, `no_times`, `no_frames`, `truncated` or `damaged`; of
+                the last two, the frames before the damage have been given. The message says how many frames
+                were decoded.
+        """
+        from resnet_pipe.reader.video.demux import Video  # the decoders are loaded only where they are needed
+        from resnet_pipe.reader.video.part import of_span, whole
+
+        path = path_of(self.root, key)
+        open_file(path).close()  # FFmpeg would wait for a pipe
+        video, tally = None, Tally() if tally is None else tally
+        try:
+            with Video(path, self.max_pixels, alive, self.track) as video:
+                if video.track.note is not None:
+                    tally.notes.append(video.track.note)
+                part = whole(video, self.sampling) if span is None else of_span(video, span)
+                tally.notes += video.notes
+                yield from self._items(video, part, min_side, tally)
+        except SourceError as error:
+            decoded = 0 if video is None else video.decoded
+            text = f"{error.message}; frames decoded: {decoded}"
+            raise SourceError(error.stage, error.error, text, error.transient) from error
+
+    def _items(self, video: Video, part: Part, min_side: int | None, tally: Tally) -> Iterator[Item]:
+        index = part.index
+        video.decoded = counted = 0
+        covered = 0.0
+        try:
+            for position, frame in self._frames(video, part, min_side):
+                seconds = index.seconds(part.within.start, position + 1)
+                tally.add(Tally(video.decoded - counted, 1, seconds - covered))
+                counted, covered = video.decoded, seconds
+                pts_s = int(index.pts[position]) * index.time_base.numerator / index.time_base.denominator
+                yield Item(frame, part.first_frame + position, pts_s)
+            tally.seconds += index.seconds(part.within.start, part.within.stop) - covered
+        finally:
+            tally.decoded += video.decoded - counted
+        if index.problem is not None:
+            raise index.problem
+
+    def _frames(self, video: Video, part: Part, min_side: int | None) -> Iterator[tuple[int, Frame]]:
+        if self.backend == "opencv":
+            from resnet_pipe.reader.video import cv2_capture
+
+            yield from cv2_capture.decode(video, part.index, part.wanted)
+            return
+        from resnet_pipe.reader.video import pyav
+        from resnet_pipe.reader.video.picture import Converter
+
+        converter = Converter(min_side, self.max_pixels)
+        for position, frame in pyav.decode(video, part.index, part.wanted):
+            yield position, converter.rgb(frame)
