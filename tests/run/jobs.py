@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -208,10 +209,25 @@ class JobFolder:
             )
         return environment
 
-    def run(self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None) -> Result:
-        """Run the job to its end: in this process, unless there are faults or another environment."""
+    def run(
+        self,
+        *arguments: str,
+        faults: str | None = None,
+        env: Mapping[str, str] | None = None,
+        children: str | None = None,
+    ) -> Result:
+        """Run the job to its end: in this process, unless there are faults or another environment.
+
+        Args:
+            arguments: after `resnet-pipe run job.yaml`.
+            faults: Python code that every process of the run executes before anything else.
+            env: added to the environment.
+            children: Python code that the processes which the run starts execute before anything else:
+                faults of workers, engines and drawing.
+        """
         if faults is None and env is None:
-            return command("run", str(self.file), *arguments)
+            with mock.patch.dict(os.environ, self.environment(children)):
+                return command("run", str(self.file), *arguments)
         return self.start(*arguments, faults=faults, env=env).end()
 
     def undisturbed(self) -> Path:
