@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.cli import commands
+from resnet_pipe.cli.main import commands
 from resnet_pipe.convert import catalogue
 from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import ExitCode
@@ -46,7 +46,7 @@ def test_every_command_explains_itself_and_loads_nothing_heavy(command: list[str
     code = (
         "import sys, atexit, resnet_pipe; "
         f"atexit.register(lambda: print('loaded:', *sys.modules.keys() & {HEAVY}, file=sys.stderr)); "
-        "from resnet_pipe.cli import main; main()"
+        "from resnet_pipe.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True

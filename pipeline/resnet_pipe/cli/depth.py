@@ -88,7 +88,7 @@ def depth(
     self_feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
     with on_signals() as stop:
-        result = depth_study.study(loaded, networks, options, stop, say)
-    show(depth_report.table(result.study))
-    depth_report.write(result.study, folder, show)
-    sys.exit(result.exit_code)
+        study, code = depth_study.study(loaded, networks, options, stop, say)
+    show(depth_report.table(study))
+    depth_report.write(study, folder, show)
+    sys.exit(code)

@@ -16,8 +16,6 @@ from resnet_pipe.job.location import located
 from resnet_pipe.model.model import Sidecar, file_sha256, models_dir, read_sidecar
 from resnet_pipe.store import atomic
 
-_LIBRARIES = ("torch", "torchvision", "onnx")
-
 
 @dataclass(frozen=True)
 class Conversion:
@@ -55,7 +53,7 @@ def convert(
     if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
         chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
-    versions = _versions()
+    versions = versions_of("torch", "torchvision", "onnx", extra="convert", purpose="Converting a model")
     digest = _digest(chosen, spec, versions)
     before = unchanged(target, digest)
     if before is not None:
@@ -130,11 +128,16 @@ def _beside(recipe: Path, spec: str) -> str:
     return spec if spec in NAMED_WEIGHTS else str(located(spec, recipe.parent))
 
 
-def _versions() -> dict[str, str]:
+def versions_of(*libraries: str, extra: str, purpose: str) -> dict[str, str]:
+    """Return the installed versions of libraries.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
     try:
-        return {library: metadata.version(library) for library in _LIBRARIES}
+        return {library: metadata.version(library) for library in libraries}
     except metadata.PackageNotFoundError as error:
-        raise MissingExtraError(str(error.name), "convert", "Converting a model") from None
+        raise MissingExtraError(str(error.name), extra, purpose) from None
 
 
 def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:

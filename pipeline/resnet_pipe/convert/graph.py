@@ -18,15 +18,10 @@ OPSET = 18
 
 
 def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-    """Export a torchvision ResNet.
+    """Export a torchvision ResNet in eval mode, which is left as it was, for images of a size (H, W).
 
-    Args:
-        network: in eval mode; it is left as it was.
-        size: height and width of the input, pixels.
-
-    Returns:
-        a graph with the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes)
-        and `features` (N, width). Batch norms are folded into the convolutions before them.
+    The graph has the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes) and
+    `features` (N, width). Batch norms are folded into the convolutions before them.
 
     Raises:
         ModelError: the exporter has given a graph that cannot be brought into this form.

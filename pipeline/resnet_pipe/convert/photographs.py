@@ -25,10 +25,7 @@ NAMES = (
 
 
 def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return photographs as a network's input.
-
-    Returns:
-        float32, shape (10, 3, H, W), normalised.
+    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised.
 
     Raises:
         MissingExtraError: scikit-image is not installed.

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
-from resnet_pipe.convert.conversion import Conversion, convert, unchanged, write
-from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
+from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
@@ -67,7 +66,7 @@ def convert_int8(
         UsageError: there are too few images.
         ModelError: what `convert` raises; or int8 changes the results too much. No int8 file is left.
     """
-    versions = _versions()
+    versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
     source = convert(recipe, weights=weights, out=out, say=say)
     target = source.path.with_name(f"{source.path.stem}{INT8_SUFFIX}.onnx")
@@ -209,13 +208,6 @@ def _words(agreement: Agreement) -> str:
         f" average; largest relative error {agreement.max_relative_error:.3f}; top-1 agreement"
         f" {agreement.top1:.1%}, top-5 {agreement.top5:.1%}"
     )
-
-
-def _versions() -> dict[str, str]:
-    try:
-        return {name: metadata.version(name) for name in ("onnxruntime", "onnx")}
-    except metadata.PackageNotFoundError:
-        raise MissingExtraError("onnxruntime", "onnxruntime", "Quantising a model") from None
 
 
 def _digest(source: Sidecar, files: CalibrationFiles, versions: dict[str, str]) -> str:

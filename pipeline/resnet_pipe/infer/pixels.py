@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.preprocess.network_input import NetworkInput
 
 if TYPE_CHECKING:
@@ -18,24 +16,6 @@ if TYPE_CHECKING:
 
 INPUT = "resnet_pipe/pixels"
 """Name of the new input: uint8, shape (N, H, W, 3), RGB."""
-
-
-class Buffer:
-    """What such a network is given: whole batches, a short one with whatever rows there were before.
-
-    Args:
-        request: gives the batch size and the size of the input.
-    """
-
-    def __init__(self, request: EngineRequest) -> None:
-        self._rows = np.zeros((request.batch_size, *request.preprocessing.size, 3), np.uint8)
-
-    def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-        """Return `count` rows that begin with those of `batch`; valid until the next call."""
-        if len(batch) == count:
-            return batch
-        self._rows[: len(batch)] = batch
-        return self._rows[:count]
 
 
 def read(

@@ -37,14 +37,8 @@ class _Step:
 class Network:
     """A network on one device, which any number of threads may call.
 
-    Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and
-    classifiers are float32 at every precision: they take no time, and it is they that are kept.
-
-    Args:
-        graph: what to compute.
-        preprocessing: mean, std, channel order and size of the input.
-        device: where the weights go.
-        dtype: of the convolutions.
+    Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and classifiers
+    are float32 at every precision: they take no time, and it is they that are kept.
     """
 
     def __init__(

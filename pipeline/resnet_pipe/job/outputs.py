@@ -10,8 +10,8 @@ from resnet_pipe.head import classify as heads
 from resnet_pipe.head.classify import Head
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.job.document import Place
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model.model import Model
 from resnet_pipe.model.network import Network
 from resnet_pipe.model.output import Activation

@@ -13,8 +13,9 @@ from resnet_pipe.head.classify import Head
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import outputs
-from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.ledger.fingerprint import Fingerprint, canonical
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, file_sha256, open_model
@@ -26,7 +27,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.writer.rows import Layout
 
 if TYPE_CHECKING:
-    from resnet_pipe.study.choice_cache import Choice
+    from resnet_pipe.job.choice import Choice
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from resnet_pipe.reader.source import Source, path_of
 from resnet_pipe.writer.annotated.names import SUFFIXES
 
 if TYPE_CHECKING:
-    from resnet_pipe.job.document import Place
     from resnet_pipe.job.job import Job
+    from resnet_pipe.job.syntax import Place
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")
 """What a run writes into its output directory itself."""

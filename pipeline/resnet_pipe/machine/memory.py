@@ -37,9 +37,6 @@ def available_bytes(root: Path = control_groups.ROOT) -> int:
     """Return the memory this process may have: all of the machine's, cut by the limits of its control groups.
 
     A container with `--memory 1g` sees the memory of its host; what it takes beyond its limit ends it.
-
-    Args:
-        root: the directory with `proc` and `sys`.
     """
     limit = control_groups.memory_limit(root)
     return physical_bytes() if limit is None else min(physical_bytes(), limit)

@@ -32,12 +32,8 @@ _HELP = {
 def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> None:
     """Write the metrics of a run, readable by everyone; keep what a run that failed does not know.
 
-    Args:
-        path: final path; its directory exists. A division of a job adds its tag to the name, and as a
-            label to every figure: a collector that reads the files of all divisions refuses equal ones.
-        run: contents of run.json.
-        ended_at: seconds since 1970.
-        tag: of the run, among those that share the directory.
+    A division of a job adds its tag to the name, and as a label to every figure: a collector that reads
+    the files of all divisions refuses two equal ones. `ended_at` is in seconds since 1970.
     """
     outdated = list(_outdated(path, tag)) if run["exit_code"] in (0, 3) else []
     if tag:

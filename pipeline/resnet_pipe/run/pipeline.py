@@ -15,7 +15,7 @@ from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.clock import StageClock
-from resnet_pipe.run.observe.observer import Observer
+from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.stager import Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
@@ -222,7 +222,7 @@ class Pipeline:
         device.clock.add(now - started, len(filled.rows))
         batch = self._pool.slots.batch(slot)[: len(filled.rows)]
         for observer in self._observers:
-            observer.inferred(filled, batch, outputs, lane, started, now)
+            observer.inferred(Forward(filled, batch, outputs, lane, started, now))
         self._released.append(slot)
         self._pool.wake()
         return outputs

@@ -11,13 +11,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from resnet_pipe.errors import ExitCode, RunError, StoppedError
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import dump
 from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.process import child
 from resnet_pipe.run.stop import Stop
@@ -108,8 +108,6 @@ class Trials:
 
 def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes) -> None:
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
-    from ruamel.yaml import YAML
-
     values = job.model_dump(mode="json")
     values["reader"] |= reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
@@ -119,9 +117,7 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
     for name, value in changes.items():
         section, key = name.split(".")
         values[section][key] = value
-    text = StringIO()
-    YAML(typ="safe", pure=True).dump(values, text)
-    path.write_bytes(text.getvalue().encode())
+    path.write_bytes(dump(values))
 
 
 def _result(place: Path, status: int) -> dict[str, Any]:

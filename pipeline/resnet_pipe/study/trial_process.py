@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from resnet_pipe import cli
+from resnet_pipe.cli.main import main
 from resnet_pipe.process import child
 
 if __name__ == "__main__":
     child.die_with(int(sys.argv.pop(1)))
-    cli.main()
+    main()

@@ -40,14 +40,7 @@ _PATIENCE = 4.0
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What the command line adds to a job.
-
-    Attributes:
-        seconds: time limit.
-        engines: whether other engines may be chosen.
-        precisions: whether another precision may be chosen, which changes the results.
-        quiet: no progress.
-    """
+    """The time limit, and whether other engines or precisions, which change results, are allowed."""
 
     seconds: float
     engines: bool = False
@@ -58,11 +51,7 @@ class TuneOptions:
 def tune(job: Job, asked: Job, options: TuneOptions, stop: Stop) -> Tuned:
     """Search for the fastest setting of a job.
 
-    Args:
-        job: whose engine is not `auto` (any more).
-        asked: the same as it is written, with the engine `auto` where it is.
-        options: limits.
-        stop: ends the search, which keeps its findings.
+    In `asked` is the job as it is written: where it says `auto`, `job` has the engine that this stands for.
 
     Raises:
         RunError: there are no sources, or the job as it is cannot be run on a sample of them.

@@ -74,15 +74,11 @@ class Checkpoint:
 
 
 def read(path: Path, architecture: str, expected: State) -> Checkpoint:
-    """Find a network's weights in a file. Only tensors are loaded.
+    """Find the weights of an architecture in a file. Only tensors are loaded.
 
     They may be in nested dicts, and their names may have a prefix (DataParallel's `module.`, Lightning's
-    `model.`, torch.compile's `_orig_mod.`), as long as the rest matches the network's names exactly.
-
-    Args:
-        path: the file.
-        architecture: name of the network's architecture, for messages.
-        expected: the network's weights: names and shapes must match; `fc` may have another number of classes.
+    `model.`, torch.compile's `_orig_mod.`), as long as the rest matches the names and shapes of the expected
+    weights exactly; `fc` may have another number of classes.
 
     Raises:
         ModelError: the file is missing, cannot be loaded, or does not contain exactly one such network.

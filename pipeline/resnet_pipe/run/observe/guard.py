@@ -8,13 +8,10 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.run.observe.events import Events
-from resnet_pipe.run.observe.observer import Observer
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.observe.observer import Forward, Observer
+from resnet_pipe.run.workers.messages import Filled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,14 +31,7 @@ class Guard:
         self._broken: dict[str, Exception] = {}
 
     def call(self, what: str, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
-        """Call a function; None if it fails, or if something of the same name has failed before.
-
-        Args:
-            what: it makes, for the warning.
-            function: whatever it raises is a warning.
-            arguments: of the function.
-            options: of the function.
-        """
+        """Call a function; None if it fails, which is a warning, or if its like has failed before."""
         if self.is_broken(what):
             return None
         try:
@@ -89,13 +79,7 @@ class Guard:
 
 
 class Guarded:
-    """An observer that a guard calls.
-
-    Args:
-        what: it makes.
-        observer: to be told.
-        guard: that calls it.
-    """
+    """An observer that a guard calls; `what` it makes, for the warning."""
 
     def __init__(self, what: str, observer: Observer, guard: Guard) -> None:
         self._what = what
@@ -106,17 +90,9 @@ class Guarded:
         """See `Observer.filled`."""
         self._guard.call(self._what, self._observer.filled, filled)
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
+    def inferred(self, done: Forward) -> None:
         """See `Observer.inferred`."""
-        self._guard.call(self._what, self._observer.inferred, filled, batch, outputs, lane, start, end)
+        self._guard.call(self._what, self._observer.inferred, done)
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """See `Observer.written`."""

@@ -40,7 +40,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything known at the end of a run.
+    """Everything known at the end of a run. What ran is None, 0 or empty if nothing had to.
 
     Attributes:
         resolved: the job.
