@@ -14,7 +14,7 @@ from types import FrameType
 from typing import IO, NoReturn
 from unittest import mock
 
-from resnet_pipe.cli import main
+from resnet_pipe.cli.main import main
 
 PATIENCE_S = 60.0
 """How long to wait for what must happen; only a test that fails waits this long."""

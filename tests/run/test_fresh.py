@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ BROKEN_WORKERS = f"""
 if IN_WORKER:
     sys.modules["simplejpeg"] = None
 """
-REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, str], int | None]] = {
+REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], int | None]] = {
     "device": (("--set", "infer.device=cuda"), {}, 2),
     "network": ((), {"children": NO_NETWORK}, 2),
     "first forward pass": ((), {"children": BROKEN_NETWORK}, None),
