@@ -17,10 +17,13 @@ from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import CROP, Cli, JobFolder, Result, VideoFolder, numbered
+from tests.run.commands import Result
+from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
 
+# What the tests start would compile this package again and again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
 

@@ -10,7 +10,8 @@ import pytest
 
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.study import verifier
-from tests.run.jobs import HOME, Cli, JobFolder, Result
+from tests.run.commands import Result
+from tests.run.jobs import HOME, Cli, JobFolder
 from tests.study.engines import Install
 
 AUTO = ("--set", "infer.engine=auto")
