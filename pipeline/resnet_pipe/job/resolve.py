@@ -27,7 +27,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.writer.rows import Layout
 
 if TYPE_CHECKING:
-    from resnet_pipe.study.choice_cache import Choice
+    from resnet_pipe.job.choice import Choice
 
 
 @dataclass(frozen=True)

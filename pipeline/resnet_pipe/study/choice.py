@@ -15,6 +15,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
+from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
@@ -23,7 +24,7 @@ from resnet_pipe.machine import description
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.choice_cache import Choice, Memory
+from resnet_pipe.study.choice_cache import Memory
 from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import Subject
