@@ -102,8 +102,9 @@ def test_the_engine_gives_the_rows_of_another_one(extended: Copy, job: JobFolder
 
 def test_the_contract_suites_hold_the_examples(extended: Copy) -> None:
     suites = [f"tests/{room}/test_contract.py" for room in ("reader", "infer")]
+    examples = "arrays or reference"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "arrays or reference", *suites],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", examples, *suites],
         cwd=extended.folder,
         env=extended.environment,
         capture_output=True,
