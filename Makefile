@@ -1,15 +1,20 @@
-# make run    from nothing to results: environment, sample images, ResNet-18, jobs/folder.yaml
-# make test   the whole test suite
-# make clean  remove what these have made, except models
+# make run       from nothing to results: environment, sample images, ResNet-18, jobs/folder.yaml
+# make test      the whole test suite
+# make test-cv4  its cv2 parts on OpenCV 4
+# make lint      ruff, mypy and hadolint
+# make wheel     build the wheel, install it in a clean environment, and run a job there
+# make docs      the pages of docs/ as a site in site/; a dead link is an error
+# make latest    the whole test suite with the newest versions of everything, instead of those of constraints.txt
+# make clean     remove what these have made, except models
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP    := -m pip --quiet --disable-pip-version-check
 # Two processes, each with whole files: half of the time the tests wait for runs that they have started.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: run test test-cv4 lint clean
+.PHONY: run test test-cv4 lint wheel docs latest clean
 
 run: $(VENV)/installed
 	@echo "==> Sample images and videos"
@@ -24,7 +29,6 @@ test: $(VENV)/installed-tests
 	@echo "==> Running the tests"
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-# The parts that touch cv2, on OpenCV 4 as well.
 test-cv4: .venv-cv4/installed
 	@echo "==> Running the cv2 tests on OpenCV 4.14"
 	@.venv-cv4/bin/python -m pytest $(PARALLEL) -m "cv2 and not slow" $(PYTEST_ARGS)
@@ -35,25 +39,47 @@ lint: $(VENV)/installed-tests
 	@$(BIN)/mypy
 	@$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda
 
-$(VENV)/installed: pyproject.toml
+wheel: $(VENV)/installed
+	@.ci/wheel $(BIN)/python
+
+docs: .venv-docs/installed
+	@echo "==> Building the pages in site/"
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs --quiet build --strict
+
+latest:
+	@echo "==> Making an environment in .venv-latest, with the newest versions of everything"
+	@$(PYTHON) -m venv .venv-latest
+	@.venv-latest/bin/python $(PIP) install --upgrade pip
+	@.venv-latest/bin/python $(PIP) install --upgrade --upgrade-strategy eager --editable '.[all]' --group lint
+	@.venv-latest/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+$(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "resnet-pipe needs Python 3.10 or newer; name one with: make PYTHON=python3.12")'
 	@echo "==> Making the environment in $(VENV), with torch for the conversion: several GB, a few minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --upgrade pip
-	@$(PIP) install --editable '.[convert,report]'
+	@$(BIN)/python $(PIP) install --upgrade pip
+	@$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[convert,report]'
 	@touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed
 	@echo "==> Adding the other engines and the test tools"
-	@$(PIP) install --editable '.[all]' --group lint
+	@$(BIN)/python $(PIP) install --constraint constraints.txt --editable '.[all]' --group lint
 	@touch $@
 
-.venv-cv4/installed: pyproject.toml
+.venv-cv4/installed: pyproject.toml constraints.txt
 	@echo "==> Making a second environment in .venv-cv4, with OpenCV 4.14 and without torch"
 	@$(PYTHON) -m venv .venv-cv4
-	@.venv-cv4/bin/python -m pip --quiet install --upgrade pip
-	@.venv-cv4/bin/python -m pip --quiet install --editable . --group test 'opencv-python-headless==4.14.*'
+	@.venv-cv4/bin/python $(PIP) install --upgrade pip
+	@grep -v ^opencv constraints.txt >.venv-cv4/constraints.txt
+	@.venv-cv4/bin/python $(PIP) install --constraint .venv-cv4/constraints.txt --editable . --group test 'opencv-python-headless==4.14.*'
+	@touch $@
+
+.venv-docs/installed: pyproject.toml constraints.txt
+	@echo "==> Making an environment for the pages in .venv-docs"
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python $(PIP) install --upgrade pip
+	@.venv-docs/bin/python $(PIP) install --constraint constraints.txt --group docs
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-cv4 data out
+	rm -rf $(VENV) .venv-cv4 .venv-docs .venv-latest build dist site data out

@@ -70,7 +70,7 @@ def request(arguments: argparse.Namespace, size: int) -> EngineRequest:
     """Return what to load for a batch size."""
     return EngineRequest(
         model=arguments.model,
-        preprocessing=read_sidecar(arguments.model.with_suffix(".json")).preprocessing,
+        preprocessing=read_sidecar(arguments.model.with_suffix(".json")).preprocessing.network_input,
         outputs=(output_choice.for_classes(network.inspect(arguments.model)).name,),
         batch_size=size,
         device=arguments.device,

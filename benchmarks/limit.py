@@ -88,7 +88,7 @@ def forward(resolved: Resolved, batch: NDArray[np.uint8]) -> tuple[float, dict[s
 
     request = engines.EngineRequest(
         model=resolved.model.path,
-        preprocessing=resolved.preprocessing,
+        preprocessing=resolved.preprocessing.network_input,
         outputs=resolved.outputs,
         batch_size=len(batch),
         device=resolved.job.infer.first_device,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from resnet_pipe.cli import main
+from resnet_pipe.cli.main import main
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
-from resnet_pipe.cli import commands
+from resnet_pipe.cli.main import commands
 from resnet_pipe.job.job import RunSection
 from tests.networks import preprocess_yaml, write_tiny
 from tests.run.jobs import Cli, JobFolder, numbered

@@ -1,3 +1,209 @@
-"""Batch inference for ResNets: images become features, unattended, and every stage is timed."""
+"""Batch inference for ResNets: images become features, unattended, and every stage is timed.
+
+    import resnet_pipe
+
+    job = resnet_pipe.load_job("jobs/folder.yaml", {"infer.batch_size": 16})
+    outcome = resnet_pipe.run(job)
+    table = resnet_pipe.read("out/folder").to_table()
+
+Nothing here prints, exits or installs signal handlers. All functions may be called from a notebook, from any
+thread, and again and again. What goes wrong is a `resnet_pipe.errors.ResnetPipeError`, which says what to do.
+Ctrl-C raises KeyboardInterrupt, as everywhere in Python: what is committed stays, and the same call goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+# These have the names of two functions below. Whoever imports them first binds the name: so it is done here.
+import resnet_pipe.convert
+import resnet_pipe.run  # noqa: F401
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
+    from resnet_pipe.convert.conversion import Conversion
+    from resnet_pipe.job.job import LoadedJob
+    from resnet_pipe.job.resolve import Resolved
+    from resnet_pipe.run.observe.events import Event
+    from resnet_pipe.run.observe.outcome import Outcome
+    from resnet_pipe.run.plan import Plan, Rules
+    from resnet_pipe.run.prepared import Fresh
+    from resnet_pipe.study.verification import Verification
 
 __version__ = "0.1.0"
+__all__ = ["convert", "load_job", "plan", "read", "run", "verify"]
+
+
+def load_job(
+    job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[str, object] | None = None
+) -> LoadedJob:
+    """Read and check a job.
+
+    Args:
+        job: a job file, or the same as a mapping. Relative paths start from the file's directory, or from the
+            current directory.
+        overrides: values that replace those of the job, by dotted key: `{"infer.batch_size": 16}`.
+
+    Raises:
+        DocumentError: with every problem found, each with its place.
+    """
+    from resnet_pipe.job import job as jobs
+
+    return jobs.load_any(job, overrides or {})
+
+
+def plan(job: LoadedJob, *, retry_failed: bool = False, prune: bool = False, fresh: bool = False) -> Plan:
+    """Return what `run` would do now, without changing anything.
+
+    Args:
+        job: from `load_job`.
+        retry_failed: process failed and partial sources again even if they have not changed.
+        prune: remove the rows of sources that have disappeared.
+        fresh: process everything again.
+
+    Raises:
+        UsageError: the job and its model do not fit, or the output directory was made with other settings.
+        RunError: there is no input, or the ledger cannot be read.
+    """
+    from resnet_pipe.run import preparation
+
+    rules, replaced = _options(retry_failed, prune, fresh)
+    return preparation.inspect(_resolved(job, fresh), rules, replaced)
+
+
+def run(
+    job: LoadedJob,
+    on_event: Callable[[Event], None] | None = None,
+    *,
+    retry_failed: bool = False,
+    prune: bool = False,
+    fresh: bool = False,
+) -> Outcome:
+    """Process what is new, as `resnet-pipe run` does.
+
+    Args:
+        job: from `load_job`.
+        on_event: is told what happens: `event.name` and `event.fields` are those of log.jsonl; `progress`
+            comes several times a second. It is called from several threads, and told no more once it raises.
+        retry_failed: process failed and partial sources again even if they have not changed.
+        prune: remove the rows of sources that have disappeared.
+        fresh: process everything again; existing results stay until the new ones are complete.
+
+    Returns:
+        What happened: `exit_code` is 0, or 3 if sources failed; `counts`, `effort`, and `to_json()`, the
+        contents of run.json.
+
+    Raises:
+        UsageError: the job, the model or the environment is wrong; nothing was changed.
+        LockedError: another run holds the output directory.
+        ResnetPipeError: the run could not finish; what was committed stays.
+    """
+    from resnet_pipe.run import run as runs
+    from resnet_pipe.run.stop import Stop
+
+    rules, replaced = _options(retry_failed, prune, fresh)
+    return runs.run(_resolved(job, fresh), runs.RunOptions(rules, replaced), Stop(), on_event)
+
+
+def convert(
+    recipe: str,
+    *,
+    weights: str | None = None,
+    out: str | PathLike[str] | None = None,
+    calibration: str | PathLike[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Conversion:
+    """Convert a ResNet to ONNX, with its sidecar. Needs the extra `convert`.
+
+    Args:
+        recipe: a recipe file, or a bare name such as `resnet50`.
+        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own.
+        out: directory for the files; None for `models/`.
+        calibration: a directory of images: also make an int8 model, which is returned.
+        say: told what is being done.
+
+    Raises:
+        UsageError: the recipe, the weights or the environment is wrong, or the result differs from the source
+            network. No file is left.
+    """
+    from pathlib import Path
+
+    from resnet_pipe.convert import conversion, quantize
+
+    target, tell = Path(out) if out is not None else None, say or _ignore
+    if calibration is None:
+        return conversion.convert(recipe, weights=weights, out=target, say=tell)
+    return quantize.convert_int8(recipe, Path(calibration), weights=weights, out=target, say=tell)
+
+
+def verify(
+    model: str,
+    *,
+    images: str | PathLike[str] | None = None,
+    count: int = 64,
+    engines: tuple[str, ...] = (),
+    precisions: tuple[str, ...] = (),
+    device: str = "auto",
+    say: Callable[[str], None] | None = None,
+) -> Verification:
+    """Compare the results of each engine with the float32 network.
+
+    Args:
+        model: a bare name, an .onnx file, or a job file with model and preprocessing.
+        images: a directory; None for a job's own input, or photographs.
+        count: of images.
+        engines: names; empty for all.
+        precisions: such as `bf16`; empty for all that each engine supports.
+        device: as in a job.
+        say: told what is being done.
+
+    Raises:
+        UsageError: the model or the images cannot be used.
+    """
+    from pathlib import Path
+
+    from resnet_pipe.study.verification import verify as verify_model
+    from resnet_pipe.study.verifier import Wishes
+
+    wishes = Wishes(tuple(engines), tuple(precisions), device)
+    return verify_model(model, Path(images) if images is not None else None, count, wishes, say or _ignore)
+
+
+def read(out: str | PathLike[str]) -> Dataset:
+    """Open the rows of an output directory: those of committed shards, and no others.
+
+    Args:
+        out: `writer.path` of a job that has run.
+
+    Returns:
+        A dataset, nothing of which has been read yet: `to_table()`, `to_batches()`, filters and columns are
+        pyarrow's.
+
+    Raises:
+        UsageError: there are no shards that pyarrow can read.
+    """
+    from pathlib import Path
+
+    from resnet_pipe.ledger import dataset
+
+    return dataset.open_rows(Path(out))
+
+
+def _options(retry_failed: bool, prune: bool, fresh: bool) -> tuple[Rules, Fresh]:
+    from resnet_pipe.run.plan import Rules
+    from resnet_pipe.run.prepared import Fresh
+
+    return Rules(retry_failed, prune), Fresh.AT_THE_END if fresh else Fresh.NO
+
+
+def _resolved(job: LoadedJob, fresh: bool) -> Resolved:
+    from resnet_pipe.run.resolution import resolved
+
+    return resolved(job, fresh, _ignore)
+
+
+def _ignore(_text: str) -> None:
+    """Say nothing."""

@@ -9,7 +9,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line. Ctrl-C while it is still loading ends it quietly."""
     try:
-        from resnet_pipe.cli import main as run
+        from resnet_pipe.cli.main import main as run
 
         run()
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.cli import commands
+from resnet_pipe.cli.main import commands
 from resnet_pipe.convert import catalogue
 from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import ExitCode
@@ -46,7 +46,7 @@ def test_every_command_explains_itself_and_loads_nothing_heavy(command: list[str
     code = (
         "import sys, atexit, resnet_pipe; "
         f"atexit.register(lambda: print('loaded:', *sys.modules.keys() & {HEAVY}, file=sys.stderr)); "
-        "from resnet_pipe.cli import main; main()"
+        "from resnet_pipe.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True
@@ -72,9 +72,9 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
         ("frobnicate", "No such command 'frobnicate'"),
         ("run", "Missing argument 'JOB'"),
         ("run job.yaml --frobnicate", "No such option '--frobnicate'"),
-        ("run job.yaml --shard 0/3", "expected I/N with I from 1 to N"),
-        ("run job.yaml --shard 4/3", "expected I/N with I from 1 to N"),
-        ("run job.yaml --shard one", "expected I/N with I from 1 to N"),
+        ("run job.yaml --divide 0/3", "expected I/N with I from 1 to N"),
+        ("run job.yaml --divide 4/3", "expected I/N with I from 1 to N"),
+        ("run job.yaml --divide one", "expected I/N with I from 1 to N"),
         ("run job.yaml --set batch_size", "--set batch_size: expected key.key=value"),
         (
             "run job.yaml --set infer.batchsize=3",
@@ -85,7 +85,7 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
             "run job.yaml --set preprocess.crop=64",
             "--set preprocess.crop: preprocess.crop: 64 is larger than",
         ),
-        ("run job.yaml --fresh --shard 1/2", "--fresh needs exclusive use of the output directory"),
+        ("run job.yaml --fresh --divide 1/2", "--fresh needs exclusive use of the output directory"),
         ("run nowhere.yaml", "nowhere.yaml: no such file"),
         ("run images", "images: cannot be read: Is a directory"),
         ("tune", "Missing argument 'JOB'"),

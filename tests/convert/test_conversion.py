@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.convert import check
-from resnet_pipe.convert.architecture import BLOCKS
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.convert.photographs import photographs
+from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import DocumentError, ModelError, UsageError
 from resnet_pipe.model.model import file_sha256, open_model, read_sidecar
 
@@ -173,7 +173,7 @@ def test_a_wrong_recipe_names_every_problem_and_its_place(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", BLOCKS)
+@pytest.mark.parametrize("depth", ARCHITECTURES.values())
 def test_every_depth_converts(depth: int, tmp_path: Path) -> None:
     result = convert(f"resnet{depth}", weights="random", out=tmp_path)
     batch = photographs(result.sidecar.preprocessing)

@@ -198,7 +198,9 @@ def test_engines_that_run_int8_give_nearly_what_float32_gives(
     preprocessing = resnet18.sidecar.preprocessing
     images = calibration.CalibrationFiles.choose(photos).read(preprocessing).held_out
     logits = [
-        load(engine, EngineRequest(path, preprocessing, ("logits",), 4, "cpu", precision, 2)).infer(images)
+        load(
+            engine, EngineRequest(path, preprocessing.network_input, ("logits",), 4, "cpu", precision, 2)
+        ).infer(images)
         for path, precision in ((resnet18.path, "fp32"), (made[0], "int8"))
     ]
     expected, found = (outputs["logits"] for outputs in logits)

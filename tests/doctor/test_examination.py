@@ -16,14 +16,14 @@ from resnet_pipe.doctor.finding import Check, Finding
 from resnet_pipe.errors import CheckName, ExitCode
 from tests.run.jobs import Cli
 
-FINE = Finding("python", "OK", "3.11.2")
+FINE = Finding("packages", "OK", "3.11.2")
 SLOW = Finding("cv2", "WARN", "not the best", "pip install a-better-one")
 BAD = Finding("cuda", "FAIL", "no driver,\n and \x1b[2J a strange name", "docker run --gpus all")
 
 
 @pytest.fixture
 def findings(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
-    """What the checks python, cv2 and cuda find, which are all there are."""
+    """What the checks packages, cv2 and cuda find, which are all there are."""
     found: list[Finding] = []
 
     def check_for(name: str) -> Check:
@@ -32,7 +32,7 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
 
         return check
 
-    names: list[CheckName] = ["python", "cv2", "cuda"]
+    names: list[CheckName] = ["packages", "cv2", "cuda"]
     monkeypatch.setattr(examination, "CHECKS", {name: f"check_of_{name}" for name in names})
     for name in names:
         module = ModuleType(name)
@@ -67,7 +67,7 @@ def test_a_finding_is_a_line_with_its_remedy_below_and_control_characters_are_sh
 ) -> None:
     findings += [FINE, BAD]
     assert cli("doctor").expect(1).stdout.splitlines()[:3] == [
-        "OK    python     3.11.2",
+        "OK    packages   3.11.2",
         "FAIL  cuda       no driver, and \\x1b[2J a strange name",
         "                 what to do: docker run --gpus all",
     ]
@@ -81,7 +81,7 @@ def test_json_is_for_programs(cli: Cli, findings: list[Finding]) -> None:
         "schema_version": 1,
         "counts": {"FAIL": 0, "WARN": 1, "OK": 1},
         "findings": [
-            {"check": "python", "level": "OK", "text": "3.11.2", "remedy": ""},
+            {"check": "packages", "level": "OK", "text": "3.11.2", "remedy": ""},
             {"check": "cv2", "level": "WARN", "text": "not the best", "remedy": "pip install a-better-one"},
         ],
     }
@@ -89,8 +89,8 @@ def test_json_is_for_programs(cli: Cli, findings: list[Finding]) -> None:
 
 def test_only_the_checks_that_are_named_are_made(cli: Cli, findings: list[Finding]) -> None:
     findings += [FINE, SLOW, BAD]
-    assert "cuda" not in cli("doctor", "cv2", "python").expect(0).stdout
-    assert "'frobnicate' is not one of 'python', 'packages'" in cli("doctor", "frobnicate").expect(2).stderr
+    assert "cuda" not in cli("doctor", "cv2", "packages").expect(0).stdout
+    assert "'frobnicate' is not one of 'packages', 'cv2'" in cli("doctor", "frobnicate").expect(2).stderr
 
 
 @pytest.mark.parametrize("broken", ["raises", "is not there"])
@@ -110,5 +110,5 @@ def test_a_check_that_fails_itself_is_a_finding_and_the_others_go_on(
     what = "OSError: a surprise" if broken == "raises" else "ModuleNotFoundError: No module named"
     assert f"FAIL  cv2        the check itself failed: {what}" in said
     assert ("WARN  cv2" in said) == (broken == "raises")
-    assert "OK    python" in said
+    assert "OK    packages" in said
     assert "FAIL  cuda       no driver" in said

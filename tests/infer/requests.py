@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from tests.networks import MEAN, STD
 from tests.photographs import NAMES, photograph
@@ -18,8 +19,8 @@ Batch = NDArray[np.uint8]
 CROP = 32
 
 
-def preprocessing(crop: int | tuple[int, int] = CROP, color: Literal["rgb", "bgr"] = "rgb") -> Preprocessing:
-    return Preprocessing(fit="squash", crop=crop, mean=MEAN, std=STD, color=color)
+def preprocessing(crop: int | tuple[int, int] = CROP, color: Literal["rgb", "bgr"] = "rgb") -> NetworkInput:
+    return Preprocessing(fit="squash", crop=crop, mean=MEAN, std=STD, color=color).network_input
 
 
 def request(
@@ -28,7 +29,7 @@ def request(
     batch_size: int = 4,
     device: str = "cpu",
     precision: str = "fp32",
-    preprocess: Preprocessing | None = None,
+    preprocess: NetworkInput | None = None,
 ) -> EngineRequest:
     """Return a request for a network whose input is as large as `preprocess`, or as `CROP`."""
     return EngineRequest(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from resnet_pipe.errors import DeviceError, ExitCode, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, devices, load
+from resnet_pipe.infer.engine import ENGINES, Engine, EngineRequest, batch_size, description, devices, load
 from resnet_pipe.machine import processor
 from tests import networks, odd_networks
 from tests.infer.requests import photos, preprocessing, request
@@ -61,6 +64,43 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_close(found: Outputs, expected: Outputs, rows: slice = slice(None)) -> None:
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values[rows], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_describes_itself(name: str) -> None:
+    about = description(name)
+    wanted = metadata.requires("resnet-pipe") or []
+    installed_by = [line for line in wanted if line.startswith(about.distributions[0])]
+    assert len(set(about.distributions)) == len(about.distributions)
+    if about.extra:
+        assert any(re.search(rf"extra == ['\"]{about.extra}['\"]", line) for line in installed_by)
+    else:
+        assert installed_by
+    assert 128 << 20 < about.run_bytes < 8 << 30
+    assert about.int8 or not about.saturates
+
+
+def test_an_engine_has_the_devices_and_precisions_that_it_says(engine_name: str) -> None:
+    try:
+        had = devices(engine_name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    about = description(engine_name)
+    assert set(about.compiles_for) <= had.keys() <= {"cpu", "cuda", "tensorrt", "mps"}
+    assert about.int8 or not any("int8" in precisions for precisions in had.values())
+    assert all(precisions for precisions in had.values())
+    for device in (*had, "auto"):
+        assert 1 <= batch_size(engine_name, device) <= 256
+
+
+def test_asking_engines_for_their_descriptions_loads_no_library() -> None:
+    libraries = {description(name).library for name in ENGINES} | {"onnx"}
+    check = (
+        "import sys; from resnet_pipe.infer.engine import ENGINES, description;"
+        f"list(map(description, ENGINES)); print({libraries} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_outputs_are_float32_with_a_row_for_each_item_in_the_order_asked_for(

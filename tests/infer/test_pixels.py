@@ -55,14 +55,3 @@ def test_in_half_precision_it_is_near_and_gives_float32(tmp_path: Path) -> None:
     assert found.dtype == np.float32
     assert not np.array_equal(found, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2)
-
-
-def test_a_short_batch_is_made_a_whole_one_and_a_whole_one_is_not_copied() -> None:
-    buffer = pixels.Buffer(request(Path("unused.onnx"), batch_size=4))
-    whole = photos()
-    assert buffer.fill(whole, 4) is whole
-    for count in (3, 1):
-        filled = buffer.fill(whole[:count], 4)
-        assert filled.shape == whole.shape
-        assert np.array_equal(filled[:count], whole[:count])
-    assert len(buffer.fill(whole[:1], 2)) == 2

@@ -489,10 +489,10 @@ def test_a_check_waits_for_new_results_that_are_taking_their_place(done: JobFold
     check(done.out, 0)
 
 
-def test_the_parts_of_a_divided_job_are_at_work_and_their_results_sound(job: JobFolder) -> None:
+def test_the_divisions_of_a_job_are_at_work_and_their_results_sound(job: JobFolder) -> None:
     job.add(*numbered(3))
     job.add("0003.jpg", comment="gate")
-    with job.start("--shard", "1/1", faults=DECODER) as run:
+    with job.start("--divide", "1/1", faults=DECODER) as run:
         Gate(job).wait()
         said = command("check", str(job.out), "--json").expect(0)
         assert "a run is active" in json.loads(said.stdout)["notes"][0]

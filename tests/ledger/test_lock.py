@@ -1,4 +1,4 @@
-"""One run for each output directory; the parts of one division share it, each once."""
+"""One run for each output directory; the divisions of one job share it, each once."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def holder(waiting: JobFolder) -> Iterator[Running]:
 
 
 @pytest.fixture
-def holder_of_a_part(waiting: JobFolder) -> Iterator[Running]:
-    """A run that holds part 1 of 3 of `waiting`."""
-    with waiting.start("--shard", "1/3", faults=DECODER) as run:
+def holder_of_a_division(waiting: JobFolder) -> Iterator[Running]:
+    """A run that holds division 1 of 3 of `waiting`."""
+    with waiting.start("--divide", "1/3", faults=DECODER) as run:
         Gate(waiting).wait()
         yield run
 
@@ -65,7 +65,7 @@ def test_a_second_run_ends_at_once_and_names_the_process_and_when_it_started(
 def test_a_second_run_changes_nothing_and_the_first_one_goes_on(waiting: JobFolder, holder: Running) -> None:
     before = sorted(waiting.out.rglob("*"))
     waiting.run("--fresh").expect(11)
-    waiting.run("--shard", "1/2").expect(11)
+    waiting.run("--divide", "1/2").expect(11)
     assert sorted(waiting.out.rglob("*")) == before
     Gate(waiting).open()
     holder.end().expect(0)
@@ -80,11 +80,11 @@ def test_a_run_that_is_killed_frees_the_lock(waiting: JobFolder, holder: Running
 
 
 def test_while_a_part_runs_the_same_part_another_division_and_the_whole_job_are_refused(
-    waiting: JobFolder, holder_of_a_part: Running
+    waiting: JobFolder, holder_of_a_division: Running
 ) -> None:
-    for arguments in (["--shard", "1/3"], ["--shard", "1/2"], ["--shard", "2/4"], []):
+    for arguments in (["--divide", "1/3"], ["--divide", "1/2"], ["--divide", "2/4"], []):
         said = waiting.run(*arguments).expect(11).stderr
-        assert f"process {holder_of_a_part.pid}, started at " in said, arguments
+        assert f"process {holder_of_a_division.pid}, started at " in said, arguments
     assert records(waiting.out) == []
 
 
@@ -102,24 +102,24 @@ os.replace = replace_shards_later
 """
 
 
-def test_while_a_part_commits_the_other_parts_leave_its_unfinished_files_alone(job: JobFolder) -> None:
+def test_while_a_division_commits_the_others_leave_its_unfinished_files_alone(job: JobFolder) -> None:
     job.add(*numbered(12))
-    with job.start("--shard", "1/3", faults=IN_A_COMMIT) as run:
+    with job.start("--divide", "1/3", faults=IN_A_COMMIT) as run:
         Gate(job).wait()
-        for part in ("2/3", "3/3"):
-            job.run("--shard", part).expect(0)
+        for division in ("2/3", "3/3"):
+            job.run("--divide", division).expect(0)
         Gate(job).open()
         run.end().expect(0)
     assert sorted(job.paths()) == numbered(12)
     assert_clean(job.out)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--shard", "1/2"]])
-def test_what_a_part_that_was_killed_leaves_is_cleared_by_runs_of_other_divisions(
+@pytest.mark.parametrize("arguments", [[], ["--divide", "1/2"]])
+def test_what_a_division_that_was_killed_leaves_is_cleared_by_those_of_another_n(
     job: JobFolder, arguments: list[str]
 ) -> None:
     job.add(*numbered(12))
-    with job.start("--shard", "1/3", faults=IN_A_COMMIT) as run:
+    with job.start("--divide", "1/3", faults=IN_A_COMMIT) as run:
         Gate(job).wait()
         run.signal(signal.SIGKILL)
     assert list(job.out.rglob(".*tmp"))
@@ -131,8 +131,8 @@ def test_parts_that_run_at_the_same_time_process_every_source_exactly_once(job: 
     job.add(*numbered(23))
     job.add_bad("0005.jpg", "0017.jpg")
     with ExitStack() as stack:
-        parts = [stack.enter_context(job.start("--shard", f"{part}/3")) for part in (1, 2, 3)]
-        assert {run.end().code for run in parts} == {0, 3}
+        divisions = [stack.enter_context(job.start("--divide", f"{division}/3")) for division in (1, 2, 3)]
+        assert {run.end().code for run in divisions} == {0, 3}
     assert source_counts(job) == dict.fromkeys(numbered(23), 1)
     assert {path.name.split("-")[1] for path in job.out.glob("part-*")} == {"1of3", "2of3", "3of3"}
     assert_clean(job.out)
@@ -158,16 +158,16 @@ os.replace = replace_failures_later
 """
 
 
-def test_a_part_that_ends_late_takes_no_failure_of_another_part_away(job: JobFolder) -> None:
+def test_a_division_that_ends_late_takes_no_failure_of_another_part_away(job: JobFolder) -> None:
     job.add(*numbered(20), comment="gate-decoder")
     job.add_bad(*numbered(20, start=20))
     with ExitStack() as stack:
-        other = stack.enter_context(job.start("--shard", "2/2", faults=DECODER))
+        other = stack.enter_context(job.start("--divide", "2/2", faults=DECODER))
         Gate(job, "gate-decoder").wait()
-        late = stack.enter_context(job.start("--shard", "1/2", faults=AFTER_THE_LEDGER_WAS_READ))
+        late = stack.enter_context(job.start("--divide", "1/2", faults=AFTER_THE_LEDGER_WAS_READ))
         Gate(job).wait()
         Gate(job, "gate-decoder").open()
-        wait_until(lambda: sum(source_counts(job).values()) == 40, "the other part has committed everything")
+        wait_until(lambda: sum(source_counts(job).values()) == 40, "the other one has committed everything")
         with suppress(AssertionError):
             wait_until(lambda: other.process.poll() is not None, "it ends, if it need not wait", patience_s=1)
         Gate(job).open()
@@ -176,11 +176,11 @@ def test_a_part_that_ends_late_takes_no_failure_of_another_part_away(job: JobFol
     assert sorted(job.failures()) == numbered(20, start=20)
 
 
-def test_parts_of_different_jobs_that_begin_at_the_same_time_are_not_mixed(job: JobFolder) -> None:
+def test_divisions_of_different_jobs_that_begin_at_the_same_time_are_not_mixed(job: JobFolder) -> None:
     job.add(*numbered(6), "slow/0006.jpg")
-    with job.start("--shard", "1/2", faults=LISTING) as run:
+    with job.start("--divide", "1/2", faults=LISTING) as run:
         Gate(job).wait()
-        job.run("--shard", "2/2", "--set", "writer.fields=[logits]").expect(0)
+        job.run("--divide", "2/2", "--set", "writer.fields=[logits]").expect(0)
         before = states(job.out)
         Gate(job).open()
         assert "writer.fields" in run.end().expect(2).stderr
@@ -188,22 +188,22 @@ def test_parts_of_different_jobs_that_begin_at_the_same_time_are_not_mixed(job: 
     assert states(job.out) == before
 
 
-def test_after_parts_of_one_division_those_of_another_process_what_is_left(job: JobFolder) -> None:
+def test_after_some_divisions_those_of_another_n_process_what_is_left(job: JobFolder) -> None:
     job.add(*numbered(12))
-    for part in ("2/2", "1/3", "2/3", "3/3"):
-        job.run("--shard", part).expect(0)
+    for division in ("2/2", "1/3", "2/3", "3/3"):
+        job.run("--divide", division).expect(0)
     assert source_counts(job) == dict.fromkeys(numbered(12), 1)
     assert_clean(job.out)
 
 
-def test_parts_that_look_at_the_same_time_for_runs_of_another_division_do_not_refuse_each_other(
+def test_divisions_that_look_at_the_same_time_for_those_of_another_n_do_not_refuse_each_other(
     job: JobFolder,
 ) -> None:
     job.add(*numbered(3))
-    job.run("--shard", "1/2").expect(0)
+    job.run("--divide", "1/2").expect(0)
     with (job.out / HOME / "lock-1-of-2").open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # as another part does while it looks
-        job.run("--shard", "1/3").expect(0)
+        fcntl.flock(file, fcntl.LOCK_SH)  # as another division does while it looks
+        job.run("--divide", "1/3").expect(0)
 
 
 @pytest.mark.parametrize("first", ["1/2", "2/2"])
@@ -212,8 +212,8 @@ def test_a_lost_file_of_a_source_is_made_again_by_one_part_alone(job: JobFolder,
     job.add(*numbered(8))
     job.run().expect(0)
     (job.out / "npy" / "0001.jpg.npy").unlink()
-    for part in (first, "1/2", "2/2"):
-        job.run("--shard", part).expect(0)
+    for division in (first, "1/2", "2/2"):
+        job.run("--divide", division).expect(0)
     assert source_counts(job) == dict.fromkeys(numbered(8), 1)
     assert (job.out / "npy" / "0001.jpg.npy").exists()
     assert_clean(job.out)
@@ -221,14 +221,22 @@ def test_a_lost_file_of_a_source_is_made_again_by_one_part_alone(job: JobFolder,
 
 def test_fresh_needs_the_directory_for_itself(job: JobFolder) -> None:
     job.add("0000.jpg")
-    assert "--shard" in job.run("--fresh", "--shard", "1/2").expect(2).stderr
+    assert "--divide" in job.run("--fresh", "--divide", "1/2").expect(2).stderr
     assert not job.out.exists()
 
 
-@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2"])
-def test_a_part_that_does_not_exist_is_refused(job: JobFolder, part: str) -> None:
+def test_shard_is_the_same_as_divide(job: JobFolder) -> None:
+    job.add(*numbered(12))
+    job.run("--shard", "1/2").expect(0)
+    job.run("--divide", "2/2").expect(0)
+    assert source_counts(job) == dict.fromkeys(numbered(12), 1)
+    assert {record["chunk"].partition("-")[0] for record in records(job.out)} == {"1of2", "2of2"}
+
+
+@pytest.mark.parametrize("division", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2"])
+def test_a_division_that_does_not_exist_is_refused(job: JobFolder, division: str) -> None:
     job.add("0000.jpg")
-    assert "I/N" in job.run("--shard", part).expect(2).stderr
+    assert "I/N" in job.run("--divide", division).expect(2).stderr
 
 
 def source_counts(job: JobFolder) -> Counter[str]:

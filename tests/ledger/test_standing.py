@@ -78,9 +78,9 @@ def test_a_run_that_fails_tells_what_stands_and_one_that_cannot_know_leaves_the_
 
 
 def test_the_failures_of_all_parts_of_a_divided_job_stand(job: JobFolder) -> None:
-    job.add_bad(*numbered(6, start=5))  # of which both parts have some
-    for part in ("1/2", "2/2"):
-        job.run("--shard", part).expect(3)
+    job.add_bad(*numbered(6, start=5))  # of which both divisions have some
+    for division in ("1/2", "2/2"):
+        job.run("--divide", division).expect(3)
     assert 0 < job.summary()["sources"]["failed"] < 6
     assert job.summary()["standing"] == {"failed": 6, "partial": 0}
     assert standing_metrics(job.out / "metrics-2of2.prom") == {"failed": 6, "partial": 0}

@@ -12,7 +12,7 @@ import pytest
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.memory import available_bytes
 from resnet_pipe.reader.images.section import ImagesSection
-from resnet_pipe.run.executors.execution import SLOTS_PER_WORKER
+from resnet_pipe.run.chunk_runner import SLOTS_PER_WORKER
 from resnet_pipe.run.workers.count import needs
 from resnet_pipe.run.workers.slots import SlotShape
 from tests.machine.control_groups import UNLIMITED_V1, docker, system

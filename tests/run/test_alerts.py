@@ -94,13 +94,13 @@ def test_a_job_that_never_succeeded_has_no_time_of_success(job: JobFolder) -> No
     assert LAST in names
 
 
-def test_metrics_go_where_the_job_says_and_those_of_parts_do_not_collide(job: JobFolder) -> None:
+def test_metrics_go_where_the_job_says_and_those_of_divisions_do_not_collide(job: JobFolder) -> None:
     (job.folder / "collector").mkdir()
     job.write(run="metrics: collector/nightly.prom")
     job.add(*numbered(6))
     job.run().expect(0)
-    for part in ("1/2", "2/2"):
-        job.run("--shard", part).expect(0)
+    for division in ("1/2", "2/2"):
+        job.run("--divide", division).expect(0)
     files = sorted((job.folder / "collector").iterdir())
     assert [path.name for path in files] == ["nightly-1of2.prom", "nightly-2of2.prom", "nightly.prom"]
     assert not list(job.out.glob("*.prom"))
@@ -108,11 +108,11 @@ def test_metrics_go_where_the_job_says_and_those_of_parts_do_not_collide(job: Jo
     assert len(samples) == len(set(samples))
 
 
-def test_metrics_of_parts_that_nobody_runs_any_more_go(job: JobFolder) -> None:
+def test_metrics_of_divisions_that_nobody_runs_any_more_go(job: JobFolder) -> None:
     job.add(*numbered(6))
     job.add_bad("0006.jpg", "0007.jpg")
-    for part in ("1/2", "2/2", "1/1"):
-        assert job.run("--shard", part).code in (0, 3)
+    for division in ("1/2", "2/2", "1/1"):
+        assert job.run("--divide", division).code in (0, 3)
     assert [path.name for path in job.out.glob("*.prom")] == ["metrics-1of1.prom"]
     job.add("0006.jpg", "0007.jpg")
     job.run().expect(0)

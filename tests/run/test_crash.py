@@ -186,10 +186,10 @@ def fresh_now(job: JobFolder) -> tuple[str, ...]:
     return (*fresh(job), "--now")
 
 
-def part(job: JobFolder) -> tuple[str, ...]:
-    """Nothing is done, and the run is one part of a division."""
+def divided(job: JobFolder) -> tuple[str, ...]:
+    """Nothing is done, and the run is a division of the job."""
     job.add(*numbered(5))
-    return ("--shard", "1/1")
+    return ("--divide", "1/1")
 
 
 def slow(job: JobFolder) -> tuple[str, ...]:
@@ -256,7 +256,7 @@ def test_a_run_killed_at_a_step_that_matters_is_completed_by_the_same_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prepare", [nothing_done, changes, own_files, times_only, fresh, fresh_now, part])
+@pytest.mark.parametrize("prepare", [nothing_done, changes, own_files, times_only, fresh, fresh_now, divided])
 def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
     scenario: MakeScenario, tmp_path: Path, prepare: Prepare
 ) -> None:

@@ -134,17 +134,17 @@ def test_an_entry_that_is_gone_is_refused_and_nothing_changes(cli: Cli, twenty: 
     assert states(twenty.out) == before
 
 
-def test_a_part_of_a_job_counts_its_own_sources(cli: Cli, job: JobFolder) -> None:
+def test_a_division_counts_its_own_sources(cli: Cli, job: JobFolder) -> None:
     names = numbered(16)
     job.add(*names)
-    for part in ("1/2", "2/2"):
-        job.run("--shard", part).expect(0)
+    for division in ("1/2", "2/2"):
+        job.run("--divide", division).expect(0)
     own = {
-        part: sorted(source["key"] for one in records(job.out) for source in one["sources"]
-                     if one["chunk"].startswith(f"{part}of2-"))
-        for part in (1, 2)
+        division: sorted(source["key"] for one in records(job.out) for source in one["sources"]
+                     if one["chunk"].startswith(f"{division}of2-"))
+        for division in (1, 2)
     }  # fmt: skip
     remove(job, *own[1][:3])
-    prune = ("run", job.file, "--prune", "--dry-run", "--set", "run.max_disappeared=2", "--shard")
+    prune = ("run", job.file, "--prune", "--dry-run", "--set", "run.max_disappeared=2", "--divide")
     assert f"3 of {len(own[1])} known sources" in cli(*prune, "1/2").expect(1).stderr
     cli(*prune, "2/2").expect(0)

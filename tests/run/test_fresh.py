@@ -111,15 +111,17 @@ def test_a_first_run_that_is_refused_does_not_decide_about_the_next(job: JobFold
     assert_clean(job.out)
 
 
-@pytest.mark.parametrize("part", [(), ("--shard", "1/1")], ids=["", "--shard"])
-def test_a_directory_without_committed_chunks_refuses_no_job(job: JobFolder, part: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [(), ("--divide", "1/1")], ids=["", "--divide"])
+def test_a_directory_without_committed_chunks_refuses_no_job(
+    job: JobFolder, arguments: tuple[str, ...]
+) -> None:
     job.add("0000.jpg", comment="gate")
-    with job.start(*part, faults=DECODER) as run:
+    with job.start(*arguments, faults=DECODER) as run:
         Gate(job).wait()
         assert (job.out / HOME / "fingerprint.json").exists()
         run.signal_group(signal.SIGKILL)
         run.end()
-    job.run(*LOGITS, *part).expect(0)
+    job.run(*LOGITS, *arguments).expect(0)
     assert "logits" in job.rows()[0]
     assert_clean(job.out)
 

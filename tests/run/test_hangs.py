@@ -41,8 +41,8 @@ if "resnet_pipe.run.engines.engine_process" in sys.orig_argv:
 
 IN_THE_RUN = """
 if "resnet_pipe" in sys.orig_argv:
-    import resnet_pipe.run.{module}
-    resnet_pipe.run.{module}.{name} = {value}
+    from importlib import import_module
+    import_module("resnet_pipe.{module}").{name} = {value}
 """
 
 
@@ -93,8 +93,8 @@ def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(job: Job
     job.write(infer="streams: 1", chunk_items=4)
     job.add(*numbered(10))
     add_white(job, *numbered(2, start=10))
-    soon = IN_THE_RUN.format(module="engines.pace", name="_LEAST_S", value=2)
-    soon += IN_THE_RUN.format(module="engines.pace", name="_FACTOR", value=1)
+    soon = IN_THE_RUN.format(module="run.engines.pace", name="_LEAST_S", value=2)
+    soon += IN_THE_RUN.format(module="run.engines.pace", name="_FACTOR", value=1)
     said = job.run(faults=HANGS + soon).expect(1).stderr
     assert re.search(
         r"a batch of 2 for \d+ s, while none of the first 5 of this size took longer than ", said
@@ -107,7 +107,7 @@ def test_a_source_counts_as_done_when_the_engine_has_seen_it(job: JobFolder, see
     job.write(infer="timeout_s: 2, streams: 1", chunk_items=4)
     job.add(*numbered(seen))
     add_white(job, *numbered(4 - seen, start=seen))
-    often = IN_THE_RUN.format(module="observe.progress", name="LINE_EVERY_S", value=0.1)
+    often = IN_THE_RUN.format(module="cli.display", name="LINE_EVERY_S", value=0.1)
     said = job.run(faults=HANGS + often).expect(1).stderr
     lines = [line for line in said.splitlines() if " sources, " in line]
     assert lines[-1].startswith(f"{seen}/4 sources, ")
@@ -133,7 +133,7 @@ def test_signals_end_a_run_whose_network_does_not_load(
 
 def test_a_network_that_does_not_load_ends_the_run(job: JobFolder) -> None:
     job.add(*numbered(3))
-    soon = IN_THE_RUN.format(module="engines.remote_engine", name="LOADING_S", value=1)
+    soon = IN_THE_RUN.format(module="run.engines.remote_engine", name="LOADING_S", value=1)
     said = job.run(faults=HANGS_WHILE_LOADING + soon).expect(1).stderr
     assert "error: the network did not load within 1 s on device cpu\n  what to do: " in said
 

@@ -234,7 +234,7 @@ def test_the_sources_of_a_missing_shard_are_processed_again(done: JobFolder) -> 
     assert_clean(done.out)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--shard", "1/2"]])
+@pytest.mark.parametrize("arguments", [[], ["--divide", "1/2"]])
 def test_shards_of_somebody_else_are_refused_and_left_alone(job: JobFolder, arguments: list[str]) -> None:
     job.add(*numbered(3))
     job.out.mkdir()

@@ -62,7 +62,7 @@ def test_the_folders_of_the_last_thirty_runs_are_kept(done: JobFolder) -> None:
     runs = done.out / HOME / "runs"
     for number in range(40):
         (runs / f"2020-01-01T00-00-{number:02d}.000000Z").mkdir()
-    (runs / "2019-01-01T00-00-00.000000Z-1of2").mkdir()  # of a part of a divided job
+    (runs / "2019-01-01T00-00-00.000000Z-1of2").mkdir()  # of a division of a job
     first = max(runs.iterdir()).name
     done.run().expect(0)
     kept = sorted(path.name for path in runs.iterdir() if not path.name.endswith("1of2"))

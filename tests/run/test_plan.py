@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resnet_pipe.ledger.record import Entry, Record
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.plan import Chunk, Part, Plan, Rules, SourceTable, make_plan
+from resnet_pipe.run.plan import Chunk, Division, Plan, Rules, SourceTable, make_plan
 from resnet_pipe.run.workers.messages import Failure
 
 Records = dict[str, Record]
@@ -27,7 +27,7 @@ class Round:
     listing: Listing
     failing: Set[str]
     chunk_items: int
-    parts: int
+    divisions: int
     retry_failed: bool
     prune: bool
     loses_a_shard: bool = False
@@ -53,9 +53,11 @@ def sources(listing: Listing) -> list[Source]:
 
 
 def plans(records: Records, run: Round) -> list[Plan]:
-    """Return the plans of all parts that run at the same time; one plan for a whole job."""
-    parts: list[Part | None] = [Part(index, run.parts) for index in range(1, run.parts + 1)]
-    rules = [Rules(run.retry_failed, run.prune, part) for part in parts or [None]]
+    """Return the plans of all divisions that run at the same time; one plan for a whole job."""
+    divisions: list[Division | None] = [
+        Division(index, run.divisions) for index in range(1, run.divisions + 1)
+    ]
+    rules = [Rules(run.retry_failed, run.prune, division) for division in divisions or [None]]
     return [make_plan(sources(run.listing), records, run.chunk_items, rule) for rule in rules]
 
 
@@ -134,7 +136,7 @@ def test_after_a_run_the_ledger_has_what_is_there_and_the_next_run_has_nothing_t
         assert entries(now)[source.key].source == source
     for key in expected - run.listing.keys():
         assert entries(now)[key] == old[key]
-    again = Round(run.listing, frozenset(), run.chunk_items, run.parts, False, run.prune)
+    again = Round(run.listing, frozenset(), run.chunk_items, run.divisions, False, run.prune)
     assert chunks(now, again) == []
     whole = Round(run.listing, frozenset(), 3, 0, False, run.prune)
     assert chunks(now, whole) == []
@@ -179,8 +181,8 @@ def test_a_chunk_is_written_again_only_if_a_source_of_its_own_changed_or_goes(
 
 
 @given(st.integers(1, 9), st.text())
-def test_every_text_belongs_to_exactly_one_part(count: int, text: str) -> None:
-    assert sum(Part(index, count).owns(text) for index in range(1, count + 1)) == 1
+def test_every_text_belongs_to_exactly_one_division(count: int, text: str) -> None:
+    assert sum(Division(index, count).owns(text) for index in range(1, count + 1)) == 1
 
 
 _EIGHT_BYTES = st.integers(-(2**63), 2**63 - 1)

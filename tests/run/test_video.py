@@ -424,12 +424,12 @@ def test_a_second_signal_ends_a_run_at_once_that_waits_for_drawn_labels(film: Vi
     assert_clean(film.out)
 
 
-def test_parts_of_a_job_share_the_output_directory(film: VideoFolder) -> None:
+def test_divisions_of_a_job_share_the_output_directory(film: VideoFolder) -> None:
     for number in range(4):
         film.add_video(f"{number}.mkv", frames=3, shift=number)
     film.describe(writer=BOTH)
-    film.run("--shard", "1/2").expect(0)
-    film.run("--shard", "2/2").expect(0)
+    film.run("--divide", "1/2").expect(0)
+    film.run("--divide", "2/2").expect(0)
     assert sorted(film.numbers()) == [
         (f"{number}.mkv", index, number + index) for number in range(4) for index in range(3)
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from resnet_pipe import cli
+from resnet_pipe.cli.main import commands
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.model import model
 from resnet_pipe.study import comparison
@@ -48,7 +48,7 @@ def depth(tmp_path: Path, job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> De
 
     def run(*arguments: str) -> Result:
         command = ["depth", str(job.file), "--items", "4", "--repeats", "1", *arguments]
-        return CliRunner().invoke(cli.commands, command)
+        return CliRunner().invoke(commands, command)
 
     return run
 
@@ -113,7 +113,7 @@ def test_studies_are_put_side_by_side_with_what_differs(depth: Depth, job: JobFo
     other["machine"]["processor"] = "another processor"
     other["entries"][0]["images_per_s"]["median"] *= 2
     (tmp_path / "other.json").write_text(json.dumps(other))
-    done = CliRunner().invoke(cli.commands, ["depth", "--compare", str(path), str(tmp_path / "other.json")])
+    done = CliRunner().invoke(commands, ["depth", "--compare", str(path), str(tmp_path / "other.json")])
     assert done.exit_code == ExitCode.DONE, done.output
     assert "A and B differ: processor: " in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ResNet-18")]

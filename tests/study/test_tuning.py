@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from resnet_pipe.cli import main
+from resnet_pipe.cli.main import main
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
 from resnet_pipe.job.job import Job, load
 from resnet_pipe.study import tuning

@@ -75,6 +75,7 @@ def depth(
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
+    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import document, self_feeding
     from resnet_pipe.job import job as jobs
     from resnet_pipe.report import depth_report
@@ -86,7 +87,8 @@ def depth(
     folder = out or loaded.output
     self_feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
-    result = depth_study.study(loaded, networks, options, say)
-    show(depth_report.table(result.study))
-    depth_report.write(result.study, folder, show)
-    sys.exit(result.exit_code)
+    with on_signals() as stop:
+        study, code = depth_study.study(loaded, networks, options, stop, say)
+    show(depth_report.table(study))
+    depth_report.write(study, folder, show)
+    sys.exit(code)

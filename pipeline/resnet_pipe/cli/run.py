@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,19 +15,19 @@ from resnet_pipe.errors import ExitCode
 
 if TYPE_CHECKING:
     from resnet_pipe.job.resolve import Resolved
-    from resnet_pipe.run.plan import Part, Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.plan import Division, Rules
+    from resnet_pipe.run.prepared import Fresh
 
 
-def _part(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Part | None:
+def _division(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Division | None:
     if value is None:
         return None
-    from resnet_pipe.run.plan import Part
+    from resnet_pipe.run.plan import Division
 
     index, slash, count = value.partition("/")
     if not slash or not index.isdecimal() or not count.isdecimal() or not 1 <= int(index) <= int(count):
         raise click.BadParameter("expected I/N with I from 1 to N, such as 1/4")
-    return Part(int(index), int(count))
+    return Division(int(index), int(count))
 
 
 @click.command()
@@ -60,11 +61,13 @@ def _part(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="With --fresh: delete the old results once the run has passed its checks; saves disk space.",
 )
 @click.option(
+    "--divide",
     "--shard",
-    "part",
-    callback=_part,
+    "division",
+    callback=_division,
     metavar="I/N",
-    help="Process only part I of N; parts may run at the same time, on several machines.",
+    help="Process only division I of N of the sources; the divisions may run at the same time, on several"
+    " machines. --shard is the same.",
 )
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
@@ -76,7 +79,7 @@ def run(
     prune: bool,
     fresh: bool,
     now: bool,
-    part: Part | None,
+    division: Division | None,
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
@@ -84,37 +87,35 @@ def run(
 
     Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
     """
+    from resnet_pipe.cli.display import Display
+    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.job.resolve import resolve
-    from resnet_pipe.run.executors import local
-    from resnet_pipe.run.observe import outcome as outcomes
+    from resnet_pipe.run import resolution
+    from resnet_pipe.run import run as runs
+    from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.prepared import Fresh
 
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
-    checked, doc = jobs.load(job, overrides)
-    choice = None
-    if checked.infer.engine == "auto":
-        from resnet_pipe.study.choice import choose
-
-        checked, choice = choose(checked, doc, fresh, _silent if quiet else say)
-    resolved = resolve(checked, doc, choice)
-    rules = Rules(retry_failed, prune, part)
+    loaded = jobs.load(job, overrides)
+    resolved = resolution.resolved(loaded, fresh, _silent if quiet else say)
+    rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
-    outcome = local.run(resolved, local.RunOptions(rules, replaced, quiet))
+    with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
+        outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")
     if as_json:
         show(json.dumps(outcome.to_json(), indent=1))
     elif not quiet:
-        show(outcomes.summary(outcome))
-    elif outcome.failed or outcome.partial:
-        say(outcomes.warning(outcome))
+        show(summary(outcome))
+    elif outcome.counts.failed or outcome.counts.partial:
+        say(warning(outcome))
     sys.exit(outcome.exit_code)
 
 

@@ -54,22 +54,19 @@ def tune(
     touched. The job stays as it is unless another setting is repeatedly at least 3 % faster.
     Ctrl-C ends the search and prints what it has found.
     """
+    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import document, revision
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.job.resolve import resolve
+    from resnet_pipe.run import resolution
     from resnet_pipe.study import tuning
 
-    asked, doc = jobs.load(job, overrides)
+    loaded = jobs.load(job, overrides)
     if write:
         revision.check_writable(job)
-    checked, choice = asked, None
-    if asked.infer.engine == "auto":
-        from resnet_pipe.study.choice import choose
-
-        checked, choice = choose(asked, doc, False, (lambda _text: None) if quiet else say)
-    resolved = resolve(checked, doc, choice)
+    resolved = resolution.resolved(loaded, False, (lambda _text: None) if quiet else say)
     options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed, quiet)
-    tuned = tuning.tune(resolved.job, asked, options)
+    with on_signals() as stop:
+        tuned = tuning.tune(resolved.job, loaded.job, options, stop)
     show(json.dumps(tuned.to_json(), indent=1) if as_json else tuned.summary())
     if tuned.changes and not as_json:
         show("\n" + revision.sections(document.read(job), tuned.changes))

@@ -31,12 +31,10 @@ _ADVICE = "give a directory of a few hundred images like those the network will 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Images at the network's input size: uint8, shape (n, H, W, 3), RGB.
+    """Images at the network's input size: uint8, shape (n, H, W, 3), RGB; and the key and fault of others.
 
-    Attributes:
-        calibration: for the ranges of the activations.
-        held_out: for measuring what int8 changes; none of them is in `calibration`.
-        skipped: the key of each image that could not be read, and why.
+    No image of `held_out`, for measuring what int8 changes, is in `calibration`, for the ranges of the
+    activations.
     """
 
     calibration: NDArray[np.uint8]
@@ -46,13 +44,7 @@ class CalibrationImages:
 
 @dataclass(frozen=True)
 class CalibrationFiles:
-    """The image files chosen from a directory: at most `MOST`, spread evenly over it.
-
-    Attributes:
-        directory: where they are, with its subdirectories.
-        reader: reads them.
-        sources: in the order of their keys.
-    """
+    """The image files chosen from a directory tree: at most `MOST`, in the order of their keys."""
 
     directory: Path
     reader: ImageReader

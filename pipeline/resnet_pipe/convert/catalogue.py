@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.output_choice import of_network
@@ -15,18 +14,21 @@ from resnet_pipe.model.network import inspect
 from resnet_pipe.reader.source import key_of
 
 _FLOAT_BYTES = 4
+_COSTS = {
+    "resnet18": (11_689_512, 1_814_073_344),
+    "resnet34": (21_797_672, 3_663_761_408),
+    "resnet50": (25_557_032, 4_089_184_256),
+    "resnet101": (44_549_160, 7_801_405_440),
+    "resnet152": (60_192_808, 11_513_626_624),
+}
+"""Parameters with 1000 classes, and multiply-accumulates for one image of 224 x 224."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One ResNet.
+    """One ResNet, or its int8 model: its costs with 1000 classes and 224 x 224 pixels, and its state.
 
-    Attributes:
-        name: as in recipes and jobs.
-        params: with 1000 classes.
-        macs: multiply-accumulates for one image of 224 x 224.
-        weight_bytes: of its parameters: four for each, or one in an int8 model.
-        status: whether it is converted, and with which weights, in words.
+    Its weights have four bytes for each parameter, or one in an int8 model.
     """
 
     name: str
@@ -39,12 +41,11 @@ class Entry:
 def entries() -> list[Entry]:
     """Return the five depths, the shallowest first, each followed by its int8 model if there is one."""
     result = []
-    for source, depth in ARCHITECTURES.items():
-        size = architecture.size(depth)
+    for source, (params, macs) in _COSTS.items():
         for name, width in ((source, _FLOAT_BYTES), (source + INT8_SUFFIX, 1)):
             path = _find(name)
             if name == source or path is not None:
-                result.append(Entry(name, size.params, size.macs, width * size.params, _status(name, path)))
+                result.append(Entry(name, params, macs, width * params, _status(name, path)))
     return result
 
 

@@ -21,13 +21,9 @@ TOLERANCE = 1e-4
 def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.float32]) -> float:
     """Return the largest relative difference between an ONNX file in cv2.dnn and its source network.
 
-    For each output: the largest absolute difference, divided by the largest absolute value of the source.
-    The file is run with one photograph and with all of them.
-
-    Args:
-        path: the ONNX file, with the outputs `logits` and `features`.
-        network: the torchvision ResNet it was made from, in eval mode.
-        photographs: float32, shape (n, 3, H, W), normalised.
+    For each output, `logits` and `features`: the largest absolute difference, divided by the largest absolute
+    value of the source, a torchvision ResNet in eval mode. The file is run with one photograph and with all
+    of them: float32, shape (n, 3, H, W), normalised.
 
     Raises:
         ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.

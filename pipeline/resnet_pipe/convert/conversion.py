@@ -10,25 +10,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from resnet_pipe.convert import architecture
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.job.location import located
 from resnet_pipe.model.model import Sidecar, file_sha256, models_dir, read_sidecar
 from resnet_pipe.store import atomic
 
-_LIBRARIES = ("torch", "torchvision", "onnx")
-
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion gave.
-
-    Attributes:
-        path: the ONNX file; its sidecar has the same name with `.json`.
-        sidecar: what the sidecar says.
-        changed: False if both files were there already and nothing had changed.
-    """
+    """The ONNX file and what its sidecar says; not changed if both were there and would be the same again."""
 
     path: Path
     sidecar: Sidecar
@@ -62,7 +53,7 @@ def convert(
     if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
         chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
-    versions = _versions()
+    versions = versions_of("torch", "torchvision", "onnx", extra="convert", purpose="Converting a model")
     digest = _digest(chosen, spec, versions)
     before = unchanged(target, digest)
     if before is not None:
@@ -89,33 +80,46 @@ def _convert(
     photos = photographs(recipe.preprocess)
     source = torchvision.build(recipe, spec, photos, say)
     proto = graph.export(source.network, recipe.preprocess.size)
-    # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
-    target.with_suffix(".json").unlink(missing_ok=True)
-    with atomic.replacing(target, str(os.getpid())) as temporary:
+
+    def make(temporary: Path) -> Sidecar:
         temporary.write_bytes(proto.SerializeToString(deterministic=True))
-        difference = check.largest_difference(temporary, source.network, photos)
-        size = architecture.size(recipe.depth, len(source.classes), recipe.preprocess.size)
-        sidecar = Sidecar(
+        return Sidecar(
             name=target.stem,
             source=recipe.source,
             architecture=recipe.architecture,
             depth=recipe.depth,
             weights=source.weights,
             classes=source.classes,
-            features=architecture.feature_width(recipe.depth),
+            features=source.network.get_submodule("fc").in_features,
             preprocessing=recipe.preprocess,
-            params=size.params,
-            macs=size.macs,
+            params=sum(parameter.numel() for parameter in source.network.parameters()),
+            macs=graph.multiply_accumulates(proto),
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
-            max_relative_difference=difference,
+            max_relative_difference=check.largest_difference(temporary, source.network, photos),
             versions=versions,
         )
+
+    sidecar = write(target, make)
+    agreement = f"cv2.dnn agrees with torch on {len(photos)} photographs"
+    say(f"{agreement}: largest relative difference {sidecar.max_relative_difference:.1e}")
+    return sidecar
+
+
+def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:
+    """Write an ONNX file and its sidecar in the place of older ones.
+
+    Args:
+        target: the ONNX file.
+        make: writes it to the path that it is given, and returns its sidecar. If it raises, nothing changes.
+    """
+    with atomic.replacing(target, str(os.getpid())) as temporary:
+        sidecar = make(temporary)
+        # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
+        target.with_suffix(".json").unlink(missing_ok=True)
     text = sidecar.model_dump_json(indent=1).encode()
     atomic.write_bytes(target.with_suffix(".json"), text, str(os.getpid()))
-    agreement = f"cv2.dnn agrees with torch on {len(photos)} photographs"
-    say(f"{agreement}: largest relative difference {difference:.1e}")
     return sidecar
 
 
@@ -124,11 +128,16 @@ def _beside(recipe: Path, spec: str) -> str:
     return spec if spec in NAMED_WEIGHTS else str(located(spec, recipe.parent))
 
 
-def _versions() -> dict[str, str]:
+def versions_of(*libraries: str, extra: str, purpose: str) -> dict[str, str]:
+    """Return the installed versions of libraries.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
     try:
-        return {library: metadata.version(library) for library in _LIBRARIES}
+        return {library: metadata.version(library) for library in libraries}
     except metadata.PackageNotFoundError as error:
-        raise MissingExtraError(str(error.name), "convert", "Converting a model") from None
+        raise MissingExtraError(str(error.name), extra, purpose) from None
 
 
 def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
@@ -140,12 +149,7 @@ def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
 
 
 def unchanged(target: Path, digest: str) -> Sidecar | None:
-    """Return the sidecar of a conversion that would give the same again, or None.
-
-    Args:
-        target: the ONNX file.
-        digest: of all that would decide the result now.
-    """
+    """Return the sidecar of an ONNX file that a conversion with this digest would give again, or None."""
     path = target.with_suffix(".json")
     if not target.is_file() or not path.is_file():
         return None

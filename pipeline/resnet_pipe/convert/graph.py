@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.errors import ModelError
+from resnet_pipe.machine.silence import silenced
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -19,15 +18,10 @@ OPSET = 18
 
 
 def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-    """Export a torchvision ResNet.
+    """Export a torchvision ResNet in eval mode, which is left as it was, for images of a size (H, W).
 
-    Args:
-        network: in eval mode; it is left as it was.
-        size: height and width of the input, pixels.
-
-    Returns:
-        a graph with the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes)
-        and `features` (N, width). Batch norms are folded into the convolutions before them.
+    The graph has the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes) and
+    `features` (N, width). Batch norms are folded into the convolutions before them.
 
     Raises:
         ModelError: the exporter has given a graph that cannot be brought into this form.
@@ -38,7 +32,8 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     import torch
 
     model = _with_features(_fold(copy.deepcopy(network)))
-    with _quiet():
+    with warnings.catch_warnings(), silenced("torch.onnx"):
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
             (torch.zeros(2, 3, *size),),
@@ -56,6 +51,23 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     _strip(proto)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def multiply_accumulates(proto: ModelProto) -> int:
+    """Count those of the convolutions and the classifier for one image."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(proto).graph
+    weights = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    shapes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    return sum(
+        weights[node.input[1]] * math.prod(shapes[node.output[0]][2:])
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm")
+    )
 
 
 def _with_features(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's ResNet
@@ -134,17 +146,3 @@ def _strip(proto: ModelProto) -> None:
     for part in parts:
         part.doc_string = ""
         del part.metadata_props[:]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's own chatter away from the user; its errors come as exceptions."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

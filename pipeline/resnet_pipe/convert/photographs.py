@@ -25,10 +25,7 @@ NAMES = (
 
 
 def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return photographs as a network's input.
-
-    Returns:
-        float32, shape (10, 3, H, W), normalised.
+    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised.
 
     Raises:
         MissingExtraError: scikit-image is not installed.
@@ -46,6 +43,6 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
             geometry.apply(np.asarray(image.convert("RGB")), out)
-    normalizer = Normalizer(preprocessing, len(NAMES))
+    normalizer = Normalizer(preprocessing.network_input, len(NAMES))
     normalizer.fill(batch)
     return normalizer.output

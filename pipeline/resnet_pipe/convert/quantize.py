@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,32 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
-from resnet_pipe.convert.conversion import Conversion, convert, unchanged
-from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
+from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.store import atomic
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
 
 METHOD = (
     "ONNX Runtime quantize_static, QDQ, percentile 99.999; weights int8 per channel, of 7 bits if that is"
     " close enough, else of 8; activations uint8; measured without int8 arithmetic"
 )
-"""Measured with random weights, smallest cosine similarity of the features of held-out images: with min-max
-calibration ResNet-18 0.9992, ResNet-50 0.9936, ResNet-152 0.9892; percentile 99.999 0.9993, 0.9966, 0.9913;
-percentile 99.99 0.9983, 0.9973, 0.9926, but up to three times the largest relative error, because it cuts off
-what few images have. Signed activations leave half of their range unused behind a ReLU: ResNet-50 0.9826
-instead of 0.9931, both with min-max, and 1.2 times the time in OpenVINO.
+"""Measured with random weights, smallest cosine similarity of the features of held-out images, for ResNet-18,
+50 and 152: min-max calibration 0.9992, 0.9936, 0.9892; percentile 99.999 0.9993, 0.9966, 0.9913; percentile
+99.99 0.9983, 0.9973, 0.9926, but up to three times the largest relative error, because it cuts off what few
+images have. Signed activations leave half of their range unused behind a ReLU: ResNet-50 0.9826 instead of
+0.9931, both with min-max, and 1.2 times the time in OpenVINO.
 
-Weights of 8 bits give ResNet-18, ResNet-50 and ResNet-152 0.9993, 0.9961 and 0.9915, of 7 bits 0.9984,
-0.9941 and 0.9869, where sums are exact. On an AMD EPYC with AVX2 alone they saturate: there 8 bits give the
-first two 0.9763 and 0.9755 in ONNX Runtime by default, 0.9754 and 0.9696 in OpenVINO; 7 bits 0.9984 and
-0.9939, 0.9985 and 0.9948. Speed of ResNet-50 there, against float32 in the same engine: ONNX Runtime with
-8 bits, told to sum exactly, 1.4, with 7 bits 2.0; OpenVINO with 7 bits 2.1. How much is lost depends on the
-images: with parts of scikit-image's photographs, and AVX2 emulated by QEMU, ResNet-18 with 8 bits falls from
-0.9992 to 0.9934 in ONNX Runtime by default and from 0.9993 to 0.9939 in OpenVINO; of 7 bits, four of these
-photographs give the same as with VNNI."""
+Weights of 8 bits give 0.9993, 0.9961, 0.9915, of 7 bits 0.9984, 0.9941, 0.9869, where sums are exact. On an
+AMD EPYC with AVX2 alone they saturate: there 8 bits give ResNet-18 and 50 0.9763 and 0.9755 in ONNX Runtime
+by default, 0.9754 and 0.9696 in OpenVINO; 7 bits 0.9984 and 0.9939, 0.9985 and 0.9948. Speed of ResNet-50
+there, against float32 in the same engine: ONNX Runtime told to sum exactly 1.4 with 8 bits, 2.0 with 7;
+OpenVINO 2.1 with 7."""
 Bits = Literal[7, 8]
 BITS: tuple[Bits, ...] = (7, 8)
 """Of the weights, in the order they are tried."""
@@ -51,6 +45,7 @@ _PERCENTILE = 99.999
 _BATCH = 8
 _STRIDE = 4
 """Images whose activations are in memory at the same time: 200 MB each for ResNet-152."""
+_OUTPUTS = ("features", "logits")
 
 
 def convert_int8(
@@ -61,33 +56,41 @@ def convert_int8(
     out: Path | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Conversion:
-    """Convert a ResNet to ONNX, unless that is done, and make a calibrated int8 model of it.
+    """Convert a ResNet to ONNX, unless that is done, and write a calibrated int8 model beside it.
 
-    Args:
-        recipe: as for `convert`.
-        calibration: a directory with images like those that the network will see.
-        weights: as for `convert`.
-        out: as for `convert`.
-        say: told what is being done.
-
-    Returns:
-        of the int8 model, which is written beside the other one.
+    The arguments and what comes back are those of `convert`, but for the int8 model; `calibration` is a
+    directory with images like those that the network will see.
 
     Raises:
         MissingExtraError: the extra `onnxruntime` or `convert` is not installed.
         UsageError: there are too few images.
         ModelError: what `convert` raises; or int8 changes the results too much. No int8 file is left.
     """
-    versions = _versions()
+    versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
     source = convert(recipe, weights=weights, out=out, say=say)
     target = source.path.with_name(f"{source.path.stem}{INT8_SUFFIX}.onnx")
+
+    def make(temporary: Path) -> Sidecar:
+        images = files.read(source.sidecar.preprocessing)
+        if images.skipped:
+            key, reason = images.skipped[0]
+            say(f"skipped {len(images.skipped)} images that cannot be read, such as {key}: {reason}")
+        measured = _quantize_closely(source, images, temporary, say)
+        changes = {
+            "name": target.stem,
+            "file_bytes": temporary.stat().st_size,
+            "onnx_sha256": file_sha256(temporary),
+            "recipe_sha256": digest,
+            "versions": {**source.sidecar.versions, **versions},
+            "quantization": measured,
+        }
+        return source.sidecar.model_copy(update=changes)
+
     try:
         digest = _digest(source.sidecar, files, versions)
         before = unchanged(target, digest)
-        if before is not None:
-            return Conversion(target, before, changed=False)
-        return Conversion(target, _write(source, target, files, digest, versions, say), changed=True)
+        return Conversion(target, before or write(target, make), changed=before is None)
     except OSError as error:
         raise ModelError(
             f"cannot make {target}: {error.filename or ''} {error.strerror or error}",
@@ -95,33 +98,10 @@ def convert_int8(
         ) from error
 
 
-def _write(
-    source: Conversion,
-    target: Path,
-    files: CalibrationFiles,
-    digest: str,
-    versions: dict[str, str],
-    say: Callable[[str], None],
-) -> Sidecar:
-    images = files.read(source.sidecar.preprocessing)
-    if images.skipped:
-        key, reason = images.skipped[0]
-        say(f"skipped {len(images.skipped)} images that cannot be read, such as {key}: {reason}")
-    with atomic.replacing(target, str(os.getpid())) as temporary:
-        bits, agreement = _quantize_closely(source, images, temporary, say)
-        sidecar = _sidecar(source, target, temporary, images, bits, agreement, digest, versions)
-        # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
-        target.with_suffix(".json").unlink(missing_ok=True)
-    atomic.write_bytes(
-        target.with_suffix(".json"), sidecar.model_dump_json(indent=1).encode(), str(os.getpid())
-    )
-    return sidecar
-
-
 def _quantize_closely(
     source: Conversion, images: CalibrationImages, target: Path, say: Callable[[str], None]
-) -> tuple[Bits, Agreement]:
-    """Quantise with weights of 7 bits, which run right everywhere, or else of 8; return which, and how close.
+) -> Quantization:
+    """Quantise with weights of 7 bits, which run right everywhere, or else of 8.
 
     Raises:
         ModelError: neither is close enough.
@@ -131,7 +111,15 @@ def _quantize_closely(
         agreement = _measure(source, target, images.held_out)
         say(f"{bits}-bit weights: {_words(agreement)} on {len(images.held_out)} other images")
         if agreement.passes("int8"):
-            return bits, agreement
+            return Quantization(
+                source_sha256=source.sidecar.onnx_sha256,
+                method=METHOD,
+                calibrated=len(images.calibration),
+                held_out=len(images.held_out),
+                skipped=len(images.skipped),
+                weight_bits=bits,
+                **asdict(agreement),
+            )
     raise ModelError(
         f"int8 changes the results of {source.path} too much: cosine similarity"
         f" {agreement.cosine_min:.5f}, and at least {THRESHOLDS['int8']} is required",
@@ -145,7 +133,7 @@ def _quantize(
     from onnxruntime import quantization
 
     say(f"calibrating with {len(images)} images ...")
-    with _quiet():
+    with silenced(), redirect_stdout(io.StringIO()):
         quantization.quantize_static(
             source.path,
             target,
@@ -182,7 +170,7 @@ class _Reader:
         place = next(self._places, None)
         if place is None:
             return None
-        normalizer = Normalizer(self._preprocessing, 1)
+        normalizer = Normalizer(self._preprocessing.network_input, 1)
         normalizer.fill(self._images[place : place + 1])
         return {"input": normalizer.output}
 
@@ -195,7 +183,7 @@ def _measure(source: Conversion, quantized: Path, images: NDArray[np.uint8]) -> 
     """
     preprocessing = source.sidecar.preprocessing
     before, after = (_execute(model, preprocessing, images) for model in (source.path, quantized))
-    return compare(after, before, "features", "logits")
+    return compare(after, before, *_OUTPUTS)
 
 
 def _execute(
@@ -205,41 +193,13 @@ def _execute(
     from resnet_pipe.machine.cores import available_cores
     from resnet_pipe.study import qdq
 
-    outputs = ("features", "logits")
     size = min(_BATCH, len(images))
-    request = EngineRequest(model, preprocessing, outputs, size, "cpu", "fp32", available_cores(), streams=1)
+    request = EngineRequest(
+        model, preprocessing.network_input, _OUTPUTS, size, "cpu", "fp32", available_cores(), streams=1
+    )
     engine = qdq.load(request)
-    parts = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-
-
-def _sidecar(
-    source: Conversion,
-    target: Path,
-    quantized: Path,
-    images: CalibrationImages,
-    bits: Bits,
-    agreement: Agreement,
-    digest: str,
-    versions: dict[str, str],
-) -> Sidecar:
-    changes = {
-        "name": target.stem,
-        "file_bytes": quantized.stat().st_size,
-        "onnx_sha256": file_sha256(quantized),
-        "recipe_sha256": digest,
-        "versions": {**source.sidecar.versions, **versions},
-        "quantization": Quantization(
-            source_sha256=source.sidecar.onnx_sha256,
-            method=METHOD,
-            calibrated=len(images.calibration),
-            held_out=len(images.held_out),
-            skipped=len(images.skipped),
-            weight_bits=bits,
-            **asdict(agreement),
-        ),
-    }
-    return source.sidecar.model_copy(update=changes)
+    batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
 
 
 def _words(agreement: Agreement) -> str:
@@ -250,27 +210,7 @@ def _words(agreement: Agreement) -> str:
     )
 
 
-def _versions() -> dict[str, str]:
-    try:
-        return {"onnxruntime": metadata.version("onnxruntime"), "onnx": metadata.version("onnx")}
-    except metadata.PackageNotFoundError:
-        raise MissingExtraError("onnxruntime", "onnxruntime", "Quantising a model") from None
-
-
 def _digest(source: Sidecar, files: CalibrationFiles, versions: dict[str, str]) -> str:
     """Return a hash of all that decides the result."""
     parts: list[Any] = [source.onnx_sha256, source.recipe_sha256, METHOD, files.digest(), versions]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice and chatter away from the user; its errors come as exceptions."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)

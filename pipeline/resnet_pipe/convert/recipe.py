@@ -60,10 +60,7 @@ class Recipe(BaseModel):
 
 
 def find(recipe: str) -> Path:
-    """Return the file of a recipe.
-
-    Args:
-        recipe: a path, or the bare name of a recipe that comes with the package.
+    """Return the file of a recipe: a path, or the bare name of one that comes with the package.
 
     Raises:
         UsageError: there is none.

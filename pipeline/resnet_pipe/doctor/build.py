@@ -12,13 +12,9 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True)
 class CudaBuild:
-    """How cv2 was built with CUDA.
+    """The toolkit that cv2 was built with, and for which architectures: machine code, and PTX.
 
-    Attributes:
-        cuda: version of the toolkit.
-        code: architectures with machine code.
-        ptx: architectures with PTX, which the driver compiles for newer ones.
-        cudnn: version of cuDNN, as in `9.13.0`; None: without it, and so without CUDA in cv2.dnn.
+    `cudnn` is a version, as in `9.13.0`; None: without it, and so without CUDA in cv2.dnn.
     """
 
     cuda: Version
@@ -44,11 +40,7 @@ class CudaBuild:
 
 
 def parse(information: str) -> CudaBuild | None:
-    """Return how cv2 was built with CUDA; None: without.
-
-    Args:
-        information: what `cv2.getBuildInformation()` gives.
-    """
+    """Return what `cv2.getBuildInformation()` says about CUDA; None: built without."""
     cuda = re.search(r"NVIDIA CUDA:\s*YES \(ver (\d+)\.(\d+)", information)
     if cuda is None:
         return None

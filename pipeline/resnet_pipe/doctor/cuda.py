@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from resnet_pipe.doctor import cv2_library
 from resnet_pipe.doctor import driver as drivers
 from resnet_pipe.doctor.build import CudaBuild, dotted, parse
 from resnet_pipe.doctor.cv2_library import Cv2
 from resnet_pipe.doctor.driver import Device, Driver
-from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.finding import Finding
 
+_finding = partial(Finding, "cuda")
 _BUILD = "in a checkout, run docker/build-opencv-cuda.sh; it ends with the command that installs its wheel"
 _REACH_GPU = (
     "make sure nvidia-smi lists the GPU (in a container: docker run --gpus all), or install NVIDIA's driver"
@@ -26,13 +28,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
-    """Yield the findings for what was observed.
-
-    Args:
-        cv2: as a process saw it.
-        driver: what it answers.
-        gpus: that Linux sees.
-    """
+    """Yield the findings for what was observed; `gpus` are those that Linux sees, with a driver or not."""
     build = parse(cv2.build)
     if cv2.error:
         text = "cannot tell what cv2 was built for until it can be imported"
@@ -93,7 +89,3 @@ def _device(index: int, device: Device, build: CudaBuild, driver: Driver) -> Fin
 
 def _listed(driver: Driver) -> str:
     return "; ".join(f"cuda:{index} {device.describe()}" for index, device in enumerate(driver.devices))
-
-
-def _finding(level: Level, text: str, remedy: str = "") -> Finding:
-    return Finding("cuda", level, text, remedy)

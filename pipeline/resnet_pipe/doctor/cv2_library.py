@@ -6,16 +6,17 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from resnet_pipe.doctor.answer import NoAnswerError, answer_of
-from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.doctor.packages import canonical, is_older, minimum_of
 from resnet_pipe.machine.cv2_import import DISTRIBUTION, remedy
 
+_finding = partial(Finding, "cv2")
 _LIBRARY = re.compile(r"^cv2(/__init__\.py|[^,]*\.so),", re.MULTILINE)
 """A file without which there is no cv2, in a list of installed files (RECORD)."""
 _REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
@@ -23,12 +24,9 @@ _REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 
 @dataclass(frozen=True)
 class Cv2:
-    """What a process saw that imported cv2.
+    """What a process saw that imported cv2: its file, or why that cannot be imported, on one line.
 
     Attributes:
-        file: of the module; None if there is none.
-        error: why it cannot be imported, on one line; empty if it can.
-        version: of OpenCV.
         build: what `cv2.getBuildInformation()` gives.
         devices: that it counts for CUDA; -1 without a driver.
         cuda_error: why it cannot count them.
@@ -46,13 +44,7 @@ class Cv2:
 
 @dataclass(frozen=True)
 class Distribution:
-    """An installed distribution that holds a cv2.
-
-    Attributes:
-        name: such as `opencv-python`.
-        version: its own, of the package.
-        place: the directory that holds its `cv2`.
-    """
+    """An installed distribution that holds a cv2, its own version, and the directory with that `cv2`."""
 
     name: str
     version: str
@@ -77,12 +69,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
-    """Return the finding for what was observed.
-
-    Args:
-        cv2: as a process saw it.
-        distributions: those that hold the files of this cv2.
-    """
+    """Return the finding for what was observed, with the distributions that hold the files of this cv2."""
     names = " and ".join(f"{one.name} {one.version}" for one in distributions)
     error = f"import cv2 fails: {cv2.error}" if cv2.error else ""
     if len(distributions) > 1:
@@ -133,7 +120,3 @@ def _at(file: str | None, distributions: list[Distribution]) -> list[Distributio
     path = Path(os.path.realpath(file))
     place = path.parent.parent if path.name == "__init__.py" else path.parent
     return [one for one in distributions if one.place == str(place)]
-
-
-def _finding(level: Level, text: str, remedy: str = "") -> Finding:
-    return Finding("cv2", level, text, remedy)

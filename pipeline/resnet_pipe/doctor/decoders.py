@@ -55,11 +55,7 @@ _CHECK = "decoders"
 
 
 def check(samples: Path = SAMPLES) -> Iterator[Finding]:
-    """Decode a sample of each kind of file in a worker process, and look for the codecs that are needed.
-
-    Args:
-        samples: directory with the files.
-    """
+    """Decode a sample of each kind of file in a worker process, and look for the codecs that are needed."""
     images = ImageReader(samples, (samples,), recursive=False, accept_truncated=False, max_pixels=_PIXELS)
     kinds, libraries = _IMAGES, f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
     remedy = "pip install --upgrade --force-reinstall pillow simplejpeg"

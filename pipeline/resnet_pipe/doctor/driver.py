@@ -17,13 +17,7 @@ _DISPLAY = "0x03"
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU.
-
-    Attributes:
-        name: such as `NVIDIA H100 80GB HBM3`.
-        architecture: major and minor.
-        memory: bytes.
-    """
+    """A GPU, such as `NVIDIA H100 80GB HBM3`, with bytes of memory."""
 
     name: str
     architecture: Version
@@ -36,13 +30,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the driver returned.
-
-    Attributes:
-        problem: why it cannot be used; empty if it can.
-        cuda: the newest version of CUDA that it supports.
-        devices: that this process may use: all, or those of CUDA_VISIBLE_DEVICES.
-    """
+    """The newest CUDA that the driver supports, and the devices this process may use; or the problem."""
 
     problem: str = ""
     cuda: Version = (0, 0)
@@ -66,11 +54,7 @@ def look() -> Driver:
 
 
 def gpus_on_the_bus(root: Path = Path("/")) -> int:
-    """Return how many NVIDIA GPUs Linux sees, with a driver or without, in a container too.
-
-    Args:
-        root: of the file system.
-    """
+    """Return how many NVIDIA GPUs Linux sees, with a driver or without, in a container too."""
     on_the_bus = sum(
         _first_line(device / "vendor") == _NVIDIA and _first_line(device / "class").startswith(_DISPLAY)
         for device in root.glob("sys/bus/pci/devices/*")

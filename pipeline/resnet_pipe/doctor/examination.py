@@ -15,7 +15,6 @@ from resnet_pipe.errors import CheckName, ExitCode
 SCHEMA_VERSION = 1
 """Of the JSON; it changes when a key changes its meaning or goes."""
 CHECKS: dict[CheckName, str] = {
-    "python": "resnet_pipe.doctor.python",
     "packages": "resnet_pipe.doctor.packages",
     "cv2": "resnet_pipe.doctor.cv2_library",
     "cuda": "resnet_pipe.doctor.cuda",
@@ -36,12 +35,7 @@ _CLOSING = {
 
 @dataclass(frozen=True)
 class Examination:
-    """What the doctor found.
-
-    Attributes:
-        findings: in the order of the checks.
-        seconds: that it took.
-    """
+    """What the doctor found, in the order of the checks."""
 
     findings: tuple[Finding, ...]
     seconds: float
@@ -74,12 +68,7 @@ class Examination:
 
 
 def examine(names: Sequence[CheckName], tell: Callable[[Finding], None]) -> Examination:
-    """Run checks.
-
-    Args:
-        names: of checks; none for all of them.
-        tell: is told of each finding as soon as it is there: some checks take seconds.
-    """
+    """Run the checks named, or all; `tell` each finding as soon as it is there: some checks take seconds."""
     started = time.perf_counter()
     findings = []
     for name, module in CHECKS.items():

@@ -12,14 +12,7 @@ Level = Literal["OK", "WARN", "FAIL"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of the doctor's.
-
-    Attributes:
-        check: name of the check that found it, such as `cuda`; errors of a run name it too.
-        level: how bad it is.
-        text: what was found, for people, on one line.
-        remedy: what to do, a command where there is one; empty for OK.
-    """
+    """What a check found, on one line, and what to do: a command where there is one, nothing for OK."""
 
     check: str
     level: Level

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from resnet_pipe.doctor import cv2_library
 from resnet_pipe.doctor.build import CudaBuild, dotted, parse
 from resnet_pipe.doctor.cv2_library import Cv2
-from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.doctor.packages import is_older
 from resnet_pipe.machine.cv2_import import remedy
 
+_finding = partial(Finding, "libraries")
 _NAMES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 
 
@@ -21,11 +23,7 @@ def check() -> Iterable[Finding]:
 
 
 def judge(cv2: Cv2) -> Iterator[Finding]:
-    """Yield the findings for what was observed.
-
-    Args:
-        cv2: as a process saw it.
-    """
+    """Yield the findings for what was observed."""
     build = parse(cv2.build)
     if missing := re.search(r"lib(cudnn|cublas|cublasLt)\.so[.\d]*", cv2.error):
         text = f"{_NAMES[missing[1]]} was not found ({missing[0]}), and cv2 cannot be imported without it"
@@ -56,7 +54,3 @@ def _loaded(name: str, path: str, version: str, build: CudaBuild) -> Finding:
     if is_older(version, f"{major}.{minor}"):
         return _finding("WARN", f"{text}: older than the one it was built with, which may fail", install)
     return _finding("OK", text)
-
-
-def _finding(level: Level, text: str, remedy: str = "") -> Finding:
-    return Finding("libraries", level, text, remedy)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,70 +20,38 @@ _GIB = 2**30
 _NETWORK_BYTES = 103_000_000
 _SLOTS = SlotShape(workers=1, per_worker=3, batch_size=8, size=(224, 224))
 """ResNet-50, and the slots of a worker with the batch size that engines have on a CPU."""
-_SHM = "/dev/shm"  # noqa: S108 - nothing is written there
-_SHM_BYTES = 64 << 20
-"""What Docker gives a container."""
-_RUN_FILES = 64
-"""Open files, beside one for each worker. Measured: 13 with two workers, 19 with eight (opencv, two writers);
-18 with two (onnxruntime); a worker itself has 23. The rest is for the libraries of a GPU: not measured."""
 _CHECK = "limits"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What there is.
-
-    Attributes:
-        cores: that this process may use.
-        machine_cores: of the machine.
-        memory: bytes that this process may have.
-        machine_memory: bytes of the machine.
-        shm: bytes of /dev/shm; None where there is none.
-        open_files: at the same time; None without a limit.
-        features: of the processor, under Linux's names.
-    """
+    """What this process may use of the machine: cores, bytes of memory, instructions under Linux's names."""
 
     cores: int
     machine_cores: int
     memory: int
     machine_memory: int
-    shm: int | None
-    open_files: int | None
     features: frozenset[str]
 
     @classmethod
     def read(cls, root: Path = control_groups.ROOT) -> Limits:
-        """Ask the system.
-
-        Args:
-            root: the directory with `proc`, `sys` and `dev`.
-        """
-        shm, (open_files, _) = root / _SHM.lstrip("/"), resource.getrlimit(resource.RLIMIT_NOFILE)
+        """Ask the system; `root` is the directory with `proc` and `sys`."""
         return cls(
             cores=available_cores(root),
             machine_cores=os.cpu_count() or 1,
             memory=available_bytes(root),
             machine_memory=physical_bytes(),
-            shm=shutil.disk_usage(shm).total if shm.is_dir() else None,
-            open_files=None if open_files == resource.RLIM_INFINITY else open_files,
             features=processor.features(root / "proc/cpuinfo"),
         )
 
 
 def check(limits: Limits | None = None) -> Iterator[Finding]:
-    """Compare the limits with what a run takes.
-
-    Args:
-        limits: None for those of this process.
-    """
+    """Compare the limits, None for those of this process, with what a run takes."""
     found = limits or Limits.read()
     yield _processor(found)
     yield _cores(found)
     yield _memory(found)
     yield _slots()
-    if found.shm is not None:
-        yield _shm(found.shm)
-    yield _open_files(found)
 
 
 def _processor(found: Limits) -> Finding:
@@ -148,23 +114,4 @@ def _slots() -> Finding:
     except OSError as error:
         text = f"batches cannot be shared: memfd_create is refused ({error.strerror})"
         return Finding(_CHECK, "FAIL", text, "allow memfd_create, as Docker's default seccomp profile does")
-    return Finding(_CHECK, "OK", f"batches are shared in anonymous memory (memfd), not in {_SHM}")
-
-
-def _shm(size: int) -> Finding:
-    """Return whether /dev/shm is large enough for what uses it. Nothing of resnet-pipe is in it."""
-    text = f"{_SHM} has {size / 2**20:.0f} MiB"
-    if size < _SHM_BYTES:
-        text += ": too small for PyTorch's DataLoader, Ray or NCCL; resnet-pipe itself does not use it"
-        return Finding(_CHECK, "WARN", text, "docker run --shm-size=1g ...")
-    return Finding(_CHECK, "OK", f"{text}; resnet-pipe does not use it")
-
-
-def _open_files(found: Limits) -> Finding:
-    if found.open_files is None:
-        return Finding(_CHECK, "OK", "open files: no limit")
-    needed = _RUN_FILES + found.cores
-    text = f"open files: {found.open_files}; a run with {found.cores} workers needs at most {needed}"
-    if found.open_files < needed:
-        return Finding(_CHECK, "WARN", text, "ulimit -n 1024, or LimitNOFILE=1024 for a service")
-    return Finding(_CHECK, "OK", text)
+    return Finding(_CHECK, "OK", "batches are shared in anonymous memory (memfd), not in /dev/shm")

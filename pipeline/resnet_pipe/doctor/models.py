@@ -19,11 +19,7 @@ _CHECK = "models"
 
 
 def check(directory: Path | None = None) -> Iterator[Finding]:
-    """Compare every model with its sidecar.
-
-    Args:
-        directory: with the models; None for where they are kept.
-    """
+    """Compare every model in a directory, None for where they are kept, with its sidecar."""
     try:
         directory = directory or models_dir()
         sizes = {path: path.stat().st_size for path in directory.glob("*.onnx") if path.is_file()}

@@ -5,71 +5,62 @@ Nothing is imported: what their metadata say is what pip goes by.
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib import metadata
 from itertools import groupby
-from typing import Literal
 
-from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
 
+_finding = partial(Finding, "packages")
 _OURS = "resnet-pipe"
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A package that resnet-pipe wants.
-
-    Attributes:
-        name: on the package index.
-        minimum: the oldest version that will do; empty for any.
-        extra: that it belongs to; empty for what is always needed.
-    """
+    """A package that resnet-pipe wants: its oldest version and its extra, each empty where there is none."""
 
     name: str
     minimum: str
     extra: str
 
-    def __str__(self) -> str:
-        return f"{self.name}>={self.minimum}" if self.minimum else self.name
+    @cached_property
+    def version(self) -> str | None:
+        """The installed version: None without one, empty if its metadata cannot be read."""
+        try:
+            version = metadata.version(self.name)
+        except metadata.PackageNotFoundError:
+            return None
+        except Exception:  # of any kind: it depends on the version of Python
+            return ""
+        return version if isinstance(version, str) and _NUMBERS.match(version) else ""
 
-
-@dataclass(frozen=True)
-class State:
-    """The installed state of a requirement.
-
-    Attributes:
-        requirement: that it is of.
-        kind: fine, not there, too old, or of unreadable metadata.
-        version: that is installed; empty if none or unknown.
-    """
-
-    requirement: Requirement
-    kind: Literal["fine", "missing", "too old", "broken"]
-    version: str = ""
+    @property
+    def is_fine(self) -> bool:
+        """Whether it is there, and new enough."""
+        return bool(self.version) and not is_older(self.version or "", self.minimum)
 
     @property
     def remedy(self) -> str:
         """The command that mends it."""
-        option = {"too old": "-U ", "broken": "--force-reinstall "}.get(self.kind, "")
-        return f"pip install {option}'{self.requirement}'"
+        option = "" if self.version is None else "-U " if self.version else "--force-reinstall "
+        wanted = f"{self.name}>={self.minimum}" if self.minimum else self.name
+        return f"pip install {option}'{wanted}'"
 
     def describe(self) -> str:
-        """Return it in words."""
-        requirement = self.requirement
-        match self.kind:
-            case "fine":
-                return f"{requirement.name} {self.version}"
-            case "too old":
-                return f"{requirement.name} {self.version} is too old: {requirement.minimum} is needed"
-            case "broken":
-                return f"{requirement.name} is present, but its metadata cannot be read (broken installation)"
-            case _:
-                return f"{requirement.name} is not installed"
+        """Return what there is of it, in words."""
+        if self.version is None:
+            return f"{self.name} is not installed"
+        if not self.version:
+            return f"{self.name} is present, but its metadata cannot be read (broken installation)"
+        here = f"{self.name} {self.version}"
+        return here if self.is_fine else f"{here} is too old: {self.minimum} is needed"
 
 
 def check() -> Iterable[Finding]:
@@ -77,36 +68,34 @@ def check() -> Iterable[Finding]:
     wanted = requirements()
     if not wanted:
         return [_finding("FAIL", "resnet-pipe itself is not installed", "in a checkout: pip install -e .")]
-    needed = [_state(one) for one in wanted if not one.extra and one.name != OPENCV]  # any cv2 will do
-    optional = [_state(one) for one in wanted if one.extra]
-    return [*_dependencies(needed), *_extras(optional)]
+    needed = [one for one in wanted if not one.extra and one.name != OPENCV]  # any cv2 will do
+    return [*_dependencies(needed), *_extras([one for one in wanted if one.extra])]
 
 
-def _dependencies(states: list[State]) -> Iterator[Finding]:
-    for state in states:
-        if state.kind != "fine":
-            yield _finding("FAIL", state.describe(), state.remedy)
-    yield _finding("OK", ", ".join(state.describe() for state in states if state.kind == "fine"))
+def _dependencies(needed: list[Requirement]) -> Iterator[Finding]:
+    for one in needed:
+        if not one.is_fine:
+            yield _finding("FAIL", one.describe(), one.remedy)
+    fine = ", ".join(one.describe() for one in needed if one.is_fine)
+    yield _finding("OK", f"{fine}; Python {platform.python_version()} in {sys.prefix}")
 
 
-def _extras(states: list[State]) -> Iterator[Finding]:
+def _extras(optional: list[Requirement]) -> Iterator[Finding]:
+    def extra_of(one: Requirement) -> str:
+        return one.extra
+
     lacking = []
-    for extra, group in groupby(sorted(states, key=_extra), key=_extra):
+    for extra, group in groupby(sorted(optional, key=extra_of), key=extra_of):
         members = list(group)
-        absent = [state.requirement.name for state in members if state.kind == "missing"]
-        if absent:  # what there is of it may be there for another reason
+        if absent := [one.name for one in members if one.version is None]:
             lacking.append(f"{extra} (missing {', '.join(absent)})")
-        for state in members:
-            if state.kind in ("too old", "broken"):
-                yield _finding("WARN", f"extra {extra}: {state.describe()}", state.remedy)
-        if all(state.kind == "fine" for state in members):
-            yield _finding("OK", f"extra {extra}: {', '.join(state.describe() for state in members)}")
+        for one in members:
+            if one.version is not None and not one.is_fine:  # what there is may be there for another reason
+                yield _finding("WARN", f"extra {extra}: {one.describe()}", one.remedy)
+        if all(one.is_fine for one in members):
+            yield _finding("OK", f"extra {extra}: {', '.join(one.describe() for one in members)}")
     if lacking:
         yield _finding("OK", f"extras not installed: {'; '.join(lacking)}")
-
-
-def _extra(state: State) -> str:
-    return state.requirement.extra
 
 
 def requirements() -> list[Requirement]:
@@ -145,18 +134,6 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _state(requirement: Requirement) -> State:
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return State(requirement, "missing")
-    except Exception:  # of any kind: it depends on the version of Python
-        return State(requirement, "broken")
-    if not isinstance(version, str) or not _NUMBERS.match(version):
-        return State(requirement, "broken")
-    return State(requirement, "too old" if is_older(version, requirement.minimum) else "fine", version)
-
-
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, without zeros at the end: 2.0 is no older than 2.0.0."""
     found = _NUMBERS.match(version)
@@ -164,7 +141,3 @@ def _numbers(version: str) -> tuple[int, ...]:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
-
-
-def _finding(level: Level, text: str, remedy: str = "") -> Finding:
-    return Finding("packages", level, text, remedy)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.head.arrays import numbers, texts
 from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, FieldName, Place, place_columns, place_schema
 from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import HELD, Activation, Output
@@ -103,7 +104,7 @@ class Classify:
                 output = self.features if field.name == FEATURES else self.logits
                 assert output is not None  # noqa: S101 - `schema` has made no column without its output
                 values = outputs[output.name]
-                columns.append(pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1]))
+                columns.append(pa.FixedSizeListArray.from_arrays(numbers(values), values.shape[1]))
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,23 +132,21 @@ class Classify:
         return tuple(one for one in (self.logits, self.features) if one is not None)
 
     @cached_property
-    def _labels(self) -> NDArray[np.object_]:
+    def _labels(self) -> pa.StringArray:
         # Arrow takes no half of a surrogate pair, which a JSON file may hold.
-        return np.array([label.encode(errors="replace").decode() for label in self.labels], object)
+        return texts([label.encode(errors="replace").decode() for label in self.labels])
 
     def _top_k(self, outputs: Mapping[str, NDArray[np.float32]], field: pa.Field) -> pa.ListArray:
         import pyarrow as pa
 
         assert self.logits is not None  # noqa: S101 - as above
         best = top_k(outputs[self.logits.name], int(field.metadata[ENTRIES]), self.activation)
-        index = best.index.ravel()
-        entry = field.type.value_type
+        index = numbers(best.index)
         entries = pa.StructArray.from_arrays(
-            [pa.array(index), pa.array(self._labels[index], pa.string()), pa.array(best.score.ravel())],
-            fields=list(entry),
+            [index, self._labels.take(index), numbers(best.score)], fields=list(field.type.value_type)
         )
         count, k = best.index.shape
-        return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * k), entries)
+        return pa.ListArray.from_arrays(numbers(np.arange(count + 1, dtype=np.int32) * k), entries)
 
 
 def _width(output: Output | None) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.head.arrays import numbers_or_null, texts
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -38,12 +40,8 @@ def place_schema() -> pa.Schema:
 
 def place_columns(places: Sequence[Place]) -> list[pa.Array]:
     """Return the values of the columns of `PLACE`."""
-    import pyarrow as pa
-
-    return [
-        pa.array(values, field.type)
-        for values, field in zip(zip(*places, strict=True), place_schema(), strict=True)
-    ]
+    keys, numbers, times = zip(*places, strict=True)
+    return [texts(keys), numbers_or_null(numbers, np.int64), numbers_or_null(times, np.float64)]
 
 
 def by_source(batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[str, pa.RecordBatch | pa.Table]]:

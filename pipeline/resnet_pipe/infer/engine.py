@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import itertools
-import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import DeviceError, ModelError
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 ENGINES = {
     "opencv": "resnet_pipe.infer.opencv",
@@ -90,7 +87,7 @@ class EngineRequest:
 
     Attributes:
         model: the ONNX file.
-        preprocessing: gives the size and the normalisation of the input.
+        preprocessing: the size and the normalisation of the input.
         outputs: names of the outputs wanted, in this order.
         batch_size: the largest batch that infer() will be given.
         device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
@@ -103,7 +100,7 @@ class EngineRequest:
     """
 
     model: Path
-    preprocessing: Preprocessing
+    preprocessing: NetworkInput
     outputs: tuple[str, ...]
     batch_size: int
     device: str
@@ -132,7 +129,7 @@ class Engine(Protocol):
                 overwritten after the call.
 
         Returns:
-            output name to float32, shape (n, width), owned by the caller; see `rows_of`.
+            output name to float32, shape (n, width), owned by the caller; see `batches.rows_of`.
 
         Raises:
             EngineError: the network could not be executed on this batch.
@@ -239,74 +236,7 @@ def load(name: str, request: EngineRequest) -> Engine:
     return _module(name).load(request)
 
 
-E = TypeVar("E", bound=Engine)
-
-
-def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
-    """Load a network on the device asked for; for `auto`, on a GPU if it really runs there, else on the CPU.
-
-    Args:
-        request: what to load.
-        gpu: the device that `auto` tries first.
-        make: loads a network and executes it once. Is given the request, with a device, and a note on why
-            that device was taken, empty if there is nothing to say.
-
-    Raises:
-        DeviceError: the device asked for, or for `auto` the CPU, is not to be had.
-    """
-    if request.device != "auto":
-        return make(request, "")
-    try:
-        return make(replace(request, device=gpu), "")
-    except DeviceError as error:
-        note = f"using the CPU: {error.problem}"
-    return make(replace(request, device="cpu"), note)
-
-
 def one_line(said: object) -> str:
     """Return what a library says, on one line, and without its middle if it is long: causes come last."""
     text = " ".join(str(said).split())
     return text if len(text) <= _LONGEST else f"{text[:_BEGINNING]} ... {text[_BEGINNING - _LONGEST :]}"
-
-
-def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Return a copy of the first rows of an output, without axes of length 1.
-
-    Args:
-        values: any type of number, shape (at least count, ...).
-        count: number of rows.
-
-    Returns:
-        float32, shape (count, width), a copy.
-    """
-    return np.array(values[:count], np.float32).reshape(count, -1)
-
-
-def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a network that does not give one row per item.
-
-    Args:
-        request: what was loaded.
-        shapes: of the network's outputs, after a forward pass of a whole batch.
-
-    Raises:
-        ModelError: an output is missing, is not one row of numbers per image, or has another width.
-    """
-    for name in request.outputs:
-        if name not in shapes:
-            raise ModelError(f"{request.model} has no output {name!r}; its outputs: {', '.join(shapes)}")
-    for name, wanted in itertools.zip_longest(request.outputs, request.widths):
-        shape, width = shapes[name], math.prod(shapes[name][1:])
-        found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
-        if shape[:1] != (request.batch_size,):
-            raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
-        if sum(length != 1 for length in shape[1:]) > 1:
-            raise ModelError(
-                f"{found}, which is not one row of numbers per image",
-                "choose other writer.fields, or export it with a pooled output",
-            )
-        if wanted not in (width, None):
-            raise ModelError(
-                f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
-                "export it again with the correct shape, or without one",
-            )

@@ -11,16 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import (
-    EngineDescription,
-    EngineInfo,
-    EngineRequest,
-    check_outputs,
-    load_where_it_runs,
-    one_line,
-    rows_of,
-)
+from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.onnx_graph.file import read
+from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 
 DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx")
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
@@ -28,11 +22,7 @@ _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
 
 
 def devices() -> dict[str, tuple[str, ...]]:
-    """Return the precisions by kind of device.
-
-    Raises:
-        MissingExtraError: MLX is not installed.
-    """
+    """Return the precisions by kind of device."""
     _library()
     return {"cpu": ("fp32",), "mps": ("fp32", "fp16", "bf16")}
 
@@ -44,28 +34,8 @@ def batch_size(device: str) -> int:
 
 
 def load(request: EngineRequest) -> MlxEngine:
-    """Build the network of an ONNX file from MLX's functions and run it once.
-
-    `auto` takes the GPU if a forward pass really runs there, and otherwise the CPU, and says why.
-
-    Raises:
-        DeviceError: the device or the precision is not to be had.
-        MissingExtraError: MLX is not installed.
-        ModelError: the network has operators that are not known here, or does not run.
-    """
-    return load_where_it_runs(request, "mps", _load)
-
-
-def _load(request: EngineRequest, note: str) -> MlxEngine:
-    precisions = devices()
-    had = precisions.get(request.device, ())
-    if request.precision not in had:
-        because = f" ({note})" if note else ""
-        raise DeviceError(
-            f"engine mlx does not support {request.precision} on {request.device}{because}",
-            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
-        )
-    return MlxEngine(request, note)
+    """Build the network of an ONNX file from MLX's functions and run it once; see `EngineModule.load`."""
+    return load_where_it_runs(request, "mps", MlxEngine)
 
 
 class MlxEngine:
@@ -78,6 +48,7 @@ class MlxEngine:
     streams = 1
 
     def __init__(self, request: EngineRequest, note: str = "") -> None:
+        check_supported("mlx", request, devices(), note)
         self._request = request
         self._note = note
         mx = _library()
@@ -107,20 +78,16 @@ class MlxEngine:
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
-        first = self._forward(np.zeros((request.batch_size, *request.preprocessing.size, 3), np.uint8))
+        first = self._forward(black(request, request.batch_size))
         check_outputs(request, {name: output.shape for name, output in first.items()})
-        self._fixed = not self._takes_any_size()
+        self._fixed = not takes_any_size(request, self._forward, _ERRORS)
         self._size = request.batch_size if self._fixed or on_gpu else 0
         """What a short batch is padded to: another size would be compiled again."""
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
-        whole = np.ascontiguousarray(batch)
-        if len(batch) < self._size:
-            whole = np.zeros((self._size, *batch.shape[1:]), np.uint8)
-            whole[: len(batch)] = batch
         try:
-            outputs = self._thread.submit(self._forward, whole).result()
+            outputs = self._thread.submit(self._forward, padded(batch, self._size)).result()
         except _ERRORS as error:
             raise EngineError(f"MLX failed on a batch of {len(batch)}: {one_line(error)}") from None
         return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
@@ -150,14 +117,6 @@ class MlxEngine:
             outputs = self._network(mx.array(batch))
             mx.eval(outputs)
         return {name: np.array(output) for name, output in outputs.items()}
-
-    def _takes_any_size(self) -> bool:
-        """Tell whether the network can be given a short batch as it is; a file may be made for one size."""
-        try:
-            outputs = self._forward(np.zeros((1, *self._request.preprocessing.size, 3), np.uint8))
-            return all(len(outputs[name]) == 1 for name in self._request.outputs)
-        except _ERRORS:
-            return False
 
 
 def _library() -> Any:  # noqa: ANN401 - the module

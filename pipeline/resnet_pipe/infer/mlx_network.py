@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 Function = Callable[..., mx.array]
 
@@ -24,14 +24,9 @@ class Network:
 
     Convolutions compute in `dtype`. Pooled features and classifiers are float32 at every precision: they take
     no time, and it is they that are kept.
-
-    Args:
-        graph: what to compute.
-        preprocessing: mean, std and channel order of the input.
-        dtype: of the convolutions.
     """
 
-    def __init__(self, graph: Graph, preprocessing: Preprocessing, dtype: mx.Dtype) -> None:
+    def __init__(self, graph: Graph, preprocessing: NetworkInput, dtype: mx.Dtype) -> None:
         self._graph = graph
         self._dtype = dtype
         self._bgr = preprocessing.color == "bgr"
@@ -76,15 +71,15 @@ class Network:
                 return _in_nchw(lambda x: x.reshape(math.prod(x.shape[:axis]), -1))
             case op.Softmax(axis, log):
                 return _in_nchw(lambda x: _softmax(x.astype(mx.float32), axis, log))
-            case op.Sigmoid():
+            case op.Plain.SIGMOID:
                 return lambda x: mx.sigmoid(x.astype(mx.float32))
             case op.Squeeze(axes):
                 return _in_nchw(lambda x: x.squeeze(axes))
-            case op.Relu():
+            case op.Plain.RELU:
                 return lambda x: mx.maximum(x, 0)
-            case op.Add():
+            case op.Plain.ADD:
                 return lambda x, y: x + y if x.ndim == y.ndim else _nhwc(_nchw(x) + _nchw(y))
-            case op.Identity():
+            case op.Plain.IDENTITY:
                 return lambda x: x
 
     def _convolution(self, conv: op.Conv) -> Function:
@@ -147,12 +142,9 @@ def _pad(x: mx.array, pads: op.Pads, value: float) -> mx.array:
 
 
 def _looks(window: op.Window, x: mx.array, beyond: float) -> list[mx.array]:
-    """Return what each place of the kernel sees, an array of the size of the pooling's result.
+    """Return what each place of the kernel sees of a padded x, each of the size of the pooling's result.
 
-    Args:
-        window: of the pooling.
-        x: padded.
-        beyond: what a window sees that ends outside.
+    A window that ends outside sees `beyond` there.
     """
     counts, ends = [], []
     for axis in (0, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 
 class Normalizer:
@@ -19,7 +19,7 @@ class Normalizer:
         batch_size: images in the output.
     """
 
-    def __init__(self, preprocessing: Preprocessing, batch_size: int) -> None:
+    def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:
         levels = np.arange(256, dtype=np.float32) / np.float32(255)
         order = (0, 1, 2) if preprocessing.color == "rgb" else (2, 1, 0)
         self._tables = [
@@ -29,11 +29,15 @@ class Normalizer:
         self.output = np.zeros((batch_size, 3, *preprocessing.size), np.float32)
         """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
 
-    def fill(self, batch: NDArray[np.uint8]) -> None:
-        """Normalise a batch into the first rows of `output`; the other rows are left unchanged.
+    def fill(self, batch: NDArray[np.uint8], count: int = 0) -> NDArray[np.float32]:
+        """Normalise a batch into the first rows of `output`, and leave the other rows unchanged.
 
         Args:
             batch: uint8, shape (n, H, W, 3), RGB, n at most the batch size.
+            count: images wanted, if that is more: whatever there was before is added.
+
+        Returns:
+            float32, shape (max(n, count), 3, H, W), a view of `output`.
         """
         import cv2
 
@@ -41,3 +45,4 @@ class Normalizer:
             channels = cv2.split(image)
             for plane, (channel, table) in zip(planes, self._tables, strict=True):
                 cv2.LUT(channels[channel], table, dst=plane)
+        return self.output[: max(count, len(batch))]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
-import re
 import time
 from typing import Any
 
@@ -13,16 +11,12 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.engine import (
-    EngineDescription,
-    EngineInfo,
-    EngineRequest,
-    check_outputs,
-    load_where_it_runs,
-    one_line,
-    rows_of,
-)
+from resnet_pipe.infer.batches import black, check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.infer.opencv_cuda import prove, select_cuda
+from resnet_pipe.infer.placement import index_of, load_where_it_runs
+from resnet_pipe.infer.streams import Streams
 from resnet_pipe.machine import cv2_import
 
 DESCRIPTION = EngineDescription(
@@ -37,7 +31,6 @@ DESCRIPTION = EngineDescription(
 )
 MAX_STREAMS = 4
 """With more cores, a network for each of them would take too much memory; one uses all of them."""
-_CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -46,11 +39,7 @@ def devices() -> dict[str, tuple[str, ...]]:
 
 
 def batch_size(device: str) -> int:
-    """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU.
-
-    Raises:
-        UsageError: cv2 cannot be imported.
-    """
+    """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
     cv2_import.require()
     import cv2
 
@@ -59,15 +48,7 @@ def batch_size(device: str) -> int:
 
 
 def load(request: EngineRequest) -> OpenCvEngine:
-    """Load an ONNX file into cv2.dnn and run it once.
-
-    `auto` takes CUDA if a forward pass really runs there, and otherwise the CPU, and says why.
-
-    Raises:
-        DeviceError: the device or the precision is not to be had.
-        ModelError: cv2.dnn cannot load or run the model.
-        UsageError: cv2 cannot be imported.
-    """
+    """Load an ONNX file into cv2.dnn and run it once; see `EngineModule.load`."""
     cv2_import.require()
     return load_where_it_runs(request, "cuda", OpenCvEngine)
 
@@ -96,42 +77,36 @@ class OpenCvEngine:
         if "OPENCV_LOG_LEVEL" not in os.environ:  # what it prints is in its exceptions as well
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         started = time.perf_counter()
-        self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
+        self._device = select_cuda(cv2, request.device) if self._on_cuda else "cpu"
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            first = streams[0].forward(request.batch_size)
+            whole = black(request, request.batch_size)
+            first = streams[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
-            self._proof = _prove(streams[0].net.dump(), self._on_cuda)
-            self._pads = self._on_cuda or not _takes_any_size(streams[0], request)
+            self._proof = prove(streams[0].net.dump(), self._on_cuda)
+            self._pads = self._on_cuda or not takes_any_size(request, streams[0].run, cv2.error)
             for stream in streams[1:]:
-                stream.forward(request.batch_size)
+                stream.run(whole)
         except cv2.error as error:
             problem = (
                 f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {one_line(error)}"
             )
             raise (DeviceError if self._on_cuda else ModelError)(problem) from None
         self._batch_size = request.batch_size
-        self._idle: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
-        for stream in streams:
-            self._idle.put(stream)
+        self._streams = Streams(streams)
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         import cv2
 
-        stream = self._idle.get()
         try:
-            if self._on_cuda:
-                cv2.cuda.setDevice(_index(self._request.device))  # every thread has its own current device
-            stream.normalizer.fill(batch)
-            # Another thread may have shrunk the batch size since this batch was cut.
-            count = max(self._batch_size, len(batch)) if self._pads else len(batch)
-            outputs = stream.forward(count)
+            with self._streams.one() as stream:
+                if self._on_cuda:  # every thread has its own current device
+                    cv2.cuda.setDevice(index_of(self._request.device))
+                outputs = stream.run(batch, self._batch_size if self._pads else 0)
         except (cv2.error, MemoryError) as error:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {one_line(error)}") from None
-        finally:
-            self._idle.put(stream)
         return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
@@ -164,29 +139,15 @@ class _Stream:
 
     def __init__(self, net: Any, request: EngineRequest) -> None:  # noqa: ANN401 - cv2.dnn.Net
         self.net = net
-        self.normalizer = Normalizer(request.preprocessing, request.batch_size)
+        self._normalizer = Normalizer(request.preprocessing, request.batch_size)
         # OpenCV 5 gives all outputs of a network or none.
         self._names = list(net.getUnconnectedOutLayersNames())
 
-    def forward(self, count: int) -> dict[str, Any]:
-        """Execute the network on the first `count` rows of the normaliser's output."""
+    def run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
+        """Execute the network on a batch, with other images added if that is not `count` of them."""
         # Always float32: one uint8 input poisons later inputs of the classic engine.
-        self.net.setInput(self.normalizer.output[:count])
+        self.net.setInput(self._normalizer.fill(batch, count))
         return dict(zip(self._names, self.net.forward(self._names), strict=True))
-
-
-def _takes_any_size(stream: _Stream, request: EngineRequest) -> bool:
-    """Tell whether the network can be given a short batch as it is.
-
-    On the CPU another size costs nothing (measured with OpenCV 4.14 and 5.0), but a file may be made for one
-    size only. On CUDA another size rebuilds the network.
-    """
-    import cv2
-
-    try:
-        return all(len(stream.forward(1)[name]) == 1 for name in request.outputs)
-    except cv2.error:
-        return False
 
 
 def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN401 - the module and a Net
@@ -207,75 +168,3 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
     else:
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     return net
-
-
-def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
-    """Make `cuda` or `cuda:N` the current device and return its full name.
-
-    Raises:
-        DeviceError: with the reason why cv2.dnn cannot run there.
-    """
-    index = _index(device)
-    count = cv2.cuda.getCudaEnabledDeviceCount()
-    if count == 0 and not _built_with_cuda(cv2):
-        raise DeviceError("this OpenCV has no CUDA", _CUDA_WHEEL, "cuda")
-    if count <= 0:
-        raise DeviceError(
-            "cv2 was built with CUDA, but finds no NVIDIA driver or GPU",
-            "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
-            "cuda",
-        )
-    if index >= count:
-        raise DeviceError(
-            f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
-            f"infer.device: cuda:{count - 1}, or a smaller number",
-            "cuda",
-        )
-    info = cv2.cuda.DeviceInfo(index)
-    architecture = f"{info.majorVersion()}.{info.minorVersion()}"
-    if not info.isCompatible():
-        raise DeviceError(
-            f"this cv2 has no code for the architecture of {device}, {architecture}",
-            f"docker/build-opencv-cuda.sh --arch {architecture}: a cv2 with CUDA_ARCH_BIN={architecture}",
-            "cuda",
-        )
-    if not cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA):
-        problem = "this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)"
-        raise DeviceError(problem, _CUDA_WHEEL, "libraries")
-    cv2.cuda.setDevice(index)
-    return f"cuda:{index} (architecture {architecture})"
-
-
-def _index(device: str) -> int:
-    return int(device.partition(":")[2] or 0)
-
-
-def _built_with_cuda(cv2: Any) -> bool:  # noqa: ANN401 - the module
-    return bool(re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()))
-
-
-def _prove(dump: str, on_cuda: bool) -> str:
-    """Return in words where the layers of a network ran, from its dump after a forward pass.
-
-    The classic engine writes the backend of each layer into it, and the target of the whole network, which is
-    no proof: OCV/CPU, CUDA/CUDA_FP16, and OCV/CUDA_FP16 for a layer that CUDA lacks and the CPU computes. The
-    input is not one of them. The graph engine of OpenCV 5.0 runs on the CPU only, and writes its operations
-    without a backend.
-
-    Raises:
-        DeviceError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
-    """
-    on_gpu = len(re.findall(r"CUDA/CUDA", dump))
-    on_cpu = len(re.findall(r"OCV/(?:CPU|CUDA)", dump))
-    operations = len(re.findall(r"// op #", dump))
-    if not on_cuda:
-        if on_gpu:
-            raise DeviceError(f"the CPU was requested, but {on_gpu} layers ran on CUDA")
-        counted = f"{on_cpu} layers on OCV/CPU" if on_cpu else f"{operations} operations of the CPU graph"
-        return f"after the first forward pass: {counted}"
-    if on_gpu == 0 or on_cpu > 0:
-        raise DeviceError(
-            f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
-            "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
-        )
-    return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"

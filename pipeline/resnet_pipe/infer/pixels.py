@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -20,26 +18,8 @@ INPUT = "resnet_pipe/pixels"
 """Name of the new input: uint8, shape (N, H, W, 3), RGB."""
 
 
-class Buffer:
-    """What such a network is given: whole batches, a short one with whatever rows there were before.
-
-    Args:
-        request: gives the batch size and the size of the input.
-    """
-
-    def __init__(self, request: EngineRequest) -> None:
-        self._rows = np.zeros((request.batch_size, *request.preprocessing.size, 3), np.uint8)
-
-    def fill(self, batch: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-        """Return `count` rows that begin with those of `batch`; valid until the next call."""
-        if len(batch) == count:
-            return batch
-        self._rows[: len(batch)] = batch
-        return self._rows[:count]
-
-
 def read(
-    path: Path, preprocessing: Preprocessing, half: bool, outputs: Collection[str] | None = None
+    path: Path, preprocessing: NetworkInput, half: bool, outputs: Collection[str] | None = None
 ) -> bytes:
     """Read a network and put the normalisation in front of it.
 
@@ -62,7 +42,7 @@ def read(
     return data
 
 
-def _normalize(model: ModelProto, preprocessing: Preprocessing) -> None:
+def _normalize(model: ModelProto, preprocessing: NetworkInput) -> None:
     """Put the normalisation in front of a network, in place.
 
     The uint8 values are transposed first, because a quarter of the bytes has to be moved. Then come one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import queue
 import sys
 import time
 from pathlib import Path
@@ -13,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.engine import (
-    EngineDescription,
-    EngineInfo,
-    EngineRequest,
-    check_outputs,
-    load_where_it_runs,
-    one_line,
-    rows_of,
-)
+from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.onnx_graph.file import read
+from resnet_pipe.infer.placement import check_supported, load_where_it_runs
+from resnet_pipe.infer.streams import Streams
 from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
@@ -45,11 +39,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 
 
 def devices() -> dict[str, tuple[str, ...]]:
-    """Return the precisions by kind of device. The CPU has bf16 where it has instructions for it.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
+    """Return the precisions by kind of device. The CPU has bf16 where it has instructions for it."""
     if importlib.util.find_spec("torch") is None:
         raise MissingExtraError("torch", "torch", "engine torch")
     return {
@@ -66,28 +56,8 @@ def batch_size(device: str) -> int:
 
 
 def load(request: EngineRequest) -> TorchEngine:
-    """Build the network of an ONNX file from torch's functions and run it once.
-
-    `auto` takes the GPU if a forward pass really runs there, and otherwise the CPU, and says why.
-
-    Raises:
-        DeviceError: the device or the precision is not to be had.
-        MissingExtraError: torch is not installed.
-        ModelError: the network has operators that are not known here, or does not run.
-    """
-    return load_where_it_runs(request, "mps" if _on_a_mac() else "cuda", _load)
-
-
-def _load(request: EngineRequest, note: str) -> TorchEngine:
-    precisions = devices()
-    had = precisions.get(request.device.partition(":")[0], ())
-    if request.precision not in had:
-        because = f" ({note})" if note else ""
-        raise DeviceError(
-            f"engine torch does not support {request.precision} on {request.device} here{because}",
-            f"infer.precision: {' or '.join(had) or 'fp32'}; or another device of: {', '.join(precisions)}",
-        )
-    return TorchEngine(request, note)
+    """Build the network of an ONNX file from torch's functions and run it once; see `EngineModule.load`."""
+    return load_where_it_runs(request, "mps" if _on_a_mac() else "cuda", TorchEngine)
 
 
 class TorchEngine:
@@ -98,6 +68,7 @@ class TorchEngine:
     """
 
     def __init__(self, request: EngineRequest, note: str = "") -> None:
+        check_supported("torch", request, devices(), note)
         import torch
 
         from resnet_pipe.infer.torch_network import Network
@@ -110,14 +81,14 @@ class TorchEngine:
         started = time.perf_counter()
         graph = read(request.model, request.outputs)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
-        shape = (request.batch_size, *request.preprocessing.size, 3)
+        whole = black(request, request.batch_size)
         try:
             network = Network(graph, request.preprocessing, device, dtype)
             self._load_s = time.perf_counter() - started
-            runners = _runners(network, device, shape, self.streams, self._threads)
-            first = runners[0].run(np.zeros(shape, np.uint8))
+            runners = _runners(network, device, whole.shape, self.streams, self._threads)
+            first = runners[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
-            self._pads = not _takes_any_size(runners[0], request)
+            self._pads = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self._device} has too little memory for {self.streams} streams of {request.batch_size} "
@@ -130,23 +101,16 @@ class TorchEngine:
             raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
         self._proof = _prove(network, request.precision, kind)
         self._note = "; ".join(filter(None, [note, _slow_bf16(request)]))
-        self._idle: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
-        for runner in runners:
-            self._idle.put(runner)
+        self._runners = Streams(runners)
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
-        runner = self._idle.get()
+        whole = padded(np.require(batch, requirements="W"), self._request.batch_size if self._pads else 0)
         try:
-            whole = np.require(batch, requirements=["C", "W"])
-            if self._pads and len(batch) < self._request.batch_size:
-                whole = np.zeros((self._request.batch_size, *batch.shape[1:]), np.uint8)
-                whole[: len(batch)] = batch
-            outputs = runner.run(whole)
+            with self._runners.one() as runner:
+                outputs = runner.run(whole)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"torch failed on a batch of {len(batch)}: {one_line(error)}") from None
-        finally:
-            self._idle.put(runner)
         return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
@@ -203,15 +167,6 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
         )
         raise DeviceError(f"device mps {reason}", "infer.device: cpu")
     return torch.device(request.device), request.device
-
-
-def _takes_any_size(runner: _Runner, request: EngineRequest) -> bool:
-    """Tell whether the network can be given a short batch as it is; a file may be made for one size only."""
-    try:
-        outputs = runner.run(np.zeros((1, *request.preprocessing.size, 3), np.uint8))
-        return all(len(outputs[name]) == 1 for name in request.outputs)
-    except (RuntimeError, IndexError, ValueError):
-        return False
 
 
 def _prove(network: Network, precision: str, kind: str) -> str:

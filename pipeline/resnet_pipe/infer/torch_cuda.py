@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError
+from resnet_pipe.infer.placement import check_exists, index_of
 from resnet_pipe.infer.torch_network import Network
 
 if TYPE_CHECKING:
@@ -38,13 +39,8 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all), or use device: cpu",
             "cuda",
         )
-    index = int(device.partition(":")[2] or 0)
-    if index >= count:
-        raise DeviceError(
-            f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
-            f"infer.device: cuda:{count - 1}, or a smaller number",
-            "cuda",
-        )
+    check_exists(device, count)
+    index = index_of(device)
     major, minor = torch.cuda.get_device_capability(index)
     if precision == "bf16" and major < 8:
         raise DeviceError(
@@ -57,14 +53,9 @@ def select(device: str, precision: str) -> tuple[torch.device, str]:
 class Replay:
     """A forward pass of a whole batch as a CUDA graph on a stream of its own, for one thread at a time.
 
-    One launch instead of one for each operation. All its memory is taken when it is made. Float32 is
-    float32: TF32 is off. cuDNN chooses by rule and not by a measurement, so that each run gives the same
-    bits.
-
-    Args:
-        network: on a CUDA device.
-        device: of the network.
-        shape: of a whole batch, (batch_size, H, W, 3).
+    One launch instead of one for each operation. All its memory is taken when it is made, for batches of
+    `shape`, (batch_size, H, W, 3). Float32 is float32: TF32 is off. cuDNN chooses by rule and not by a
+    measurement, so that each run gives the same bits.
 
     Raises:
         RuntimeError: it cannot run there; torch.OutOfMemoryError if it is too large.

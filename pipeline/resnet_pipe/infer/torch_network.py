@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +23,9 @@ Function = Callable[..., "torch.Tensor"]
 
 @dataclass(frozen=True)
 class _Step:
-    """A function and the names of values.
+    """A function of the values of some names, and the name of what it returns.
 
-    Attributes:
-        run: called with the values of `inputs`.
-        inputs: names.
-        output: name of what it returns.
-        dead: names that no later step takes, so that their memory can be used again.
+    No later step takes the `dead` ones, so that their memory can be used again.
     """
 
     run: Function
@@ -41,18 +37,12 @@ class _Step:
 class Network:
     """A network on one device, which any number of threads may call.
 
-    Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and
-    classifiers are float32 at every precision: they take no time, and it is they that are kept.
-
-    Args:
-        graph: what to compute.
-        preprocessing: mean, std, channel order and size of the input.
-        device: where the weights go.
-        dtype: of the convolutions.
+    Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and classifiers
+    are float32 at every precision: they take no time, and it is they that are kept.
     """
 
     def __init__(
-        self, graph: Graph, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
+        self, graph: Graph, preprocessing: NetworkInput, device: torch.device, dtype: torch.dtype
     ) -> None:
         import torch
 
@@ -151,15 +141,15 @@ class Network:
             case op.Softmax(axis, log):
                 softmax = functional.log_softmax if log else functional.softmax
                 return lambda x: softmax(x, axis, dtype=torch.float32)
-            case op.Sigmoid():
+            case op.Plain.SIGMOID:
                 return lambda x: x.float().sigmoid()
             case op.Squeeze(axes):
                 return lambda x: x.squeeze(axes)
-            case op.Relu():
+            case op.Plain.RELU:
                 return torch.relu
-            case op.Add():
+            case op.Plain.ADD:
                 return torch.add
-            case op.Identity():
+            case op.Plain.IDENTITY:
                 return lambda x: x
 
     def _convolution(self, conv: op.Conv) -> Function:
@@ -180,12 +170,9 @@ class Network:
 
 
 class Direct:
-    """Executes a network operation by operation, for any number of threads.
+    """Executes a network on the CPU or on Apple's GPU, operation by operation, for any number of threads.
 
-    Args:
-        network: on the CPU or on Apple's GPU.
-        device: of the network.
-        threads: of the CPU for each forward pass; 0 where it does not apply.
+    Each forward pass has `threads` of the CPU; 0 where that does not apply.
     """
 
     def __init__(self, network: Network, device: torch.device, threads: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.infer.onnx_graph.operations import Add, Conv, Relu
+from resnet_pipe.infer.onnx_graph.operations import Conv, Plain
 from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ def available() -> bool:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Nodes that are executed as one.
+    """Nodes that are executed as one, whose outputs are `absorbed`, the last of them its own.
 
-    Attributes:
-        inputs: names: what the convolution takes, and what is added to its result, if something is.
-        absorbed: outputs of the nodes in it; the last one is its output.
-        relu: whether it ends with a Relu.
+    Its inputs are what the convolution takes, and what is added to its result, if something is.
     """
 
     inputs: tuple[str, ...]
@@ -56,13 +53,13 @@ def fusions(graph: Graph) -> dict[str, Fusion]:
         inputs, absorbed, relu = node.inputs, [node.output], False
         if isinstance(node.operation, Conv) and node.operation.window.symmetric:
             after = takers.get(absorbed[-1])
-            if after is not None and isinstance(after.operation, Add):
+            if after is not None and after.operation is Plain.ADD:
                 other = next(name for name in after.inputs if name != node.output)
                 if other in ready:
                     inputs = (*inputs, other)
                     absorbed.append(after.output)
                     after = takers.get(absorbed[-1])
-            if after is not None and isinstance(after.operation, Relu):
+            if after is not None and after.operation is Plain.RELU:
                 relu = True
                 absorbed.append(after.output)
             found[node.output] = Fusion(inputs, tuple(absorbed), relu)
@@ -71,16 +68,10 @@ def fusions(graph: Graph) -> dict[str, Fusion]:
 
 
 class Convolution:
-    """A convolution, and what it has taken with it.
+    """A convolution with equal pads on both sides, and what it has taken with it.
 
-    The weights are brought into oneDNN's own order for the size of the first input, which must not be
-    given by several threads at once. Other sizes are computed as well.
-
-    Args:
-        conv: the convolution, with equal pads on both sides.
-        weight: of the convolution, in the dtype to compute in.
-        bias: likewise.
-        relu: whether a Relu follows.
+    The weights are brought into oneDNN's own order for the size of the first input, which must not be given
+    by several threads at once. Other sizes are computed as well.
     """
 
     def __init__(self, conv: Conv, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> None:
@@ -94,11 +85,7 @@ class Convolution:
         self._library = torch.ops.mkldnn
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Return relu(conv(x) + other), or what of it there is.
-
-        Args:
-            x: shape (n, channels, height, width).
-            other: of the shape of the result.
+        """Return relu(conv(x) + other), or what of it there is; x of shape (n, channels, height, width).
 
         Raises:
             RuntimeError: the shapes do not fit.

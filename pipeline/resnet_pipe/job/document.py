@@ -1,12 +1,14 @@
 """YAML documents (jobs and recipes) that know the line and column of every value.
 
-YAML 1.2, loaded without any object construction. Errors are collected, all of them, and each
-names its place as `file:line:column`.
+Errors are collected, all of them, and each names its place as `file:line:column`.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -16,24 +18,19 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError, ValidationInfo
 
 from resnet_pipe.errors import DocumentError
+from resnet_pipe.job.syntax import Place, mark, one_line, parse
 
 MAX_BYTES = 1 << 20
 """Larger documents are refused: nobody writes them by hand."""
-MAX_VALUES = 100_000
-"""More values than this come from an alias bomb."""
-
-Place = tuple[str | int, ...]
 _M = TypeVar("_M", bound=BaseModel)
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed YAML mapping.
+    """A parsed YAML mapping of plain dicts, lists and scalars.
 
     Attributes:
-        path: the file it came from.
-        values: plain dicts, lists and scalars.
         positions: place of a value (keys and indices from the root) to its 1-based (line, column).
         overrides: places that were set on the command line, so that errors can say so.
     """
@@ -58,7 +55,7 @@ class Document:
             below = [override for override in self.overrides if override[:end] == place[:end]]
             if below:  # an override made this section
                 return f"--set {'.'.join(map(str, min(below, key=str)))}"
-        return f"{self.path}:1:1"
+        return f"{self.path}:1:1" if self.positions else str(self.path)
 
     def with_overrides(self, assignments: Sequence[str]) -> Document:
         """Return a copy with `key.key=value` assignments applied; values are YAML.
@@ -66,7 +63,7 @@ class Document:
         Raises:
             DocumentError: an assignment is malformed or goes through a value that has no keys.
         """
-        values = _copy(self.values)
+        values = copy.deepcopy(self.values)
         places: set[Place] = set()
         problems = []
         for assignment in assignments:
@@ -76,9 +73,9 @@ class Document:
                 problems.append(f"--set {assignment}: expected key.key=value, such as infer.batch_size=32")
                 continue
             try:
-                value = _plain(_parse(text), (), {})
+                value = parse(text)
             except Exception as error:
-                problems.append(f"--set {assignment}: the value is not valid YAML: {_one_line(error)}")
+                problems.append(f"--set {assignment}: the value is not valid YAML: {one_line(error)}")
                 continue
             target: Any = values
             for key in place[:-1]:
@@ -93,11 +90,7 @@ class Document:
         return Document(self.path, values, self.positions, self.overrides | places)
 
     def validate(self, model: type[_M], context: Mapping[str, Any]) -> _M:
-        """Return the document as `model`.
-
-        Args:
-            model: a pydantic model; its validators see `context`.
-            context: what the validators need, such as the directory that relative paths start from.
+        """Return the document as a pydantic model, whose validators see the context.
 
         Raises:
             DocumentError: with every problem found.
@@ -196,74 +189,25 @@ def read(path: Path) -> Document:
         raise DocumentError([f"{path}: larger than {MAX_BYTES} bytes: not a job or recipe"])
     positions: dict[Place, tuple[int, int]] = {(): (1, 1)}
     try:
-        values = _plain(_parse(text.decode("utf-8")), (), positions)
+        values = parse(text.decode("utf-8"), positions)
     except Exception as error:
-        raise DocumentError([f"{path}:{_mark(error)}: not valid YAML: {_one_line(error)}"]) from None
+        raise DocumentError([f"{path}:{mark(error)}: not valid YAML: {one_line(error)}"]) from None
     if not isinstance(values, dict):
         raise DocumentError([f"{path}:1:1: expected keys and values, such as `name: folder`"])
     return Document(path, values, positions)
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 - YAML may hold anything
-    from ruamel.yaml import YAML
+def of_mapping(values: Mapping[str, Any]) -> Document:
+    """Return a mapping as a document, without positions.
 
-    # The round-trip loader is the one that keeps positions; it never constructs objects from tags.
-    return YAML(typ="rt", pure=True).load(text)
-
-
-def _plain(value: Any, place: Place, positions: dict[Place, tuple[int, int]]) -> Any:  # noqa: ANN401
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
-    from ruamel.yaml.scalarbool import ScalarBoolean  # what has an anchor; it is an int
-
-    if len(positions) > MAX_VALUES:
-        raise ValueError("too many values (an alias bomb?)")
-    if isinstance(value, CommentedMap):
-        result = {}
-        for key, item in value.items():
-            inner = (*place, str(key))
-            positions[inner] = _position(value, key)
-            result[str(key)] = _plain(item, inner, positions)
-        return result
-    if isinstance(value, CommentedSeq):
-        items = []
-        for index, item in enumerate(value):
-            positions[(*place, index)] = _position(value, index)
-            items.append(_plain(item, (*place, index), positions))
-        return items
-    if isinstance(value, bool | ScalarBoolean):
-        return bool(value)
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value if value is None else str(value)
-
-
-def _position(node: Any, key: object) -> tuple[int, int]:  # noqa: ANN401 - a CommentedMap or CommentedSeq
-    """Return the 1-based line and column of a key or an index.
-
-    Keys that were merged in and the members of tagged nodes have none: they are where their node is.
+    Raises:
+        DocumentError: it holds something that is no plain value, path, list or mapping.
     """
-    line, column = (node.lc.data or {}).get(key, (node.lc.line, node.lc.col))[:2]
-    return (line or 0) + 1, (column or 0) + 1
-
-
-def _copy(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-def _mark(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        before = error.object[: error.start]
-        return f"{before.count(10) + 1}:{error.start - before.rfind(10)}"
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    return "1:1" if mark is None else f"{mark.line + 1}:{mark.column + 1}"
-
-
-def _one_line(error: Exception) -> str:
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(str(problem).split())
+    try:
+        plain = json.loads(json.dumps(values, default=os.fspath))
+    except (TypeError, ValueError) as error:
+        raise DocumentError([f"job: {error}"]) from None
+    return Document(Path("job"), plain, {})
 
 
 def _suggestion(key: str, known: list[str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -174,7 +176,19 @@ class Job(_Section):
         return frozenset(field for writer in self.writer for field in writer.fields)
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
+class LoadedJob(NamedTuple):
+    """A job that has been checked, and where it was written, for messages.
+
+    Attributes:
+        job: with every default filled in.
+        document: that it came from.
+    """
+
+    job: Job
+    document: Document
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> LoadedJob:
     """Read and check a job file.
 
     Args:
@@ -184,11 +198,28 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Job, Document]:
     Raises:
         DocumentError: with every problem found, each as `file:line:column: what is wrong`.
     """
-    doc = document.read(path).with_overrides(overrides)
-    job = doc.validate(Job, {"base": path.absolute().parent})
+    return _checked(document.read(path), path.absolute().parent, overrides)
+
+
+def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[str, object]) -> LoadedJob:
+    """Check a job file, or the same as a mapping; see `load`.
+
+    Args:
+        job: relative paths in a mapping start from the current directory.
+        overrides: values by dotted key.
+    """
+    assignments = [f"{key}={json.dumps(value, default=fspath)}" for key, value in overrides.items()]
+    if isinstance(job, Mapping):
+        return _checked(document.of_mapping(job), Path.cwd(), assignments)
+    return load(Path(job), assignments)
+
+
+def _checked(doc: Document, base: Path, overrides: Sequence[str]) -> LoadedJob:
+    doc = doc.with_overrides(overrides)
+    job = doc.validate(Job, {"base": base})
     if problems := self_feeding.problems(job):
         raise found_in(doc, problems)
-    return job, doc
+    return LoadedJob(job, doc)
 
 
 def json_schema() -> dict[str, Any]:

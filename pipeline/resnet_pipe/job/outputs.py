@@ -11,8 +11,8 @@ from resnet_pipe.head.classify import FEATURES, LOGITS, TOP_K, Classify
 from resnet_pipe.head.registry import HEADS
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.job.document import Place
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model.model import Model
 from resnet_pipe.model.network import Network
 from resnet_pipe.model.output import Activation
@@ -63,7 +63,7 @@ def measured(
     """
     request = EngineRequest(
         model=network.path,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing.network_input,
         outputs=head.names,
         batch_size=network.batch_size or 1,
         device=job.infer.first_device,

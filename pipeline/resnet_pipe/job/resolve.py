@@ -14,9 +14,10 @@ from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import outputs
-from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.document import Document, found_in
+from resnet_pipe.job.fingerprint import Fingerprint, canonical
 from resnet_pipe.job.job import Job
-from resnet_pipe.ledger.fingerprint import Fingerprint, canonical
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, file_sha256, open_model
 from resnet_pipe.model.network import Network
@@ -29,7 +30,7 @@ from resnet_pipe.writer.section import WriterSection
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from resnet_pipe.study.choice_cache import Choice
+    from resnet_pipe.job.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -238,32 +239,32 @@ def _metadata(
 def _fingerprint(
     job: Job, model: Model, network: Network, head: Classify, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
-    parts: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "model_sha256": model.sha256,
         "model_data_sha256": [file_sha256(file) for file in network.data],
         "infer.precision": precision,
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
     if "top_k" in job.fields:
-        parts["infer.activation"] = head.activation
+        settings["infer.activation"] = head.activation
     for key, name in output_choice.chosen(network, head, job.infer.logits, job.infer.features).items():
-        parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
+        settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
-        parts.update(_flat(prefix, section, without))
+        settings.update(_flat(prefix, section, without))
         defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
 
     take("preprocess", preprocessing, set())
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
     if job.preprocess.mode == "fast":
-        parts["preprocess.mode"] = FAST
+        settings["preprocess.mode"] = FAST
     take("reader", job.reader, set(job.reader.description.without_result))
     for index, writer in enumerate(job.writer):
         unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
         take(prefix, writer, {"path", "timeout_s"} | unused)
-        parts[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
-    return Fingerprint(canonical(parts, defaults), defaults)
+        settings[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
+    return Fingerprint(canonical(settings, defaults), defaults)
 
 
 def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:

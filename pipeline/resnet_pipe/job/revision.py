@@ -15,15 +15,13 @@ from typing import Any
 
 from resnet_pipe.errors import DocumentError, UsageError
 from resnet_pipe.job import document
-from resnet_pipe.job.document import Document, Place
+from resnet_pipe.job.document import Document
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.store import atomic
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that `revise` could not replace.
-
-    Args:
-        path: it, or a symbolic link to it.
+    """Refuse a file, or a symbolic link to one, that `revise` could not replace.
 
     Raises:
         UsageError: the file is read-only, or nothing can be written into its directory.
@@ -42,9 +40,7 @@ def check_writable(path: Path) -> None:
 def revise(path: Path, changes: Mapping[str, object]) -> None:
     """Change values of a YAML file atomically, keeping its mode. A link stays one; its target changes.
 
-    Args:
-        path: the file.
-        changes: dotted key to a number or a word. Keys that are missing are added.
+    Changes are dotted keys, added where they are missing, to numbers or words.
 
     Raises:
         UsageError: it is read-only, or its form (aliases, an end marker) does not let a

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.store.disk import HOME
 
 if TYPE_CHECKING:
-    from resnet_pipe.job.document import Place
     from resnet_pipe.job.job import Job
+    from resnet_pipe.job.syntax import Place
     from resnet_pipe.writer.section import WriterSection
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")

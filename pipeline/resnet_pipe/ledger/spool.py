@@ -40,7 +40,7 @@ class Spool:
     Args:
         directory: made when it is first needed.
         home: a directory above it, which is there.
-        digest: of the job's fingerprint: parts made with different settings are not found.
+        digest: of the job's fingerprint: spans made with different settings are not found.
     """
 
     def __init__(self, directory: Path, home: Path, digest: str) -> None:
@@ -48,24 +48,24 @@ class Spool:
         self._home = home
         self._digest = digest
 
-    def save(self, source: Source, span: Span, parts: Sequence[SpanResult]) -> None:
+    def save(self, source: Source, span: Span, batches: Sequence[SpanResult]) -> None:
         """Keep a finished span.
 
         Args:
             source: the video.
-            span: which part of it.
-            parts: its rows, batch by batch.
+            span: of its frames.
+            batches: its rows, in order.
         """
         atomic.make_folder(self._directory, self._home)
-        rows = [row for part in parts for row in part.rows]
-        filled = [part.outputs for part in parts if part.rows]
+        rows = [row for batch in batches for row in batch.rows]
+        filled = [batch.outputs for batch in batches if batch.rows]
         names = filled[0] if filled else ()
         arrays: dict[str, NDArray[np.generic]] = {
             name: np.concatenate([outputs[name] for outputs in filled]) for name in names
         }
         arrays["frame_index"] = np.array([row.frame_index for row in rows], np.int64)
         arrays["pts_s"] = np.array([row.pts_s for row in rows], np.float64)
-        arrays["notes"] = np.array([note.text for part in parts for note in part.notes], np.str_)
+        arrays["notes"] = np.array([note.text for batch in batches for note in batch.notes], np.str_)
         with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 

@@ -13,11 +13,7 @@ ROOT = Path("/")
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Return the CPU quota in cores; None without one.
-
-    Args:
-        root: the directory with `proc` and `sys`.
-    """
+    """Return the CPU quota in cores; None without one."""
     quotas = (_quota(directory) for directory in _directories("cpu", root))
     return min((quota for quota in quotas if quota is not None), default=None)
 
@@ -26,9 +22,6 @@ def memory_limit(root: Path = ROOT) -> int | None:
     """Return the limit of memory, bytes: where processes are ended, or held up; None without one.
 
     Version 1 has no word for no limit, but a number that no machine reaches.
-
-    Args:
-        root: the directory with `proc` and `sys`.
     """
     limits = (
         _number(directory / name)
@@ -59,12 +52,9 @@ def _number(path: Path) -> int | None:
 def _directories(controller: str, root: Path) -> Iterator[Path]:
     """Yield the directories of the groups that this process is in, each followed by those above it.
 
-    A container may show its own group as the root of the mount: then the path of a group begins with what is
+    The controller is `cpu` or `memory`; of version 1 each is mounted on its own, maybe with others. A
+    container may show its own group as the root of the mount: then the path of a group begins with what is
     called its root in mountinfo (proc_pid_mountinfo(5)).
-
-    Args:
-        controller: `cpu` or `memory`. Of version 1 each is mounted on its own, maybe with others.
-        root: the directory with `proc` and `sys`.
     """
     groups = {}
     for line in _lines(root / "proc/self/cgroup"):

@@ -37,11 +37,7 @@ def require() -> None:
 
 
 def remedy(problem: str) -> str:
-    """Return what to do about a cv2 that cannot be imported.
-
-    Args:
-        problem: what the import or the dynamic loader said.
-    """
+    """Return what to do about a cv2 that cannot be imported, by what the import or the loader said."""
     if missing := _CUDA.search(problem):
         return _remedy_without_cuda(missing[0])
     if _WINDOWS.search(problem):

@@ -7,13 +7,10 @@ from typing import Any
 
 
 class VramMeter:
-    """Looks now and then.
+    """Looks now and then how much the processes with these ids use.
 
     Where NVML or its library is missing, or knows processes by other numbers (in some containers), the peak
     stays None: not measured.
-
-    Args:
-        pids: of the processes whose memory counts.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:

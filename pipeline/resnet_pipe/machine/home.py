@@ -12,8 +12,7 @@ from resnet_pipe.errors import HomeError
 def home(user: str = "") -> Path | None:
     """Return a home directory, which may not exist; None if there is no such user, or the user has none.
 
-    Args:
-        user: name of another user; otherwise `HOME` takes precedence over the user database.
+    Without another user's name, `HOME` takes precedence over the user database.
     """
     named = os.environ.get("HOME", "")
     if not user and Path(named).is_absolute():

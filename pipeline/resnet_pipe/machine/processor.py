@@ -19,11 +19,7 @@ _FIRST_CORE_BYTES = 1 << 16
 
 
 def info(path: Path | None = None) -> dict[str, str]:
-    """Return what Linux says about the first core, such as its `model name`; nothing elsewhere.
-
-    Args:
-        path: of the file to read; None for `CPUINFO`.
-    """
+    """Return what Linux says about the first core, such as its `model name`; nothing elsewhere."""
     try:
         with (path or CPUINFO).open(encoding="utf-8", errors="replace") as file:
             text = file.read(_FIRST_CORE_BYTES).partition("\n\n")[0]
@@ -33,11 +29,7 @@ def info(path: Path | None = None) -> dict[str, str]:
 
 
 def features(path: Path | None = None) -> frozenset[str]:
-    """Return the instructions of the processor, under Linux's names, such as `avx2` or, on ARM, `asimd`.
-
-    Args:
-        path: of the file to read; None for `CPUINFO`.
-    """
+    """Return the processor's instructions under Linux's names, such as `avx2` or, on ARM, `asimd`."""
     values = info(path)
     return frozenset((values.get("flags") or values.get("Features", "")).split())
 
@@ -53,9 +45,6 @@ def saturates(path: Path | None = None) -> bool:
     AVX2 and AVX-512 have one instruction for them, which adds two products: 2 x 255 x 127 is more than 16
     bits hold, 2 x 255 x 64 is not. With VNNI all sums are exact. Where the system does not tell, an x86 is
     taken to lack it. ARM, by reading alone: with asimddp, i8mm or neither, its instructions sum in 32 bits.
-
-    Args:
-        path: of the file to read; None for `CPUINFO`.
     """
     return is_x86() and not VNNI & features(path)
 
@@ -64,18 +53,11 @@ def computes_bf16(path: Path | None = None) -> bool:
     """Tell whether there are instructions for bf16; elsewhere libraries refuse it, or emulate it slowly.
 
     ARM, by reading alone: its flag is `bf16`.
-
-    Args:
-        path: of the file to read; None for `CPUINFO`.
     """
     had = features(path)
     return bool(_BF16_ALONE & had) or (bool(_BF16_PRODUCTS & had) and had >= _BF16_NEEDS)
 
 
 def multiplies_bf16_tiles(path: Path | None = None) -> bool:
-    """Tell whether there is AMX for bf16: only with it was bf16 seen to be faster than fp32.
-
-    Args:
-        path: of the file to read; None for `CPUINFO`.
-    """
+    """Tell whether there is AMX for bf16: only with it was bf16 seen to be faster than fp32."""
     return "amx_bf16" in features(path)

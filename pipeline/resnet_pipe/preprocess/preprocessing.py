@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 _LARGEST = 8192
 _Side = Annotated[int, Field(ge=1, le=_LARGEST)]
@@ -94,6 +95,11 @@ class Preprocessing(BaseModel):
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input, pixels."""
         return sides(self.crop)
+
+    @property
+    def network_input(self) -> NetworkInput:
+        """The part that the engine does."""
+        return NetworkInput(self.size, tuple(self.mean), tuple(self.std), self.color)
 
     def geometry(self, mode: Mode = "exact") -> Geometry:
         """Return the part that the workers do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from resnet_pipe.report import drawing
 from resnet_pipe.report.page import data_url
@@ -22,13 +22,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 @dataclass(frozen=True)
 class Scheme:
-    """The colours of everything that is not data.
-
-    Attributes:
-        text: of titles and labels.
-        muted: of axes and notes.
-        grid: of the lines behind the data.
-    """
+    """The colours of everything that is not data: texts, axes and notes, and the lines behind the data."""
 
     text: str
     muted: str
@@ -39,17 +33,15 @@ LIGHT = Scheme(text="#1a1d21", muted="#5b636d", grid="#e3e6ea")
 DARK = Scheme(text="#e8eaed", muted="#a0a8b2", grid="#31363d")
 
 Draw = Callable[["Axes", Scheme], None]
+Corner = tuple[
+    tuple[float, float], Literal["left", "center", "right"], Literal["top", "center", "bottom", "baseline"]
+]
+"""Where a note stands: its distance from what it is about, points, and which end of it stands there."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart for a page.
-
-    Attributes:
-        light: data URL of an SVG for light screens and for paper.
-        dark: data URL of the same for dark screens.
-        text: what it shows, for those who do not see it.
-    """
+    """A chart for a page: SVGs as data URLs, for light screens and paper and for dark ones; a text."""
 
     light: str
     dark: str
@@ -57,13 +49,7 @@ class Picture:
 
 
 def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> Picture:
-    """Draw a chart in both schemes.
-
-    Args:
-        draw: draws the data into axes.
-        text: what it shows.
-        width: inches.
-        height: inches.
+    """Draw a chart in both schemes; width and height in inches.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -108,6 +94,14 @@ def _style(axes: Axes, scheme: Scheme) -> None:
     axes.yaxis.label.set_color(scheme.muted)
     axes.xaxis.label.set_fontsize(9)
     axes.yaxis.label.set_fontsize(9)
+
+
+def note(axes: Axes, scheme: Scheme, text: str, at: tuple[float, float], corner: Corner) -> None:
+    """Write a few words beside a point of the data."""
+    offset, across, up = corner
+    axes.annotate(
+        text, at, offset, textcoords="offset points", ha=across, va=up, fontsize=8, color=scheme.text
+    )
 
 
 def legend(axes: Axes, scheme: Scheme, columns: int = 4) -> None:

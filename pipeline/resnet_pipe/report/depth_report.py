@@ -6,21 +6,16 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resnet_pipe.errors import MissingExtraError, RunError
-from resnet_pipe.report import charts
+from resnet_pipe.report import charts, depth_charts
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
-from resnet_pipe.study.figures import Entry, Study
-from resnet_pipe.study.findings import engines, findings, of_engine
+from resnet_pipe.study.figures import Study
+from resnet_pipe.study.findings import engines, findings
 from resnet_pipe.writer.tables.cells import to_cell
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_CORNERS = (((-7, 0), "right", "center"), ((-5, -4), "right", "top"), ((6, 4), "left", "bottom"))
-"""Where the number of the first, the second and all other points stands: ResNet-34 and 50 are neighbours."""
 _SLIDE = (13.33, 7.5)
 """Inches: the size of a slide in the usual programs, 16:9."""
 
@@ -28,10 +23,7 @@ _SLIDE = (13.33, 7.5)
 def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
     """Write depth.json, depth.csv, depth.html and depth.png into a folder, made if it is missing.
 
-    Args:
-        study: the figures.
-        folder: for the files.
-        say: told of each file, or that the extra `report` is missing for the last two.
+    Without the extra `report`, the last two are missing, and the user is told.
 
     Raises:
         RunError: they cannot be written.
@@ -68,14 +60,14 @@ def table(study: Study) -> str:
         rate = entry.images_per_s
         read, prepare, infer, write = (entry.stages[stage].busy_ms for stage in charts.STAGE_COLORS)
         lines.append(
-            f"{_name(entry.network.depth):<11}{entry.setting.engine:<13}"
+            f"{f'ResNet-{entry.network.depth}':<11}{entry.setting.engine:<13}"
             f"{rate.median:>9.1f}{f'{rate.low:.1f}-{rate.high:.1f}':>15}"
             f"{read:>8.2f}{prepare:>7.2f}{infer:>8.2f}{write:>8.2f}"
             f"{entry.latency.p50:>9.1f}{entry.gflops:>9.0f}{entry.gflops_share:>7.0%}{entry.peak_rss_mb:>7.0f}"
             f"  {entry.bottleneck}"
         )
     lines += [
-        f"{_name(failed.depth):<11}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed
+        f"{f'ResNet-{failed.depth}':<11}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed
     ]
     lines.append("stages: busy ms per image; p50: ms per batch; MB: peak memory")
     return "\n".join([*lines, "", *findings(study)])
@@ -105,15 +97,22 @@ def to_html(study: Study) -> str:
             "made_at": study.made_at.replace("T", " ").replace("+00:00", " UTC"),
             "findings": findings(study),
             "stage_charts": [
-                (engine, charts.picture(_stages(study, engine), f"Time of each stage by depth in {engine}"))
+                (
+                    engine,
+                    charts.picture(
+                        depth_charts.stages(study, engine), f"Time of each stage by depth in {engine}"
+                    ),
+                )
                 for engine in engines(study)
             ],
-            "rate_chart": charts.picture(_rates(study), "Images per second against multiply-accumulates"),
+            "rate_chart": charts.picture(
+                depth_charts.rates(study), "Images per second against multiply-accumulates"
+            ),
             "batch_charts": [
-                charts.picture(_batches(study, engine), f"Batch sizes in {engine}", height=3.0)
+                charts.picture(depth_charts.batches(study, engine), f"Batch sizes in {engine}", height=3.0)
                 for engine in dict.fromkeys(point.engine for point in study.batch_sizes)
             ],
-            "memory_chart": charts.picture(_memory(study), "Peak memory by depth", height=2.8),
+            "memory_chart": charts.picture(depth_charts.memory(study), "Peak memory by depth", height=2.8),
         },
     )
 
@@ -126,145 +125,17 @@ def to_png(study: Study) -> bytes:
     """
     engine = engines(study)[0]
     draws = {
-        f"Time of each stage, by depth, in {engine}": _stages(study, engine),
-        "Throughput against network size": _rates(study),
+        f"Time of each stage, by depth, in {engine}": depth_charts.stages(study, engine),
+        "Throughput against network size": depth_charts.rates(study),
     }
     if study.batch_sizes:
-        draws["Latency against batch size"] = _batches(study, study.batch_sizes[0].engine)
-    draws["Peak memory, by depth"] = _memory(study)
+        draws["Latency against batch size"] = depth_charts.batches(study, study.batch_sizes[0].engine)
+    draws["Peak memory, by depth"] = depth_charts.memory(study)
     drawn = charts.figure(draws, charts.LIGHT, *_SLIDE, columns=2)
     drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
     content = io.BytesIO()
     drawn.savefig(content, format="png", dpi=150, facecolor="white")
     return content.getvalue()
-
-
-def _stages(study: Study, engine: str) -> charts.Draw:
-    entries = of_engine(study, engine)
-
-    def draw(axes: Axes, scheme: charts.Scheme) -> None:
-        names = [_name(entry.network.depth) for entry in entries]
-        below = [0.0] * len(entries)
-        for stage, color in charts.STAGE_COLORS.items():
-            values = [entry.stages[stage].busy_ms for entry in entries]
-            axes.bar(names, values, bottom=below, color=color, label=stage, width=0.62)
-            below = [low + value for low, value in zip(below, values, strict=True)]
-        for index, entry in enumerate(entries):
-            note = f"{below[index]:.1f} ms\ninfer {entry.stages['infer'].busy_ms:.1f}"
-            axes.annotate(
-                note,
-                (index, below[index]),
-                (0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=scheme.text,
-            )
-        axes.set_ylabel(f"busy ms per image, {engine}")
-        axes.margins(y=0.2)
-        charts.legend(axes, scheme)
-
-    return draw
-
-
-def _rates(study: Study) -> charts.Draw:
-    def draw(axes: Axes, scheme: charts.Scheme) -> None:
-        for engine, color in zip(engines(study), charts.COLORS * 2, strict=False):
-            entries = of_engine(study, engine)
-            gmacs = [entry.network.gmacs for entry in entries]
-            rates = [entry.images_per_s.median for entry in entries]
-            spread = [
-                [rate - entry.images_per_s.low for rate, entry in zip(rates, entries, strict=True)],
-                [entry.images_per_s.high - rate for rate, entry in zip(rates, entries, strict=True)],
-            ]
-            axes.errorbar(
-                gmacs, rates, spread, color=color, marker="o", markersize=5, capsize=3, label=engine
-            )
-            for index, (entry, x, y) in enumerate(zip(entries, gmacs, rates, strict=True)):
-                # The curve falls and is hollow: left of its first point, and both of its sides, are free.
-                offset, across, up = _CORNERS[min(index, 2)]
-                axes.annotate(
-                    f"{entry.network.depth}: {y:.1f}",
-                    (x, y),
-                    offset,
-                    textcoords="offset points",
-                    ha=across,
-                    va=up,
-                    fontsize=8,
-                    color=scheme.text,
-                )
-        axes.set_xlabel("10⁹ multiply-accumulates per image (labels: depth: images/s)")
-        axes.set_ylabel("images/s, end to end")
-        axes.set_ylim(bottom=0)
-        axes.margins(x=0.14, y=0.15)
-        charts.legend(axes, scheme)
-
-    return draw
-
-
-def _batches(study: Study, engine: str) -> charts.Draw:
-    points = [point for point in study.batch_sizes if point.engine == engine]
-
-    def draw(axes: Axes, scheme: charts.Scheme) -> None:
-        for depth, color in zip(sorted({point.depth for point in points}), charts.COLORS, strict=False):
-            mine = sorted((p for p in points if p.depth == depth), key=lambda point: point.batch_size)
-            sizes, times = [p.batch_size for p in mine], [p.latency.p50 for p in mine]
-            axes.plot(sizes, times, color=color, marker="o", markersize=5, label=_name(depth))
-            above = depth >= 50  # the lines of ResNet-34 and 50 are close to each other
-            for point in mine:
-                axes.annotate(
-                    f"{point.images_per_s:.0f}/s",
-                    (point.batch_size, point.latency.p50),
-                    (-4, 5) if above else (4, -11),
-                    textcoords="offset points",
-                    ha="right" if above else "left",
-                    fontsize=8,
-                    color=scheme.text,
-                )
-        sizes = sorted({point.batch_size for point in points})
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-        axes.set_xlabel(f"batch size, {engine} (labels: images/s)")
-        axes.set_ylabel("ms per batch, p50")
-        axes.margins(x=0.1, y=0.15)
-        charts.legend(axes, scheme, columns=5)
-
-    return draw
-
-
-def _memory(study: Study) -> charts.Draw:
-    def draw(axes: Axes, scheme: charts.Scheme) -> None:
-        names = engines(study)
-        depths = sorted({entry.network.depth for entry in study.entries})
-        width = 0.8 / max(1, len(names))
-        for index, (engine, color) in enumerate(zip(names, charts.COLORS * 2, strict=False)):
-            entries = of_engine(study, engine)
-            at = [
-                depths.index(entry.network.depth) + (index - (len(names) - 1) / 2) * width
-                for entry in entries
-            ]
-            bars = axes.bar(
-                at, [entry.peak_rss_mb for entry in entries], width * 0.9, color=color, label=engine
-            )
-            axes.bar_label(bars, [_megabytes(entry) for entry in entries], fontsize=8, color=scheme.text)
-        axes.set_xticks(range(len(depths)), [_name(depth) for depth in depths])
-        axes.set_ylabel("peak memory, MB")
-        axes.margins(y=0.2)
-        charts.legend(axes, scheme)
-
-    return draw
-
-
-def _name(depth: int) -> str:
-    return f"ResNet-{depth}"
-
-
-def _megabytes(entry: Entry) -> str:
-    own = f"{entry.peak_rss_mb:.0f}"
-    return own if entry.peak_vram_mb is None else f"{own}\nGPU {entry.peak_vram_mb:.0f}"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from resnet_pipe.errors import HomeError, MissingExtraError
 from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.machine.silence import silenced
 
 _CONFIGURATION = "MPLCONFIGDIR"
 
@@ -25,7 +25,8 @@ def load() -> None:
     try:
         if "matplotlib.figure" in sys.modules:
             return
-        with _configured(), _silenced():
+        # Its messages are about directories, and about building its font cache.
+        with _configured(), silenced("matplotlib"):
             import matplotlib.figure  # noqa: F401 - and with it the list of fonts
     except ImportError:
         raise MissingExtraError("matplotlib", "report", "A report") from None
@@ -53,15 +54,3 @@ def _kept() -> Path | None:
     except (HomeError, OSError):
         return None
     return directory if os.access(directory, os.W_OK) else None
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Hide matplotlib's messages about directories, and about building its font cache."""
-    logger = logging.getLogger("matplotlib")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

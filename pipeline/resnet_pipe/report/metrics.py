@@ -32,12 +32,8 @@ _HELP = {
 def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> None:
     """Write the metrics of a run, readable by everyone; keep what a run that failed does not know.
 
-    Args:
-        path: final path; its directory exists. A part of a divided job adds its tag to the name, and as a
-            label to every figure: a collector that reads the files of all parts refuses two equal ones.
-        run: contents of run.json.
-        ended_at: seconds since 1970.
-        tag: of the run, among those that share the directory.
+    A division of a job adds its tag to the name, and as a label to every figure: a collector that reads
+    the files of all divisions refuses two equal ones. `ended_at` is in seconds since 1970.
     """
     outdated = list(_outdated(path, tag)) if run["exit_code"] in (0, 3) else []
     if tag:
@@ -55,10 +51,10 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
 
 
 def _outdated(path: Path, tag: str) -> Iterator[Path]:
-    """Yield the files of parts that no longer run: those of a different division, or all for a whole job."""
-    of_a_part = re.compile(re.escape(path.stem) + r"-\d+of(\d+)" + re.escape(path.suffix))
+    """Yield the files of divisions that no longer run: of another N, or all for a whole job."""
+    of_a_division = re.compile(re.escape(path.stem) + r"-\d+of(\d+)" + re.escape(path.suffix))
     for other in path.parent.iterdir():
-        match = of_a_part.fullmatch(other.name)
+        match = of_a_division.fullmatch(other.name)
         if match and match[1] != tag.partition("of")[2]:
             yield other
 

@@ -12,11 +12,7 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def render(template: str, values: dict[str, Any]) -> str:
-    """Return an HTML page. Every value is escaped, including file names and labels.
-
-    Args:
-        template: file name in `templates/`.
-        values: what it shows, by name.
+    """Return an HTML page by a file in `templates/`. Every value is escaped, also file names and labels.
 
     Raises:
         MissingExtraError: jinja2 is not installed.

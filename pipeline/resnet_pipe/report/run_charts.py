@@ -31,11 +31,9 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows over the time of a run; each shows the average over it.
+    """Windows over the seconds since the engine was ready; each shows the average over it.
 
-    Attributes:
-        end: of the run, seconds since the engine was ready.
-        seconds: length of a window; shorter at both ends, where part of it would be outside the run.
+    At both ends they are shorter, where part of one would be outside the run.
     """
 
     end: float
@@ -47,12 +45,7 @@ class Windows:
         return np.linspace(0, self.end, _POINTS)
 
     def rates(self, at: Sequence[float], total: Sequence[float] | Numbers) -> Numbers:
-        """Return the growth of a total per second, in each window.
-
-        Args:
-            at: moments, in ascending order.
-            total: the total at each of them; it grows linearly in between.
-        """
+        """Return how fast a total that is known at moments, and linear in between, grows in each window."""
         first = np.maximum(self.centers - self.seconds / 2, 0)
         last = np.minimum(self.centers + self.seconds / 2, self.end)
         rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
@@ -64,12 +57,7 @@ class Windows:
 
 
 def windows(batches: int, end: float) -> Windows:
-    """Return the windows that suit a run.
-
-    Args:
-        batches: batches that ended, at least 1.
-        end: of the run, seconds.
-    """
+    """Return the windows that suit a run of at least one batch that took `end` seconds."""
     wanted = max(end / _WINDOWS, min(_COUNTS * end / batches, end / 3))
     return Windows(end, next((nice for nice in _NICE if nice >= wanted), wanted))
 
@@ -77,10 +65,7 @@ def windows(batches: int, end: float) -> Windows:
 def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) -> dict[str, Any]:
     """Return the charts of a run, for its page; None for charts that cannot be drawn.
 
-    Args:
-        timeline: of history.json.
-        run: run.json.
-        unit: what an item is called, in the plural.
+    `timeline` is of history.json, `run` is run.json, and `unit` what an item is called, in the plural.
     """
     seconds, items = (timeline["seconds"], timeline["items"]) if timeline else ([], [])
     grown = np.flatnonzero(np.diff([0, *items]) > 0)

@@ -30,11 +30,10 @@ _OUTCOMES = {
 
 
 def write(folder: Path, output: Path) -> Path:
-    """Make the report of a run from what the run has left, and return its path.
+    """Make the report of a run from what it has left in its folder, and return its path.
 
-    Args:
-        folder: of the run, with run.json, job.yaml and, if the network had anything to do, history.json.
-        output: the output directory, with failures.jsonl.
+    The folder has run.json, job.yaml and, if the network had anything to do, history.json; the output
+    directory has failures.jsonl.
 
     Raises:
         MissingExtraError: the extra `report` is not installed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import compress
@@ -156,22 +155,3 @@ class OpenChunk:
 
     def _file(self, relative: Path) -> File:
         return File(key_of(str(relative)), file_sha256(self._staging / relative))
-
-
-def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:
-    """Yield every failure in the ledger, as it is written to failures.jsonl."""
-    for record in records:
-        for entry in record.entries:
-            if entry.failure is not None:
-                yield {
-                    "path": entry.source.key,
-                    "status": entry.status,
-                    "rows": entry.rows,
-                    "stage": entry.failure.stage,
-                    "error": entry.failure.error,
-                    "message": entry.failure.message,
-                    "attempts": entry.attempts,
-                    "size": entry.source.size,
-                    "mtime_ns": entry.source.mtime_ns,
-                    "chunk": record.chunk,
-                }

@@ -44,7 +44,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
     Args:
         job: says how many may be.
         records: of the ledger as it is.
-        gone: sources in the records of this run's part that the reader has not listed.
+        gone: sources in the records of this run's division that the reader has not listed.
         rules: whether the rows of what is gone are dropped.
         fresh: whether all rows are replaced by those of what is there.
 
@@ -54,7 +54,7 @@ def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: b
     Raises:
         RunError: too many are gone, and their rows would be lost. Nothing has been changed.
     """
-    mine = [record for record in records if rules.part is None or rules.part.owns(record.chunk)]
+    mine = [record for record in records if rules.owns(record.chunk)]
     known = sum(len(record.entries) for record in mine)
     limit = job.run.disappeared_limit(known)
     if gone == 0 or limit >= known:

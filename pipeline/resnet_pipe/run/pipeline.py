@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.reader.source import Tally
 from resnet_pipe.run.chunk import GivenUpError
-from resnet_pipe.run.committer import Committer
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.clock import StageClock
-from resnet_pipe.run.observe.observer import Observer
+from resnet_pipe.run.observe.observer import Forward, Observer
+from resnet_pipe.run.stager import Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.messages import Filled, Outputs
@@ -51,7 +51,7 @@ class Pipeline:
     Args:
         pool: the worker processes.
         devices: with the loaded network; each takes the next batch as soon as a stream of it is idle.
-        committer: the writer stage.
+        stager: the writer stage.
         clocks: of the other stages, by name.
         counts: kept up to date; whoever is told of failures and commits counts these.
         observers: are told of every batch.
@@ -62,7 +62,7 @@ class Pipeline:
         self,
         pool: WorkerPool,
         devices: Sequence[Device],
-        committer: Committer,
+        stager: Stager,
         clocks: dict[str, StageClock],
         counts: Counts,
         observers: Sequence[Observer],
@@ -70,7 +70,7 @@ class Pipeline:
     ) -> None:
         self._pool = pool
         self._devices = devices
-        self._committer = committer
+        self._stager = stager
         self._clocks = clocks
         self._lock = threading.Lock()
         """Guards the counts of items and sources, which several lanes change."""
@@ -133,7 +133,7 @@ class Pipeline:
             self._to_write.put(None)
             self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
             self._writer.join()
-            self._committer.abandon()
+            self._stager.abandon()
         if self._error is not None:
             raise self._error
 
@@ -141,7 +141,7 @@ class Pipeline:
         """Wait until a condition holds; if the run has to end at once, abandon what is in flight instead."""
         while not true():
             if _at_once(stop, grace_s):
-                self._committer.give_up()
+                self._stager.give_up()
                 return
             time.sleep(_POLL_S)
 
@@ -222,7 +222,7 @@ class Pipeline:
         device.clock.add(now - started, len(filled.rows))
         batch = self._pool.slots.batch(slot)[: len(filled.rows)]
         for observer in self._observers:
-            observer.inferred(filled, batch, outputs, lane, started, now)
+            observer.inferred(Forward(filled, batch, outputs, lane, started, now))
         self._released.append(slot)
         self._pool.wake()
         return outputs
@@ -237,7 +237,7 @@ class Pipeline:
             if self._ending or self._error is not None:
                 continue  # only taken so that the engine's thread can end too
             with self._errors_end_the_run(), suppress(GivenUpError):
-                ended = self._committer.accept(*result)
+                ended = self._stager.accept(*result)
                 if ended:
                     self._written += ended
                     self._pool.wake()

@@ -78,19 +78,19 @@ class SourceTable:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Part I of N of a job (`--shard I/N`), which shares the output directory with the other parts."""
+class Division:
+    """Share I of N of a job (`--divide I/N`); the other divisions share the output directory with it."""
 
     index: int
     count: int
 
     @property
     def tag(self) -> str:
-        """Return the prefix of this part's chunk ids."""
-        return f"{self.index}of{self.count}-"
+        """Return what names this division's run among those that share the directory, such as `1of4`."""
+        return f"{self.index}of{self.count}"
 
     def owns(self, text: str) -> bool:
-        """Tell whether a key or a chunk id belongs to this part. Every text belongs to exactly one."""
+        """Tell whether a key or a chunk id belongs to this division. Every text belongs to exactly one."""
         return zlib.crc32(text.encode()) % self.count == self.index - 1
 
 
@@ -101,12 +101,21 @@ class Rules:
     Attributes:
         retry_failed: process failed sources again although they have not changed.
         prune: remove the rows of sources that have disappeared.
-        part: only this part of the job.
+        division: only this share of the job.
     """
 
     retry_failed: bool = False
     prune: bool = False
-    part: Part | None = None
+    division: Division | None = None
+
+    @property
+    def tag(self) -> str:
+        """Return the tag of the division; empty for a whole job."""
+        return self.division.tag if self.division else ""
+
+    def owns(self, text: str) -> bool:
+        """Tell whether a key or a chunk id is this run's."""
+        return self.division is None or self.division.owns(text)
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ class Plan:
     """What a run has to do.
 
     Attributes:
-        found: sources the reader found, those of other parts included.
+        found: sources the reader found, those of other divisions included.
         skipped: sources the ledger already has, unchanged, and that are not to be tried again.
         disappeared: sources in the ledger that the reader did not find.
         new: sources that are in no chunk yet.
@@ -202,7 +211,7 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     for source in sources:
         found += 1
         chunk, entry = entries.get(source.key, (None, None))
-        if rules.part is not None and not rules.part.owns(chunk or source.key):
+        if not rules.owns(chunk or source.key):
             continue
         if chunk is None or entry is None:
             new.append(source)
@@ -213,10 +222,10 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
             failed_before += entry.failure is not None
         else:
             known[chunk].redo.append(source)
-    mine = [one for chunk, one in known.items() if rules.part is None or rules.part.owns(chunk)]
+    mine = [one for chunk, one in known.items() if rules.owns(chunk)]
     disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
-    prefix = rules.part.tag if rules.part else ""
+    prefix = f"{rules.tag}-" if rules.tag else ""
     number = _next_number(records, prefix)
     return Plan(found, skipped, disappeared, new, rewrites, number, per_chunk, prefix, failed_before)
 

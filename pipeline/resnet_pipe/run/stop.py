@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 from resnet_pipe.errors import ExitCode, StoppedError
 from resnet_pipe.reader.source import Source
@@ -48,19 +46,3 @@ class Stop:
     def exit_code(self) -> ExitCode:
         """Return 130 or 143 for the first signal."""
         return ExitCode.SIGINT if self.signal == signal.SIGINT else ExitCode.SIGTERM
-
-
-@contextmanager
-def on_signals() -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a `Stop` while the block runs."""
-    stop = Stop()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        stop.note(signal.Signals(number))  # and nothing else: it may interrupt anything
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

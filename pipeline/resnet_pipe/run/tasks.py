@@ -9,8 +9,8 @@ from itertools import groupby
 from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.committer import Committer
-from resnet_pipe.run.plan import Chunk, Plan
+from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.stager import Stager
 from resnet_pipe.run.workers.messages import Filled, Split, Task
 
 BATCHES_PER_TASK = 8
@@ -25,29 +25,35 @@ class TaskList:
     """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
 
     Args:
-        plan: what there is to do.
+        chunks: what there is to do, in order.
         reader: tells which sources may be split, and how many items to expect of the others.
         batch_size: items in a batch.
-        workers: that share the tasks.
-        committer: told of each task before any of its results.
+        share: sources that each worker gets if all get as many.
+        stager: told of each task before any of its results.
         spool: has the spans that an earlier run has finished.
     """
 
     def __init__(
-        self, plan: Plan, reader: Reader, batch_size: int, workers: int, committer: Committer, spool: Spool
+        self,
+        chunks: Iterator[Chunk],
+        reader: Reader,
+        batch_size: int,
+        share: int,
+        stager: Stager,
+        spool: Spool,
     ) -> None:
         self._reader = reader
-        self._committer = committer
+        self._stager = stager
         self._spool = spool
         self._sources = batch_size
         if reader.expected_items > 1:
             full = -(-BATCHES_PER_TASK * batch_size // reader.expected_items)
-            self._sources = min(full, max(1, plan.planned // workers))  # of few videos, some for each worker
+            self._sources = min(full, share)  # of few videos, some for each worker
         self._spans: list[tuple[int, int, Task]] = []
         """A heap: of two videos that are split, the one that is written first comes first."""
         self._chunks: dict[int, int] = {}
         """Number of the chunk of each task that may be split."""
-        self._upcoming = self._make(plan.chunks())
+        self._upcoming = self._make(chunks)
         self._next = next(self._upcoming, None)
         self.newest = -1
         """Number, in this run, of the chunk of the newest task that was given out."""
@@ -79,7 +85,7 @@ class TaskList:
 
         What they wait for has either been given out before or is the first that can be, so the run goes on.
         """
-        return self._committer.waiting_bytes < AHEAD_BYTES or self._committer.awaited == (task, span)
+        return self._stager.waiting_bytes < AHEAD_BYTES or self._stager.awaited == (task, span)
 
     @property
     def exhausted(self) -> bool:
@@ -88,7 +94,7 @@ class TaskList:
 
     def split(self, split: Split) -> Iterator[Filled]:
         """Put the spans of a source in the place of its task; yield those that need no worker any more."""
-        self._committer.expect_spans(split.task, split.source, split.spans)
+        self._stager.expect_spans(split.task, split.source, split.spans)
         self.pieces += len(split.spans) - 1
         share = 1 / len(split.spans)
         for span in split.spans:
@@ -104,7 +110,7 @@ class TaskList:
         for number, chunk in enumerate(chunks):
             groups = list(self._groups(chunk.sources)) or [()]  # a chunk that only loses rows has one task
             for position, group in enumerate(groups):
-                self._committer.expect(index, chunk, final=position == len(groups) - 1)
+                self._stager.expect(index, chunk, final=position == len(groups) - 1)
                 large = group[0] if len(group) == 1 and self._reader.may_split(group[0]) else None
                 keys = tuple(source.key for source in group)
                 yield Task(index, keys, large=large, sources=len(keys)), number

@@ -20,7 +20,6 @@ class Agreement:
     Attributes:
         cosine_min: cosine similarity of the image where it is smallest: of its features, or of its logits if
             the network has no features. 0 where a value is not finite.
-        cosine_mean: of all images.
         max_relative_error: over all outputs: the largest absolute difference, divided by the largest absolute
             value of the reference. Infinite where a value is not finite.
         top1: share of the images whose best class is the reference's; None for a network without classes.
@@ -45,13 +44,9 @@ def compare(
     features: str,
     logits: str | None,
 ) -> Agreement:
-    """Compare an engine's outputs with the expected ones.
+    """Compare an engine's outputs with the expected ones, all float32, shape (n, width), n at least 1.
 
-    Args:
-        found: output name to float32, shape (n, width), n at least 1.
-        reference: of the same shape, finite.
-        features: name of the output whose cosine similarity counts.
-        logits: name of the class output, if there is one.
+    The reference is finite; `features` names the output whose cosine similarity counts.
     """
     similarity = _cosine(found[features], reference[features])
     top1, top5 = (None, None) if logits is None else _best(found[logits], reference[logits])

@@ -15,15 +15,16 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
+from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
-from resnet_pipe.ledger.ledger import HOME, Ledger
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.choice_cache import Choice, Memory
+from resnet_pipe.study.choice_cache import Memory
 from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import Subject
@@ -36,16 +37,10 @@ SAMPLE = 32
 def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> tuple[Job, Choice]:
     """Return a job whose engine is `auto` with an engine and a precision, and how they were chosen.
 
-    The precision is part of the fingerprint. So if the output directory holds results, only engines of their
-    precision are candidates: the upgrade of a library makes no nightly job fail. If nothing of the input can
-    be read, the first engine that has the precision is taken, most often opencv, and not remembered.
-    Of several devices, the first one is tried.
-
-    Args:
-        job: to choose for.
-        doc: that it came from.
-        fresh: the results in the output directory will be dropped.
-        say: told about progress, and at the end the choice.
+    The precision is part of the fingerprint. So if the output directory holds results, and `fresh` does not
+    drop them, only engines of their precision are candidates: the upgrade of a library makes no nightly job
+    fail. If nothing of the input can be read, the first engine that has the precision is taken, most often
+    opencv, and not remembered. Of several devices, the first one is tried.
 
     Raises:
         DocumentError: job and model do not go together.
@@ -53,7 +48,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
     """
     subject = subjects.of_job(job, doc)
     free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
-    kept = None if free else fingerprint.precision(job.output / HOME)
+    kept = None if free else fingerprint.precision(Ledger(job.output).store)
     chooser = _Chooser(job, subject, kept, say)
     choice = chooser.recall() or chooser.decide()
     say(choice.note)
@@ -63,14 +58,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
 
 @dataclass
 class _Chooser:
-    """Chooses for one job.
-
-    Attributes:
-        job: whose engine is auto.
-        subject: its model.
-        kept: precision of the results in its output directory; None if there are none.
-        say: told about progress.
-    """
+    """Chooses for one job; `kept` is the precision of the results in its output directory, if it has any."""
 
     job: Job
     subject: Subject

@@ -16,7 +16,7 @@ from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import DEPTHS, models_dir, open_model
-from resnet_pipe.run.stop import on_signals
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
 from resnet_pipe.study.source_sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, trial_folder
@@ -27,7 +27,7 @@ _LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """The subject of a study.
+    """What is studied.
 
     Attributes:
         engines: by name; none for the job's own.
@@ -44,12 +44,7 @@ class DepthOptions:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a study.
-
-    Attributes:
-        known: by depth, those that are converted.
-        failed: by depth, why it could not be.
-    """
+    """The networks of a study by depth, and of those that could not be converted, why."""
 
     known: dict[int, Network]
     failed: dict[int, str]
@@ -61,12 +56,7 @@ class Networks:
 
 
 def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
-    """Convert the networks that have not been converted yet.
-
-    Args:
-        depths: of 18, 34, 50, 101, 152.
-        weights: as for `resnet-pipe convert`; for timing, any will do.
-        say: told what is being done.
+    """Convert the ResNets that have not been converted yet; for timing, any `weights` will do.
 
     Raises:
         UsageError: there is no such ResNet.
@@ -89,20 +79,6 @@ def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> 
     return networks
 
 
-@dataclass(frozen=True)
-class Result:
-    """The outcome of a study.
-
-    Attributes:
-        study: the figures.
-        exit_code: 0; 3 if a depth failed; 130 or 143 if a signal ended it, and the figures are of the runs
-            until then.
-    """
-
-    study: Study
-    exit_code: ExitCode
-
-
 class _Spec(NamedTuple):
     """What one run measures; the job's own batch size if there is none."""
 
@@ -115,14 +91,13 @@ class _Spec(NamedTuple):
         return f"ResNet-{self.depth}, {self.engine}{batches}"
 
 
-def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]) -> Result:
-    """Measure every depth on every engine.
+def study(
+    job: Job, networks: Networks, options: DepthOptions, stop: Stop, say: Callable[[str], None]
+) -> tuple[Study, ExitCode]:
+    """Measure every depth on every engine; return the figures, and the exit code.
 
-    Args:
-        job: gives the sources, the preprocessing mode, the writer and the engine; its model does not matter.
-        networks: of the depths.
-        options: what is studied.
-        say: told of each run.
+    That is 3 if a depth failed, and 130 or 143 if it was stopped before its time. The job gives
+    the sources, the preprocessing mode, the writer and the engine; its model does not matter.
 
     Raises:
         UsageError: there is no such engine.
@@ -130,7 +105,7 @@ def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[st
         StoppedError: a signal came before anything was measured.
     """
     measuring = _Measuring(job, networks, options, say)
-    with on_signals() as stop, trial_folder(job.output) as folder:
+    with trial_folder(job.output) as folder:
         sample = take_sample(job, stop)
         trials = Trials(job, sample, folder, stop, lambda: None)
         try:
@@ -138,9 +113,9 @@ def study(job: Job, networks: Networks, options: DepthOptions, say: Callable[[st
         except StoppedError as error:
             if not measuring.runs:
                 raise
-            return Result(measuring.figures(sample.found), error.exit_code)
+            return measuring.figures(sample.found), error.exit_code
     code = ExitCode.SOME_FAILED if measuring.failed else ExitCode.DONE
-    return Result(measuring.figures(sample.found), code)
+    return measuring.figures(sample.found), code
 
 
 class _Measuring:

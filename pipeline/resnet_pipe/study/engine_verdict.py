@@ -13,15 +13,10 @@ from resnet_pipe.study.agreement import Agreement, digits
 
 @dataclass(frozen=True)
 class Verdict:
-    """See above.
+    """What ran, how well it agrees with the reference, and how fast the network alone is, with all cores.
 
-    Attributes:
-        engine: name.
-        precision: that was wanted; None if it did not come as far as that.
-        info: what ran; None if nothing did.
-        agreement: with the reference; None if nothing ran.
-        items_per_second: of the network alone, with all cores.
-        refusal: why nothing ran.
+    Of an engine that gave nothing there is the refusal instead; the precision is None if it came from no
+    farther than asking the engine.
     """
 
     engine: str

@@ -110,12 +110,7 @@ class Study(_Section):
 
 
 def entry(network: Network, runs: Sequence[Mapping[str, Any]]) -> Entry:
-    """Return the figures of one depth on one engine; `gflops_share` is 1 until `with_shares`.
-
-    Args:
-        network: what ran.
-        runs: the contents of run.json of each repeat; at least one.
-    """
+    """Return the figures of one depth on one engine, from the run.json of each repeat."""
     engine = runs[0]["engine"]
     rates = [run["items_per_second"] for run in runs]
     vram = [run["peak_vram_mb"] for run in runs if run["peak_vram_mb"] is not None]

@@ -46,11 +46,8 @@ class Items:
 def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float) -> Items:
     """Read up to `count` items: of images one each, spread evenly; of videos the first ones of a few.
 
-    Args:
-        reader: lists the sources, and decodes them in the worker processes.
-        geometry: brings the items to the network's input size.
-        count: items wanted.
-        timeout_s: a source that takes longer is a failure.
+    Worker processes bring them to the size of the geometry; a source that takes longer than `timeout_s`
+    fails.
 
     Raises:
         RunError: a directory cannot be listed, or the worker processes do not work at all.
@@ -79,12 +76,7 @@ def _spread(sources: list[Source], count: int) -> list[Source]:
 def collect(
     pool: WorkerPool, sources: list[Source], count: int
 ) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
-    """Read sources, one after the other, until there are `count` items.
-
-    Args:
-        pool: with batches of one item.
-        sources: to read.
-        count: items wanted.
+    """Read sources until there are `count` items, through a pool with batches of one item.
 
     Returns:
         the items, uint8, shape (H, W, 3), RGB, by position of the source and in it; and the failures.

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.infer.engine import EngineInfo, EngineRequest, check_outputs
+from resnet_pipe.infer.batches import check_outputs
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.infer.normalize import Normalizer
 
 

@@ -40,15 +40,11 @@ class Reference:
 
 
 def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
-    """Execute a network in float32 on the CPU.
+    """Execute a network in float32 on the CPU, in the first engine of `names` that can.
 
     For an int8 model, that is the float32 model it was made from, if that is still beside it; otherwise the
-    int8 model itself, with its rounding, but without int8 arithmetic.
-
-    Args:
-        subject: the model.
-        items: uint8, shape (n, H, W, 3), RGB, n at least 1.
-        names: of the engines that may give it, the best first.
+    int8 model itself, with its rounding, but without int8 arithmetic. Items: uint8, shape (n, H, W, 3), RGB,
+    n at least 1.
 
     Raises:
         UsageError: none of these engines is installed.

@@ -28,14 +28,7 @@ class OutOfTimeError(Exception):
 
 @dataclass
 class Row(Generic[S]):
-    """What is known about one setting.
-
-    Attributes:
-        setting: see above.
-        ratio: how fast it is, compared with the baseline; None if it has not been measured.
-        rates: items a second, of each trial.
-        failure: why it cannot be used.
-    """
+    """What is known about a setting: its speed beside the baseline, its items a second, its failure."""
 
     setting: S
     ratio: float | None = None
@@ -82,10 +75,8 @@ class Search(Generic[S]):
     ) -> None:
         """Search until there is nothing left to try, or no time.
 
-        Args:
-            starts: settings that no dimension leads to, such as other engines.
-            dimensions: each returns the neighbours of a setting.
-            always: of the starts, those that take part in the final however they looked.
+        No dimension, each of which gives the neighbours of a setting, leads to the starts, such as other
+        engines. Those of them in `always` take part in the final however they looked.
 
         Raises:
             TrialError: the baseline itself cannot be measured.

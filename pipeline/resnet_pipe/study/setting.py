@@ -26,13 +26,8 @@ _STREAMS_OF_A_GPU = (1, 2, 4)
 class Setting:
     """Values of a job, as they would be written in the file.
 
-    Attributes:
-        engine: what executes the network.
-        precision: that it computes in; `auto` is the engine's own choice.
-        batch_size: items in one forward pass.
-        streams: forward passes at the same time.
-        threads: CPU threads of the engine, over all streams.
-        workers: decoding processes.
+    `precision` may be `auto`, the engine's own choice; `streams` are forward passes at the same time,
+    `threads` the engine's over all streams, `workers` decoding processes.
     """
 
     engine: str
@@ -72,9 +67,7 @@ class Setting:
     def simplified(self, start: Setting, facts: Facts) -> Setting:
         """Return the same in the terms of another setting, such as `auto`, where they mean the same.
 
-        Args:
-            start: of the same engine and precision.
-            facts: what it runs.
+        `start` is of the same engine and precision, and runs what `facts` say.
         """
         names = [
             name for name in ("batch_size", "threads", "workers") if vars(self)[name] == vars(facts)[name]
@@ -86,16 +79,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Facts:
-    """What really ran in a trial, as opposed to `auto`.
-
-    Attributes:
-        engine: its name.
-        precision: that it computed in.
-        batch_size: items in one forward pass.
-        streams: forward passes at the same time.
-        threads: of the CPU; 0 where the network is not on the CPU.
-        workers: decoding processes.
-    """
+    """What really ran in a trial, as opposed to `auto`; no threads where the network is not on the CPU."""
 
     engine: str
     precision: str
@@ -126,11 +110,8 @@ def dimensions(cores: int, largest: int) -> tuple[Dimension, ...]:
     """Return the directions in which to search.
 
     Batch sizes are powers of two; streams divide the threads (on a GPU, there are 1, 2 or 4); threads go up
-    to the cores, and workers to one more than these, in steps of a third to a half where there are many.
-
-    Args:
-        cores: that this process may use.
-        largest: how many items may be in forward passes at the same time.
+    to the cores, and workers to one more than these, in steps of a third to a half where there are many. No
+    more than `largest` items are in forward passes at the same time.
     """
 
     def batch_size(setting: Setting, facts: Facts) -> list[Setting]:

@@ -24,7 +24,7 @@ MIN_SOURCES = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """Sources that represent all sources of a job.
+    """Sources that represent all those of a job: absolute paths, at least one, evenly spread over them.
 
     Attributes:
         kind: of the reader.
@@ -43,14 +43,10 @@ class Sample:
     most_items: int | None = None
 
     def lay_out(self, folder: Path, items: int) -> dict[str, object]:
-        """Fill a folder with links to about `items` items of the sample.
+        """Make a folder of links to about `items` items; of images, exactly as many, always the same.
 
-        Links, and not a list of paths, because a small sample has to be read several times over to last
-        long enough, and a reader takes each path once.
-
-        Args:
-            folder: is made.
-            items: images or frames; of images, exactly as many, the same ones every time.
+        Links, and not a list of paths, because a small sample has to be read several times over to last long
+        enough, and a reader takes each path once.
 
         Returns:
             What the `reader` section of a job over the folder says differently.
@@ -90,11 +86,7 @@ class Sample:
 
 
 def take_sample(job: Job, stop: Stop | None = None) -> Sample:
-    """Choose a sample.
-
-    Args:
-        job: whose sources they are.
-        stop: ends it while the sources are listed, if it is asked for.
+    """Choose a sample; a stop that is asked for ends the listing.
 
     Raises:
         RunError: there are none, or a directory cannot be listed.

@@ -10,10 +10,11 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.job.document import Document, Place, found_in
+from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.outputs import head_of
 from resnet_pipe.job.resolve import preprocessing_of
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import INT8_SUFFIX, Model, open_model
@@ -24,15 +25,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and its preprocessing.
-
-    Attributes:
-        model: the ONNX file and its sidecar.
-        network: the file's own inputs and outputs.
-        head: the outputs that are executed and compared.
-        preprocessing: from the sidecar or a job.
-        mode: of the geometry.
-    """
+    """A model, its preprocessing from the sidecar or a job, and the outputs that are compared."""
 
     model: Model
     network: Network
@@ -79,7 +72,7 @@ class Subject:
         """Return what to load into an engine for all outputs, with a thread for each core."""
         return EngineRequest(
             model=self.model.path,
-            preprocessing=self.preprocessing,
+            preprocessing=self.preprocessing.network_input,
             outputs=self.outputs,
             batch_size=batch_size,
             device=device,

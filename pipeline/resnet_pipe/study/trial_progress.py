@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows the elapsed time, the time limit and the last trial, on standard error.
-
-    Args:
-        seconds: that there are.
-        quiet: show nothing.
-    """
+    """Shows the elapsed time, the time limit and the last trial, on standard error."""
 
     def __init__(self, seconds: float, quiet: bool) -> None:
         self._started = time.monotonic()

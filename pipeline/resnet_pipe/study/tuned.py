@@ -20,7 +20,6 @@ class Tuned:
     Attributes:
         own: what the job file says.
         baseline: what the others were compared with: the same, with the engine that `auto` stood for.
-        facts: of the baseline.
         chosen: the setting to use; the baseline if no other one was proved to be faster.
         fastest: the setting that looked fastest, proved or not.
         rows: of every setting that was tried, the fastest first.

@@ -18,7 +18,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.run.stop import on_signals
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
 from resnet_pipe.study.source_sample import MAX_ITEMS, Sample, take_sample
@@ -40,14 +40,7 @@ _PATIENCE = 4.0
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """What the command line adds to a job.
-
-    Attributes:
-        seconds: time limit.
-        engines: whether other engines may be chosen.
-        precisions: whether another precision may be chosen, which changes the results.
-        quiet: no progress.
-    """
+    """The time limit, and whether other engines or precisions, which change results, are allowed."""
 
     seconds: float
     engines: bool = False
@@ -55,13 +48,10 @@ class TuneOptions:
     quiet: bool = False
 
 
-def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
-    """Search for the fastest setting of a job. SIGINT and SIGTERM end the search but keep its findings.
+def tune(job: Job, asked: Job, options: TuneOptions, stop: Stop) -> Tuned:
+    """Search for the fastest setting of a job.
 
-    Args:
-        job: whose engine is not `auto` (any more).
-        asked: the same as it is written, with the engine `auto` where it is.
-        options: limits.
+    In `asked` is the job as it is written: where it says `auto`, `job` has the engine that this stands for.
 
     Raises:
         RunError: there are no sources, or the job as it is cannot be run on a sample of them.
@@ -69,7 +59,6 @@ def tune(job: Job, asked: Job, options: TuneOptions) -> Tuned:
         StoppedError: a signal came before anything was measured.
     """
     with (
-        on_signals() as stop,
         trial_folder(job.output) as folder,
         closing(Progress(options.seconds, options.quiet)) as progress,
     ):

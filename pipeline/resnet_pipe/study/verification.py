@@ -27,15 +27,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
-
-    Attributes:
-        subject: the model.
-        sample: the items it was asked about.
-        reference: what they should give.
-        wishes: what was asked for.
-        verdicts: of each engine and precision.
-    """
+    """What `verify` was asked, what the items should give, and the verdict on each engine and precision."""
 
     subject: Subject
     sample: Items

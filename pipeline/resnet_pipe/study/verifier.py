@@ -26,16 +26,14 @@ PATIENCE_S = 30.0
 
 @dataclass(frozen=True)
 class Wishes:
-    """Which engines and precisions are to be tried, and how.
+    """Which engines and precisions are to be tried, and how; device, streams and threads as in a job.
 
     Attributes:
         engines: names; all where none is given.
         precisions: those wanted of each engine; `auto` stands for the one that it would take by itself, and
             none at all for every one that it has.
-        device: as in a job.
         batch_size: None for what suits each engine.
-        streams: as in a job.
-        threads: as in a job; None for one each core.
+        threads: None for one each core.
     """
 
     engines: tuple[str, ...] = ()
@@ -51,10 +49,7 @@ class Verifier:
     """Tries engines and precisions one after the other, each in its own process.
 
     Attributes:
-        subject: the model.
         items: uint8, shape (n, H, W, 3), RGB, n at least 1.
-        reference: what they should give.
-        wishes: which to try.
         race: only the fastest matters: whatever takes far longer than one that passes is given up.
     """
 

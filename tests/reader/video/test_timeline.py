@@ -38,7 +38,7 @@ def test_times_that_begin_again_at_a_key_frame_go_on_one_step_later() -> None:
     assert (found.mended, found.cuts, found.counted, found.lost) == (1, 0, 0, None)
 
 
-def test_a_frame_is_presented_after_those_before_the_joint_whatever_the_depth_of_reordering() -> None:
+def test_a_frame_is_presented_after_those_before_the_join_whatever_the_depth_of_reordering() -> None:
     dts = [*range(20), *range(20)]
     pts = [*(n + 3 for n in range(20)), *range(20)]
     assert find(dts, [0, 20], pts).stretches[1].shift == 23
@@ -58,18 +58,18 @@ def test_a_little_back_is_not_the_beginning_of_times() -> None:
 
 
 @pytest.mark.parametrize("back", [5, 24])
-def test_a_little_back_is_no_joint_unless_a_key_frame_or_a_lost_count_says_so(back: int) -> None:
+def test_a_little_back_is_no_join_unless_a_key_frame_or_a_lost_count_says_so(back: int) -> None:
     dts = [*range(40), *range(40 - back, 80 - back)]
     assert find(dts, [0, 60]) == Timeline()
     assert len(find(dts, [0, 40]).stretches) == 2
     assert len(find(dts, [0, 60], torn={40: True}).stretches) == 2
 
 
-def test_a_second_back_is_a_joint_even_within_a_group_of_pictures() -> None:
+def test_a_second_back_is_a_join_even_within_a_group_of_pictures() -> None:
     assert len(find([*range(40), *range(10, 50)], [0, 50]).stretches) == 2
 
 
-def test_times_in_disorder_are_no_joints() -> None:
+def test_times_in_disorder_are_no_joins() -> None:
     dts = [number % 2 * 100 for number in range(60)]
     assert find(dts, [0, 30]) == Timeline()
 
@@ -86,7 +86,7 @@ def test_times_of_decoding_and_of_presentation_are_not_compared() -> None:
     assert find(dts, [0, 3], pts=[2, 6, 4, 7, *range(8, 24)]) == Timeline()
 
 
-def test_packets_without_times_are_no_joints() -> None:
+def test_packets_without_times_are_no_joins() -> None:
     assert find([UNKNOWN] * 20, [0]) == Timeline()
     assert find([UNKNOWN, 1, UNKNOWN, 3, 4, UNKNOWN], [0]) == Timeline()
     found = find([5, UNKNOWN, 7, UNKNOWN, 0, UNKNOWN, 2], [0, 4])

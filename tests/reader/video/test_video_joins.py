@@ -44,7 +44,7 @@ def under_one_header(first: bytes, second: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Joint:
+class Pair:
     """Two recipes, and how their files are joined; the name is that of the result."""
 
     first: Recipe
@@ -52,29 +52,29 @@ class Joint:
     join: Callable[[bytes, bytes], bytes] = one_after_the_other
 
 
-def joint(name: str, codec: str, options: Any, other: Any = None, **changes: Any) -> tuple[str, Joint]:  # noqa: ANN401
-    """Return a joint of two recordings of one codec; `changes` are those of the second."""
+def pair(name: str, codec: str, options: Any, other: Any = None, **changes: Any) -> tuple[str, Pair]:  # noqa: ANN401
+    """Return a pair of two recordings of one codec; `changes` are those of the second."""
     join = under_one_header if name.endswith(".flv") else one_after_the_other
     first = Recipe(f"first-{name}", codec, options, muxer=DECLARED)
     second = Recipe(f"second-{name}", codec, other or options, first=FRAMES, muxer=DECLARED, **changes)
-    return name, Joint(first, second, join)
+    return name, Pair(first, second, join)
 
 
-JOINTS = dict(
+PAIRS = dict(
     [
-        joint("h264.ts", "libx264", x264("open-gop=1")),
-        joint("h264-size.ts", "libx264", x264(), size=SMALL),
-        joint("h264-later.ts", "libx264", x264(), pts=LATER),
-        joint("h264-interlaced.ts", "libx264", x264("interlaced=1:tff=1")),
-        joint("h264.m2ts", "libx264", x264()),
-        joint("hevc.ts", "libx265", x265("open-gop=1")),
-        joint("mpeg2.ts", "mpeg2video", MPEG4),
-        joint("mpeg2.mpg", "mpeg2video", MPEG4),
-        joint("mpeg2.vob", "mpeg2video", MPEG4),
-        joint("mpeg4.ts", "mpeg4", MPEG4, MPEG4 | {"mpeg_quant": "1"}),
-        joint("h264.flv", "libx264", x264()),
-        joint("h264-size.flv", "libx264", x264(), x264("cabac=0"), size=SMALL),
-        joint("goes-on.flv", "libx264", x264(), x264("cabac=0"), size=SMALL, pts=range(FRAMES, 2 * FRAMES)),
+        pair("h264.ts", "libx264", x264("open-gop=1")),
+        pair("h264-size.ts", "libx264", x264(), size=SMALL),
+        pair("h264-later.ts", "libx264", x264(), pts=LATER),
+        pair("h264-interlaced.ts", "libx264", x264("interlaced=1:tff=1")),
+        pair("h264.m2ts", "libx264", x264()),
+        pair("hevc.ts", "libx265", x265("open-gop=1")),
+        pair("mpeg2.ts", "mpeg2video", MPEG4),
+        pair("mpeg2.mpg", "mpeg2video", MPEG4),
+        pair("mpeg2.vob", "mpeg2video", MPEG4),
+        pair("mpeg4.ts", "mpeg4", MPEG4, MPEG4 | {"mpeg_quant": "1"}),
+        pair("h264.flv", "libx264", x264()),
+        pair("h264-size.flv", "libx264", x264(), x264("cabac=0"), size=SMALL),
+        pair("goes-on.flv", "libx264", x264(), x264("cabac=0"), size=SMALL, pts=range(FRAMES, 2 * FRAMES)),
     ]
 )
 DESCRIBED = {
@@ -95,17 +95,17 @@ class Joined:
 
 
 def joined(folder: Path, name: str) -> Joined:
-    first, second = make(folder, JOINTS[name].first), make(folder, JOINTS[name].second)
+    first, second = make(folder, PAIRS[name].first), make(folder, PAIRS[name].second)
     path = folder / name
-    path.write_bytes(JOINTS[name].join(first.read_bytes(), second.read_bytes()))
+    path.write_bytes(PAIRS[name].join(first.read_bytes(), second.read_bytes()))
     return Joined(path, (read(first), read(second)))
 
 
-@pytest.fixture(scope="module", params=[*JOINTS, *DESCRIBED])
+@pytest.fixture(scope="module", params=[*PAIRS, *DESCRIBED])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Joined:
     """A video that was joined. Do not change it."""
     folder = tmp_path_factory.mktemp("joined")
-    if request.param in JOINTS:
+    if request.param in PAIRS:
         return joined(folder, request.param)
     codec, options, others, size = DESCRIBED[request.param]
     first = make(folder, Recipe("first.mp4", codec, options))
@@ -149,7 +149,7 @@ def test_a_frame_does_not_depend_on_where_reading_began(
             assert np.array_equal(row.frame, same.frame)
 
 
-def test_sampling_by_time_goes_over_the_joint(case: Joined) -> None:
+def test_sampling_by_time_goes_over_the_join(case: Joined) -> None:
     assert len(read(case.path, fps=2).rows) == 7  # of 3.2 seconds, as ffmpeg -vf fps=2
     late = read(case.path, start=2.0, end=2.5)
     assert late.indices == pytest.approx(range(50, 63), abs=1)
@@ -172,10 +172,10 @@ def test_opencv_refuses_a_joined_video(case: Joined) -> None:
     assert "cannot read joined recordings" in str(reading.failure)
 
 
-def test_frames_after_a_joint_that_need_those_before_it_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_frames_after_a_join_that_need_those_before_it_are_left_out_and_counted(tmp_path: Path) -> None:
     for name in ("h264.ts", "hevc.ts", "mpeg2.ts"):
         case = joined(tmp_path, name)
-        first, second = (JOINTS[name].first.name, JOINTS[name].second.name)
+        first, second = (PAIRS[name].first.name, PAIRS[name].second.name)
         for begin in (3, 12):
             data = (tmp_path / second).read_bytes()
             late = without(data, 0, frame_starts(data)[begin])
@@ -194,14 +194,14 @@ def test_frames_after_a_joint_that_need_those_before_it_are_left_out_and_counted
             assert (np.diff(reading.times) > 0).all()
 
 
-def test_a_frame_that_a_joint_cuts_off_is_left_out(tmp_path: Path) -> None:
+def test_a_frame_that_a_join_cuts_off_is_left_out(tmp_path: Path) -> None:
     for name in ("h264.ts", "h264-interlaced.ts", "hevc.ts"):
         case = joined(tmp_path, name)
-        data = (tmp_path / JOINTS[name].first.name).read_bytes()
+        data = (tmp_path / PAIRS[name].first.name).read_bytes()
         starts = frame_starts(data)
         keeps = largest(starts)
         cut = without(data, starts[keeps + 1] - 2, starts[-1] + 1000)
-        other = (tmp_path / JOINTS[name].second.name).read_bytes()  # counted from 0
+        other = (tmp_path / PAIRS[name].second.name).read_bytes()  # counted from 0
         case.path.write_bytes(cut + recount(other, 0, by=last_count(cut) + 9))
         reading = read(case.path)
         assert reading.failure is None
@@ -215,7 +215,7 @@ def test_a_part_may_begin_and_end_anywhere(tmp_path: Path) -> None:
     """Within a frame, as where a broadcast is recorded, and within a packet, as where a copy is cut off."""
     case = joined(tmp_path, "h264.ts")
     first, second = (
-        (tmp_path / each.name).read_bytes() for each in (JOINTS["h264.ts"].first, JOINTS["h264.ts"].second)
+        (tmp_path / each.name).read_bytes() for each in (PAIRS["h264.ts"].first, PAIRS["h264.ts"].second)
     )
     starts, alone = frame_starts(second), tmp_path / "alone.ts"
     late = starts[largest(starts)] + 1
@@ -237,7 +237,7 @@ def test_a_part_may_begin_and_end_anywhere(tmp_path: Path) -> None:
 
 
 def assert_left_out(whole: Reading, first: Reading, second: Reading) -> None:
-    """Of two parts, one frame before the joint may be missing, and nothing else."""
+    """Of two parts, one frame before the join may be missing, and nothing else."""
     assert whole.failure is None
     assert AGAIN in whole.tally.notes
     kept = len(whole.rows) - len(second.rows)
@@ -251,7 +251,7 @@ def assert_left_out(whole: Reading, first: Reading, second: Reading) -> None:
     assert (np.diff(whole.times) > 0).all()
 
 
-def test_a_gap_in_a_transport_stream_that_is_no_joint_stays(tmp_path: Path) -> None:
+def test_a_gap_in_a_transport_stream_that_is_no_join_stays(tmp_path: Path) -> None:
     """Up to ten seconds, as with ffmpeg."""
     first = make(tmp_path, Recipe("first.ts", "libx264", x264()))
     second = make(tmp_path, Recipe("second.ts", "libx264", x264(), first=FRAMES, pts=range(90, 90 + FRAMES)))
@@ -362,7 +362,7 @@ def test_a_count_that_jumps_within_a_frame_of_unknown_length_is_damage(
 
 def test_three_parts_are_joined_as_two_are(tmp_path: Path) -> None:
     case = joined(tmp_path, "mpeg2.mpg")
-    data = (tmp_path / JOINTS["mpeg2.mpg"].first.name).read_bytes()
+    data = (tmp_path / PAIRS["mpeg2.mpg"].first.name).read_bytes()
     case.path.write_bytes(case.path.read_bytes() + data)
     reading = read(case.path, every=5)
     assert reading.numbers == [*range(0, 2 * FRAMES, 5), *range(0, FRAMES, 5)]
@@ -374,14 +374,14 @@ def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
     """FFmpeg reads the stream that it has found first, and nothing of others."""
     case = joined(tmp_path, "h264.ts")
     other = tmp_path / "elsewhere.ts"
-    with av.open(str(tmp_path / JOINTS["h264.ts"].second.name)) as source, av.open(str(other), "w") as target:
+    with av.open(str(tmp_path / PAIRS["h264.ts"].second.name)) as source, av.open(str(other), "w") as target:
         copy = target.add_stream_from_template(source.streams.video[0])
         copy.id = 300
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = copy
                 target.mux(packet)
-    first = (tmp_path / JOINTS["h264.ts"].first.name).read_bytes()
+    first = (tmp_path / PAIRS["h264.ts"].first.name).read_bytes()
     case.path.write_bytes(first + other.read_bytes())
     reading = read(case.path)
     assert reading.numbers == list(range(FRAMES))
@@ -410,7 +410,7 @@ def test_streams_that_appear_in_the_second_part_change_nothing(tmp_path: Path) -
     case = joined(tmp_path, "h264.ts")
     sounding = tmp_path / "sounding.ts"
     with (
-        av.open(str(tmp_path / JOINTS["h264.ts"].second.name)) as source,
+        av.open(str(tmp_path / PAIRS["h264.ts"].second.name)) as source,
         av.open(str(sounding), "w") as target,
     ):
         copy = target.add_stream_from_template(source.streams.video[0])
@@ -423,7 +423,7 @@ def test_streams_that_appear_in_the_second_part_change_nothing(tmp_path: Path) -
             if packet.size:
                 packet.stream = copy
                 target.mux(packet)
-    case.path.write_bytes((tmp_path / JOINTS["h264.ts"].first.name).read_bytes() + sounding.read_bytes())
+    case.path.write_bytes((tmp_path / PAIRS["h264.ts"].first.name).read_bytes() + sounding.read_bytes())
     reading = read(case.path)
     assert reading.failure is None
     assert reading.numbers == list(range(2 * FRAMES))

@@ -31,14 +31,9 @@ _ANCHORS = ("conv1.weight", "fc.weight")
 
 @dataclass(frozen=True)
 class _Found:
-    """Tensors in a file that may be a network.
+    """Tensors in a file that may be a network: the dicts that lead to them, and what their names have lost.
 
-    Attributes:
-        place: keys of the dicts that lead to them.
-        prefix: removed from their names.
-        compiled: whether torch.compile's prefix was removed, too.
-        state: the tensors, by their shortened names.
-        others: names in the same dict that lack the prefix.
+    `others` are names in the same dict that lack the prefix.
     """
 
     place: tuple[str, ...]
@@ -68,13 +63,9 @@ class _Found:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a network.
+    """The weights by the network's own names; which of the file's they are, in words; notes on it.
 
-    Attributes:
-        state: by the network's own names.
-        taken: which of the file's tensors were used, in words; None if all of them, with their names
-            unchanged.
-        notes: messages about that choice.
+    `taken` is None if all of them were used, with their names unchanged.
     """
 
     state: State
@@ -83,15 +74,11 @@ class Checkpoint:
 
 
 def read(path: Path, architecture: str, expected: State) -> Checkpoint:
-    """Find a network's weights in a file. Only tensors are loaded.
+    """Find the weights of an architecture in a file. Only tensors are loaded.
 
     They may be in nested dicts, and their names may have a prefix (DataParallel's `module.`, Lightning's
-    `model.`, torch.compile's `_orig_mod.`), as long as the rest matches the network's names exactly.
-
-    Args:
-        path: the file.
-        architecture: name of the network's architecture, for messages.
-        expected: the network's weights: names and shapes must match; `fc` may have another number of classes.
+    `model.`, torch.compile's `_orig_mod.`), as long as the rest matches the names and shapes of the expected
+    weights exactly; `fc` may have another number of classes.
 
     Raises:
         ModelError: the file is missing, cannot be loaded, or does not contain exactly one such network.

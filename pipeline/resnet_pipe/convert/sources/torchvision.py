@@ -32,13 +32,7 @@ NETWORK_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Source:
-    """A network with its weights.
-
-    Attributes:
-        network: a torchvision ResNet in eval mode.
-        weights: where its numbers came from.
-        classes: labels by class index.
-    """
+    """A torchvision ResNet in eval mode, where its numbers came from, and the labels of its classes."""
 
     network: nn.Module
     weights: Weights
@@ -46,13 +40,10 @@ class Source:
 
 
 def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Callable[[str], None]) -> Source:
-    """Build the network of a recipe with the weights that `spec` names.
+    """Build the network of a recipe with weights: imagenet, random, auto, or the path of a checkpoint.
 
-    Args:
-        recipe: architecture and classes.
-        spec: imagenet, random, auto, or the path of a checkpoint.
-        photographs: float32, shape (n, 3, H, W), normalised: calibrate random weights.
-        say: called when `auto` falls back to random weights, and with notes on a checkpoint.
+    Photographs, float32, shape (n, 3, H, W), normalised, calibrate random weights. The user is told when
+    `auto` falls back to those, and what there is to know about a checkpoint.
 
     Raises:
         MissingExtraError: torch or torchvision is not installed.
@@ -102,11 +93,7 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
 
 
 def _cache(name: str) -> Path | None:
-    """Return torch's directory for weights; None if this user has none, or cannot write to it.
-
-    Args:
-        name: name of the wanted file.
-    """
+    """Return torch's directory for weights; None if this user has none, or none with or for this file."""
     import torch
 
     directory = Path(torch.hub.get_dir()) / "checkpoints"

@@ -18,12 +18,7 @@ _OLD_TORCH = {"pickle", "storages", "tensors"}
 
 
 def refusal(path: Path, error: Exception) -> ModelError:
-    """Explain why `torch.load` refused a file.
-
-    Args:
-        path: the file, which may be anything.
-        error: raised when loading tensors only.
-    """
+    """Explain why `torch.load`, loading tensors only, refused a file, which may be anything."""
     try:
         with path.open("rb") as file:
             start = file.read(START)
@@ -42,21 +37,12 @@ def refusal(path: Path, error: Exception) -> ModelError:
 
 
 def state_dict(load: str = "model = ...  # the network, with its weights") -> str:
-    """Return how to save a network's weights to a file.
-
-    Args:
-        load: the first of the two lines.
-    """
+    """Return how to save a network's weights to a file; `load` is the first of the two lines."""
     return f"save a state dict, {two_lines(load, 'model.state_dict()')}"
 
 
 def two_lines(load: str, saved: str) -> str:
-    """Return a remedy with two lines of Python.
-
-    Args:
-        load: the first one.
-        saved: expression for what the second one saves.
-    """
+    """Return a remedy with two lines of Python, the second of which saves the expression `saved`."""
     return f'and convert that file:\n      {load}\n      torch.save({saved}, "weights.pt")'
 
 

@@ -10,16 +10,14 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.onnx_graph.graph import Graph, Node, fold
 from resnet_pipe.infer.onnx_graph.node import DOMAINS, NodeReader
-from resnet_pipe.infer.onnx_graph.operations import Add, Weight
+from resnet_pipe.infer.onnx_graph.operations import Plain, Weight
 from resnet_pipe.infer.onnx_graph.operators import operation
 
 
 def read(path: Path, outputs: Collection[str] | None = None) -> Graph:
     """Read an ONNX file; batch norms are folded into the convolutions before them.
 
-    Args:
-        path: the ONNX file.
-        outputs: those wanted; nodes that only others need are left out. None for all.
+    Nodes that only other outputs than those wanted need are left out; None wants all.
 
     Raises:
         ModelError: not an ONNX file, or it has an unsupported operator or attribute; the message names the
@@ -77,7 +75,7 @@ class _Reader:
     def _node(self, node: NodeReader, output: str) -> Node:
         found = operation(node)
         node.finish()
-        inputs = tuple(node.inputs[: 2 if isinstance(found, Add) else 1])
+        inputs = tuple(node.inputs[: 2 if found is Plain.ADD else 1])
         if not self._known.intersection(inputs):
             raise node.error(
                 f"it takes {', '.join(map(repr, inputs)) or 'nothing'}, which no node before it produces"

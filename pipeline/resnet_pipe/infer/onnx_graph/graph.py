@@ -12,13 +12,9 @@ from resnet_pipe.infer.onnx_graph.operations import Conv, Operation, ScaleShift,
 
 @dataclass(frozen=True)
 class Node:
-    """One operation, applied.
+    """One operation, applied to values: the image, outputs of earlier nodes, constants.
 
-    Attributes:
-        operation: what is done.
-        inputs: names of values: the image, outputs of earlier nodes, constants.
-        output: name of the result.
-        name: for errors: the operator and the name that the file gives, escaped.
+    `name` is for errors: the operator and the name that the file gives, escaped.
     """
 
     operation: Operation
@@ -29,14 +25,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network.
+    """A network: an image, float32 (N, 3, H, W), and nodes, each after those whose outputs it takes.
 
-    Attributes:
-        path: the ONNX file.
-        image: name of the input, float32 (N, 3, H, W).
-        nodes: each after those whose outputs it takes.
-        outputs: names of the network's outputs, each given by a node.
-        constants: that nodes take as inputs, by name.
+    Each of its outputs is given by a node; constants that nodes take as inputs are by name.
     """
 
     path: Path

@@ -20,14 +20,7 @@ _LARGEST = 8192
 
 
 class NodeReader:
-    """One node.
-
-    Args:
-        path: of the file, for errors.
-        proto: the node.
-        tensors: the constants, by name, as the file has them.
-        opset: version of ONNX's operators.
-    """
+    """One node of a file, with the file's constants by name, and its version of ONNX's operators."""
 
     def __init__(self, path: Path, proto: Any, tensors: Mapping[str, Any], opset: int) -> None:  # noqa: ANN401
         from onnx import helper
@@ -51,11 +44,7 @@ class NodeReader:
         )
 
     def finish(self) -> None:
-        """Refuse attributes that have not been read.
-
-        Raises:
-            ModelError: there are some.
-        """
+        """Refuse attributes that have not been read."""
         if self._attributes:
             raise self.error(f"unknown attribute {min(self._attributes)!r}")
 
@@ -129,12 +118,9 @@ class NodeReader:
         return np.ascontiguousarray(values, np.float32)
 
     def window(self, kernel: Pair | None = None, *, ceil: bool = False, dilated: bool = True) -> Window:
-        """Return where it looks.
+        """Return where it looks, with the kernel of the weights, or else of the attribute kernel_shape.
 
-        Args:
-            kernel: of the weights; without any, the attribute kernel_shape is required.
-            ceil: whether the operator has ceil_mode.
-            dilated: whether dilations are accepted.
+        `ceil` tells whether the operator has ceil_mode, `dilated` whether dilations are accepted.
         """
         shape = cast(Pair, self.integers("kernel_shape", kernel or (0, 0), 1, _LARGEST))
         if kernel not in (None, shape) or 0 in shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,9 @@ Pads = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Where a convolution or a pooling looks.
+    """Where a convolution or a pooling looks: pairs are (down, right), pixels.
 
     Attributes:
-        kernel: height and width, pixels.
-        strides: down and to the right.
         pads: rows and columns that are added: top, left, bottom, right.
         dilations: distance of neighbours in the kernel.
         ceil: whether a window may begin inside and end outside.
@@ -38,14 +37,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A convolution.
-
-    Attributes:
-        weight: shape (outputs, inputs / groups, height, width).
-        bias: shape (outputs,).
-        window: of the kernel.
-        groups: of channels that do not see each other.
-    """
+    """A convolution: weight (outputs, inputs / groups, height, width), bias (outputs,)."""
 
     weight: Weight
     bias: Weight
@@ -62,12 +54,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AveragePool:
-    """The mean of each window.
-
-    Attributes:
-        window: padded by as much on both sides, not dilated.
-        count_pads: whether what is added counts, as zero.
-    """
+    """The mean of each window, symmetric and not dilated; added zeros count or not."""
 
     window: Window
     count_pads: bool
@@ -75,7 +62,7 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean over axes (of the NCHW form), which stay with length 1 if `keep`."""
+    """The mean over axes, which stay with length 1 if `keep`."""
 
     axes: tuple[int, ...]
     keep: bool
@@ -83,12 +70,7 @@ class Mean:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """x @ weight.T + bias.
-
-    Attributes:
-        weight: shape (outputs, inputs).
-        bias: shape (outputs,).
-    """
+    """x @ weight.T + bias: weight (outputs, inputs), bias (outputs,)."""
 
     weight: Weight
     bias: Weight
@@ -125,54 +107,30 @@ class Flatten:
 
 
 @dataclass(frozen=True)
-class Softmax:
-    """Softmax along one axis of the NCHW form, or the logarithm of it."""
-
-    axis: int
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Sigmoid:
-    """1 / (1 + exp(-x))."""
-
-
-@dataclass(frozen=True)
 class Squeeze:
-    """Axes of the NCHW form, each of length 1, are left out."""
+    """Axes of length 1 are left out."""
 
     axes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Relu:
-    """max(x, 0)."""
+class Softmax:
+    """Softmax along one axis, or the logarithm of it."""
+
+    axis: int
+    log: bool = False
 
 
-@dataclass(frozen=True)
-class Add:
-    """The sum of two values; shapes are matched from the last axis, in NCHW order."""
+class Plain(Enum):
+    """What has neither weights nor settings; of an addition, shapes are matched from the last axis."""
 
-
-@dataclass(frozen=True)
-class Identity:
-    """The value as it is."""
+    ADD = auto()
+    IDENTITY = auto()
+    RELU = auto()
+    SIGMOID = auto()
 
 
 Operation = (
-    Conv
-    | MaxPool
-    | AveragePool
-    | Mean
-    | Linear
-    | ScaleShift
-    | Clip
-    | Reshape
-    | Flatten
-    | Softmax
-    | Sigmoid
-    | Squeeze
-    | Relu
-    | Add
-    | Identity
-)
+    Conv | MaxPool | AveragePool | Mean | Linear | ScaleShift | Clip
+    | Reshape | Flatten | Squeeze | Softmax | Plain
+)  # fmt: skip

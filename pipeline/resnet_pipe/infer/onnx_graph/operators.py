@@ -102,14 +102,14 @@ def _cast(node: NodeReader) -> op.Operation:
     to = node.integer("to", 0, 1, 255)
     if to not in _FLOATS:
         raise node.error("the engines torch and mlx compute in floating point only")
-    return op.Identity()  # they decide themselves in which
+    return op.Plain.IDENTITY  # they decide themselves in which
 
 
 def _dropout(node: NodeReader) -> op.Operation:
     node.ignore("ratio", "seed")
     if node.has(2) and node.array(2).any():
         raise node.error("it is in training mode")
-    return op.Identity()
+    return op.Plain.IDENTITY
 
 
 _FLOATS = (1, 10, 11, 16)
@@ -124,17 +124,17 @@ _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "BatchNormalization": _batch_norm,
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "Add": lambda _: op.Add(),
-    "Relu": lambda _: op.Relu(),
+    "Add": lambda _: op.Plain.ADD,
+    "Relu": lambda _: op.Plain.RELU,
     "Clip": _clip,
     "Reshape": _reshape,
     "Flatten": lambda node: op.Flatten(node.integer("axis", 1, 0, 4)),
     "Softmax": _softmax,
     "LogSoftmax": lambda node: _softmax(node, log=True),
-    "Sigmoid": lambda _: op.Sigmoid(),
+    "Sigmoid": lambda _: op.Plain.SIGMOID,
     "Squeeze": lambda node: op.Squeeze(node.axes()),
     "Cast": _cast,
-    "Identity": lambda _: op.Identity(),
+    "Identity": lambda _: op.Plain.IDENTITY,
     "Dropout": _dropout,
 }
 """By ONNX's name of the operator, https://onnx.ai/onnx/operators."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
@@ -18,10 +17,8 @@ from resnet_pipe.reader.images.metadata import without_metadata
 from resnet_pipe.reader.images.png import lacks_rows
 from resnet_pipe.reader.images.signature import identify
 from resnet_pipe.reader.limit import check_size
-from resnet_pipe.reader.orientation import metadata_orientation, upright
+from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
 from resnet_pipe.reader.source import Item
-
-Frame = NDArray[np.uint8]
 
 _ORDINARY_BYTES = 64 << 20
 """What an ordinary photograph needs, and more."""
@@ -100,9 +97,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
                 )
             frame = _rgb(image)
             info = image.info
-            if (
-                name == "AVIF"
-            ):  # its properties say how it is turned, which Pillow tells as EXIF; XMP does not
+            if name == "AVIF":  # its properties say how it is turned: Pillow tells it as EXIF, and not as XMP
                 info = {"exif": info.get("exif", b"")}
             return upright(frame, metadata_orientation(info))
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.limit import check_size
-
-Frame = NDArray[np.uint8]
+from resnet_pipe.reader.orientation import Frame
 
 _BOXES = frozenset([b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"idat", b"styp", b"sidx"])
 """The top-level boxes of a file; anything after them is not part of it."""
@@ -32,7 +30,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
 
     Args:
         data: the whole file.
-        max_pixels: width times height of the largest image to decode.
+        max_pixels: as of `decode.decode`.
         accept_truncated: decode a file that ends early, if the primary image is complete.
 
     Returns:

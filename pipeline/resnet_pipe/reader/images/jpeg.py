@@ -31,15 +31,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     one: if that is harmless, the file is decoded again without all harmless oddities, and must then give
     none.
 
-    Args:
-        data: the whole file.
-        max_pixels: width times height of the largest image to decode.
-        accept_truncated: return what is there of a file that ends early.
-        min_side: if given, it may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
-            keeps this many pixels.
-
-    Returns:
-        The frame, contiguous and upright, and its extent.
+    Arguments and result are those of `decode.decode`.
 
     Raises:
         SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.

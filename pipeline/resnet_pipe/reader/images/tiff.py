@@ -10,7 +10,6 @@ import io
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
@@ -19,9 +18,7 @@ from resnet_pipe.reader.images.tiff_directory import Directory
 from resnet_pipe.reader.images.tiff_layout import CMYK, LOSSLESS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
 from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples
 from resnet_pipe.reader.limit import check_size
-from resnet_pipe.reader.orientation import ORIENTATION, upright, xmp_orientation
-
-Frame = NDArray[np.uint8]
+from resnet_pipe.reader.orientation import ORIENTATION, Frame, upright, xmp_orientation
 
 _TILES = 1 << 26
 """Pixels that the tiles of an image may have together, whatever its size: they may extend far beyond it."""

@@ -75,7 +75,9 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         for position in range(int(wanted[-1]) + 1):
             if not capture.grab():
                 if not position:
-                    raise SourceError("reader", "unsupported", f"OpenCV decodes none of it ({video.codec})")
+                    raise SourceError(
+                        "reader", "unsupported", f"OpenCV decodes none of it ({video.decoder.codec})"
+                    )
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
             video.alive()

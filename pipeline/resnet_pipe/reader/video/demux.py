@@ -6,21 +6,19 @@ import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import av
-from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
 from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import check_readable
 from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
-from resnet_pipe.reader.video.side_data import SideData
+from resnet_pipe.reader.video.decoder import Decoder, describe, pixel_limit
 from resnet_pipe.reader.video.timeline import Timeline
 from resnet_pipe.reader.video.track import Track, choose
 
@@ -40,8 +38,6 @@ _SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
 """Demuxers that take a missing end for the end, without a word."""
 _GENERATE_TIMES = 1
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
-_STRICT = frozenset(["hevc", "mjpeg"])
-"""Codecs whose decoders hide damage unless told not to, and then have nothing against whole files."""
 
 
 class Video:
@@ -55,8 +51,7 @@ class Video:
 
     Attributes:
         track: the track that is read.
-        codec: FFmpeg's name of the codec.
-        context: the decoder.
+        decoder: of the track.
         time_base: seconds per unit of time.
         count: packets that have been read.
         decoded: frames that have come out of the decoder; counted by the code that decodes.
@@ -74,24 +69,16 @@ class Video:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
     """
 
-    codec: str
-    context: VideoCodecContext
-
     track: Track
+    decoder: Decoder
 
     def __init__(
-        self,
-        path: Path,
-        max_pixels: int,
-        alive: Callable[[], None] = lambda: None,
-        track: int | None = None,
+        self, path: Path, max_pixels: int, alive: Callable[[], None] = lambda: None, track: int | None = None
     ) -> None:
         self.path = path
         self._asked = track
         self.alive = alive
         self.max_pixels = max_pixels
-        # For frames that grow in the middle of a video; decoders count whole blocks.
-        self._limit = {"max_pixels": str(min(2 * max_pixels + (1 << 16), 2**31 - 1))}
         self.decoded = 0
         self.timeline = Timeline()
         self.damage: tuple[int, SourceError] | None = None
@@ -148,7 +135,7 @@ class Video:
         return SourceError("reader", error, text, cause is not None and cause.errno == errno.EIO)
 
     def _open(self) -> None:
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **self._limit}
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **pixel_limit(self.max_pixels)}
         try:
             self._container = av.open(str(self.path), options=options, metadata_errors="replace")
         except av.FFmpegError as error:
@@ -166,9 +153,9 @@ class Video:
 
     def _choose_stream(self) -> VideoStream:
         tracks = self._container.streams.video
-        if not tracks and ends_early(self.path):
-            raise SourceError("reader", "truncated", "it ends before its contents are described")
         if not tracks:
+            if ends_early(self.path):
+                raise SourceError("reader", "truncated", "it ends before its contents are described")
             raise SourceError("reader", "no_video", "there is no video in it")
         self.track = choose(tracks, self._asked)
         for other in self._container.streams:
@@ -184,15 +171,7 @@ class Video:
                 text += ", the one that ffmpeg selects; reader.track selects another"
             raise SourceError("reader", "unsupported", text)
         check_pixels(context.width, context.height, self.max_pixels)
-        self.codec = context.codec.canonical_name
-        self.context = context
-        context.thread_count = 1  # a worker is a process
-        # What a decoder would drop in silence comes out with a mark, and is then an error.
-        context.flags |= CodecFlags.output_corrupt
-        context.options = dict(self._limit)
-        self._side_data = SideData(context)
-        if self.codec in _STRICT:
-            context.options["err_detect"] = "explode"
+        self.decoder = Decoder(context, self.max_pixels)
         # Times that the file does not hold would be guesses.
         self._container.flags &= ~_GENERATE_TIMES
         self.time_base = self._stream.time_base
@@ -200,7 +179,7 @@ class Video:
         self.count = 0
         self.marked: int | None = None
         self.described: dict[int, bytes] = {}
-        self._header = self._extradata = self._described = context.extradata
+        self._described = context.extradata
 
     def _start(self) -> None:
         """Begin to read packets from where the file is."""
@@ -253,37 +232,7 @@ class Video:
 
     def begin(self, number: int) -> VideoCodecContext:
         """Reset the decoder for a packet that does not depend on earlier ones, and return it."""
-        extradata = self.timeline.at(number).extradata or self._header
-        if extradata == self._extradata:
-            self.context.flush_buffers()
-        else:
-            old, self._extradata = self.context, extradata
-            new = cast(VideoCodecContext, av.CodecContext.create(old.name, "r"))
-            new.extradata, new.codec_tag, new.options = extradata, old.codec_tag, dict(old.options)
-            new.thread_count, new.flags = old.thread_count, old.flags
-            self.context, self._side_data = new, SideData(new)
-        return self.context
-
-    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Decode a packet; None flushes the frames that the decoder has held back.
-
-        Malformed side data is no damage: if the decoder refuses a packet, it is tried again without them.
-
-        Args:
-            packet: may be modified.
-
-        Raises:
-            av.FFmpegError: the decoder refuses the picture.
-        """
-        if packet is None:
-            return self.context.decode(None)
-        self._side_data.hide(packet)
-        try:
-            return self.context.decode(packet)
-        except av.FFmpegError:
-            if not self._side_data.hide(packet, before=True):
-                raise
-        return self.context.decode(packet)
+        return self.decoder.begin(self.timeline.at(number).extradata)
 
     def rewind(self) -> None:
         """Go to the very first packet."""
@@ -298,8 +247,3 @@ class Video:
             return False
         self._start()
         return True
-
-
-def describe(error: av.FFmpegError) -> str:
-    """Return what FFmpeg says, without numbers and file names."""
-    return error.strerror or type(error).__name__

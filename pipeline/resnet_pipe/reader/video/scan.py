@@ -58,14 +58,14 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
     for stretch in video.timeline.stretches[1:]:
         pts[stretch.first :] += stretch.shift - video.timeline.at(stretch.first - 1).shift
     problem = video.problem if video.damage is None else video.damage[1]
-    reorder = video.context.reorder_depth
+    reorder = video.decoder.context.reorder_depth
     return index_packets(pts, table.key, table.shown, video.time_base, reorder, problem, firsts or [0])
 
 
 def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
     """Read packets; also return whether each holds a frame, as far as that is visible."""
-    table, tells = Table(), video.codec in _ONE_FRAME_A_PACKET
-    codec, missing, offset = video.codec, -1 if span is None else span.frames, 0
+    table, tells = Table(), video.decoder.codec in _ONE_FRAME_A_PACKET
+    codec, missing, offset = video.decoder.codec, -1 if span is None else span.frames, 0
     for packet in video.packets:
         pts, dts = packet.pts, packet.dts
         tells = tells and not _may_be_none(packet, codec)

@@ -126,26 +126,26 @@ def find_stretches(
         described: the parameters of the decoder, by the first packet that they apply to.
     """
     pts, time = np.asarray(table.pts, np.int64), _times(table)
-    joints, lost = _joints(table, time, time_base, may_jump, torn)
+    joins, lost = _joins(table, time, time_base, may_jump, torn)
     stretches = [Stretch(0, 0, described.get(0))]
-    for first in sorted({*joints, *described} - {0}):
+    for first in sorted({*joins, *described} - {0}):
         old, begin = stretches[-1], stretches[-1].first
-        following = min((each for each in (*joints, *described) if each > first), default=len(time))
+        following = min((each for each in (*joins, *described) if each > first), default=len(time))
         step = _step(time[begin:first], time)
         shift = old.shift
-        if joints.get(first):
+        if joins.get(first):
             shift += int(time[begin:first].max()) + step - int(time[first])
         shown = _shown_times(pts[first:following], table.key[first:following])
         before = pts[begin:first].max(initial=UNKNOWN)
         if len(shown) and before != UNKNOWN:
             closest = int(before) + old.shift - int(shown.min())
-            if shift <= closest or joints.get(first):
+            if shift <= closest or joins.get(first):
                 shift = max(shift, closest + step)
         stretches.append(Stretch(first, shift, described.get(first, old.extradata)))
-    mended = sum(joints.values())
-    counted = sum(packet not in joints for packet in torn if lost is None or packet < lost)
-    cut_off = frozenset(packet - 1 for packet in joints if not torn.get(packet, True))
-    return Timeline(tuple(stretches), mended, len(joints) - mended, counted, cut_off, lost)
+    mended = sum(joins.values())
+    counted = sum(packet not in joins for packet in torn if lost is None or packet < lost)
+    cut_off = frozenset(packet - 1 for packet in joins if not torn.get(packet, True))
+    return Timeline(tuple(stretches), mended, len(joins) - mended, counted, cut_off, lost)
 
 
 def is_even(table: Table) -> bool:
@@ -174,7 +174,7 @@ def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.take(time, known[np.maximum(last, 0)])
 
 
-def _joints(
+def _joins(
     table: Table, time: NDArray[np.int64], time_base: Fraction, may_jump: bool, torn: Mapping[int, bool]
 ) -> tuple[dict[int, bool], int | None]:
     """Return the first packets after joins, and a packet before which some are missing.
@@ -193,7 +193,7 @@ def _joints(
     gap = round(_LONGEST_GAP_S / time_base)
     jumps = (steps < 0) | (steps > gap) if may_jump else steps < 0
     suspects = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *torn})
-    joints: dict[int, bool] = {}
+    joins: dict[int, bool] = {}
     lost = None
     begin, peak = 0, UNKNOWN
     usual = _step(time, time) if suspects else 0
@@ -204,7 +204,7 @@ def _joints(
         goes_back = (peak - now) * time_base > (_BACK_S if anew else _FAR_BACK_S)
         leaps = may_jump and anew and now - peak > max(gap, _UNUSUAL * usual)
         if goes_back or leaps:
-            joints[packet], peak = True, UNKNOWN
+            joins[packet], peak = True, UNKNOWN
         elif packet in torn and not torn[packet]:
             lost = packet - 1
             break
@@ -212,10 +212,10 @@ def _joints(
             if not key[packet]:
                 lost = packet
                 break
-            joints[packet] = False
-    if sum(not key[packet] for packet in joints) > sum(key):
-        return {}, lost  # times in disorder, not joints
-    return joints, lost
+            joins[packet] = False
+    if sum(not key[packet] for packet in joins) > sum(key):
+        return {}, lost  # times in disorder, not joins
+    return joins, lost
 
 
 def _step(time: NDArray[np.int64], otherwise: NDArray[np.int64]) -> int:

@@ -100,7 +100,7 @@ def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devic
     threads = cores if infer.threads == "auto" else infer.threads
     return EngineRequest(
         model=resolved.model.path,
-        preprocessing=resolved.preprocessing,
+        preprocessing=resolved.preprocessing.network_input,
         outputs=resolved.outputs,
         batch_size=batch_size,
         device=device,

@@ -21,10 +21,8 @@ class StageClock:
 
     Attributes:
         lanes: how many work on the stage at the same time: worker processes, engine threads.
-        busy_s: at work.
         wait_in_s: waiting for input.
         wait_out_s: waiting for room downstream.
-        items: that passed through.
         batches: busy seconds of each batch.
     """
 

@@ -10,16 +10,11 @@ from pathlib import Path
 
 
 class EventLog:
-    """Appends events to a file, each flushed at once. Used from several threads.
+    """Appends events to a file, each flushed at once; without a path, drops them. Used from several threads.
 
-    An event that cannot be written (the disk is full) is dropped: what matters is committed elsewhere,
-    and there the same fault ends the run with its reason.
-
-    Args:
-        path: made if it is missing; None drops every event.
-
-    Attributes:
-        error: that has dropped the first event; None if all are written.
+    An event that cannot be written (the disk is full) is dropped: what matters is committed elsewhere, and
+    there the same fault ends the run with its reason. `error` has dropped the first one; None if all are
+    written.
     """
 
     def __init__(self, path: Path | None) -> None:

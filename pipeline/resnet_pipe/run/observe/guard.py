@@ -8,13 +8,10 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.errors import ResnetPipeError
-from resnet_pipe.run.observe.event_log import EventLog
-from resnet_pipe.run.observe.observer import Observer
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.observe.events import Events
+from resnet_pipe.run.observe.observer import Forward, Observer
+from resnet_pipe.run.workers.messages import Filled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,29 +21,17 @@ class Guard:
     """Calls what observes a run. Used from several threads.
 
     Args:
-        say: tells the user, also one who wants only warnings and errors.
-
-    Attributes:
-        say: as given; may be replaced while a display is in the way.
-        log: of the run, once it is open.
+        events: are told what fails.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.log = EventLog(None)
+    def __init__(self, events: Events) -> None:
+        self._events = events
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._broken: dict[str, Exception] = {}
 
     def call(self, what: str, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | None:
-        """Call a function; None if it fails, or if something of the same name has failed before.
-
-        Args:
-            what: it makes, for the warning.
-            function: whatever it raises is a warning.
-            arguments: of the function.
-            options: of the function.
-        """
+        """Call a function; None if it fails, which is a warning, or if its like has failed before."""
         if self.is_broken(what):
             return None
         try:
@@ -66,10 +51,7 @@ class Guard:
             if what in self._warned:
                 return
             self._warned.add(what)
-        text = " ".join(text.split())  # in one line
-        self.log.event("warning", text=text)
-        with suppress(Exception):  # of the display
-            self.say(f"warning: {text}; the results are not affected")
+        self._events.tell("warning", text=" ".join(text.split()))
 
     def enter(self, stack: ExitStack, what: str, manager: AbstractContextManager[T]) -> T | None:
         """Enter a context until the stack is left. Neither way in nor way out decides about the block.
@@ -97,13 +79,7 @@ class Guard:
 
 
 class Guarded:
-    """An observer that a guard calls.
-
-    Args:
-        what: it makes.
-        observer: to be told.
-        guard: that calls it.
-    """
+    """An observer that a guard calls; `what` it makes, for the warning."""
 
     def __init__(self, what: str, observer: Observer, guard: Guard) -> None:
         self._what = what
@@ -114,17 +90,9 @@ class Guarded:
         """See `Observer.filled`."""
         self._guard.call(self._what, self._observer.filled, filled)
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
+    def inferred(self, done: Forward) -> None:
         """See `Observer.inferred`."""
-        self._guard.call(self._what, self._observer.inferred, filled, batch, outputs, lane, start, end)
+        self._guard.call(self._what, self._observer.inferred, done)
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """See `Observer.written`."""

@@ -7,8 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
+from resnet_pipe.run.observe.observer import Forward
 from resnet_pipe.run.workers.messages import SLOWEST, Filled, Outputs, Row
 
 MOMENTS = 240
@@ -32,8 +32,7 @@ _QUALITY = 80
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class _Moment:
+class _Moment(NamedTuple):
     seconds: float
     items: int
     waiting_for_engine: int
@@ -70,7 +69,7 @@ class History:
 
     def tick(self, items: int, waiting_for_engine: int, waiting_for_writer: int) -> None:
         """Note a moment: items so far, and how many batches wait. Called several times a second."""
-        seconds = time.perf_counter() - self._started
+        seconds = round(time.perf_counter() - self._started, 3)
         if self._moments and seconds - self._moments[-1].seconds < self._apart_s:
             return
         self._moments.append(_Moment(seconds, items, waiting_for_engine, waiting_for_writer))
@@ -85,35 +84,23 @@ class History:
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
+    def inferred(self, done: Forward) -> None:
         """Keep a result now and then; see `Observer.inferred`."""
         if not self._pictures:
             return
         with self._lock:
-            for at, row in enumerate(filled.rows):
+            for at, row in enumerate(done.filled.rows):
                 if self._samples.wants():
-                    self._samples.add(self._sample(row, batch[at], outputs, at))
+                    self._samples.add(self._sample(row, done.batch[at], done.outputs, at))
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """Note nothing; see `Observer.written`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""
-        moments = self._moments
         return {
             "timeline": {
-                "seconds": [round(moment.seconds, 3) for moment in moments],
-                "items": [moment.items for moment in moments],
-                "waiting_for_engine": [moment.waiting_for_engine for moment in moments],
-                "waiting_for_writer": [moment.waiting_for_writer for moment in moments],
+                name: [getattr(moment, name) for moment in self._moments] for name in _Moment._fields
             },
             "slowest": [
                 {"source": key, "seconds": round(seconds, 4)}

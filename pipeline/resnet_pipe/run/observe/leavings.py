@@ -7,15 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_pipe.errors import MissingExtraError
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.report import metrics, run_report
+from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.guard import Guard
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import save_history, save_outcome
+from resnet_pipe.store.disk import HOME
 
 
-def leave(outcome: Outcome, history: History, folder: Path | None, tag: str, guard: Guard) -> Outcome:
+def leave(
+    outcome: Outcome, history: History, folder: Path | None, tag: str, events: Events, guard: Guard
+) -> Outcome:
     """Write all of it as far as possible; anything that fails is a warning.
 
     Args:
@@ -23,6 +26,7 @@ def leave(outcome: Outcome, history: History, folder: Path | None, tag: str, gua
         history: of the run.
         folder: of the run; None if it could not be made.
         tag: of the run, among those that share the output directory.
+        events: of the run.
         guard: of the run.
 
     Returns:
@@ -30,12 +34,12 @@ def leave(outcome: Outcome, history: History, folder: Path | None, tag: str, gua
     """
     if folder is not None:
         guard.call("run.json", save_outcome, folder, outcome)
-        if outcome.items:
+        if outcome.effort.items:
             guard.call("history", save_history, folder, history)
     guard.call("metrics", _write_metrics, outcome, tag)
     if not outcome.resolved.job.run.report or folder is None or guard.is_broken("run.json"):
         return outcome
-    return guard.call("report", _with_report, outcome, folder, guard) or outcome
+    return guard.call("report", _with_report, outcome, folder, events) or outcome
 
 
 def _write_metrics(outcome: Outcome, tag: str) -> None:
@@ -47,9 +51,9 @@ def _write_metrics(outcome: Outcome, tag: str) -> None:
     metrics.write(path, outcome.to_json(), time.time(), tag)
 
 
-def _with_report(outcome: Outcome, folder: Path, guard: Guard) -> Outcome:
+def _with_report(outcome: Outcome, folder: Path, events: Events) -> Outcome:
     try:
         return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
     except MissingExtraError as error:  # nothing is wrong: it has not been installed
-        guard.log.event("note", text=str(error))
+        events.log.event("note", text=str(error))
         return replace(outcome, no_report=f"{error.remedy}")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.run.workers.messages import Filled, Outputs
+
+
+class Forward(NamedTuple):
+    """A forward pass on a batch, uint8, shape (rows, H, W, 3): what it gave, its lane, from when to when."""
+
+    filled: Filled
+    batch: NDArray[np.uint8]
+    outputs: Outputs
+    lane: int
+    start: float
+    end: float
 
 
 class Observer(Protocol):
@@ -16,16 +27,8 @@ class Observer(Protocol):
     def filled(self, filled: Filled) -> None:
         """A worker has posted a message."""
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
-        """A lane has executed a batch: uint8, shape (rows, H, W, 3). From its own thread."""
+    def inferred(self, done: Forward) -> None:
+        """A lane has executed a batch. From its own thread."""
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """The rows of a message have been written. From the writer's thread."""

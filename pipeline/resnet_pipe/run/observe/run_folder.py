@@ -5,26 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import datetime
-from io import StringIO
 from pathlib import Path
 
 from resnet_pipe.errors import UsageError
 from resnet_pipe.job.job import Job
-from resnet_pipe.ledger.ledger import HOME
+from resnet_pipe.job.syntax import dump
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.store import atomic
+from resnet_pipe.store.disk import HOME
 
 KEPT_RUNS = 30
 
 
 def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
-    """Make the folder of a run, named by the time it started.
+    """Make the folder of a run, named by the time (UTC) it started, in the directory `_resnet_pipe`.
 
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-        started_at: UTC.
-        tag: of the run, among those that share the output directory.
+    The tag is that of the run, among those that share the output directory.
     """
     folder = home / "runs" / (started_at.strftime("%Y-%m-%dT%H-%M-%S.%f") + _end(tag))
     folder.mkdir(parents=True)
@@ -32,13 +29,8 @@ def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
 
 
 def prune_run_folders(newest: Path, tag: str) -> None:
-    """Remove the folders of runs that are too old, and what those that were killed left half written.
-
-    Args:
-        newest: the folder of this run.
-        tag: of the run; see `make_run_folder`.
-    """
-    # Not those of the other parts of a job: there may be more than thirty, all of them running.
+    """Remove the folders of runs that are too old, and what those that were killed left half written."""
+    # Not those of the other divisions of a job: there may be more than thirty, all of them running.
     own = (path for path in newest.parent.iterdir() if path.name.endswith(_end(tag)))
     others = sorted(path for path in own if path != newest)
     for old in others[: 1 - KEPT_RUNS]:
@@ -55,11 +47,7 @@ def _end(tag: str) -> str:
 
 def save_job(folder: Path, job: Job) -> None:
     """Write the job with every default filled in."""
-    from ruamel.yaml import YAML
-
-    text = StringIO()
-    YAML(typ="safe", pure=True).dump(job.model_dump(mode="json"), text)
-    atomic.write_bytes(folder / "job.yaml", text.getvalue().encode())
+    atomic.write_bytes(folder / "job.yaml", dump(job.model_dump(mode="json")))
 
 
 def save_outcome(folder: Path, outcome: Outcome) -> None:

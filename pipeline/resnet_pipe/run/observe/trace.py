@@ -13,10 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.observe.observer import Forward
+from resnet_pipe.run.workers.messages import Filled
 from resnet_pipe.store import atomic
 
 _PROCESS = 1
@@ -36,12 +34,9 @@ def traced(path: Path, workers: int, lanes: Sequence[str]) -> Iterator[Trace]:
 
 
 class Trace:
-    """Writes events to a file as they happen. Used from several threads.
+    """Writes events to a text file as they happen. Used from several threads.
 
-    Args:
-        file: opened for writing text.
-        workers: that decode.
-        lanes: names of those who infer, in the order of their numbers.
+    Lanes are the names of those who infer, in the order of their numbers.
     """
 
     def __init__(self, file: IO[str], workers: int, lanes: Sequence[str]) -> None:
@@ -53,8 +48,8 @@ class Trace:
         names[_WRITER] = "writer"
         events = [{"ph": "M", "name": "process_name", "pid": _PROCESS, "args": {"name": "resnet-pipe run"}}]
         for track, name in names.items():
-            events.append(_about(track, "thread_name", name=name))
-            events.append(_about(track, "thread_sort_index", sort_index=track))
+            events.append(_event("M", "thread_name", track, args={"name": name}))
+            events.append(_event("M", "thread_sort_index", track, args={"sort_index": track}))
         file.write(",\n".join(map(json.dumps, events)))
 
     def filled(self, filled: Filled) -> None:
@@ -69,19 +64,12 @@ class Trace:
             events.append(_flow("s", filled, filled.worker, filled.spans[-1].start))
         self._write(events)
 
-    def inferred(
-        self,
-        filled: Filled,
-        batch: NDArray[np.uint8],
-        outputs: Outputs,
-        lane: int,
-        start: float,
-        end: float,
-    ) -> None:
+    def inferred(self, done: Forward) -> None:
         """Write a forward pass; see `Observer.inferred`."""
-        track = _FIRST_LANE + lane
-        span = _span(track, "infer", start, end, items=len(filled.rows), task=filled.task, part=filled.part)
-        self._write([span, _flow("t", filled, track, start)])
+        track, filled = _FIRST_LANE + done.lane, done.filled
+        about = {"items": len(filled.rows), "task": filled.task, "part": filled.part}
+        span = _span(track, "infer", done.start, done.end, **about)
+        self._write([span, _flow("t", filled, track, done.start)])
 
     def written(self, filled: Filled, start: float, end: float) -> None:
         """Write that rows were written; see `Observer.written`."""
@@ -101,31 +89,15 @@ class Trace:
             self._file.write(text)
 
 
-def _about(track: int, what: str, **values: object) -> dict[str, Any]:
-    return {"ph": "M", "name": what, "pid": _PROCESS, "tid": track, "args": values}
+def _event(phase: str, name: str, track: int, **more: object) -> dict[str, Any]:
+    return {"ph": phase, "name": name, "pid": _PROCESS, "tid": track, **more}
 
 
 def _span(track: int, stage: str, start: float, end: float, **about: object) -> dict[str, Any]:
-    return {
-        "ph": "X",
-        "name": stage,
-        "cat": stage,
-        "pid": _PROCESS,
-        "tid": track,
-        "ts": round(start * 1e6, 1),
-        "dur": round((end - start) * 1e6, 1),
-        "args": about,
-    }
+    times = {"ts": round(start * 1e6, 1), "dur": round((end - start) * 1e6, 1)}
+    return _event("X", stage, track, cat=stage, **times, args=about)
 
 
 def _flow(phase: str, filled: Filled, track: int, at: float) -> dict[str, Any]:
-    return {
-        "ph": phase,
-        "name": "batch",
-        "cat": "batch",
-        "id": f"{filled.task}.{filled.span}.{filled.part}",
-        "pid": _PROCESS,
-        "tid": track,
-        "ts": round(at * 1e6, 1),
-        "bp": "e",
-    }
+    batch = f"{filled.task}.{filled.span}.{filled.part}"
+    return _event(phase, "batch", track, cat="batch", id=batch, ts=round(at * 1e6, 1), bp="e")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source, Span, Tally
 from resnet_pipe.run.workers.slots import SlotShape
+
+if TYPE_CHECKING:
+    from resnet_pipe.reader.reader import Reader
 
 Outputs = dict[str, NDArray[np.float32]]
 """What the network gave for a batch: output name to float32, shape (rows, width)."""
@@ -186,7 +188,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Setup:
+class WorkerSetup:
     """Everything a worker needs to begin: the first message it gets.
 
     Attributes:

@@ -12,7 +12,7 @@ from resnet_pipe.head.rows import LABELS, by_source
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.writer.annotated.annotator import Annotator
-from resnet_pipe.writer.annotated.drawing_messages import Request, Setup, joined
+from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
 from resnet_pipe.writer.section import WriterSection
 from resnet_pipe.writer.writer import Target, Writer, Written
 
@@ -69,13 +69,13 @@ class AnnotatedWriter(Writer):
     Args:
         section: of the writer.
         target: the chunk; its rows have a column `top_k`.
-        quality: as in `Setup`.
+        quality: as in `DrawingSetup`.
     """
 
     def __init__(self, section: AnnotatedSection, target: Target, quality: int) -> None:
         labels = tuple(json.loads(target.schema.field("top_k").metadata[LABELS]))
         kind: Any = section.kind
-        setup = Setup(kind, target.root, target.directory, labels, section.font, quality, target.track)
+        setup = DrawingSetup(kind, target.root, target.directory, labels, section.font, quality, target.track)
         self._annotator = Annotator(setup, section.timeout_s)
         self._parts: list[Request] = []
         """What has come of the last source."""

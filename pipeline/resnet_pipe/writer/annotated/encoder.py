@@ -59,15 +59,11 @@ class Format:
 
 
 class VideoFile:
-    """A video that is being written, 8 bits, 4:2:0.
+    """A video that is being written, 8 bits, 4:2:0, with x264's constant rate factor `crf`.
 
     Odd widths and heights, which 4:2:0 does not allow, are made even by repeating the last column or row.
-    Times are exact, unless a frame is shown for so long that coarser units are needed.
-
-    Args:
-        path: of the file.
-        form: of the pictures. Pictures of another size are scaled.
-        crf: constant rate factor of x264.
+    Pictures of another size than the format's are scaled. Times are exact, unless a frame is shown for so
+    long that coarser units are needed.
 
     Raises:
         SourceError: `unsupported`: the encoder does not accept such a video.
@@ -113,12 +109,7 @@ class VideoFile:
         context.open()
 
     def write(self, picture: NDArray[np.uint8], pts: int, duration: int) -> None:
-        """Add a picture.
-
-        Args:
-            picture: uint8, shape (H, W, 3), RGB.
-            pts: presentation time, in units of the time base.
-            duration: how long it is shown, in the same units.
+        """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base.
 
         Raises:
             SourceError: as above.
@@ -142,10 +133,7 @@ class VideoFile:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> bool:
-        """Complete the file.
-
-        Returns:
-            Whether there is one. If a picture could not be written, it is removed.
+        """Complete the file, and tell whether there is one: if a picture could not be written, it is removed.
 
         Raises:
             SourceError: as above.

@@ -13,12 +13,7 @@ _NO_CHARACTER = "\U0010ffff"
 
 
 class Lettering:
-    """A font at one size, and what is to be known of it.
-
-    Args:
-        font: a TrueType or OpenType file; None for Pillow's own font, which has the letters of ASCII.
-        size: in pixels.
-    """
+    """A font at one size in pixels; without a file Pillow's own, which has the letters of ASCII."""
 
     def __init__(self, font: Path | None, size: int) -> None:
         self.font = load(font, size)
@@ -60,11 +55,7 @@ class Lettering:
 
 
 def load(font: Path | None, size: int) -> ImageFont.FreeTypeFont:
-    """Load a font.
-
-    Args:
-        font: a TrueType or OpenType file; None for Pillow's own.
-        size: in pixels.
+    """Load a TrueType or OpenType font, None for Pillow's own, at a size in pixels.
 
     Raises:
         OSError: there is no font in the file.

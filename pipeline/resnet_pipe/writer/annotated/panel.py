@@ -32,14 +32,7 @@ _TEXTS = ((255, 255, 255), (218, 223, 230))
 
 
 class Panel:
-    """Draws labels and scores on frames of one size.
-
-    Args:
-        width: of the frames, pixels.
-        height: of the frames, pixels.
-        labels: by class index.
-        font: as for `Lettering`.
-    """
+    """Draws labels, which are by class index, and scores on frames of one size in pixels."""
 
     def __init__(self, width: int, height: int, labels: Sequence[str], font: Path | None) -> None:
         text = max(_LEAST_TEXT, round(min(height, width * 9 / 16) / _LINES))
@@ -55,12 +48,9 @@ class Panel:
         self._entries: list[tuple[int, int]] = []
 
     def draw(self, frame: NDArray[np.uint8], index: NDArray[np.int32], score: NDArray[np.float32]) -> None:
-        """Draw the labels of a frame on it.
+        """Draw the labels of a frame on it, in place: uint8, shape (H, W, 3), RGB.
 
-        Args:
-            frame: uint8, shape (H, W, 3), RGB; changed in place.
-            index: classes, best first, shape (k,).
-            score: of each class, shape (k,); its bar shows it from 0 to 1.
+        Index has the classes, best first, shape (k,), and score what the bar of each shows, from 0 to 1.
         """
         # To the digits that are shown: most frames of a quiet scene look like the one before.
         entries = list(zip(index.tolist(), np.rint(score * 1000).astype(int).tolist(), strict=True))
@@ -75,10 +65,7 @@ class Panel:
         np.right_shift(blended, 8, out=here, casting="unsafe")
 
     def _render(self, entries: list[tuple[int, int]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """Draw the panel.
-
-        Args:
-            entries: class and score in thousandths, best first.
+        """Draw the panel for classes and their scores in thousandths, best first.
 
         Returns:
             What the pixels of a frame are multiplied by, and what is then added to them, both times 255; of
@@ -115,13 +102,7 @@ class Panel:
 
 
 class _Sheet:
-    """A drawing, and how opaque it is: at first a band with round corners.
-
-    Args:
-        width: pixels.
-        height: pixels.
-        radius: of the corners, pixels.
-    """
+    """A drawing, and how opaque it is: at first a band with round corners. All measures are pixels."""
 
     def __init__(self, width: int, height: int, radius: int) -> None:
         self._colour = Image.new("RGB", (width, height), _BAND)

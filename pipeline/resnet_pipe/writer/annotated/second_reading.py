@@ -88,7 +88,7 @@ def read_video(
 
 def _format(video: Video, index: Index, longest: int, frame: VideoFrame, pixels: NDArray[np.uint8]) -> Format:
     height, width = pixels.shape[:2]
-    aspect = video.context.sample_aspect_ratio or Fraction(1)
+    aspect = video.decoder.context.sample_aspect_ratio or Fraction(1)
     seconds = float((index.pts[-1] - index.pts[0]) * index.time_base)
     fps = (len(index.pts) - 1) / seconds if seconds else 25.0
     return Format(

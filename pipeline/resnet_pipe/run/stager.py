@@ -1,4 +1,4 @@
-"""The writer stage: puts results back in order, and has their chunks written and committed."""
+"""The writer stage: puts results back in order, has them written, and delivers chunks that are complete."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ _ROW_BYTES = 128
 """Of a row, beside what the network gave for it."""
 
 
-@dataclass(frozen=True)
-class Committed:
-    """A chunk that has just become final.
+class Staged(NamedTuple):
+    """A chunk of which everything is complete in its staging directory, and nothing is committed.
 
     Attributes:
-        record: its ledger record.
-        done: sources of this run in it that gave all their rows.
-        partial: sources that gave the rows before their damage, or lack a file of their own.
-        failed: sources that gave none.
-        noted: the entries with notes, among all of these.
+        chunk: which sources, and the record that the new one replaces.
+        record: for the ledger: files with their SHA-256, and the entries of the sources with their failures.
     """
 
+    chunk: Chunk
     record: Record
-    done: int
-    partial: int
-    failed: int
-    noted: tuple[Entry, ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Return the entries of the sources that were processed, without those of kept rows."""
+        keys = {source.key for source in self.chunk.sources}
+        return [entry for entry in self.record.entries if entry.source.key in keys]
+
+
+Deliver = Callable[[Staged], None]
+"""Takes each chunk as soon as it is staged, in order. When it returns, the chunk is committed."""
 
 
 class _Place(NamedTuple):
@@ -68,18 +71,18 @@ class _Expected:
     arrived: dict[int, list[tuple[Filled, Outputs]]] = field(default_factory=dict)
 
 
-class Committer:
-    """Accepts the results of tasks in any order.
+class Stager:
+    """Accepts the results of tasks in any order. It commits nothing.
 
     Args:
         resolved: the job.
-        ledger: of the output directory.
+        ledger: that stages the files.
         spool: of the run.
         root: the directory that the keys of the sources start from.
         clock: of the stage.
-        on_commit: told of each chunk, right after it is final.
-        on_failure: told of each source that failed, and of its chunk, before that is final; may raise to end
-            the run.
+        deliver: gets each chunk.
+        on_failure: told of each source that failed, and of its chunk, before that is delivered; may raise to
+            end the run.
         on_write: told of each result that is written, and from when to when that was, in seconds of
             `time.perf_counter`.
     """
@@ -91,7 +94,7 @@ class Committer:
         spool: Spool,
         root: Path,
         clock: StageClock,
-        on_commit: Callable[[Committed], None],
+        deliver: Deliver,
         on_failure: Callable[[Failure, str], None],
         on_write: Callable[[Filled, float, float], None],
     ) -> None:
@@ -100,7 +103,7 @@ class Committer:
         self._spool = spool
         self._root = root
         self._clock = clock
-        self._on_commit = on_commit
+        self._deliver = deliver
         self._on_failure = on_failure
         self._on_write = on_write
         self._expected: dict[int, _Expected] = {}
@@ -127,7 +130,7 @@ class Committer:
         return self._next.task, self._next.span
 
     def accept(self, filled: Filled, outputs: Outputs) -> int:
-        """Take one result; write and commit what has become next in order.
+        """Take one result; write what has become next in order, and deliver a chunk that is complete then.
 
         Returns:
             how many tasks, or spans of one, are written to their end with it.
@@ -149,12 +152,11 @@ class Committer:
             self._write(expected, filled, outputs)
             self._next = self._after(expected, filled)
             ended += filled.last
-            committed = self._end_task(filled.task) if self._next.task != filled.task else None
+            if self._next.task != filled.task:
+                self._end_task(filled.task)
             now = time.perf_counter()
             self._clock.add(now - started, len(filled.rows))
             self._on_write(filled, started, now)
-            if committed is not None:
-                self._on_commit(committed)
         return ended
 
     def give_up(self) -> None:
@@ -204,27 +206,21 @@ class Committer:
         known = self._spool.load(expected.source, expected.spans[filled.span])
         return replace(filled, rows=known.rows, notes=known.notes), known.outputs
 
-    def _end_task(self, task: int) -> Committed | None:
+    def _end_task(self, task: int) -> None:
         expected = self._expected.pop(task)
         if expected.source is not None:
             self._spooled += [(expected.source, span) for span in expected.spans]
         if not expected.final or self._open is None:
-            return None
+            return
         if self._given_up:
             raise GivenUpError
         for failure in self._open.close():
             self._on_failure(failure, expected.chunk.id)
-        record = self._open.stage()
-        self._ledger.commit(record, expected.chunk.replaces)
+        self._deliver(Staged(expected.chunk, self._open.stage()))
         self._open = None
         for source, span in self._spooled:
             self._spool.forget(source, span)
         self._spooled = []
-        mine = {source.key for source in expected.chunk.sources}
-        entries = [entry for entry in record.entries if entry.source.key in mine]
-        states = [entry.status for entry in entries]
-        done, partial, failed = map(states.count, ("done", "partial", "failed"))
-        return Committed(record, done, partial, failed, tuple(entry for entry in entries if entry.notes))
 
 
 def _bytes(filled: Filled, outputs: Outputs) -> int:

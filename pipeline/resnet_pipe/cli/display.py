@@ -1,4 +1,4 @@
-"""How far the run is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""A run on the terminal: a bar where there is one, a line every ten seconds elsewhere; and its messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,51 @@ from resnet_pipe.cli.terminal import say
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from resnet_pipe.run.observe.events import Event
+
 LINE_EVERY_S = 10.0
 
 
-class Progress(Protocol):
-    """Shows how far the run is."""
+class Display:
+    """Shows the events of a run on standard error.
 
+    Args:
+        unit: what a source is, such as image.
+        quiet: show only what is unusual.
+    """
+
+    def __init__(self, unit: str, quiet: bool) -> None:
+        self._unit = unit
+        self._quiet = quiet
+        self._progress: _Progress | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        fields = event.fields
+        if event.name == "planned" and fields["chunks"] and not self._quiet:
+            total = fields["sources"]
+            self._progress = _Bar(total, self._unit) if sys.stderr.isatty() else _Lines(total)
+        elif event.name == "progress" and self._progress is not None:
+            self._progress.update(fields["sources"], fields["items"], fields["failures"])
+        elif event.name == "note" and (fields["unusual"] or not self._quiet):
+            self._say(fields["text"])
+        elif event.name == "warning":
+            self._say(f"warning: {fields['text']}; the results are not affected")
+
+    def _say(self, text: str) -> None:
+        if self._progress is None:
+            say(text)
+        else:
+            self._progress.say(text)
+
+    def close(self) -> None:
+        """End the display; what is said afterwards comes below it."""
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+
+class _Progress(Protocol):
     def update(self, sources: int, items: int, failures: int) -> None:
         """Show the totals so far; called several times a second."""
 
@@ -27,13 +66,8 @@ class Progress(Protocol):
         """End the display."""
 
 
-class Bar:
-    """A tqdm bar on standard error.
-
-    Args:
-        total: sources to process.
-        unit: what they are.
-    """
+class _Bar:
+    """A tqdm bar on standard error."""
 
     def __init__(self, total: int, unit: str) -> None:
         from tqdm import tqdm
@@ -49,35 +83,27 @@ class Bar:
         )
 
     def update(self, sources: int, items: int, failures: int) -> None:
-        """Show the totals so far."""
         if failures:
             self._bar.set_postfix_str(f"{failures} failed", refresh=False)
         self._bar.update(sources - self._bar.n)
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
         self._bar.clear()
         say(text)
         self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the bar as it is."""
         self._bar.close()
 
 
-class Lines:
-    """A line on standard error every ten seconds, for logs.
-
-    Args:
-        total: sources to process.
-    """
+class _Lines:
+    """A line on standard error every ten seconds, for logs."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._started = self._last = time.monotonic()
 
     def update(self, sources: int, items: int, failures: int) -> None:
-        """Print the totals so far if ten seconds have passed since the last time."""
         now = time.monotonic()
         if now - self._last < LINE_EVERY_S:
             return
@@ -87,32 +113,10 @@ class Lines:
         if sources:
             left = (self._total - sources) / (sources / (now - self._started))
             text += f", about {left:.0f} s left"
-        self.say(text)
+        say(text)
 
     def say(self, text: str) -> None:
-        """Print a line."""
         say(text)
 
     def close(self) -> None:
         """Do nothing: every line has been printed."""
-
-
-class Silence:
-    """For --quiet: reports only what is unusual."""
-
-    def update(self, sources: int, items: int, failures: int) -> None:
-        """Show nothing."""
-
-    def say(self, text: str) -> None:
-        """Print a line: it is unusual."""
-        say(text)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def make_progress(total: int, unit: str, quiet: bool) -> Progress:
-    """Return the display that fits where standard error goes; see `Bar` for what to give."""
-    if quiet:
-        return Silence()
-    return Bar(total, unit) if sys.stderr.isatty() else Lines(total)

@@ -15,36 +15,36 @@ from pathlib import Path
 from resnet_pipe.errors import LockedError
 
 _ATTEMPTS, _PAUSE_S = 5, 0.05
-_PART = re.compile(r"lock-(\d+)-of-(\d+)")
+_DIVISION = re.compile(r"lock-(\d+)-of-(\d+)")
 
 
 @contextmanager
-def output_lock(home: Path, part: tuple[int, int] | None) -> Iterator[None]:
+def output_lock(home: Path, tag: str) -> Iterator[None]:
     """Hold an output directory while the block runs.
 
-    A run of a whole job excludes all others. The parts I/N of one job share the directory, each part
-    held once; parts of another N, which would divide the sources differently, are refused.
+    A run of a whole job excludes all others. The divisions I/N of one job share the directory, each held
+    once; those of another N, which would divide the sources differently, are refused.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory; it exists.
-        part: (I, N) of `--shard I/N`, or None for the whole job.
+        tag: of the division, such as `1of4` for `--divide 1/4`; empty for the whole job.
 
     Raises:
         LockedError: another run holds it; the message names its process and when it started.
     """
     with ExitStack() as stack:
-        stack.enter_context(_held(home / "lock", shared=part is not None))
-        if part is not None:
-            stack.enter_context(_held(home / f"lock-{part[0]}-of-{part[1]}", shared=False))
-            _refuse_other_divisions(home, part[1])
+        stack.enter_context(_held(home / "lock", shared=tag != ""))
+        if tag:
+            stack.enter_context(_held(home / _lock_name(tag), shared=False))
+            _refuse_other_counts(home, tag)
         yield
 
 
 @contextmanager
 def report_lock(home: Path) -> Iterator[None]:
-    """Wait for and hold what the parts of a job write together: failures.jsonl, the fingerprint.
+    """Wait for and hold what the divisions of a job write together: failures.jsonl, the fingerprint.
 
-    A part that has read earlier must not write later: it would take away what another has written meanwhile.
+    One that has read earlier must not write later: it would take away what another has written meanwhile.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
@@ -61,13 +61,13 @@ def report_lock(home: Path) -> Iterator[None]:
 
 
 def neighbours_run(home: Path, tag: str) -> bool:
-    """Tell whether other parts of a divided job run now.
+    """Tell whether other divisions of a job run now.
 
     Args:
         home: the directory `_resnet_pipe` of the output directory.
-        tag: of the part that asks, such as `1of4`; empty for a whole job, which has no neighbours.
+        tag: of the division that asks; empty for a whole job, which has no neighbours.
     """
-    mine = f"lock-{tag.replace('of', '-of-')}"
+    mine = _lock_name(tag)
     return tag != "" and any(_is_taken(path) for path in home.glob("lock-*-of-*") if path.name != mine)
 
 
@@ -127,16 +127,20 @@ def _held(path: Path, shared: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _refuse_other_divisions(home: Path, count: int) -> None:
+def _lock_name(tag: str) -> str:
+    return f"lock-{tag.replace('of', '-of-')}"
+
+
+def _refuse_other_counts(home: Path, tag: str) -> None:
     for path in home.glob("lock-*-of-*"):
-        match = _PART.fullmatch(path.name)
-        if match and int(match[2]) != count:
+        match = _DIVISION.fullmatch(path.name)
+        if match and match[2] != tag.partition("of")[2]:
             with _held(path, shared=True):
                 pass  # nobody holds it, except for others that look as well
 
 
 def _holder(path: Path) -> str:
-    """Return who holds a lock: from the file itself, or from those of the parts that share it."""
+    """Return who holds a lock: from the file itself, or from those of the divisions that share it."""
     for candidate in (path, *sorted(path.parent.glob("lock-*-of-*"))):
         try:
             holder = json.loads(candidate.read_text())

@@ -1,0 +1,63 @@
+"""The commands: parse, call, print, exit. No logic, and no heavy import before a command needs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from resnet_pipe import __version__
+from resnet_pipe.cli.check import check
+from resnet_pipe.cli.convert import convert, models, schema
+from resnet_pipe.cli.depth import depth
+from resnet_pipe.cli.doctor import doctor
+from resnet_pipe.cli.run import report, run
+from resnet_pipe.cli.terminal import prepare_streams, say
+from resnet_pipe.cli.tune import tune
+from resnet_pipe.cli.verify import verify
+from resnet_pipe.errors import ExitCode, ResnetPipeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="resnet-pipe")
+def commands() -> None:
+    """Batch inference for ResNets.
+
+    Convert a network once, then run it unattended over any number of images, and see where the time went.
+
+    \b
+    resnet-pipe convert resnet50          make models/resnet50.onnx
+    resnet-pipe run jobs/folder.yaml      process what is new
+    resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
+    resnet-pipe check out                 verify that results are complete and unchanged
+    resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
+
+    Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
+    sources failed, 11 another run is using the output, 130/143 stopped by a signal.
+    """  # noqa: D301 - click wants the control character
+
+
+for command in (run, report, check, convert, models, verify, tune, depth, doctor, schema):
+    commands.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line: the one place where errors become messages and exit codes."""
+    prepare_streams()
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would keep an identifier in the home
+    try:
+        code = commands.main(standalone_mode=False)
+        sys.exit(code or ExitCode.DONE)
+    except ResnetPipeError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        text = io.StringIO()
+        error.show(file=text)
+        say(text.getvalue().rstrip("\n"))
+        sys.exit(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(ExitCode.SIGINT)

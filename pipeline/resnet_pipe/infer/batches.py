@@ -1,0 +1,94 @@
+"""What an engine is given and what it gives: batches of one size, and one row an item."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.engine import EngineRequest
+
+
+def padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a contiguous batch of at least `size` images: the one given, or a copy with black images added.
+
+    Args:
+        batch: uint8, shape (n, H, W, 3).
+        size: images.
+    """
+    if len(batch) >= size:
+        return np.ascontiguousarray(batch)
+    whole = np.zeros((size, *batch.shape[1:]), np.uint8)
+    whole[: len(batch)] = batch
+    return whole
+
+
+def takes_any_size(
+    request: EngineRequest,
+    forward: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.generic]]],
+    errors: type[Exception] | tuple[type[Exception], ...],
+) -> bool:
+    """Tell whether a network can be given a short batch as it is: a file may be made for one size only.
+
+    Args:
+        request: what was loaded.
+        forward: executes the network on a batch.
+        errors: what the library raises if it cannot.
+    """
+    try:
+        outputs = forward(black(request, 1))
+    except errors:
+        return False
+    return all(len(outputs[name]) == 1 for name in request.outputs if name in outputs)
+
+
+def black(request: EngineRequest, count: int) -> NDArray[np.uint8]:
+    """Return a batch of black images, uint8, shape (count, H, W, 3)."""
+    return np.zeros((count, *request.preprocessing.size, 3), np.uint8)
+
+
+def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
+    """Return a copy of the first rows of an output, without axes of length 1.
+
+    Args:
+        values: any type of number, shape (at least count, ...).
+        count: number of rows.
+
+    Returns:
+        float32, shape (count, width), a copy.
+    """
+    return np.array(values[:count], np.float32).reshape(count, -1)
+
+
+def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a network that does not give one row per item.
+
+    Args:
+        request: what was loaded.
+        shapes: of the network's outputs, after a forward pass of a whole batch.
+
+    Raises:
+        ModelError: an output is missing, is not one row of numbers per image, or has another width.
+    """
+    for name in request.outputs:
+        if name not in shapes:
+            raise ModelError(f"{request.model} has no output {name!r}; its outputs: {', '.join(shapes)}")
+    for name, wanted in itertools.zip_longest(request.outputs, request.widths):
+        shape, width = shapes[name], math.prod(shapes[name][1:])
+        found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
+        if shape[:1] != (request.batch_size,):
+            raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
+        if sum(length != 1 for length in shape[1:]) > 1:
+            raise ModelError(
+                f"{found}, which is not one row of numbers per image",
+                "choose other writer.fields, or export it with a pooled output",
+            )
+        if wanted not in (width, None):
+            raise ModelError(
+                f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
+                "export it again with the correct shape, or without one",
+            )

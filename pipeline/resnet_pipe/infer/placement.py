@@ -1,0 +1,78 @@
+"""Where an engine loads a network: the device asked for, or for `auto`, the one where it really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from resnet_pipe.errors import DeviceError
+from resnet_pipe.infer.engine import Engine, EngineRequest
+
+E = TypeVar("E", bound=Engine)
+
+
+def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
+    """Load a network on the device asked for; for `auto`, on a GPU if it really runs there, else on the CPU.
+
+    Args:
+        request: what to load.
+        gpu: the device that `auto` tries first.
+        make: loads a network and executes it once. Is given the request, with a device, and a note on why
+            that device was taken, empty if there is nothing to say.
+
+    Raises:
+        DeviceError: the device asked for, or for `auto` the CPU, is not to be had.
+    """
+    if request.device != "auto":
+        return make(request, "")
+    try:
+        return make(replace(request, device=gpu), "")
+    except DeviceError as error:
+        note = f"using the CPU: {error.problem}"
+    return make(replace(request, device="cpu"), note)
+
+
+def check_supported(
+    name: str, request: EngineRequest, devices: Mapping[str, tuple[str, ...]], note: str = ""
+) -> None:
+    """Refuse what an engine does not have.
+
+    Args:
+        name: of the engine.
+        request: with a device that is not `auto`.
+        devices: that the engine has, with their precisions.
+        note: why that device was taken.
+
+    Raises:
+        DeviceError: it has no such device, or not the precision there.
+    """
+    kind = request.device.partition(":")[0]
+    if kind not in devices:
+        problem = f"engine {name} does not support device {request.device} here"
+        raise DeviceError(problem, f"infer.device: {', '.join(devices)}")
+    if request.precision not in devices[kind]:
+        because = f" ({note})" if note else ""
+        raise DeviceError(
+            f"engine {name} does not support {request.precision} on {request.device} here{because}",
+            f"infer.precision: {' or '.join(devices[kind])}; or another device of: {', '.join(devices)}",
+        )
+
+
+def index_of(device: str) -> int:
+    """Return the number of a GPU: N of `cuda:N`, 0 if there is none."""
+    return int(device.partition(":")[2] or 0)
+
+
+def check_exists(device: str, count: int) -> None:
+    """Refuse a CUDA device that is not one of the first `count`.
+
+    Raises:
+        DeviceError: there are fewer.
+    """
+    if index_of(device) >= count:
+        raise DeviceError(
+            f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
+            f"infer.device: cuda:{count - 1}, or a smaller number",
+            "cuda",
+        )

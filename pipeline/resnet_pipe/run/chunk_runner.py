@@ -1,0 +1,244 @@
+"""The chunk runner: workers, engines and writers, which turn chunks into staged files. It commits nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.spool import Spool
+from resnet_pipe.machine import cv2_import
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.machine.memory import keep_freed_memory
+from resnet_pipe.run.engines import loading
+from resnet_pipe.run.observe.effort import Effort
+from resnet_pipe.run.observe.events import Events
+from resnet_pipe.run.observe.guard import Guard, Guarded
+from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.observer import Observer
+from resnet_pipe.run.observe.trace import traced
+from resnet_pipe.run.pipeline import Counts, Pipeline
+from resnet_pipe.run.plan import Chunk, Plan
+from resnet_pipe.run.stager import Deliver, Staged, Stager
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.run.tasks import TaskList
+from resnet_pipe.run.workers.count import fitting
+from resnet_pipe.run.workers.messages import Failure, Filled
+from resnet_pipe.run.workers.pool import WorkerPool
+from resnet_pipe.run.workers.slots import SlotShape
+
+SLOTS_PER_WORKER = 3
+"""One to fill, one that waits for the engine, one that is with the engine."""
+
+_VRAM = "measure of GPU memory"
+"""For the guard."""
+
+
+class ChunkRunner:
+    """Runs chunks through all stages, on this machine, as a context manager.
+
+    The block begins when the workers and the engine are proved to work: until then, nothing has been changed.
+
+    Args:
+        resolved: the job.
+        plan: what there is to do, in all: as many workers are started as can share it.
+        stop: ends it early.
+        events: are told of what happens.
+        guard: of what only observes.
+        history: for the report.
+        trace: the file for the trace; None if there is to be none.
+
+    Attributes:
+        effort: what it has needed so far.
+        counts: what has happened so far.
+
+    Raises:
+        ResnetPipeError: on entry: the workers or the engine cannot work; see `loading.loaded`.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        plan: Plan,
+        stop: Stop,
+        events: Events,
+        guard: Guard,
+        history: History,
+        trace: Path | None,
+    ) -> None:
+        self._resolved = resolved
+        self._plan = plan
+        self._stop = stop
+        self._events = events
+        self._guard = guard
+        self._history = history
+        self._trace = trace
+        self._reader = resolved.job.reader.make_reader()
+        self._stack = ExitStack()
+        self._observers: list[Observer] = [Guarded("history", history, guard)]
+        self._vram: VramMeter | None = None
+        """Only on GPUs."""
+        self.effort = Effort(batch_size=resolved.batch_size)
+        self.counts = Counts()
+
+    @property
+    def root(self) -> Path:
+        """Return the directory that the keys of the sources start from."""
+        return self._reader.root
+
+    def __enter__(self) -> ChunkRunner:
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _start(self, stack: ExitStack) -> None:
+        """Start the workers and load the engine, and prove both."""
+        cv2_import.require()  # the workers need it too; they would take its error for one of their sources
+        keep_freed_memory()
+        cores = available_cores()
+        self._pool = stack.enter_context(closing(self._start_workers(cores)))
+        self._pool.wait_until_ready(self._stop)
+        started = time.perf_counter()
+        self._devices = stack.enter_context(
+            loading.loaded(
+                self._resolved, self.effort.batch_size, cores, self._pool.slots, self._stop, self._unusual
+            )
+        )
+        self._ready(started)
+        if self._trace is not None:
+            tracing = traced(self._trace, self.effort.workers, loading.lanes(self._devices))
+            trace = self._guard.enter(stack, "trace", tracing)
+            if trace is not None:
+                self._observers.append(Guarded("trace", trace, self._guard))
+
+    def _start_workers(self, cores: int) -> WorkerPool:
+        job, batch_size = self._resolved.job, self.effort.batch_size
+        wanted = cores if job.run.workers == "auto" else job.run.workers
+        batches = -(-self._plan.planned * self._reader.expected_items // batch_size)
+        if batches < wanted and any(map(self._reader.may_split, self._plan.sources())):
+            batches = wanted  # whatever was expected of it
+        workers = max(1, min(wanted, batches))
+        geometry = self._resolved.geometry
+        shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
+        if job.run.workers == "auto":
+            model, tell = self._resolved.model.path, partial(self._events.note, unusual=False)
+            workers = fitting(workers, job.infer.engine, job.reader.description, model, shape, tell)
+        self.effort.workers = workers
+        for stage in ("reader", "preprocess"):
+            self.effort.clocks[stage].lanes = workers
+        shape = replace(shape, workers=workers)
+        known = {source.key for chunk in self._plan.rewrites for source in chunk.failed_before}
+        return WorkerPool(
+            self._reader, geometry, shape, job.reader.timeout_s, job.run.trace, known, self._on_retry
+        )
+
+    def _ready(self, started: float) -> None:
+        """Note what runs, and tell of it; `started` is when loading began."""
+        self.effort.warmup_s = time.perf_counter() - started
+        resolved, info = self._resolved, loading.describe(self._devices)
+        chosen = resolved.choice.note if resolved.choice else ""
+        self.effort.engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
+        if self._devices[0].info.device.startswith(("cuda", "tensorrt")):
+            self._vram = self._guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
+        self._events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
+        if info.note:
+            self._events.note(info.note, unusual=False)
+        if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
+            self._events.note(resolved.metadata["weights"], unusual=False)
+
+    def run(
+        self,
+        chunks: Iterator[Chunk],
+        ledger: Ledger,
+        spool: Spool,
+        deliver: Deliver,
+        on_failure: Callable[[Failure, str], None],
+    ) -> None:
+        """Run chunks, the next one before the last is complete. Call it once.
+
+        Args:
+            chunks: in the order in which they are delivered.
+            ledger: that stages the files.
+            spool: has the spans of videos that an earlier run has finished.
+            deliver: gets each chunk as soon as it is staged.
+            on_failure: told of each source that failed, and of its chunk, before that is delivered; may raise
+                to end the run.
+
+        Raises:
+            ResnetPipeError: the run cannot go on; what has been delivered stays.
+        """
+        effort, counts = self.effort, self.counts
+
+        def delivered(staged: Staged) -> None:
+            deliver(staged)
+            counts.chunks += 1
+
+        def failed(failure: Failure, chunk: str) -> None:
+            counts.failures += 1
+            on_failure(failure, chunk)
+
+        def written(filled: Filled, start: float, end: float) -> None:
+            for observer in self._observers:
+                observer.written(filled, start, end)
+
+        stager = Stager(
+            self._resolved,
+            ledger,
+            spool,
+            self._reader.root,
+            effort.clocks["writer"],
+            delivered,
+            failed,
+            written,
+        )
+        share = max(1, self._plan.planned // effort.workers)
+        tasks = TaskList(chunks, self._reader, effort.batch_size, share, stager, spool)
+        pipeline = Pipeline(
+            self._pool, self._devices, stager, effort.clocks, counts, self._observers, self._unusual
+        )
+
+        def tick() -> None:
+            self._guard.call("history", self._history.tick, counts.items, *pipeline.waiting)
+            if self._vram is not None:
+                self._guard.call(_VRAM, self._vram.look)
+            self._progress()
+
+        started = time.perf_counter()
+        self._guard.call("history", self._history.start)
+        try:
+            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
+        finally:
+            effort.run_seconds = time.perf_counter() - started
+            effort.first_batch_s = (pipeline.first_batch_at or started) - started
+            effort.items, effort.frames = counts.items, counts.frames
+            effort.worker_rss_kb = pipeline.peak_rss_kb
+            effort.workers_replaced = self._pool.deaths
+            effort.devices = tuple(device.use(self._vram) for device in self._devices)
+            effort.peak_vram_mb = self._vram.peak_mb if self._vram else None
+        self._progress()
+
+    def _progress(self) -> None:
+        # Of spans, it may be a little less than it should.
+        self._events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
+
+    def _unusual(self, text: str) -> None:
+        self._events.note(text, unusual=True)
+
+    def _on_retry(self, failure: Failure) -> None:
+        self._events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)

@@ -1,0 +1,105 @@
+"""What a run tells its user at the end: what happened, where the time went, where the results are."""
+
+from __future__ import annotations
+
+from resnet_pipe.run.observe.clock import STAGES, utilisation
+from resnet_pipe.run.observe.outcome import Outcome
+
+ADVICE = {
+    "reader": "to speed up decoding: more cores (run.workers), or preprocess.mode: fast",
+    "preprocess": "to speed up resizing: more cores (run.workers), or preprocess.mode: fast",
+    "infer": "to speed it up: a shallower model, a GPU (infer.device: cuda) or more cores",
+    "writer": "to speed it up: fewer or cheaper writers (drawing labels costs most), or a faster disk",
+}
+"""What to change when a stage is the bottleneck."""
+
+
+def summary(outcome: Outcome) -> str:
+    """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
+    output = outcome.resolved.job.output
+    plan = outcome.plan
+    partial = f", {outcome.counts.partial} partial" if outcome.counts.partial else ""
+    skipped = f", {plan.done_before} already done" if plan.done_before else ""
+    skipped += f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
+    lines = [f"{_sources(outcome.counts.done)} done{partial}, {outcome.counts.failed} failed{skipped}"]
+    if outcome.effort.engine is not None:
+        engine, seconds = outcome.effort.engine, outcome.effort.run_seconds
+        rate = outcome.effort.items / seconds if seconds else 0.0
+        what = f"{outcome.resolved.job.reader.description.item}s"
+        lines[0] += f"; {outcome.effort.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
+        video = outcome.video()
+        if video is not None:
+            lines.append(
+                f"video: {video['frames_decoded']} frames decoded, {video['frames_used']} used;"
+                f" {video['seconds']:.1f} s of video, {video['real_time_factor']:.1f} times real time"
+            )
+        lines.append(
+            f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
+        )
+        if len(outcome.effort.devices) > 1:
+            lines += [
+                f"device {index} ({use.device}): {use.describe(what, seconds)}"
+                for index, use in enumerate(outcome.effort.devices)
+            ]
+        lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
+        lines += ["", table(outcome), ""]
+    if outcome.counts.noted:
+        lines.append(f"notes: on {_sources(outcome.counts.noted)}, see source_noted in the run's log.jsonl")
+    lines.append(f"results: {output}")
+    if outcome.report is not None:
+        lines.append(f"report: {outcome.report}")
+    elif outcome.resolved.job.run.report:
+        lines.append(f"no report: {outcome.no_report}")
+    now, earlier = outcome.counts.failed + outcome.counts.partial, _earlier_failures(outcome)
+    if now and _is_apart(outcome):
+        lines.append(f"failures of the new results: {outcome.failures}")
+        now = 0
+    if now or earlier:
+        whose = f"{now} from this run, {earlier}" if now and earlier else earlier
+        lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
+    if outcome.unfinished:
+        lines.append(f"not finished: {outcome.unfinished}")
+    return "\n".join(lines)
+
+
+def warning(outcome: Outcome) -> str:
+    """Return what must be said even in a quiet run, if sources failed in it."""
+    partial = f", {outcome.counts.partial} partial" if outcome.counts.partial else ""
+    earlier = _earlier_failures(outcome)
+    failed = f"{_sources(outcome.counts.failed)} failed{partial}{earlier and f' ({earlier})'}"
+    return f"{failed}: {outcome.failures}"
+
+
+def _earlier_failures(outcome: Outcome) -> str:
+    if outcome.standing is None:
+        return ""
+    return outcome.standing.of_earlier_runs(
+        0 if _is_apart(outcome) else outcome.counts.failed + outcome.counts.partial
+    )
+
+
+def _is_apart(outcome: Outcome) -> bool:
+    """Tell whether what this run has done is not in the results, but in new ones that are not complete."""
+    return outcome.failures.parent != outcome.resolved.job.output
+
+
+def _sources(count: int) -> str:
+    return f"{count} source{'' if count == 1 else 's'}"
+
+
+def table(outcome: Outcome) -> str:
+    """Return the stage table for a terminal, and one sentence that names the bottleneck."""
+    total = sum(clock.busy_s for clock in outcome.effort.all_clocks.values()) or 1.0
+    lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/item':>10}{'waiting':>10}"]
+    for stage in STAGES:
+        clock = outcome.effort.all_clocks[stage]
+        waiting = clock.wait_in_s + clock.wait_out_s
+        per_item = 1000 * clock.busy_s / clock.items if clock.items else 0.0
+        lines.append(
+            f"{stage:<11}{clock.busy_s:>7.2f} s{clock.busy_s / total:>7.0%}{per_item:>10.2f}{waiting:>8.2f} s"
+        )
+    limit = outcome.bottleneck
+    if limit is not None:
+        busy = utilisation(outcome.effort.all_clocks[limit], outcome.effort.run_seconds)
+        lines.append(f"bottleneck: {limit}, busy {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
+    return "\n".join(lines)

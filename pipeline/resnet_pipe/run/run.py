@@ -1,0 +1,223 @@
+"""A run, from the checked job to the exit code: lock, recover, plan, execute, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger import standing
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.standing import Standing
+from resnet_pipe.report.ping import ping
+from resnet_pipe.run import preparation
+from resnet_pipe.run.chunk_runner import ChunkRunner
+from resnet_pipe.run.executors.local import LocalExecutor
+from resnet_pipe.run.observe.event_log import EventLog
+from resnet_pipe.run.observe.events import Events, Listener
+from resnet_pipe.run.observe.guard import Guard
+from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.leavings import leave
+from resnet_pipe.run.observe.outcome import Outcome
+from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.plan import Plan, Rules, empty_plan
+from resnet_pipe.run.prepared import Fresh, Prepared
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.lock import output_lock
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a caller adds to a job.
+
+    Attributes:
+        rules: which sources are processed.
+        fresh: what becomes of the results that the output directory holds.
+    """
+
+    rules: Rules = field(default_factory=Rules)
+    fresh: Fresh = Fresh.NO
+
+
+def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener | None = None) -> Outcome:
+    """Run a job.
+
+    Args:
+        resolved: the job.
+        options: what the caller adds.
+        stop: ends the run after the chunk in flight; a second request, at once.
+        listener: is told what happens, from several threads.
+
+    Returns:
+        what happened; its exit code is 0, 3, 130 or 143. It has been saved as run.json.
+
+    Raises:
+        LockedError: another run holds the output directory.
+        ResnetPipeError: the run could not finish; committed results are kept, and run.json says so.
+    """
+    started_at = datetime.now(timezone.utc)
+    tag = options.rules.tag
+    if options.fresh is not Fresh.NO and tag:
+        raise UsageError(
+            "--fresh needs exclusive use of the output directory", "run it once without --divide"
+        )
+    home = resolved.job.output / HOME
+    with _explained(home.parent):
+        (home / "ledger").mkdir(parents=True, exist_ok=True)
+        with output_lock(home, tag):
+            ledger = Ledger(home.parent, tag)
+            events = Events(listener)
+            guard = Guard(events)
+            folder = guard.call("folder for this run", make_run_folder, home, started_at, tag)
+            if folder is not None:
+                events.log = guard.call("log", EventLog, folder / "log.jsonl") or events.log
+                guard.call("removal of old run folders", prune_run_folders, folder, tag)
+            try:
+                return _Run(resolved, options, stop, ledger, folder, started_at, events, guard).run()
+            finally:
+                events.log.close()
+
+
+class _Run:
+    """A run that holds the lock."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        options: RunOptions,
+        stop: Stop,
+        ledger: Ledger,
+        folder: Path | None,
+        started_at: datetime,
+        events: Events,
+        guard: Guard,
+    ) -> None:
+        self._resolved = resolved
+        self._options = options
+        self._stop = stop
+        self._ledger = ledger
+        self._folder = folder
+        self._started_at = started_at
+        self._events = events
+        self._guard = guard
+        self._started = time.perf_counter()
+        self._executor = LocalExecutor(resolved, stop, events)
+        self._history = History(
+            resolved.labels, resolved.logits, resolved.activation, resolved.job.run.report
+        )
+        self._prepared: Prepared | None = None
+        self._standing: Standing | None = None
+
+    def run(self) -> Outcome:
+        """Execute, and whatever happens, leave run.json, the metrics and the ping."""
+        resolved, events = self._resolved, self._events
+        events.tell("run_started", job=resolved.job.name, pid=os.getpid(), fingerprint=resolved.digest)
+        if resolved.choice:
+            events.tell("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
+        self._ping("start")
+        code = ExitCode.FAILED  # for what nobody foresaw
+        try:
+            self._process()
+            code = self._exit_code
+            return self._report(code)
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, ResnetPipeError) else ExitCode.FAILED
+            self._save_what_is_left(error)
+            self._report(code)
+            raise
+        finally:
+            counts = self._executor.counts
+            events.tell(
+                "run_ended",
+                exit_code=int(code),
+                done=counts.done,
+                partial=counts.partial,
+                failed=counts.failed,
+            )
+            self._ping(str(int(code)))
+            if events.log.error is not None:
+                self._guard.warn("log", f"log.jsonl is not complete: {events.log.error.strerror}")
+
+    def _process(self) -> None:
+        resolved, rules, fresh = self._resolved, self._options.rules, self._options.fresh
+        if self._folder is not None:
+            self._guard.call("job.yaml", save_job, self._folder, resolved.job)
+        self._prepared = prepared = preparation.prepare(resolved, self._ledger, rules, fresh, self._stop)
+        plan = prepared.plan
+        self._tell(plan)
+        trace = self._folder / "trace.json" if self._folder and resolved.job.run.trace else None
+        runner = ChunkRunner(resolved, plan, self._stop, self._events, self._guard, self._history, trace)
+        self._executor.run(prepared, runner)
+        if self._stop.signal is None:
+            self._prepared = prepared = prepared.end()
+        self._standing = prepared.write_failures()
+
+    def _tell(self, plan: Plan) -> None:
+        self._events.tell("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
+        if plan.warning:
+            self._events.log.event("note", text=plan.warning)  # the outcome has it, for the caller
+        if plan.passed_over and plan.chunk_count:
+            self._events.note(plan.passed_over.describe(), unusual=False)
+
+    def _save_what_is_left(self, error: BaseException) -> None:
+        """Leave a consistent directory after an error, as far as what has just failed allows."""
+        if isinstance(error, ResnetPipeError) and self._prepared is not None:
+            error.kept = self._prepared.unfinished()
+        self._events.tell("error", text=str(error) or type(error).__name__)
+        # What has just failed the run may refuse these as well; the run's own error is the one to show.
+        with suppress(OSError, ResnetPipeError):
+            self._ledger.recover()
+            self._standing = (
+                self._prepared.write_failures() if self._prepared else standing.write(self._ledger)
+            )
+
+    @property
+    def _exit_code(self) -> ExitCode:
+        """Return the exit code of a run that did not end in an error."""
+        if self._stop.signal is not None:
+            return self._stop.exit_code
+        counts = self._executor.counts
+        return ExitCode.SOME_FAILED if counts.failed or counts.partial else ExitCode.DONE
+
+    def _report(self, code: ExitCode) -> Outcome:
+        prepared, output = self._prepared, self._resolved.job.output
+        outcome = Outcome(
+            resolved=self._resolved,
+            plan=prepared.plan if prepared else empty_plan(),
+            counts=self._executor.counts,
+            effort=self._executor.effort,
+            started_at=self._started_at,
+            seconds=time.perf_counter() - self._started,
+            standing=self._standing,
+            exit_code=code,
+            failures=(prepared.ledger.output if prepared else output) / standing.NAME,
+            unfinished=prepared.unfinished() if prepared else None,
+        )
+        return leave(outcome, self._history, self._folder, self._ledger.tag, self._events, self._guard)
+
+    def _ping(self, suffix: str) -> None:
+        url = self._resolved.job.run.ping_url
+        problem = ping(url, suffix) if url else None
+        if problem:
+            self._events.tell("ping_failed", text=problem)
+            self._guard.warn("ping", problem)
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot continue: {error.filename2 or error.filename or directory}: {error.strerror or error}",
+            "check that the disk is mounted, writable and not full, and that nothing is in the way; then run"
+            " the same command again",
+        ) from error

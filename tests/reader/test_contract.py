@@ -1,0 +1,338 @@
+"""What every reader promises, asked of every reader in the registry."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.job.job import Job
+from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.nothing import nothing_found
+from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.registry import SECTIONS, Section
+from resnet_pipe.reader.source import Item, Source, Span, Tally, key_of, path_of
+from resnet_pipe.study.items import read_items
+from tests.photographs import encode, photograph
+from tests.videos import SAMPLES, make
+
+LIBRARIES = {"cv2", "PIL", "simplejpeg", "av", "numpy", "pyarrow", "onnx"}
+"""What takes long to import."""
+
+
+def _photograph(folder: Path) -> bytes:
+    return encode(photograph().resize((200, 150)), "JPEG", quality=90)
+
+
+def _film(folder: Path) -> bytes:
+    return make(folder, SAMPLES["h264.mp4"]).read_bytes()
+
+
+WHOLE: dict[str, Callable[[Path], bytes]] = {"images": _photograph, "video": _film}
+"""For each kind of reader, a source that can be read. A folder is given in which files may be made."""
+
+
+SPLITTING = {"video": {"span_s": 0.4, "long_bytes": 0}}
+"""What makes a reader that has spans split even small sources."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of sources, and the reader over it. Do not change it.
+
+    Attributes:
+        path: of the folder.
+        section: of a job over the folder.
+        reader: that the section makes.
+        whole: the keys of the sources that can be read.
+    """
+
+    path: Path
+    section: Section
+    reader: Reader
+    whole: tuple[str, ...]
+
+
+def kind_of(section: type) -> str:
+    kind: str = section.model_json_schema()["properties"]["kind"]["const"]  # type: ignore[attr-defined]
+    return kind
+
+
+@pytest.fixture(scope="module", params=SECTIONS, ids=kind_of)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    section, kind = request.param, kind_of(request.param)
+    path = tmp_path_factory.mktemp(kind)
+    extension = section.description.usual_extension
+    data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
+    (path / "sub").mkdir()
+    names = (f"a-b{extension}", f"a{extension}", f"sub/ä{extension}", f"sub/b\\c{extension.upper()}")
+    for name in names:
+        (path / name).write_bytes(data)
+    (path / f"cut{extension}").write_bytes(data[: len(data) // 2])
+    (path / f"empty{extension}").touch()
+    (path / f"not-one{extension}").write_bytes(b"this is neither an image nor a video\n" * 100)
+    (path / "notes.txt").write_text("not a source")
+    (path / f".hidden{extension}").write_bytes(data)
+    made = section.model_validate({"kind": kind, "path": str(path)})
+    return Folder(path, made, made.make_reader(), tuple(sorted(map(key_of, names))))
+
+
+def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
+    return list(reader.read(key, min_side, span, Tally(), lambda: None))
+
+
+def failure(reader: Reader, key: str) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        read(reader, key)
+    return caught.value
+
+
+def made_of(folder: Folder, **changes: Any) -> Reader:  # noqa: ANN401 - keys of a section
+    values = {**folder.section.model_dump(mode="json"), **changes}
+    return type(folder.section).model_validate(values).make_reader()
+
+
+def assert_same(found: list[Item], expected: list[Item]) -> None:
+    assert [item[1:] for item in found] == [item[1:] for item in expected]
+    assert all(np.array_equal(one.frame, other.frame) for one, other in zip(found, expected, strict=True))
+
+
+def test_every_reader_has_a_kind_of_its_own_and_a_sample_here() -> None:
+    kinds = [kind_of(section) for section in SECTIONS]
+    assert sorted(kinds) == sorted(WHOLE)
+    job = Job.model_json_schema()["properties"]["reader"]["discriminator"]
+    assert list(job["mapping"]) == kinds, "a job may name each of them"
+
+
+def test_a_reader_describes_itself(folder: Folder) -> None:
+    about, section = folder.section.description, type(folder.section)
+    assert about.source.isalpha()
+    assert about.item.isalpha()
+    assert about.usual_extension in folder.reader.reach.extensions
+    assert 16 << 20 < about.worker_bytes < 4 << 30
+    assert about.without_result <= section.model_fields.keys()
+    assert {"path", "recursive", "timeout_s", "allow_empty"} <= about.without_result
+    assert about.most_items is None or about.most_items in section.model_fields.keys() - about.without_result
+    assert folder.reader.expected_items == 1 or about.most_items is not None
+
+
+def test_a_section_is_strict_and_survives_being_written_and_read_again(folder: Folder) -> None:
+    section, values = type(folder.section), folder.section.model_dump(mode="json")
+    again = section.model_validate(values, context={"base": Path("/nowhere")})
+    assert again == folder.section
+    assert again.make_reader() == folder.reader
+    assert all(value.get("description") for value in section.model_json_schema()["properties"].values())
+    for key, wrong in (
+        ("unknown", 1),
+        ("timeout_s", 0),
+        ("max_pixels", 0),
+        ("path", []),
+        ("path", "/nowhere"),
+    ):
+        with pytest.raises(ValidationError):
+            section.model_validate({**values, key: wrong})
+
+
+def test_sources_are_listed_once_sorted_by_key_and_nothing_else(folder: Folder) -> None:
+    passed_over = PassedOver()
+    listed = list(folder.reader.list_sources(passed_over))
+    extension = folder.section.description.usual_extension
+    others = [f"{name}{extension}" for name in ("cut", "empty", "not-one")]
+    assert [source.key for source in listed] == sorted([*folder.whole, *others])
+    assert passed_over.to_json() == {".txt": 1}
+    for source in listed:
+        status = path_of(folder.reader.root, source.key).stat()
+        assert source == Source(source.key, status.st_size, status.st_mtime_ns)
+    assert made_of(folder, recursive=False).root == folder.path
+    assert [source.key for source in made_of(folder, recursive=False).list_sources()] == [
+        source.key for source in listed if not source.key.startswith("sub/")
+    ]
+    assert all(folder.reader.reach.holds(path_of(folder.path, source.key)) for source in listed)
+    assert not folder.reader.reach.holds(folder.path / "notes.txt")
+
+
+def test_where_nothing_is_found_it_says_what_it_looks_for(folder: Folder, tmp_path: Path) -> None:
+    section = type(folder.section).model_validate({"kind": folder.section.kind, "path": str(tmp_path)})
+    assert list(section.make_reader().list_sources()) == []
+    assert nothing_found(section, PassedOver())[0] == f"no {section.description.source}s found in {tmp_path}"
+
+
+def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) -> None:
+    section = type(folder.section)
+    check = (
+        f"import sys; from {section.__module__} import {section.__name__} as Section;"
+        f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
+        "list(reader.list_sources());"
+        f"print({LIBRARIES - {'numpy'}} & set(sys.modules))"
+    )
+    assert run(check) == "set()"
+
+
+def test_loading_imports_all_that_reading_needs(folder: Folder) -> None:
+    """What is missing, or takes long, must not be charged to the first source."""
+    section = type(folder.section)
+    check = (
+        f"import sys; from {section.__module__} import {section.__name__} as Section;"
+        f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
+        "reader.load(); before = set(sys.modules);"
+        f"list(reader.read({folder.whole[0]!r}, None));"
+        f"print({LIBRARIES} & (set(sys.modules) - before))"
+    )
+    assert run(check) == "set()"
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_items_are_rgb_pixels_and_those_of_a_video_have_numbers_and_times(folder: Folder) -> None:
+    about = folder.section.description
+    for key in folder.whole:
+        items = read(folder.reader, key)
+        assert len(items) == 1 or about.most_items is not None
+        for item in items:
+            assert item.frame.dtype == np.uint8
+            assert item.frame.ndim == 3
+            assert item.frame.shape[2] == 3
+            assert item.frame.flags.c_contiguous
+            assert item.extent is None
+            assert (item.frame_index is not None) == (item.pts_s is not None) == about.has_frames
+        if about.has_frames:
+            assert [item.frame_index for item in items] == list(range(len(items)))
+            assert (np.diff([item.pts_s or 0 for item in items]) > 0).all()
+
+
+def test_reading_again_and_a_pickled_copy_give_the_same(folder: Folder) -> None:
+    data = pickle.dumps(folder.reader)
+    assert len(data) < 4096, "workers get a copy"
+    copy: Reader = pickle.loads(data)  # noqa: S301
+    assert copy == folder.reader
+    first = read(folder.reader, folder.whole[0])
+    assert_same(read(folder.reader, folder.whole[0]), first)
+    assert_same(read(copy, folder.whole[0]), first)
+
+
+def test_frames_may_come_smaller_but_not_too_small(folder: Folder) -> None:
+    (whole, *_) = read(folder.reader, folder.whole[0])
+    shorter = min(whole.frame.shape[:2])
+    for min_side in (1, shorter // 3, shorter, 10 * shorter):
+        (item, *_) = read(folder.reader, folder.whole[0], min_side)
+        assert min(min_side, shorter) <= min(item.frame.shape[:2]) <= shorter
+
+
+def test_there_are_no_more_items_than_the_job_takes(folder: Folder) -> None:
+    limit = folder.section.description.most_items
+    if limit is None:
+        pytest.skip("a source is one item")
+    whole = read(folder.reader, folder.whole[0])
+    assert len(whole) > 2
+    reader = made_of(folder, **{limit: 2})
+    assert_same(read(reader, folder.whole[0]), whole[:2])
+    assert reader.expected_items <= 2
+
+
+def test_a_reader_counts_what_it_reads_where_sources_have_several_items(folder: Folder) -> None:
+    tally = Tally()
+    items = list(folder.reader.read(folder.whole[0], None, None, tally, lambda: None))
+    if folder.section.description.has_frames:
+        assert tally.decoded == tally.used == len(items)
+        assert tally.seconds > 0
+    assert tally.notes == []
+
+
+def test_spans_together_give_what_the_whole_gives(folder: Folder) -> None:
+    kind = folder.section.kind
+    reader: Reader = replace(folder.reader, **SPLITTING.get(kind, {}))  # type: ignore[type-var]
+    for source in reader.list_sources():
+        spans = reader.spans(source, lambda: None)
+        assert reader.may_split(source) or not spans
+        if source.key in folder.whole and kind in SPLITTING:
+            assert [(span.index, span.count) for span in spans] == [
+                (n, len(spans)) for n in range(len(spans))
+            ]
+            assert len(spans) > 1
+            parts = [item for span in spans for item in read(reader, source.key, span=span)]
+            assert_same(parts, read(reader, source.key))
+
+
+def test_what_cannot_be_read_is_a_failure_of_the_source_with_its_class(
+    folder: Folder, tmp_path: Path
+) -> None:
+    extension = folder.section.description.usual_extension
+    os.mkfifo(tmp_path / f"pipe{extension}")
+    (tmp_path / f"folder{extension}").mkdir()
+    (tmp_path / f"link{extension}").symlink_to("nowhere")
+    elsewhere = made_of(folder, path=str(tmp_path))
+    expected = {"cut": "truncated", "empty": "empty", "not-one": "unknown_format", "gone": "missing"}
+    found = {name: failure(folder.reader, f"{name}{extension}") for name in expected}
+    expected |= {"pipe": "not_a_file", "folder": "not_a_file", "link": "missing"}
+    found |= {name: failure(elsewhere, f"{name}{extension}") for name in ("pipe", "folder", "link")}
+    assert {name: error.error for name, error in found.items()} == expected
+    for error in found.values():
+        assert error.stage == "reader"
+        assert error.message
+        assert "\n" not in error.message
+        assert not error.transient
+
+
+def test_more_pixels_than_allowed_are_refused_before_decoding(folder: Folder) -> None:
+    error = failure(made_of(folder, max_pixels=1), folder.whole[0])
+    assert error.error == "too_large"
+    assert "reader.max_pixels" in error.message
+
+
+def test_a_file_is_told_by_its_content_whatever_it_is_called(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(path_of(folder.path, folder.whole[0]).read_bytes())
+    named = made_of(folder, path=str(tmp_path / "data.bin"))
+    assert [source.key for source in named.list_sources()] == ["data.bin"]
+    assert_same(read(named, "data.bin"), read(folder.reader, folder.whole[0]))
+
+
+def open_files() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_reading_leaves_no_file_open(folder: Folder) -> None:
+    read(folder.reader, folder.whole[0])
+    before = open_files()
+    for source in folder.reader.list_sources():
+        try:
+            read(folder.reader, source.key)
+        except SourceError:
+            continue
+    next(folder.reader.read(folder.whole[0], None, None, None, lambda: None))
+    assert open_files() == before
+
+
+@pytest.mark.cv2
+def test_it_reads_in_a_worker_process_and_a_bad_source_costs_itself(folder: Folder) -> None:
+    geometry = Geometry(None, 32, fit="squash")
+    sources = len(list(folder.reader.list_sources()))
+    found = read_items(folder.reader, geometry, 10_000, folder.section.timeout_s)
+    assert found.found == sources
+    expected = []
+    for key in folder.whole:
+        for item in read(folder.reader, key):
+            pixels = np.empty((32, 32, 3), np.uint8)
+            geometry.apply(item.frame, pixels)
+            expected.append(pixels.tobytes())
+    assert {items.tobytes() for items in found.items} >= set(expected)
+    failed = {one.key: one.error for one in found.failures}
+    extension = folder.section.description.usual_extension
+    assert failed == {
+        f"cut{extension}": "truncated",
+        f"empty{extension}": "empty",
+        f"not-one{extension}": "unknown_format",
+    }
