@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_pipe.errors import MissingExtraError
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.report import metrics, run_report
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.guard import Guard
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import save_history, save_outcome
+from resnet_pipe.store.disk import HOME
 
 
 def leave(
