@@ -164,10 +164,10 @@ def expected(given: Rows, made: pa.Schema) -> list[Row]:
     return result
 
 
-def target(directory: Path, made: pa.Schema) -> Target:
+def target(directory: Path, made: pa.Schema, root: Path | None = None) -> Target:
     """Return what a writer is told to make in a directory, which is made."""
     directory.mkdir(exist_ok=True)
-    return Target(directory, "000000", made, directory)
+    return Target(directory, "000000", made, root or directory)
 
 
 def section(kind: str, **keys: Any) -> WriterSection:  # noqa: ANN401 - keys of the section

@@ -7,9 +7,24 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.head.rows import FieldName
+from resnet_pipe.writer.registry import SECTIONS
 from tests.networks import write_tiny
 from tests.run.jobs import JobFolder, assert_clean, numbered
-from tests.writer.shards import CLASSES, TABLES, expected, join, merge, read, rows, schema, write
+from tests.videos import SAMPLES, make
+from tests.writer.shards import (
+    CLASSES,
+    TABLES,
+    columns,
+    expected,
+    join,
+    merge,
+    read,
+    rows,
+    schema,
+    section,
+    target,
+    write,
+)
 
 ODD = [
     "\ttab", "\rcr", " spaces ", "'quoted'", "''", "'=1+1", '"quoted".jpg', "=1+1", "+1", "-1", "@sum",
@@ -94,6 +109,46 @@ def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path, kind: str) -> None:
     three = merge(tmp_path / "three", kind, made, (tmp_path / "two", ()))
     assert two.read_bytes() == three.read_bytes()
     assert read(three, kind, made) == read(one, kind, made)
+
+
+@pytest.fixture(params=SECTIONS)
+def any_kind(request: pytest.FixtureRequest) -> str:
+    """A kind of writer, of tables or of pictures."""
+    name: str = request.param
+    return name
+
+
+def test_a_writer_makes_the_files_that_its_section_says_and_no_others(tmp_path: Path, any_kind: str) -> None:
+    make(tmp_path, SAMPLES["one.mp4"])
+    made = section(any_kind)
+    given = rows(["one.mp4"], frames=True, k=made.k)
+    out = tmp_path / "out"
+    opened = made.open(target(out, columns(made.fields, made.k), root=tmp_path))
+    opened.append(given.batch(columns(made.fields, made.k)))
+    written = opened.close()
+    own = [path for files in written.files.values() for path in files]
+    found = {path.relative_to(out) for path in out.rglob("*") if path.is_file()}
+    assert found == {*own, *(path for path in found if str(path).startswith("part-000000."))}
+    assert bool(own) is bool(made.suffixes)
+    assert all(path.parts[0] == any_kind and path.name.endswith(made.suffixes) for path in own)
+    assert written.failures == {}
+
+
+def test_a_writer_that_is_hurried_and_discarded_leaves_nothing_running(tmp_path: Path, any_kind: str) -> None:
+    made = section(any_kind)
+    opened = made.open(target(tmp_path / "out", columns(made.fields, made.k)))
+    opened.hurry()
+    opened.discard()
+    opened.discard()
+
+
+def test_a_section_describes_its_writer(any_kind: str) -> None:
+    made = section(any_kind)
+    assert made.kind == any_kind
+    assert made.fields
+    assert made.number_bytes >= 4
+    assert made.over_frames is None
+    assert type(made).__doc__
 
 
 FAULT = """

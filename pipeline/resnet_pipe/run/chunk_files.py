@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_pipe.head.aggregate import Aggregate, Result
+from resnet_pipe.head.head import Head
 from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.run.workers.messages import Outputs
@@ -48,6 +49,7 @@ class ChunkFiles:
     def __init__(self, chunk: str, resolved: Resolved, directory: Path, root: Path) -> None:
         self._chunk = chunk
         self._resolved = resolved
+        self._head: Head = resolved.head
         self._directory = directory
         self._root = root
         writers = resolved.job.writer
@@ -62,7 +64,7 @@ class ChunkFiles:
             places: of the items, sorted.
             outputs: of the network, finite.
         """
-        batch = self._resolved.head.rows(outputs, places, self._of_frames)
+        batch = self._head.rows(outputs, places, self._of_frames)
         for output in self._outputs:
             if output.aggregate is None:
                 output.writer.append(view(batch, output.target.schema))
@@ -106,4 +108,4 @@ class ChunkFiles:
 
     def _append_sources(self, output: _Output, results: Iterable[Result]) -> None:
         for places, outputs in results:
-            output.writer.append(self._resolved.head.rows(outputs, places, output.target.schema))
+            output.writer.append(self._head.rows(outputs, places, output.target.schema))

@@ -116,6 +116,15 @@ def test_a_matrix_has_the_rows_of_all_sources_and_can_be_mapped_into_memory(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-000007.index.csv", "part-000007.npy"]
 
 
+def test_an_array_is_byte_for_byte_what_numpy_saves(tmp_path: Path) -> None:
+    given = rows(["a.mp4"] * 12, frames=True)
+    assert given.features is not None
+    np.save(tmp_path / "plain.npy", given.features)
+    for layout, name in (("per_source", "npy/a.mp4.npy"), ("matrix", "part-000007.npy")):
+        write(tmp_path, given, layout=layout)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "plain.npy").read_bytes()
+
+
 def test_a_matrix_without_rows_has_their_width_all_the_same(tmp_path: Path) -> None:
     write(tmp_path, layout="matrix")
     assert np.load(tmp_path / "part-000007.npy", mmap_mode="r").shape == (0, WIDTH)

@@ -85,3 +85,19 @@ def test_labels_are_stored_once_and_paths_can_be_looked_up(tmp_path: Path) -> No
     assert "RLE_DICTIONARY" in columns["top_k.list.element.label"].encodings
     assert "RLE_DICTIONARY" not in columns["features.list.element"].encodings
     assert (columns["path"].statistics.min, columns["path"].statistics.max) == ("a", "c")
+
+
+def test_a_shard_is_byte_for_byte_what_pyarrow_alone_writes(tmp_path: Path) -> None:
+    made = schema("parquet")
+    parts = [rows([f"{part}.mp4"] * 5, frames=True, seed=part) for part in range(3)]
+    path = write(tmp_path / "shard", "parquet", made, *parts)
+    plain = pa.schema(list(COLUMNS.items()), made.metadata)
+    table = pa.Table.from_batches([part.batch(made) for part in parts]).cast(plain)
+    pq.write_table(
+        table.combine_chunks(),
+        tmp_path / "plain.parquet",
+        compression="snappy",
+        use_dictionary=["path", "top_k.list.element.label"],
+        write_statistics=["path", "frame_index"],
+    )
+    assert path.read_bytes() == (tmp_path / "plain.parquet").read_bytes()

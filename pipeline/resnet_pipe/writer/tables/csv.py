@@ -11,9 +11,9 @@ from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
 from resnet_pipe.writer.tables.cells import from_cell, to_cell
-from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.tables.text import python_values
-from resnet_pipe.writer.writer import Target, Written
+from resnet_pipe.writer.tables.table import Block, TableSection
+from resnet_pipe.writer.tables.text import TextWriter, python_values
+from resnet_pipe.writer.writer import Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ class CsvSection(TableSection):
                 yield line[0], line
 
 
-class CsvWriter(TableWriter):
+class CsvWriter(TextWriter):
     """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ...
 
     Args:
@@ -57,8 +57,8 @@ class CsvWriter(TableWriter):
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path)
         self._texts = _texts(schema)
-        self._file = path.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file)
         self._csv.writerow(name for name, _ in _columns(schema))
 
@@ -72,15 +72,6 @@ class CsvWriter(TableWriter):
         for column in self._texts:
             rows[column] = to_cell(rows[column])
         self._csv.writerow(rows)
-
-    def close(self) -> Written:
-        """Complete the file."""
-        self._file.close()
-        return Written()
-
-    def discard(self) -> None:
-        """Release the file."""
-        self._file.close()
 
 
 def _flat(value: Any) -> list[Any]:  # noqa: ANN401 - of any column

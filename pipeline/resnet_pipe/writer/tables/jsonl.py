@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.rows import FieldName
-from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.tables.text import python_values
-from resnet_pipe.writer.writer import Target, Written
+from resnet_pipe.writer.tables.table import Block, TableSection
+from resnet_pipe.writer.tables.text import TextWriter, python_values
+from resnet_pipe.writer.writer import Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,15 +41,8 @@ class JsonlSection(TableSection):
                 yield json.loads(line)["path"], line
 
 
-class JsonlWriter(TableWriter):
-    """A shard that is being written.
-
-    Args:
-        path: in a staging directory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="\n")
+class JsonlWriter(TextWriter):
+    """A shard that is being written."""
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
@@ -61,12 +54,3 @@ class JsonlWriter(TableWriter):
     def copy(self, rows: str) -> None:
         """Add a line."""
         self._file.write(rows)
-
-    def close(self) -> Written:
-        """Complete the file."""
-        self._file.close()
-        return Written()
-
-    def discard(self) -> None:
-        """Release the file."""
-        self._file.close()

@@ -54,7 +54,7 @@ class NpySection(TableSection):
         """What is written of each row."""
         return (self.field,)
 
-    def open(self, target: Target) -> MatrixWriter | ArraysWriter:  # type: ignore[override]
+    def open(self, target: Target) -> Writer:
         """Begin the arrays of a chunk."""
         return MatrixWriter(target) if self.layout == "matrix" else ArraysWriter(target)
 
@@ -94,11 +94,6 @@ class MatrixWriter(TableWriter):
     def copy(self, rows: tuple[NDArray[np.float32], Iterable[Sequence[object]]]) -> None:
         """Add values, and the lines of the index for them."""
         self._array.append(*rows)
-
-    def close(self) -> Written:
-        """Complete the files."""
-        self._array.close()
-        return Written()
 
     def discard(self) -> None:
         """Release the files."""

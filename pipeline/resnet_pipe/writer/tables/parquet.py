@@ -88,8 +88,7 @@ class ParquetWriter(TableWriter):
     def close(self) -> Written:
         """Complete the file."""
         self._flush()
-        self.discard()
-        return Written()
+        return super().close()
 
     def discard(self) -> None:
         """Release the file."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Part, Target, Writer
+from resnet_pipe.writer.writer import Part, Target, Writer, Written
 
 Block = tuple[str, Any]
 """The key of a source, and consecutive rows of it in the form that the format copies them in."""
@@ -32,21 +32,17 @@ class TableSection(WriterSection):
         return None if self.aggregate == "none" else self.aggregate
 
     @abstractmethod
-    def open(self, target: Target) -> TableWriter:
-        """Begin the shard of a chunk."""
-
-    @abstractmethod
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield all rows of the target's shard in another directory, in order and in little memory."""
 
     def merge(self, target: Target, parts: Sequence[Part]) -> None:
         """Write a chunk's shard from the rows of others; see `WriterSection.merge`.
 
-        Rows are copied as their format has them, not by way of Arrow: numbers in text would be parsed and
-        printed again, which takes eight times as long, and a text that is closer to the middle between two
-        float32 than a float64 can tell would become the wrong one.
+        Rows are copied as their format has them, not by way of Arrow: to parse and print numbers again would
+        take eight times as long, and one whose text is almost in the middle between two float32 could come
+        back as the wrong one of them.
         """
-        merged = self.open(target)
+        merged: Any = self.open(target)  # what has blocks is opened as a `TableWriter`
         kept = [_without(self.blocks(target, directory), drop) for directory, drop in parts]
         for _, rows in heapq.merge(*kept, key=itemgetter(0)):
             merged.copy(rows)
@@ -59,6 +55,11 @@ def _without(blocks: Iterator[Block], drop: Collection[str]) -> Iterator[Block]:
 
 class TableWriter(Writer):
     """A shard that is being written."""
+
+    def close(self) -> Written:
+        """Complete the file."""
+        self.discard()
+        return Written()
 
     @abstractmethod
     def copy(self, rows: Any) -> None:  # noqa: ANN401 - in the form of the format

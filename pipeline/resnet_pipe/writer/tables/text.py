@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from resnet_pipe.writer.tables.table import TableWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class TextWriter(TableWriter):
+    """A shard of lines that is being written.
+
+    Args:
+        path: in a staging directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def discard(self) -> None:
+        """Release the file."""
+        self._file.close()
 
 
 def python_values(column: pa.Array) -> list[Any]:
