@@ -30,7 +30,7 @@ from resnet_pipe.model.model import open_model, read_sidecar
 from resnet_pipe.model.network import inspect
 from resnet_pipe.store.digest import file_sha256
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import Result
+from tests.run.commands import Result
 
 pytest.importorskip("onnxruntime", reason="needs the extra `onnxruntime`")
 

@@ -85,7 +85,7 @@ def run(
 ) -> NoReturn:
     """Run the job file JOB: process what is new, write the results, and report.
 
-    Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
+    For the exit codes, see `resnet-pipe --help`.
     """
     from resnet_pipe.cli.display import Display
     from resnet_pipe.cli.signals import on_signals

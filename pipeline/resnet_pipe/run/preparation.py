@@ -59,8 +59,7 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     found = _find(resolved, ledger, known, rules, fresh)
     plan = _plan(resolved.job, stop, found, rules, fresh)
     freed = _bytes(ledger, known) if fresh is Fresh.NOW else 0
-    expected = resolved.job.reader.make_reader().expected_items
-    refuse_full(resolved, plan, expected, ledger.output, freed)
+    refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
     return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
 
 

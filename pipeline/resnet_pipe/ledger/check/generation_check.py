@@ -15,7 +15,7 @@ from resnet_pipe.ledger.check.snapshot import Broken, Ledgers, shards_in
 from resnet_pipe.ledger.fingerprint import Noted
 from resnet_pipe.store.disk import Disk
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.writer.registry import SECTIONS
 
 _KIND = re.compile(r"writer(\.\d+)?\.kind")
 _FRESH = "or run the job with --fresh, which makes all rows again"
@@ -122,5 +122,5 @@ class Results:
 def _own_kinds(noted: Noted | None) -> Iterator[str]:
     """Yield the kinds of writers, of those that made the rows, with files for single sources."""
     for name, value in noted.settings.items() if noted else ():
-        if _KIND.fullmatch(name) and value in SUFFIXES:
+        if _KIND.fullmatch(name) and value in SECTIONS and SECTIONS[value].suffixes:
             yield value

@@ -17,7 +17,7 @@ from resnet_pipe.ledger.check.committed import Stored
 from resnet_pipe.ledger.ledger import LEDGER, Ledger, chunk_of
 from resnet_pipe.store.disk import Disk, Pending
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.writer.registry import SECTIONS
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,10 @@ def shards_in(output: Disk, kinds: Iterable[str]) -> set[str]:
     """
     found = {file.name for file in output.list("") if file.name.startswith("part-")}
     for kind in kinds:
+        suffixes = SECTIONS[kind].suffixes
         for directory, _, names in os.walk(output.root / kind, onerror=_refuse):
             place = Path(directory).relative_to(output.root)
-            found.update(key_of(str(place / name)) for name in names if name.endswith(SUFFIXES[kind]))
+            found.update(key_of(str(place / name)) for name in names if name.endswith(suffixes))
     return found
 
 
