@@ -105,8 +105,8 @@ class TorchEngine:
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
-        whole = padded(np.require(batch, requirements="W"), self._request.batch_size if self._pads else 0)
         try:
+            whole = padded(np.require(batch, requirements="W"), self._request.batch_size if self._pads else 0)
             with self._runners.one() as runner:
                 outputs = runner.run(whole)
         except (RuntimeError, MemoryError) as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
+from resnet_pipe.infer.precision import precision_of
 from resnet_pipe.job import outputs
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical
@@ -119,7 +119,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    precision = _precision(job, network, problems)
+    precision = precision_of(job.infer, network, problems)
     head = outputs.head_of(job, network, problems)
     if head.open and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
@@ -187,38 +187,6 @@ def preprocessing_of(
         problems.append((("preprocess", key), text))
         return None
     return Preprocessing(**chosen)
-
-
-def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) -> str:
-    """Return the precision that a job will be computed in, after checking that its engine has it."""
-    infer = job.infer
-    devices = engines.devices(infer.engine)
-    kind = infer.first_device.partition(":")[0]
-    if kind not in (*devices, "auto"):
-        able = ", ".join(devices)
-        text = f"engine {infer.engine} does not support device {infer.devices[0]}; it supports: {able}"
-        problems.append((("infer", "device"), text))
-        return infer.precision
-    had = engines.precisions(devices, infer.first_device)
-    where = "" if kind == "auto" else f" on {kind}"
-    if network.quantized:
-        if infer.precision not in ("auto", "int8"):
-            problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
-        elif "int8" not in had:
-            able = ", ".join(name for name in engines.ENGINES if engines.description(name).int8)
-            text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
-            problems.append((("infer", "engine"), text))
-        elif saturated := saturation.problem(infer.engine, network):
-            problems.append((("infer", "model"), f"{saturated}; {saturation.REMEDY}"))
-        return "int8"
-    if infer.precision == "int8":
-        remedy = "make one with `resnet-pipe convert --quantize`"
-        problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
-    elif infer.precision != "auto" and infer.precision not in had:
-        able = ", ".join(had)
-        text = f"engine {infer.engine} does not support {infer.precision}{where} here; it supports: {able}"
-        problems.append((("infer", "precision"), text))
-    return had[0] if infer.precision == "auto" else infer.precision
 
 
 def _metadata(
