@@ -15,6 +15,7 @@ from resnet_pipe.cli.main import main
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES
+from tests.made_once import made_once
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
 from tests.run.commands import Result
@@ -86,7 +87,9 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """ResNet-18 with random weights, converted once for all who only look at it. Do not change its files."""
     pytest.importorskip("torchvision", reason="needs the extra `convert`")
-    return convert("resnet18", weights="random", out=tmp_path_factory.mktemp("models"))
+    return made_once(
+        tmp_path_factory, "resnet18", lambda folder: convert("resnet18", weights="random", out=folder)
+    )
 
 
 @pytest.fixture(scope="session")
