@@ -23,8 +23,10 @@ from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
 
-# What the tests start would compile this package again and again.
+# What the tests start would compile this package again and again, and start threads for a tenth of its time
+# to multiply matrices that it does not have.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
 
