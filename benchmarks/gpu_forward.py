@@ -29,7 +29,7 @@ from benchmarks.measure import brief
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, ResnetPipeError
-from resnet_pipe.head import classify
+from resnet_pipe.head import output_choice
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine.cores import available_cores
@@ -71,7 +71,7 @@ def request(arguments: argparse.Namespace, size: int) -> EngineRequest:
     return EngineRequest(
         model=arguments.model,
         preprocessing=read_sidecar(arguments.model.with_suffix(".json")).preprocessing.network_input,
-        outputs=(classify.for_classes(network.inspect(arguments.model)).name,),
+        outputs=(output_choice.for_classes(network.inspect(arguments.model)).name,),
         batch_size=size,
         device=arguments.device,
         precision=arguments.precision,

@@ -60,7 +60,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     before = dict(ENGINES)
     described = {name: engine.description(name) for name in before}
+    libraries = engine.distributions()
     monkeypatch.setattr(engine, "description", described.__getitem__)
+    monkeypatch.setattr(engine, "distributions", lambda: libraries)
 
     def install_them(**engines: str) -> None:
         ENGINES.clear()

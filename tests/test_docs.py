@@ -6,9 +6,11 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+
+from resnet_pipe.errors import CheckName
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -85,6 +87,11 @@ def test_the_readme_is_short_and_its_examples_are_those_of_pages_that_the_tests_
     examples = blocks.findall(text)
     assert len(examples) >= 2
     assert set(examples) <= set(executed)
+
+
+def test_every_check_of_the_doctor_is_in_its_page_in_its_order() -> None:
+    checks = section("doctor.md", "# Ask the doctor", "check")
+    assert list(checks) == [f"`{check}`" for check in get_args(CheckName)]
 
 
 SCHEMA: dict[str, Any] = json.loads((ROOT / "jobs" / "schema.json").read_text())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resnet_pipe.run.observe.events import Event
     from resnet_pipe.run.observe.outcome import Outcome
     from resnet_pipe.run.plan import Plan, Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.prepared import Fresh
     from resnet_pipe.study.verification import Verification
 
 __version__ = "0.1.0"
@@ -194,7 +194,7 @@ def read(out: str | PathLike[str]) -> Dataset:
 
 def _options(retry_failed: bool, prune: bool, fresh: bool) -> tuple[Rules, Fresh]:
     from resnet_pipe.run.plan import Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.prepared import Fresh
 
     return Rules(retry_failed, prune), Fresh.AT_THE_END if fresh else Fresh.NO
 

@@ -6,27 +6,29 @@ import copyreg
 from enum import IntEnum
 from typing import Literal
 
-CheckName = Literal["packages", "cv2", "cuda", "libraries", "engines", "decoders", "limits", "models"]
+CheckName = Literal["packages", "cv2", "cuda", "engines", "decoders", "limits", "models"]
 """The checks of `resnet-pipe doctor`, in its order."""
 
 
 class ExitCode(IntEnum):
-    """The exit codes of the process. Documented, and never renumbered."""
+    """The exit codes of the process, each with what it means. Documented, and never renumbered."""
 
-    DONE = 0
-    """Everything was processed, or there was nothing new."""
-    FAILED = 1
-    """The run could not finish. What was committed stays."""
-    USAGE = 2
-    """The command, the job file or the environment is wrong. Nothing was started."""
-    SOME_FAILED = 3
-    """The run finished, but some sources failed: see failures.jsonl."""
-    LOCKED = 11
-    """Another run is using the output directory."""
-    SIGINT = 130
-    """Stopped by SIGINT (Ctrl-C) after committing what was complete."""
-    SIGTERM = 143
-    """Stopped by SIGTERM after committing what was complete."""
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str = "") -> ExitCode:
+        """Make a code that has a meaning, in words."""
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    DONE = 0, "all done, or nothing new"
+    FAILED = 1, "the run could not finish; committed results are kept"
+    USAGE = 2, "the command, the job or the environment is wrong"
+    SOME_FAILED = 3, "finished, but some sources failed"
+    LOCKED = 11, "another run held the output directory"
+    SIGINT = 130, "stopped by SIGINT"
+    SIGTERM = 143, "stopped by SIGTERM"
 
 
 class ResnetPipeError(Exception):

@@ -112,15 +112,15 @@ def test_the_size_of_the_input_is_the_networks_where_a_job_leaves_it_out(job: Jo
 def test_equal_sizes_and_colours_have_one_fingerprint_however_they_are_written(tmp_path: Path) -> None:
     job = JobFolder(tmp_path, write_pixels(tmp_path / "pixels.onnx", 16))
     one = resolved(job, f"resize: 16, crop: 16, {RAW}")
-    assert one.fingerprint.parts["preprocess.crop"] == 16
-    assert not {"preprocess.fit", "preprocess.pad_value"} & one.fingerprint.parts.keys()
+    assert one.fingerprint.settings["preprocess.crop"] == 16
+    assert not {"preprocess.fit", "preprocess.pad_value"} & one.fingerprint.settings.keys()
     told = {"resize", "crop", "interpolation", "mean", "std", "color", "mode"}
     assert json.loads(one.metadata["preprocessing"]).keys() == told, "what was told before there was a fit"
     assert resolved(job, f"resize: 16, crop: [16, 16], fit: crop, {RAW}").digest == one.digest
     assert resolved(job, f"resize: [16, 16], crop: 16, {RAW}").digest != one.digest
     padded = resolved(job, f"fit: pad, pad_value: 7, {RAW}")
     assert resolved(job, f"fit: pad, pad_value: [7, 7, 7], crop: 16, {RAW}").digest == padded.digest
-    assert padded.fingerprint.parts["preprocess.fit"] == "pad"
+    assert padded.fingerprint.settings["preprocess.fit"] == "pad"
     assert "resize" not in padded.metadata["preprocessing"]
 
 

@@ -184,7 +184,7 @@ if IN_WORKER:
 
     def send_and_die(self, message):
         send(self, message)
-        if type(message).__name__ != "Ready":
+        if type(message).__name__ != "WorkerReady":
             os._exit(7)
 
     Connection.send = send_and_die

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resnet_pipe.writer import writer
-from resnet_pipe.writer.rows import FieldName, Layout, Rows, TopK, WriterSection, top_k
-from resnet_pipe.writer.tables.csv import CsvSection
-from resnet_pipe.writer.tables.jsonl import JsonlSection
-from resnet_pipe.writer.tables.parquet import ParquetSection
+from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.rows import ENTRIES, LABELS, FieldName
+from resnet_pipe.head.scores import TopK, top_k
+from resnet_pipe.model.output import Output
+from resnet_pipe.writer.registry import SECTIONS
+from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.tables.table import TableSection
+from resnet_pipe.writer.writer import Part, Target
 
 CLASSES = (
     "plain",
@@ -34,24 +39,72 @@ WIDTH = 3
 ALL: tuple[FieldName, ...] = ("features", "logits", "top_k")
 FIELDS: dict[str, tuple[FieldName, ...]] = {"csv": ("logits", "top_k")}
 """What a kind of shard can hold, if not all."""
-SECTIONS: dict[str, type[WriterSection]] = {
-    "parquet": ParquetSection,
-    "csv": CsvSection,
-    "jsonl": JsonlSection,
-}
+TABLES = [kind for kind, each in SECTIONS.items() if issubclass(each, TableSection) and not each.suffixes]
+"""The kinds of writers that make one file of a chunk."""
 
 Row = dict[str, Any]
 
 
-def layout(kind: str, k: int = 3, fields: tuple[FieldName, ...] | None = None) -> Layout:
-    """Return the layout of a shard with all the fields that its kind can hold."""
-    return Layout(
-        fields=fields or FIELDS.get(kind, ALL),
-        features=WIDTH,
-        classes=CLASSES,
-        k=k,
-        metadata={"model": "tiny", "weights": "RANDOM ☃"},
-    )
+@dataclass(frozen=True)
+class Rows:
+    """Rows as a test knows them.
+
+    Attributes:
+        path: the key of each row's source.
+        frame_index: None for an image.
+        pts_s: seconds; None for an image.
+        features: float32, shape (rows, width).
+        logits: float32, shape (rows, classes).
+        top_k: the best classes, whatever the logits are.
+    """
+
+    path: list[str]
+    frame_index: list[int | None]
+    pts_s: list[float | None]
+    features: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    top_k: TopK | None = None
+
+    def batch(self, made: pa.Schema) -> pa.RecordBatch:
+        """Return them as a record batch with some columns."""
+        columns = {"path": self.path, "frame_index": self.frame_index, "pts_s": self.pts_s}
+        arrays = [pa.array(values, made.field(name).type) for name, values in columns.items()]
+        for field in list(made)[len(columns) :]:
+            if field.name == "top_k":
+                arrays.append(pa.array(self._entries(json.loads(field.metadata[LABELS])), field.type))
+            else:
+                values = getattr(self, field.name)
+                arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1]))
+        return pa.RecordBatch.from_arrays(arrays, schema=made)
+
+    def _entries(self, labels: Sequence[str]) -> list[list[Row]]:
+        assert self.top_k is not None
+        pairs = zip(self.top_k.index.tolist(), self.top_k.score.tolist(), strict=True)
+        return [
+            [
+                {"index": i, "label": labels[i].encode(errors="replace").decode(), "score": s}
+                for i, s in zip(index, score, strict=True)
+            ]
+            for index, score in pairs
+        ]
+
+
+def columns(
+    fields: Sequence[FieldName],
+    k: int = 3,
+    classes: Sequence[str] = CLASSES,
+    metadata: Mapping[str, str] | None = None,
+) -> pa.Schema:
+    """Return the columns of rows with some fields."""
+    logits = Output("logits", "float32", (None, len(classes)))
+    features = Output("features", "float32", (None, WIDTH))
+    return Classify(logits, features, tuple(classes)).schema(fields, k).with_metadata(metadata)
+
+
+def schema(kind: str, k: int = 3, fields: tuple[FieldName, ...] | None = None) -> pa.Schema:
+    """Return the columns of a shard with all the fields that its kind can hold."""
+    metadata = {"resnet_pipe.model": "tiny", "resnet_pipe.weights": "RANDOM ☃"}
+    return columns(fields or FIELDS.get(kind, ALL), k, metadata=metadata)
 
 
 def floats(count: int, width: int, seed: int = 0) -> NDArray[np.float32]:
@@ -93,12 +146,12 @@ def join(*parts: Rows) -> Rows:
     )
 
 
-def expected(given: Rows, made: Layout) -> list[Row]:
+def expected(given: Rows, made: pa.Schema) -> list[Row]:
     """Return what must be read back of some rows."""
     result = []
     for index, path in enumerate(given.path):
         row: Row = {"path": path, "frame_index": given.frame_index[index], "pts_s": given.pts_s[index]}
-        for field in made.fields:
+        for field in made.names[3:]:
             if field == "top_k":
                 assert given.top_k is not None
                 ranked = zip(given.top_k.index[index].tolist(), given.top_k.score[index], strict=True)
@@ -111,25 +164,29 @@ def expected(given: Rows, made: Layout) -> list[Row]:
     return result
 
 
-def target(directory: Path, kind: str, made: Layout) -> writer.Target:
+def target(directory: Path, made: pa.Schema, root: Path | None = None) -> Target:
     """Return what a writer is told to make in a directory, which is made."""
     directory.mkdir(exist_ok=True)
-    section = SECTIONS[kind].model_validate({"kind": kind, "path": "out"}, context={"base": directory})
-    return writer.Target(section, directory, "000000", made, directory)
+    return Target(directory, "000000", made, root or directory)
 
 
-def write(directory: Path, kind: str, made: Layout, *parts: Rows) -> Path:
+def section(kind: str, **keys: Any) -> WriterSection:  # noqa: ANN401 - keys of the section
+    """Return the section of a writer."""
+    return SECTIONS[kind].model_validate({"kind": kind, "path": "out", **keys}, context={"base": Path()})
+
+
+def write(directory: Path, kind: str, made: pa.Schema, *parts: Rows) -> Path:
     """Write a shard in one append for each part, and return its path."""
-    opened = writer.open_shard(target(directory, kind, made))
+    opened = section(kind).open(target(directory, made))
     for part in parts:
-        opened.append(part)
+        opened.append(part.batch(made))
     opened.close()
     return directory / f"part-000000.{kind}"
 
 
-def merge(out: Path, kind: str, made: Layout, *parts: writer.Part) -> Path:
+def merge(out: Path, kind: str, made: pa.Schema, *parts: Part) -> Path:
     """Merge the shards of some directories, and return the path of the result."""
-    writer.merge(target(out, kind, made), parts)
+    section(kind).merge(target(out, made), parts)
     return out / f"part-000000.{kind}"
 
 
@@ -138,12 +195,12 @@ def bits(values: Any) -> bytes:  # noqa: ANN401 - whatever holds numbers
     return np.array(values, np.float64).astype(np.float32).tobytes()
 
 
-def _read_parquet(path: Path, _layout: Layout) -> Iterator[Row]:
+def _read_parquet(path: Path, _made: pa.Schema) -> Iterator[Row]:
     for row in pq.read_table(path, partitioning=None).to_pylist():
         yield _with_bits(row)
 
 
-def _read_jsonl(path: Path, _layout: Layout) -> Iterator[Row]:
+def _read_jsonl(path: Path, _made: pa.Schema) -> Iterator[Row]:
     for line in path.read_bytes().decode().split("\n")[:-1]:
         yield _with_bits(json.loads(line))
 
@@ -157,7 +214,7 @@ def _with_bits(row: Row) -> Row:
     return row
 
 
-def _read_csv(path: Path, made: Layout) -> Iterator[Row]:
+def _read_csv(path: Path, made: pa.Schema) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, strict=True):
             row: Row = {
@@ -165,7 +222,7 @@ def _read_csv(path: Path, made: Layout) -> Iterator[Row]:
                 "frame_index": int(line["frame_index"]) if line["frame_index"] else None,
                 "pts_s": float(line["pts_s"]) if line["pts_s"] else None,
             }
-            for field in made.fields:
+            for field in made.names[3:]:
                 if field == "logits":
                     row[field] = bits([float(line[f"logit_{index}"]) for index in range(len(CLASSES))])
                 else:
@@ -175,12 +232,12 @@ def _read_csv(path: Path, made: Layout) -> Iterator[Row]:
                             line[f"label_{n}"].removeprefix("'"),
                             bits([float(line[f"score_{n}"])]),
                         )
-                        for n in range(1, made.k + 1)
+                        for n in range(1, int(made.field("top_k").metadata[ENTRIES]) + 1)
                     ]
             yield row
 
 
-READ: dict[str, Callable[[Path, Layout], Iterator[Row]]] = {
+READ: dict[str, Callable[[Path, pa.Schema], Iterator[Row]]] = {
     "parquet": _read_parquet,
     "csv": _read_csv,
     "jsonl": _read_jsonl,
@@ -188,6 +245,6 @@ READ: dict[str, Callable[[Path, Layout], Iterator[Row]]] = {
 """kind -> how it is read. A new writer adds its line."""
 
 
-def read(path: Path, kind: str, made: Layout) -> list[Row]:
+def read(path: Path, kind: str, made: pa.Schema) -> list[Row]:
     """Return every row of a shard."""
     return list(READ[kind](path, made))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from inspect import cleandoc
 from typing import NoReturn
 
 import click
@@ -34,12 +35,12 @@ def commands() -> None:
     resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
     resnet-pipe check out                 verify that results are complete and unchanged
     resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
-
-    Exit codes: 0 all done or nothing new, 1 failed, 2 wrong usage, job or environment, 3 finished but some
-    sources failed, 11 another run is using the output, 130/143 stopped by a signal.
     """  # noqa: D301 - click wants the control character
 
 
+commands.help = "\n".join(
+    [cleandoc(commands.help or ""), "\n\b\nExit codes:", *(f"{code:>4}  {code.meaning}" for code in ExitCode)]
+)
 for command in (run, report, check, convert, models, verify, tune, depth, doctor, schema):
     commands.add_command(command)
 

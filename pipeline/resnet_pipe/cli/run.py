@@ -16,7 +16,7 @@ from resnet_pipe.errors import ExitCode
 if TYPE_CHECKING:
     from resnet_pipe.job.resolve import Resolved
     from resnet_pipe.run.plan import Division, Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.prepared import Fresh
 
 
 def _division(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Division | None:
@@ -85,7 +85,7 @@ def run(
 ) -> NoReturn:
     """Run the job file JOB: process what is new, write the results, and report.
 
-    Exits with 0, 3 (some sources failed), 1, 2, 11 or 130/143; see `resnet-pipe --help`.
+    For the exit codes, see `resnet-pipe --help`.
     """
     from resnet_pipe.cli.display import Display
     from resnet_pipe.cli.signals import on_signals
@@ -94,7 +94,7 @@ def run(
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
-    from resnet_pipe.run.preparation import Fresh
+    from resnet_pipe.run.prepared import Fresh
 
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from typing import Any
+import os
+from typing import Any, BinaryIO
 
-from resnet_pipe.process import child
+from resnet_pipe.machine.memory import memory_file
+from resnet_pipe.process.child import Child, EndedError, SilentError
 
 LIMIT_S = 30.0
 """A cold disk may take this long for CUDA's libraries; anything longer counts as a hang."""
@@ -17,26 +17,23 @@ class NoAnswerError(Exception):
 
 
 def answer_of(module: str) -> dict[str, Any]:
-    """Run a module and return the JSON object on the last line that it prints.
+    """Run a module's `serve` in a process of its own and return what it sends.
 
     Raises:
         NoAnswerError: it crashed or hung.
     """
-    try:
-        done = subprocess.run(
-            child.command(module),
-            env=child.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise NoAnswerError(f"its process did not answer within {LIMIT_S:g} s") from None
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(said) if line.strip()), "")
-        ending = f"its process {child.ending(done.returncode)}"
-        raise NoAnswerError(f"{ending}: {last}" if last else ending)
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    with os.fdopen(memory_file(), "rb") as printed, Child(module, output=printed.fileno()) as process:
+        try:
+            answer: dict[str, Any] = process.receive(LIMIT_S)
+        except SilentError:
+            raise NoAnswerError(f"its process did not answer within {LIMIT_S:g} s") from None
+        except EndedError as ended:
+            last = _last_line(printed)
+            raise NoAnswerError(f"its process {ended}" + (f": {last}" if last else "")) from None
     return answer
+
+
+def _last_line(printed: BinaryIO) -> str:
+    printed.seek(0)
+    lines = printed.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

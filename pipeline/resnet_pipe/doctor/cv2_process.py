@@ -1,10 +1,10 @@
-"""Import cv2 and print what it is as JSON: `python -m resnet_pipe.doctor.cv2_process`."""
+"""The process that imports cv2 for the doctor."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 import re
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ _MAJOR, _MINOR, _PATCH = 0, 1, 2
 """What to ask of a version: libraryPropertyType of CUDA's library_types.h."""
 
 
-def main() -> None:
-    """Print the fields of `doctor.cv2_library.Cv2`."""
+def serve(connection: Connection) -> None:
+    """Send the fields of `doctor.cv2_library.Cv2`."""
     try:
         import cv2
     except Exception as error:
         answer: dict[str, Any] = {"error": " ".join(str(error).split()) or type(error).__name__}
     else:
         answer = _look(cv2) if hasattr(cv2, "__version__") else {"error": NO_LIBRARY}
-    print(json.dumps(answer), flush=True)  # noqa: T201 - for the doctor
+    connection.send(answer)
 
 
 def _look(cv2: Any) -> dict[str, Any]:  # noqa: ANN401 - the module
@@ -56,7 +56,3 @@ def _version(path: str, name: str) -> str:
         library[f"{name}GetProperty"](ctypes.c_int(part), ctypes.byref(value))
         numbers.append(str(value.value))
     return ".".join(numbers)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Ask NVIDIA's driver what there is and print it as JSON: `python -m resnet_pipe.doctor.driver_process`.
+"""The process that asks NVIDIA's driver for the doctor what there is.
 
 The names and numbers are those of CUDA's driver API (cuda.h).
 """
@@ -6,16 +6,16 @@ The names and numbers are those of CUDA's driver API (cuda.h).
 from __future__ import annotations
 
 import ctypes
-import json
+from multiprocessing.connection import Connection
 from typing import Any
 
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
-def main() -> None:
-    """Print the fields of `doctor.driver.Driver`."""
-    print(json.dumps(_look()), flush=True)  # noqa: T201 - for the doctor
+def serve(connection: Connection) -> None:
+    """Send the fields of `doctor.driver.Driver`."""
+    connection.send(_look())
 
 
 def _look() -> dict[str, Any]:
@@ -56,7 +56,3 @@ def _name(cuda: ctypes.CDLL, code: int) -> str:
     text = ctypes.c_char_p()
     cuda.cuGetErrorName(code, ctypes.byref(text))
     return text.value.decode() if text.value else f"error {code}"
-
-
-if __name__ == "__main__":
-    main()

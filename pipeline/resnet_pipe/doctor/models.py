@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.errors import HomeError, ModelError
-from resnet_pipe.head.classify import of_network
+from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import how_to_make, models_dir, open_model, read_sidecar
 from resnet_pipe.model.network import inspect
 from resnet_pipe.reader.source import key_of

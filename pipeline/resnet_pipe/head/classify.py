@@ -1,44 +1,58 @@
-"""What a network's outputs mean to a job: which one holds class values, and which one features."""
+"""The head of a network that tells classes apart: features, logits, and the best classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from resnet_pipe.errors import ModelError
-from resnet_pipe.model.network import Network
-from resnet_pipe.model.output import HELD, Output
+import numpy as np
+from numpy.typing import NDArray
 
-LOGITS, FEATURES = "logits", "features"
-FOR_CLASSES = frozenset({LOGITS, "top_k"})
-"""Fields computed from the class output."""
-FOR_FEATURES = frozenset({FEATURES})
-"""Fields computed from the features output."""
+from resnet_pipe.head.arrays import numbers, texts
+from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, FieldName, Place, place_columns, place_schema
+from resnet_pipe.head.scores import top_k
+from resnet_pipe.model.output import HELD, Activation, Output
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FEATURES, LOGITS, TOP_K = "features", "logits", "top_k"
 
 
 @dataclass(frozen=True)
-class Head:
-    """The outputs that a job or a study uses.
+class Classify:
+    """The outputs that a job or a study uses, and what their values mean.
 
     Attributes:
         logits: one value per class, or a single value for two classes; None if it is not used.
         features: the pooled values before the classifier, or None.
+        labels: of the classes.
+        activation: how scores are computed from `logits`.
     """
 
-    logits: Output | None
-    features: Output | None
+    logits: Output | None = None
+    features: Output | None = None
+    labels: tuple[str, ...] = ()
+    activation: Activation = "none"
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of these outputs, each once."""
-        return tuple(dict.fromkeys(one.name for one in (self.logits, self.features) if one is not None))
+        return tuple(dict.fromkeys(one.name for one in self._used))
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Return how many values per image these outputs have, in the order of their names."""
-        found = {one.name: one.width or 0 for one in (self.logits, self.features) if one is not None}
+        found = {one.name: one.width or 0 for one in self._used}
         return tuple(found[name] for name in self.names)
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Return the names of the outputs whose width is known only after a forward pass."""
+        return tuple(one.name for one in self._used if one.width is None)
 
     @property
     def binary(self) -> bool:
@@ -48,28 +62,50 @@ class Head:
     @property
     def classes(self) -> int:
         """Return the number of classes; 0 without a class output, or if it is not known before a run."""
-        width = (self.logits.width or 0) if self.logits else 0
-        return 2 if self.binary else width
+        return 2 if self.binary else _width(self.logits)
 
-    @property
-    def width(self) -> int:
-        """Return the width of the features; 0 without any, or if it is not known before a run."""
-        return (self.features.width or 0) if self.features else 0
-
-    @property
-    def open(self) -> tuple[str, ...]:
-        """Return the names of the outputs whose width is known only after a forward pass."""
-        return tuple(
-            one.name for one in (self.logits, self.features) if one is not None and one.width is None
-        )
-
-    def with_widths(self, widths: Mapping[str, int]) -> Head:
+    def with_widths(self, widths: Mapping[str, int]) -> Classify:
         """Return a copy with these output widths, by name."""
 
         def of(one: Output | None) -> Output | None:
             return replace(one, shape=(None, widths[one.name])) if one and one.name in widths else one
 
-        return Head(of(self.logits), of(self.features))
+        return replace(self, logits=of(self.logits), features=of(self.features))
+
+    def numbers(self, fields: Sequence[FieldName], k: int) -> int:
+        """Return how many numbers a row has; see `Head.numbers`."""
+        each = {FEATURES: _width(self.features), LOGITS: _width(self.logits), TOP_K: 2 * k}
+        return sum(each[field] for field in fields)
+
+    def schema(self, fields: Sequence[FieldName], k: int) -> pa.Schema:
+        """Return the columns of rows; see `Head.schema`."""
+        import pyarrow as pa
+
+        entry = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
+        each, best = {ONE: "logit"}, {ENTRIES: str(k), LABELS: json.dumps(self.labels)}
+        columns = {
+            FEATURES: pa.field(FEATURES, pa.list_(pa.float32(), _width(self.features))),
+            LOGITS: pa.field(LOGITS, pa.list_(pa.float32(), _width(self.logits)), metadata=each),
+            TOP_K: pa.field(TOP_K, pa.list_(entry), metadata=best),
+        }
+        return pa.schema([*place_schema(), *(columns[field] for field in fields)])
+
+    def rows(
+        self, outputs: Mapping[str, NDArray[np.float32]], places: Sequence[Place], schema: pa.Schema
+    ) -> pa.RecordBatch:
+        """Return the rows of some items; see `Head.rows`."""
+        import pyarrow as pa
+
+        columns = place_columns(places)
+        for field in list(schema)[len(columns) :]:
+            if field.name == TOP_K:
+                columns.append(self._top_k(outputs, field))
+            else:
+                output = self.features if field.name == FEATURES else self.logits
+                assert output is not None  # noqa: S101 - `schema` has made no column without its output
+                values = outputs[output.name]
+                columns.append(pa.FixedSizeListArray.from_arrays(numbers(values), values.shape[1]))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def to_json(self) -> dict[str, Any]:
         """Describe the outputs for records: name, width, and kind of values."""
@@ -91,134 +127,27 @@ class Head:
             told.append(f"{self.features.describe()}: features")
         return "; ".join(told)
 
+    @property
+    def _used(self) -> tuple[Output, ...]:
+        return tuple(one for one in (self.logits, self.features) if one is not None)
 
-def with_named(network: Network, head: Head) -> Head:
-    """Return a copy in which missing outputs are filled with those called `logits` and `features`."""
+    @cached_property
+    def _labels(self) -> pa.StringArray:
+        # Arrow takes no half of a surrogate pair, which a JSON file may hold.
+        return texts([label.encode(errors="replace").decode() for label in self.labels])
 
-    def of(one: Output | None, name: str) -> Output | None:
-        found = _called(network, name)
-        return found if one is None and found not in (head.logits, head.features) else one
+    def _top_k(self, outputs: Mapping[str, NDArray[np.float32]], field: pa.Field) -> pa.ListArray:
+        import pyarrow as pa
 
-    return Head(of(head.logits, LOGITS), of(head.features, FEATURES))
-
-
-def chosen(
-    network: Network, head: Head, logits: str | None, features: str | None
-) -> dict[str, tuple[str, str | None]]:
-    """Return the configured names of used outputs, each with the output that would be used by default.
-
-    Args:
-        network: of the file.
-        head: the outputs chosen by these names.
-        logits: configured name of the class output, if any.
-        features: configured name of the features output, if any.
-    """
-    found: dict[str, tuple[str, str | None]] = {}
-    if head.logits is not None and logits:
-        found[LOGITS] = (logits, _name(lambda: for_classes(network)))
-    if head.features is not None and features:
-        found[FEATURES] = (features, _name(lambda: for_features(network, head.logits)))
-    return found
-
-
-def _name(find: Callable[[], Output]) -> str | None:
-    try:
-        return find().name
-    except ModelError:
-        return None
-
-
-def of_network(network: Network) -> Head:
-    """Return the outputs that are unambiguous in the file, if none are requested.
-
-    Raises:
-        ModelError: there are none.
-    """
-    features = _called(network, FEATURES)
-    try:
-        return Head(for_classes(network), features)
-    except ModelError:
-        if features is None:
-            raise
-        return Head(None, features)
-
-
-def for_classes(network: Network) -> Output:
-    """Return the output with one value per class: `logits`, or the only candidate.
-
-    Raises:
-        ModelError: there is none, or there are several.
-    """
-    named = _called(network, LOGITS)
-    if named is not None:
-        return named
-    others = [one for one in network.outputs if one.is_row and one.name != FEATURES]
-    certain = [one for one in others if one.width and len(one.shape or ()) == 2]
-    found = certain if len(certain) == 1 else others
-    if len(found) == 1:
-        return found[0]
-    raise _unclear(network, found, LOGITS, "values for classes")
-
-
-def for_features(network: Network, logits: Output | None) -> Output:
-    """Return the output with features: `features`, or the only candidate.
-
-    Args:
-        network: of the file.
-        logits: the class output, if it is used, too.
-
-    Raises:
-        ModelError: there is none, or there are several.
-    """
-    named = _called(network, FEATURES)
-    if named is not None:
-        return named
-    found = [
-        one
-        for one in network.outputs
-        if one.is_row and one.shape != (None,) and one.name != LOGITS and one != logits and not one.ending
-    ]
-    if len(found) == 1:
-        return found[0]
-    raise _unclear(network, found, FEATURES, "features")
-
-
-def named(network: Network, name: str) -> Output:
-    """Return the output of this name.
-
-    Raises:
-        ModelError: there is none, or it does not have one row per image.
-    """
-    found = next((one for one in network.outputs if one.name == name), None)
-    if found is None:
-        raise ModelError(f"{network.path} has no output {name!r}; {_all(network)}")
-    if not found.is_row:
-        raise ModelError(f"{network.path}: its output {found.describe()} is not one row of floats per image")
-    return found
-
-
-def _called(network: Network, name: str) -> Output | None:
-    return next((one for one in network.outputs if one.name == name and one.is_row), None)
-
-
-def _unclear(network: Network, found: list[Output], key: str, what: str) -> ModelError:
-    if found:
-        several = ", ".join(one.describe() for one in found)
-        return ModelError(
-            f"{network.path}: several outputs could hold {what}: {several}",
-            f"name the right one: infer.{key}: {found[0].name}",
+        assert self.logits is not None  # noqa: S101 - as above
+        best = top_k(outputs[self.logits.name], int(field.metadata[ENTRIES]), self.activation)
+        index = numbers(best.index)
+        entries = pa.StructArray.from_arrays(
+            [index, self._labels.take(index), numbers(best.score)], fields=list(field.type.value_type)
         )
-    rows = [one.name for one in network.outputs if one.is_row]
-    return ModelError(
-        f"{network.path} has no output with {what} (one row of floats per image); {_all(network)}",
-        f"choose other writer.fields; or, if {rows[0]} is the right one, set infer.{key}: {rows[0]}"
-        if rows
-        else "export it with such an output",
-    )
+        count, k = best.index.shape
+        return pa.ListArray.from_arrays(numbers(np.arange(count + 1, dtype=np.int32) * k), entries)
 
 
-def _all(network: Network) -> str:
-    outputs = ", ".join(
-        one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.outputs
-    )
-    return f"its outputs are: {outputs}" if outputs else "it has no outputs"
+def _width(output: Output | None) -> int:
+    return (output.width or 0) if output is not None else 0

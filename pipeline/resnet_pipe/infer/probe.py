@@ -5,12 +5,10 @@ A crash is its own, and so are its memory and its threads: it disturbs neither t
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
-from resnet_pipe.process import child
+from resnet_pipe.process.child import Child, EndedError, SilentError
 
 LIMIT_S = 300.0
 """An engine that takes longer to load a network, or for a batch, is taken to hang."""
@@ -123,22 +121,13 @@ class Probe:
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._connection, theirs = multiprocessing.Pipe()
-        self._process = child.start(_PROCESS, theirs.fileno())
-        theirs.close()
+        self._process = Child(_PROCESS)
 
     def __enter__(self) -> Probe:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+    def __exit__(self, *_: object) -> None:
+        self._process.end()
 
     def abilities(self, device: str, patience_s: float = inf) -> Abilities:
         """Return what the engine has. Comes first.
@@ -168,18 +157,19 @@ class Probe:
 
     def _ask(self, question: object, patience_s: float = inf) -> Any:  # noqa: ANN401 - what the process answers
         end = time.monotonic() + patience_s
+
+        def look() -> None:
+            if time.monotonic() >= end:
+                raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
+
+        self._process.send(question)
         try:
-            self._connection.send(question)
-            answer = None
-            while answer is None:  # that would be a sign of life
-                if not self._connection.poll(min(LIMIT_S, max(0.0, end - time.monotonic()))):
-                    if time.monotonic() >= end:
-                        raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
-                    raise RefusedError(Refusal("crashed", f"no response for {LIMIT_S:g} s"))
-                answer = self._connection.recv()
-        except (EOFError, OSError):
-            status = child.ending(self._process.wait())
-            raise RefusedError(Refusal("crashed", f"its process {status}")) from None
+            while (answer := self._process.receive(LIMIT_S, look)) is None:
+                pass  # a sign of life
+        except SilentError:
+            raise RefusedError(Refusal("crashed", f"no response for {LIMIT_S:g} s")) from None
+        except EndedError as ended:
+            raise RefusedError(Refusal("crashed", f"its process {ended}")) from None
         if isinstance(answer, Refusal):
             raise RefusedError(answer)
         return answer

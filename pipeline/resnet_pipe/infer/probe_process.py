@@ -1,11 +1,9 @@
-"""The process of an engine that is probed: `python -m resnet_pipe.infer.probe_process CONNECTION PARENT`."""
+"""The process of an engine that is probed."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,32 +19,27 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import Engine
 from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
-from resnet_pipe.process import child
 
 _ROUNDS, _MOST_ROUNDS = 3, 10
 """How often single batches are timed: the more where another size seems to cost something, as the machine may
 be busy."""
 
 
-def main(arguments: list[str]) -> None:
-    """Answer the questions of a `Probe`, the first of them about abilities, until it ends this process."""
-    child.die_with(int(arguments[1]))
-    connection: Any = Connection(int(arguments[0]))
+def serve(connection: Connection) -> None:
+    """Answer the questions of a `Probe`, the first of them about abilities."""
     engine: Any = None
-    with connection:
-        while True:
-            question = connection.recv()
-            try:
-                if isinstance(question, Work):
-                    answer: object = _result(
-                        engine.load(question.request), question, partial(connection.send, None)
-                    )
-                else:
-                    engine = importlib.import_module(question[0])
-                    answer = Abilities(engine.devices(), engine.batch_size(question[1]))
-            except Exception as error:
-                answer = _refusal(error)
-            connection.send(answer)
+    while True:
+        question = connection.recv()
+        try:
+            if isinstance(question, Work):
+                alive = partial(connection.send, None)
+                answer: object = _result(engine.load(question.request), question, alive)
+            else:
+                engine = importlib.import_module(question[0])
+                answer = Abilities(engine.devices(), engine.batch_size(question[1]))
+        except Exception as error:
+            answer = _refusal(error)
+        connection.send(answer)
 
 
 def _refusal(error: Exception) -> Refusal:
@@ -121,10 +114,3 @@ def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) 
     with ThreadPoolExecutor(engine.streams) as threads:
         list(threads.map(work, range(engine.streams)))
     return sum(counted) / (time.perf_counter() - started)
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (EOFError, ConnectionError):
-        os._exit(0)  # the probe has ended

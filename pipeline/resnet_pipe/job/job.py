@@ -18,12 +18,7 @@ from resnet_pipe.job.location import located
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
 from resnet_pipe.reader.registry import Section as ReaderSection
-from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
-from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
-from resnet_pipe.writer.tables.csv import CsvSection
-from resnet_pipe.writer.tables.jsonl import JsonlSection
-from resnet_pipe.writer.tables.npy import NpySection
-from resnet_pipe.writer.tables.parquet import ParquetSection
+from resnet_pipe.writer.registry import Section as WriterSection
 
 
 class _Section(BaseModel):
@@ -138,10 +133,6 @@ def _limit(limit: int | str, count: int) -> int:
     return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
 
 
-Table = ParquetSection | NpySection | CsvSection | JsonlSection
-Writer = Table | AnnotatedVideoSection | AnnotatedImagesSection
-
-
 def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
     """Return a single writer as a list; in a list, the first writer's path applies to all."""
     if not isinstance(value, list | tuple):
@@ -159,7 +150,7 @@ class Job(_Section):
     preprocess: PreprocessSection = PreprocessSection()
     infer: InferSection
     writer: Annotated[
-        tuple[Annotated[Writer, Field(discriminator="kind")], ...],
+        tuple[Annotated[WriterSection, Field(discriminator="kind")], ...],
         BeforeValidator(_writers),
         Field(min_length=1, description="one writer, or a list of them"),
     ]
@@ -167,7 +158,7 @@ class Job(_Section):
 
     @field_validator("writer")
     @classmethod
-    def _one_output_directory(cls, writers: tuple[Writer, ...]) -> tuple[Writer, ...]:
+    def _one_output_directory(cls, writers: tuple[WriterSection, ...]) -> tuple[WriterSection, ...]:
         if len({writer.path for writer in writers}) > 1:
             raise ValueError("the writers of a job share one output directory: set `path` once")
         if len({writer.kind for writer in writers}) < len(writers):

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.head import classify as heads
-from resnet_pipe.head.classify import Head
+from resnet_pipe.head import output_choice
+from resnet_pipe.head.classify import FEATURES, LOGITS, TOP_K, Classify
+from resnet_pipe.head.registry import HEADS
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job.job import Job
@@ -18,7 +19,7 @@ from resnet_pipe.model.output import Activation
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
-def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Head:
+def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Classify:
     """Return the outputs that a job uses, except those that could not be found.
 
     Args:
@@ -26,33 +27,34 @@ def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> He
         network: its model's network.
         problems: a list to which problems are appended.
     """
-    head = Head(None, None)
-    for asked, find in ((heads.FOR_CLASSES, _with_logits), (heads.FOR_FEATURES, _with_features)):
-        writers = [index for index, writer in enumerate(job.writer) if asked.intersection(writer.fields)]
+    head = HEADS["classify"]()
+    for made, find in (({LOGITS, TOP_K}, _with_logits), ({FEATURES}, _with_features)):
+        writers = [index for index, writer in enumerate(job.writer) if made.intersection(writer.fields)]
         try:
             head = find(job, network, head) if writers else head
         except ModelError as error:
             writer = job.writer[writers[0]]
             place: Place = ("writer", writers[0]) if len(job.writer) > 1 else ("writer",)
             text = "; ".join(filter(None, (error.problem, error.remedy)))
-            problems.append(((*place, "field" if writer.kind == "npy" else "fields"), text))
+            problems.append(((*place, writer.fields_key), text))
     return head
 
 
-def _with_logits(job: Job, network: Network, head: Head) -> Head:
+def _with_logits(job: Job, network: Network, head: Classify) -> Classify:
     name = job.infer.logits
-    return replace(head, logits=heads.named(network, name) if name else heads.for_classes(network))
+    found = output_choice.named(network, name) if name else output_choice.for_classes(network)
+    return replace(head, logits=found)
 
 
-def _with_features(job: Job, network: Network, head: Head) -> Head:
+def _with_features(job: Job, network: Network, head: Classify) -> Classify:
     name = job.infer.features
-    return replace(
-        head, features=heads.named(network, name) if name else heads.for_features(network, head.logits)
-    )
+    if name:
+        return replace(head, features=output_choice.named(network, name))
+    return replace(head, features=output_choice.for_features(network, head.logits))
 
 
 def measured(
-    job: Job, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+    job: Job, network: Network, head: Classify, preprocessing: Preprocessing, precision: str
 ) -> dict[str, int]:
     """Return the widths of a network's outputs, by name, from a forward pass, if the file does not give them.
 
@@ -73,7 +75,7 @@ def measured(
     return probe.widths(request, job.infer.engine)
 
 
-def labels_of(model: Model, head: Head) -> tuple[str, ...]:
+def labels_of(model: Model, head: Classify) -> tuple[str, ...]:
     """Return the labels of the classes: the sidecar's, or numbers."""
     if model.sidecar is None:
         return tuple(f"class {index}" for index in range(head.classes))
@@ -83,7 +85,7 @@ def labels_of(model: Model, head: Head) -> tuple[str, ...]:
     return labels
 
 
-def activation_of(job: Job, head: Head) -> Activation:
+def activation_of(job: Job, head: Classify) -> Activation:
     """Return the activation that computes scores: the job's, or the one that the class output requires."""
     if head.logits is None:
         return "none"
@@ -93,15 +95,15 @@ def activation_of(job: Job, head: Head) -> Activation:
     return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
 
 
-def outputs_of(job: Job, head: Head) -> dict[str, Any]:
+def outputs_of(job: Job, head: Classify) -> dict[str, Any]:
     """Describe the outputs that a job uses, and the activation for scores, for records."""
-    scores = {"activation": activation_of(job, head)} if "top_k" in job.fields else {}
+    scores = {"activation": head.activation} if "top_k" in job.fields else {}
     return {**head.to_json(), **scores}
 
 
-def describe(job: Job, head: Head) -> str:
+def describe(job: Job, head: Classify) -> str:
     """Describe the outputs that a job uses, and the activation for scores, in words."""
     if "top_k" not in job.fields:
         return head.describe()
     made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}
-    return f"{head.describe()}; scores: {made[activation_of(job, head)]}"
+    return f"{head.describe()}; scores: {made[head.activation]}"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from resnet_pipe.head import classify as heads
-from resnet_pipe.head.classify import Head
+from resnet_pipe.head import output_choice
+from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.job import outputs
 from resnet_pipe.job.document import Document, found_in
+from resnet_pipe.job.fingerprint import Fingerprint, canonical
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.ledger.fingerprint import Fingerprint, canonical
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, file_sha256, open_model
 from resnet_pipe.model.network import Network
@@ -24,9 +25,11 @@ from resnet_pipe.model.output import Activation
 from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
-from resnet_pipe.writer.rows import Layout
+from resnet_pipe.writer.section import WriterSection
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from resnet_pipe.job.choice import Choice
 
 
@@ -38,13 +41,10 @@ class Resolved:
         job: as it was validated.
         model: the ONNX file and its sidecar.
         network: the file's own inputs and outputs.
-        head: which of these outputs the job uses, and for what.
-        activation: how scores are computed from the class output.
+        head: which of these outputs the job uses, and what becomes of them.
         preprocessing: the sidecar's, with the job's overrides.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
-        labels: of the classes.
-        layouts: the columns of each writer's shards.
         metadata: what the shards say about how they were made.
         fingerprint: all that changes results.
         choice: how the engine was chosen; None if the job names it.
@@ -53,13 +53,10 @@ class Resolved:
     job: Job
     model: Model
     network: Network
-    head: Head
-    activation: Activation
+    head: Classify
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
-    labels: tuple[str, ...]
-    layouts: tuple[Layout, ...]
     metadata: dict[str, str]
     fingerprint: Fingerprint
     choice: Choice | None = None
@@ -78,6 +75,16 @@ class Resolved:
         return infer.batch_size
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the labels of the classes."""
+        return self.head.labels
+
+    @property
+    def activation(self) -> Activation:
+        """Return how scores are computed from the class output."""
+        return self.head.activation
+
+    @property
     def logits(self) -> str | None:
         """Return the name of the output with the logits; None if the job does not need it."""
         return self.head.logits.name if self.head.logits else None
@@ -86,6 +93,13 @@ class Resolved:
     def outputs(self) -> tuple[str, ...]:
         """Return the network's outputs that the job needs."""
         return self.head.names
+
+    def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
+        """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
+        fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
+        k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
+        metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
+        return self.head.schema(fields, k).with_metadata(metadata)
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
@@ -114,38 +128,24 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
-        if writer.kind == "video" and not job.reader.description.has_frames:
-            problems.append(((*place, "kind"), "writer kind `video` needs reader kind `video`"))
+        if writer.needs_frames and not job.reader.description.has_frames:
+            problems.append(((*place, "kind"), f"writer kind `{writer.kind}` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
             problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is listed twice"))
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    activation = outputs.activation_of(job, head)
+    head = replace(head, labels=labels, activation=outputs.activation_of(job, head))
     metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
         network=network,
         head=head,
-        activation=activation,
         preprocessing=preprocessing,
         geometry=preprocessing.geometry(job.preprocess.mode),
         precision=precision,
-        labels=labels,
-        layouts=tuple(
-            Layout(
-                fields=tuple(writer.fields),
-                features=head.width,
-                classes=labels,
-                k=writer.k if "top_k" in writer.fields else 0,
-                metadata=metadata,
-                binary=head.binary,
-                activation=activation,
-            )
-            for writer in job.writer
-        ),
         metadata=metadata,
         fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
@@ -221,7 +221,7 @@ def _precision(job: Job, network: Network, problems: list[tuple[Place, str]]) ->
 
 
 def _metadata(
-    job: Job, model: Model, head: Head, preprocessing: Preprocessing, precision: str
+    job: Job, model: Model, head: Classify, preprocessing: Preprocessing, precision: str
 ) -> dict[str, str]:
     known = model.sidecar
     weights = known.weights.describe() if known else "weights unknown: the model has no sidecar"
@@ -237,34 +237,34 @@ def _metadata(
 
 
 def _fingerprint(
-    job: Job, model: Model, network: Network, head: Head, preprocessing: Preprocessing, precision: str
+    job: Job, model: Model, network: Network, head: Classify, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
-    parts: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "model_sha256": model.sha256,
         "model_data_sha256": [file_sha256(file) for file in network.data],
         "infer.precision": precision,
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
     if "top_k" in job.fields:
-        parts["infer.activation"] = outputs.activation_of(job, head)
-    for key, name in heads.chosen(network, head, job.infer.logits, job.infer.features).items():
-        parts[f"infer.{key}"], defaults[f"infer.{key}"] = name
+        settings["infer.activation"] = head.activation
+    for key, name in output_choice.chosen(network, head, job.infer.logits, job.infer.features).items():
+        settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
-        parts.update(_flat(prefix, section, without))
+        settings.update(_flat(prefix, section, without))
         defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
 
     take("preprocess", preprocessing, set())
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
     if job.preprocess.mode == "fast":
-        parts["preprocess.mode"] = FAST
+        settings["preprocess.mode"] = FAST
     take("reader", job.reader, set(job.reader.description.without_result))
     for index, writer in enumerate(job.writer):
         unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
         take(prefix, writer, {"path", "timeout_s"} | unused)
-        parts[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
-    return Fingerprint(canonical(parts, defaults), defaults)
+        settings[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
+    return Fingerprint(canonical(settings, defaults), defaults)
 
 
 def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.reader.source import Source, path_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.store.disk import HOME
 
 if TYPE_CHECKING:
     from resnet_pipe.job.job import Job
     from resnet_pipe.job.syntax import Place
+    from resnet_pipe.writer.section import WriterSection
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")
 """What a run writes into its output directory itself."""
@@ -31,7 +31,7 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     for index, writer in enumerate(job.writer):
         place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         for folder in (job.output / writer.kind, job.output / HOME / "staging"):
-            if any(reach.may_hold_below(folder, suffix) for suffix in SUFFIXES.get(writer.kind, ())):
+            if any(reach.may_hold_below(folder, suffix) for suffix in writer.suffixes):
                 text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
                 found.append(((*place, "path"), text))
                 break
@@ -56,7 +56,7 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
         UsageError: a source is where the job writes.
     """
     reader, last = job.reader.make_reader(), None
-    taken = [kind for kind, suffixes in SUFFIXES.items() if reader.reach.extensions.intersection(suffixes)]
+    taken = [writer for writer in job.writer if reader.reach.extensions.intersection(writer.suffixes)]
     folders = _folders(job, taken)
     for source in sources:
         above = source.key.rpartition("/")[0]
@@ -81,13 +81,13 @@ def check_file(job: Job, file: Path) -> None:
         )
 
 
-def _folders(job: Job, kinds: Iterable[str]) -> list[Path]:
-    """Return the folders of the output directory that belong to the job and its writers of some kinds."""
-    used = {writer.kind for writer in job.writer}
-    return [job.output / name for name in (HOME, *used.intersection(kinds))]
+def _folders(job: Job, writers: Iterable[WriterSection]) -> list[Path]:
+    """Return the folders of the output directory that belong to the job and some of its writers."""
+    return [job.output / name for name in (HOME, *(writer.kind for writer in writers))]
 
 
 def _is_own(job: Job, file: Path) -> bool:
-    return any(file.is_relative_to(folder) for folder in _folders(job, SUFFIXES)) or (
+    writers = [writer for writer in job.writer if writer.suffixes]
+    return any(file.is_relative_to(folder) for folder in _folders(job, writers)) or (
         file.parent == job.output and any(fnmatchcase(file.name, pattern) for pattern in _FILES)
     )

@@ -27,7 +27,7 @@ def open_rows(output: Path) -> Dataset:
     """
     ledger = Ledger(output)
     generation.refuse_half_switched(ledger)
-    shards = [ledger.path(file) for record in ledger.records() for file in record.shards]
+    shards = [ledger.store.path(file.name) for record in ledger.records() for file in record.shards]
     for suffix, name in _FORMATS.items():
         found = [str(path) for path in shards if path.suffix == suffix]
         if found:

@@ -8,35 +8,35 @@ crash in the middle of that is completed by the next run, whatever it is.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.job.fingerprint import Fingerprint
 from resnet_pipe.ledger import fingerprint
-from resnet_pipe.ledger.fingerprint import Fingerprint
-from resnet_pipe.ledger.ledger import HOME, SWITCH, Ledger
-from resnet_pipe.ledger.lock import report_lock
+from resnet_pipe.ledger.ledger import LEDGER, Ledger, record_name
 from resnet_pipe.store import atomic
+from resnet_pipe.store.disk import HOME
 
-NEXT = "next"
-"""In the directory `_resnet_pipe`: an output directory of its own."""
+NEXT = f"{HOME}/next"
+"""An output directory of its own."""
+SWITCH = f"{HOME}/switch.json"
+"""It is there while new results take the place of old ones."""
 
 
 def next_ledger(ledger: Ledger) -> Ledger:
     """Return the ledger of the next generation of a directory, whether there is one or not."""
-    return Ledger(ledger.output / HOME / NEXT)
+    return Ledger(ledger.output / NEXT)
 
 
 def is_begun(ledger: Ledger) -> bool:
     """Tell whether a directory has a next generation."""
-    return next_ledger(ledger).directory.is_dir()
+    return (ledger.output / NEXT / LEDGER).is_dir()
 
 
 def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
     """Tell whether the next generation of a directory was started by a job with this fingerprint."""
     try:
-        noted = fingerprint.read(next_ledger(ledger).output / HOME)
+        noted = fingerprint.read(next_ledger(ledger).store)
     except RunError:
         return False  # nobody needs it: it is begun again
     return noted is not None and ours.digest in noted.digests
@@ -45,12 +45,12 @@ def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
 def begin(ledger: Ledger) -> None:
     """Make an empty next generation, in the place of one that may be there."""
     drop(ledger)
-    atomic.make_folder(next_ledger(ledger).directory, ledger.output / HOME)
+    atomic.make_folder(ledger.output / NEXT / LEDGER, ledger.store.home)
 
 
 def drop(ledger: Ledger) -> None:
     """Remove the next generation, if there is one."""
-    shutil.rmtree(next_ledger(ledger).output, ignore_errors=True)
+    shutil.rmtree(ledger.output / NEXT, ignore_errors=True)
 
 
 def switch(ledger: Ledger) -> None:
@@ -64,7 +64,7 @@ def switch(ledger: Ledger) -> None:
     files -= {file.name for record in after for file in record.files}
     chunks = {record.chunk for record in before} - {record.chunk for record in after}
     plan = {"schema_version": 1, "files": sorted(files), "chunks": sorted(chunks)}
-    atomic.write_bytes(ledger.output / HOME / SWITCH, json.dumps(plan, ensure_ascii=False).encode())
+    ledger.store.put(SWITCH, [json.dumps(plan, ensure_ascii=False).encode()])
     complete(ledger)
 
 
@@ -75,24 +75,17 @@ def complete(ledger: Ledger) -> None:
         RunError: it cannot be read what is left to do; nothing was changed.
         OSError: the disk refuses it.
     """
-    home = ledger.output / HOME
-    with report_lock(home):  # the divisions of a job may begin at the same time: one does it
+    store = ledger.store
+    with store.alone():  # the divisions of a job may begin at the same time: one does it
         plan = read_switch(ledger)
         if plan is None:
             return
-        new = next_ledger(ledger)
-        files = (file for record in new.records() for file in record.files)
-        ledger.put_in_place(files, new.output, plan["files"])
-        for chunk in plan["chunks"]:
-            (ledger.directory / f"{chunk}.json").unlink(missing_ok=True)
-        for record in sorted(new.directory.glob("*.json")):
-            _move(record, ledger.directory / record.name)
-        atomic.sync(ledger.directory)
-        if (new.output / HOME / fingerprint.NAME).exists():
-            _move(new.output / HOME / fingerprint.NAME, home / fingerprint.NAME)
-        atomic.sync(home)
-        (home / SWITCH).unlink()
-        atomic.sync(home)
+        new = list(next_ledger(ledger).records())
+        store.adopt(NEXT, [file.name for record in new for file in record.files], plan["files"])
+        gone = [record_name(chunk) for chunk in plan["chunks"]]
+        store.adopt(NEXT, [record_name(record.chunk) for record in new], gone)
+        store.adopt(NEXT, [fingerprint.NAME])
+        store.delete([SWITCH])
     drop(ledger)
 
 
@@ -102,7 +95,7 @@ def refuse_half_switched(ledger: Ledger) -> None:
     Raises:
         UsageError: a switch was cut off.
     """
-    if (ledger.output / HOME / SWITCH).exists():
+    if ledger.store.look(SWITCH):
         raise UsageError(
             f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
             "run the job without --dry-run; it first completes the replacement",
@@ -115,9 +108,8 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
     Raises:
         RunError: it cannot be read.
     """
-    path = ledger.output / HOME / SWITCH
     try:
-        plan = json.loads(path.read_bytes())
+        plan = json.loads(ledger.store.read(SWITCH))
         if plan["schema_version"] != 1:
             raise ValueError(f"schema version {plan['schema_version']}; this version supports 1")
         return {"files": plan["files"], "chunks": plan["chunks"]}
@@ -125,10 +117,7 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(
-            f"{path}: cannot read the state of an interrupted switch to new results: {error}",
+            f"{ledger.store.where(SWITCH)}: cannot read the state of an interrupted switch to new results:"
+            f" {error}",
             "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
         ) from None
-
-
-def _move(path: Path, final: Path) -> None:
-    os.replace(path, final)  # noqa: PTH105 - synced already; the os call is the one with the guarantee

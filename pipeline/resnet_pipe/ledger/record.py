@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.workers.messages import Failure
+from resnet_pipe.store.store import Store
 
 SCHEMA_VERSION = 2
 """Records of version 1 have no checksum; they are read as well."""
@@ -132,19 +132,23 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
     return body + f', "sha256": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
 
 
-def read(path: Path) -> Record:
+def read(store: Store, name: str) -> Record:
     """Read a record of the ledger.
+
+    Args:
+        store: where it is.
+        name: of the record in it.
 
     Raises:
         RunError: it cannot be read, is not whole, or a newer version has written it.
     """
     try:
-        return _load(path)[0]
+        return _load(store, name)[0]
     except TornError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(store.where(name), error) from None
 
 
-def read_pending(path: Path) -> tuple[Record, list[str]] | None:
+def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
     """Read a record whose commit was cut off, and the names of the files that go when it comes.
 
     Returns:
@@ -155,14 +159,15 @@ def read_pending(path: Path) -> tuple[Record, list[str]] | None:
             files of it may be in place already.
     """
     try:
-        return _load(path)
+        return _load(store, name)
     except TornError:
         return None
 
 
-def _load(path: Path) -> tuple[Record, list[str]]:
+def _load(store: Store, name: str) -> tuple[Record, list[str]]:
+    path = store.where(name)
     try:
-        text = path.read_bytes()
+        text = store.read(name)
     except OSError as error:
         raise _unreadable(path, error) from None
     try:
@@ -186,7 +191,7 @@ def _load(path: Path) -> tuple[Record, list[str]]:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
+def _unreadable(path: str, error: Exception) -> RunError:
     return RunError(
         f"{path}: unreadable ledger record: {error}",
         "restore it from a backup, or remove it together with its shards and run again; nothing was changed",

@@ -1,8 +1,15 @@
-"""The failures currently in the results, from any run, as opposed to those of one run."""
+"""failures.jsonl: the failures currently in the results, from any run, as opposed to those of one run."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from resnet_pipe.ledger.ledger import Ledger
+
+NAME = "failures.jsonl"
 
 
 @dataclass(frozen=True)
@@ -23,3 +30,32 @@ class Standing:
         if earlier <= 0:
             return ""
         return f"{earlier} from earlier runs"
+
+
+def write(ledger: Ledger) -> Standing:
+    """Write failures.jsonl, with every failure in the ledger; return how many there are."""
+    counts: Counter[str] = Counter()
+    with ledger.store.alone():
+        ledger.store.put(NAME, _lines(ledger, counts))
+    return Standing(counts["failed"], counts["partial"])
+
+
+def _lines(ledger: Ledger, counts: Counter[str]) -> Iterator[bytes]:
+    """Yield a line for each failure, and count them by status."""
+    for record in ledger.records():
+        for entry in record.entries:
+            if entry.failure is not None:
+                counts[entry.status] += 1
+                line = {
+                    "path": entry.source.key,
+                    "status": entry.status,
+                    "rows": entry.rows,
+                    "stage": entry.failure.stage,
+                    "error": entry.failure.error,
+                    "message": entry.failure.message,
+                    "attempts": entry.attempts,
+                    "size": entry.source.size,
+                    "mtime_ns": entry.source.mtime_ns,
+                    "chunk": record.chunk,
+                }
+                yield json.dumps(line, ensure_ascii=False).encode() + b"\n"

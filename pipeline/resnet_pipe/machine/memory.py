@@ -1,4 +1,4 @@
-"""The memory of this process: reuse of freed buffers, its limit, and its peak."""
+"""The memory of this process: reuse of freed buffers, files in it, its limit, and its peak."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import sys
+import tempfile
 from pathlib import Path
 
 from resnet_pipe.machine import control_groups
@@ -31,6 +32,17 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TOP_PAD, _PAD_BYTES)
+
+
+def memory_file() -> int:
+    """Return the descriptor of a new file, which is gone when the last process that has it open or mapped is.
+
+    On Linux it is in memory: not in /dev/shm, which containers limit to 64 MB. Elsewhere, it is on the disk.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("resnet-pipe")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def available_bytes(root: Path = control_groups.ROOT) -> int:

@@ -1,39 +1,165 @@
-"""Child processes, for code that may crash or hang: none outlives its parent or receives its signals."""
+"""Child processes, for code that may crash or hang: started, talked to, and ended whatever they do."""
 
 from __future__ import annotations
 
-import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from resnet_pipe.process.patience import LOOK_S, Waiting
+from resnet_pipe.process.send_queue import SendQueue
+
+DYING_S = 10.0
+"""The longest to wait for a killed process: a driver may keep it in the kernel, where no signal arrives."""
+_STANDARD_ERROR = 2
 _PROGRAM = """\
 import sys
 if not sys.path[0]:
     del sys.path[0]
-from runpy import run_module
-run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+from resnet_pipe.cli.child import main
+main()
 """
-"""What `python -m` does, without the current directory on the module path.
+"""What `python -m resnet_pipe.cli.child` does, without the current directory on the module path.
 
 Python puts it there first, as an empty string; before this is taken away, nothing is imported. There is the
 option -P for that only from Python 3.11 on, and -I would hide the user's own modules as well.
 """
 
 
-def command(module: str, *arguments: object) -> list[str]:
-    """Return the command for `python -m MODULE ARGUMENT...` that ignores modules in the current directory.
+class ChildError(Exception):
+    """A child process gave no message; the text goes on from "its process"."""
 
-    To be used with `environment()`.
+
+class EndedError(ChildError):
+    """It has ended.
+
+    Attributes:
+        status: how; see `Child.status`.
     """
-    return [sys.executable, "-c", _PROGRAM, module, *map(str, arguments)]
+
+    def __init__(self, status: int) -> None:
+        super().__init__(ending(status))
+        self.status = status
 
 
-def environment() -> dict[str, str]:
+class SilentError(ChildError):
+    """It has hung for longer than it may."""
+
+    def __init__(self, patience_s: float) -> None:
+        super().__init__(f"did not respond for {patience_s:g} s")
+
+
+class Child:
+    """A child process as its parent sees it.
+
+    It runs `serve(connection, *descriptors)` of a module; see `cli.child`. It does not outlive its parent,
+    and gets none of the signals that stop that. On Linux, it also dies when the *thread* that starts it ends,
+    so use one that keeps running. Several threads may call `send` and `kill`; the rest is for one.
+
+    Args:
+        module: its name.
+        descriptors: of files, pipes or memory, for the child to inherit.
+        output: descriptor of the file that it prints to; its parent's standard error if that is not given.
+        own_group: whether it has a process group of its own, all of which ends with it.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    def __init__(
+        self, module: str, *descriptors: int, output: int = _STANDARD_ERROR, own_group: bool = False
+    ) -> None:
+        self._own_group = own_group
+        self._connection, theirs = multiprocessing.Pipe()
+        inherited = (theirs.fileno(), *descriptors)
+        arguments = map(str, (*inherited, os.getpid()))
+        with theirs, _signals_blocked():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, module, *arguments],
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                start_new_session=own_group,
+            )
+        self.pid = self._process.pid
+        self._to_send = SendQueue(self._connection)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `receive` would not wait."""
+        return self._connection.fileno()
+
+    def send(self, message: object) -> None:
+        """Send a message soon, without waiting for anything. A child that is dead gets nothing."""
+        self._to_send.put(message)
+
+    def receive(self, patience_s: float = inf, look: Callable[[], object] | None = None) -> Any:  # noqa: ANN401
+        """Return the next message from the child.
+
+        Args:
+            patience_s: the longest that it may be silent, as `Waiting` counts.
+            look: called several times a second in the meantime; what it raises ends the waiting.
+
+        Raises:
+            EndedError: there is none, because the child has ended.
+            SilentError: it hangs. It is not ended because of that.
+        """
+        waiting = Waiting(self.pid)
+        while (look is not None or patience_s < inf) and not self._connection.poll(LOOK_S):
+            if look is not None:
+                look()
+            if waiting.look(None) > patience_s:
+                raise SilentError(patience_s)
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):  # at the end of a message, or in the middle of one
+            raise EndedError(self.status()) from None
+
+    def status(self) -> int:
+        """Wait until the child has ended; return its exit status, or the negative number of a signal."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(DYING_S)
+        self.kill()
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """End the child, whatever it is doing."""
+        self._process.kill()
+        if self._own_group:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End the child, whatever it is doing, and give back what it held here. May be called again."""
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(DYING_S)
+            self._to_send.close()
+            self._connection.close()
+
+
+def ending(status: int) -> str:
+    """Describe how a process ended, from Popen's status."""
+    if status >= 0:
+        return f"exited with status {status}"
+    name = signal.Signals(-status).name
+    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _environment() -> dict[str, str]:
     """Return our environment for a Python that must not take modules from the current directory.
 
     An empty entry in PYTHONPATH, such as a trailing colon makes, means that directory to Python, but hardly
@@ -43,47 +169,6 @@ def environment() -> dict[str, str]:
     # The last is for a Python that a library starts in turn.
     changes = {"PYTHONPATH": os.pathsep.join(entries), "PYTHONSAFEPATH": "1"}
     return {**os.environ, **changes}
-
-
-def start(module: str, *descriptors: int) -> subprocess.Popen[bytes]:
-    """Start `MODULE DESCRIPTOR... PARENT`: the descriptors are inherited, PARENT is our process id.
-
-    On Linux, the child dies when the *thread* that starts it ends, so use one that keeps running.
-
-    Args:
-        module: whose main function calls `die_with`.
-        descriptors: of files, pipes or memory.
-    """
-    with _signals_blocked():
-        return subprocess.Popen(
-            command(module, *descriptors, os.getpid()),
-            pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            env=environment(),
-        )
-
-
-def die_with(parent: int) -> None:
-    """In the child: have Linux kill this process when its parent dies, even while a decoder hangs (prctl(2)).
-
-    Elsewhere it ends at its next message: the connection is closed.
-
-    Args:
-        parent: process id.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)  # it has died before Linux was asked
-
-
-def ending(status: int) -> str:
-    """Describe how a process ended, from Popen's status."""
-    if status >= 0:
-        return f"exited with status {status}"
-    name = signal.Signals(-status).name
-    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 @contextmanager

@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 SHOWN_FAILURES = 100
-_OUTCOMES = {
-    ExitCode.DONE: "all done, or nothing new",
-    ExitCode.FAILED: "the run could not finish; committed results are kept",
-    ExitCode.USAGE: "the job or the environment is wrong",
-    ExitCode.SOME_FAILED: "finished, but some sources failed",
-    ExitCode.LOCKED: "another run held the output directory",
-    ExitCode.SIGINT: "stopped by SIGINT",
-    ExitCode.SIGTERM: "stopped by SIGTERM",
-}
 
 
 def write(folder: Path, output: Path) -> Path:
@@ -52,7 +43,7 @@ def write(folder: Path, output: Path) -> Path:
             "run": run,
             "started": run["started_at"].replace("T", " ").replace("+00:00", " UTC"),
             "output": str(output),
-            "outcome": _OUTCOMES[ExitCode(run["exit_code"])],
+            "outcome": ExitCode(run["exit_code"]).meaning,
             "unit": unit,
             "findings": [*findings(run), *_standing(run)],
             "stages": stages(run),

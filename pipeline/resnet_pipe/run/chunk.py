@@ -1,14 +1,12 @@
-"""One chunk between its first row and its staging: its writers, its failures, its record."""
+"""One chunk between its first row and its staging: its files, its failures, its record."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import compress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,15 +15,10 @@ from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.reader.source import key_of
+from resnet_pipe.run.chunk_files import ChunkFiles
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
-from resnet_pipe.writer import writer as shards
-from resnet_pipe.writer.annotated.pictures_shard import AnnotatedShard
-from resnet_pipe.writer.rows import Layout, Rows, TableSection, only_top, top_k
-from resnet_pipe.writer.tables.aggregate import Aggregated
-
-_MERGED = "merged"
-"""In a staging directory: where shards are written a second time."""
+from resnet_pipe.writer.writer import Part, Written
 
 
 class GivenUpError(Exception):
@@ -46,13 +39,9 @@ class OpenChunk:
         self._chunk = chunk
         self._resolved = resolved
         self._ledger = ledger
-        self._root = root
         self._staging = ledger.stage(chunk.id)
-        self._shards = [
-            _open_shard(section, self._target(section, layout, self._staging))
-            for section, layout in zip(resolved.job.writer, resolved.layouts, strict=True)
-        ]
-        self._written: list[shards.Written] = []
+        self._files = ChunkFiles(chunk.id, resolved, self._staging, root)
+        self._written: list[Written] = []
         self._given_up = False
         self._failures: dict[str, Failure] = {}
         """The first failure of each source that has one."""
@@ -88,9 +77,7 @@ class OpenChunk:
         if kept:
             self._rows.update(row.key for row in kept)
             values = outputs if wanted.all() else {name: v[wanted] for name, v in outputs.items()}
-            table = self._to_rows(kept, values)
-            for shard, layout in zip(self._shards, self._resolved.layouts, strict=True):
-                shard.append(only_top(table, layout.k))
+            self._files.append(kept, values)
         return [Failure(row.key, "infer", "not_finite", text) for row in compress(rows, ~finite)]
 
     def close(self) -> list[Failure]:
@@ -99,7 +86,7 @@ class OpenChunk:
         Raises:
             GivenUpError: `give_up` was called meanwhile.
         """
-        self._written = [shard.close() for shard in self._shards]
+        self._written = self._files.close()
         if self._given_up:
             raise GivenUpError
         return self._remember(
@@ -113,15 +100,13 @@ class OpenChunk:
     def give_up(self) -> None:
         """Make `close` return soon. The only method for other threads."""
         self._given_up = True
-        for shard in self._shards:
-            if isinstance(shard, AnnotatedShard):  # the others wait for nothing but the disk
-                shard.discard()
+        self._files.hurry()
 
     def stage(self) -> Record:
         """Return the record of the files, which are complete in the staging directory."""
         dropped = self._dropped() if self._resolved.job.reader.drops_partial else set()
         if self._chunk.replaces or dropped:
-            self._merge(dropped)
+            self._files.merge(self._parts(dropped))
         files = {
             key: tuple(self._file(path) for written in self._written for path in written.files.get(key, ()))
             for key in self._rows
@@ -149,9 +134,7 @@ class OpenChunk:
 
     def discard(self) -> None:
         """Remove what was written."""
-        for shard in self._shards:
-            with suppress(Exception):
-                shard.discard()
+        self._files.discard()
         with suppress(OSError):
             self._ledger.unstage(self._chunk.id)
 
@@ -161,63 +144,14 @@ class OpenChunk:
             self._rows
         )
 
-    def _target(self, section: Any, layout: Layout, directory: Path) -> shards.Target:  # noqa: ANN401
-        track = self._resolved.job.reader.track
-        return shards.Target(section, directory, self._chunk.id, layout, self._root, track)
-
-    def _merge(self, dropped: set[str]) -> None:
-        """Write the shards again, with the kept rows of the old ones and without those of `dropped`."""
-        parts: list[shards.Part] = [(self._staging, dropped)]
+    def _parts(self, dropped: set[str]) -> list[Part]:
+        """Return what the shards consist of: rows of the old ones that stay, and new ones but `dropped`."""
+        parts: list[Part] = [(self._staging, dropped)]
         if self._chunk.replaces is not None:
             kept = {entry.source.key for entry in self._chunk.kept}
             gone = {entry.source.key for entry in self._chunk.replaces.entries} - kept
             parts.insert(0, (self._ledger.output, gone))
-        merged = self._staging / _MERGED
-        merged.mkdir()
-        for section, layout in zip(self._resolved.job.writer, self._resolved.layouts, strict=True):
-            shards.merge(self._target(section, layout, merged), parts)
-        for path in merged.iterdir():
-            path.replace(self._staging / path.name)
-        merged.rmdir()
+        return parts
 
     def _file(self, relative: Path) -> File:
         return File(key_of(str(relative)), file_sha256(self._staging / relative))
-
-    def _to_rows(self, rows: list[Row], outputs: Outputs) -> Rows:
-        layouts, head = self._resolved.layouts, self._resolved.head
-        k, activation = max(layout.k for layout in layouts), layouts[0].activation
-        logits = outputs[head.logits.name] if head.logits else None
-        return Rows(
-            path=[row.key for row in rows],
-            frame_index=[row.frame_index for row in rows],
-            pts_s=[row.pts_s for row in rows],
-            features=outputs[head.features.name] if head.features else None,
-            logits=logits,
-            top_k=top_k(logits, k, activation) if logits is not None and k else None,
-        )
-
-
-def _open_shard(section: Any, target: shards.Target) -> shards.Shard:  # noqa: ANN401 - a writer's section
-    shard = shards.open_shard(target)
-    if not isinstance(section, TableSection) or section.aggregate == "none":
-        return shard
-    return Aggregated(shard, section.aggregate, target.layout.k, target.layout.activation)
-
-
-def failure_lines(records: Iterator[Record]) -> Iterator[dict[str, object]]:
-    """Yield every failure in the ledger, as it is written to failures.jsonl."""
-    for record in records:
-        for entry in record.entries:
-            if entry.failure is not None:
-                yield {
-                    "path": entry.source.key,
-                    "status": entry.status,
-                    "rows": entry.rows,
-                    "stage": entry.failure.stage,
-                    "error": entry.failure.error,
-                    "message": entry.failure.message,
-                    "attempts": entry.attempts,
-                    "size": entry.source.size,
-                    "mtime_ns": entry.source.mtime_ns,
-                    "chunk": record.chunk,
-                }

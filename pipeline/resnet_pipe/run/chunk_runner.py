@@ -29,7 +29,7 @@ from resnet_pipe.run.plan import Chunk, Plan
 from resnet_pipe.run.stager import Deliver, Staged, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
-from resnet_pipe.run.workers.count import fitting
+from resnet_pipe.run.workers.count import busy, fitting
 from resnet_pipe.run.workers.messages import Failure, Filled
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
@@ -130,10 +130,7 @@ class ChunkRunner:
     def _start_workers(self, cores: int) -> WorkerPool:
         job, batch_size = self._resolved.job, self.effort.batch_size
         wanted = cores if job.run.workers == "auto" else job.run.workers
-        batches = -(-self._plan.planned * self._reader.expected_items // batch_size)
-        if batches < wanted and any(map(self._reader.may_split, self._plan.sources())):
-            batches = wanted  # whatever was expected of it
-        workers = max(1, min(wanted, batches))
+        workers = busy(wanted, self._plan, self._reader, batch_size)
         geometry = self._resolved.geometry
         shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
         if job.run.workers == "auto":

@@ -9,8 +9,6 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.run.plan import Plan
 
-_NUMBER_BYTES = {"csv": 12, "jsonl": 12}
-"""A number as text, with what separates it; elsewhere it is a float32."""
 _CHUNK_BYTES = 8 << 10
 """Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
 
@@ -44,9 +42,5 @@ def refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Pat
 
 
 def _row_bytes(resolved: Resolved) -> int:
-    total = 0
-    for writer, layout in zip(resolved.job.writer, resolved.layouts, strict=True):
-        features = layout.features or 0 if "features" in layout.fields else 0
-        logits = layout.logits if "logits" in layout.fields else 0
-        total += _NUMBER_BYTES.get(writer.kind, 4) * (features + logits + 2 * layout.k)
-    return total
+    writers = resolved.job.writer
+    return sum(writer.number_bytes * resolved.head.numbers(writer.fields, writer.k) for writer in writers)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.ledger import HOME, Ledger
-from resnet_pipe.ledger.lock import output_lock
+from resnet_pipe.ledger import standing
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
@@ -27,8 +27,10 @@ from resnet_pipe.run.observe.leavings import leave
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
 from resnet_pipe.run.plan import Plan, Rules, empty_plan
-from resnet_pipe.run.preparation import FAILURES, Fresh, Prepared
+from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.lock import output_lock
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,7 @@ class _Run:
         with suppress(OSError, ResnetPipeError):
             self._ledger.recover()
             self._standing = (
-                self._prepared.write_failures()
-                if self._prepared
-                else preparation.write_failures(self._ledger)
+                self._prepared.write_failures() if self._prepared else standing.write(self._ledger)
             )
 
     @property
@@ -197,7 +197,7 @@ class _Run:
             seconds=time.perf_counter() - self._started,
             standing=self._standing,
             exit_code=code,
-            failures=(prepared.ledger.output if prepared else output) / FAILURES,
+            failures=(prepared.ledger.output if prepared else output) / standing.NAME,
             unfinished=prepared.unfinished() if prepared else None,
         )
         return leave(outcome, self._history, self._folder, self._ledger.tag, self._events, self._guard)

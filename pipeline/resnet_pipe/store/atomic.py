@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_TAG = re.compile(r"\.(\d+of\d+)\.tmp$")
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """Errors by which a file system says that it cannot flush directories. Linux: EINVAL; others: the rest."""
 
@@ -20,6 +22,12 @@ def temporary_name(path: Path, tag: str = "") -> Path:
         tag: who writes it, where several runs share a directory.
     """
     return path.with_name(f".{path.name}.{tag}{'.' if tag else ''}tmp")
+
+
+def tag_of(name: str) -> str:
+    """Return the tag in a name that `temporary_name` has made; empty if there is none."""
+    tag = _TAG.search(name)
+    return tag[1] if tag else ""
 
 
 @contextmanager

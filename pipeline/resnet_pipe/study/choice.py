@@ -19,7 +19,7 @@ from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
-from resnet_pipe.ledger.ledger import HOME, Ledger
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.study import reference as references
@@ -48,7 +48,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
     """
     subject = subjects.of_job(job, doc)
     free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
-    kept = None if free else fingerprint.precision(job.output / HOME)
+    kept = None if free else fingerprint.precision(Ledger(job.output).store)
     chooser = _Chooser(job, subject, kept, say)
     choice = chooser.recall() or chooser.decide()
     say(choice.note)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.head import classify as heads
-from resnet_pipe.head.classify import Head
+from resnet_pipe.head import output_choice
+from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
@@ -29,7 +29,7 @@ class Subject:
 
     model: Model
     network: Network
-    head: Head
+    head: Classify
     preprocessing: Preprocessing
     mode: Literal["exact", "fast"] = "exact"
 
@@ -95,7 +95,7 @@ def of_model(path: Path) -> Subject:
             "give a job file that sets it instead of the model: resnet-pipe verify job.yaml",
         )
     network = onnx_network.inspect(path)
-    return Subject(model, network, heads.of_network(network), model.sidecar.preprocessing)
+    return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -111,7 +111,8 @@ def of_job(job: Job, doc: Document) -> Subject:
     preprocessing = preprocessing_of(job, model, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    head = heads.with_named(network, head_of(job, network, []))  # what is asked in vain is for a run to say
+    asked = head_of(job, network, [])  # what is asked in vain is for a run to say
+    head = output_choice.with_named(network, asked)
     if not head.names:
-        head = heads.of_network(network)
+        head = output_choice.of_network(network)
     return Subject(model, network, head, preprocessing, job.preprocess.mode)

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,16 +16,15 @@ from typing import Any
 from resnet_pipe.errors import ExitCode, RunError, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
-from resnet_pipe.ledger.ledger import HOME
-from resnet_pipe.process import child
+from resnet_pipe.process.child import Child, EndedError, ending
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.disk import HOME
 from resnet_pipe.study.source_sample import Sample
 
 Changes = Mapping[str, object]
 """Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
 
-_PROCESS = "resnet_pipe.study.trial_process"
-_TICK_S = 0.05
+_PROCESS = "resnet_pipe.cli.trial"
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
@@ -80,30 +77,23 @@ class Trials:
             shutil.rmtree(place, ignore_errors=True)
 
     def _wait(self, place: Path, limit_s: float) -> int:
-        with (place / "messages").open("wb") as messages:
-            process = subprocess.Popen(
-                child.command(_PROCESS, os.getpid(), "run", place / "job.yaml", "--quiet"),
-                env=child.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=messages,
-                stderr=messages,
-                start_new_session=True,  # or Ctrl-C would reach it as well
-            )
-        started = time.monotonic()
-        try:
-            while process.poll() is None:
-                self._tick()
-                if self._stop.signal is not None:
-                    raise StoppedError(f"{self._stop.signal.name}: stopped", self._stop.exit_code)
-                if time.monotonic() - started > limit_s:
-                    raise TrialError(f"not finished after {limit_s:.0f} s")
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_TICK_S)
-        finally:
-            with suppress(ProcessLookupError):  # its workers are in its group
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return process.returncode
+        ends = time.monotonic() + limit_s
+
+        def look() -> None:
+            self._tick()
+            if self._stop.signal is not None:
+                raise StoppedError(f"{self._stop.signal.name}: stopped", self._stop.exit_code)
+            if time.monotonic() > ends:
+                raise TrialError(f"not finished after {limit_s:.0f} s")
+
+        with (
+            (place / "messages").open("wb") as messages,
+            Child(_PROCESS, output=messages.fileno(), own_group=True) as process,  # its workers are in it
+        ):
+            process.send(["run", str(place / "job.yaml"), "--quiet"])
+            with suppress(EndedError):
+                process.receive(look=look)  # it says nothing
+            return process.status()
 
 
 def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes) -> None:
@@ -123,7 +113,7 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
 def _result(place: Path, status: int) -> dict[str, Any]:
     if status not in (ExitCode.DONE, ExitCode.SOME_FAILED):
         errors = _ERROR.findall((place / "messages").read_text(errors="backslashreplace"))
-        raise TrialError(errors[-1] if errors else f"its process {child.ending(status)}")
+        raise TrialError(errors[-1] if errors else f"its process {ending(status)}")
     (path,) = (place / "out" / HOME / "runs").glob("*/run.json")
     result: dict[str, Any] = json.loads(path.read_bytes())
     if not result["items"]:

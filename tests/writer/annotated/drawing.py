@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.writer import writer
-from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
+from resnet_pipe.head.scores import TopK
 from resnet_pipe.writer.annotated.panel import Panel
-from resnet_pipe.writer.annotated.pictures_shard import AnnotatedSection
-from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
-from resnet_pipe.writer.rows import Layout, Rows, TopK
+from resnet_pipe.writer.registry import SECTIONS
+from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.writer import Target, Writer, Written
+from tests.writer.shards import Rows, columns
 
-SECTIONS: dict[str, type[AnnotatedSection]] = {
-    "video": AnnotatedVideoSection,
-    "images": AnnotatedImagesSection,
-}
 LABELS = ("Egyptian cat", "tabby", "tiger cat", "espresso", "coffee mug", "cup")
 
 CAT = [0, 1, 2], [0.75, 0.125, 0.0625]
@@ -65,8 +62,40 @@ if "resnet_pipe.writer.annotated.drawing_process" in sys.orig_argv:
 """What the decoder does depends on the name of a video, or on the comment of a JPEG."""
 
 
-def target(out: Path, root: Path, kind: str, labels: Sequence[str] = LABELS, **keys: Any) -> writer.Target:  # noqa: ANN401
-    """Return what a writer is told to make.
+@dataclass(frozen=True)
+class Drawing:
+    """A writer of pictures, and what it is to make."""
+
+    section: WriterSection
+    target: Target
+
+    def open(self) -> Drawer:
+        """Begin."""
+        return Drawer(self.section.open(self.target), self.target)
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """A writer that is at work."""
+
+    writer: Writer
+    target: Target
+
+    def append(self, part: Rows) -> None:
+        """Have some rows drawn."""
+        self.writer.append(part.batch(self.target.schema))
+
+    def close(self) -> Written:
+        """Complete the files."""
+        return self.writer.close()
+
+    def discard(self) -> None:
+        """Give up."""
+        self.writer.discard()
+
+
+def target(out: Path, root: Path, kind: str, labels: Sequence[str] = LABELS, **keys: Any) -> Drawing:  # noqa: ANN401
+    """Return a writer and what it is told to make.
 
     Args:
         out: the output directory, created if missing.
@@ -77,9 +106,7 @@ def target(out: Path, root: Path, kind: str, labels: Sequence[str] = LABELS, **k
     """
     out.mkdir(exist_ok=True)
     section = SECTIONS[kind].model_validate({"kind": kind, "path": "out", **keys}, context={"base": root})
-    return writer.Target(
-        section, out, "000000", Layout(section.fields, 0, tuple(labels), section.k, {}), root
-    )
+    return Drawing(section, Target(out, "000000", columns(section.fields, section.k, labels), root))
 
 
 def rows(key: str, frames: Sequence[int | None], best: Best | Sequence[Best] = CAT) -> Rows:
@@ -98,9 +125,9 @@ def rows(key: str, frames: Sequence[int | None], best: Best | Sequence[Best] = C
     return Rows([key] * len(frames), list(frames), pts, top_k=top_k)
 
 
-def draw(made: writer.Target, *parts: Rows) -> writer.Written:
+def draw(made: Drawing, *parts: Rows) -> Written:
     """Have the files of a chunk made."""
-    opened = writer.open_shard(made)
+    opened = made.open()
     for part in parts:
         opened.append(part)
     return opened.close()

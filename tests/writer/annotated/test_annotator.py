@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.writer import writer
+from resnet_pipe.writer.writer import Written
 from tests.run.jobs import group, wait_until
 from tests.videos import SAMPLES, make
 from tests.writer.annotated.drawing import FAULTS, bring, draw, rows, target
@@ -35,7 +35,7 @@ if "resnet_pipe.writer.annotated.drawing_process" in sys.orig_argv:
 
 
 @pytest.fixture(scope="module")
-def struck(tmp_path_factory: pytest.TempPathFactory) -> writer.Written:
+def struck(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """What has become of seven videos, of which four meet a fault. Do not change it."""
     folder = tmp_path_factory.mktemp("struck")
     video = make(folder, SAMPLES["one.mp4"]).read_bytes()
@@ -58,7 +58,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_source_on_which_it_dies_hangs_or_is_surprised_is_a_failure_with_the_cause(
-    struck: writer.Written, name: str
+    struck: Written, name: str
 ) -> None:
     failure = struck.failures[name]
     error, words = CAUSES[name]
@@ -67,7 +67,7 @@ def test_a_source_on_which_it_dies_hangs_or_is_surprised_is_a_failure_with_the_c
     assert not struck.files[name]
 
 
-def test_the_other_sources_are_drawn(struck: writer.Written) -> None:
+def test_the_other_sources_are_drawn(struck: Written) -> None:
     assert set(struck.failures) == set(CAUSES)
     assert {key for key, files in struck.files.items() if files} == {"0.mp4", "2.mp4", "6.mp4"}
 
@@ -78,7 +78,7 @@ def test_a_disk_that_is_full_is_no_matter_of_the_source(
 ) -> None:
     make(tmp_path, SAMPLES["h264.mp4"])
     bring(monkeypatch, tmp_path / "faults", FULL)
-    opened = writer.open_shard(target(tmp_path / "out", tmp_path, kind))
+    opened = target(tmp_path / "out", tmp_path, kind).open()
     opened.append(rows("h264.mp4", [0]))
     with pytest.raises(OSError, match="File too large") as caught:
         opened.close()
@@ -103,7 +103,7 @@ def test_a_chunk_that_is_given_up_ends_at_once_whatever_the_process_does(
     for name in ("hang.mp4", "next.mp4"):
         (tmp_path / name).write_bytes(make(tmp_path, SAMPLES["one.mp4"]).read_bytes())
     bring(monkeypatch, tmp_path / "faults", FAULTS)
-    opened = writer.open_shard(target(tmp_path / "out", tmp_path, "video", timeout_s=3600))
+    opened = target(tmp_path / "out", tmp_path, "video", timeout_s=3600).open()
     for name in ("hang.mp4", "next.mp4", "last.mp4"):
         opened.append(rows(name, [0]))
     wait_until((tmp_path / "faults/hang.reached").exists, "the process hangs")
@@ -118,10 +118,9 @@ RUN = """
 import sys
 import threading
 from pathlib import Path
-from resnet_pipe.writer import writer
 from tests.writer.annotated.drawing import rows, target
 folder = Path(sys.argv[1])
-opened = writer.open_shard(target(folder / "out", folder, "video", timeout_s=3600))
+opened = target(folder / "out", folder, "video", timeout_s=3600).open()
 opened.append(rows("hang.mp4", [0]))
 opened.close()
 """
@@ -148,7 +147,7 @@ def test_it_dies_with_the_run_even_while_a_decoder_hangs(
 def test_the_signals_that_stop_a_run_do_not_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, SAMPLES["one.mp4"]).rename(tmp_path / "hang.mp4")
     bring(monkeypatch, tmp_path / "faults", FAULTS.replace("ctypes.PyDLL(None).pause()", "time.sleep(1)"))
-    opened = writer.open_shard(target(tmp_path / "out", tmp_path, "video"))
+    opened = target(tmp_path / "out", tmp_path, "video").open()
     opened.append(rows("hang.mp4", [0]))
     opened.append(rows("x.mp4", [0]))  # the first one is begun
     wait_until((tmp_path / "faults/hang.reached").exists, "the process is at work")
@@ -163,7 +162,7 @@ def test_a_process_that_is_stopped_and_continued_does_not_hang(
 ) -> None:
     make(tmp_path, SAMPLES["one.mp4"]).rename(tmp_path / "hang.mp4")
     bring(monkeypatch, tmp_path / "faults", FAULTS.replace("ctypes.PyDLL(None).pause()", "time.sleep(0.5)"))
-    opened = writer.open_shard(target(tmp_path / "out", tmp_path, "video", timeout_s=2))
+    opened = target(tmp_path / "out", tmp_path, "video", timeout_s=2).open()
     opened.append(rows("hang.mp4", [0]))
     opened.append(rows("x.mp4", [0]))  # the first one is begun
     wait_until((tmp_path / "faults/hang.reached").exists, "the process is at work")

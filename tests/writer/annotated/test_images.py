@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.writer import writer
+from resnet_pipe.writer.writer import Written
 from tests.photographs import encode, photograph
 from tests.reader.reading import read
 from tests.videos import FRAMES, SAMPLES, cut_off, make
@@ -43,7 +43,7 @@ def test_each_image_becomes_a_jpeg_of_its_name_with_its_labels_on_it(tmp_path: P
     written = draw(
         target(out, tmp_path, "images"), rows("a.png", [None]), rows("day 1/ä.webp", [None], COFFEE)
     )
-    assert written == writer.Written(
+    assert written == Written(
         files={"a.png": (Path("images/a.png.jpg"),), "day 1/ä.webp": (Path("images/day 1/ä.webp.jpg"),)}
     )
     assert is_near(load(out / "images/a.png.jpg"), np.asarray(small), CAT)
@@ -178,5 +178,6 @@ def test_a_higher_quality_makes_a_larger_file(tmp_path: Path) -> None:
 
 
 def test_pictures_are_not_merged(tmp_path: Path) -> None:
-    writer.merge(target(tmp_path / "out", tmp_path, "images"), [(tmp_path, ())])
+    made = target(tmp_path / "out", tmp_path, "images")
+    made.section.merge(made.target, [(tmp_path, ())])
     assert list((tmp_path / "out").iterdir()) == []

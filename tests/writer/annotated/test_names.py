@@ -10,7 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.writer.annotated.names import mirrored
+from resnet_pipe.writer.annotated import names
+from resnet_pipe.writer.registry import SECTIONS
+
+
+def mirrored(folder: str, key: str, suffix: str) -> Path:
+    """Return the path of a file of the writer whose folder this is."""
+    return names.mirrored(folder, key, suffix, SECTIONS[folder].suffixes)
+
 
 SUFFIXES = {"npy": (".npy", ".csv"), "video": (".mp4",), "images": (".jpg", "")}
 LONG = mirrored("video", "x" * 255, ".mp4")
@@ -71,8 +78,8 @@ def test_a_folder_that_ends_like_the_files_of_another_writer_keeps_its_name() ->
 @example([b"x" * 255, LONG.stem.encode()], ("video", ".mp4"))
 @example([b"a.jpg/b", TAKEN.parts[1].encode() + b"/b"], ("images", ".jpg"))
 @example([b"/".join([b"x" * 255] * 6), b"/".join([b"x" * 255] * 5 + [b"y"])], ("npy", ".csv"))
-def test_no_two_keys_share_a_path_and_every_path_fits(names: list[bytes], file: tuple[str, str]) -> None:
-    paths = [PurePath(mirrored(file[0], key_of(os.fsdecode(name)), file[1])) for name in names]
+def test_no_two_keys_share_a_path_and_every_path_fits(keys: list[bytes], file: tuple[str, str]) -> None:
+    paths = [PurePath(mirrored(file[0], key_of(os.fsdecode(key)), file[1])) for key in keys]
     assert len(set(paths)) == len(paths)
     for path in paths:
         assert path.parts[0] == file[0]

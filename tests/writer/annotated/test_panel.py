@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from PIL import ImageFont
 from pydantic import ValidationError
 
+from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
 from resnet_pipe.writer.annotated.lettering import Lettering
 from resnet_pipe.writer.annotated.panel import Panel
-from tests.writer.annotated.drawing import CAT, COFFEE, LABELS, SECTIONS, Best, with_panel
+from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
+from tests.writer.annotated.drawing import CAT, COFFEE, LABELS, Best, with_panel
 
 Picture = NDArray[np.uint8]
 
@@ -177,7 +179,7 @@ def font(tmp_path: Path) -> Path:
 
 def test_a_font_of_ones_own_is_used(font: Path) -> None:
     assert Lettering(font, 20).font.getname() == ("Aileron", "Regular")
-    section = SECTIONS["video"].model_validate(
+    section = AnnotatedVideoSection.model_validate(
         {"kind": "video", "path": "out", "font": font.name}, context={"base": font.parent}
     )
     assert section.font == font
@@ -197,6 +199,6 @@ def test_a_font_that_cannot_be_used_is_a_problem_of_the_job(
 ) -> None:
     (tmp_path / "text.ttf").write_text("not a font")
     with pytest.raises(ValidationError, match=problem):
-        SECTIONS["images"].model_validate(
+        AnnotatedImagesSection.model_validate(
             {"kind": "images", "path": "out", "font": value}, context={"base": tmp_path}
         )

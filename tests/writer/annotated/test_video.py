@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.writer import writer
+from resnet_pipe.writer.writer import Written
 from tests.reader.reading import Reading, read
 from tests.videos import FRAMES, SAMPLES, Recipe, cut_off, display_matrix, frame_of, make, picture, x264
 from tests.writer.annotated.drawing import CAT, COFFEE, Best, draw, rows, target, with_panel
@@ -58,7 +58,7 @@ class Drawn:
 
     sources: Path
     out: Path
-    written: writer.Written
+    written: Written
 
     def source(self, name: str) -> Reading:
         return read(self.sources / name)
@@ -357,12 +357,13 @@ def test_a_lower_crf_makes_a_larger_file(tmp_path: Path, one: Callable[..., Draw
 
 
 def test_a_chunk_without_rows_has_no_videos(tmp_path: Path) -> None:
-    assert draw(target(tmp_path / "out", tmp_path, "video")) == writer.Written()
+    assert draw(target(tmp_path / "out", tmp_path, "video")) == Written()
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_videos_are_not_merged(tmp_path: Path) -> None:
-    writer.merge(target(tmp_path / "out", tmp_path, "video"), [(tmp_path, ())])
+    made = target(tmp_path / "out", tmp_path, "video")
+    made.section.merge(made.target, [(tmp_path, ())])
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -12,28 +12,31 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from resnet_pipe.writer import writer
-from resnet_pipe.writer.rows import Layout, Rows
-from resnet_pipe.writer.tables.aggregate import Aggregated
-from resnet_pipe.writer.tables.npy import NpySection
-from tests.writer.shards import CLASSES, WIDTH, floats, join, rows
+from resnet_pipe.head.aggregate import Aggregate
+from resnet_pipe.head.rows import FieldName
+from resnet_pipe.writer.writer import Part, Target, Written
+from tests.writer.shards import WIDTH, Rows, columns, join, rows, section
 
 Index = list[list[str]]
 
 
-def target(directory: Path, **keys: Any) -> writer.Target:  # noqa: ANN401 - keys of the section
+def target(directory: Path, field: FieldName = "features") -> Target:
     directory.mkdir(exist_ok=True)
-    section = NpySection.model_validate({"kind": "npy", "path": "out", **keys}, context={"base": directory})
-    return writer.Target(
-        section, directory, "000007", Layout(section.fields, WIDTH, CLASSES, 0, {}), directory
-    )
+    return Target(directory, "000007", columns((field,)), directory)
 
 
-def write(directory: Path, *parts: Rows, **keys: Any) -> writer.Written:  # noqa: ANN401
-    opened = writer.open_shard(target(directory, **keys))
+def write(
+    directory: Path, *parts: Rows, field: FieldName = "features", layout: str = "per_source"
+) -> Written:
+    made = target(directory, field)
+    opened = section("npy", field=field, layout=layout).open(made)
     for part in parts:
-        opened.append(part)
+        opened.append(part.batch(made.schema))
     return opened.close()
+
+
+def merge(out: Path, *parts: Part, layout: str = "matrix") -> None:
+    section("npy", layout=layout).merge(target(out), parts)
 
 
 def load(path: Path) -> NDArray[np.float32]:
@@ -58,13 +61,13 @@ def same_bits(ours: NDArray[np.float32], theirs: NDArray[np.float32] | None) -> 
 
 
 @pytest.fixture(params=["features", "logits"])
-def field(request: pytest.FixtureRequest) -> str:
+def field(request: pytest.FixtureRequest) -> FieldName:
     """What the arrays are made of."""
-    name: str = request.param
+    name: FieldName = request.param
     return name
 
 
-def test_each_source_has_an_array_of_its_name_with_a_row_a_frame(tmp_path: Path, field: str) -> None:
+def test_each_source_has_an_array_of_its_name_with_a_row_a_frame(tmp_path: Path, field: FieldName) -> None:
     first, second = rows(["day 1/a.mp4"] * 700, frames=True), rows(["b.mp4"] * 3, frames=True, seed=1)
     written = write(tmp_path, first, second, field=field)
     for key, given in (("day 1/a.mp4", first), ("b.mp4", second)):
@@ -98,7 +101,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
 
 
 def test_a_matrix_has_the_rows_of_all_sources_and_can_be_mapped_into_memory(
-    tmp_path: Path, field: str
+    tmp_path: Path, field: FieldName
 ) -> None:
     given = join(rows(['a,"b"\r\n.jpg', "ä.jpg"]), rows(["c.mp4"] * 12, frames=True, seed=1))
     written = write(tmp_path, given, layout="matrix", field=field)
@@ -109,8 +112,17 @@ def test_a_matrix_has_the_rows_of_all_sources_and_can_be_mapped_into_memory(
         ["path", "frame_index", "pts_s"],
         *as_text(given),
     ]
-    assert written == writer.Written()
+    assert written == Written()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-000007.index.csv", "part-000007.npy"]
+
+
+def test_an_array_is_byte_for_byte_what_numpy_saves(tmp_path: Path) -> None:
+    given = rows(["a.mp4"] * 12, frames=True)
+    assert given.features is not None
+    np.save(tmp_path / "plain.npy", given.features)
+    for layout, name in (("per_source", "npy/a.mp4.npy"), ("matrix", "part-000007.npy")):
+        write(tmp_path, given, layout=layout)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "plain.npy").read_bytes()
 
 
 def test_a_matrix_without_rows_has_their_width_all_the_same(tmp_path: Path) -> None:
@@ -120,16 +132,18 @@ def test_a_matrix_without_rows_has_their_width_all_the_same(tmp_path: Path) -> N
 
 
 def test_where_every_source_has_failed_there_are_no_arrays(tmp_path: Path) -> None:
-    assert write(tmp_path) == writer.Written()
+    assert write(tmp_path) == Written()
     assert contents(tmp_path) == {}
 
 
 def test_an_aggregated_source_is_one_row_without_a_frame(tmp_path: Path) -> None:
     given = rows(["a.mp4"] * 5, frames=True)
-    made = Aggregated(writer.open_shard(target(tmp_path)), "max", 0)
-    made.append(given)
-    made.close()
     assert given.features is not None
+    made = Aggregate("max")
+    places = list(zip(given.path, given.frame_index, given.pts_s, strict=True))
+    assert list(made.add(places, {"f": given.features})) == []
+    (([place], values),) = made.end()
+    write(tmp_path, Rows([place[0]], [place[1]], [place[2]], values["f"]))
     assert same_bits(load(tmp_path / "npy/a.mp4.npy"), given.features.max(axis=0, keepdims=True))
     assert load_index(tmp_path / "npy/a.mp4.csv") == [["frame_index", "pts_s"], ["", ""]]
 
@@ -141,7 +155,7 @@ def test_a_merge_drops_what_is_gone_and_sorts_the_rest_by_path(tmp_path: Path) -
     write(tmp_path / "old", old, layout="matrix")
     write(tmp_path / "new", new, layout="matrix")
     parts = (tmp_path / "old", {"a,1", "z"}), (tmp_path / "new", {"c"})
-    writer.merge(target(tmp_path / "out", layout="matrix"), parts)
+    merge(tmp_path / "out", *parts)
     assert old.features is not None
     assert new.features is not None
     wanted = [
@@ -160,8 +174,7 @@ def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path) -> None:
     write(tmp_path / "one", rows(["a", "b", "c"]), layout="matrix")
     write(tmp_path / "empty", layout="matrix")
     for source, merged in (("one", "two"), ("two", "three")):
-        parts = (tmp_path / source, ()), (tmp_path / "empty", ())
-        writer.merge(target(tmp_path / merged, layout="matrix"), parts)
+        merge(tmp_path / merged, (tmp_path / source, ()), (tmp_path / "empty", ()))
     assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
 
 
@@ -169,7 +182,7 @@ def test_the_index_of_a_matrix_holds_no_formula_and_a_merge_knows_what_its_cells
     write(tmp_path / "old", rows(["'=a", "-b", "=a", "=c"]), layout="matrix")
     write(tmp_path / "new", rows(["+d"], seed=1), layout="matrix")
     parts = (tmp_path / "old", {"=a", "-b"}), (tmp_path / "new", ())
-    writer.merge(target(tmp_path / "out", layout="matrix"), parts)
+    merge(tmp_path / "out", *parts)
     assert [line[0] for line in load_index(tmp_path / "old/part-000007.index.csv")[1:]] == [
         "''=a", "'-b", "'=a", "'=c",
     ]  # fmt: skip
@@ -180,28 +193,26 @@ def test_the_index_of_a_matrix_holds_no_formula_and_a_merge_knows_what_its_cells
 
 def test_arrays_of_single_sources_are_not_merged(tmp_path: Path) -> None:
     write(tmp_path / "old", rows(["a"]))
-    writer.merge(target(tmp_path / "out"), [(tmp_path / "old", ())])
+    merge(tmp_path / "out", (tmp_path / "old", ()), layout="per_source")
     assert contents(tmp_path / "out") == {}
 
 
 def test_a_chunk_that_is_given_up_leaves_no_file_open(tmp_path: Path) -> None:
     for layout in ("per_source", "matrix"):
-        opened = writer.open_shard(target(tmp_path, layout=layout))
-        opened.append(rows(["a"], frames=True))
+        made = target(tmp_path)
+        opened = section("npy", layout=layout).open(made)
+        opened.append(rows(["a"], frames=True).batch(made.schema))
         opened.discard()  # a file that is left open is a ResourceWarning, and fails the test
 
 
 @pytest.mark.parametrize(
     "wrong", [{"field": "top_k"}, {"layout": "rows"}, {"aggregate": "sum"}, {"fields": []}]
 )
-def test_what_cannot_be_an_array_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_what_cannot_be_an_array_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
-        target(tmp_path, **wrong)
+        section("npy", **wrong)
 
 
-def test_arrays_are_written_as_float32_of_little_endian_whatever_the_machine(tmp_path: Path) -> None:
-    big = rows(["a"])
-    values = floats(1, WIDTH)
-    write(tmp_path, Rows(big.path, big.frame_index, big.pts_s, values.astype(">f4")))
+def test_arrays_are_written_as_float32_of_little_endian(tmp_path: Path) -> None:
+    write(tmp_path, rows(["a"]))
     assert np.load(tmp_path / "npy/a.npy").dtype.str == "<f4"
-    assert same_bits(load(tmp_path / "npy/a.npy"), values)

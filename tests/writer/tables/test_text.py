@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_pipe.writer.rows import Layout, Rows, TopK
-from tests.writer.shards import merge, write
+from resnet_pipe.head.scores import TopK
+from tests.writer.shards import Rows, columns, merge, write
 
 ROOT = Path(__file__).parents[3]
-LAYOUT = Layout(("top_k", "logits"), 0, ("cat", 'a "b", c'), 2, {})
+SCHEMA = columns(("top_k", "logits"), 2, ("cat", 'a "b", c'))
 ROWS = Rows(
     path=["x,y.jpg", "v.mp4"],
     frame_index=[None, 7],
@@ -27,7 +27,7 @@ ROWS = Rows(
 
 
 def test_a_csv_has_a_header_lines_of_rfc_4180_and_the_shortest_exact_numbers(tmp_path: Path) -> None:
-    assert write(tmp_path / "shard", "csv", LAYOUT, ROWS).read_bytes() == (
+    assert write(tmp_path / "shard", "csv", SCHEMA, ROWS).read_bytes() == (
         b"path,frame_index,pts_s,index_1,label_1,score_1,index_2,label_2,score_2,logit_0,logit_1\r\n"
         b'"x,y.jpg",,,1,"a ""b"", c",0.7,0,cat,0.3,0.1,-3e-45\r\n'
         b'v.mp4,7,0.25,0,cat,1.0,1,"a ""b"", c",0.0,1e+30,16777216.0\r\n'
@@ -39,7 +39,7 @@ FORMULAS = ["'", "''", "'=1", "'a", "+1", "-1", "=1", "@a", "\t=1", "\r=1", "\n=
 
 
 def test_no_text_in_a_csv_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
-    made = Layout(("top_k", "logits"), 0, tuple(FORMULAS), 1, {})
+    made = columns(("top_k", "logits"), 1, FORMULAS)
     count = len(FORMULAS)
     scores = np.full((count, 1), -0.5, np.float32)
     table = Rows(
@@ -59,7 +59,7 @@ def test_no_text_in_a_csv_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) 
 
 
 def test_a_csv_from_before_formulas_were_quoted_is_merged_like_one_of_today(tmp_path: Path) -> None:
-    made = Layout(("top_k",), 0, ("=cat",), 1, {})
+    made = columns(("top_k",), 1, ("=cat",))
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "part-000000.csv").write_text(
         "path,frame_index,pts_s,index_1,label_1,score_1\r\n"
@@ -76,7 +76,7 @@ def test_a_csv_from_before_formulas_were_quoted_is_merged_like_one_of_today(tmp_
 
 
 def test_json_lines_are_one_compact_object_a_row(tmp_path: Path) -> None:
-    text = write(tmp_path / "shard", "jsonl", LAYOUT, ROWS).read_text(encoding="utf-8")
+    text = write(tmp_path / "shard", "jsonl", SCHEMA, ROWS).read_text(encoding="utf-8")
     assert text.splitlines()[0] == (
         '{"path":"x,y.jpg","frame_index":null,"pts_s":null,"top_k":['
         '{"index":1,"label":"a \\"b\\", c","score":0.7},{"index":0,"label":"cat","score":0.3}],'
@@ -89,7 +89,7 @@ def test_json_lines_are_one_compact_object_a_row(tmp_path: Path) -> None:
 def test_text_is_utf_8_whatever_the_locale_says(tmp_path: Path, kind: str) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.writer.shards import *; "
-        "made, (kind, folder) = layout('csv'), sys.argv[1:]; "
+        "made, (kind, folder) = schema('csv'), sys.argv[1:]; "
         "write(Path(folder) / 'shard', kind, made, rows([chr(0x2603)])); "
         "merge(Path(folder) / 'merged', kind, made, (Path(folder) / 'shard', ()))"
     )

@@ -10,7 +10,7 @@ from resnet_pipe.ledger.check import row_keys
 from resnet_pipe.ledger.check.findings import Kind, Problem
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.source import path_of
+from resnet_pipe.store.disk import Disk
 
 _AGAIN = "run the job again; it processes their sources again"
 _RESTORE = (
@@ -26,17 +26,17 @@ class Stored:
     Attributes:
         record: of a chunk.
         path: of the record.
-        places: directories laid out as the output directory; the first one that has a file counts.
+        places: where its files may be; the first one that has a file counts.
     """
 
     record: Record
     path: Path
-    places: tuple[Path, ...]
+    places: tuple[Disk, ...]
 
     def find(self, file: File) -> Path:
         """Return the path of a file, or where it should be."""
-        paths = [path_of(place, file.name) for place in self.places]
-        return next((path for path in paths if path.is_file()), paths[-1])
+        place = next((place for place in self.places if place.look(file.name)), self.places[-1])
+        return place.path(file.name)
 
 
 class Examiner:
@@ -148,12 +148,5 @@ class _Files:
 
 def _state(stored: Stored) -> int:
     """Return a number that is another one when the record or one of its files is another one."""
-    states: list[object] = [stored.record]
-    for file in stored.record.files:
-        try:
-            at = stored.find(file).stat()
-        except (OSError, ValueError):  # a name that no file can have
-            states.append(None)
-        else:
-            states.append((at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns))
-    return hash(tuple(states))
+    looks = (place.look(file.name) for file in stored.record.files for place in stored.places)
+    return hash((stored.record, *looks))

@@ -15,9 +15,11 @@ from resnet_pipe.ledger.check.committed import Examiner
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem, Verdict
 from resnet_pipe.ledger.check.generation_check import Results
 from resnet_pipe.ledger.check.snapshot import Ledgers
-from resnet_pipe.ledger.ledger import HOME, SWITCH, TEMPORARY, Ledger
-from resnet_pipe.ledger.lock import is_held
+from resnet_pipe.ledger.generation import NEXT, SWITCH
+from resnet_pipe.ledger.ledger import TEMPORARY, Ledger
 from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.lock import is_held
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Between looks at what a run is changing."""
@@ -93,12 +95,12 @@ class _Check:
         return self.output / HOME
 
     def _wait_for_switch(self) -> None:
-        while (self._home / SWITCH).exists() and is_held(self._home) and time.monotonic() < self.until:
+        while (self.output / SWITCH).exists() and is_held(self._home) and time.monotonic() < self.until:
             time.sleep(0.1)
 
     def _traces(self) -> list[tuple[str, int, int]]:
         """Return a signature that changes once a run has been active."""
-        paths = [self._home / "ledger", self._home / fingerprint.NAME, *self._home.glob("lock*")]
+        paths = [self._home / "ledger", self.output / fingerprint.NAME, *self._home.glob("lock*")]
         there = [(path.name, path.stat()) for path in paths if path.exists()]
         return [(name, state.st_ino, state.st_mtime_ns) for name, state in there]
 
@@ -110,8 +112,8 @@ class _Check:
             switch = generation.read_switch(ledger)
         except RunError as error:
             remedy = error.remedy or ""
-            text = error.problem.removeprefix(f"{self._home / SWITCH}: ")
-            wrong = Problem("switch", f"{HOME}/{SWITCH}", text, remedy)
+            text = error.problem.removeprefix(f"{self.output / SWITCH}: ")
+            wrong = Problem("switch", SWITCH, text, remedy)
             note = "nothing else was checked: it is not known which results are current"
             return Verdict(self.output, Counts(), None, [wrong], [note])
         new = generation.next_ledger(ledger)
@@ -123,7 +125,7 @@ class _Check:
             if held:
                 text = "new results are replacing the old ones"
                 remedy = "check again when the current run has ended"
-            problems.append(Problem("switch", f"{HOME}/{SWITCH}", text, remedy))
+            problems.append(Problem("switch", SWITCH, text, remedy))
         results = Results(self.output, ledgers, self.examiner)
         results.look()
         problems += results.problems
@@ -144,7 +146,7 @@ class _Check:
             return
         if growing:
             yield (
-                f"new results have been started, in {HOME}/{generation.NEXT}, and the old ones are still"
+                f"new results have been started, in {NEXT}, and the old ones are still"
                 " current; --fresh continues, or remove that directory"
             )
         for path in (*results.pending, *beside.pending):
@@ -156,10 +158,8 @@ class _Check:
             yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run removes them"
         if spooled := _count(ledger.spool.parent):
             yield f"{HOME}/spool: {spooled:,} finished parts of videos; the next run continues with them"
-        for directory in (self.output, self._home):
-            for name in TEMPORARY:
-                for path in sorted(directory.glob(f".{name}.*tmp")):
-                    yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"
+        for path in ledger.store.half_put(TEMPORARY):
+            yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"
 
     def _name(self, path: Path) -> str:
         return key_of(str(path.relative_to(self.output)))
@@ -168,7 +168,7 @@ class _Check:
 def _of_next(problem: Problem) -> Problem:
     remedy = (
         "run the job with --fresh again to recreate what is lost; or, to give up the new results, remove"
-        f" {HOME}/{generation.NEXT}"
+        f" {NEXT}"
     )
     return replace(problem, text=f"new results: {problem.text}", remedy=remedy)
 

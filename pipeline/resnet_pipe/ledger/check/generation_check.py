@@ -13,9 +13,9 @@ from resnet_pipe.ledger.check.committed import Examiner, Stored
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem
 from resnet_pipe.ledger.check.snapshot import Broken, Ledgers, shards_in
 from resnet_pipe.ledger.fingerprint import Noted
-from resnet_pipe.ledger.ledger import HOME
-from resnet_pipe.reader.source import key_of, path_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.disk import Disk
+from resnet_pipe.writer.registry import SECTIONS
 
 _KIND = re.compile(r"writer(\.\d+)?\.kind")
 _FRESH = "or run the job with --fresh, which makes all rows again"
@@ -50,34 +50,33 @@ class Results:
         Raises:
             OSError: a directory cannot be listed.
         """
-        roots = [ledger.output for ledger in self._ledgers.ledgers]
-        noted, has_fingerprint = self._fingerprint(roots)
+        stores = [ledger.store for ledger in self._ledgers.ledgers]
+        noted, has_fingerprint = self._fingerprint(stores)
         # Before the ledger is read: what a run commits meanwhile is no stranger.
-        unknown = {root: shards_in(root, _own_kinds(noted)) for root in roots}
+        unknown = [shards_in(store, _own_kinds(noted)) for store in stores]
         broken: list[Broken] = []
         for stored in self._ledgers.read():
             if isinstance(stored, Broken):
                 broken.append(stored)
                 self._add("record", stored.path, stored.error.problem, stored.error.remedy or "")
                 continue
-            for root in roots:
-                unknown[root].difference_update(file.name for file in stored.record.files)
+            for names in unknown:
+                names.difference_update(file.name for file in stored.record.files)
             self._look_at(stored, noted)
         if self.counts.records and not has_fingerprint:
-            path = roots[-1] / HOME / fingerprint.NAME
+            path = stores[-1].path(fingerprint.NAME)
             text = "missing: it says how the rows were made"
             self._add("fingerprint", path, text, f"restore it from a backup; {_FRESH}")
-        for root in roots:
-            self._strangers(root, unknown[root], broken)
+        for store, names in zip(stores, unknown, strict=True):
+            self._strangers(store, names, broken)
 
-    def _fingerprint(self, roots: list[Path]) -> tuple[Noted | None, bool]:
+    def _fingerprint(self, stores: list[Disk]) -> tuple[Noted | None, bool]:
         """Return the recorded fingerprint if it can be read, and whether there is one."""
-        for root in roots:
+        for store in stores:
             try:
-                noted = fingerprint.read(root / HOME)
+                noted = fingerprint.read(store)
             except RunError as error:
-                path = root / HOME / fingerprint.NAME
-                self._add("fingerprint", path, error.problem, error.remedy or "")
+                self._add("fingerprint", store.path(fingerprint.NAME), error.problem, error.remedy or "")
                 return None, True
             if noted is not None:
                 return noted, True
@@ -85,7 +84,7 @@ class Results:
 
     def _look_at(self, stored: Stored, noted: Noted | None) -> None:
         record = stored.record
-        prefix = self._name(stored.places[-1])
+        prefix = self._name(stored.places[-1].root)
         problems, size = self._examiner.examine(stored, "" if prefix == "." else f"{prefix}/")
         self.problems += problems
         self.counts.records += 1
@@ -102,13 +101,13 @@ class Results:
             if other is not None:
                 self._add("twice", stored.path, f"{key} is also in the record of chunk {other}", _TWICE)
 
-    def _strangers(self, root: Path, names: set[str], broken: list[Broken]) -> None:
+    def _strangers(self, store: Disk, names: set[str], broken: list[Broken]) -> None:
         """Add the files that are in no record, but those that may be of a record that cannot be read."""
         of_broken = tuple(f"part-{each.chunk}." for each in broken)
         for name in sorted(names - self._ledgers.removed):
             if broken and (name.startswith(of_broken) or not name.startswith("part-")):
                 continue
-            path = path_of(root, name)
+            path = store.path(name)
             if os.path.lexists(path):
                 self._add("unknown", path, "not in any record of the ledger", _UNKNOWN)
 
@@ -122,6 +121,6 @@ class Results:
 
 def _own_kinds(noted: Noted | None) -> Iterator[str]:
     """Yield the kinds of writers, of those that made the rows, with files for single sources."""
-    for name, value in noted.parts.items() if noted else ():
-        if _KIND.fullmatch(name) and value in SUFFIXES:
+    for name, value in noted.settings.items() if noted else ():
+        if _KIND.fullmatch(name) and value in SECTIONS and SECTIONS[value].suffixes:
             yield value

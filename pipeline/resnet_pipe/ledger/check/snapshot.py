@@ -14,9 +14,10 @@ from pathlib import Path
 from resnet_pipe.errors import RunError
 from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.check.committed import Stored
-from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.ledger import LEDGER, Ledger, chunk_of
 from resnet_pipe.reader.source import key_of
-from resnet_pipe.writer.annotated.names import SUFFIXES
+from resnet_pipe.store.disk import Disk, Pending
+from resnet_pipe.writer.registry import SECTIONS
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,25 @@ class Ledgers:
         Raises:
             OSError: a ledger cannot be listed.
         """
-        pending: dict[str, list[tuple[Path, Path]]] = {}
+        pending: dict[str, list[tuple[Disk, Pending]]] = {}
         for ledger in self.ledgers:  # before the records that they become
-            for path, staging in ledger.pending():
-                pending.setdefault(staging.name, []).append((path, staging))
-        names = {name for ledger in self.ledgers for name in listed(ledger.directory)}
-        finals = {name[:-5] for name in names if name.endswith(".json") and not name.startswith(".")}
-        for chunk in sorted(finals | pending.keys()):
+            for one in ledger.store.pending(LEDGER):
+                pending.setdefault(one.record, []).append((ledger.store, one))
+        finals = {name for ledger in self.ledgers for name in ledger.names()}
+        for name in sorted(finals | pending.keys()):
             # A run may have committed or removed it since it was listed.
-            found = self._pending(pending.get(chunk, ())) or self._final(chunk)
+            found = self._pending(pending.get(name, ())) or self._final(name)
             if found is not None:
                 yield found
 
-    def _pending(self, paths: Iterable[tuple[Path, Path]]) -> Stored | Broken | None:
-        for path, staging in paths:
+    def _pending(self, begun: Iterable[tuple[Disk, Pending]]) -> Stored | Broken | None:
+        for store, one in begun:
+            path = store.path(one.name)
             try:
-                known = records.read_pending(path)
+                known = records.read_pending(store, one.name)
             except RunError as error:
                 if os.path.lexists(path):
-                    return Broken(path, staging.name, error)
+                    return Broken(path, chunk_of(one.record), error)
                 continue
             if known is None:
                 self.torn.append(path)
@@ -79,39 +80,27 @@ class Ledgers:
             record, obsolete = known
             self.pending.append(path)
             self.removed.update(obsolete)
-            return Stored(record, path, (staging, *self._outputs))
+            return Stored(record, path, (Disk(one.staging), *self._places))
         return None
 
-    def _final(self, chunk: str) -> Stored | Broken | None:
+    def _final(self, name: str) -> Stored | Broken | None:
         for ledger in self.ledgers:
-            path = ledger.directory / f"{chunk}.json"
-            if ledger is self.ledgers[-1] and chunk in self.gone:
+            path = ledger.store.path(name)
+            if ledger is self.ledgers[-1] and chunk_of(name) in self.gone:
                 continue
             try:
-                return Stored(records.read(path), path, self._outputs)
+                return Stored(records.read(ledger.store, name), path, self._places)
             except RunError as error:
                 if os.path.lexists(path):
-                    return Broken(path, chunk, error)
+                    return Broken(path, chunk_of(name), error)
         return None
 
     @property
-    def _outputs(self) -> tuple[Path, ...]:
-        return tuple(ledger.output for ledger in self.ledgers)
+    def _places(self) -> tuple[Disk, ...]:
+        return tuple(ledger.store for ledger in self.ledgers)
 
 
-def listed(directory: Path) -> list[str]:
-    """Return the names in a directory; none if it does not exist.
-
-    Raises:
-        OSError: it cannot be listed.
-    """
-    try:
-        return [path.name for path in directory.iterdir()]
-    except FileNotFoundError:
-        return []
-
-
-def shards_in(output: Path, kinds: Iterable[str]) -> set[str]:
+def shards_in(output: Disk, kinds: Iterable[str]) -> set[str]:
     """Return the names of everything in an output directory that may be of a record.
 
     Args:
@@ -121,11 +110,12 @@ def shards_in(output: Path, kinds: Iterable[str]) -> set[str]:
     Raises:
         OSError: a directory cannot be listed.
     """
-    found = {key_of(name) for name in listed(output) if name.startswith("part-")}
+    found = {file.name for file in output.list("") if file.name.startswith("part-")}
     for kind in kinds:
-        for directory, _, names in os.walk(output / kind, onerror=_refuse):
-            place = Path(directory).relative_to(output)
-            found.update(key_of(str(place / name)) for name in names if name.endswith(SUFFIXES[kind]))
+        suffixes = SECTIONS[kind].suffixes
+        for directory, _, names in os.walk(output.root / kind, onerror=_refuse):
+            place = Path(directory).relative_to(output.root)
+            found.update(key_of(str(place / name)) for name in names if name.endswith(suffixes))
     return found
 
 

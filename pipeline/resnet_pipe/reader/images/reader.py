@@ -9,9 +9,8 @@ from typing import ClassVar
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.file_reader import FileReader
+from resnet_pipe.reader.images.signature import EXTENSIONS
 from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
-
-_NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class ImageReader(FileReader):
         max_pixels: larger images are failures.
     """
 
-    extensions = frozenset(f".{name}" for name in _NAMES.split())
+    extensions = EXTENSIONS
     expected_items: ClassVar[int] = 1
 
     accept_truncated: bool

@@ -1,10 +1,14 @@
-"""Identify an image file by its first bytes."""
+"""Which image formats there are: by their first bytes, and by the extensions that are looked for."""
 
 from __future__ import annotations
 
 import re
 
 from resnet_pipe.errors import SourceError
+
+_NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
+EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
+"""Of the files that are taken from a folder; what is in them is told from their first bytes alone."""
 
 _DECODED = {
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n(?!.{4}CgBI)", re.DOTALL),

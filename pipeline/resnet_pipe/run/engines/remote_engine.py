@@ -6,8 +6,6 @@ Batches do not travel: the process maps the memory that they lie in, and is told
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import subprocess
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 
 from resnet_pipe.errors import EngineError, ResnetPipeError, RunError, StoppedError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
-from resnet_pipe.process import child
+from resnet_pipe.process.child import DYING_S, Child, EndedError, SilentError, ending
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.run.engines.pace import Pace
 from resnet_pipe.run.stop import Stop
@@ -25,13 +23,11 @@ from resnet_pipe.run.workers.slots import Slots, SlotShape
 
 LOADING_S = 1800.0
 """How long a network may take to load: TensorRT compiles for minutes."""
-_DYING_S = 10.0
-"""How long a killed process may take to end."""
 _PROCESS = "resnet_pipe.run.engines.engine_process"
 
 
 @dataclass(frozen=True)
-class Setup:
+class EngineSetup:
     """The first message to the process.
 
     Attributes:
@@ -46,7 +42,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Ready:
+class EngineReady:
     """The first answer, if the network is loaded; else it is the error.
 
     Attributes:
@@ -59,7 +55,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Work:
+class ForwardPass:
     """Rows of a slot to execute the network on.
 
     Attributes:
@@ -74,11 +70,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ForwardResult:
     """What came of it.
 
     Attributes:
-        number: of the `Work`.
+        number: of the `ForwardPass`.
         outputs: of the network, or why there are none.
         peak_rss_kb: highest resident memory so far, KiB.
     """
@@ -113,12 +109,10 @@ class RemoteEngine:
         self._name = name
         self._device = name or f"device {request.device}"
         self._pace = Pace(timeout_s)
-        self._connection, theirs = multiprocessing.Pipe()
-        self._process = child.start(_PROCESS, theirs.fileno(), slots.descriptor)
-        theirs.close()
+        self._process = Child(_PROCESS, slots.descriptor)
         self.pid = self._process.pid
         self._lock = threading.Lock()
-        """Guards sending, and what follows."""
+        """Guards what follows."""
         self._asked: dict[int, Future[Outputs]] = {}
         self._over: RunError | None = None
         """Why there are no more answers; None while there may be some."""
@@ -127,7 +121,7 @@ class RemoteEngine:
         self._receiver = threading.Thread(
             target=self._receive, name=f"answers of {self._device}", daemon=True
         )
-        self._send(Setup(module, request, slots.shape))
+        self._process.send(EngineSetup(module, request, slots.shape))
 
     def wait_until_ready(self, stop: Stop) -> None:
         """Wait until the network is loaded. Comes first.
@@ -140,18 +134,19 @@ class RemoteEngine:
             RunError: the process ended instead, or hangs.
             StoppedError: somebody asked for a stop.
         """
-        waiting = Waiting(self.pid)
+
+        def look() -> None:
+            if stop.signal is not None:
+                text = f"{stop.signal.name}: stopped while loading the network"
+                raise StoppedError(text, stop.exit_code)
+
         try:
-            while not self._connection.poll(LOOK_S):
-                if stop.signal is not None:
-                    text = f"{stop.signal.name}: stopped while loading the network"
-                    raise StoppedError(text, stop.exit_code)
-                if waiting.look("loading") > LOADING_S:
-                    text = f"the network did not load within {LOADING_S:.0f} s on {self._device}"
-                    raise RunError(text, "see the engine's messages above", "engines")
-            answer: Ready | ResnetPipeError = self._connection.recv()
-        except (EOFError, OSError):
-            raise self._gone(child.ending(self._process.wait())) from None
+            answer: EngineReady | ResnetPipeError = self._process.receive(LOADING_S, look)
+        except SilentError:
+            text = f"the network did not load within {LOADING_S:.0f} s on {self._device}"
+            raise RunError(text, "see the engine's messages above", "engines") from None
+        except EndedError as ended:
+            raise self._gone(str(ended)) from None
         if isinstance(answer, ResnetPipeError):
             raise answer
         self.info, self._peak_rss_kb = answer.info, answer.peak_rss_kb
@@ -170,7 +165,7 @@ class RemoteEngine:
                 raise self._over
             number = next(self._numbers)
             self._asked[number] = asked
-            self._send(Work(number, slot, rows))
+            self._process.send(ForwardPass(number, slot, rows))
         waiting, started = Waiting(self.pid), time.perf_counter()
         while not wait((asked,), LOOK_S).done:
             seconds = waiting.look(number)
@@ -182,8 +177,7 @@ class RemoteEngine:
 
     def shrink(self, batch_size: int) -> None:
         """Use at most `batch_size` from now on; see `Engine.shrink`."""
-        with self._lock:
-            self._send(batch_size)
+        self._process.send(batch_size)
 
     def peak_rss_kb(self) -> int:
         """Return the highest resident memory of its process so far, KiB."""
@@ -192,29 +186,21 @@ class RemoteEngine:
     def close(self) -> None:
         """End the process, whatever it is doing, and tell waiting callers. May be called again."""
         self._end(self._gone("has ended with the run"))
-        try:
-            self._process.wait(_DYING_S)
-        except subprocess.TimeoutExpired:
-            return  # a driver keeps it in the kernel, where no signal reaches it
         if self._receiver.is_alive():
-            self._receiver.join()
-        self._connection.close()
-
-    def _send(self, message: Setup | Work | int) -> None:
-        with suppress(OSError):  # whoever waits for an answer will learn how the process ended
-            self._connection.send(message)
+            self._receiver.join(DYING_S)
+        if not self._receiver.is_alive():  # or a driver keeps the process in the kernel
+            self._process.end()
 
     def _receive(self) -> None:
         try:
-            while True:
-                self._accept(self._connection.recv())
-        except (EOFError, OSError):
-            pass  # it has ended, maybe in the middle of a message
+            with suppress(EndedError):
+                while True:
+                    self._accept(self._process.receive())
         finally:
             self._process.kill()  # nobody would hear its answers
-            self._end(self._gone(child.ending(self._process.wait())))
+            self._end(self._gone(ending(self._process.status())))
 
-    def _accept(self, answer: Answer) -> None:
+    def _accept(self, answer: ForwardResult) -> None:
         self._peak_rss_kb = answer.peak_rss_kb
         with self._lock:
             asked = self._asked.pop(answer.number, None)

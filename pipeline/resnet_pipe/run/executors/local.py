@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.failure_limit import check_failures
 from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.outcome import SourceCounts
-from resnet_pipe.run.preparation import Prepared
+from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import Failure
@@ -48,7 +47,7 @@ class LocalExecutor:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
         ledger, plan = prepared.ledger, prepared.plan
-        spool = Spool(ledger.spool, ledger.output / HOME, self._resolved.digest)
+        spool = Spool(ledger.spool, ledger.store.home, self._resolved.digest)
         sources, failed_before = prepared.allowance
         limit = self._resolved.job.run.failure_limit(sources)
 

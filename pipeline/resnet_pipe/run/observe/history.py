@@ -12,11 +12,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
 from resnet_pipe.run.observe.observer import Forward
 from resnet_pipe.run.workers.messages import SLOWEST, Filled, Outputs, Row
-from resnet_pipe.writer.rows import top_k
 
 MOMENTS = 240
 """Most points of the time line: what a chart can show."""

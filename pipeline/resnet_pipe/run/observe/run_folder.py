@@ -10,10 +10,10 @@ from pathlib import Path
 from resnet_pipe.errors import UsageError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
-from resnet_pipe.ledger.ledger import HOME
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.store import atomic
+from resnet_pipe.store.disk import HOME
 
 KEPT_RUNS = 30
 

@@ -1,4 +1,4 @@
-"""How many worker processes a run has where the job leaves it open: as many as there is memory for."""
+"""How many workers a run has: those that have something to do and, unless the job says so, fit in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.section import ReaderDescription
+from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.workers.slots import SlotShape
 
 NETWORK_FACTOR = 4
@@ -19,6 +21,21 @@ was in the run's own process: opencv 656 and 1087, openvino 629 and 1046, onnxru
 and 1491. With eight streams, onnxruntime took 709 and 1132, and torch 1576 for ResNet-50. That the engine has
 a process of its own takes 25 to 61 MiB more, with torch 220.
 """
+
+
+def busy(wanted: int, plan: Plan, reader: Reader, batch_size: int) -> int:
+    """Return how many of the workers wanted would have something to do; at least one.
+
+    Args:
+        wanted: by the job, or one for each core.
+        plan: what there is to do.
+        reader: of the sources.
+        batch_size: items in a batch.
+    """
+    batches = -(-plan.planned * reader.expected_items // batch_size)
+    if batches < wanted and any(map(reader.may_split, plan.sources())):
+        batches = wanted  # whatever was expected of it
+    return max(1, min(wanted, batches))
 
 
 @dataclass(frozen=True)

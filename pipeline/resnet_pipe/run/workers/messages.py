@@ -188,7 +188,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Setup:
+class WorkerSetup:
     """Everything a worker needs to begin: the first message it gets.
 
     Attributes:

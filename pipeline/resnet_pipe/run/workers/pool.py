@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
 from collections import deque
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 
 from resnet_pipe.errors import RunError, StoppedError
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.process import child
+from resnet_pipe.process.child import Child, EndedError
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.workers.messages import Failure, Filled, Setup, Split, Suspect, Task
-from resnet_pipe.run.workers.ready import Broken, Ready
-from resnet_pipe.run.workers.send_queue import Outbox
+from resnet_pipe.run.workers.messages import Failure, Filled, Split, Suspect, Task, WorkerSetup
+from resnet_pipe.run.workers.ready import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak
 from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
@@ -36,9 +34,7 @@ class _Member:
     """One worker process as the run sees it."""
 
     number: int
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    outbox: Outbox
+    process: Child
     waiting: Waiting
     tasks: deque[Task] = field(default_factory=deque)
     sent: int = 0
@@ -121,7 +117,7 @@ class WorkerPool:
         """Give a slot back to its worker: its batch is no longer needed."""
         member = self._members[slot // self.slots.shape.per_worker]
         member.in_flight.discard(slot)
-        member.outbox.put(slot)
+        member.process.send(slot)
 
     def wake(self) -> None:
         """Make `poll` return soon. The only method for other threads."""
@@ -139,16 +135,13 @@ class WorkerPool:
         """
         if not any(member.tasks for member in self._members) and (held := self._streak.release()):
             return [*held]  # there is nothing that could prove anything
-        connections = {member.connection: member for member in self._members}
-        ready = wait([*connections, self._wake_receiver], min(timeout_s, LOOK_S))
+        members = {member.process.fileno(): member for member in self._members}
+        ready = wait([*members, self._wake_receiver], min(timeout_s, LOOK_S))
+        if self._wake_receiver in ready:
+            self._wake_receiver.recv_bytes()
         messages: list[Filled | Split] = []
-        for connection in ready:
-            if connection is self._wake_receiver:
-                self._wake_receiver.recv_bytes()
-                continue
-            member = connections[connection]  # type: ignore[index]
-            message = self._hear(member)
-            if message is not None:
+        for descriptor, member in members.items():
+            if descriptor in ready and (message := self._hear(member)) is not None:
                 messages += self._streak.admit(message)
         self._kill_hanging()
         return messages
@@ -158,8 +151,7 @@ class WorkerPool:
         for member in self._members:
             member.process.kill()
         for member in self._members:
-            member.process.wait()
-            member.outbox.close()
+            member.process.end()
 
     def close(self) -> None:
         """End all workers, and give back what the pool holds. No other thread may use it any more."""
@@ -170,18 +162,18 @@ class WorkerPool:
 
     def _hear(self, member: _Member) -> Filled | Split | None:
         try:
-            message = member.connection.recv()
-        except (EOFError, OSError):  # at the end of a message, or in the middle of one
-            return self._replace(member)
+            message = member.process.receive()
+        except EndedError as ended:
+            return self._replace(member, ended)
         return self._accept(member, message)
 
     def _accept(
-        self, member: _Member, message: Filled | Split | Ready | Broken | Suspect
+        self, member: _Member, message: Filled | Split | WorkerReady | WorkerBroken | Suspect
     ) -> Filled | Split | None:
-        if isinstance(message, Ready):
+        if isinstance(message, WorkerReady):
             member.ready = True
             return None
-        if isinstance(message, Broken):
+        if isinstance(message, WorkerBroken):
             raise RunError(
                 f"the worker processes cannot read anything: {message.problem}",
                 "repair the installation; no source is recorded as failed because of it",
@@ -216,39 +208,34 @@ class WorkerPool:
             if before is not None and (before.alone or task.alone or not before.final):
                 return
             if task.alone and not member.fresh:
-                member.process.kill()
                 member = self._restart(member)
-            member.outbox.put(task)
+            member.process.send(task)
             member.sent += 1
             member.fresh = False
 
     def _start(self, number: int, in_flight: frozenset[int]) -> _Member:
-        ours, theirs = multiprocessing.Pipe()
-        process = child.start(_WORKER, theirs.fileno(), self.slots.descriptor)
-        theirs.close()
-        member = _Member(number, process, ours, Outbox(ours), Waiting(process.pid), in_flight=set(in_flight))
+        process = Child(_WORKER, self.slots.descriptor)
+        member = _Member(number, process, Waiting(process.pid), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        member.outbox.put(Setup(number, self._reader, self._geometry, shape, free, self._traced))
+        process.send(WorkerSetup(number, self._reader, self._geometry, shape, free, self._traced))
         return member
 
     def _restart(self, member: _Member) -> _Member:
-        """Put a new process into the place of one that is dead or dying; it has got no task yet."""
-        member.process.wait()
-        member.outbox.close()
+        """Put a new process, which has got no task yet, into the place of another one."""
+        member.process.end()
         self.slots.end(member.number)
         new = self._start(member.number, frozenset(member.in_flight))
         new.tasks = member.tasks
         self._members[member.number] = new
         return new
 
-    def _replace(self, member: _Member) -> Filled | None:
+    def _replace(self, member: _Member, ended: EndedError) -> Filled | None:
         """Start a worker in place of a dead one, with its tasks.
 
         Returns:
             that the source it died on has failed, if it was tried for the second time.
         """
-        status = member.process.wait()
         self.deaths += 1
         current = self.slots.current(member.number)
         task = member.tasks[0] if member.tasks else None
@@ -256,9 +243,9 @@ class WorkerPool:
         if task is None or current is None or current[0] != task.index:
             if task is not None:
                 member.tasks[0] = rest(task, member.posted)
-            self._count_idle_death(status)
+            self._count_idle_death(ended)
         else:
-            failure = member.suspicion or self._failure(member, task.keys[current[1]], status)
+            failure = member.suspicion or self._failure(member, task.keys[current[1]], ended)
             del member.tasks[0]
             if task.alone:
                 message = given_up(task, member.posted, failure)
@@ -270,21 +257,21 @@ class WorkerPool:
         self._supply(self._restart(member))
         return message
 
-    def _count_idle_death(self, status: int) -> None:
+    def _count_idle_death(self, ended: EndedError) -> None:
         self._idle_deaths += 1
         if self._idle_deaths >= MAX_IDLE_DEATHS:
             raise RunError(
                 f"{self._idle_deaths} worker processes in a row ended without reading anything"
-                f" (the last: {child.ending(status)})",
+                f" (the last: {ended})",
                 "check their messages above, the memory limits and the installation",
                 "limits",
             )
 
-    def _failure(self, member: _Member, key: str, status: int) -> Failure:
+    def _failure(self, member: _Member, key: str, ended: EndedError) -> Failure:
         if member.timed_out:
             text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
             return Failure(key, "reader", "timeout", text, transient=True)
-        text = f"its worker process {child.ending(status)}"
+        text = f"its worker process {ended}"
         return Failure(key, "reader", "worker_died", text, transient=True)
 
     def _kill_hanging(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Ready(NamedTuple):
+class WorkerReady(NamedTuple):
     """A worker can begin: all that it needs is imported."""
 
 
-class Broken(NamedTuple):
+class WorkerBroken(NamedTuple):
     """A worker cannot work at all, regardless of the source.
 
     Attributes:

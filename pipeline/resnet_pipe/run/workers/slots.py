@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError
+from resnet_pipe.machine.memory import memory_file
 
 _WORD = np.dtype([("task", np.int64), ("position", np.int64), ("number", np.int64)])
 _PAGE = 4096
@@ -109,12 +109,7 @@ class Slots:
 
 
 def _create(size: int) -> int:
-    if hasattr(os, "memfd_create"):
-        # Not in /dev/shm, which containers limit to 64 MB.
-        descriptor = os.memfd_create("resnet-pipe")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
+    descriptor = memory_file()
     try:
         # Reserved now: running out later would be a SIGBUS in the middle of a batch.
         if hasattr(os, "posix_fallocate"):

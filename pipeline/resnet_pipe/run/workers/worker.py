@@ -24,11 +24,11 @@ from resnet_pipe.run.workers.messages import (
     Filled,
     Note,
     Row,
-    Setup,
     Split,
     StageTimes,
     Suspect,
     Task,
+    WorkerSetup,
     WorkSpan,
 )
 from resnet_pipe.run.workers.slots import Slots
@@ -48,7 +48,7 @@ class Worker:
     def __init__(self, connection: Connection, memory: int) -> None:
         keep_freed_memory()
         self._connection = connection
-        self._setup: Setup = connection.recv()
+        self._setup: WorkerSetup = connection.recv()
         self._setup.reader.load()
         self._setup.geometry.load()
         self._slots = Slots(self._setup.shape, memory)

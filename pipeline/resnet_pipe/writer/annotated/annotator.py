@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import threading
-from contextlib import suppress
+from math import inf
 
 from resnet_pipe.errors import RunError, SourceError
-from resnet_pipe.process import child
-from resnet_pipe.process.patience import LOOK_S, Waiting
-from resnet_pipe.writer.annotated.drawing_messages import Answer, Message, Request, Setup, Step
+from resnet_pipe.process.child import Child, ChildError, SilentError
+from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
 
 _MODULE = "resnet_pipe.writer.annotated.drawing_process"
 _START_S = 60.0
@@ -25,13 +23,13 @@ class Annotator:
         timeout_s: a source is given up, and the process replaced, if that gives no response for longer.
     """
 
-    def __init__(self, setup: Setup, timeout_s: float) -> None:
+    def __init__(self, setup: DrawingSetup, timeout_s: float) -> None:
         self._setup = setup
         self._timeout_s = timeout_s
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._answers: dict[str, Answer] = {}
         self._problem: Exception | None = None
-        self._process: _Process | None = None
+        self._process: Child | None = None
         self._ends = False
         self._lock = threading.Lock()
         """Held while a process is started, and while none must be."""
@@ -87,75 +85,42 @@ class Annotator:
             with self._lock:
                 if self._ends:
                     return Answer()
-                self._process = _Process()
-            self._process.begin(self._setup)
+                self._process = Child(_MODULE)
+            self._begin(self._process)
         try:
-            return self._process.ask(request, self._timeout_s)
-        except SourceError as error:
+            return _drawn(self._process, request, self._timeout_s)
+        except ChildError as error:
             self._process.end()
             self._process = None
-            return Answer(failure=error)
+            name = "timeout" if isinstance(error, SilentError) else "worker_died"
+            return Answer(failure=SourceError("writer", name, f"the process that draws labels {error}"))
 
-
-class _Process:
-    """A process that draws labels."""
-
-    def __init__(self) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
-        self._process = child.start(_MODULE, theirs.fileno())
-        theirs.close()
-
-    def begin(self, setup: Setup) -> None:
-        """Wait until it has started.
+    def _begin(self, process: Child) -> None:
+        """Wait until a process has started.
 
         Raises:
             RunError: it has not.
         """
+        process.send(self._setup)
         try:
-            self._tell(setup)
-            self._hear(_START_S)
-        except SourceError as error:
+            process.receive(_START_S)
+        except ChildError as error:
+            text = f"cannot draw labels: the process that draws labels {error}"
             remedy = "check its messages above, the memory limits and the installation"
-            raise RunError(f"cannot draw labels: {error.message}", remedy) from None
+            raise RunError(text, remedy) from None
 
-    def ask(self, request: Request, timeout_s: float) -> Answer:
-        """Have the files of a source made.
 
-        Raises:
-            SourceError: `worker_died` or `timeout`. The process cannot be asked again.
-            OSError: a file cannot be written.
-        """
-        self._tell(request)
-        message: Message = Step.ALIVE
-        while isinstance(message, Step):
-            message = self._hear(None if message is Step.CLOSING else timeout_s)
-        if isinstance(message, OSError):
-            raise message
-        return message
+def _drawn(process: Child, request: Request, timeout_s: float) -> Answer:
+    """Have the files of a source made.
 
-    def kill(self) -> None:
-        """End it, whatever it is doing. The only method for other threads."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """End it, and release what it held."""
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-    def _tell(self, message: Setup | Request) -> None:
-        with suppress(OSError):  # it is dead; whoever listens finds out
-            self._connection.send(message)
-
-    def _hear(self, patience_s: float | None) -> Message:
-        waiting = Waiting(self._process.pid)
-        try:
-            while not self._connection.poll(LOOK_S):
-                if patience_s is not None and waiting.look("silence") > patience_s:
-                    text = f"the process that draws labels did not respond for {patience_s:g} s"
-                    raise SourceError("writer", "timeout", text)
-            message: Message = self._connection.recv()
-            return message
-        except (EOFError, OSError):  # at the end of a message, or in the middle of one
-            text = f"the process that draws labels {child.ending(self._process.wait())}"
-            raise SourceError("writer", "worker_died", text) from None
+    Raises:
+        ChildError: the process has ended or hangs. It cannot be asked again.
+        OSError: a file cannot be written.
+    """
+    process.send(request)
+    message: Message = Step.ALIVE
+    while isinstance(message, Step):
+        message = process.receive(inf if message is Step.CLOSING else timeout_s)
+    if isinstance(message, OSError):
+        raise message
+    return message

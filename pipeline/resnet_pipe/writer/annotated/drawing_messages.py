@@ -15,7 +15,7 @@ from resnet_pipe.errors import SourceError
 
 
 @dataclass(frozen=True)
-class Setup:
+class DrawingSetup:
     """What is the same for all sources of a chunk: the first message.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The process that draws labels on pictures, with the arguments CONNECTION PARENT.
+"""The process that draws labels on pictures.
 
 It reads the sources again. A decoder that crashes or hangs on a hostile file takes this process down, and
 nothing else.
@@ -6,23 +6,20 @@ nothing else.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.process import child
 from resnet_pipe.reader.source import path_of
 from resnet_pipe.store import atomic
-from resnet_pipe.writer.annotated.drawing_messages import Answer, Message, Request, Setup, Step
+from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.annotated.panel import Panel
@@ -44,7 +41,7 @@ class Painter:
         say: tells the parent how far it is.
     """
 
-    def __init__(self, setup: Setup, say: Callable[[Step], None]) -> None:
+    def __init__(self, setup: DrawingSetup, say: Callable[[Step], None]) -> None:
         self._setup = setup
         self._say = say
         self._said_at = 0.0
@@ -72,7 +69,7 @@ class Painter:
         return Answer(tuple(files))
 
     def _make_video(self, request: Request, files: list[Path]) -> None:
-        path = mirrored(self._setup.kind, request.key, ".mp4")
+        path = mirrored(self._setup.kind, request.key, ".mp4", (".mp4",))
         video: VideoFile | None = None
         try:
             for picture in _guarded(self._video(request, None)):
@@ -88,7 +85,7 @@ class Painter:
                     files.append(path)
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
-        folder = mirrored(self._setup.kind, request.key, "")
+        folder = mirrored(self._setup.kind, request.key, "", (".jpg",))
         for picture in _guarded(self._video(request, wanted)):
             self._label(picture.pixels, request, picture.position)
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
@@ -96,7 +93,7 @@ class Painter:
     def _make_picture(self, request: Request, files: list[Path]) -> None:
         for pixels in _guarded(read_image(self._source(request))):
             self._label(pixels, request, 0)
-            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg"), files)
+            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
     def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
         row = request.row_at(position)
@@ -146,17 +143,12 @@ def _surprise(error: Exception) -> SourceError:
     return SourceError("writer", type(error).__name__, " ".join(str(error).split()))
 
 
-def main(arguments: list[str]) -> None:
-    """Serve the parent. `arguments` are the descriptor of the connection and the parent's process id."""
-    child.die_with(int(arguments[1]))
-    connection: Any = Connection(int(arguments[0]))
-    try:
-        painter = Painter(connection.recv(), connection.send)
-        connection.send(Step.READY)
-        while True:
-            connection.send(_answer(painter, connection.recv()))
-    except (EOFError, ConnectionError):
-        os._exit(0)  # the parent has closed the connection or is gone
+def serve(connection: Connection) -> None:
+    """Draw what an `Annotator` asks for."""
+    painter = Painter(connection.recv(), connection.send)
+    connection.send(Step.READY)
+    while True:
+        connection.send(_answer(painter, connection.recv()))
 
 
 def _answer(painter: Painter, request: Request) -> Message:
@@ -166,7 +158,3 @@ def _answer(painter: Painter, request: Request) -> Message:
         return error
     except Exception as error:
         return Answer(failure=_surprise(error))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.writer.annotated.pictures_shard import AnnotatedSection, AnnotatedShard
-from resnet_pipe.writer.writer import Part, Target
+from resnet_pipe.writer.annotated.annotated import AnnotatedSection, AnnotatedWriter
+from resnet_pipe.writer.writer import Target
 
 
 class AnnotatedImagesSection(AnnotatedSection):
     """A JPEG for each image, images/PATH.jpg, or for each selected video frame, images/PATH/FRAME.jpg."""
 
+    suffixes: ClassVar = (".jpg",)
+
     kind: Literal["images"]
     quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality")] = 90
 
-
-def open_shard(target: Target) -> AnnotatedShard:
-    """Begin the pictures of a chunk; see `writer.writer.open_shard`."""
-    return AnnotatedShard(target, target.section.quality)
-
-
-def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Do nothing: the pictures are of one source each."""
+    def open(self, target: Target) -> AnnotatedWriter:
+        """Begin the pictures of a chunk."""
+        return AnnotatedWriter(self, target, self.quality)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from resnet_pipe.reader.source import path_of
 
-SUFFIXES = {"npy": (".npy", ".csv"), "video": (".mp4",), "images": (".jpg",)}
-"""The folders, which are called like the kinds of writers, and what the names of the files in them end in."""
 _NAME_BYTES = 255
 """The longest name that common file systems allow."""
 _FOLDERS_BYTES = 1024
@@ -19,24 +17,30 @@ _HASHED = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
 """What a name with a hash looks like. One that looks like this by chance gets another hash."""
 
 
-def mirrored(folder: str, key: str, suffix: str) -> Path:
+def mirrored(folder: str, key: str, suffix: str, suffixes: tuple[str, ...]) -> Path:
     """Return the path of a source's own file, relative to the output directory.
 
-    It is `FOLDER/KEY` and the suffix, one of `SUFFIXES`, or none for a folder with several files. A name that
-    is too long is shortened; it and others that cannot stay as they are end in a hash instead. No two keys
-    have the same path, none is a folder of another, and none leads out of `folder`.
+    It is `FOLDER/KEY` and the suffix. A name that is too long is shortened; it and others that cannot stay as
+    they are end in a hash instead. No two keys have the same path, none is a folder of another, and none
+    leads out of `folder`.
+
+    Args:
+        folder: of the output directory.
+        key: of the source.
+        suffix: of the file; empty for a folder with several files.
+        suffixes: of all files in `folder`.
     """
     *above, name = path_of(Path(), key).parts
     if sum(len(os.fsencode(part)) + 1 for part in above) > _FOLDERS_BYTES:
         above = [_hashed("", "/".join(above), "")]
     else:
-        above = [_fitted(folder, part, "") for part in above]
-    return Path(folder, *above, _fitted(folder, name, suffix))
+        above = [_fitted(part, "", suffixes) for part in above]
+    return Path(folder, *above, _fitted(name, suffix, suffixes))
 
 
-def _fitted(folder: str, name: str, suffix: str) -> str:
+def _fitted(name: str, suffix: str, suffixes: tuple[str, ...]) -> str:
     # A folder `a.jpg` might be in the place of the file of a source `a`.
-    is_taken = name in ("/", "..") or (not suffix and name.lower().endswith(SUFFIXES[folder]))
+    is_taken = name in ("/", "..") or (not suffix and name.lower().endswith(suffixes))
     is_long = len(os.fsencode(name)) + len(suffix) > _NAME_BYTES
     return _hashed(name, name, suffix) if is_taken or is_long or _HASHED.fullmatch(name) else name + suffix
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.writer.annotated.pictures_shard import AnnotatedSection, AnnotatedShard
-from resnet_pipe.writer.writer import Part, Target
+from resnet_pipe.writer.annotated.annotated import AnnotatedSection, AnnotatedWriter
+from resnet_pipe.writer.writer import Target
 
 
 class AnnotatedVideoSection(AnnotatedSection):
@@ -17,6 +16,9 @@ class AnnotatedVideoSection(AnnotatedSection):
     All frames are included, even if the job takes only some of them: labels stay until the next ones. There
     is no sound.
     """
+
+    suffixes: ClassVar = (".mp4",)
+    needs_frames: ClassVar = True
 
     kind: Literal["video"]
     crf: Annotated[
@@ -28,11 +30,6 @@ class AnnotatedVideoSection(AnnotatedSection):
         ),
     ] = 23
 
-
-def open_shard(target: Target) -> AnnotatedShard:
-    """Begin the videos of a chunk; see `writer.writer.open_shard`."""
-    return AnnotatedShard(target, target.section.crf)
-
-
-def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Do nothing: the videos are of one source each."""
+    def open(self, target: Target) -> AnnotatedWriter:
+        """Begin the videos of a chunk."""
+        return AnnotatedWriter(self, target, self.crf)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import csv
-import heapq
-from collections.abc import Collection, Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.writer.rows import Layout, Rows, TableSection
+from resnet_pipe.head.rows import ENTRIES, ONE
 from resnet_pipe.writer.tables.cells import from_cell, to_cell
-from resnet_pipe.writer.tables.text import numbers
-from resnet_pipe.writer.writer import Part, Target, Written
+from resnet_pipe.writer.tables.table import Block, TableSection
+from resnet_pipe.writer.tables.text import TextWriter, python_values
+from resnet_pipe.writer.writer import Target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIX = ".csv"
-
-_KEY_COLUMNS = ["path", "frame_index", "pts_s"]
 
 
 class CsvSection(TableSection):
     """One CSV file for each chunk. Features do not fit in a spreadsheet: use parquet or jsonl for them."""
+
+    number_bytes: ClassVar = 12
 
     kind: Literal["csv"]
     fields: Annotated[
@@ -30,88 +32,71 @@ class CsvSection(TableSection):
         Field(min_length=1, description="columns besides path, frame_index and pts_s"),
     ] = ("top_k",)
 
+    def open(self, target: Target) -> CsvWriter:
+        """Begin the shard of a chunk."""
+        return CsvWriter(target.shard(SUFFIX), target.schema)
 
-def open_shard(target: Target) -> CsvShard:
-    """Begin a shard; see `writer.writer.open_shard`."""
-    return CsvShard(target.shard(SUFFIX), target.layout)
+    def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
+        """Yield the lines of a shard, each with the key of its source, and what their cells mean."""
+        texts = _texts(target.schema)
+        with target.shard(SUFFIX, directory).open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            next(lines)
+            for line in lines:
+                for column in texts:
+                    line[column] = from_cell(line[column])
+                yield line[0], line
 
 
-class CsvShard:
-    """A shard that is being written: columns logit_0.. and index_1, label_1, score_1, index_2 ...
+class CsvWriter(TextWriter):
+    """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ...
 
     Args:
         path: in a staging directory.
-        layout: columns.
+        schema: of the rows.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self._layout = layout
-        self._labels = [to_cell(label) for label in layout.classes]
-        self._file = path.open("w", encoding="utf-8", newline="")
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path)
+        self._texts = _texts(schema)
         self._csv = csv.writer(self._file)
-        self._csv.writerow(_header(layout))
+        self._csv.writerow(name for name, _ in _columns(schema))
 
-    def append(self, rows: Rows) -> None:
+    def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
-        logits = numbers(rows.logits) if rows.logits is not None and "logits" in self._layout.fields else None
-        scores = numbers(rows.top_k.score) if rows.top_k is not None else None
-        for row, path in enumerate(rows.path):
-            line: list[object] = [to_cell(path), rows.frame_index[row], rows.pts_s[row]]
-            for field in self._layout.fields:
-                if field == "logits" and logits is not None:
-                    line += logits[row]
-                elif field == "top_k" and rows.top_k is not None and scores is not None:
-                    ranked = zip(rows.top_k.index[row].tolist(), scores[row], strict=True)
-                    for index, score in ranked:
-                        line += [index, self._labels[index], score]
-            self._csv.writerow(line)
+        for row in zip(*map(python_values, batch.columns), strict=True):
+            self.copy([cell for value in row for cell in _flat(value)])
 
-    def close(self) -> Written:
-        """Complete the file."""
-        self._file.close()
-        return Written()
-
-    def discard(self) -> None:
-        """Release the file."""
-        self._file.close()
+    def copy(self, rows: list[Any]) -> None:
+        """Add a line, given what its cells mean."""
+        for column in self._texts:
+            rows[column] = to_cell(rows[column])
+        self._csv.writerow(rows)
 
 
-def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Write a shard from the rows of others; see `writer.writer.merge`."""
-    header = _header(target.layout)
-    texts = [column for column, name in enumerate(header) if name.startswith(("path", "label_"))]
-    lines = heapq.merge(
-        *(_lines(target.shard(SUFFIX, directory), texts, drop) for directory, drop in parts),
-        key=itemgetter(0),
-    )
-    with target.shard(SUFFIX).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for line in lines:
-            for column in texts:
-                line[column] = to_cell(line[column])
-            writer.writerow(line)
+def _flat(value: Any) -> list[Any]:  # noqa: ANN401 - of any column
+    if not isinstance(value, list):
+        return [value]
+    if value and isinstance(value[0], dict):
+        return [member for entry in value for member in entry.values()]
+    return value
 
 
-def _lines(path: Path, texts: Sequence[int], drop: Collection[str]) -> Iterator[list[str]]:
-    """Yield the lines of a shard; in the columns `texts`, what their cells mean."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        for line in lines:
-            for column in texts:
-                line[column] = from_cell(line[column])
-            if line[0] not in drop:
-                yield line
+def _columns(schema: pa.Schema) -> Iterator[tuple[str, bool]]:
+    """Yield the columns of a file, and whether each holds text."""
+    from pyarrow import types
 
-
-def _header(layout: Layout) -> list[str]:
-    header = list(_KEY_COLUMNS)
-    for field in layout.fields:
-        if field == "logits":
-            header += [f"logit_{index}" for index in range(layout.logits)]
+    for field in schema:
+        if types.is_fixed_size_list(field.type):
+            one = field.metadata[ONE].decode()
+            yield from ((f"{one}_{index}", False) for index in range(field.type.list_size))
+        elif types.is_list(field.type):
+            for rank in range(1, int(field.metadata[ENTRIES]) + 1):
+                for member in field.type.value_type:
+                    yield f"{member.name}_{rank}", types.is_string(member.type)
         else:
-            header += [
-                f"{part}_{rank}" for rank in range(1, layout.k + 1) for part in ("index", "label", "score")
-            ]
-    return header
+            yield field.name, types.is_string(field.type)
+
+
+def _texts(schema: pa.Schema) -> list[int]:
+    return [number for number, (_, is_text) in enumerate(_columns(schema)) if is_text]

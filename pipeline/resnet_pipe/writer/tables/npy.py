@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import csv
-import heapq
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
-from resnet_pipe.writer.rows import Rows, TableSection
 from resnet_pipe.writer.tables.cells import from_cell, to_cell
-from resnet_pipe.writer.writer import Part, Target, Written
+from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
+from resnet_pipe.writer.writer import Part, Target, Writer, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIX = ".npy"
 INDEX_SUFFIX = ".index.csv"
 FOLDER = "npy"
 
-_FRAME_COLUMNS = ("frame_index", "pts_s")
-_COLUMNS = ("path", *_FRAME_COLUMNS)
+_SUFFIXES = (SUFFIX, ".csv")
 _DTYPE = np.dtype("<f4")
 _BLOCK_ROWS = 4096
 
 
 class NpySection(TableSection):
     """NumPy arrays of float32, each with a CSV file that maps rows to frames."""
+
+    suffixes: ClassVar = _SUFFIXES
+    fields_key: ClassVar = "field"
 
     kind: Literal["npy"]
     field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (
@@ -50,43 +54,57 @@ class NpySection(TableSection):
         """What is written of each row."""
         return (self.field,)
 
+    def open(self, target: Target) -> Writer:
+        """Begin the arrays of a chunk."""
+        return MatrixWriter(target) if self.layout == "matrix" else ArraysWriter(target)
 
-def open_shard(target: Target) -> MatrixShard | ArraysShard:
-    """Begin a shard; see `writer.writer.open_shard`."""
-    return MatrixShard(target) if target.section.layout == "matrix" else ArraysShard(target)
+    def merge(self, target: Target, parts: Sequence[Part]) -> None:
+        """Write a matrix from the rows of others; see `WriterSection.merge`."""
+        if self.layout == "matrix":
+            super().merge(target, parts)
+
+    def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
+        """Yield the rows of a matrix, float32, shape (rows, width), with the lines of its index."""
+        values = np.load(target.shard(SUFFIX, directory), mmap_mode="r")
+        with target.shard(INDEX_SUFFIX, directory).open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            next(lines)
+            start = 0
+            for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
+                while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
+                    yield path, (values[start : start + len(some)], some)
+                    start += len(some)
 
 
-class MatrixShard:
+class MatrixWriter(TableWriter):
     """One array for all sources of a chunk.
 
     Args:
-        target: whose section is an `NpySection`.
+        target: whose rows have one column of a fixed number of float32.
     """
 
     def __init__(self, target: Target) -> None:
-        self._field = target.section.field
-        self._array = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), _width(target), _COLUMNS)
+        self._array = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), target.schema, PLACE)
 
-    def append(self, rows: Rows) -> None:
+    def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
-        index = zip(map(to_cell, rows.path), rows.frame_index, rows.pts_s, strict=True)
-        self._array.append(_values(rows, self._field), index)
+        path, *frame = (batch.column(name).to_pylist() for name in PLACE)
+        self.copy((_values(batch), zip(map(to_cell, path), *frame, strict=True)))
 
-    def close(self) -> Written:
-        """Complete the files."""
-        self._array.close()
-        return Written()
+    def copy(self, rows: tuple[NDArray[np.float32], Iterable[Sequence[object]]]) -> None:
+        """Add values, and the lines of the index for them."""
+        self._array.append(*rows)
 
     def discard(self) -> None:
         """Release the files."""
         self._array.close()
 
 
-class ArraysShard:
+class ArraysWriter(Writer):
     """One array for each source.
 
     Args:
-        target: whose section is an `NpySection`.
+        target: whose rows have one column of a fixed number of float32.
     """
 
     def __init__(self, target: Target) -> None:
@@ -95,15 +113,14 @@ class ArraysShard:
         self._array: _Array | None = None
         """Of the last of these sources."""
 
-    def append(self, rows: Rows) -> None:
+    def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
-        values = _values(rows, self._target.section.field)
-        for key, part in rows.by_source():
+        for key, rows in by_source(batch):
             if self._array is None or key not in self._files:
                 self._end()
                 self._array = self._begin(key)
-            index = zip(rows.frame_index[part], rows.pts_s[part], strict=True)
-            self._array.append(values[part], index)
+            frames = (rows.column(name).to_pylist() for name in PLACE[1:])
+            self._array.append(_values(rows), zip(*frames, strict=True))
 
     def close(self) -> Written:
         """Complete the files."""
@@ -115,10 +132,11 @@ class ArraysShard:
         self._end()
 
     def _begin(self, key: str) -> _Array:
-        self._files[key] = mirrored(FOLDER, key, SUFFIX), mirrored(FOLDER, key, ".csv")
-        path, index = (self._target.directory / file for file in self._files[key])
-        atomic.make_folder(path.parent, self._target.directory)
-        return _Array(path, index, _width(self._target), _FRAME_COLUMNS)
+        array, index = (mirrored(FOLDER, key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
+        self._files[key] = array, index
+        directory = self._target.directory
+        atomic.make_folder((directory / array).parent, directory)
+        return _Array(directory / array, directory / index, self._target.schema, PLACE[1:])
 
     def _end(self) -> None:
         if self._array is not None:
@@ -131,12 +149,12 @@ class _Array:
     Args:
         path: of the array.
         index: path of its index.
-        width: of a row.
+        schema: of the rows.
         columns: of the index.
     """
 
-    def __init__(self, path: Path, index: Path, width: int, columns: Sequence[str]) -> None:
-        self._width = width
+    def __init__(self, path: Path, index: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+        self._width = schema[-1].type.list_size
         self._count = 0
         self._file = path.open("wb")
         self._write_header()
@@ -169,49 +187,5 @@ class _Array:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-class _Block(NamedTuple):
-    """Consecutive rows of a matrix, all of one source.
-
-    Attributes:
-        path: the key of the source.
-        values: float32, shape (rows, width).
-        lines: of the index.
-    """
-
-    path: str
-    values: NDArray[np.float32]
-    lines: list[list[str]]
-
-
-def merge(target: Target, parts: Sequence[Part]) -> None:
-    """Write a matrix from the rows of others; see `writer.writer.merge`."""
-    if target.section.layout == "per_source":
-        return
-    merged = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), _width(target), _COLUMNS)
-    for block in heapq.merge(*(_blocks(target, *part) for part in parts), key=itemgetter(0)):
-        merged.append(block.values, block.lines)
-    merged.close()
-
-
-def _blocks(target: Target, directory: Path, drop: Collection[str]) -> Iterator[_Block]:
-    matrix = np.load(target.shard(SUFFIX, directory), mmap_mode="r")
-    with target.shard(INDEX_SUFFIX, directory).open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        start = 0
-        for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
-            while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
-                if path not in drop:
-                    yield _Block(path, matrix[start : start + len(some)], some)
-                start += len(some)
-
-
-def _width(target: Target) -> int:
-    layout = target.layout
-    return layout.features if target.section.field == "features" else layout.logits
-
-
-def _values(rows: Rows, field: Literal["features", "logits"]) -> NDArray[np.float32]:
-    values = rows.features if field == "features" else rows.logits
-    assert values is not None  # noqa: S101 - the layout promised it
-    return values
+def _values(batch: pa.RecordBatch) -> NDArray[np.float32]:
+    return matrix(batch.columns[-1])

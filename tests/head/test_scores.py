@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Activation
-from resnet_pipe.writer.rows import top_k
 
 _LOGITS = arrays(
     np.float32,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from resnet_pipe.head.rows import LABELS, by_source
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.writer.annotated.annotator import Annotator
-from resnet_pipe.writer.annotated.drawing_messages import Request, Setup, joined
-from resnet_pipe.writer.rows import Rows, WriterSection
-from resnet_pipe.writer.writer import Target, Written
+from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
+from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.writer import Target, Writer, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @looks_at_disk
@@ -56,47 +60,39 @@ class AnnotatedSection(WriterSection):
         return ("top_k",)
 
 
-class AnnotatedShard:
+class AnnotatedWriter(Writer):
     """The annotated files of a chunk's sources, while they are being made.
 
     What is kept in memory of a source, until all its rows are there, are its labels: 32 bytes a frame for
     three of them.
 
     Args:
-        target: the chunk; its section is an `AnnotatedSection`.
-        quality: as in `Setup`.
+        section: of the writer.
+        target: the chunk; its rows have a column `top_k`.
+        quality: as in `DrawingSetup`.
     """
 
-    def __init__(self, target: Target, quality: int) -> None:
-        section = target.section
-        setup = Setup(
-            section.kind,
-            target.root,
-            target.directory,
-            target.layout.classes,
-            section.font,
-            quality,
-            target.track,
-        )
+    def __init__(self, section: AnnotatedSection, target: Target, quality: int) -> None:
+        labels = tuple(json.loads(target.schema.field("top_k").metadata[LABELS]))
+        kind: Any = section.kind
+        setup = DrawingSetup(kind, target.root, target.directory, labels, section.font, quality, target.track)
         self._annotator = Annotator(setup, section.timeout_s)
         self._parts: list[Request] = []
         """What has come of the last source."""
 
-    def append(self, rows: Rows) -> None:
+    def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there; the files of the sources before the last one are begun."""
-        assert rows.top_k is not None  # noqa: S101 - the layout promised it
-        for key, part in rows.by_source():
+        for key, rows in by_source(batch):
             if self._parts and key != self._parts[0].key:
                 self._submit()
-            frames = rows.frame_index[part]
-            self._parts.append(
-                Request(
-                    key,
-                    None if None in frames else np.array(frames, np.int64),
-                    rows.top_k.index[part].copy(),  # not a view that keeps what other writers take
-                    rows.top_k.score[part].copy(),
-                )
+            frames = rows.column("frame_index")
+            entries = rows.column("top_k").flatten()
+            # Copies: a view would keep what other writers take.
+            index, score = (
+                entries.field(name).to_numpy().reshape(len(rows), -1).copy() for name in ("index", "score")
             )
+            numbers = None if frames.null_count else frames.to_numpy().copy()
+            self._parts.append(Request(key, numbers, index, score))
 
     def close(self) -> Written:
         """Complete the files."""
@@ -110,6 +106,10 @@ class AnnotatedShard:
     def discard(self) -> None:
         """Give up what is not done."""
         self._annotator.kill()
+
+    def hurry(self) -> None:
+        """Give up what is not done, so that `close` need not wait for it."""
+        self.discard()
 
     def _submit(self) -> None:
         if self._parts:

@@ -1,0 +1,61 @@
+"""The contract of a head: it says what a network's outputs mean, and makes rows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.head.rows import FieldName, Place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Head(Protocol):
+    """What becomes of the outputs of a network that a job uses."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of these outputs, each once."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many values per item these outputs have, in the order of their names."""
+
+    def numbers(self, fields: Sequence[FieldName], k: int) -> int:
+        """Return how many numbers a row has, at most, beside those that say where it is from.
+
+        Args:
+            fields: that the row has.
+            k: as for `schema`.
+        """
+
+    def schema(self, fields: Sequence[FieldName], k: int) -> pa.Schema:
+        """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.
+
+        What a writer must know of a column beside its type is in the column's metadata: see `rows`.
+
+        Args:
+            fields: that are wanted; their outputs are among the head's.
+            k: how many entries lists have at most.
+        """
+
+    def rows(
+        self, outputs: Mapping[str, NDArray[np.float32]], places: Sequence[Place], schema: pa.Schema
+    ) -> pa.RecordBatch:
+        """Return a row for each item.
+
+        Args:
+            outputs: float32, shape (items, width), by name.
+            places: of the items.
+            schema: one that `schema` has given, with any metadata.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the outputs for records."""
+
+    def describe(self) -> str:
+        """Describe the outputs in words."""

@@ -1,0 +1,83 @@
+"""Rows as Arrow record batches: the columns that all of them have, and what a schema says of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.head.arrays import numbers_or_null, texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FieldName = Literal["features", "logits", "top_k"]
+"""What a job may ask for: a column that a head makes."""
+
+Place = tuple[str, int | None, float | None]
+"""Of an item: the key of its source, its number and its time in seconds; without both for an image."""
+
+PLACE = ("path", "frame_index", "pts_s")
+"""The first columns, which say of which item a row is. Rows are sorted by them."""
+
+ONE = b"one"
+"""In the metadata of a column with a fixed number of values: what one of them is called."""
+ENTRIES = b"entries"
+"""In the metadata of a column with lists: how many entries each has at most."""
+LABELS = b"labels"
+"""In the metadata of a column with indices of classes: the labels of all classes, as a JSON list."""
+
+
+def place_schema() -> pa.Schema:
+    """Return the columns of `PLACE`."""
+    import pyarrow as pa
+
+    return pa.schema(zip(PLACE, (pa.string(), pa.int64(), pa.float64()), strict=True))
+
+
+def place_columns(places: Sequence[Place]) -> list[pa.Array]:
+    """Return the values of the columns of `PLACE`."""
+    keys, numbers, times = zip(*places, strict=True)
+    return [texts(keys), numbers_or_null(numbers, np.int64), numbers_or_null(times, np.float64)]
+
+
+def by_source(batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[str, pa.RecordBatch | pa.Table]]:
+    """Yield the key of each source in some rows, and its rows, which are together."""
+    start = 0
+    for key, group in groupby(batch.column("path").to_pylist()):
+        count = sum(1 for _ in group)
+        yield key, batch.slice(start, count)
+        start += count
+
+
+def view(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the columns of a schema, of lists the first `ENTRIES`, from rows that have at least these."""
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        columns.append(_cut(column, int(field.metadata[ENTRIES])) if pa.types.is_list(field.type) else column)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
+    """Return a column with a fixed number of float32, shape (rows, width), without a copy."""
+    values: NDArray[np.float32] = column.flatten().to_numpy()
+    return values.reshape(len(column), column.type.list_size)
+
+
+def _cut(lists: pa.ListArray, limit: int) -> pa.ListArray:
+    """Return lists without the entries after the first `limit`."""
+    import pyarrow as pa
+
+    offsets = lists.offsets.to_numpy()
+    lengths = np.diff(offsets)
+    if lengths.max(initial=0) <= limit:
+        return lists
+    rank = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    kept = np.concatenate([[0], np.minimum(lengths, limit).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(kept, lists.flatten().take(np.flatnonzero(rank < limit)))

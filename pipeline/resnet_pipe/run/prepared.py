@@ -1,0 +1,117 @@
+"""A planned run: what it changes in the output directory before its first chunk, and after its last one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from resnet_pipe.job.fingerprint import Fingerprint
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger import fingerprint, generation, standing
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.record import Record
+from resnet_pipe.ledger.standing import Standing
+from resnet_pipe.run.plan import Plan
+from resnet_pipe.store.lock import neighbours_run
+
+
+class Fresh(Enum):
+    """What becomes of the results that are there.
+
+    Attributes:
+        NO: they stay, and new ones are added.
+        AT_THE_END: they stay until all new ones are complete, and are replaced by these then.
+        NOW: they are dropped before the first new one is written.
+    """
+
+    NO = "no"
+    AT_THE_END = "at the end"
+    NOW = "now"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planned run. So far, only what a crash had left half done has been changed.
+
+    Attributes:
+        resolved: the job.
+        plan: what there is to do.
+        results: the ledger of the output directory.
+        ledger: that the chunks are committed to: this one, or that of the next generation.
+        lost: records whose files are gone, so that their sources are new again.
+        fresh: what becomes of the results that are there.
+    """
+
+    resolved: Resolved
+    plan: Plan
+    results: Ledger
+    ledger: Ledger
+    lost: tuple[Record, ...]
+    fresh: Fresh
+
+    @property
+    def allowance(self) -> tuple[int, int]:
+        """Sources of which a share may fail, and how many of these have: of `--fresh`, in all its runs."""
+        if self.fresh is not Fresh.AT_THE_END:
+            return self.plan.planned, 0
+        return self.plan.planned + self.plan.skipped, self.plan.failed_before
+
+    def begin(self) -> None:
+        """Make the directory ready for the first chunk: everything that can be refused has been.
+
+        Raises:
+            UsageError: another division of the job has begun meanwhile, with another job.
+        """
+        if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, self._ours):
+            generation.begin(self.results)
+        store = self.ledger.store
+        with store.alone():
+            has_rows = not self.ledger.is_empty() and self.fresh is not Fresh.NOW
+            if has_rows or neighbours_run(store.home, store.tag):  # they may have begun with another job
+                fingerprint.check(store, self._ours)
+            with fingerprint.saving(store, self._ours, has_rows):
+                if self.fresh is Fresh.NOW:  # not before the disk has taken something
+                    self._drop()
+        for record in self.lost:
+            self.ledger.remove(record)
+
+    def _drop(self) -> None:
+        for record in list(self.results.records()):
+            self.results.remove(record)
+        shutil.rmtree(self.results.spool, ignore_errors=True)
+        generation.drop(self.results)
+
+    def end(self) -> Prepared:
+        """Put the results in the place of those of before, if that was to be: all of them are committed.
+
+        Returns:
+            the run as it is then: its chunks are in the output directory itself.
+        """
+        if self.fresh is not Fresh.AT_THE_END:
+            return self
+        generation.switch(self.results)
+        shutil.rmtree(self.results.spool, ignore_errors=True)  # of what has just been replaced
+        return replace(self, ledger=self.results)
+
+    def write_failures(self) -> Standing:
+        """Write the failures, in the output directory and, if separate, in the new results."""
+        if self.ledger is not self.results and generation.is_begun(self.results):
+            standing.write(self.ledger)
+        return standing.write(self.results)
+
+    def unfinished(self) -> str | None:
+        """Return a note on new results that are not in place yet; None if there are none."""
+        if not generation.is_begun(self.results):
+            return None
+        place = generation.next_ledger(self.results).output
+        if self.fresh is Fresh.AT_THE_END:
+            return (
+                f"the old results are intact and still current; the new ones so far are in {place}:"
+                " the same command continues with them"
+            )
+        return f"{place} holds unfinished new results: --fresh continues with them, or remove that directory"
+
+    @property
+    def _ours(self) -> Fingerprint:
+        return self.resolved.fingerprint

@@ -1,0 +1,260 @@
+"""A directory of this machine's disk, or of a mount, as a store.
+
+How a record is published, so that a crash at any instant leaves either the old state or the new one:
+
+1. all its files are complete in its staging directory, on the disk;
+2. the record is written as *pending*: it says which files there will be, and their SHA-256;
+3. each file gets its final name, and files of the old record that are in the new one no more are removed;
+4. the record gets its final name.
+
+After a crash, a pending record that is whole is carried through from step 3; a torn one is dropped, with the
+staging directory; one that cannot be read is an error that changes nothing: files of it may be in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from resnet_pipe.model.model import file_sha256
+from resnet_pipe.reader.source import key_of, path_of
+from resnet_pipe.store import atomic
+from resnet_pipe.store.lock import report_lock
+from resnet_pipe.store.store import Change, StoredFile
+
+HOME = "_resnet_pipe"
+"""The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
+_WHOLE = "whole"
+"""In the folders for what is not final: of a run that has the directory for itself."""
+_ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
+
+
+class Pending(NamedTuple):
+    """A record whose publication has begun.
+
+    Attributes:
+        name: of the record as it is now.
+        record: the name that it gets at the end.
+        staging: where its files are that are not in place yet.
+    """
+
+    name: str
+    record: str
+    staging: Path
+
+
+class Disk:
+    """A directory as a `store.Store`, where it is said what the methods do.
+
+    Args:
+        root: the directory; it need not exist yet.
+        tag: names the division of a job that writes, among those that share the directory; empty for a run
+            that has it for itself.
+
+    Attributes:
+        root: as given.
+        home: the folder that belongs to resnet-pipe.
+        tag: as given.
+        spool: where a run keeps what is finished of a chunk in flight; it need not exist.
+    """
+
+    def __init__(self, root: Path, tag: str = "") -> None:
+        self.root = root
+        self.home = root / HOME
+        self.tag = tag
+        self.spool = self.home / "spool" / (tag or _WHOLE)
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file, whether it is there or not."""
+        return path_of(self.root, name)
+
+    def where(self, name: str) -> str:
+        """Return the path as text."""
+        return str(self.path(name))
+
+    def list(self, folder: str) -> Iterator[StoredFile]:
+        """Yield the files in a folder; names that begin with a dot are being written."""
+        try:
+            names = sorted(os.listdir(self.path(folder)))  # noqa: PTH208 - names, not paths
+        except FileNotFoundError:
+            return
+        for name in names:
+            if not name.startswith("."):
+                found = self.look(f"{folder}/{key_of(name)}" if folder else key_of(name))
+                if found is not None:  # otherwise it is a folder, or has gone meanwhile
+                    yield found
+
+    def look(self, name: str) -> StoredFile | None:
+        """Return size and time of a regular file."""
+        try:
+            state = self.path(name).stat()
+        except ValueError:  # a name that no file can have
+            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return StoredFile(name, state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return self.path(name).read_bytes()
+
+    def put(self, name: str, data: Iterable[bytes]) -> None:
+        """Write a file beside its name, flush it, and rename it."""
+        with atomic.replacing(self.path(name), self.tag) as temporary, temporary.open("wb") as file:
+            file.writelines(data)
+
+    @contextmanager
+    def put_after(self, name: str, data: Iterable[bytes]) -> Iterator[None]:
+        """Write a file beside its name and flush it; rename it when the block has ended."""
+        with atomic.replacing(self.path(name), self.tag) as temporary:
+            with temporary.open("wb") as file:
+                file.writelines(data)
+            atomic.sync(temporary)
+            yield
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files, and the folders that are empty then."""
+        for folder in {self._remove(name) for name in names}:
+            if folder.is_dir():
+                atomic.sync(folder)
+
+    def _remove(self, name: str) -> Path:
+        """Remove a file, and the folders that are empty then; return the nearest folder that is left."""
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        for directory in path.parents:
+            if directory in (self.root, self.home) or self.home in directory.parents:
+                break
+            if self.tag and directory.is_dir():
+                break  # another division may be about to put a file into an empty one
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break  # it is not empty
+        return directory
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold a lock of the kernel, which dies with its process."""
+        return report_lock(self.home)
+
+    def stage(self, record: str) -> Path:
+        """Return an empty directory on the same disk: its files are renamed later, not copied."""
+        staging = self._staging(record, self.tag)
+        shutil.rmtree(staging, ignore_errors=True)
+        atomic.make_folder(staging, self.home)
+        return staging
+
+    def unstage(self, record: str) -> None:
+        """Remove a staging directory, unless the record is pending."""
+        if not self._pending(record).exists():
+            shutil.rmtree(self._staging(record, self.tag))
+
+    def publish(self, record: str, data: bytes, change: Change) -> None:
+        """Publish in the four steps that stand at the top of this file."""
+        staging, pending = self._staging(record, self.tag), self._pending(record)
+        for folder, _, names in os.walk(staging):
+            for name in names:
+                atomic.sync(Path(folder, name))
+            atomic.sync(Path(folder))
+        atomic.sync_up_to(staging.parent, self.home)
+        pending.write_bytes(data)
+        atomic.sync(pending)
+        atomic.sync(pending.parent)
+        self._carry_through(pending, record, staging, change)
+
+    def _carry_through(self, pending: Path, record: str, staging: Path, change: Change) -> None:
+        """Publish a record that is pending: steps 3 and 4."""
+        self._put_in_place(staging, change.files, change.obsolete)
+        final = self.path(record)
+        os.replace(pending, final)  # noqa: PTH105 - synced already; the os call is the one with the guarantee
+        atomic.sync(final.parent)
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
+        """Rename files from a folder to the same names below the root, and remove others."""
+        self._put_in_place(self.path(folder), names, obsolete)
+
+    def _put_in_place(self, staging: Path, names: Iterable[str], obsolete: Iterable[str]) -> None:
+        changed: set[Path] = set()
+        for name in names:
+            staged, path = path_of(staging, name), self.path(name)
+            if staged.exists():  # otherwise it is in place, or belongs to a source that is kept
+                atomic.make_folder(path.parent, self.root)
+                os.replace(staged, path)  # noqa: PTH105 - the os call is the one with the guarantee
+                changed.add(path.parent)
+        changed.update([self._remove(name) for name in obsolete])
+        for directory in changed:
+            if directory.is_dir():  # otherwise it has become empty, and those above it are here too
+                atomic.sync_up_to(directory, self.root)
+
+    def pending(self, folder: str) -> Iterator[Pending]:
+        """Yield the pending records of a folder, whether somebody is publishing them or died of it."""
+        for path in sorted(self.path(folder).glob(".*.json.*tmp")):
+            record = f"{folder}/{key_of(path.name[1:].partition('.json.')[0])}.json"
+            staging = self._staging(record, atomic.tag_of(path.name))
+            yield Pending(f"{folder}/{key_of(path.name)}", record, staging)
+
+    def half_put(self, patterns: Iterable[str]) -> Iterator[Path]:
+        """Yield what somebody is putting, or died of it, under names like these in the root and the home."""
+        for directory in (self.root, self.home):
+            for pattern in patterns:
+                yield from sorted(directory.glob(f".{pattern}.*tmp"))
+
+    def recover(
+        self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]
+    ) -> Iterable[str]:
+        """Carry pending records through, or drop them; remove what else a run that is dead has left."""
+        with self.alone():
+            left = [one for one in self.pending(folder) if not self._is_of_a_neighbour(one.name)]
+            changes = [(one, read(one.name)) for one in left]  # all, before anything is changed
+            published = [one.record for one, change in changes if self._recover(one, change)]
+            for path in self.half_put(puts):
+                if not self._is_of_a_neighbour(path.name):
+                    path.unlink(missing_ok=True)
+            for place in (*self.home.glob("staging/*"), *self.home.glob("spool/*")):
+                if place != self.spool and not self._is_of_a_neighbour(f".{place.name}.tmp"):
+                    shutil.rmtree(place, ignore_errors=True)
+        return published
+
+    def _recover(self, pending: Pending, change: Change | None) -> bool:
+        """Publish a pending record, and tell whether it could be; drop one that is torn or lacks files."""
+        path = self.path(pending.name)
+        if change is None:
+            path.unlink(missing_ok=True)
+            return False
+        if all(self._has(pending, name, sha256) for name, sha256 in change.files.items()):
+            self._carry_through(path, pending.record, pending.staging, change)
+            return True
+        # Files are lost, and others may have been replaced: the sources of both records are new again.
+        for name in (*change.files, *change.obsolete, pending.record):
+            self._remove(name)
+        path.unlink()
+        atomic.sync(path.parent)
+        return False
+
+    def _has(self, pending: Pending, name: str, sha256: str) -> bool:
+        """Tell whether a file of a pending record is staged, or in place as it was written."""
+        if path_of(pending.staging, name).exists():
+            return True
+        return self.look(name) is not None and file_sha256(self.path(name)) == sha256
+
+    def _pending(self, record: str) -> Path:
+        return atomic.temporary_name(self.path(record), self.tag)
+
+    def _staging(self, record: str, tag: str) -> Path:
+        return self.home / "staging" / (tag or _WHOLE) / self.path(record).stem
+
+    def _is_of_a_neighbour(self, name: str) -> bool:
+        """Tell whether a temporary name is of another division of the same N, which may be running now."""
+        tag = atomic.tag_of(name)
+        return tag != self.tag and tag.partition("of")[2] == self.tag.partition("of")[2] != ""

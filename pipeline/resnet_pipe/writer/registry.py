@@ -1,0 +1,23 @@
+"""The writers there are. Another one is a line here, and a section that describes it."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
+from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
+from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.tables.csv import CsvSection
+from resnet_pipe.writer.tables.jsonl import JsonlSection
+from resnet_pipe.writer.tables.npy import NpySection
+from resnet_pipe.writer.tables.parquet import ParquetSection
+
+Section = (
+    ParquetSection | NpySection | CsvSection | JsonlSection | AnnotatedVideoSection | AnnotatedImagesSection
+)
+"""A `writer` of a job; its `kind` tells which."""
+
+SECTIONS: dict[str, type[WriterSection]] = {
+    get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(Section)
+}
+"""By kind."""
