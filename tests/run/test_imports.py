@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, network: Path) -> JobFold
     """A job of images that has run, of which each process has left a note. Do not change it."""
     job = JobFolder(tmp_path_factory.mktemp("imports"), network)
     job.write(
-        writer="[{kind: parquet, path: out, fields: [features, top_k], k: 3}, {kind: jsonl, k: 2}, {kind: npy}]"
+        writer="[{kind: parquet, path: out, fields: [logits, top_k], k: 3}, {kind: jsonl, k: 2}, {kind: npy}]"
     )
     job.add(*numbered(3))
     job.run(faults=NOTED).expect(0)
