@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,7 @@ from resnet_pipe.cli.main import main
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES
+from tests.made_once import made_once
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
 from tests.run.commands import Result
@@ -22,10 +24,19 @@ from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
 
-# What the tests start would compile this package again and again.
+# What the tests start would compile this package again and again, and start threads for a tenth of its time
+# to multiply matrices that it does not have.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """In this process nobody waits until files are on the disk: what tests kill, they start as a process."""
+    with mock.patch("os.fsync", os.fstat):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +99,9 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """ResNet-18 with random weights, converted once for all who only look at it. Do not change its files."""
     pytest.importorskip("torchvision", reason="needs the extra `convert`")
-    return convert("resnet18", weights="random", out=tmp_path_factory.mktemp("models"))
+    return made_once(
+        tmp_path_factory, "resnet18", lambda folder: convert("resnet18", weights="random", out=folder)
+    )
 
 
 @pytest.fixture(scope="session")

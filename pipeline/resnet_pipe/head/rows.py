@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.head.arrays import numbers_or_null, texts
+from resnet_pipe.head.arrays import as_numpy, numbers, numbers_or_null, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def view(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     """Return a column with a fixed number of float32, shape (rows, width), without a copy."""
-    values: NDArray[np.float32] = column.flatten().to_numpy()
+    values: NDArray[np.float32] = as_numpy(column.flatten())
     return values.reshape(len(column), column.type.list_size)
 
 
@@ -74,10 +74,12 @@ def _cut(lists: pa.ListArray, limit: int) -> pa.ListArray:
     """Return lists without the entries after the first `limit`."""
     import pyarrow as pa
 
-    offsets = lists.offsets.to_numpy()
+    offsets = as_numpy(lists.offsets)
     lengths = np.diff(offsets)
     if lengths.max(initial=0) <= limit:
         return lists
     rank = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], lengths)
     kept = np.concatenate([[0], np.minimum(lengths, limit).cumsum()]).astype(np.int32)
-    return pa.ListArray.from_arrays(kept, lists.flatten().take(np.flatnonzero(rank < limit)))
+    return pa.ListArray.from_arrays(
+        numbers(kept), lists.flatten().take(numbers(np.flatnonzero(rank < limit)))
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from resnet_pipe.head.arrays import as_numpy
 from resnet_pipe.head.rows import LABELS, by_source
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
@@ -89,9 +90,9 @@ class AnnotatedWriter(Writer):
             entries = rows.column("top_k").flatten()
             # Copies: a view would keep what other writers take.
             index, score = (
-                entries.field(name).to_numpy().reshape(len(rows), -1).copy() for name in ("index", "score")
+                as_numpy(entries.field(name)).reshape(len(rows), -1).copy() for name in ("index", "score")
             )
-            numbers = None if frames.null_count else frames.to_numpy().copy()
+            numbers = None if frames.null_count else as_numpy(frames).copy()
             self._parts.append(Request(key, numbers, index, score))
 
     def close(self) -> Written:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnet_pipe.head.arrays import as_numpy
 from resnet_pipe.writer.tables.table import TableWriter
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def python_values(column: pa.Array) -> list[Any]:
 
     kind = column.type
     if types.is_float32(kind):
-        return [float(text) for text in column.to_numpy().astype(str).tolist()]
+        return [float(text) for text in as_numpy(column).astype(str).tolist()]
     if types.is_fixed_size_list(kind):
         values, width = python_values(column.flatten()), kind.list_size
         return [values[start : start + width] for start in range(0, len(values), width)]
