@@ -13,7 +13,7 @@ from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 
 if TYPE_CHECKING:
-    from resnet_pipe.head.rows import FieldName
+    from resnet_pipe.head.registry import FieldName
     from resnet_pipe.writer.writer import Part, Target, Writer
 
 
