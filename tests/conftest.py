@@ -17,10 +17,13 @@ from resnet_pipe.infer import engine
 from resnet_pipe.infer.engine import ENGINES
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import CROP, Cli, JobFolder, Result, VideoFolder, numbered
+from tests.run.commands import Result
+from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
 
+# What the tests start would compile this package again and again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile("any machine", deadline=None)  # how long an example takes depends on what else runs
 settings.load_profile("any machine")
 
@@ -54,7 +57,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     before = dict(ENGINES)
     described = {name: engine.description(name) for name in before}
+    libraries = engine.distributions()
     monkeypatch.setattr(engine, "description", described.__getitem__)
+    monkeypatch.setattr(engine, "distributions", lambda: libraries)
 
     def install_them(**engines: str) -> None:
         ENGINES.clear()

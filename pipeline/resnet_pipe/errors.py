@@ -6,7 +6,7 @@ import copyreg
 from enum import IntEnum
 from typing import Literal
 
-CheckName = Literal["packages", "cv2", "cuda", "libraries", "engines", "decoders", "limits", "models"]
+CheckName = Literal["packages", "cv2", "cuda", "engines", "decoders", "limits", "models"]
 """The checks of `resnet-pipe doctor`, in its order."""
 
 

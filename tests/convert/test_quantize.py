@@ -29,7 +29,7 @@ from resnet_pipe.model import model as models
 from resnet_pipe.model.model import file_sha256, open_model, read_sidecar
 from resnet_pipe.model.network import inspect
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import Result
+from tests.run.commands import Result
 
 pytest.importorskip("onnxruntime", reason="needs the extra `onnxruntime`")
 

@@ -19,6 +19,7 @@ from tests.doctor.environment import CPU_BUILD, CUDA_BUILD, Environment
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, to make a fake driver")
 
 BUILD = "docker/build-opencv-cuda.sh"
+CUDNN = "YES (ver 9.13.0)"
 DRIVER = """
 #include <string.h>
 int cuInit(unsigned flags) {{ return {init}; }}
@@ -71,8 +72,8 @@ def test_a_build_without_cuda_on_a_machine_without_a_gpu_is_fine() -> None:
     ("build", "gpus", "level"),
     [
         (CPU_BUILD, 1, "WARN"),
-        (CUDA_BUILD.format(ptx="", cudnn="NO"), 1, "FAIL"),
-        (CUDA_BUILD.format(ptx="", cudnn="NO"), 0, "WARN"),
+        (CUDA_BUILD.format(ptx="", cudnn=CUDNN), 1, "FAIL"),
+        (CUDA_BUILD.format(ptx="", cudnn=CUDNN), 0, "WARN"),
     ],
 )
 def test_a_gpu_or_a_build_for_one_without_a_driver_comes_with_the_way_to_reach_it(
@@ -88,7 +89,7 @@ def test_a_gpu_or_a_build_for_one_without_a_driver_comes_with_the_way_to_reach_i
 def test_gpus_that_are_hidden_are_told_from_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     driver = Driver(problem="the driver returned CUDA_ERROR_NO_DEVICE")
-    (found,) = judge(Cv2(build=CUDA_BUILD.format(ptx="", cudnn="NO")), driver, gpus=2)
+    (found,) = judge(Cv2(build=CUDA_BUILD.format(ptx="", cudnn=CUDNN)), driver, gpus=2)
     assert (found.level, found.remedy) == ("FAIL", "unset CUDA_VISIBLE_DEVICES")
 
 
@@ -141,7 +142,7 @@ def test_a_gpu_that_cv2_was_not_built_for_is_a_warning_with_the_build_as_remedy(
 def test_each_gpu_is_compared_with_the_architectures_of_the_build(
     architecture: Version, ptx: str, driver: Version, level: str, said: str, remedy: str
 ) -> None:
-    cv2 = Cv2(build=CUDA_BUILD.format(ptx=ptx, cudnn="NO"), devices=1)
+    cv2 = Cv2(build=CUDA_BUILD.format(ptx=ptx, cudnn=CUDNN), devices=1)
     device = Device("NVIDIA Fake 9000", architecture, 80 << 30)
     _, found = judge(cv2, Driver(cuda=driver, devices=(device,)), gpus=1)
     assert (found.level, found.remedy) == (level, remedy)
@@ -160,7 +161,7 @@ def test_a_driver_that_is_older_than_the_build_fails(environment: Environment) -
 
 
 def test_an_older_driver_of_the_same_major_version_runs_code_but_cannot_compile_ptx() -> None:
-    cv2 = Cv2(build=CUDA_BUILD.format(ptx="90", cudnn="NO").replace("13.0", "13.2"), devices=2)
+    cv2 = Cv2(build=CUDA_BUILD.format(ptx="90", cudnn=CUDNN).replace("13.0", "13.2"), devices=2)
     devices = (Device("old", (9, 0), 1 << 30), Device("new", (10, 0), 1 << 30))
     findings = list(judge(cv2, Driver(cuda=(13, 0), devices=devices), gpus=2))
     assert [one.level for one in findings] == ["OK", "OK", "FAIL"]
@@ -220,7 +221,7 @@ def test_a_cv2_that_cannot_be_imported_does_not_hide_the_gpus() -> None:
 def test_code_runs_on_later_gpus_of_its_generation_and_ptx_on_all_later_ones(
     code: str, ptx: str, architecture: Version, what: str
 ) -> None:
-    information = CUDA_BUILD.replace("90", code).format(ptx=ptx, cudnn="NO")
+    information = CUDA_BUILD.replace("90", code).format(ptx=ptx, cudnn=CUDNN)
     build = parse(information)
     assert build is not None
     assert build.runs_on(architecture) == what

@@ -1,4 +1,4 @@
-"""The check libraries: cuDNN and cuBLAS as the dynamic loader brings them with cv2."""
+"""cuDNN and cuBLAS as the dynamic loader brings them with cv2: the checks cv2 and cuda."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import shutil
 
 import pytest
 
+from resnet_pipe.doctor.cuda import judge
 from resnet_pipe.doctor.cv2_library import Cv2
-from resnet_pipe.doctor.libraries import judge
+from resnet_pipe.doctor.driver import Driver
 from tests.doctor.environment import CUDA_BUILD, Environment
 
 MISSING = 'raise ImportError("{}: cannot open shared object file: No such file or directory")'
 BUILD = CUDA_BUILD.format(ptx="", cudnn="YES (ver 9.13.0)")
 VERSION = "int {name}GetProperty(int type, int *value) {{ *value = (int[]){{ {numbers} }}[type]; return 0; }}"
-
-
-def test_a_cv2_without_cuda_needs_none(environment: Environment) -> None:
-    assert environment.finding("libraries")["level"] == "OK"
 
 
 @pytest.mark.parametrize(
@@ -33,18 +30,17 @@ def test_a_library_that_is_missing_comes_with_its_package_for_the_cuda_that_cv2_
 ) -> None:
     environment.cv2(MISSING.format(missing)).opencv("opencv-python-headless", "5.0.0.93+cu")
     (environment.place / "cv2" / "cv2.abi3.so").write_bytes(b"\x7fELF\0" + linked.encode() + b"\0")
-    imported, libraries = environment.findings("cv2", "libraries")
-    for found in (imported, libraries):
-        assert found["level"] == "FAIL"
-        assert missing in found["text"]
-        assert found["remedy"].endswith(remedy)
+    found = environment.finding("cv2")
+    assert found["level"] == "FAIL"
+    assert missing in found["text"]
+    assert found["remedy"].endswith(remedy)
 
 
 def test_a_library_that_pip_has_where_cv2_does_not_look_is_pointed_to(environment: Environment) -> None:
     place = environment.place / "nvidia" / "cudnn" / "lib"
     place.mkdir(parents=True)
     (place / "libcudnn.so.99").touch()
-    found = environment.cv2(MISSING.format("libcudnn.so.99")).finding("libraries")
+    found = environment.cv2(MISSING.format("libcudnn.so.99")).finding("cv2")
     assert found["remedy"].startswith('export LD_LIBRARY_PATH="')
     assert str(place) in found["remedy"]
 
@@ -54,7 +50,7 @@ def test_what_the_loader_has_brought_is_asked_for_its_version(environment: Envir
     environment.library("libcudnn.so.9", VERSION.format(name="cudnn", numbers="9, 24, 1"))
     environment.library("libcublas.so.13", VERSION.format(name="cublas", numbers="13, 1, 0"))
     code = "import ctypes\nfor name in ('libcudnn.so.9', 'libcublas.so.13'): ctypes.CDLL(name)"
-    cublas, cudnn = environment.cv2(code, build=BUILD).findings("libraries")
+    cublas, cudnn = environment.cv2(code, build=BUILD).findings("cuda")[1:]
     assert cudnn["level"] == cublas["level"] == "OK"
     assert cudnn["text"] == (
         f"cuDNN 9.24.1, {environment.libraries}/libcudnn.so.9 (cv2 is built with 9.13.0)"
@@ -68,12 +64,13 @@ def test_what_the_loader_has_brought_is_asked_for_its_version(environment: Envir
 )
 def test_the_version_of_cudnn_is_compared_with_that_of_the_build(version: str, level: str) -> None:
     cv2 = Cv2(build=BUILD, libraries={"cudnn": ("/lib/libcudnn.so.9", version)})
-    (found,) = judge(cv2)
+    _, found = judge(cv2, Driver(problem="no driver"), gpus=0)
     assert found.level == level
     assert found.remedy == ("" if level == "OK" else "pip install -U 'nvidia-cudnn-cu13>=9.13,<10'")
 
 
 def test_a_build_without_cudnn_has_no_cuda_in_its_dnn() -> None:
-    (found,) = judge(Cv2(build=CUDA_BUILD.format(ptx="", cudnn="NO")))
+    without = Cv2(build=CUDA_BUILD.format(ptx="", cudnn="NO"))
+    _, found = judge(without, Driver(problem="no driver"), gpus=0)
     assert found.level == "FAIL"
     assert "cv2.dnn cannot use CUDA" in found.text

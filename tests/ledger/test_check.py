@@ -19,18 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.run.commands import PATIENCE_S, Result, command
 from tests.run.faults import DECODER, GATE, Gate
-from tests.run.jobs import (
-    HOME,
-    PATIENCE_S,
-    Cli,
-    JobFolder,
-    Result,
-    VideoFolder,
-    assert_clean,
-    command,
-    numbered,
-)
+from tests.run.jobs import HOME, Cli, JobFolder, VideoFolder, assert_clean, numbered
 from tests.run.test_fresh import IN_THE_SWITCH, LOGITS
 
 DATA = Path(__file__).parents[1] / "data"

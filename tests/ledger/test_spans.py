@@ -14,7 +14,7 @@ import pytest
 from resnet_pipe.ledger.spool import SpanResult, Spool
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.workers.messages import Note, Row
-from tests.run.faults import ENGINE, FRAMES, SHORT_SPANS, Gate
+from tests.run.faults import ENGINE, FRAMES, SHORT_SPANS, Gate, shorten_spans
 from tests.run.jobs import (
     HOME,
     VideoFolder,
@@ -48,6 +48,12 @@ def job(one_pass: VideoFolder, tmp_path: Path, pixels: Path) -> VideoFolder:
     return copy(one_pass, tmp_path / "job", pixels, "out", HOME)
 
 
+@pytest.fixture
+def spans_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every video of more than 0.4 seconds is read in spans."""
+    shorten_spans(monkeypatch)
+
+
 def copy(job: VideoFolder, folder: Path, network: Path, *without: str) -> VideoFolder:
     shutil.copytree(job.folder, folder, ignore=shutil.ignore_patterns("faults", *without))
     return VideoFolder(folder, network)
@@ -62,9 +68,10 @@ def spooled(job: VideoFolder) -> list[Path]:
     return sorted((job.out / HOME / "spool").rglob("*.npz"))
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_spans_give_byte_for_byte_the_shards_of_one_pass(job: VideoFolder, one_pass: VideoFolder) -> None:
     job.describe(workers=2)
-    job.run(faults=SHORT_SPANS).expect(0)
+    job.run().expect(0)
     assert shards(job) == shards(one_pass)
     assert job.numbers() == [
         *(("a.mkv", index, index) for index in range(SPAN)),
@@ -78,10 +85,11 @@ def test_spans_give_byte_for_byte_the_shards_of_one_pass(job: VideoFolder, one_p
     assert_clean(job.out)
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_a_long_video_has_all_workers_however_few_frames_are_taken_of_it(film: VideoFolder) -> None:
     film.add_video("long.mkv", LONG)
     film.describe(reader="keyframes: true", batch_size=32, workers=2)
-    film.run(faults=SHORT_SPANS).expect(0)
+    film.run().expect(0)
     assert film.numbers() == [("long.mkv", index, index) for index in range(0, LONG, SPAN)]
     assert film.summary()["workers"] == 2
 
@@ -116,10 +124,11 @@ def resumed(killed: VideoFolder, tmp_path: Path, pixels: Path) -> VideoFolder:
     return copy(killed, tmp_path / "resumed", pixels)
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_after_a_kill_the_finished_spans_are_not_decoded_again(
     resumed: VideoFolder, one_pass: VideoFolder
 ) -> None:
-    resumed.run(faults=SHORT_SPANS).expect(0)
+    resumed.run().expect(0)
     assert shards(resumed) == shards(one_pass)
     summary = resumed.summary()
     assert summary["items"] == summary["video"]["frames_used"] == 2 * SPAN + 2 * SPAN
@@ -128,19 +137,21 @@ def test_after_a_kill_the_finished_spans_are_not_decoded_again(
     assert_clean(resumed.out)
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_a_file_that_has_changed_is_decoded_as_a_whole(resumed: VideoFolder) -> None:
     (resumed.videos / "long.mkv").unlink()
     resumed.add_video("long.mkv", LONG, shift=100)
-    resumed.run(faults=SHORT_SPANS).expect(0)
+    resumed.run().expect(0)
     rows = [number for path, _, number in resumed.numbers() if path == "long.mkv"]
     assert rows == list(range(100, 100 + LONG))
     assert resumed.summary()["items"] == LONG + 2 * SPAN
     assert_clean(resumed.out)
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_finished_spans_of_another_making_are_not_used(resumed: VideoFolder) -> None:
     resumed.describe(writer="{kind: parquet, path: out, fields: [features]}")
-    resumed.run("--fresh", faults=SHORT_SPANS).expect(0)
+    resumed.run("--fresh").expect(0)
     assert resumed.summary()["items"] == LONG + 2 * SPAN
     assert_clean(resumed.out)
 
@@ -152,19 +163,19 @@ def test_finished_spans_of_a_video_that_has_gone_are_not_kept(resumed: VideoFold
     assert spooled(resumed) == []
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_a_finished_span_that_cannot_be_read_again_ends_the_run_and_the_next_one_decodes_it(
     resumed: VideoFolder, one_pass: VideoFolder
 ) -> None:
     spooled(resumed)[0].write_bytes(b"the disk has lost it")
-    said = resumed.run(faults=SHORT_SPANS).expect(1).stderr
+    said = resumed.run().expect(1).stderr
     assert "a finished part of long.mkv can no longer be read" in said
-    resumed.run(faults=SHORT_SPANS).expect(0)
+    resumed.run().expect(0)
     assert shards(resumed) == shards(one_pass)
     assert_clean(resumed.out)
 
 
 CRASHES = f"""
-{SHORT_SPANS}
 {FRAMES}
     def before_frame(key, index):
         if (key, index) == ("long.mkv", 30):
@@ -172,11 +183,12 @@ CRASHES = f"""
 """
 
 
+@pytest.mark.usefixtures("spans_are_short")
 def test_a_worker_that_dies_on_a_span_costs_the_source_its_later_rows_and_the_others_nothing(
     job: VideoFolder, one_pass: VideoFolder
 ) -> None:
     job.describe(workers=2)
-    job.run(faults=CRASHES).expect(3)
+    job.run(children=CRASHES).expect(3)
     whole = read_rows(one_pass.out)
     posted = 28  # the last full batch before frame 30
     assert job.rows() == [row for row in whole if row["path"] != "long.mkv" or row["frame_index"] < posted]
@@ -219,7 +231,9 @@ def test_a_worker_killed_between_two_batches_of_a_video_loses_and_doubles_no_row
     assert_clean(job.out)
 
 
-def test_a_damaged_span_gives_the_rows_of_one_pass(job: VideoFolder, tmp_path: Path, pixels: Path) -> None:
+def test_a_damaged_span_gives_the_rows_of_one_pass(
+    job: VideoFolder, tmp_path: Path, pixels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     video = job.videos / "long.mkv"
     data = bytearray(video.read_bytes())
     middle = len(data) // 2
@@ -228,7 +242,8 @@ def test_a_damaged_span_gives_the_rows_of_one_pass(job: VideoFolder, tmp_path: P
     in_one = copy(job, tmp_path / "in-one", pixels)
     in_one.run().expect(3)
     job.describe(workers=2)
-    job.run(faults=SHORT_SPANS).expect(3)
+    shorten_spans(monkeypatch)
+    job.run().expect(3)
     (failure,) = job.failures().values()
     assert SPAN < failure["rows"] < LONG - SPAN
     assert failure["status"] == "partial"

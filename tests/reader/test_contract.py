@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,12 +21,13 @@ from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
-from resnet_pipe.reader.registry import SECTIONS, Section
+from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.source import Item, Source, Span, Tally, key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.photographs import encode, photograph
 from tests.videos import SAMPLES, make
 
+SECTIONS: tuple[type[Section], ...] = get_args(Section)
 LIBRARIES = {"cv2", "PIL", "simplejpeg", "av", "numpy", "pyarrow", "onnx"}
 """What takes long to import."""
 
@@ -123,8 +124,8 @@ def test_a_reader_describes_itself(folder: Folder) -> None:
     assert 16 << 20 < about.worker_bytes < 4 << 30
     assert about.without_result <= section.model_fields.keys()
     assert {"path", "recursive", "timeout_s", "allow_empty"} <= about.without_result
-    assert about.most_items is None or about.most_items in section.model_fields.keys() - about.without_result
-    assert folder.reader.expected_items == 1 or about.most_items is not None
+    assert folder.reader.expected_items == 1 or about.has_frames
+    assert folder.section.limited(1).keys() <= section.model_fields.keys() - about.without_result
 
 
 def test_a_section_is_strict_and_survives_being_written_and_read_again(folder: Folder) -> None:
@@ -201,7 +202,7 @@ def test_items_are_rgb_pixels_and_those_of_a_video_have_numbers_and_times(folder
     about = folder.section.description
     for key in folder.whole:
         items = read(folder.reader, key)
-        assert len(items) == 1 or about.most_items is not None
+        assert len(items) == 1 or about.has_frames
         for item in items:
             assert item.frame.dtype == np.uint8
             assert item.frame.ndim == 3
@@ -233,12 +234,9 @@ def test_frames_may_come_smaller_but_not_too_small(folder: Folder) -> None:
 
 
 def test_there_are_no_more_items_than_the_job_takes(folder: Folder) -> None:
-    limit = folder.section.description.most_items
-    if limit is None:
-        pytest.skip("a source is one item")
     whole = read(folder.reader, folder.whole[0])
-    assert len(whole) > 2
-    reader = made_of(folder, **{limit: 2})
+    assert (len(whole) > 2) == folder.section.description.has_frames
+    reader = made_of(folder, **folder.section.limited(2))
     assert_same(read(reader, folder.whole[0]), whole[:2])
     assert reader.expected_items <= 2
 

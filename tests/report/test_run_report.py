@@ -12,7 +12,8 @@ from resnet_pipe.errors import ExitCode
 from resnet_pipe.report import charts, run_report
 from tests import networks
 from tests.report.browser import Outline, needs_chromium, show
-from tests.run.jobs import JobFolder, command
+from tests.run.commands import command
+from tests.run.jobs import JobFolder
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 

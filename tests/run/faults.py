@@ -5,6 +5,9 @@ They replace functions of the libraries beneath resnet-pipe, never of resnet-pip
 
 from __future__ import annotations
 
+import pytest
+
+from resnet_pipe.reader.video.reader import VideoReader
 from tests.run.jobs import JobFolder, wait_until
 
 GATE = """
@@ -102,6 +105,20 @@ from resnet_pipe.reader.video.reader import VideoReader
 VideoReader.__init__.__defaults__ = (0.4, 0)
 """
 """Spans are as short as 0.4 seconds, and no video is too small to be split."""
+
+
+def shorten_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in this process what `SHORT_SPANS` does: workers are given the reader of their run."""
+    monkeypatch.setattr(VideoReader.__init__, "__defaults__", (0.4, 0))
+
+
+FEW_ENGINES = """
+import sys
+
+for name in ("openvino", "torch", "mlx"):
+    sys.modules[name] = None
+"""
+"""Only opencv and onnxruntime are installed: where a network is refused, every other engine is tried."""
 
 LISTING = f"""
 {GATE}

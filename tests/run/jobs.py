@@ -12,23 +12,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from tests.networks import preprocess_yaml
 from tests.photographs import NAMES, encode, photograph
+from tests.run.commands import PATIENCE_S, Result, command
 from tests.videos import Recipe, make, number_of, x264
 
 HOME = "_resnet_pipe"
-PATIENCE_S = 60.0
-"""How long to wait for what must happen; only a test that fails waits this long."""
-
 Row = dict[str, Any]
 
 SIDECAR: dict[str, Any] = {
@@ -50,21 +48,6 @@ SIDECAR: dict[str, Any] = {
     "versions": {},
 }
 """Of a model from someone else; sound but for its SHA-256."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished process leaves."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def expect(self, code: int) -> Result:
-        """Check the exit code, and that no user ever sees a traceback."""
-        assert self.code == code, f"exit code {self.code}, expected {code}\n{self.stdout}\n{self.stderr}"
-        assert "Traceback" not in self.stderr, self.stderr
-        return self
 
 
 Cli = Callable[..., Result]
@@ -226,8 +209,25 @@ class JobFolder:
             )
         return environment
 
-    def run(self, *arguments: str, faults: str | None = None, env: Mapping[str, str] | None = None) -> Result:
-        """Run the job to its end."""
+    def run(
+        self,
+        *arguments: str,
+        faults: str | None = None,
+        env: Mapping[str, str] | None = None,
+        children: str | None = None,
+    ) -> Result:
+        """Run the job to its end: in this process, unless there are faults or another environment.
+
+        Args:
+            arguments: after `resnet-pipe run job.yaml`.
+            faults: Python code that every process of the run executes before anything else.
+            env: added to the environment.
+            children: Python code that the processes which the run starts execute before anything else:
+                faults of workers, engines and drawing.
+        """
+        if faults is None and env is None:
+            with mock.patch.dict(os.environ, self.environment(children)):
+                return command("run", str(self.file), *arguments)
         return self.start(*arguments, faults=faults, env=env).end()
 
     def undisturbed(self) -> Path:
@@ -316,20 +316,6 @@ class VideoFolder(JobFolder):
     def numbers(self) -> list[tuple[str, int, int]]:
         """Return path, frame index, and the number of the picture that the features show, of every row."""
         return [(row["path"], row["frame_index"], number_in(row["features"])) for row in self.rows()]
-
-
-def command(*arguments: str) -> Result:
-    """Run `resnet-pipe` with these arguments to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "resnet_pipe", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def number_in(features: Sequence[float]) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.run.faults import FRAMES, SHORT_SPANS, Gate
+import pytest
+
+from resnet_pipe.run import tasks
+from tests.run.faults import FRAMES, Gate, shorten_spans
 from tests.run.jobs import VideoFolder, assert_clean, assert_same_rows, wait_until
 
 CLIPS = 12
@@ -52,13 +55,17 @@ def test_what_may_overtake_a_slow_video_is_bounded(film: VideoFolder) -> None:
     assert_clean(film.out)
 
 
-def test_a_run_in_which_nothing_may_be_overtaken_ends_all_the_same(film: VideoFolder) -> None:
+def test_a_run_in_which_nothing_may_be_overtaken_ends_all_the_same(
+    film: VideoFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a.mkv", "c.mkv"):
         film.add_video(name)
     for name in ("b.mkv", "d.mkv"):
         film.add_video(name, 60)
     film.describe(workers=2)
     undisturbed = film.undisturbed()
-    film.run(faults=ahead(0) + SHORT_SPANS).expect(0)
+    shorten_spans(monkeypatch)
+    monkeypatch.setattr(tasks, "AHEAD_BYTES", 0)
+    film.run().expect(0)
     assert_same_rows(film.out, undisturbed)
     assert_clean(film.out)

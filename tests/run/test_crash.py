@@ -17,17 +17,9 @@ from typing import Any
 import pytest
 
 from resnet_pipe.ledger.check.directory import check
+from tests.run.commands import command
 from tests.run.faults import DECODER
-from tests.run.jobs import (
-    HOME,
-    JobFolder,
-    assert_clean,
-    assert_same_rows,
-    command,
-    numbered,
-    read_rows,
-    records,
-)
+from tests.run.jobs import HOME, JobFolder, assert_clean, assert_same_rows, numbered, read_rows, records
 
 STEPS = """
 import os, sys
@@ -264,13 +256,37 @@ def test_a_run_killed_at_any_step_at_all_is_completed_by_the_same_command(
         kill_at(scenario(prepare), tmp_path / str(number), number, step)
 
 
-def halfway(scenario: Scenario, folder: Path) -> tuple[JobFolder, Path]:
-    """Return a job whose run died after its second pending record was written, and that record."""
-    steps = scenario.steps(folder / "steps")
-    number = steps.index("fsync /_resnet_pipe/ledger/.000001.json.tmp")
-    job = scenario.job(folder / "job")
-    job.run(faults=in_steps(job, die_at=number + 1)).expect(-signal.SIGKILL)
-    return job, job.out / "_resnet_pipe" / "ledger" / ".000001.json.tmp"
+Halfway = Callable[[Prepare], tuple[JobFolder, Path]]
+
+
+@pytest.fixture(scope="module")
+def died_halfway(
+    scenario: MakeScenario, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Prepare], JobFolder]:
+    """Make a job whose run died after its second pending record was written, once. Do not change it."""
+
+    @cache
+    def make(prepare: Prepare) -> JobFolder:
+        folder = tmp_path_factory.mktemp("halfway")
+        steps = scenario(prepare).steps(folder / "steps")
+        number = steps.index("fsync /_resnet_pipe/ledger/.000001.json.tmp")
+        job = scenario(prepare).job(folder / "job")
+        job.run(faults=in_steps(job, die_at=number + 1)).expect(-signal.SIGKILL)
+        return job
+
+    return make
+
+
+@pytest.fixture
+def halfway(died_halfway: Callable[[Prepare], JobFolder], network: Path, tmp_path: Path) -> Halfway:
+    """Make a job whose run died after its second pending record was written; give it with that record."""
+
+    def make(prepare: Prepare) -> tuple[JobFolder, Path]:
+        shutil.copytree(died_halfway(prepare).folder, tmp_path / "job")
+        job = JobFolder(tmp_path / "job", network)
+        return job, job.out / HOME / "ledger" / ".000001.json.tmp"
+
+    return make
 
 
 def cut_off(data: bytes) -> bytes:
@@ -287,9 +303,9 @@ def with_another_digit(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("tear", [lambda _: b"", cut_off, of_zeros, with_another_digit])
 def test_a_record_that_a_power_cut_has_torn_is_dropped_with_its_shard(
-    scenario: MakeScenario, tmp_path: Path, tear: Callable[[bytes], bytes]
+    scenario: MakeScenario, halfway: Halfway, tear: Callable[[bytes], bytes]
 ) -> None:
-    job, pending = halfway(scenario(nothing_done), tmp_path)
+    job, pending = halfway(nothing_done)
     data = pending.read_bytes()
     assert tear(data) != data
     pending.write_bytes(tear(data))
@@ -334,9 +350,9 @@ def test_a_disk_that_refuses_a_commit_once_leaves_no_old_row_that_counts_as_new(
 
 
 def test_a_pending_record_whose_files_are_lost_is_given_up_and_its_sources_are_new(
-    scenario: MakeScenario, tmp_path: Path
+    scenario: MakeScenario, halfway: Halfway
 ) -> None:
-    job, _ = halfway(scenario(changes), tmp_path)
+    job, _ = halfway(changes)
     shutil.rmtree(job.out / "_resnet_pipe" / "staging")
     job.run("--prune").expect(0)
     undisturbed = read_rows(scenario(changes).after / "out")
@@ -360,12 +376,12 @@ def make_unreadable(pending: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--fresh",)], ids=["", "--fresh"])
 def test_a_pending_record_that_cannot_be_read_is_an_error_that_changes_nothing(
     scenario: MakeScenario,
-    tmp_path: Path,
+    halfway: Halfway,
     spoil: Callable[[Path], None],
     word: str,
     arguments: tuple[str, ...],
 ) -> None:
-    job, pending = halfway(scenario(nothing_done), tmp_path)
+    job, pending = halfway(nothing_done)
     data, before = pending.read_bytes(), contents(job)
     spoil(pending)
     said = job.run(*arguments).expect(1).stderr

@@ -21,11 +21,11 @@ from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.run.engines.loading import devices_of
 from tests.photographs import encode
 from tests.report.browser import Outline
+from tests.run.commands import Result
 from tests.run.faults import ENGINE, GATE
 from tests.run.jobs import (
     Cli,
     JobFolder,
-    Result,
     Running,
     assert_clean,
     assert_same_rows,
@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, network: Path) -> tuple[J
     job.write(chunk_items=8, workers=2)
     job.add(*numbered(19))
     wanted = (*TWO, "--set", "run.trace=true", "--set", "run.report=true")
-    return job, job.run(*wanted, faults=BOTH_TAKE_ONE).expect(0)
+    return job, job.run(*wanted, children=BOTH_TAKE_ONE).expect(0)
 
 
 def test_two_engine_processes_share_the_batches_and_give_the_rows_of_one_device(
@@ -206,7 +206,7 @@ def before_forward(blob):
 """
     job.write(batch_size=8, chunk_items=8)
     job.add(*numbered(32))
-    said = job.run(*TWO, faults=no_more_than_two).expect(0).stderr
+    said = job.run(*TWO, children=no_more_than_two).expect(0).stderr
     for device in ("device 0 (cpu)", "device 1 (cpu)"):
         failed = f"{device}: cv2.dnn failed on a batch of "
         lines = [line for line in said.splitlines() if line.startswith(failed)]
@@ -231,7 +231,7 @@ def test_an_engine_process_that_fails_on_an_item_ends_the_run_with_the_reason(
     (job.images / "0001.jpg").write_bytes(encode(Image.new("RGB", (64, 48), "white"), "JPEG"))
     fault = WHITE.replace('wait_at(f"engine{os.getpid()}")', code)
     job.write(batch_size=1, chunk_items=1)
-    said = job.run(*TWO, faults=fault).expect(1).stderr
+    said = job.run(*TWO, children=fault).expect(1).stderr
     assert re.search(f"^error: {SURPRISES[code]}", said, re.MULTILINE), said
     assert job.paths() in ([], ["0000.jpg"])
     assert_clean(job.out)
@@ -239,7 +239,7 @@ def test_an_engine_process_that_fails_on_an_item_ends_the_run_with_the_reason(
 
 def test_an_engine_process_that_dies_while_it_loads_is_an_error(job: JobFolder) -> None:
     job.add(*numbered(2))
-    said = job.run(*TWO, faults=f"{ENGINE_PROCESS}    import os; os._exit(7)").expect(1).stderr
+    said = job.run(*TWO, children=f"{ENGINE_PROCESS}    import os; os._exit(7)").expect(1).stderr
     assert "error: the engine process of device 0 (cpu) exited with status 7\n  what to do: " in said
 
 
@@ -247,7 +247,7 @@ def test_a_library_that_is_missing_in_an_engine_process_names_its_extra(job: Job
     pytest.importorskip("onnxruntime")
     job.add(*numbered(2))
     job.write(infer="engine: onnxruntime")
-    said = job.run(*TWO, faults=f"{ENGINE_PROCESS}    sys.modules['onnxruntime'] = None").expect(2).stderr
+    said = job.run(*TWO, children=f"{ENGINE_PROCESS}    sys.modules['onnxruntime'] = None").expect(2).stderr
     assert "pip install 'resnet-pipe[onnxruntime]'" in said
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.commands import Result
 from tests.run.faults import DECODER, Gate
 from tests.run.jobs import (
     HOME,
     JobFolder,
-    Result,
     assert_clean,
     assert_same_rows,
     numbered,

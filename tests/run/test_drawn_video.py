@@ -78,7 +78,7 @@ def test_a_video_that_cannot_be_drawn_leaves_no_file_and_the_failure_says_why(fi
     with_gap(film, "months.mkv", 1000)
     film.add_video("refused.mkv", frames=60)
     film.describe(writer=DRAWN)
-    film.run(faults=REFUSED).expect(3)
+    film.run(children=REFUSED).expect(3)
     frames = {"days.mkv": 12, "months.mkv": 12, "refused.mkv": 60}
     assert Counter(row["path"] for row in film.rows()) == frames
     failures = film.failures()

@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image, ImageOps
 
+from resnet_pipe.cli import display
 from resnet_pipe.convert.conversion import Conversion
 from tests import networks
 from tests.photographs import NAMES, encode, photograph
-from tests.run.jobs import JobFolder, Result, jpeg, numbered, records
+from tests.run.commands import Result
+from tests.run.jobs import JobFolder, jpeg, numbered, records
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -308,11 +310,13 @@ def test_random_weights_are_said_loudly_on_the_terminal(real: RealRun) -> None:
         assert "random weights (seed 0): good for timing" in said
 
 
-def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(job: JobFolder) -> None:
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job.add(*numbered(5))
     job.add_bad("0002.jpg")
-    often = "from resnet_pipe.cli import display\ndisplay.LINE_EVERY_S = 0\n"
-    said = job.run(faults=often).expect(3).stderr
+    monkeypatch.setattr(display, "LINE_EVERY_S", 0)
+    said = job.run().expect(3).stderr
     assert re.fullmatch(
         r"5/5 sources, [\d.]+ items/s, 1 failed, about 0 s left", said.strip().splitlines()[-1]
     )

@@ -28,7 +28,7 @@ NUMPY_ERROR = 'MemoryError("Unable to allocate 7 bytes")'
 def test_a_batch_that_does_not_fit_into_memory_is_halved_until_it_does(job: JobFolder, error: str) -> None:
     job.write(batch_size=8, chunk_items=10)
     job.add(*numbered(19))
-    result = job.run(faults=ENGINE + MORE_THAN_TWO.format(error=error)).expect(0)
+    result = job.run(children=ENGINE + MORE_THAN_TWO.format(error=error)).expect(0)
     said = [line for line in result.stderr.splitlines() if "llocate 7 bytes" in line]
     assert [line.rpartition("; ")[2] for line in said] == [
         "continuing with batches of 4",

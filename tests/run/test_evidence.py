@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.faults import DECODER, ENGINE, FRAMES, GATE, SHORT_SPANS, Gate
+from tests.run.faults import DECODER, ENGINE, FRAMES, GATE, Gate, shorten_spans
 from tests.run.jobs import (
     HOME,
     JobFolder,
@@ -65,7 +65,7 @@ def test_what_happens_to_a_source_once_costs_nothing(job: JobFolder) -> None:
     for number, word in enumerate(["segfault", "", "kill", "", "", "exit", "", "hang", "", ""]):
         job.add(f"{number:04d}.jpg", comment=f"{word}@{number}" if word else "")
     job.add("io-once.jpg")
-    job.run(faults=ONCE + DISK).expect(0)
+    job.run(children=ONCE + DISK).expect(0)
     assert_same_rows(job.out, job.undisturbed())
     assert job.failures() == {}
     assert job.events("source_failed") == []
@@ -106,7 +106,7 @@ def test_a_suspect_is_tried_again_alone_by_a_process_that_has_read_nothing_befor
     job.write(batch_size=8, chunk_items=16)
     for number in range(16):
         job.add(f"{number:04d}.jpg", comment="kill@once" if number == 5 else "")
-    job.run(faults=NOTES).expect(0)
+    job.run(children=NOTES).expect(0)
     notes: dict[str, list[str]] = {}
     for line in (job.folder / "notes").read_text().splitlines():
         pid, text = line.split(" ", 1)
@@ -123,7 +123,7 @@ def struck(job: JobFolder) -> JobFolder:
     job.add("0001.jpg", comment="kill")
     job.add_bad("0003.jpg")
     job.add("0004.jpg", "io.jpg", "last.jpg")
-    job.run(faults=DECODER + DISK).expect(3)
+    job.run(children=DECODER + DISK).expect(3)
     return job
 
 
@@ -138,12 +138,12 @@ def test_what_may_be_the_machines_fault_is_tried_by_three_runs_in_all(struck: Jo
         "unreadable",
     ]
     for run in (2, 3):
-        struck.run(faults=DECODER + DISK).expect(3)
+        struck.run(children=DECODER + DISK).expect(3)
         assert struck.summary()["sources"]["planned"] == struck.summary()["sources"]["failed"] == 2
         assert attempts(struck) == {"0001.jpg": run, "0003.jpg": 1, "io.jpg": run}
-    struck.run(faults=DECODER + DISK).expect(0)
+    struck.run(children=DECODER + DISK).expect(0)
     assert struck.summary()["sources"]["planned"] == 0
-    struck.run("--retry-failed", faults=DECODER + DISK).expect(3)
+    struck.run("--retry-failed", children=DECODER + DISK).expect(3)
     assert attempts(struck) == {"0001.jpg": 4, "0003.jpg": 2, "io.jpg": 4}
     assert_clean(struck.out)
     struck.run("--retry-failed").expect(3)
@@ -151,9 +151,9 @@ def test_what_may_be_the_machines_fault_is_tried_by_three_runs_in_all(struck: Jo
 
 
 def test_a_source_that_has_changed_has_all_its_attempts_before_it(struck: JobFolder) -> None:
-    struck.run(faults=DECODER + DISK).expect(3)
+    struck.run(children=DECODER + DISK).expect(3)
     struck.change("io.jpg")
-    struck.run(faults=DECODER + DISK).expect(3)
+    struck.run(children=DECODER + DISK).expect(3)
     assert attempts(struck) == {"0001.jpg": 3, "0003.jpg": 1, "io.jpg": 1}
 
 
@@ -172,7 +172,7 @@ def test_a_record_of_version_1_which_has_no_attempts_means_one(struck: JobFolder
             source.pop("attempts", None)
         path.write_text(json.dumps({**record, "schema_version": 1}))
     assert not any("attempts" in source for record in records(struck.out) for source in record["sources"])
-    struck.run(faults=DECODER + DISK).expect(3)
+    struck.run(children=DECODER + DISK).expect(3)
     assert attempts(struck) == {"0001.jpg": 2, "0003.jpg": 1, "io.jpg": 2}
 
 
@@ -185,7 +185,7 @@ def disk_of(job: JobFolder, failing: int, good: int = 0) -> None:
 
 def test_five_in_a_row_are_no_fault_of_theirs_and_end_the_run(job: JobFolder) -> None:
     disk_of(job, failing=6, good=2)
-    said = job.run(faults=DISK).expect(1).stderr
+    said = job.run(children=DISK).expect(1).stderr
     assert "5 sources in a row" in said
     assert "io-0004.jpg: Input/output error" in said
     assert "what to do" in said
@@ -201,7 +201,7 @@ def test_five_in_a_row_are_no_fault_of_theirs_and_end_the_run(job: JobFolder) ->
 def test_four_in_a_row_fail_whether_a_row_follows_or_nothing(job: JobFolder, good: int) -> None:
     disk_of(job, failing=4, good=good)
     job.write(run="max_failures: 4", workers=2)
-    job.run(faults=DISK).expect(3)
+    job.run(children=DISK).expect(3)
     assert attempts(job) == dict.fromkeys((f"io-{number:04d}.jpg" for number in range(4)), 1)
     assert len(job.rows()) == 2 + good
     assert_clean(job.out)
@@ -211,8 +211,8 @@ def test_those_that_failed_in_an_earlier_run_are_no_streak(job: JobFolder) -> No
     names = [f"{place}/io.jpg" for place in "abcdef"]
     for name in names:
         job.add(name, name.replace("io", "z"))
-    job.run(faults=DISK).expect(3)
-    job.run(faults=DISK).expect(3)
+    job.run(children=DISK).expect(3)
+    job.run(children=DISK).expect(3)
     assert attempts(job) == dict.fromkeys(names, 2)
     assert_clean(job.out)
 
@@ -231,7 +231,7 @@ if IN_WORKER:
 
 def test_sources_do_not_fail_because_there_is_no_memory(job: JobFolder) -> None:
     job.add(*numbered(7))
-    said = job.run(faults=NO_MEMORY).expect(1).stderr
+    said = job.run(children=NO_MEMORY).expect(1).stderr
     assert "5 sources in a row" in said
     assert "not enough memory" in said
     assert records(job.out) == []
@@ -245,7 +245,7 @@ def test_a_worker_that_cannot_import_what_it_needs_ends_the_run_and_no_source_fa
 ) -> None:
     job.add(*numbered(3))
     lacks = f"{GATE}\nif IN_WORKER:\n    sys.modules['{library}'] = None"
-    said = job.run(faults=lacks).expect(1).stderr
+    said = job.run(children=lacks).expect(1).stderr
     assert f"import of {library} halted" in said
     assert "what to do" in said
     assert records(job.out) == []
@@ -268,13 +268,13 @@ if IN_WORKER:
 
 def test_a_library_that_is_missing_only_when_a_source_is_read_ends_the_run_as_well(job: JobFolder) -> None:
     job.add(*numbered(3))
-    assert "a_library_that_is_not_there" in job.run(faults=IMPORTS_LATE).expect(1).stderr
+    assert "a_library_that_is_not_there" in job.run(children=IMPORTS_LATE).expect(1).stderr
     assert records(job.out) == []
 
 
 def test_videos_are_not_charged_for_a_library_that_cannot_be_imported(film: VideoFolder) -> None:
     film.add_video("a.mkv")
-    said = film.run(faults=f"{GATE}\nif IN_WORKER:\n    sys.modules['av'] = None").expect(1).stderr
+    said = film.run(children=f"{GATE}\nif IN_WORKER:\n    sys.modules['av'] = None").expect(1).stderr
     assert "No module named 'av" in said or "import of av halted" in said
     assert records(film.out) == []
 
@@ -352,7 +352,7 @@ def test_a_worker_that_gets_no_processor_does_not_hang(job: JobFolder) -> None:
 def test_a_worker_that_computes_for_longer_than_its_time_is_replaced(job: JobFolder) -> None:
     job.write(reader="timeout_s: 1")
     job.add("0000.jpg")
-    job.run(faults=BUSY).expect(3)
+    job.run(children=BUSY).expect(3)
     assert job.failures()["0000.jpg"]["error"] == "timeout"
 
 
@@ -400,10 +400,12 @@ def breaks(how: str, *at: int, once: bool = True) -> str:
 @pytest.mark.parametrize("spans", [False, True], ids=["whole", "spans"])
 @pytest.mark.parametrize("how", ["dies", "fails"])
 def test_trouble_in_the_middle_of_a_video_loses_and_doubles_no_row(
-    videos: VideoFolder, how: str, spans: bool
+    videos: VideoFolder, monkeypatch: pytest.MonkeyPatch, how: str, spans: bool
 ) -> None:
     videos.describe(workers=2)
-    videos.run(faults=breaks(how, 30) + SHORT_SPANS * spans).expect(0)
+    if spans:
+        shorten_spans(monkeypatch)
+    videos.run(children=breaks(how, 30)).expect(0)
     assert videos.numbers() == expected()
     assert keys(videos.events("source_retried")) == ["long.mkv"]
     if how == "dies":  # where it fails, the fault comes after the reader has counted the frame
@@ -412,7 +414,7 @@ def test_trouble_in_the_middle_of_a_video_loses_and_doubles_no_row(
 
 
 def test_of_a_video_that_fails_twice_all_rows_that_came_before_stay(videos: VideoFolder) -> None:
-    videos.run(faults=breaks("fails", 30, once=False)).expect(3)
+    videos.run(children=breaks("fails", 30, once=False)).expect(3)
     assert videos.numbers() == [row for row in expected() if row[0] != "long.mkv" or row[1] < 30]
     (failure,) = videos.failures().values()
     assert (failure["error"], failure["status"], failure["rows"]) == ("unreadable", "partial", 30)

@@ -6,13 +6,15 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.run.faults import DECODER, GATE, Gate
+from tests.run.faults import DECODER, FEW_ENGINES, GATE, Gate
 from tests.run.jobs import HOME, JobFolder, assert_clean, numbered, states, wait_until
 
-NO_NETWORK = """
+NO_NETWORK = f"""
+{FEW_ENGINES}
 import cv2
 
 def refuse(*arguments):
@@ -20,7 +22,8 @@ def refuse(*arguments):
 
 cv2.dnn.readNetFromONNX = refuse
 """
-BROKEN_NETWORK = """
+BROKEN_NETWORK = f"""
+{FEW_ENGINES}
 import cv2
 
 readNetFromONNX = cv2.dnn.readNetFromONNX
@@ -58,13 +61,13 @@ BROKEN_WORKERS = f"""
 if IN_WORKER:
     sys.modules["simplejpeg"] = None
 """
-REFUSALS = {
-    "device": (("--set", "infer.device=cuda"), None, 2),
-    "network": ((), NO_NETWORK, 2),
-    "first forward pass": ((), BROKEN_NETWORK, None),
-    "workers": ((), BROKEN_WORKERS, 1),
-    "room": ((), NO_ROOM, 1),
-    "shared memory": ((), NO_SHARED_MEMORY, 1),
+REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], int | None]] = {
+    "device": (("--set", "infer.device=cuda"), {}, 2),
+    "network": ((), {"children": NO_NETWORK}, 2),
+    "first forward pass": ((), {"children": BROKEN_NETWORK}, None),
+    "workers": ((), {"children": BROKEN_WORKERS}, 1),
+    "room": ((), {"faults": NO_ROOM}, 1),
+    "shared memory": ((), {"faults": NO_SHARED_MEMORY}, 1),
 }
 LOGITS = ("--set", "writer.fields=[logits]")
 """Rows of another making."""
@@ -90,7 +93,7 @@ def test_a_run_that_is_refused_changes_nothing(done: JobFolder, mode: tuple[str,
     before = results(done.out)
     (done.out / "part-000001.parquet").rename(done.folder / "moved")  # even what is lost is not forgotten yet
     lost = results(done.out)
-    result = done.run(*mode, *arguments, faults=faults)
+    result = done.run(*mode, *arguments, **faults)
     assert result.code == code if code else result.code in (1, 2)
     assert "what to do" in result.stderr
     assert results(done.out) == lost
@@ -105,7 +108,7 @@ def test_a_run_that_is_refused_changes_nothing(done: JobFolder, mode: tuple[str,
 def test_a_first_run_that_is_refused_does_not_decide_about_the_next(job: JobFolder, refusal: str) -> None:
     job.add(*numbered(3))
     arguments, faults, _ = REFUSALS[refusal]
-    assert job.run(*arguments, faults=faults).code in (1, 2)
+    assert job.run(*arguments, **faults).code in (1, 2)
     assert results(job.out) in ({}, {"failures.jsonl": b""})
     job.run(*LOGITS).expect(0)
     assert_clean(job.out)

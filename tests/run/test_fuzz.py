@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from tests.image_files import LONG, SHORT, grey_tiff, patched, png, png_chunk, tiff, whole_files
-from tests.run.jobs import JobFolder, Result, assert_clean
+from tests.run.commands import Result
+from tests.run.jobs import JobFolder, assert_clean
 
 CLASSES = {"unknown_format", "empty", "truncated", "damaged", "too_large", "unsupported"}
 """The errors of a source that was read. Any other one would be a library's surprise, or a dead worker."""

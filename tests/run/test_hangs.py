@@ -10,6 +10,8 @@ import time
 import pytest
 from PIL import Image
 
+from resnet_pipe.cli import display
+from resnet_pipe.run.engines import pace, remote_engine
 from resnet_pipe.run.engines.pace import Pace
 from tests.photographs import encode
 from tests.run.faults import ENGINE, GATE, Gate
@@ -39,12 +41,6 @@ if "resnet_pipe.run.engines.engine_process" in sys.orig_argv:
     cv2.dnn.readNetFromONNX = hang
 """
 
-IN_THE_RUN = """
-if "resnet_pipe" in sys.orig_argv:
-    from importlib import import_module
-    import_module("resnet_pipe.{module}").{name} = {value}
-"""
-
 
 def add_white(job: JobFolder, *names: str) -> None:
     for name in names:
@@ -55,7 +51,7 @@ def test_a_forward_pass_that_hangs_ends_the_run_and_what_is_committed_stays(job:
     job.write(infer="timeout_s: 3, streams: 1")  # of two, the other one's answer may be held up as well
     job.add(*numbered(9))
     add_white(job, "0005.jpg")
-    said = job.run(faults=HANGS).expect(1).stderr
+    said = job.run(children=HANGS).expect(1).stderr
     assert re.search(
         r"^error: the engine hangs: cpu has not answered a batch of 2 for [34] s,"
         r" longer than infer.timeout_s .*\n  what to do: committed results are kept: run the same command",
@@ -85,17 +81,19 @@ def test_an_engine_process_that_is_killed_ends_the_run(job: JobFolder) -> None:
 def test_of_several_devices_the_one_that_hangs_is_named(job: JobFolder) -> None:
     job.write(infer="timeout_s: 1")
     add_white(job, "0000.jpg")
-    said = job.run("--set", "infer.device=[cpu, cpu]", faults=HANGS).expect(1).stderr
+    said = job.run("--set", "infer.device=[cpu, cpu]", children=HANGS).expect(1).stderr
     assert re.search(r"the engine hangs: device [01] \(cpu\) has not answered a batch of 1 for", said)
 
 
-def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(job: JobFolder) -> None:
+def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job.write(infer="streams: 1", chunk_items=4)
     job.add(*numbered(10))
     add_white(job, *numbered(2, start=10))
-    soon = IN_THE_RUN.format(module="run.engines.pace", name="_LEAST_S", value=2)
-    soon += IN_THE_RUN.format(module="run.engines.pace", name="_FACTOR", value=1)
-    said = job.run(faults=HANGS + soon).expect(1).stderr
+    monkeypatch.setattr(pace, "_LEAST_S", 2)
+    monkeypatch.setattr(pace, "_FACTOR", 1)
+    said = job.run(children=HANGS).expect(1).stderr
     assert re.search(
         r"a batch of 2 for \d+ s, while none of the first 5 of this size took longer than ", said
     )
@@ -103,12 +101,14 @@ def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(job: Job
 
 
 @pytest.mark.parametrize("seen", [0, 2])
-def test_a_source_counts_as_done_when_the_engine_has_seen_it(job: JobFolder, seen: int) -> None:
+def test_a_source_counts_as_done_when_the_engine_has_seen_it(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, seen: int
+) -> None:
     job.write(infer="timeout_s: 2, streams: 1", chunk_items=4)
     job.add(*numbered(seen))
     add_white(job, *numbered(4 - seen, start=seen))
-    often = IN_THE_RUN.format(module="cli.display", name="LINE_EVERY_S", value=0.1)
-    said = job.run(faults=HANGS + often).expect(1).stderr
+    monkeypatch.setattr(display, "LINE_EVERY_S", 0.1)
+    said = job.run(children=HANGS).expect(1).stderr
     lines = [line for line in said.splitlines() if " sources, " in line]
     assert lines[-1].startswith(f"{seen}/4 sources, ")
     assert "about 0 s left" not in said
@@ -131,10 +131,10 @@ def test_signals_end_a_run_whose_network_does_not_load(
     assert_clean(job.out)
 
 
-def test_a_network_that_does_not_load_ends_the_run(job: JobFolder) -> None:
+def test_a_network_that_does_not_load_ends_the_run(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     job.add(*numbered(3))
-    soon = IN_THE_RUN.format(module="run.engines.remote_engine", name="LOADING_S", value=1)
-    said = job.run(faults=HANGS_WHILE_LOADING + soon).expect(1).stderr
+    monkeypatch.setattr(remote_engine, "LOADING_S", 1)
+    said = job.run(children=HANGS_WHILE_LOADING).expect(1).stderr
     assert "error: the network did not load within 1 s on device cpu\n  what to do: " in said
 
 

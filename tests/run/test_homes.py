@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.networks import write_tiny
-from tests.run.jobs import PATIENCE_S, SIDECAR, JobFolder, Result, numbered
+from tests.run.commands import PATIENCE_S, Result
+from tests.run.jobs import SIDECAR, JobFolder, numbered
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN_TO_THE_SYSTEM = """\

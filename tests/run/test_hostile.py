@@ -139,7 +139,7 @@ def test_a_file_larger_than_memory_is_a_failure(job: JobFolder) -> None:
     with (job.images / "sparse.jpg").open("wb") as file:
         file.truncate(1 << 40)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))"
-    job.run(faults=limit).expect(3)
+    job.run(children=limit).expect(3)
     assert job.failures()["sparse.jpg"]["error"] == "too_large"
     assert job.paths() == ["a.jpg"]
 

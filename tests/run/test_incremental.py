@@ -10,16 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.run.jobs import (
-    HOME,
-    JobFolder,
-    assert_clean,
-    assert_same_rows,
-    command,
-    numbered,
-    records,
-    states,
-)
+from tests.run.commands import command
+from tests.run.jobs import HOME, JobFolder, assert_clean, assert_same_rows, numbered, records, states
 
 
 def touch(path: Path) -> None:

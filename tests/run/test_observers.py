@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
+from tests.run.commands import PATIENCE_S, Result
 from tests.run.faults import DECODER, Gate
-from tests.run.jobs import HOME, PATIENCE_S, JobFolder, Result, assert_clean, numbered
+from tests.run.jobs import HOME, JobFolder, assert_clean, numbered
 
 
 def in_the_way(**obstacles: str) -> str:

@@ -54,7 +54,7 @@ def test_the_files_of_a_task_and_of_the_next_one_are_read_ahead_while_the_first_
 def test_a_file_that_hangs_while_it_is_opened_ahead_is_the_one_that_fails(job: JobFolder) -> None:
     job.write(batch_size=4, chunk_items=12, workers=1, reader="timeout_s: 1")
     job.add(*numbered(12))
-    job.run(faults=HANGING).expect(3)
+    job.run(children=HANGING).expect(3)
     assert (job.folder / "hangs").exists()
     failures = job.failures()
     assert list(failures) == ["0005.jpg"]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.run.jobs import JobFolder, Result, assert_clean
+from tests.run.commands import Result
+from tests.run.jobs import JobFolder, assert_clean
 
 
 @pytest.fixture

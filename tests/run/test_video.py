@@ -144,7 +144,7 @@ def test_short_clips_share_batches(film: VideoFolder) -> None:
     for number in range(10):
         film.add_video(f"{number}.mkv", frames=12, shift=number)
     film.describe(reader="count: 3", batch_size=6)
-    film.run(faults=BATCHES).expect(0)
+    film.run(children=BATCHES).expect(0)
     assert film.numbers() == [
         (f"{number}.mkv", index, number + index) for number in range(10) for index in (2, 6, 10)
     ]
@@ -344,7 +344,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, pixels: Path) -> VideoFolder
     for shift, name in enumerate(("a.mkv", "b.mkv", "c.mkv")):
         job.add_video(name, shift=shift)
     job.describe(reader="partial: drop", writer=DRAWN)
-    job.run(faults=CANNOT_DRAW).expect(3)
+    job.run(children=CANNOT_DRAW).expect(3)
     return job
 
 

@@ -55,7 +55,7 @@ def struck(tmp_path_factory: pytest.TempPathFactory, network: Path) -> JobFolder
     for number, word in enumerate(words):
         job.add(f"{number:04d}.jpg", comment=word)
     job.add("surprise.jpg")
-    job.run(faults=DECODER + SURPRISE).expect(3)
+    job.run(children=DECODER + SURPRISE).expect(3)
     return job
 
 
@@ -136,7 +136,7 @@ def test_a_new_worker_leaves_batches_alone_that_wait_for_the_engine(job: JobFold
 def test_a_source_that_cost_workers_is_processed_when_the_next_run_tries_it_again(job: JobFolder) -> None:
     job.add("0000.jpg", "0001.jpg")
     job.add("0002.jpg", comment="kill")
-    job.run(faults=DECODER).expect(3)
+    job.run(children=DECODER).expect(3)
     assert job.paths() == numbered(2)
     job.run().expect(0)
     assert_same_rows(job.out, job.undisturbed())
@@ -145,7 +145,7 @@ def test_a_source_that_cost_workers_is_processed_when_the_next_run_tries_it_agai
 
 def test_workers_that_all_die_before_they_read_anything_end_the_run(job: JobFolder) -> None:
     job.add(*numbered(3))
-    said = job.run(faults=WORKER_STARTS + "    os._exit(7)").expect(1).stderr
+    said = job.run(children=WORKER_STARTS + "    os._exit(7)").expect(1).stderr
     assert "worker processes in a row ended without reading anything" in said
     assert "exited with status 7" in said
     assert "what to do" in said
@@ -161,7 +161,7 @@ def test_what_was_committed_before_workers_kept_dying_stays(job: JobFolder) -> N
     job.add(*numbered(5, start=7))
     # Each death takes its time, so that the chunks before are committed on a busy machine too.
     dies = "    if starts > 1: __import__('time').sleep(1); os._exit(7)"
-    job.run(faults=DECODER + WORKER_STARTS + dies).expect(1)
+    job.run(children=DECODER + WORKER_STARTS + dies).expect(1)
     assert job.paths() == numbered(6)
     assert_clean(job.out)
     job.run().expect(0)
@@ -170,7 +170,7 @@ def test_what_was_committed_before_workers_kept_dying_stays(job: JobFolder) -> N
 
 def test_a_few_workers_that_die_at_their_start_cost_nothing(job: JobFolder) -> None:
     job.add(*numbered(3))
-    job.run(faults=WORKER_STARTS + "    if starts <= 3: os._exit(7)").expect(0)
+    job.run(children=WORKER_STARTS + "    if starts <= 3: os._exit(7)").expect(0)
     assert job.summary()["workers_replaced"] == 3
     assert_same_rows(job.out, job.undisturbed())
 
@@ -194,7 +194,7 @@ if IN_WORKER:
 def test_workers_may_die_any_number_of_times_as_long_as_there_is_progress(job: JobFolder) -> None:
     job.write(batch_size=1)
     job.add(*numbered(7))
-    job.run(faults=AFTER_EACH_MESSAGE).expect(0)
+    job.run(children=AFTER_EACH_MESSAGE).expect(0)
     assert job.summary()["workers_replaced"] >= 6  # the last one need not be
     assert_same_rows(job.out, job.undisturbed())
 
@@ -218,7 +218,7 @@ IN_A_MESSAGE = f"""
 
 def test_a_worker_that_dies_in_the_middle_of_a_message_costs_nothing(job: JobFolder) -> None:
     job.add(*numbered(2))
-    job.run(faults=IN_A_MESSAGE).expect(0)
+    job.run(children=IN_A_MESSAGE).expect(0)
     assert job.summary()["workers_replaced"] == 1
     assert_same_rows(job.out, job.undisturbed())
 

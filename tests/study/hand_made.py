@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnet_pipe.study.figures import Entry, Latency, Network, Point, Setting, Spread, StageTime, Study
+from resnet_pipe.study.figures import Depth, Entry, Latency, Point, Setting, Spread, StageTime, Study
 
-NETWORK = Network(depth=50, params=25_557_032, gmacs=4.0, file_mb=102.0)
+NETWORK = Depth(depth=50, params=25_557_032, gmacs=4.0, file_mb=102.0)
 
 
 def run(
@@ -46,7 +46,7 @@ def entry(
     depth: int, rate: float, infer_ms: float, bottleneck: str = "infer", engine: str = "opencv"
 ) -> Entry:
     return Entry(
-        network=Network(depth=depth, params=1000, gmacs=depth / 10, file_mb=depth),
+        network=Depth(depth=depth, params=1000, gmacs=depth / 10, file_mb=depth),
         setting=Setting(
             engine=engine, version="1", device="cpu", precision="fp32", batch_size=8, threads=2, streams=2
         ),

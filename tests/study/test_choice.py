@@ -10,7 +10,8 @@ import pytest
 
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.study import verifier
-from tests.run.jobs import HOME, Cli, JobFolder, Result
+from tests.run.commands import Result
+from tests.run.jobs import HOME, Cli, JobFolder
 from tests.study.engines import Install
 
 AUTO = ("--set", "infer.engine=auto")
@@ -60,7 +61,7 @@ def test_the_fastest_engine_that_passes_is_taken_said_recorded_and_remembered(
     assert len(job.rows()) == 5
     assert [path.name for path in cache.parent.iterdir()] == ["engines.json"]
 
-    install(opencv="slow", torch="slow")
+    install(opencv="slow", openvino="wrong", onnxruntime="crashing", torch="slow", mlx="missing")
     again = run(cli, job).expect(0)
     assert not tried(again)
     assert (

@@ -19,8 +19,9 @@ from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
 from resnet_pipe.job.job import Job, load
 from resnet_pipe.study import tuning
 from resnet_pipe.study.trial import TrialError, Trials
+from tests.run.commands import Result
 from tests.run.faults import DECODER
-from tests.run.jobs import JobFolder, Result, numbered, wait_until
+from tests.run.jobs import JobFolder, numbered, wait_until
 from tests.study.plain import plain_job
 
 Cli = Callable[..., Result]

@@ -16,8 +16,9 @@ from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.study import verifier
 from tests.networks import write_int8, write_residual, write_tiny
+from tests.run.commands import Result
 from tests.run.faults import DECODER
-from tests.run.jobs import Cli, JobFolder, Result
+from tests.run.jobs import Cli, JobFolder
 from tests.study.engines import Install
 
 

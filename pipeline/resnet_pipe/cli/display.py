@@ -1,4 +1,4 @@
-"""A run on the terminal: a bar where there is one, a line every ten seconds elsewhere; and its messages."""
+"""Runs and studies on the terminal: a bar where there is one, lines elsewhere; and their messages."""
 
 from __future__ import annotations
 
@@ -70,17 +70,8 @@ class _Bar:
     """A tqdm bar on standard error."""
 
     def __init__(self, total: int, unit: str) -> None:
-        from tqdm import tqdm
-
-        counts, times = "{n_fmt}/{total_fmt}", "{elapsed}<{remaining}, {rate_fmt}{postfix}"
-        self._bar: tqdm[NoReturn] = tqdm(
-            total=total,
-            unit=unit,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            smoothing=0.1,
-            bar_format=f"{{percentage:3.0f}}%|{{bar}}| {counts} [{times}]",
-        )
+        times = "{elapsed}<{remaining}, {rate_fmt}{postfix}"
+        self._bar = _tqdm(total, f"{{n_fmt}}/{{total_fmt}} [{times}]", unit)
 
     def update(self, sources: int, items: int, failures: int) -> None:
         if failures:
@@ -120,3 +111,45 @@ class _Lines:
 
     def close(self) -> None:
         """Do nothing: every line has been printed."""
+
+
+class TrialDisplay:
+    """Shows the time of a search and its last trial; without a terminal, a line for each trial."""
+
+    def __init__(self, seconds: float, quiet: bool) -> None:
+        self._started = time.monotonic()
+        self._quiet = quiet
+        self._seconds = round(seconds)
+        terminal = not quiet and sys.stderr.isatty()
+        self._bar = _tqdm(self._seconds, "{n_fmt}/{total_fmt} s{postfix}") if terminal else None
+
+    def tick(self) -> None:
+        """Show the time; called several times a second."""
+        if self._bar is not None:
+            passed = min(int(time.monotonic() - self._started), self._seconds)
+            self._bar.update(passed - self._bar.n)
+
+    def trial(self, text: str) -> None:
+        """Show what a trial has given."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif not self._quiet:
+            say(text)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _tqdm(total: int, counts: str, unit: str = "it") -> tqdm[NoReturn]:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        unit=unit,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        bar_format=f"{{percentage:3.0f}}%|{{bar}}| {counts}",
+    )

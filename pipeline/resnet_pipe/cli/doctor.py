@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:
     """Check this environment, and say how to fix what is wrong.
 
-    CHECK is one or more of: packages, cv2, cuda, libraries, engines, decoders, limits, models.
+    CHECK is one or more of: packages, cv2, cuda, engines, decoders, limits, models.
     Without it, all checks run, which takes several seconds.
 
     Exits with 0, or with 1 if anything FAILs, which means that some runs will fail here.

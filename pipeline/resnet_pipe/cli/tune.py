@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,6 +55,7 @@ def tune(
     touched. The job stays as it is unless another setting is repeatedly at least 3 % faster.
     Ctrl-C ends the search and prints what it has found.
     """
+    from resnet_pipe.cli.display import TrialDisplay
     from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import document, revision
     from resnet_pipe.job import job as jobs
@@ -64,9 +66,9 @@ def tune(
     if write:
         revision.check_writable(job)
     resolved = resolution.resolved(loaded, False, (lambda _text: None) if quiet else say)
-    options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed, quiet)
-    with on_signals() as stop:
-        tuned = tuning.tune(resolved.job, loaded.job, options, stop)
+    options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed)
+    with on_signals() as stop, closing(TrialDisplay(seconds, quiet)) as display:
+        tuned = tuning.tune(resolved.job, loaded.job, options, stop, display.tick, display.trial)
     show(json.dumps(tuned.to_json(), indent=1) if as_json else tuned.summary())
     if tuned.changes and not as_json:
         show("\n" + revision.sections(document.read(job), tuned.changes))

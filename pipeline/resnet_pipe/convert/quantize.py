@@ -33,11 +33,8 @@ METHOD = (
 images have. Signed activations leave half of their range unused behind a ReLU: ResNet-50 0.9826 instead of
 0.9931, both with min-max, and 1.2 times the time in OpenVINO.
 
-Weights of 8 bits give 0.9993, 0.9961, 0.9915, of 7 bits 0.9984, 0.9941, 0.9869, where sums are exact. On an
-AMD EPYC with AVX2 alone they saturate: there 8 bits give ResNet-18 and 50 0.9763 and 0.9755 in ONNX Runtime
-by default, 0.9754 and 0.9696 in OpenVINO; 7 bits 0.9984 and 0.9939, 0.9985 and 0.9948. Speed of ResNet-50
-there, against float32 in the same engine: ONNX Runtime told to sum exactly 1.4 with 8 bits, 2.0 with 7;
-OpenVINO 2.1 with 7."""
+What weights of 7 and of 8 bits give, where sums saturate and where they do not: docs/engines.md.
+"""
 Bits = Literal[7, 8]
 BITS: tuple[Bits, ...] = (7, 8)
 """Of the weights, in the order they are tried."""
@@ -189,15 +186,22 @@ def _measure(source: Conversion, quantized: Path, images: NDArray[np.uint8]) -> 
 def _execute(
     model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
-    from resnet_pipe.infer.engine import EngineRequest
+    from resnet_pipe.infer.engine import EngineRequest, load
     from resnet_pipe.machine.cores import available_cores
-    from resnet_pipe.study import qdq
 
     size = min(_BATCH, len(images))
     request = EngineRequest(
-        model, preprocessing.network_input, _OUTPUTS, size, "cpu", "fp32", available_cores(), streams=1
+        model=model,
+        preprocessing=preprocessing.network_input,
+        outputs=_OUTPUTS,
+        batch_size=size,
+        device="cpu",
+        precision="fp32",
+        threads=available_cores(),
+        streams=1,
+        as_written=True,
     )
-    engine = qdq.load(request)
+    engine = load("onnxruntime", request)
     batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
 

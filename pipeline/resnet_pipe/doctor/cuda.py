@@ -1,4 +1,4 @@
-"""CUDA: whether cv2 was built with it, the driver, the GPUs, and whether this cv2 has code for them."""
+"""CUDA: whether cv2 was built with it, the driver, the GPUs, the libraries, and whether these fit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from resnet_pipe.doctor.build import CudaBuild, dotted, parse
 from resnet_pipe.doctor.cv2_library import Cv2
 from resnet_pipe.doctor.driver import Device, Driver
 from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.packages import is_older
 
 _finding = partial(Finding, "cuda")
 _BUILD = "in a checkout, run docker/build-opencv-cuda.sh; it ends with the command that installs its wheel"
 _REACH_GPU = (
     "make sure nvidia-smi lists the GPU (in a container: docker run --gpus all), or install NVIDIA's driver"
 )
+_LIBRARIES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 _DRIVERS = {11: "450", 12: "525", 13: "580"}
 """Oldest driver for a major version of CUDA (CUDA Compatibility, "Minor Version Compatibility")."""
 
@@ -40,6 +42,8 @@ def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
         yield _finding("WARN", text, _BUILD)
     else:
         yield from _built_for(build, cv2, driver)
+    if build is not None:
+        yield from _libraries(build, cv2)
 
 
 def _no_device(build: CudaBuild | None, driver: Driver, gpus: int) -> Finding:
@@ -85,6 +89,32 @@ def _device(index: int, device: Device, build: CudaBuild, driver: Driver) -> Fin
             return _finding("FAIL", f"{text}: {problem}", f"update NVIDIA's driver, or {remedy}")
         case _:
             return _finding("FAIL", f"{text}: cv2 has no code for it", remedy)
+
+
+def _libraries(build: CudaBuild, cv2: Cv2) -> Iterator[Finding]:
+    """Compare what the dynamic loader has brought with cv2 with what cv2 was built for."""
+    if build.cudnn is None:
+        text = "cv2 is built with CUDA, but without cuDNN, so cv2.dnn cannot use CUDA"
+        yield _finding("FAIL", text, "docker/build-opencv-cuda.sh builds one that has it")
+        return
+    for name, (path, version) in sorted(cv2.libraries.items()):
+        text = f"{_LIBRARIES[name]} {version}, {path}"
+        if name == "cudnn":
+            yield _cudnn(text, version, build.cudnn, build.cuda[0])
+        else:
+            yield _finding("OK", f"{text} (cv2 is built with CUDA {dotted(build.cuda)})")
+
+
+def _cudnn(text: str, version: str, built: str, cuda: int) -> Finding:
+    text = f"{text} (cv2 is built with {built})"
+    major, minor = built.split(".")[:2]
+    install = f"pip install -U 'nvidia-cudnn-cu{cuda}>={major}.{minor},<{int(major) + 1}'"
+    if version.split(".")[0] != major:
+        return _finding("FAIL", f"{text}: a different major version", install)
+    # One built with an older minor version runs with a newer one; the other way round is left open (NVIDIA).
+    if is_older(version, f"{major}.{minor}"):
+        return _finding("WARN", f"{text}: older than the one it was built with, which may fail", install)
+    return _finding("OK", text)
 
 
 def _listed(driver: Driver) -> str:

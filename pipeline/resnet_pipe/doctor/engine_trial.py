@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from resnet_pipe.doctor import small_network
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
@@ -23,7 +26,13 @@ _WEIGHT_BITS = (7, 8)
 
 @dataclass(frozen=True)
 class Setting:
-    """What an engine is to run with; of an int8 network, weights of 7 bits, as `convert` prefers, or 8."""
+    """What an engine is to run with.
+
+    Attributes:
+        device: as in a job.
+        precision: as in a job.
+        weight_bits: of an int8 network: 7, as `convert` makes it if it can, or 8; else None.
+    """
 
     device: str
     precision: str
@@ -37,7 +46,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """What an engine gave, or why it gave nothing; without a setting if it did not come as far as that."""
+    """The outcome for an engine.
+
+    Attributes:
+        engine: name.
+        setting: that it was tried with; None if it did not come as far as that.
+        outcome: what it gave, or why it gave nothing.
+    """
 
     engine: str
     setting: Setting | None
@@ -55,9 +70,25 @@ class Trial:
 
 
 def try_all(engines: Sequence[str]) -> list[Trial]:
-    """Try engines, at least one, all at the same time; return at least one trial of each, in their order."""
-    with ThreadPoolExecutor(len(engines)) as threads:
-        return [trial for trials in threads.map(_try, engines) for trial in trials]
+    """Try engines, all at the same time.
+
+    Args:
+        engines: names, at least one.
+
+    Returns:
+        in the order of the engines, at least one trial each.
+
+    Raises:
+        ImportError: onnx does not work here.
+        OSError: no file can be written.
+    """
+    with TemporaryDirectory(prefix="resnet-pipe-") as folder:
+        networks = {
+            bits: small_network.write(Path(folder) / f"{bits or 'no'}-bits.onnx", bits)
+            for bits in (None, *_WEIGHT_BITS)
+        }
+        with ThreadPoolExecutor(len(engines)) as threads:
+            return [trial for trials in threads.map(partial(_try, networks), engines) for trial in trials]
 
 
 def on_a_mac() -> bool:
@@ -65,7 +96,7 @@ def on_a_mac() -> bool:
     return sys.platform == "darwin"
 
 
-def _try(engine: str) -> list[Trial]:
+def _try(networks: Mapping[int | None, Path], engine: str) -> list[Trial]:
     """Try an engine with all it has, in one process: most of the time goes into importing its library.
 
     After a crash, another process goes on.
@@ -82,7 +113,7 @@ def _try(engine: str) -> list[Trial]:
             alive = True
             while settings and alive:
                 setting = settings.popleft()
-                outcome = _execute(probe, setting)
+                outcome = _execute(probe, networks[setting.weight_bits], setting)
                 trials.append(Trial(engine, setting, outcome))
                 alive = isinstance(outcome, Result) or outcome.status == "cannot run"
     return trials
@@ -101,9 +132,9 @@ def _settings(had: Mapping[str, tuple[str, ...]]) -> Iterator[Setting]:
             yield Setting("mps", precision)
 
 
-def _execute(probe: Probe, setting: Setting) -> Result | Refusal:
+def _execute(probe: Probe, network: Path, setting: Setting) -> Result | Refusal:
     request = EngineRequest(
-        model=small_network.NETWORKS[setting.weight_bits],
+        model=network,
         preprocessing=small_network.PREPROCESSING.network_input,
         outputs=small_network.OUTPUTS,
         batch_size=small_network.BATCH,

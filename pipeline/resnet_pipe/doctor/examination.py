@@ -18,7 +18,6 @@ CHECKS: dict[CheckName, str] = {
     "packages": "resnet_pipe.doctor.packages",
     "cv2": "resnet_pipe.doctor.cv2_library",
     "cuda": "resnet_pipe.doctor.cuda",
-    "libraries": "resnet_pipe.doctor.libraries",
     "engines": "resnet_pipe.doctor.forward",
     "decoders": "resnet_pipe.doctor.decoders",
     "limits": "resnet_pipe.doctor.limits",

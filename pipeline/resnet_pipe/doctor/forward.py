@@ -12,7 +12,7 @@ from resnet_pipe.doctor.engine_trial import Setting, Trial, on_a_mac, try_all
 from resnet_pipe.doctor.finding import Finding, Level
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
-from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.infer.engine import ENGINES, one_line
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
 from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
@@ -25,7 +25,16 @@ _CHECK = "engines"
 def check() -> Iterator[Finding]:
     """Try every installed engine, and compare the results."""
     installed = [name for name in ENGINES if find_spec(engines.description(name).library) is not None]
-    trials = try_all(installed) if installed else []
+    trials: list[Trial] = []
+    try:
+        if installed:
+            trials = try_all(installed)
+    except ImportError as error:
+        text = f"the engines cannot be tested, because onnx cannot be imported: {one_line(error)}"
+        yield Finding(_CHECK, "FAIL", text, "pip install --force-reinstall onnx")
+    except OSError as error:
+        text = f"the engines cannot be tested, because no temporary file can be written: {one_line(error)}"
+        yield Finding(_CHECK, "FAIL", text, "TMPDIR=/a/directory/that/can/be/written resnet-pipe doctor")
     reference = _reference(trials)
     for trial in trials:
         yield _finding(trial, reference)

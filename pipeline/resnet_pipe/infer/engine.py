@@ -97,6 +97,8 @@ class EngineRequest:
         widths: required widths of the outputs, in their order; empty: any.
         extract: remove other outputs before a library loads the network, because it may not support
             them.
+        as_written: execute every node as it stands in the file, so that a quantised network computes in
+            float32 between its roundings; only onnxruntime on the CPU has it.
     """
 
     model: Path
@@ -109,6 +111,7 @@ class EngineRequest:
     streams: int | None = None
     widths: tuple[int, ...] = ()
     extract: bool = False
+    as_written: bool = False
 
 
 class Engine(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.onnx_graph.file import read
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 
 DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx")
@@ -55,6 +53,8 @@ class MlxEngine:
         if request.device == "mps" and not mx.metal.is_available():
             here = "this is not macOS" if sys.platform != "darwin" else "MLX finds none"
             raise DeviceError(f"device mps is Apple's GPU: {here}", "infer.device: cpu")
+        from concurrent.futures import ThreadPoolExecutor
+
         self._thread = ThreadPoolExecutor(1, "mlx")
         try:
             self._thread.submit(self._load).result()
@@ -66,7 +66,8 @@ class MlxEngine:
 
     def _load(self) -> None:
         mx = _library()
-        from resnet_pipe.infer.mlx_network import Network
+        from resnet_pipe.infer.mlx_network import MlxNetwork
+        from resnet_pipe.infer.onnx_graph.file import read
 
         request = self._request
         on_gpu = request.device == "mps"
@@ -74,7 +75,7 @@ class MlxEngine:
         started = time.perf_counter()
         dtype = {"fp32": mx.float32, "fp16": mx.float16, "bf16": mx.bfloat16}[request.precision]
         with mx.stream(self._device):
-            network = Network(read(request.model, request.outputs), request.preprocessing, dtype)
+            network = MlxNetwork(read(request.model, request.outputs), request.preprocessing, dtype)
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network

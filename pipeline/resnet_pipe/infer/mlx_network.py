@@ -19,7 +19,7 @@ from resnet_pipe.preprocess.network_input import NetworkInput
 Function = Callable[..., mx.array]
 
 
-class Network:
+class MlxNetwork:
     """A network whose weights lie on the default device.
 
     Convolutions compute in `dtype`. Pooled features and classifiers are float32 at every precision: they take

@@ -116,7 +116,11 @@ class OnnxRuntimeEngine:
     def describe(self) -> EngineInfo:
         """Return what really runs."""
         on_gpu = self._kind in PROVIDERS
-        providers = ", ".join(self._session.get_providers())
+        proof = f"the session's providers: {', '.join(self._session.get_providers())}"
+        if on_gpu:
+            proof += "; no node is on the CPU"
+        if self._request.as_written:
+            proof += "; no optimisation, so nothing computes in int8"
         return EngineInfo(
             name="onnxruntime",
             version=self._library.__version__,
@@ -125,7 +129,7 @@ class OnnxRuntimeEngine:
             threads=0 if on_gpu else max(self._request.threads, self.streams),
             streams=self.streams,
             load_s=round(self._load_s, 3),
-            proof=f"the session's providers: {providers}{'; no node is on the CPU' if on_gpu else ''}",
+            proof=proof,
             note=self._note,
         )
 

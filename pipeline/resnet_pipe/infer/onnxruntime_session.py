@@ -35,6 +35,8 @@ def library() -> Any:  # noqa: ANN401 - the module
 def cpu_session(request: EngineRequest, streams: int) -> Any:  # noqa: ANN401 - an InferenceSession
     """Make a session on the CPU that so many threads may run."""
     options = _options()
+    if request.as_written:
+        options.graph_optimization_level = library().GraphOptimizationLevel.ORT_DISABLE_ALL
     # The thread that calls run() works as well, and each stream is one.
     options.intra_op_num_threads = max(1, request.threads - streams + 1)
     if processor.saturates():

@@ -38,7 +38,7 @@ def select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
         )
     if not cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA):
         problem = "this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)"
-        raise DeviceError(problem, _CUDA_WHEEL, "libraries")
+        raise DeviceError(problem, _CUDA_WHEEL, "cuda")
     cv2.cuda.setDevice(index)
     return f"cuda:{index} (architecture {architecture})"
 

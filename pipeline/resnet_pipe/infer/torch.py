@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.onnx_graph.file import read
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 from resnet_pipe.infer.streams import Streams
 from resnet_pipe.machine import processor
@@ -22,7 +21,7 @@ from resnet_pipe.machine import processor
 if TYPE_CHECKING:
     import torch
 
-    from resnet_pipe.infer.torch_network import Network
+    from resnet_pipe.infer.torch_network import TorchNetwork
 
 DESCRIPTION = EngineDescription(
     library="torch",
@@ -71,7 +70,8 @@ class TorchEngine:
         check_supported("torch", request, devices(), note)
         import torch
 
-        from resnet_pipe.infer.torch_network import Network
+        from resnet_pipe.infer.onnx_graph.file import read
+        from resnet_pipe.infer.torch_network import TorchNetwork
 
         self._request = request
         kind = request.device.partition(":")[0]
@@ -83,7 +83,7 @@ class TorchEngine:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         whole = black(request, request.batch_size)
         try:
-            network = Network(graph, request.preprocessing, device, dtype)
+            network = TorchNetwork(graph, request.preprocessing, device, dtype)
             self._load_s = time.perf_counter() - started
             runners = _runners(network, device, whole.shape, self.streams, self._threads)
             first = runners[0].run(whole)
@@ -138,7 +138,7 @@ class _Runner(Protocol):
 
 
 def _runners(
-    network: Network, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
+    network: TorchNetwork, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
 ) -> list[_Runner]:
     from resnet_pipe.infer.torch_network import Direct
 
@@ -169,7 +169,7 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
     return torch.device(request.device), request.device
 
 
-def _prove(network: Network, precision: str, kind: str) -> str:
+def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
     import torch
 
     counted = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"

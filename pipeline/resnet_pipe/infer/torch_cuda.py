@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError
 from resnet_pipe.infer.placement import check_exists, index_of
-from resnet_pipe.infer.torch_network import Network
+from resnet_pipe.infer.torch_network import TorchNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,7 @@ class Replay:
         RuntimeError: it cannot run there; torch.OutOfMemoryError if it is too large.
     """
 
-    def __init__(self, network: Network, device: torch.device, shape: tuple[int, ...]) -> None:
+    def __init__(self, network: TorchNetwork, device: torch.device, shape: tuple[int, ...]) -> None:
         import torch
 
         self._device = device

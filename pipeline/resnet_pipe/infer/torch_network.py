@@ -34,7 +34,7 @@ class _Step:
     dead: tuple[str, ...] = ()
 
 
-class Network:
+class TorchNetwork:
     """A network on one device, which any number of threads may call.
 
     Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and classifiers
@@ -175,7 +175,7 @@ class Direct:
     Each forward pass has `threads` of the CPU; 0 where that does not apply.
     """
 
-    def __init__(self, network: Network, device: torch.device, threads: int) -> None:
+    def __init__(self, network: TorchNetwork, device: torch.device, threads: int) -> None:
         self._network = network
         self._device = device
         self._threads = threads

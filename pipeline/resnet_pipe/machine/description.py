@@ -19,11 +19,7 @@ _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 
 
 def describe(engines: tuple[str, ...]) -> dict[str, str]:
-    """Return processor, cores, memory, system and versions, each as one phrase for people.
-
-    Args:
-        engines: the distributions that engines come in.
-    """
+    """Return processor, cores, memory, system and versions, each as one phrase, and those of engines."""
     versions = _versions(_LIBRARIES + engines).items()
     return {
         "processor": processor.info().get("model name") or platform.processor() or platform.machine(),
@@ -37,11 +33,7 @@ def describe(engines: tuple[str, ...]) -> dict[str, str]:
 
 
 def identity(engines: tuple[str, ...]) -> dict[str, Any]:
-    """Return what determines the speed of engines, as JSON; takes milliseconds and loads none of them.
-
-    Args:
-        engines: the distributions that engines come in.
-    """
+    """Return, as JSON and in milliseconds, what determines the speed of engines of these distributions."""
     return {
         "cpu": _cpu(),
         "cores": available_cores(),

@@ -12,25 +12,19 @@ from resnet_pipe.reader.source import Item, Source, Span, Tally
 
 
 class Reader(Protocol):
-    """Lists sources and decodes them. Small and picklable; workers get a copy.
-
-    Attributes:
-        root: the directory that the keys of the sources start from.
-        reach: which files it might list, whether they are there or not.
-        expected_items: a rough guess of how many items a source gives, for sizing chunks and tasks.
-    """
+    """Lists sources and decodes them. Small and picklable; workers get a copy."""
 
     @property
     def root(self) -> Path:
-        """See above."""
+        """The directory that the keys of the sources start from."""
 
     @property
     def reach(self) -> Reach:
-        """See above."""
+        """Which files it might list, whether they are there or not."""
 
     @property
     def expected_items(self) -> int:
-        """See above."""
+        """A rough guess of how many items a source gives, for sizing chunks and tasks."""
 
     def load(self) -> None:
         """Import what decoding needs; a worker does before it reads anything.

@@ -63,8 +63,7 @@ class ReaderDescription:
         item: what an item is called, such as `frame`.
         usual_extension: what most of its files end in.
         worker_bytes: the highest resident memory of a worker, with batches of 8.
-        most_items: the key of its section that limits the items of a source; None if a source is one item.
-        has_frames: whether items are frames of a video, with a number and a time.
+        has_frames: whether items are frames of a video, with a number and a time; else a source is one item.
         without_result: the keys of its section that decide which sources there are, and change no row.
     """
 
@@ -72,7 +71,6 @@ class ReaderDescription:
     item: str
     usual_extension: str
     worker_bytes: int
-    most_items: str | None = None
     has_frames: bool = False
     without_result: frozenset[str] = frozenset(
         ["path", "recursive", "max_pixels", "timeout_s", "allow_empty"]
@@ -94,6 +92,10 @@ class ReaderSection(BaseModel):
     def drops_partial(self) -> bool:
         """Whether a damaged source gives no rows at all."""
         return False
+
+    def limited(self, _items: int) -> dict[str, object]:
+        """Return what the section would say differently to take no more than so many items of a source."""
+        return {}
 
     @abstractmethod
     def make_reader(self) -> Reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +101,24 @@ def to_html(study: Study) -> str:
                 (
                     engine,
                     charts.picture(
-                        depth_charts.stages(study, engine), f"Time of each stage by depth in {engine}"
+                        partial(depth_charts.stages, study, engine),
+                        f"Time of each stage by depth in {engine}",
                     ),
                 )
                 for engine in engines(study)
             ],
             "rate_chart": charts.picture(
-                depth_charts.rates(study), "Images per second against multiply-accumulates"
+                partial(depth_charts.rates, study), "Images per second against multiply-accumulates"
             ),
             "batch_charts": [
-                charts.picture(depth_charts.batches(study, engine), f"Batch sizes in {engine}", height=3.0)
+                charts.picture(
+                    partial(depth_charts.batches, study, engine), f"Batch sizes in {engine}", height=3.0
+                )
                 for engine in dict.fromkeys(point.engine for point in study.batch_sizes)
             ],
-            "memory_chart": charts.picture(depth_charts.memory(study), "Peak memory by depth", height=2.8),
+            "memory_chart": charts.picture(
+                partial(depth_charts.memory, study), "Peak memory by depth", height=2.8
+            ),
         },
     )
 
@@ -125,12 +131,14 @@ def to_png(study: Study) -> bytes:
     """
     engine = engines(study)[0]
     draws = {
-        f"Time of each stage, by depth, in {engine}": depth_charts.stages(study, engine),
-        "Throughput against network size": depth_charts.rates(study),
+        f"Time of each stage, by depth, in {engine}": partial(depth_charts.stages, study, engine),
+        "Throughput against network size": partial(depth_charts.rates, study),
     }
     if study.batch_sizes:
-        draws["Latency against batch size"] = depth_charts.batches(study, study.batch_sizes[0].engine)
-    draws["Peak memory, by depth"] = depth_charts.memory(study)
+        draws["Latency against batch size"] = partial(
+            depth_charts.batches, study, study.batch_sizes[0].engine
+        )
+    draws["Peak memory, by depth"] = partial(depth_charts.memory, study)
     drawn = charts.figure(draws, charts.LIGHT, *_SLIDE, columns=2)
     drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
     content = io.BytesIO()

@@ -17,7 +17,7 @@ from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
 from resnet_pipe.model.model import DEPTHS, models_dir, open_model
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.study.figures import Failed, Network, Point, Study, entry, latency, with_shares
+from resnet_pipe.study.figures import Depth, Failed, Point, Study, entry, latency, with_shares
 from resnet_pipe.study.source_sample import take_sample
 from resnet_pipe.study.trial import TrialError, Trials, trial_folder
 
@@ -46,7 +46,7 @@ class DepthOptions:
 class Networks:
     """The networks of a study by depth, and of those that could not be converted, why."""
 
-    known: dict[int, Network]
+    known: dict[int, Depth]
     failed: dict[int, str]
 
     @property
@@ -206,7 +206,7 @@ def _path(depth: int) -> Path:
     return models_dir() / f"resnet{depth}.onnx"
 
 
-def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Network:
+def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Depth:
     """Convert a ResNet unless that has been done, and return its figures."""
     path = _path(depth)
     if not path.is_file():
@@ -216,7 +216,7 @@ def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Network:
     sidecar = open_model(path).sidecar
     if sidecar is None:
         raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert resnet{depth}")
-    return Network(
+    return Depth(
         depth=depth,
         params=sidecar.params,
         gmacs=sidecar.macs / 1e9,

@@ -37,7 +37,7 @@ class Latency(_Section):
     p99: float
 
 
-class Network(_Section):
+class Depth(_Section):
     """What a depth is made of."""
 
     depth: int
@@ -61,7 +61,7 @@ class Setting(_Section):
 class Entry(_Section):
     """One depth on one engine. Of several runs, each figure is the median."""
 
-    network: Network
+    network: Depth
     setting: Setting
     images_per_s: Spread
     stages: dict[str, StageTime]
@@ -109,7 +109,7 @@ class Study(_Section):
     failed: list[Failed]
 
 
-def entry(network: Network, runs: Sequence[Mapping[str, Any]]) -> Entry:
+def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
     """Return the figures of one depth on one engine, from the run.json of each repeat."""
     engine = runs[0]["engine"]
     rates = [run["items_per_second"] for run in runs]
@@ -181,7 +181,7 @@ def _per_item(run: Mapping[str, Any], stage: str, name: str) -> float:
     return float(1000 * run["stages"][stage][name] / items) if items else 0.0
 
 
-def _gflops(network: Network, run: Mapping[str, Any]) -> float:
+def _gflops(network: Depth, run: Mapping[str, Any]) -> float:
     """Two operations for each multiply-accumulate, over the time in which the streams were at work."""
     infer = run["stages"]["infer"]
     seconds = infer["busy_s"] / infer["lanes"]

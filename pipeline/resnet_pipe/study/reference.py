@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from resnet_pipe.study.subject import Subject
 
 REFERENCES = ("torch", "onnxruntime")
 """Engines that give the reference, the first that can."""
-_QDQ = "resnet_pipe.study.qdq"
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,10 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
         what = "the int8 model itself, computed without int8"
         if source is not None:
             subject, what = source, f"{source.model.name}, which it was made from"
-    itself = subject.network.quantized
     refusals: dict[str, Refusal] = {}
-    for name in ("onnxruntime",) if itself else names:
+    for name in ("onnxruntime",) if subject.network.quantized else names:
         try:
-            result = _execute(_QDQ if itself else ENGINES[name], subject, items)
+            result = _execute(name, subject, items)
         except RefusedError as error:
             refusals[name] = error.refusal
             continue
@@ -76,7 +74,10 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
     raise ModelError(f"no engine gives the float32 reference for {subject.model.path}:{reasons}")
 
 
-def _execute(module: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
-    with Probe(module) as probe:
+def _execute(name: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
+    with Probe(ENGINES[name]) as probe:
         size = subject.network.batch_size or probe.abilities("cpu").batch_size
-        return probe.result(Work(subject.request(size, "cpu", "fp32"), items))
+        request = subject.request(size, "cpu", "fp32")
+        if subject.network.quantized:
+            request = replace(request, streams=1, as_written=True)
+        return probe.result(Work(request, items))

@@ -10,7 +10,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.section import ReaderDescription
+from resnet_pipe.reader.section import ReaderSection
 from resnet_pipe.reader.source import path_of
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
@@ -27,20 +27,16 @@ class Sample:
     """Sources that represent all those of a job: absolute paths, at least one, evenly spread over them.
 
     Attributes:
-        kind: of the reader.
-        description: of the reader.
+        section: the job's reader.
         extensions: of the files that the reader takes from a folder.
         paths: absolute, at least one, evenly spread over the job's sources.
         found: how many sources the job has.
-        most_items: that the job takes of a source, if it says so.
     """
 
-    kind: str
-    description: ReaderDescription
+    section: ReaderSection
     extensions: frozenset[str]
     paths: tuple[Path, ...]
     found: int
-    most_items: int | None = None
 
     def lay_out(self, folder: Path, items: int) -> dict[str, object]:
         """Make a folder of links to about `items` items; of images, exactly as many, always the same.
@@ -54,16 +50,15 @@ class Sample:
         folder.mkdir()
         changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
         count = items
-        limit = self.description.most_items
-        if limit is not None:
+        if self.section.description.has_frames:
             count = max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
-            changes[limit] = min(-(-items // count), self.most_items or items)
+            changes |= self.section.limited(-(-items // count))
         for number in range(count):
             at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
             path = self.paths[at]
             extension = path.suffix.lower()
             if extension not in self.extensions:
-                extension = self.description.usual_extension
+                extension = self.section.description.usual_extension
             (folder / f"{number:06d}{extension}").symlink_to(path)
         return changes
 
@@ -73,7 +68,7 @@ class Sample:
         A job over new files does. From memory, one worker would look like enough where several have to wait
         for a slow disk together. Videos are large, and are read ahead.
         """
-        if self.description.most_items is not None or not hasattr(os, "posix_fadvise"):
+        if self.section.description.has_frames or not hasattr(os, "posix_fadvise"):
             return
         for path in self.paths:
             if path.is_file():  # opening a pipe would wait
@@ -101,6 +96,4 @@ def take_sample(job: Job, stop: Stop | None = None) -> Sample:
     root, count = reader.root, min(len(table), MAX_ITEMS)
     chosen = {number * len(table) // count for number in range(count)}
     paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
-    about = job.reader.description
-    most = None if about.most_items is None else getattr(job.reader, about.most_items)
-    return Sample(job.reader.kind, about, reader.reach.extensions, paths, len(table), most)
+    return Sample(job.reader, reader.reach.extensions, paths, len(table))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,6 @@ from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
 from resnet_pipe.study.source_sample import MAX_ITEMS, Sample, take_sample
 from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
-from resnet_pipe.study.trial_progress import Progress
 from resnet_pipe.study.tuned import Tuned
 
 _SHARE = 1 / 40
@@ -45,11 +43,17 @@ class TuneOptions:
     seconds: float
     engines: bool = False
     precisions: bool = False
-    quiet: bool = False
 
 
-def tune(job: Job, asked: Job, options: TuneOptions, stop: Stop) -> Tuned:
-    """Search for the fastest setting of a job.
+def tune(
+    job: Job,
+    asked: Job,
+    options: TuneOptions,
+    stop: Stop,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
+) -> Tuned:
+    """Search for the fastest setting of a job. `tick` is called several times a second, `say` told of trials.
 
     In `asked` is the job as it is written: where it says `auto`, `job` has the engine that this stands for.
 
@@ -58,24 +62,21 @@ def tune(job: Job, asked: Job, options: TuneOptions, stop: Stop) -> Tuned:
         UsageError: there is no time for a single trial.
         StoppedError: a signal came before anything was measured.
     """
-    with (
-        trial_folder(job.output) as folder,
-        closing(Progress(options.seconds, options.quiet)) as progress,
-    ):
+    with trial_folder(job.output) as folder:
         sample = take_sample(job, stop)
-        trials = Trials(job, sample, folder, stop, progress.tick)
-        return _Tuning(job, options, sample, trials, progress).run(Setting.of(asked))
+        trials = Trials(job, sample, folder, stop, tick)
+        return _Tuning(job, options, sample, trials, say).run(Setting.of(asked))
 
 
 class _Tuning:
     def __init__(
-        self, job: Job, options: TuneOptions, sample: Sample, trials: Trials, progress: Progress
+        self, job: Job, options: TuneOptions, sample: Sample, trials: Trials, say: Callable[[str], None]
     ) -> None:
         self._job = job
         self._options = options
         self._sample = sample
         self._trials = trials
-        self._progress = progress
+        self._say = say
         self._deadline = time.monotonic() + options.seconds
         self._facts: dict[Setting, Facts] = {}
         self._baseline = Setting.of(job)
@@ -112,8 +113,8 @@ class _Tuning:
             fastest=search.fastest,
             rows=(*rows, *unusable),
             rounds=len(search.rounds),
-            kind=self._sample.kind,
-            item=self._sample.description.item,
+            kind=self._sample.section.kind,
+            item=self._sample.section.description.item,
             items=self._items,
             found=self._sample.found,
             out_of_time=search.out_of_time or stopped is not None,
@@ -148,7 +149,7 @@ class _Tuning:
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
         items = self._items
-        if self._sample.description.most_items is None:
+        if not self._sample.section.description.has_frames:
             items = self._whole_batches(setting)
         name = setting.name(self._baseline)
         try:
@@ -157,11 +158,11 @@ class _Tuning:
         except TrialError as error:
             if self._left() <= 0:
                 raise OutOfTimeError from None
-            self._progress.trial(f"{name}: failed: {error.problem}")
+            self._say(f"{name}: failed: {error.problem}")
             raise
         self._facts[setting] = Facts.of(result)
         rate = steady_rate(result)
-        self._progress.trial(f"{name}: {rate:.1f} items/s")
+        self._say(f"{name}: {rate:.1f} items/s")
         return rate
 
     def _whole_batches(self, setting: Setting) -> int:

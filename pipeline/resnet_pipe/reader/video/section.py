@@ -23,7 +23,6 @@ class VideoSection(ReaderSection):
         item="frame",
         usual_extension=".mp4",
         worker_bytes=216 << 20,  # 214 MiB with H.264 of 3840 x 2160, 107 with 1920 x 1080
-        most_items="max_frames",
         has_frames=True,
     )
 
@@ -97,6 +96,10 @@ class VideoSection(ReaderSection):
     def drops_partial(self) -> bool:
         """Whether a damaged video gives no rows at all."""
         return self.partial == "drop"
+
+    def limited(self, items: int) -> dict[str, object]:
+        """Return what the section would say differently to take no more than so many frames of a video."""
+        return {"max_frames": min(items, self.max_frames or items)}
 
     @property
     def sampling(self) -> Sampling:

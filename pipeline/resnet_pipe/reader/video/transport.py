@@ -27,12 +27,10 @@ class Jump(NamedTuple):
 
     Attributes:
         offset: of the packet after it, in the file.
-        begins: whether a frame begins with this packet.
         whole: whether the frame that ends or continues there is certainly complete.
     """
 
     offset: int
-    begins: bool
     whole: bool
 
 
@@ -104,7 +102,7 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
     """
     layout = transport_packets(path)
     if layout is None:
-        yield Jump(0, False, False)
+        yield Jump(0, False)
         return
     length, sync = layout
     pes, last, place = _Pes(), -1, 0
@@ -118,9 +116,9 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
         jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
         if begins:
             if pes.torn is not None:
-                yield Jump(pes.torn, False, pes.is_whole)
+                yield Jump(pes.torn, pes.is_whole)
             if last >= 0 and (jumps or pes.contradicts):
-                yield Jump(place, True, pes.is_whole)
+                yield Jump(place, pes.is_whole)
             pes = _Pes()
         elif last >= 0 and jumps and pes.torn is None:
             pes.torn = place
@@ -131,7 +129,7 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
         pes.seen += len(payload)
         pes.padded = field.is_padding
     if pes.torn is not None or pes.contradicts:
-        yield Jump(place if pes.torn is None else pes.torn, False, pes.is_whole)
+        yield Jump(place if pes.torn is None else pes.torn, pes.is_whole)
 
 
 def _packets(

@@ -12,23 +12,19 @@ from resnet_pipe.run.observe.clock import STAGES, StageClock, added_up
 
 @dataclass
 class Effort:
-    """What a chunk runner has needed so far. Only its threads change it.
+    """What a chunk runner has needed so far; None, 0 or empty if nothing ran. Only its threads change it.
 
     Attributes:
-        engine: what runs; None until it is ready.
         clocks: of the stages, but for infer, which each device has its own for.
         devices: what each has done; empty until the end.
-        run_seconds: from engine ready to last commit; 0 if nothing ran.
+        run_seconds: from engine ready to last commit.
         first_batch_s: the part of these in which the engine waited for the first batch.
         warmup_s: loading the network and its first forward pass.
         items: that the engine has seen.
         frames: of videos: decoded, used, and the seconds they cover.
-        batch_size: items in a batch; 0 if nothing ran.
-        workers: worker processes.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
-        peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if there was none or it
-            could not be measured.
+        peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if not measured.
     """
 
     engine: EngineInfo | None = None

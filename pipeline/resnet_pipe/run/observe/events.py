@@ -26,14 +26,7 @@ Listener = Callable[[Event], None]
 
 
 class Events:
-    """Tells of events. Used from several threads.
-
-    Args:
-        listener: is told of them, besides the log.
-
-    Attributes:
-        log: of the run, once it is open.
-    """
+    """Tells a listener, and the log of the run once that is open, of events. Used from several threads."""
 
     def __init__(self, listener: Listener | None) -> None:
         self.log = EventLog(None)

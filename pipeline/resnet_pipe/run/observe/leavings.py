@@ -19,18 +19,10 @@ from resnet_pipe.store.disk import HOME
 def leave(
     outcome: Outcome, history: History, folder: Path | None, tag: str, events: Events, guard: Guard
 ) -> Outcome:
-    """Write all of it as far as possible; anything that fails is a warning.
+    """Write all of it into the run's folder, as far as possible, and return the outcome with its report.
 
-    Args:
-        outcome: of the run.
-        history: of the run.
-        folder: of the run; None if it could not be made.
-        tag: of the run, among those that share the output directory.
-        events: of the run.
-        guard: of the run.
-
-    Returns:
-        the outcome, with its report.
+    Anything that fails is a warning; there is no folder if it could not be made. The tag is that of the run,
+    among those that share the output directory.
     """
     if folder is not None:
         guard.call("run.json", save_outcome, folder, outcome)
