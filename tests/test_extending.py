@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, put into a copy of the package as the page shows them, and run."""
+"""The pages on the code: examples are put into a copy of the package, and run; what is named is there."""
 
 from __future__ import annotations
 
@@ -140,3 +140,17 @@ def test_the_contract_suites_hold_the_examples(extended: Copy) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "extending.md"])
+def test_every_file_and_every_test_that_a_page_names_is_there(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    spans = set(re.findall(r"`([^`\n]+)`", text))
+    paths = {span for span in spans if re.fullmatch(r"[\w./]*(\.py|/)", span)}
+    assert len(paths) > 5
+    assert [
+        path for path in paths if not (ROOT / path).exists() and not (ROOT / PACKAGE / path).exists()
+    ] == []
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {span for span in spans if re.fullmatch(r"test_\w+", span)}
+    assert [name for name in named if f"def {name}(" not in tests] == []
