@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
+
+RowKey = tuple[str, int | None]
+"""The key of a row's source, and its frame: None for an image, and for the one row of all frames together."""
 
 if TYPE_CHECKING:
     from resnet_pipe.head.registry import FieldName
@@ -33,6 +36,8 @@ class WriterSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     suffixes: ClassVar[tuple[str, ...]] = ()
     """What the names of files of single sources end in, which it makes in a folder called like its kind."""
+    shard_suffix: ClassVar[str | None] = None
+    """What the name of its shard ends in, or of the file that says which rows the shard has; None without."""
     number_bytes: ClassVar[int] = 4
     """That a number takes in its files: a float32, unless it is text."""
     fields_key: ClassVar[str] = "fields"
@@ -65,6 +70,11 @@ class WriterSection(BaseModel):
     @abstractmethod
     def open(self, target: Target) -> Writer:
         """Begin the files of a chunk."""
+
+    @staticmethod
+    def row_keys(path: Path) -> Iterator[RowKey]:
+        """Yield which rows a shard has, in little memory, or raise what a library says of a broken file."""
+        raise NotImplementedError
 
     def merge(self, target: Target, parts: Sequence[Part]) -> None:
         """Write a chunk's shard from the rows of others, sorted by path and frame.

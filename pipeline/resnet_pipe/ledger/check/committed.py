@@ -11,6 +11,8 @@ from resnet_pipe.ledger.check.findings import Kind, Problem
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.model.model import file_sha256
 from resnet_pipe.store.disk import Disk
+from resnet_pipe.writer.section import RowKey
+from resnet_pipe.writer.tables import npy
 
 _AGAIN = "run the job again; it processes their sources again"
 _RESTORE = (
@@ -85,21 +87,19 @@ class _Files:
             path = self._whole.get(shard.name)
             if path is not None:
                 self._rows(shard.name, row_keys.table(path), expected)
-                if shard.name.endswith(row_keys.INDEX):
-                    self._array(
-                        shard.name.removesuffix(row_keys.INDEX) + row_keys.ARRAY, row_keys.table(path)
-                    )
+                if shard.name.endswith(npy.INDEX_SUFFIX):
+                    self._array(shard.name.removesuffix(npy.INDEX_SUFFIX) + npy.SUFFIX, row_keys.table(path))
         for entry in record.entries:
             self._own(entry)
 
     def _own(self, entry: Entry) -> None:
         """Look at the arrays of one source."""
         for file in entry.files:
-            index = file.name.removesuffix(row_keys.ARRAY) + ".csv"
-            if file.name.endswith(row_keys.ARRAY) and index in self._whole:
+            index = file.name.removesuffix(npy.SUFFIX) + ".csv"
+            if file.name.endswith(npy.SUFFIX) and index in self._whole:
                 key, path = entry.source.key, self._whole[index]
-                self._rows(index, row_keys.frames(path, key), {key: entry.rows})
-                self._array(file.name, row_keys.frames(path, key))
+                self._rows(index, npy.frame_keys(path, key), {key: entry.rows})
+                self._array(file.name, npy.frame_keys(path, key))
 
     def _hash(self, file: File) -> None:
         path = self._stored.find(file)
@@ -119,11 +119,11 @@ class _Files:
             else:
                 self._add("changed", file.name, f"not what was written ({size:,} bytes)", _RESTORE)
 
-    def _rows(self, name: str, places: Iterator[row_keys.Place] | None, expected: dict[str, int]) -> None:
-        if places is None:
+    def _rows(self, name: str, rows: Iterator[RowKey] | None, expected: dict[str, int]) -> None:
+        if rows is None:
             return
         try:
-            found = row_keys.differences(places, expected)
+            found = row_keys.differences(rows, expected)
         except Exception as error:  # whatever a library says of a file
             found = [f"cannot be read: {type(error).__name__}: {error}"]
         if found:

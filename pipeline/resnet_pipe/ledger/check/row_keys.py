@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from resnet_pipe.writer.tables.cells import from_cell
-
-ARRAY = ".npy"
-INDEX = ".index.csv"
-"""What the name of the index of a matrix ends in; that of the array of one source ends in `.csv`."""
-
-Place = tuple[str, int | None]
-"""The key of a row's source, and its frame: None for an image, and for the one row of all frames together."""
+from resnet_pipe.writer.registry import SECTIONS
+from resnet_pipe.writer.section import RowKey
 
 
-def table(path: Path) -> Iterator[Place] | None:
-    """Return the places of the rows of a shard; None for one that has no such columns.
+def table(path: Path) -> Iterator[RowKey] | None:
+    """Return which rows a shard has; None for a file that does not say.
 
     Whatever its library says is raised when the file is not what its name says.
     """
-    for suffix, reader in _TABLES.items():
-        if path.name.endswith(suffix):
-            return reader(path)
+    for section in SECTIONS.values():
+        if section.shard_suffix is not None and path.name.endswith(section.shard_suffix):
+            return section.row_keys(path)
     return None
-
-
-def frames(path: Path, key: str) -> Iterator[Place]:
-    """Return the places of the rows of one source's array, from its index."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        for line in lines:
-            yield key, _frame(line[0])
 
 
 def array_rows(path: Path) -> int:
@@ -58,16 +41,16 @@ def array_rows(path: Path) -> int:
     return int(rows)
 
 
-def differences(places: Iterable[Place], expected: Mapping[str, int]) -> list[str]:
+def differences(rows: Iterable[RowKey], expected: Mapping[str, int]) -> list[str]:
     """Return in words how rows differ from those that a record names.
 
     Args:
-        places: of the rows, those of a source together, by increasing frame.
+        rows: those of a source together, by increasing frame.
         expected: how many rows each source has; those without rows may be there or not.
     """
     found: list[str] = []
     seen: set[str] = set()
-    for key, group in groupby(places, key=itemgetter(0)):
+    for key, group in groupby(rows, key=itemgetter(0)):
         count, last, alone = 0, None, False
         for _, frame in group:
             alone = frame is None and count == 0
@@ -87,43 +70,6 @@ def differences(places: Iterable[Place], expected: Mapping[str, int]) -> list[st
         if count and key not in seen
     ]
     return found
-
-
-def _parquet(path: Path) -> Iterator[Place]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pa.OSFile(os.fsencode(path), "rb") as source:
-        file = pq.ParquetFile(source)
-        for number in range(file.num_row_groups):
-            group = file.read_row_group(number, columns=["path", "frame_index"])
-            yield from zip(group["path"].to_pylist(), group["frame_index"].to_pylist(), strict=True)
-
-
-def _csv(path: Path) -> Iterator[Place]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        for line in lines:
-            yield from_cell(line[0]), _frame(line[1])
-
-
-def _jsonl(path: Path) -> Iterator[Place]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            row = json.loads(line)
-            yield row["path"], row["frame_index"]
-
-
-_TABLES: dict[str, Callable[[Path], Iterator[Place]]] = {
-    ".parquet": _parquet,
-    ".csv": _csv,  # the index of a matrix as well
-    ".jsonl": _jsonl,
-}
-
-
-def _frame(cell: str) -> int | None:
-    return int(cell) if cell else None
 
 
 def _name(key: str, frame: int | None) -> str:

@@ -6,6 +6,10 @@ is text then. So does one that begins with a quote already: whoever takes one qu
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What may begin a formula; the last four are the full-width forms of the first four."""
 _QUOTED = ("'", *_FORMULA)
@@ -19,3 +23,12 @@ def to_cell(text: str) -> str:
 def from_cell(cell: str) -> str:
     """Return the text of a cell; one from before cells were quoted is its own, unless it looks quoted."""
     return cell[1:] if cell.startswith("'") and cell.startswith(_QUOTED, 1) else cell
+
+
+def keys_in(path: Path) -> Iterator[tuple[str, int | None]]:
+    """Yield the source and the frame of each line of a file whose first columns they are."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        for line in lines:
+            yield from_cell(line[0]), int(line[1]) if line[1] else None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
-from resnet_pipe.writer.tables.cells import from_cell, to_cell
+from resnet_pipe.writer.section import RowKey
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values
 from resnet_pipe.writer.writer import Target
@@ -24,6 +25,7 @@ SUFFIX = ".csv"
 class CsvSection(TableSection):
     """One CSV file for each chunk. Features do not fit in a spreadsheet: use parquet or jsonl for them."""
 
+    shard_suffix: ClassVar = SUFFIX
     number_bytes: ClassVar = 12
 
     kind: Literal["csv"]
@@ -35,6 +37,11 @@ class CsvSection(TableSection):
     def open(self, target: Target) -> CsvWriter:
         """Begin the shard of a chunk."""
         return CsvWriter(target.shard(SUFFIX), target.schema)
+
+    @staticmethod
+    def row_keys(path: Path) -> Iterator[RowKey]:
+        """Yield which rows a shard has."""
+        return keys_in(path)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source, and what their cells mean."""

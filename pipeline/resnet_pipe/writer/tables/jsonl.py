@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.registry import FieldName
+from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values
 from resnet_pipe.writer.writer import Target
@@ -23,6 +24,7 @@ SUFFIX = ".jsonl"
 class JsonlSection(TableSection):
     """One JSON Lines file for each chunk."""
 
+    shard_suffix: ClassVar = SUFFIX
     number_bytes: ClassVar = 12
 
     kind: Literal["jsonl"]
@@ -33,6 +35,13 @@ class JsonlSection(TableSection):
     def open(self, target: Target) -> JsonlWriter:
         """Begin the shard of a chunk."""
         return JsonlWriter(target.shard(SUFFIX))
+
+    @staticmethod
+    def row_keys(path: Path) -> Iterator[RowKey]:
+        """Yield which rows a shard has."""
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for row in map(json.loads, file):
+                yield row["path"], row["frame_index"]
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source."""

@@ -15,7 +15,8 @@ from pydantic import Field
 from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
-from resnet_pipe.writer.tables.cells import from_cell, to_cell
+from resnet_pipe.writer.section import RowKey
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
 from resnet_pipe.writer.writer import Part, Target, Writer, Written
 
@@ -35,6 +36,7 @@ class NpySection(TableSection):
     """NumPy arrays of float32, each with a CSV file that maps rows to frames."""
 
     suffixes: ClassVar = _SUFFIXES
+    shard_suffix: ClassVar = INDEX_SUFFIX
     fields_key: ClassVar = "field"
 
     kind: Literal["npy"]
@@ -62,6 +64,11 @@ class NpySection(TableSection):
         """Write a matrix from the rows of others; see `WriterSection.merge`."""
         if self.layout == "matrix":
             super().merge(target, parts)
+
+    @staticmethod
+    def row_keys(path: Path) -> Iterator[RowKey]:
+        """Yield which rows a shard has."""
+        return keys_in(path)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a matrix, float32, shape (rows, width), with the lines of its index."""
@@ -189,3 +196,12 @@ class _Array:
 
 def _values(batch: pa.RecordBatch) -> NDArray[np.float32]:
     return matrix(batch.columns[-1])
+
+
+def frame_keys(index: Path, key: str) -> Iterator[RowKey]:
+    """Yield which rows the array of a source has, from its index."""
+    with index.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        for line in lines:
+            yield key, int(line[0]) if line[0] else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from resnet_pipe.head.registry import FieldName
 from resnet_pipe.head.rows import by_source
+from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
 from resnet_pipe.writer.writer import Target, Written
 
@@ -28,6 +29,8 @@ _COMBINED = 64
 class ParquetSection(TableSection):
     """One Parquet file for each chunk."""
 
+    shard_suffix: ClassVar = SUFFIX
+
     kind: Literal["parquet"]
     fields: Annotated[
         tuple[FieldName, ...], Field(min_length=1, description="columns besides path, frame_index and pts_s")
@@ -36,6 +39,18 @@ class ParquetSection(TableSection):
     def open(self, target: Target) -> ParquetWriter:
         """Begin the shard of a chunk."""
         return ParquetWriter(target.shard(SUFFIX), target.schema)
+
+    @staticmethod
+    def row_keys(path: Path) -> Iterator[RowKey]:
+        """Yield which rows a shard has."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pa.OSFile(os.fsencode(path), "rb") as source:
+            file = pq.ParquetFile(source)
+            for number in range(file.num_row_groups):
+                group = file.read_row_group(number, columns=["path", "frame_index"])
+                yield from zip(group["path"].to_pylist(), group["frame_index"].to_pylist(), strict=True)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a shard as tables, row group by row group and source by source."""
