@@ -25,7 +25,7 @@ KNOWS: dict[str, set[str]] = {
     "infer": BELOW | {"job", "preprocess"},
     "head": BELOW,
     "writer": BELOW | {"job", "reader", "head"},
-    "ledger": BELOW | {"reader", "writer"},
+    "ledger": BELOW | {"reader", "writer", "job"},  # whose fingerprint a directory holds
     "job": BELOW | STAGES,
     "run": BELOW | STAGES | {"job", "ledger", "report", "study"},
     "study": BELOW | STAGES | {"job", "ledger", "run", "convert"},

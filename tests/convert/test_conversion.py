@@ -17,7 +17,8 @@ from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.convert.photographs import photographs
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import DocumentError, ModelError, UsageError
-from resnet_pipe.model.model import file_sha256, open_model, read_sidecar
+from resnet_pipe.model.model import open_model, read_sidecar
+from resnet_pipe.store.digest import file_sha256
 
 
 def outputs(path: Path, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

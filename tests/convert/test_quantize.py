@@ -26,8 +26,9 @@ from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.job import job as jobs
 from resnet_pipe.job.resolve import resolve
 from resnet_pipe.model import model as models
-from resnet_pipe.model.model import file_sha256, open_model, read_sidecar
+from resnet_pipe.model.model import open_model, read_sidecar
 from resnet_pipe.model.network import inspect
+from resnet_pipe.store.digest import file_sha256
 from tests.photographs import NAMES, encode, photograph
 from tests.run.commands import Result
 

@@ -18,8 +18,9 @@ from resnet_pipe.convert import catalogue
 from resnet_pipe.convert.conversion import convert
 from resnet_pipe.convert.recipe import ARCHITECTURES, find, load
 from resnet_pipe.errors import DocumentError, ModelError
-from resnet_pipe.model.model import file_sha256, read_sidecar
+from resnet_pipe.model.model import read_sidecar
 from resnet_pipe.model.network import inspect
+from resnet_pipe.store.digest import file_sha256
 from tests.run.jobs import Cli
 
 

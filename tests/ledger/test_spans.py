@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_pipe.ledger.spool import SpanResult, Spool
 from resnet_pipe.reader.source import Source, Span
+from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.workers.messages import Note, Row
 from tests.run.faults import ENGINE, FRAMES, SHORT_SPANS, Gate, shorten_spans
 from tests.run.jobs import (

@@ -22,7 +22,8 @@ from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
-from resnet_pipe.reader.source import Item, Source, Span, Tally, key_of, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.photographs import encode, photograph
 from tests.videos import SAMPLES, make

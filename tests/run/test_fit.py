@@ -14,7 +14,7 @@ from PIL import Image
 from resnet_pipe.errors import DocumentError
 from resnet_pipe.job import job as jobs
 from resnet_pipe.job.resolve import Resolved, resolve
-from resnet_pipe.model.model import file_sha256
+from resnet_pipe.store.digest import file_sha256
 from tests.networks import write_pixels
 from tests.photographs import encode, photograph
 from tests.run.jobs import SIDECAR, JobFolder

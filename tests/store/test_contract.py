@@ -13,8 +13,8 @@ from typing import Protocol
 
 import pytest
 
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.store.disk import Disk
+from resnet_pipe.store.names import key_of
 from resnet_pipe.store.store import Change, Store
 
 ROOT = Path(__file__).parents[2]

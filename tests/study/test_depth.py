@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from resnet_pipe.cli.main import commands
 from resnet_pipe.errors import ExitCode, UsageError
-from resnet_pipe.model import model
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import comparison
 from resnet_pipe.study import depth as depth_study
 from tests import networks
@@ -26,7 +26,7 @@ def add_network(folder: Path, depth: int, broken: bool = False) -> None:
     path = networks.write_tiny(folder / f"resnet{depth}.onnx")
     if broken:  # its outputs have the right names and another shape
         networks.write_pixels(path, 16)
-    sidecar = {**SIDECAR, "depth": depth, "macs": depth * 10**8, "onnx_sha256": model.file_sha256(path)}
+    sidecar = {**SIDECAR, "depth": depth, "macs": depth * 10**8, "onnx_sha256": file_sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(sidecar))
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError, UsageError
-from resnet_pipe.model.model import file_sha256
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.images.reader import ImageReader
 from resnet_pipe.reader.images.section import ImagesSection
-from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.reader.source import Source
+from resnet_pipe.store.digest import file_sha256
+from resnet_pipe.store.names import path_of
 
 LEAST = 20
 """With fewer, neither the ranges of the activations nor the figures mean anything."""

@@ -11,7 +11,7 @@ from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
 from resnet_pipe.model.network import inspect
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.names import key_of
 
 _FLOAT_BYTES = 4
 _COSTS = {

@@ -13,8 +13,9 @@ from pathlib import Path
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.job.location import located
-from resnet_pipe.model.model import Sidecar, file_sha256, models_dir, read_sidecar
+from resnet_pipe.model.model import Sidecar, models_dir, read_sidecar
 from resnet_pipe.store import atomic
+from resnet_pipe.store.digest import file_sha256
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versi
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine.silence import silenced
-from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar, file_sha256
+from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
 
 METHOD = (

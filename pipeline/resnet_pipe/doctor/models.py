@@ -11,7 +11,7 @@ from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import how_to_make, models_dir, open_model, read_sidecar
 from resnet_pipe.model.network import inspect
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.names import key_of
 
 HASHED_BYTES = 4 << 30
 """Of the models, the smallest first, so many are read whole: that takes seconds."""

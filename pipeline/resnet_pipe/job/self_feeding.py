@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
-from resnet_pipe.reader.source import Source, path_of
+from resnet_pipe.reader.source import Source
 from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.names import path_of
 
 if TYPE_CHECKING:
     from resnet_pipe.job.job import Job

@@ -6,10 +6,9 @@ import json
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from resnet_pipe.errors import RunError, UsageError
-from resnet_pipe.infer.engine import Precision
 from resnet_pipe.job.fingerprint import Fingerprint, canonical, digest
 from resnet_pipe.store.disk import HOME
 from resnet_pipe.store.store import Store
@@ -101,7 +100,7 @@ def precision(store: Store) -> str | None:
     except RunError:
         return None  # `check` says what is wrong
     value = noted.settings.get("infer.precision") if noted else None
-    return value if value in get_args(Precision) else None
+    return value if isinstance(value, str) else None
 
 
 def saving(store: Store, ours: Fingerprint, has_rows: bool) -> AbstractContextManager[None]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import RunError
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.workers.messages import Failure
 from resnet_pipe.store.store import Store
 
 SCHEMA_VERSION = 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.preprocess.preprocessing import Preprocessing
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.digest import file_sha256
+from resnet_pipe.store.names import key_of
 
 DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
@@ -224,14 +224,3 @@ def read_sidecar(path: Path) -> Sidecar:
             "convert the model again",
             "models",
         ) from None
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        if hasattr(hashlib, "file_digest"):  # Python 3.11
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()

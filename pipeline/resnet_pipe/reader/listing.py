@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.passed_over import PassedOver, extension
-from resnet_pipe.reader.source import Source, key_of, path_of
+from resnet_pipe.reader.source import Source
+from resnet_pipe.store.names import key_of, path_of
 
 Pattern = tuple[str, ...]
 """What is left to match, one part per path segment. The empty pattern stands for everything below."""

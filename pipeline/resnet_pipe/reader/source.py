@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -91,29 +88,3 @@ class Tally:
         self.decoded += now.decoded - before.decoded
         self.used += now.used - before.used
         self.seconds += now.seconds - before.seconds
-
-
-def key_of(relative: str) -> str:
-    r"""Return the key of a path below the root: valid text for any file name, and reversible.
-
-    A backslash is doubled, and a byte that is not UTF-8 becomes `\xNN`. Everything else stays as it is.
-
-    Args:
-        relative: as the operating system gave it, undecodable bytes as surrogates (PEP 383).
-    """
-    if "\\" in relative:
-        relative = relative.replace("\\", "\\\\")
-    if relative.isascii():
-        return relative
-    return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", relative)
-
-
-def path_of(root: Path, key: str) -> Path:
-    """Return the file that a key of `key_of` names below `root`."""
-    if "\\" in key:
-        key = re.sub(r"\\(\\|x[0-9a-f]{2})", _unescape, key)
-    return root / key
-
-
-def _unescape(escape: re.Match[str]) -> str:
-    return "\\" if escape[1] == "\\" else os.fsdecode(bytes([int(escape[1][1:], 16)]))

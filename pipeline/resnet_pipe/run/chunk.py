@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
-from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.run.chunk_files import ChunkFiles
 from resnet_pipe.run.plan import Chunk
-from resnet_pipe.run.workers.messages import Failure, Filled, Outputs, Row
+from resnet_pipe.run.workers.messages import Filled, Outputs, Row
+from resnet_pipe.store.digest import file_sha256
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.writer import Part, Written
 
 

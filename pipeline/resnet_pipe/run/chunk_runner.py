@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.gpu_memory import VramMeter
@@ -26,11 +26,12 @@ from resnet_pipe.run.observe.observer import Observer
 from resnet_pipe.run.observe.trace import traced
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.plan import Chunk, Plan
+from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Deliver, Staged, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import busy, fitting
-from resnet_pipe.run.workers.messages import Failure, Filled
+from resnet_pipe.run.workers.messages import Filled
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 

@@ -10,8 +10,9 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.listing import split
-from resnet_pipe.reader.source import Source, key_of
+from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Rules
+from resnet_pipe.store.names import key_of
 
 _FEW = 10
 """Fewer than these are no share of anything: they are removed by hand."""

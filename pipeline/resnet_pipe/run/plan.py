@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from resnet_pipe.ledger.failure import RETRYABLE
 from resnet_pipe.ledger.record import Entry, Record
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.workers.messages import RETRYABLE
 
 ATTEMPTS = 3
 """How many runs try a source whose failure may have been the machine's fault."""

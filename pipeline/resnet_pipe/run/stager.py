@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, Record
-from resnet_pipe.ledger.spool import SpanResult, Spool
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.chunk import GivenUpError, OpenChunk
 from resnet_pipe.run.observe.clock import StageClock
 from resnet_pipe.run.plan import Chunk
-from resnet_pipe.run.workers.messages import Failure, Filled, Outputs
+from resnet_pipe.run.spool import SpanResult, Spool
+from resnet_pipe.run.workers.messages import Filled, Outputs
 
 _ROW_BYTES = 128
 """Of a row, beside what the network gave for it."""

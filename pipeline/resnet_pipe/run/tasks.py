@@ -6,10 +6,10 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from resnet_pipe.ledger.spool import Spool
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Stager
 from resnet_pipe.run.workers.messages import Filled, Split, Task
 

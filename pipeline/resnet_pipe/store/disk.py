@@ -22,10 +22,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet_pipe.model.model import file_sha256
-from resnet_pipe.reader.source import key_of, path_of
 from resnet_pipe.store import atomic
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.lock import report_lock
+from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.store.store import Change, StoredFile
 
 HOME = "_resnet_pipe"

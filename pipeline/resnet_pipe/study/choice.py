@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_args
 
 from resnet_pipe.errors import ResnetPipeError, UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
-from resnet_pipe.infer.engine import DEFAULT, ENGINES, precisions
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
@@ -21,7 +21,7 @@ from resnet_pipe.job.job import Job
 from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description
-from resnet_pipe.model.model import file_sha256
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.choice_cache import Memory
@@ -49,7 +49,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
     subject = subjects.of_job(job, doc)
     free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
     kept = None if free else fingerprint.precision(Ledger(job.output).store)
-    chooser = _Chooser(job, subject, kept, say)
+    chooser = _Chooser(job, subject, kept if kept in get_args(Precision) else None, say)
     choice = chooser.recall() or chooser.decide()
     say(choice.note)
     infer = job.infer.model_copy(update={"engine": choice.engine, "precision": choice.precision})

@@ -9,12 +9,13 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.workers.messages import Failure, Filled, Task
+from resnet_pipe.run.workers.messages import Filled, Task
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 

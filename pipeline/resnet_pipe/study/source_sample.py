@@ -11,9 +11,9 @@ from resnet_pipe.job.job import Job
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.section import ReaderSection
-from resnet_pipe.reader.source import path_of
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.names import path_of
 
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.writer import Written
 from tests.photographs import encode, photograph
 from tests.reader.reading import read

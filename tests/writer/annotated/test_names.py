@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.annotated import names
 from resnet_pipe.writer.registry import SECTIONS
 

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_pipe.reader.source import key_of
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.writer import Written
 from tests.reader.reading import Reading, read
 from tests.videos import FRAMES, SAMPLES, Recipe, cut_off, display_matrix, frame_of, make, picture, x264

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.recipe import Recipe
 from resnet_pipe.convert.sources import checkpoint
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.model.model import Weights, file_sha256
+from resnet_pipe.model.model import Weights
+from resnet_pipe.store.digest import file_sha256
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_pipe.ledger.check import row_keys
 from resnet_pipe.ledger.check.findings import Kind, Problem
 from resnet_pipe.ledger.record import Entry, File, Record
-from resnet_pipe.model.model import file_sha256
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.disk import Disk
 from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables import npy

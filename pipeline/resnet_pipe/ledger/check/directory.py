@@ -17,9 +17,9 @@ from resnet_pipe.ledger.check.generation_check import Results
 from resnet_pipe.ledger.check.snapshot import Ledgers
 from resnet_pipe.ledger.generation import NEXT, SWITCH
 from resnet_pipe.ledger.ledger import TEMPORARY, Ledger
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.store.disk import HOME
 from resnet_pipe.store.lock import is_held
+from resnet_pipe.store.names import key_of
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Between looks at what a run is changing."""

@@ -13,8 +13,8 @@ from resnet_pipe.ledger.check.committed import Examiner, Stored
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem
 from resnet_pipe.ledger.check.snapshot import Broken, Ledgers, shards_in
 from resnet_pipe.ledger.fingerprint import Noted
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.store.disk import Disk
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.registry import SECTIONS
 
 _KIND = re.compile(r"writer(\.\d+)?\.kind")

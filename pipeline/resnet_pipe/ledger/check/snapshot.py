@@ -15,8 +15,8 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.check.committed import Stored
 from resnet_pipe.ledger.ledger import LEDGER, Ledger, chunk_of
-from resnet_pipe.reader.source import key_of
 from resnet_pipe.store.disk import Disk, Pending
+from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.registry import SECTIONS
 
 

@@ -10,7 +10,8 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.file_reader import FileReader
 from resnet_pipe.reader.images.signature import EXTENSIONS
-from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.store.names import path_of
 
 
 @dataclass(frozen=True)

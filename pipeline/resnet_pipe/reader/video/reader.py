@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.file_reader import FileReader
-from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.reader.video.sampling import Sampling
+from resnet_pipe.store.names import path_of
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.orientation import Frame

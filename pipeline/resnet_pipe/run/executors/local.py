@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.spool import Spool
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.failure_limit import check_failures
 from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.outcome import SourceCounts
 from resnet_pipe.run.prepared import Prepared
+from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.workers.messages import Failure
 
 
 class LocalExecutor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.source import Source, Span, Tally
 from resnet_pipe.run.workers.slots import SlotShape
@@ -19,28 +20,8 @@ Outputs = dict[str, NDArray[np.float32]]
 """What the network gave for a batch: output name to float32, shape (rows, width)."""
 
 
-RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
-"""Classes of error that may say more about the machine than about the source: later runs try again."""
 SLOWEST = 10
 """Sources that a message tells of as its slowest: as many as a report shows."""
-
-
-class Failure(NamedTuple):
-    """A source that could not be processed.
-
-    Attributes:
-        key: of the source.
-        stage: reader, preprocess, infer or writer.
-        error: a short, stable class of error.
-        message: what is wrong, in words.
-        transient: it may have been the machine's fault, for all that this run knows.
-    """
-
-    key: str
-    stage: str
-    error: str
-    message: str
-    transient: bool = False
 
 
 class Note(NamedTuple):

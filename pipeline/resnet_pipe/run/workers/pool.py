@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
 from resnet_pipe.errors import RunError, StoppedError
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.process.child import Child, EndedError
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.workers.messages import Failure, Filled, Split, Suspect, Task, WorkerSetup
+from resnet_pipe.run.workers.messages import Filled, Split, Suspect, Task, WorkerSetup
 from resnet_pipe.run.workers.ready import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak

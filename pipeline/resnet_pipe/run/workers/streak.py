@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.run.workers.messages import RETRYABLE, Failure, Filled, Split
+from resnet_pipe.ledger.failure import RETRYABLE, Failure
+from resnet_pipe.run.workers.messages import Filled, Split
 
 LONGEST = 5
 """This many consecutive failures that may be the machine's fault are taken to be."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnet_pipe.run.workers.messages import Failure, Filled, Task
+from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.run.workers.messages import Filled, Task
 
 
 def rest(task: Task, posted: Filled | None) -> Task:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.reader.file import announce, refusal
-from resnet_pipe.reader.source import Item, Source, Span, Tally, path_of
+from resnet_pipe.reader.source import Item, Source, Span, Tally
 from resnet_pipe.run.workers.messages import (
     SLOWEST,
-    Failure,
     Filled,
     Note,
     Row,
@@ -32,6 +32,7 @@ from resnet_pipe.run.workers.messages import (
     WorkSpan,
 )
 from resnet_pipe.run.workers.slots import Slots
+from resnet_pipe.store.names import path_of
 
 
 class Worker:

@@ -17,8 +17,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import path_of
 from resnet_pipe.store import atomic
+from resnet_pipe.store.names import path_of
 from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored

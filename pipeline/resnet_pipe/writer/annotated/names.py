@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from resnet_pipe.reader.source import path_of
+from resnet_pipe.store.names import path_of
 
 _NAME_BYTES = 255
 """The longest name that common file systems allow."""

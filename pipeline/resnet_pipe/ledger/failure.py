@@ -1,0 +1,26 @@
+"""A source that could not be processed, or not whole."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
+"""Classes of error that may say more about the machine than about the source: later runs try again."""
+
+
+class Failure(NamedTuple):
+    """A source that could not be processed.
+
+    Attributes:
+        key: of the source.
+        stage: reader, preprocess, infer or writer.
+        error: a short, stable class of error.
+        message: what is wrong, in words.
+        transient: it may have been the machine's fault, for all that this run knows.
+    """
+
+    key: str
+    stage: str
+    error: str
+    message: str
+    transient: bool = False
