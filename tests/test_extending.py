@@ -121,6 +121,8 @@ def test_the_writer_writes_rows_and_keeps_them_when_a_source_changes(extended: C
     assert [row["path"] for row in after] == [row["path"] for row in before]
     assert [row["path"] for row, other in zip(after, before, strict=True) if row != other] == ["b.jpg"]
     assert_clean(job.out)
+    check = [sys.executable, "-m", "resnet_pipe", "check", str(job.out)]
+    assert subprocess.run(check, env=extended.environment, check=False).returncode == 0
 
 
 def arrow_rows(job: JobFolder) -> list[Row]:
