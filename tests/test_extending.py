@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, put into a copy of the package as the page shows them, and run."""
+"""The pages on the code: examples are put into a copy of the package, and run; what is named is there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.networks import write_tiny
-from tests.run.jobs import JobFolder, read_rows
+from tests.run.jobs import JobFolder, Row, assert_clean, read_rows
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("pipeline", "resnet_pipe")
@@ -100,9 +101,38 @@ def test_the_engine_gives_the_rows_of_another_one(extended: Copy, job: JobFolder
         np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-5)
 
 
+def test_the_head_makes_features_of_length_1(extended: Copy, job: JobFolder) -> None:
+    features = np.array([row["features"] for row in read_rows(job.undisturbed())])
+    run(extended, job, "writer.fields=[unit]")
+    unit = np.array([row["unit"] for row in job.rows()])
+    np.testing.assert_allclose(unit, features / np.linalg.norm(features, axis=1, keepdims=True), rtol=1e-5)
+    refused = job.run("--set", "writer.fields=[unit, features]", env=extended.environment).expect(2)
+    assert "no head makes all of these fields: features, unit" in refused.stderr
+
+
+def test_the_writer_writes_rows_and_keeps_them_when_a_source_changes(extended: Copy, job: JobFolder) -> None:
+    writer = "writer={kind: arrow, path: out, fields: [features, logits]}"
+    run(extended, job, writer)
+    before = arrow_rows(job)
+    assert before == read_rows(job.undisturbed())
+    job.change("b.jpg")
+    run(extended, job, writer)
+    after = arrow_rows(job)
+    assert [row["path"] for row in after] == [row["path"] for row in before]
+    assert [row["path"] for row, other in zip(after, before, strict=True) if row != other] == ["b.jpg"]
+    assert_clean(job.out)
+    check = [sys.executable, "-m", "resnet_pipe", "check", str(job.out)]
+    assert subprocess.run(check, env=extended.environment, check=False).returncode == 0
+
+
+def arrow_rows(job: JobFolder) -> list[Row]:
+    shards = sorted(job.out.glob("part-*.arrow"))
+    return [row for path in shards for row in pa.ipc.open_file(path).read_all().to_pylist()]
+
+
 def test_the_contract_suites_hold_the_examples(extended: Copy) -> None:
-    suites = [f"tests/{room}/test_contract.py" for room in ("reader", "infer")]
-    examples = "arrays or reference"
+    suites = [f"tests/{room}/test_contract.py" for room in ("reader", "infer", "head", "writer")]
+    examples = "arrays or reference or unit or arrow"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", examples, *suites],
         cwd=extended.folder,
@@ -112,3 +142,17 @@ def test_the_contract_suites_hold_the_examples(extended: Copy) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "extending.md"])
+def test_every_file_and_every_test_that_a_page_names_is_there(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    spans = set(re.findall(r"`([^`\n]+)`", text))
+    paths = {span for span in spans if re.fullmatch(r"[\w./]*(\.py|/)", span)}
+    assert len(paths) > 5
+    assert [
+        path for path in paths if not (ROOT / path).exists() and not (ROOT / PACKAGE / path).exists()
+    ] == []
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {span for span in spans if re.fullmatch(r"test_\w+", span)}
+    assert [name for name in named if f"def {name}(" not in tests] == []

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.head.head import Head
-from resnet_pipe.head.registry import HEADS
-from resnet_pipe.head.rows import ENTRIES, ONE, PLACE, FieldName, Place, by_source, view
+from resnet_pipe.head.registry import HEADS, FieldName
+from resnet_pipe.head.rows import ENTRIES, ONE, PLACE, Place, by_source, view
 from resnet_pipe.model.output import Output
 
 PLACES: list[Place] = [

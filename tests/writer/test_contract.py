@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.head.rows import FieldName
+from resnet_pipe.head.registry import FieldName
 from resnet_pipe.writer.registry import SECTIONS
 from tests.networks import write_tiny
 from tests.run.jobs import JobFolder, assert_clean, numbered

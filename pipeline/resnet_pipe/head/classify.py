@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.head.arrays import numbers, texts
-from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, FieldName, Place, place_columns, place_schema
+from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, Place, place_columns, place_schema
 from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import HELD, Activation, Output
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FEATURES, LOGITS, TOP_K = "features", "logits", "top_k"
+FieldName = Literal["features", "logits", "top_k"]
+"""The columns that it makes of the outputs, for the jobs that ask for them."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Classify:
         labels: of the classes.
         activation: how scores are computed from `logits`.
     """
+
+    MADE_OF: ClassVar[Mapping[str, str]] = {FEATURES: FEATURES, LOGITS: LOGITS, TOP_K: LOGITS}
 
     logits: Output | None = None
     features: Output | None = None
@@ -72,12 +76,12 @@ class Classify:
 
         return replace(self, logits=of(self.logits), features=of(self.features))
 
-    def numbers(self, fields: Sequence[FieldName], k: int) -> int:
+    def numbers(self, fields: Sequence[str], k: int) -> int:
         """Return how many numbers a row has; see `Head.numbers`."""
         each = {FEATURES: _width(self.features), LOGITS: _width(self.logits), TOP_K: 2 * k}
         return sum(each[field] for field in fields)
 
-    def schema(self, fields: Sequence[FieldName], k: int) -> pa.Schema:
+    def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
         """Return the columns of rows; see `Head.schema`."""
         import pyarrow as pa
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.head.rows import FieldName, Place
+from resnet_pipe.head.rows import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class Head(Protocol):
-    """What becomes of the outputs of a network that a job uses."""
+    """What becomes of the outputs of a network that a job uses.
+
+    Attributes:
+        MADE_OF: each field that it makes, and the output of the network that it is made of: `logits`, which
+            has class values, or `features`.
+    """
+
+    MADE_OF: ClassVar[Mapping[str, str]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -25,7 +32,7 @@ class Head(Protocol):
     def widths(self) -> tuple[int, ...]:
         """How many values per item these outputs have, in the order of their names."""
 
-    def numbers(self, fields: Sequence[FieldName], k: int) -> int:
+    def numbers(self, fields: Sequence[str], k: int) -> int:
         """Return how many numbers a row has, at most, beside those that say where it is from.
 
         Args:
@@ -33,7 +40,7 @@ class Head(Protocol):
             k: as for `schema`.
         """
 
-    def schema(self, fields: Sequence[FieldName], k: int) -> pa.Schema:
+    def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
         """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.
 
         What a writer must know of a column beside its type is in the column's metadata: see `rows`.

@@ -1,8 +1,19 @@
-"""The heads there are. Another one is a line here."""
+"""The heads there are, and what a job may ask them for. Another one is a line in each."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from resnet_pipe.head import classify
 from resnet_pipe.head.classify import Classify
 
-HEADS = {"classify": Classify}
+HEADS: dict[str, type[Classify]] = {"classify": Classify}
 """Kind of network -> what its outputs mean."""
+
+FieldName = classify.FieldName
+"""What a job may ask for: a column that a head makes."""
+
+
+def head_for(fields: Collection[str]) -> type[Classify] | None:
+    """Return the head that makes all these fields; None if there is none."""
+    return next((head for head in HEADS.values() if head.MADE_OF.keys() >= set(fields)), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from resnet_pipe.head.arrays import as_numpy, numbers, numbers_or_null, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FieldName = Literal["features", "logits", "top_k"]
-"""What a job may ask for: a column that a head makes."""
 
 Place = tuple[str, int | None, float | None]
 """Of an item: the key of its source, its number and its time in seconds; without both for an image."""

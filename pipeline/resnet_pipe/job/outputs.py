@@ -7,8 +7,8 @@ from typing import Any
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head import output_choice
-from resnet_pipe.head.classify import FEATURES, LOGITS, TOP_K, Classify
-from resnet_pipe.head.registry import HEADS
+from resnet_pipe.head.classify import FEATURES, LOGITS, Classify
+from resnet_pipe.head.registry import head_for
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.job.job import Job
@@ -27,8 +27,13 @@ def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Cl
         network: its model's network.
         problems: a list to which problems are appended.
     """
-    head = HEADS["classify"]()
-    for made, find in (({LOGITS, TOP_K}, _with_logits), ({FEATURES}, _with_features)):
+    kind = head_for(job.fields)
+    if kind is None:
+        problems.append((("writer",), f"no head makes all of these fields: {', '.join(sorted(job.fields))}"))
+        return Classify()
+    head = kind()
+    for output, find in ((LOGITS, _with_logits), (FEATURES, _with_features)):
+        made = {field for field, source in kind.MADE_OF.items() if source == output}
         writers = [index for index, writer in enumerate(job.writer) if made.intersection(writer.fields)]
         try:
             head = find(job, network, head) if writers else head

@@ -16,7 +16,7 @@ RowKey = tuple[str, int | None]
 """The key of a row's source, and its frame: None for an image, and for the one row of all frames together."""
 
 if TYPE_CHECKING:
-    from resnet_pipe.head.rows import FieldName
+    from resnet_pipe.head.registry import FieldName
     from resnet_pipe.writer.writer import Part, Target, Writer
 
 

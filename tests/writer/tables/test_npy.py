@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from resnet_pipe.head.aggregate import Aggregate
-from resnet_pipe.head.rows import FieldName
+from resnet_pipe.head.registry import FieldName
 from resnet_pipe.writer.writer import Part, Target, Written
 from tests.writer.shards import WIDTH, Rows, columns, join, rows, section
 

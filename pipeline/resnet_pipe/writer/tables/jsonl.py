@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.head.rows import FieldName
+from resnet_pipe.head.registry import FieldName
 from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.head.rows import FieldName, by_source
+from resnet_pipe.head.registry import FieldName
+from resnet_pipe.head.rows import by_source
 from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
 from resnet_pipe.writer.writer import Target, Written
