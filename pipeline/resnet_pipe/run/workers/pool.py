@@ -15,7 +15,7 @@ from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import Failure, ReadyBatch, Split, Suspect, Task, WorkerSetup
-from resnet_pipe.run.workers.ready import WorkerBroken, WorkerReady
+from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak
 from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
