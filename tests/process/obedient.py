@@ -37,7 +37,7 @@ def serve(connection: Connection, *descriptors: int) -> None:
                 connection.send(word)
             case "start another":
                 code = "import time; time.sleep(600)"
-                connection.send(subprocess.Popen([sys.executable, "-c", code]).pid)
+                connection.send(subprocess.Popen([sys.executable, "-c", code], close_fds=False).pid)
             case "return":
                 return
             case "raise":

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.source import Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Source, Span
 from resnet_pipe.reader.video.reader import VideoReader
 from resnet_pipe.reader.video.section import VideoSection
 from tests.videos import number_of
@@ -30,7 +30,7 @@ class Reading:
     """What reading a source has come to."""
 
     rows: list[Row] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    counts: FrameCounts = field(default_factory=FrameCounts)
     failure: SourceError | None = None
 
     @property
@@ -77,7 +77,7 @@ def read_span(reader: VideoReader, key: str, span: Span | None, min_side: int | 
     """Read one span of a source, or all of it."""
     reading = Reading()
     try:
-        for item in reader.read(key, min_side, span, reading.tally):
+        for item in reader.read(key, min_side, span, reading.counts):
             assert item.frame.dtype == np.uint8
             assert item.frame.shape[2:] == (3,)
             assert item.frame.flags.c_contiguous

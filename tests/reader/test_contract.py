@@ -22,7 +22,7 @@ from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.photographs import encode, photograph
@@ -91,7 +91,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
-    return list(reader.read(key, min_side, span, Tally(), lambda: None))
+    return list(reader.read(key, min_side, span, FrameCounts(), lambda: None))
 
 
 def failure(reader: Reader, key: str) -> SourceError:
@@ -243,12 +243,12 @@ def test_there_are_no_more_items_than_the_job_takes(folder: Folder) -> None:
 
 
 def test_a_reader_counts_what_it_reads_where_sources_have_several_items(folder: Folder) -> None:
-    tally = Tally()
-    items = list(folder.reader.read(folder.whole[0], None, None, tally, lambda: None))
+    counts = FrameCounts()
+    items = list(folder.reader.read(folder.whole[0], None, None, counts, lambda: None))
     if folder.section.description.has_frames:
-        assert tally.decoded == tally.used == len(items)
-        assert tally.seconds > 0
-    assert tally.notes == []
+        assert counts.decoded == counts.used == len(items)
+        assert counts.seconds > 0
+    assert counts.notes == []
 
 
 def test_spans_together_give_what_the_whole_gives(folder: Folder) -> None:

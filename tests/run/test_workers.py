@@ -206,7 +206,7 @@ IN_A_MESSAGE = f"""
     send = Connection._send
 
     def send_half_and_die(self, data, *arguments):
-        if b"Filled" not in data:
+        if b"ReadyBatch" not in data:
             return send(self, data, *arguments)
         os.write(self.fileno(), data[: len(data) // 2])
         os._exit(7)

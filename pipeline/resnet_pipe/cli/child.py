@@ -24,6 +24,8 @@ def main() -> NoReturn:
     module, *descriptors, parent = sys.argv[1:]
     _die_with(int(parent))
     connection, *others = map(int, descriptors)
+    for descriptor in (connection, *others):
+        os.set_inheritable(descriptor, False)  # or what a library starts could hold them when this has ended
     with suppress(EOFError, ConnectionError):
         importlib.import_module(module).serve(Connection(connection), *others)
     os._exit(0)

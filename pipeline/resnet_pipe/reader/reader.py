@@ -8,7 +8,7 @@ from typing import Protocol
 
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reach import Reach
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 
 
 class Reader(Protocol):
@@ -59,7 +59,7 @@ class Reader(Protocol):
         key: str,
         min_side: int | None,
         span: Span | None,
-        tally: Tally | None,
+        counts: FrameCounts | None,
         alive: Callable[[], None],
     ) -> Iterator[Item]:
         """Decode one source, or one part of it.
@@ -68,7 +68,7 @@ class Reader(Protocol):
             key: of the source.
             min_side: if given, frames may come smaller, as long as their shorter side keeps this many pixels.
             span: one of `spans`; None for the whole source.
-            tally: kept up to date while reading.
+            counts: kept up to date while reading.
             alive: called often between two items: there may be much to read, but nothing hangs.
 
         Raises:

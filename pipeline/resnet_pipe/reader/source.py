@@ -66,7 +66,7 @@ class Span:
 
 
 @dataclass
-class Tally:
+class FrameCounts:
     """What has been read so far; a reader adds to it before each item.
 
     Attributes:
@@ -82,9 +82,9 @@ class Tally:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def add(self, now: Tally, before: Tally | None = None) -> None:
-        """Add the counts that another tally has come to, in all or since it was like `before`."""
-        before = before or Tally()
+    def add(self, now: FrameCounts, before: FrameCounts | None = None) -> None:
+        """Add the counts that others have come to, in all or since it was like `before`."""
+        before = before or FrameCounts()
         self.decoded += now.decoded - before.decoded
         self.used += now.used - before.used
         self.seconds += now.seconds - before.seconds

@@ -16,7 +16,7 @@ from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.run.chunk_files import ChunkFiles
 from resnet_pipe.run.plan import Chunk
-from resnet_pipe.run.workers.messages import Filled, Outputs, Row
+from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.writer import Part, Written
@@ -52,13 +52,13 @@ class OpenChunk:
         self._notes: dict[str, dict[str, None]] = {}
         """The notes of each source that has any, in order; for a video in spans, each note once."""
 
-    def add(self, filled: Filled, outputs: Outputs) -> list[Failure]:
+    def add(self, ready: ReadyBatch, outputs: Outputs) -> list[Failure]:
         """Write the rows of one result; return the failures of sources that had none before."""
-        broken = self._write(filled.rows, outputs) if filled.rows else []
-        self._ended.update(failure.key for failure in filled.failures)
-        for note in filled.notes:
+        broken = self._write(ready.rows, outputs) if ready.rows else []
+        self._ended.update(failure.key for failure in ready.failures)
+        for note in ready.notes:
             self._notes.setdefault(note.key, {})[note.text] = None
-        return self._remember([*broken, *filled.failures])
+        return self._remember([*broken, *ready.failures])
 
     def _remember(self, failures: list[Failure]) -> list[Failure]:
         """Keep the first failure of each source; return those that were kept."""

@@ -31,7 +31,7 @@ from resnet_pipe.run.stager import Deliver, Staged, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import busy, fitting
-from resnet_pipe.run.workers.messages import Filled
+from resnet_pipe.run.workers.messages import ReadyBatch
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -191,9 +191,9 @@ class ChunkRunner:
             counts.failures += 1
             on_failure(failure, chunk)
 
-        def written(filled: Filled, start: float, end: float) -> None:
+        def written(ready: ReadyBatch, start: float, end: float) -> None:
             for observer in self._observers:
-                observer.written(filled, start, end)
+                observer.written(ready, start, end)
 
         stager = Stager(
             self._resolved,

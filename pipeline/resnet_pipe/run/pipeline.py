@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from resnet_pipe.errors import ResnetPipeError
-from resnet_pipe.reader.source import Tally
+from resnet_pipe.reader.source import FrameCounts
 from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.clock import StageClock
@@ -19,7 +19,7 @@ from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.stager import Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.workers.messages import Outputs, ReadyBatch
 from resnet_pipe.run.workers.pool import WorkerPool
 
 _TICK_S = 0.2
@@ -42,7 +42,7 @@ class Counts:
     sources: float = 0.0
     failures: int = 0
     chunks: int = 0
-    frames: Tally = field(default_factory=Tally)
+    frames: FrameCounts = field(default_factory=FrameCounts)
 
 
 class Pipeline:
@@ -81,8 +81,8 @@ class Pipeline:
         """Highest resident memory of each worker, KiB."""
         self.first_batch_at: float | None = None
         """When there was something for the engine to do, time.perf_counter()."""
-        self._to_infer: queue.SimpleQueue[Filled | None] = queue.SimpleQueue()
-        self._to_write: queue.Queue[tuple[Filled, Outputs] | None] = queue.Queue(maxsize=8)
+        self._to_infer: queue.SimpleQueue[ReadyBatch | None] = queue.SimpleQueue()
+        self._to_write: queue.Queue[tuple[ReadyBatch, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
         self._error: BaseException | None = None
         self._ending = False
@@ -162,27 +162,27 @@ class Pipeline:
             if tasks.exhausted and self._written == tasks.pieces:
                 return
             for message in self._pool.poll(_TICK_S):
-                for filled in (message,) if isinstance(message, Filled) else tasks.split(message):
-                    self._count(filled)
-                    self._to_infer.put(filled)
+                for ready in (message,) if isinstance(message, ReadyBatch) else tasks.split(message):
+                    self._count(ready)
+                    self._to_infer.put(ready)
             while self._released:
                 self._pool.release(self._released.popleft())
             tick()
 
-    def _count(self, filled: Filled) -> None:
+    def _count(self, ready: ReadyBatch) -> None:
         reader, preprocess = self._clocks["reader"], self._clocks["preprocess"]
-        times, items = filled.times, len(filled.rows)
+        times, items = ready.times, len(ready.rows)
         reader.add(times.reader_s, items)
         reader.wait_in_s += times.wait_task_s
         preprocess.add(times.preprocess_s, items)
         preprocess.wait_out_s += times.wait_slot_s
-        self._counts.frames.add(filled.tally)
-        if filled.slot is not None:
+        self._counts.frames.add(ready.counts)
+        if ready.slot is not None:
             self.first_batch_at = self.first_batch_at or time.perf_counter()
-            worker = filled.slot // self._pool.slots.shape.per_worker
+            worker = ready.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
         for observer in self._observers:
-            observer.filled(filled)
+            observer.ready(ready)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -197,32 +197,32 @@ class Pipeline:
         with self._errors_end_the_run():
             while True:
                 with clock.waiting_in():
-                    filled = self._to_infer.get()
-                if filled is None or self._ending:
+                    ready = self._to_infer.get()
+                if ready is None or self._ending:
                     return
                 try:
-                    outputs = self._infer(device, lane, filled)
+                    outputs = self._infer(device, lane, ready)
                 except ResnetPipeError:
                     if self._ending:
                         return  # the engine was ended, because nobody wants its answer any more
                     raise
                 with self._lock:
-                    self._counts.items += len(filled.rows)
-                    self._counts.sources += filled.sources
+                    self._counts.items += len(ready.rows)
+                    self._counts.sources += ready.sources
                 with clock.waiting_out():
-                    self._to_write.put((filled, outputs))
+                    self._to_write.put((ready, outputs))
 
-    def _infer(self, device: Device, lane: int, filled: Filled) -> Outputs:
-        slot = filled.slot
+    def _infer(self, device: Device, lane: int, ready: ReadyBatch) -> Outputs:
+        slot = ready.slot
         if slot is None:
             return {}
         started = time.perf_counter()
-        outputs = device.infer(slot, len(filled.rows))
+        outputs = device.infer(slot, len(ready.rows))
         now = time.perf_counter()
-        device.clock.add(now - started, len(filled.rows))
-        batch = self._pool.slots.batch(slot)[: len(filled.rows)]
+        device.clock.add(now - started, len(ready.rows))
+        batch = self._pool.slots.batch(slot)[: len(ready.rows)]
         for observer in self._observers:
-            observer.inferred(Forward(filled, batch, outputs, lane, started, now))
+            observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)
         self._pool.wake()
         return outputs

@@ -17,7 +17,7 @@ from resnet_pipe.run.chunk import GivenUpError, OpenChunk
 from resnet_pipe.run.observe.clock import StageClock
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import SpanResult, Spool
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.workers.messages import Outputs, ReadyBatch
 
 _ROW_BYTES = 128
 """Of a row, beside what the network gave for it."""
@@ -50,7 +50,7 @@ class _Place(NamedTuple):
 
     task: int
     span: int
-    part: int
+    number: int
 
 
 @dataclass
@@ -69,7 +69,7 @@ class _Expected:
     final: bool
     source: Source | None = None
     spans: tuple[Span, ...] = ()
-    arrived: dict[int, list[tuple[Filled, Outputs]]] = field(default_factory=dict)
+    arrived: dict[int, list[tuple[ReadyBatch, Outputs]]] = field(default_factory=dict)
 
 
 class Stager:
@@ -97,7 +97,7 @@ class Stager:
         clock: StageClock,
         deliver: Deliver,
         on_failure: Callable[[Failure, str], None],
-        on_write: Callable[[Filled, float, float], None],
+        on_write: Callable[[ReadyBatch, float, float], None],
     ) -> None:
         self._resolved = resolved
         self._ledger = ledger
@@ -108,7 +108,7 @@ class Stager:
         self._on_failure = on_failure
         self._on_write = on_write
         self._expected: dict[int, _Expected] = {}
-        self._waiting: dict[_Place, tuple[Filled, Outputs]] = {}
+        self._waiting: dict[_Place, tuple[ReadyBatch, Outputs]] = {}
         self._next = _Place(0, 0, 0)
         self.waiting_bytes = 0
         """Memory of the results that have overtaken what is written next."""
@@ -130,7 +130,7 @@ class Stager:
         """The task, and its span, whose results are written next."""
         return self._next.task, self._next.span
 
-    def accept(self, filled: Filled, outputs: Outputs) -> int:
+    def accept(self, ready: ReadyBatch, outputs: Outputs) -> int:
         """Take one result; write what has become next in order, and deliver a chunk that is complete then.
 
         Returns:
@@ -141,23 +141,23 @@ class Stager:
             RunError: a finished span cannot be read again.
         """
         ended = 0
-        self._waiting[_Place(filled.task, filled.span, filled.part)] = filled, outputs
-        self.waiting_bytes += _bytes(filled, outputs)
-        self._keep(filled, outputs)
+        self._waiting[_Place(ready.task, ready.span, ready.number)] = ready, outputs
+        self.waiting_bytes += _bytes(ready, outputs)
+        self._keep(ready, outputs)
         while self._next in self._waiting:
             started = time.perf_counter()
             expected = self._expected[self._next.task]
-            filled, outputs = self._waiting.pop(self._next)
-            self.waiting_bytes -= _bytes(filled, outputs)
-            filled, outputs = self._loaded(expected, filled, outputs)
-            self._write(expected, filled, outputs)
-            self._next = self._after(expected, filled)
-            ended += filled.last
-            if self._next.task != filled.task:
-                self._end_task(filled.task)
+            ready, outputs = self._waiting.pop(self._next)
+            self.waiting_bytes -= _bytes(ready, outputs)
+            ready, outputs = self._loaded(expected, ready, outputs)
+            self._write(expected, ready, outputs)
+            self._next = self._after(expected, ready)
+            ended += ready.last
+            if self._next.task != ready.task:
+                self._end_task(ready.task)
             now = time.perf_counter()
-            self._clock.add(now - started, len(filled.rows))
-            self._on_write(filled, started, now)
+            self._clock.add(now - started, len(ready.rows))
+            self._on_write(ready, started, now)
         return ended
 
     def give_up(self) -> None:
@@ -173,39 +173,39 @@ class Stager:
             self._open.discard()
             self._open = None
 
-    def _after(self, expected: _Expected, filled: Filled) -> _Place:
-        if not filled.last:
-            return _Place(filled.task, filled.span, filled.part + 1)
-        if filled.span + 1 < len(expected.spans):
-            return _Place(filled.task, filled.span + 1, 0)
-        return _Place(filled.task + 1, 0, 0)
+    def _after(self, expected: _Expected, ready: ReadyBatch) -> _Place:
+        if not ready.last:
+            return _Place(ready.task, ready.span, ready.number + 1)
+        if ready.span + 1 < len(expected.spans):
+            return _Place(ready.task, ready.span + 1, 0)
+        return _Place(ready.task + 1, 0, 0)
 
-    def _write(self, expected: _Expected, filled: Filled, outputs: Outputs) -> None:
+    def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
         if self._open is None:
             self._open = OpenChunk(expected.chunk, self._resolved, self._ledger, self._root)
-        for failure in self._open.add(filled, outputs):
+        for failure in self._open.add(ready, outputs):
             self._on_failure(failure, expected.chunk.id)
 
-    def _keep(self, filled: Filled, outputs: Outputs) -> None:
+    def _keep(self, ready: ReadyBatch, outputs: Outputs) -> None:
         """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
-        expected = self._expected[filled.task]
-        if expected.source is None or filled.from_spool:
+        expected = self._expected[ready.task]
+        if expected.source is None or ready.from_spool:
             return
-        arrived = expected.arrived.setdefault(filled.span, [])
-        arrived.append((filled, outputs))
-        if any(part.last and part.part == len(arrived) - 1 for part, _ in arrived):
-            del expected.arrived[filled.span]
-            if not any(part.failures for part, _ in arrived):
-                arrived.sort(key=lambda each: each[0].part)
-                parts = [SpanResult(part.rows, values, part.notes) for part, values in arrived]
-                self._spool.save(expected.source, expected.spans[filled.span], parts)
+        arrived = expected.arrived.setdefault(ready.span, [])
+        arrived.append((ready, outputs))
+        if any(batch.last and batch.number == len(arrived) - 1 for batch, _ in arrived):
+            del expected.arrived[ready.span]
+            if not any(batch.failures for batch, _ in arrived):
+                arrived.sort(key=lambda each: each[0].number)
+                parts = [SpanResult(batch.rows, values, batch.notes) for batch, values in arrived]
+                self._spool.save(expected.source, expected.spans[ready.span], parts)
 
-    def _loaded(self, expected: _Expected, filled: Filled, outputs: Outputs) -> tuple[Filled, Outputs]:
+    def _loaded(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> tuple[ReadyBatch, Outputs]:
         """Return a result with its rows; those of an earlier run are in memory only from now on."""
-        if expected.source is None or not filled.from_spool:
-            return filled, outputs
-        known = self._spool.load(expected.source, expected.spans[filled.span])
-        return replace(filled, rows=known.rows, notes=known.notes), known.outputs
+        if expected.source is None or not ready.from_spool:
+            return ready, outputs
+        known = self._spool.load(expected.source, expected.spans[ready.span])
+        return replace(ready, rows=known.rows, notes=known.notes), known.outputs
 
     def _end_task(self, task: int) -> None:
         expected = self._expected.pop(task)
@@ -224,5 +224,5 @@ class Stager:
         self._spooled = []
 
 
-def _bytes(filled: Filled, outputs: Outputs) -> int:
-    return len(filled.rows) * _ROW_BYTES + sum(values.nbytes for values in outputs.values())
+def _bytes(ready: ReadyBatch, outputs: Outputs) -> int:
+    return len(ready.rows) * _ROW_BYTES + sum(values.nbytes for values in outputs.values())

@@ -11,7 +11,7 @@ from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Stager
-from resnet_pipe.run.workers.messages import Filled, Split, Task
+from resnet_pipe.run.workers.messages import ReadyBatch, Split, Task
 
 BATCHES_PER_TASK = 8
 """For sources of many items: the last batch of a task is not full, and the more come before it the better."""
@@ -76,7 +76,7 @@ class TaskList:
         task, self.newest = self._next
         self._next = next(self._upcoming, None)
         self.pieces += 1
-        if task.large is not None:
+        if task.may_split is not None:
             self._chunks[task.index] = self.newest
         return task
 
@@ -92,14 +92,14 @@ class TaskList:
         """Tell whether all tasks have been given out."""
         return self._next is None and not self._spans
 
-    def split(self, split: Split) -> Iterator[Filled]:
+    def split(self, split: Split) -> Iterator[ReadyBatch]:
         """Put the spans of a source in the place of its task; yield those that need no worker any more."""
         self._stager.expect_spans(split.task, split.source, split.spans)
         self.pieces += len(split.spans) - 1
         share = 1 / len(split.spans)
         for span in split.spans:
             if self._spool.has(split.source, span):
-                yield Filled(split.task, span.index, 0, None, [], [], share, from_spool=True)
+                yield ReadyBatch(split.task, span.index, 0, None, [], [], share, from_spool=True)
             else:
                 task = Task(split.task, (split.source.key,), span, sources=share)
                 heapq.heappush(self._spans, (split.task, span.index, task))
@@ -113,7 +113,7 @@ class TaskList:
                 self._stager.expect(index, chunk, final=position == len(groups) - 1)
                 large = group[0] if len(group) == 1 and self._reader.may_split(group[0]) else None
                 keys = tuple(source.key for source in group)
-                yield Task(index, keys, large=large, sources=len(keys)), number
+                yield Task(index, keys, may_split=large, sources=len(keys)), number
                 index += 1
 
     def _groups(self, sources: Sequence[Source]) -> Iterator[Sequence[Source]]:

@@ -15,7 +15,7 @@ from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.workers.messages import Filled, Task
+from resnet_pipe.run.workers.messages import ReadyBatch, Task
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -94,11 +94,11 @@ def collect(
             pool.submit(Task(given, (sources[given].key,), sources=1.0))
             given += 1
         for message in pool.poll(1.0):
-            if not isinstance(message, Filled):
-                continue  # only a task with `large` is split
+            if not isinstance(message, ReadyBatch):
+                continue  # only a task with `may_split` is split
             failures += message.failures
             ended += message.last
             if message.slot is not None:
-                items[message.task, message.part] = pool.slots.batch(message.slot)[0].copy()
+                items[message.task, message.number] = pool.slots.batch(message.slot)[0].copy()
                 pool.release(message.slot)
     return items, failures

@@ -71,10 +71,10 @@ def test_the_track_that_is_asked_for_is_read(small: Path, large: Path, tmp_path:
 
 def test_a_choice_that_nobody_made_is_noted(small: Path, large: Path, tmp_path: Path) -> None:
     path = joined((small, large), tmp_path / "video.mp4", (UNMARKED, DEFAULT))
-    (note,) = read(path).tally.notes
+    (note,) = read(path).counts.notes
     assert note == "it has 2 video tracks (0 to 1): track 1 was read; reader.track selects another"
-    assert read(path, track=1).tally.notes == []
-    assert read(small).tally.notes == []
+    assert read(path, track=1).counts.notes == []
+    assert read(small).counts.notes == []
 
 
 def test_a_track_that_is_not_there_is_a_failure_that_says_which_are(
@@ -97,7 +97,7 @@ def test_a_cover_is_never_taken_for_the_video(container: str, small: Path, tmp_p
         joined((small,), path, cover=encode(photograph(), "JPEG"))
     reading = read(path)
     assert first_number(reading) == 0
-    assert reading.tally.notes == []
+    assert reading.counts.notes == []
     assert "a picture, not a video" in str(read(path, track=1).failure)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnet_pipe.reader.source import Tally
+from resnet_pipe.reader.source import FrameCounts
 from tests.reader.reading import Reading, read, reader_of
 from tests.videos import FRAMES, SAMPLES, frame_times, picture, plain_pass
 
@@ -54,7 +54,7 @@ def test_every_frame_comes_once_and_in_order(case: tuple[str, str], whole: Readi
     assert whole.error is None
     assert whole.indices == list(range(frames))
     assert whole.numbers == list(range(frames))
-    assert whole.tally.notes == []
+    assert whole.counts.notes == []
 
 
 def test_the_pixels_are_those_that_were_encoded(case: tuple[str, str], whole: Reading) -> None:
@@ -82,9 +82,9 @@ def test_a_frame_keeps_the_time_that_it_was_encoded_with(case: tuple[str, str], 
 
 
 def test_the_tally_is_that_of_the_frames(case: tuple[str, str], whole: Reading) -> None:
-    assert whole.tally.decoded == whole.tally.used == len(whole.rows)
+    assert whole.counts.decoded == whole.counts.used == len(whole.rows)
     shown = whole.times[-1] - whole.times[0]
-    assert whole.tally.seconds == pytest.approx(shown * (1 + 1 / max(1, len(whole.rows) - 1)), abs=0.002)
+    assert whole.counts.seconds == pytest.approx(shown * (1 + 1 / max(1, len(whole.rows) - 1)), abs=0.002)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
@@ -104,7 +104,7 @@ def test_a_sample_is_taken_from_the_very_frames_of_the_whole(
         same = whole.rows[row.frame_index]
         assert row.pts_s == same.pts_s
         assert np.array_equal(row.frame, same.frame)
-    assert taken.tally.used == len(taken.rows) <= taken.tally.decoded
+    assert taken.counts.used == len(taken.rows) <= taken.counts.decoded
 
 
 def expected(
@@ -164,15 +164,15 @@ def test_a_reading_that_is_given_up_leaves_no_file_open(videos: Path, backend: s
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_tally_is_added_to_before_each_item(videos: Path, backend: str) -> None:
-    tally = Tally(decoded=100, used=100, seconds=100)
+    counts = FrameCounts(decoded=100, used=100, seconds=100)
     seen = []
-    for _ in reader_of(videos, backend=backend, every=4).read("mjpeg.mov", None, None, tally):
-        seen.append((tally.used, round(tally.seconds, 9)))
+    for _ in reader_of(videos, backend=backend, every=4).read("mjpeg.mov", None, None, counts):
+        seen.append((counts.used, round(counts.seconds, 9)))
     assert seen == [(101 + n, round(100 + (4 * n + 1) / 25, 9)) for n in range(10)]
-    assert tally.seconds == pytest.approx(100 + FRAMES / 25)
-    total, before = Tally(), Tally(decoded=100, used=100, seconds=100)
-    total.add(tally, before)
-    total.add(Tally(used=5))
+    assert counts.seconds == pytest.approx(100 + FRAMES / 25)
+    total, before = FrameCounts(), FrameCounts(decoded=100, used=100, seconds=100)
+    total.add(counts, before)
+    total.add(FrameCounts(used=5))
     assert total.used == 15
     assert total.decoded == (10 if backend == "pyav" else 37)
 

@@ -76,7 +76,7 @@ def test_a_video_that_is_cut_off_gives_the_frames_before_the_cut_and_then_fails(
         if backend == "opencv":
             del cut.rows[-1:]  # it patches up what is half there
         assert is_beginning_of(cut, whole)
-        assert f"frames decoded: {cut.tally.decoded}" in str(cut.failure)
+        assert f"frames decoded: {cut.counts.decoded}" in str(cut.failure)
         kept.append(len(cut.rows))
     assert kept == sorted(kept)
     assert kept[-1] > FRAMES / 2
@@ -125,7 +125,7 @@ def test_damage_in_the_middle_ends_the_video_there(name: str, videos: Path, vide
         assert damaged.error == "damaged"
         assert is_beginning_of(damaged, whole)
         assert number - 6 <= len(damaged.rows) <= number + 4
-        assert f"frames decoded: {damaged.tally.decoded}" in str(damaged.failure)
+        assert f"frames decoded: {damaged.counts.decoded}" in str(damaged.failure)
 
 
 @pytest.mark.parametrize("name", CHECKED)

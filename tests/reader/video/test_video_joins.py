@@ -125,13 +125,13 @@ def test_every_frame_of_every_part_comes_with_the_pixels_that_it_has_alone(case:
     assert whole.failure is None
     assert whole.numbers == whole.indices == list(range(2 * FRAMES))
     assert same_pixels(whole, *case.parts)
-    assert whole.tally.decoded == 2 * FRAMES
+    assert whole.counts.decoded == 2 * FRAMES
 
 
 def test_times_go_on_where_they_begin_again(case: Joined) -> None:
     whole = read(case.path)
     assert np.diff(whole.times) == pytest.approx(1 / 25, abs=0.0011)
-    assert whole.tally.notes == ([] if case.path.name in ("two.mp4", "goes-on.flv") else [AGAIN])
+    assert whole.counts.notes == ([] if case.path.name in ("two.mp4", "goes-on.flv") else [AGAIN])
 
 
 def test_a_frame_does_not_depend_on_where_reading_began(
@@ -158,7 +158,7 @@ def test_sampling_by_time_goes_over_the_join(case: Joined) -> None:
 def test_what_is_not_needed_is_not_decoded(case: Joined) -> None:
     if case.path.name in ("h264-interlaced.ts", "mpeg2.mpg", "mpeg2.vob"):
         pytest.skip("these are always decoded from the beginning")
-    assert read(case.path, count=2).tally.decoded < FRAMES
+    assert read(case.path, count=2).counts.decoded < FRAMES
 
 
 def test_a_joined_video_is_read_as_a_whole(case: Joined) -> None:
@@ -190,7 +190,7 @@ def test_frames_after_a_join_that_need_those_before_it_are_left_out_and_counted(
             if left_out:
                 text = f"frames left out after a join, because they need missing ones: {left_out}"
                 notes.append(text)
-            assert reading.tally.notes == notes
+            assert reading.counts.notes == notes
             assert (np.diff(reading.times) > 0).all()
 
 
@@ -205,7 +205,7 @@ def test_a_frame_that_a_join_cuts_off_is_left_out(tmp_path: Path) -> None:
         case.path.write_bytes(cut + recount(other, 0, by=last_count(cut) + 9))
         reading = read(case.path)
         assert reading.failure is None
-        assert reading.tally.notes == [CUT_OFF, AGAIN]
+        assert reading.counts.notes == [CUT_OFF, AGAIN]
         alone = tmp_path / "alone.ts"
         alone.write_bytes(without(data, starts[keeps], starts[-1] + 1000))
         assert same_pixels(reading, read(alone), case.parts[1])
@@ -239,7 +239,7 @@ def test_a_part_may_begin_and_end_anywhere(tmp_path: Path) -> None:
 def assert_left_out(whole: Reading, first: Reading, second: Reading) -> None:
     """Of two parts, one frame before the join may be missing, and nothing else."""
     assert whole.failure is None
-    assert AGAIN in whole.tally.notes
+    assert AGAIN in whole.counts.notes
     kept = len(whole.rows) - len(second.rows)
     assert kept >= len(first.rows) - 1
     frames = {row.frame.tobytes() for row in first.rows}
@@ -260,7 +260,7 @@ def test_a_gap_in_a_transport_stream_that_is_no_join_stays(tmp_path: Path) -> No
     reading = read(path)
     assert reading.numbers == list(range(2 * FRAMES))
     assert reading.times[FRAMES] - reading.times[FRAMES - 1] == pytest.approx(2, abs=0.05)
-    (note,) = reading.tally.notes
+    (note,) = reading.counts.notes
     assert note == "its continuity counter jumps at 1 place, where its timestamps have a gap"
 
 
@@ -271,7 +271,7 @@ def test_times_that_pass_the_largest_of_33_bits_go_on(tmp_path: Path) -> None:
         reading = read(path)
         assert reading.numbers == list(range(FRAMES))
         assert np.diff(reading.times) == pytest.approx(1 / 25)
-        assert reading.tally.notes == []
+        assert reading.counts.notes == []
 
 
 RECORDED = {"h264": ("libx264", x264()), "hevc": ("libx265", x265()), "mpeg2": ("mpeg2video", MPEG4)}
@@ -319,7 +319,7 @@ def test_a_count_that_jumps_where_nothing_is_missing_is_no_damage(
         assert reading.times == read(video).times
         assert same_pixels(reading, read(video))
         text = "1 place" if len(places) == 1 else "2 places"
-        assert reading.tally.notes == [f"its continuity counter jumps at {text}: nothing is missing"]
+        assert reading.counts.notes == [f"its continuity counter jumps at {text}: nothing is missing"]
         assert read(path, backend="opencv").failure is None
         reader, source = splitting(path)
         assert reader.spans(source) == ()
@@ -367,7 +367,7 @@ def test_three_parts_are_joined_as_two_are(tmp_path: Path) -> None:
     reading = read(case.path, every=5)
     assert reading.numbers == [*range(0, 2 * FRAMES, 5), *range(0, FRAMES, 5)]
     assert np.diff(reading.times) == pytest.approx(1 / 5)
-    assert reading.tally.notes == [AGAIN.replace("1 place", "2 places")]
+    assert reading.counts.notes == [AGAIN.replace("1 place", "2 places")]
 
 
 def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_a_part_whose_video_is_elsewhere_is_noted(tmp_path: Path) -> None:
     case.path.write_bytes(first + other.read_bytes())
     reading = read(case.path)
     assert reading.numbers == list(range(FRAMES))
-    _, note = reading.tally.notes  # the first one says which track was taken
+    _, note = reading.counts.notes  # the first one says which track was taken
     (left,) = re.findall(r"its last (\d+) bytes hold no data of this video track", note)
     assert int(left) > other.stat().st_size
 
@@ -396,14 +396,14 @@ def test_a_file_that_was_appended_with_its_header_is_noted(name: str, tmp_path: 
     options = {"g": "12"} if name == "a.asf" else x264()
     recipe = Recipe(name, "wmv2" if name == "a.asf" else "libx264", options, muxer=fragments)
     path = make(tmp_path, recipe)
-    assert read(path).tally.notes == []
+    assert read(path).counts.notes == []
     first, second = path.read_bytes(), make(tmp_path, Recipe("b.mp4", "libx264", x264())).read_bytes()
     if name in ("a.flv", "a.asf"):
         second = first
     path.write_bytes(first + second)
     reading = read(path)
     assert reading.numbers == list(range(FRAMES))
-    assert reading.tally.notes == [f"another file was appended at byte {len(first)}: it is not read"]
+    assert reading.counts.notes == [f"another file was appended at byte {len(first)}: it is not read"]
 
 
 def test_streams_that_appear_in_the_second_part_change_nothing(tmp_path: Path) -> None:

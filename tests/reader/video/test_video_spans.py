@@ -50,8 +50,10 @@ def test_spans_give_what_one_pass_gives(name: str, sampling: dict[str, Any], vid
     assert all(part.failure is None and part.rows for part in parts.values())
     assert same([row for index in sorted(parts) for row in parts[index].rows], whole.rows)
     if not sampling:
-        seconds = sum(part.tally.seconds for part in parts.values())
-        assert seconds == pytest.approx(whole.tally.seconds, abs=0.12)  # the end of the last frame is a guess
+        seconds = sum(part.counts.seconds for part in parts.values())
+        assert seconds == pytest.approx(
+            whole.counts.seconds, abs=0.12
+        )  # the end of the last frame is a guess
 
 
 @pytest.mark.parametrize("name", SPLIT)
@@ -78,7 +80,7 @@ def test_a_span_decodes_little_beyond_its_frames(videos: Path) -> None:
     reader, source = splitting(videos / "h264-open.mkv")
     for span in reader.spans(source):
         part = read_span(reader, source.key, span)
-        assert part.tally.decoded <= span.frames + 5
+        assert part.counts.decoded <= span.frames + 5
 
 
 def test_spans_without_wanted_frames_are_left_out(videos: Path) -> None:

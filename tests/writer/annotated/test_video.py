@@ -107,7 +107,7 @@ def test_every_frame_is_there_at_its_very_time(pair: tuple[Reading, Reading]) ->
     assert video.failure is None
     assert video.times == source.times
     assert video.indices == source.indices == list(range(FRAMES))
-    assert video.tally.seconds == pytest.approx(source.tally.seconds, abs=0.001)
+    assert video.counts.seconds == pytest.approx(source.counts.seconds, abs=0.001)
 
 
 def test_the_last_labels_stay_until_the_next_and_before_the_first_there_are_none(

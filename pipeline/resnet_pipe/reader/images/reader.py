@@ -10,7 +10,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
 from resnet_pipe.reader.file_reader import FileReader
 from resnet_pipe.reader.images.signature import EXTENSIONS
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import path_of
 
 
@@ -50,7 +50,7 @@ class ImageReader(FileReader):
         key: str,
         min_side: int | None,
         span: Span | None = None,
-        tally: Tally | None = None,
+        counts: FrameCounts | None = None,
         alive: object = None,
     ) -> Iterator[Item]:
         """Decode one source; see `Reader.read`.

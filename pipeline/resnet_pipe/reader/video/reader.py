@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.file_reader import FileReader
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.sampling import Sampling
 from resnet_pipe.store.names import path_of
 
@@ -111,7 +111,7 @@ class VideoReader(FileReader):
         key: str,
         min_side: int | None,
         span: Span | None = None,
-        tally: Tally | None = None,
+        counts: FrameCounts | None = None,
         alive: Callable[[], None] = _ignore,
     ) -> Iterator[Item]:
         """Decode the wanted frames of one source, or of one span of it; see `Reader.read`.
@@ -131,33 +131,33 @@ class VideoReader(FileReader):
 
         path = path_of(self.root, key)
         open_file(path).close()  # FFmpeg would wait for a pipe
-        video, tally = None, Tally() if tally is None else tally
+        video, counts = None, FrameCounts() if counts is None else counts
         try:
             with Video(path, self.max_pixels, alive, self.track) as video:
                 if video.track.note is not None:
-                    tally.notes.append(video.track.note)
+                    counts.notes.append(video.track.note)
                 part = whole(video, self.sampling) if span is None else of_span(video, span)
-                tally.notes += video.notes
-                yield from self._items(video, part, min_side, tally)
+                counts.notes += video.notes
+                yield from self._items(video, part, min_side, counts)
         except SourceError as error:
             decoded = 0 if video is None else video.decoded
             text = f"{error.message}; frames decoded: {decoded}"
             raise SourceError(error.stage, error.error, text, error.transient) from error
 
-    def _items(self, video: Video, part: Part, min_side: int | None, tally: Tally) -> Iterator[Item]:
+    def _items(self, video: Video, part: Part, min_side: int | None, counts: FrameCounts) -> Iterator[Item]:
         index = part.index
         video.decoded = counted = 0
         covered = 0.0
         try:
             for position, frame in self._frames(video, part, min_side):
                 seconds = index.seconds(part.within.start, position + 1)
-                tally.add(Tally(video.decoded - counted, 1, seconds - covered))
+                counts.add(FrameCounts(video.decoded - counted, 1, seconds - covered))
                 counted, covered = video.decoded, seconds
                 pts_s = int(index.pts[position]) * index.time_base.numerator / index.time_base.denominator
                 yield Item(frame, part.first_frame + position, pts_s)
-            tally.seconds += index.seconds(part.within.start, part.within.stop) - covered
+            counts.seconds += index.seconds(part.within.start, part.within.stop) - covered
         finally:
-            tally.decoded += video.decoded - counted
+            counts.decoded += video.decoded - counted
         if index.problem is not None:
             raise index.problem
 

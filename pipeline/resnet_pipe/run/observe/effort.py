@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resnet_pipe.infer.engine import EngineInfo
-from resnet_pipe.reader.source import Tally
+from resnet_pipe.reader.source import FrameCounts
 from resnet_pipe.run.engines.device import DeviceUse
 from resnet_pipe.run.observe.clock import STAGES, StageClock, added_up
 
@@ -34,7 +34,7 @@ class Effort:
     first_batch_s: float = 0.0
     warmup_s: float = 0.0
     items: int = 0
-    frames: Tally = field(default_factory=Tally)
+    frames: FrameCounts = field(default_factory=FrameCounts)
     batch_size: int = 0
     workers: int = 0
     workers_replaced: int = 0

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.observer import Forward, Observer
-from resnet_pipe.run.workers.messages import Filled
+from resnet_pipe.run.workers.messages import ReadyBatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,17 +86,17 @@ class Guarded:
         self._observer = observer
         self._guard = guard
 
-    def filled(self, filled: Filled) -> None:
-        """See `Observer.filled`."""
-        self._guard.call(self._what, self._observer.filled, filled)
+    def ready(self, ready: ReadyBatch) -> None:
+        """See `Observer.ready`."""
+        self._guard.call(self._what, self._observer.ready, ready)
 
     def inferred(self, done: Forward) -> None:
         """See `Observer.inferred`."""
         self._guard.call(self._what, self._observer.inferred, done)
 
-    def written(self, filled: Filled, start: float, end: float) -> None:
+    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
         """See `Observer.written`."""
-        self._guard.call(self._what, self._observer.written, filled, start, end)
+        self._guard.call(self._what, self._observer.written, ready, start, end)
 
 
 def _reason(error: Exception) -> str:

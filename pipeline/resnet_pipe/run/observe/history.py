@@ -16,7 +16,7 @@ from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
 from resnet_pipe.run.observe.observer import Forward
-from resnet_pipe.run.workers.messages import SLOWEST, Filled, Outputs, Row
+from resnet_pipe.run.workers.messages import SLOWEST, Outputs, ReadyBatch, Row
 
 MOMENTS = 240
 """Most points of the time line: what a chart can show."""
@@ -77,9 +77,9 @@ class History:
             self._moments = self._moments[::2]
             self._apart_s *= 2
 
-    def filled(self, filled: Filled) -> None:
-        """Note the slowest sources; see `Observer.filled`."""
-        for key, seconds in filled.slowest:
+    def ready(self, ready: ReadyBatch) -> None:
+        """Note the slowest sources; see `Observer.ready`."""
+        for key, seconds in ready.slowest:
             heapq.heappush(self._slowest, (seconds, key))
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
@@ -89,11 +89,11 @@ class History:
         if not self._pictures:
             return
         with self._lock:
-            for at, row in enumerate(done.filled.rows):
+            for at, row in enumerate(done.ready.rows):
                 if self._samples.wants():
                     self._samples.add(self._sample(row, done.batch[at], done.outputs, at))
 
-    def written(self, filled: Filled, start: float, end: float) -> None:
+    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
         """Note nothing; see `Observer.written`."""
 
     def to_json(self) -> dict[str, Any]:

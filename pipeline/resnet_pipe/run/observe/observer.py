@@ -7,13 +7,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.run.workers.messages import Filled, Outputs
+from resnet_pipe.run.workers.messages import Outputs, ReadyBatch
 
 
 class Forward(NamedTuple):
     """A forward pass on a batch, uint8, shape (rows, H, W, 3): what it gave, its lane, from when to when."""
 
-    filled: Filled
+    ready: ReadyBatch
     batch: NDArray[np.uint8]
     outputs: Outputs
     lane: int
@@ -24,11 +24,11 @@ class Forward(NamedTuple):
 class Observer(Protocol):
     """Is told what every batch went through. Times are of `time.perf_counter`, which all processes share."""
 
-    def filled(self, filled: Filled) -> None:
+    def ready(self, ready: ReadyBatch) -> None:
         """A worker has posted a message."""
 
     def inferred(self, done: Forward) -> None:
         """A lane has executed a batch. From its own thread."""
 
-    def written(self, filled: Filled, start: float, end: float) -> None:
+    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
         """The rows of a message have been written. From the writer's thread."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resnet_pipe.run.observe.observer import Forward
-from resnet_pipe.run.workers.messages import Filled
+from resnet_pipe.run.workers.messages import ReadyBatch
 from resnet_pipe.store import atomic
 
 _PROCESS = 1
@@ -52,30 +52,29 @@ class Trace:
             events.append(_event("M", "thread_sort_index", track, args={"sort_index": track}))
         file.write(",\n".join(map(json.dumps, events)))
 
-    def filled(self, filled: Filled) -> None:
-        """Write what the worker did for a batch, source by source; see `Observer.filled`."""
-        if filled.worker is None or not filled.spans:
+    def ready(self, ready: ReadyBatch) -> None:
+        """Write what the worker did for a batch, source by source; see `Observer.ready`."""
+        if ready.worker is None or not ready.spans:
             return
         events = [
-            _span(filled.worker, span.stage, span.start, span.end, source=span.source)
-            for span in filled.spans
+            _span(ready.worker, span.stage, span.start, span.end, source=span.source) for span in ready.spans
         ]
-        if filled.slot is not None:
-            events.append(_flow("s", filled, filled.worker, filled.spans[-1].start))
+        if ready.slot is not None:
+            events.append(_flow("s", ready, ready.worker, ready.spans[-1].start))
         self._write(events)
 
     def inferred(self, done: Forward) -> None:
         """Write a forward pass; see `Observer.inferred`."""
-        track, filled = _FIRST_LANE + done.lane, done.filled
-        about = {"items": len(filled.rows), "task": filled.task, "part": filled.part}
+        track, ready = _FIRST_LANE + done.lane, done.ready
+        about = {"items": len(ready.rows), "task": ready.task, "part": ready.number}
         span = _span(track, "infer", done.start, done.end, **about)
-        self._write([span, _flow("t", filled, track, done.start)])
+        self._write([span, _flow("t", ready, track, done.start)])
 
-    def written(self, filled: Filled, start: float, end: float) -> None:
+    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
         """Write that rows were written; see `Observer.written`."""
-        events = [_span(_WRITER, "writer", start, end, items=len(filled.rows), task=filled.task)]
-        if filled.slot is not None:
-            events.append(_flow("f", filled, _WRITER, start))
+        events = [_span(_WRITER, "writer", start, end, items=len(ready.rows), task=ready.task)]
+        if ready.slot is not None:
+            events.append(_flow("f", ready, _WRITER, start))
         self._write(events)
 
     def close(self) -> None:
@@ -98,6 +97,6 @@ def _span(track: int, stage: str, start: float, end: float, **about: object) -> 
     return _event("X", stage, track, cat=stage, **times, args=about)
 
 
-def _flow(phase: str, filled: Filled, track: int, at: float) -> dict[str, Any]:
-    batch = f"{filled.task}.{filled.span}.{filled.part}"
+def _flow(phase: str, ready: ReadyBatch, track: int, at: float) -> dict[str, Any]:
+    batch = f"{ready.task}.{ready.span}.{ready.number}"
     return _event(phase, "batch", track, cat="batch", id=batch, ts=round(at * 1e6, 1), bp="e")

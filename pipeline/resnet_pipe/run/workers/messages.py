@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.source import Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Source, Span
 from resnet_pipe.run.workers.slots import SlotShape
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class Task:
         index: position among all tasks of the run, from 0; results are put back into this order.
         keys: of the sources.
         span: the part of the only source that is to be read; None for all of it.
-        large: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
+        may_split: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
             says so instead of reading it.
         sources: how many sources are done with when it is: its own; of a span, a part of one.
-        first_part: number of the first message about this task. Not 0 where another worker has died on it.
+        first_number: number of the first message about this task. Not 0 where another worker has died on it.
         skip: items of the first source that the other worker has posted already.
         final: nothing of the task comes after it. False for all pieces but the last of one that is cut
             because a source in it is suspect.
@@ -65,9 +65,9 @@ class Task:
     index: int
     keys: tuple[str, ...]
     span: Span | None = None
-    large: Source | None = None
+    may_split: Source | None = None
     sources: float = 0.0
-    first_part: int = 0
+    first_number: int = 0
     skip: int = 0
     final: bool = True
     alone: bool = False
@@ -101,20 +101,20 @@ class WorkSpan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Filled:
+class ReadyBatch:
     """A worker's word that a batch is ready, or that a task has ended without one.
 
     Attributes:
         task: index of the task.
         span: index of the span; 0 for a source that is read as a whole.
-        part: position among the messages of this task and span, from 0: several streams may mix them up.
+        number: position among the messages of this task and span, from 0: several streams may mix them up.
         slot: where the batch is; None if no row was filled.
         rows: what is in the slot, row by row.
         failures: sources of this task that gave no more rows since the last batch.
         sources: done with, as the task says; 0 unless this is the last message.
         finished: sources of the task, as it was sent, of which everything has been posted.
         items: of the source after these, how many items have been posted.
-        tally: frames decoded and used since the last batch.
+        counts: frames decoded and used since the last batch.
         times: of this batch.
         last: nothing more comes from this task or span.
         notes: about sources of this task, since the last batch.
@@ -126,14 +126,14 @@ class Filled:
 
     task: int
     span: int
-    part: int
+    number: int
     slot: int | None
     rows: list[Row]
     failures: list[Failure]
     sources: float = 0.0
     finished: int = 0
     items: int = 0
-    tally: Tally = field(default_factory=Tally)
+    counts: FrameCounts = field(default_factory=FrameCounts)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
     notes: tuple[Note, ...] = ()

@@ -15,8 +15,8 @@ from resnet_pipe.process.child import Child, EndedError
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.run.workers.messages import Filled, Split, Suspect, Task, WorkerSetup
-from resnet_pipe.run.workers.ready import WorkerBroken, WorkerReady
+from resnet_pipe.run.workers.messages import ReadyBatch, Split, Suspect, Task, WorkerSetup
+from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak
 from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
@@ -44,7 +44,7 @@ class _Member:
     """It has not got any task."""
     ready: bool = False
     in_flight: set[int] = field(default_factory=set)
-    posted: Filled | None = None
+    posted: ReadyBatch | None = None
     """The last message about the task it is on; None if there was none."""
     suspicion: Failure | None = None
     """The reason it gave for ending on a source."""
@@ -124,7 +124,7 @@ class WorkerPool:
         """Make `poll` return soon. The only method for other threads."""
         self._wake_sender.send_bytes(b"")
 
-    def poll(self, timeout_s: float) -> list[Filled | Split]:
+    def poll(self, timeout_s: float) -> list[ReadyBatch | Split]:
         """Return what the workers have finished, waiting up to `timeout_s` for something to happen.
 
         A worker that has died or hangs is replaced. The source it was on is tried once more, by a worker that
@@ -140,7 +140,7 @@ class WorkerPool:
         ready = wait([*members, self._wake_receiver], min(timeout_s, LOOK_S))
         if self._wake_receiver in ready:
             self._wake_receiver.recv_bytes()
-        messages: list[Filled | Split] = []
+        messages: list[ReadyBatch | Split] = []
         for descriptor, member in members.items():
             if descriptor in ready and (message := self._hear(member)) is not None:
                 messages += self._streak.admit(message)
@@ -161,7 +161,7 @@ class WorkerPool:
         self._wake_receiver.close()
         self._wake_sender.close()
 
-    def _hear(self, member: _Member) -> Filled | Split | None:
+    def _hear(self, member: _Member) -> ReadyBatch | Split | None:
         try:
             message = member.process.receive()
         except EndedError as ended:
@@ -169,8 +169,8 @@ class WorkerPool:
         return self._accept(member, message)
 
     def _accept(
-        self, member: _Member, message: Filled | Split | WorkerReady | WorkerBroken | Suspect
-    ) -> Filled | Split | None:
+        self, member: _Member, message: ReadyBatch | Split | WorkerReady | WorkerBroken | Suspect
+    ) -> ReadyBatch | Split | None:
         if isinstance(message, WorkerReady):
             member.ready = True
             return None
@@ -184,16 +184,16 @@ class WorkerPool:
         if isinstance(message, Suspect):
             member.suspicion = message.failure
             return None
-        if isinstance(message, Filled) and message.slot is not None:
+        if isinstance(message, ReadyBatch) and message.slot is not None:
             member.in_flight.add(message.slot)
-        if isinstance(message, Filled) and message.finished < len(member.tasks[0].keys):
+        if isinstance(message, ReadyBatch) and message.finished < len(member.tasks[0].keys):
             member.posted = message
             return message
         task = member.tasks.popleft()
         member.sent -= 1
         member.posted = None
-        if not task.final and isinstance(message, Filled):
-            member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+        if not task.final and isinstance(message, ReadyBatch):
+            member.tasks[0] = replace(member.tasks[0], first_number=message.number + 1)
         self._supply(member)
         return message
 
@@ -231,7 +231,7 @@ class WorkerPool:
         self._members[member.number] = new
         return new
 
-    def _replace(self, member: _Member, ended: EndedError) -> Filled | None:
+    def _replace(self, member: _Member, ended: EndedError) -> ReadyBatch | None:
         """Start a worker in place of a dead one, with its tasks.
 
         Returns:
@@ -240,7 +240,7 @@ class WorkerPool:
         self.deaths += 1
         current = self.slots.current(member.number)
         task = member.tasks[0] if member.tasks else None
-        message: Filled | None = None
+        message: ReadyBatch | None = None
         if task is None or current is None or current[0] != task.index:
             if task is not None:
                 member.tasks[0] = rest(task, member.posted)
@@ -251,7 +251,7 @@ class WorkerPool:
             if task.alone:
                 message = given_up(task, member.posted, failure)
                 if not task.final:
-                    member.tasks[0] = replace(member.tasks[0], first_part=message.part + 1)
+                    member.tasks[0] = replace(member.tasks[0], first_number=message.number + 1)
             else:
                 self._on_retry(failure)
                 member.tasks.extendleft(reversed(pieces(task, member.posted, current[1])))

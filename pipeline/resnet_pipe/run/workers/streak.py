@@ -6,7 +6,7 @@ from collections.abc import Set
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.ledger.failure import RETRYABLE, Failure
-from resnet_pipe.run.workers.messages import Filled, Split
+from resnet_pipe.run.workers.messages import ReadyBatch, Split
 
 LONGEST = 5
 """This many consecutive failures that may be the machine's fault are taken to be."""
@@ -22,11 +22,11 @@ class Streak:
 
     def __init__(self, known: Set[str] = frozenset()) -> None:
         self._known = known
-        self._held: list[Filled] = []
+        self._held: list[ReadyBatch] = []
         self._failures: dict[str, Failure] = {}
         """By key: spans of one video count once."""
 
-    def admit(self, message: Filled | Split) -> list[Filled | Split]:
+    def admit(self, message: ReadyBatch | Split) -> list[ReadyBatch | Split]:
         """Return what may go on now that a worker has said this.
 
         Raises:
@@ -53,7 +53,7 @@ class Streak:
             )
         return []
 
-    def release(self) -> list[Filled]:
+    def release(self) -> list[ReadyBatch]:
         """Return the failures that were held back: the streak has ended."""
         held, self._held, self._failures = self._held, [], {}
         return held

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnet_pipe.ledger.failure import Failure
-from resnet_pipe.run.workers.messages import Filled, Task
+from resnet_pipe.run.workers.messages import ReadyBatch, Task
 
 
-def rest(task: Task, posted: Filled | None) -> Task:
+def rest(task: Task, posted: ReadyBatch | None) -> Task:
     """Return what is left of a task after its worker has died on no source in particular.
 
     Args:
@@ -17,15 +17,15 @@ def rest(task: Task, posted: Filled | None) -> Task:
     """
     if posted is None:
         return task
-    keys, part = task.keys[posted.finished :], posted.part + 1
+    keys, number = task.keys[posted.finished :], posted.number + 1
     # What has been read as a whole is not split.
-    return replace(task, keys=keys, large=None, first_part=part, skip=posted.items)
+    return replace(task, keys=keys, may_split=None, first_number=number, skip=posted.items)
 
 
-def pieces(task: Task, posted: Filled | None, suspect: int) -> list[Task]:
+def pieces(task: Task, posted: ReadyBatch | None, suspect: int) -> list[Task]:
     """Return what is left of a task: the sources before a suspect, the suspect, and those after it.
 
-    `first_part` of a piece that follows another is known when that has ended.
+    `first_number` of a piece that follows another is known when that has ended.
 
     Args:
         task: as the worker had it.
@@ -37,15 +37,15 @@ def pieces(task: Task, posted: Filled | None, suspect: int) -> list[Task]:
     before, after = left.keys[:at], left.keys[at + 1 :]
     cut = []
     if before:
-        cut.append(replace(left, keys=before, large=None, final=False))
+        cut.append(replace(left, keys=before, may_split=None, final=False))
         left = replace(left, skip=0)
     cut.append(replace(left, keys=(left.keys[at],), alone=True, final=task.final and not after))
     if after:
-        cut.append(replace(left, keys=after, large=None, skip=0))
+        cut.append(replace(left, keys=after, may_split=None, skip=0))
     return cut
 
 
-def given_up(task: Task, posted: Filled | None, failure: Failure) -> Filled:
+def given_up(task: Task, posted: ReadyBatch | None, failure: Failure) -> ReadyBatch:
     """Return the message that ends a suspect on which a worker has failed again.
 
     Args:
@@ -53,10 +53,10 @@ def given_up(task: Task, posted: Filled | None, failure: Failure) -> Filled:
         posted: the worker's last message about it.
         failure: what is recorded.
     """
-    return Filled(
+    return ReadyBatch(
         task=task.index,
         span=task.span.index if task.span else 0,
-        part=rest(task, posted).first_part,
+        number=rest(task, posted).first_number,
         slot=None,
         rows=[],
         failures=[failure],

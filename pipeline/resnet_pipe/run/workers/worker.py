@@ -18,11 +18,11 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.reader.file import announce, refusal
-from resnet_pipe.reader.source import Item, Source, Span, Tally
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.run.workers.messages import (
     SLOWEST,
-    Filled,
     Note,
+    ReadyBatch,
     Row,
     Split,
     StageTimes,
@@ -91,10 +91,10 @@ class Worker:
     def _work(self, task: Task, waited: float) -> Failure | None:
         """Carry out a task; or return why a source is suspect, with all that comes before it posted."""
         self._task = task
-        self._batch = _Batch(task.first_part, wait_task_s=waited)
+        self._batch = _Batch(task.first_number, wait_task_s=waited)
         self._finished = 0
-        if task.large is not None and (spans := self._spans(task.large)):
-            self._connection.send(Split(task.index, task.large, spans))
+        if task.may_split is not None and (spans := self._spans(task.may_split)):
+            self._connection.send(Split(task.index, task.may_split, spans))
             return None
         for position, key in enumerate(task.keys):
             while not self._tasks and self._connection.poll():
@@ -150,9 +150,9 @@ class Worker:
         return spans if len(spans) > 1 else ()
 
     def _read(self, key: str, position: int) -> None:
-        task, tally, before = self._task, Tally(), Tally()
+        task, counts, before = self._task, FrameCounts(), FrameCounts()
         min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
-        items = self._setup.reader.read(key, min_side, task.span, tally, alive)
+        items = self._setup.reader.read(key, min_side, task.span, counts, alive)
         skip = self._skip
         while True:
             item: Item | None = None
@@ -163,11 +163,11 @@ class Worker:
                 if item is not None and self._items >= skip:
                     self._make_room()  # before the item is counted, which is not posted yet
                 if self._items < skip:  # decoded once more, but it was used and counted when it was posted
-                    before = Tally(before.decoded, tally.used, tally.seconds)
-                self._batch.tally.add(tally, before)
-                before = copy(tally)
-                self._batch.notes += [Note(key, text) for text in tally.notes]
-                tally.notes.clear()
+                    before = FrameCounts(before.decoded, counts.used, counts.seconds)
+                self._batch.counts.add(counts, before)
+                before = copy(counts)
+                self._batch.notes += [Note(key, text) for text in counts.notes]
+                counts.notes.clear()
             if item is None:
                 return
             if self._items >= skip:
@@ -179,7 +179,7 @@ class Worker:
         """Post the batch if it is full."""
         if len(self._batch.rows) == self._setup.shape.batch_size:
             self._post(last=False)
-            self._batch = _Batch(self._batch.part + 1)
+            self._batch = _Batch(self._batch.number + 1)
 
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
@@ -220,17 +220,17 @@ class Worker:
             self._free.append(batch.slot)
             batch.slot = None
         self._connection.send(
-            Filled(
+            ReadyBatch(
                 task=self._task.index,
                 span=self._task.span.index if self._task.span else 0,
-                part=batch.part,
+                number=batch.number,
                 slot=batch.slot,
                 rows=batch.rows,
                 failures=batch.failures,
                 sources=self._task.sources if last else 0.0,
                 finished=self._finished,
                 items=max(self._items, self._skip),
-                tally=batch.tally,
+                counts=batch.counts,
                 times=StageTimes(
                     batch.busy_s["reader"],
                     batch.busy_s["preprocess"],
@@ -250,13 +250,13 @@ class Worker:
 class _Batch:
     """A batch that is being filled, and the seconds it took."""
 
-    def __init__(self, part: int, wait_task_s: float = 0.0) -> None:
-        self.part = part
+    def __init__(self, number: int, wait_task_s: float = 0.0) -> None:
+        self.number = number
         self.slot: int | None = None
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
         self.notes: list[Note] = []
-        self.tally = Tally()
+        self.counts = FrameCounts()
         self.busy_s = {"reader": 0.0, "preprocess": 0.0}
         self.seconds: list[tuple[str, float]] = []
         """Sources finished since the last batch, with the time each took."""

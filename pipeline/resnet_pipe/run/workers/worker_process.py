@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from multiprocessing.connection import Connection
 
-from resnet_pipe.run.workers.ready import WorkerBroken, WorkerReady
+from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
 
 
 def serve(connection: Connection, memory: int) -> None:
