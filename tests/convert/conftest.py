@@ -39,6 +39,7 @@ def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> N
         key = digest.hexdigest()
         if key not in exported:
             exported[key] = export(network, size).SerializeToString()
-        return ModelProto.FromString(exported[key])
+        kept: ModelProto = ModelProto.FromString(exported[key])
+        return kept
 
     monkeypatch.setattr(graph, "export", remembered)
