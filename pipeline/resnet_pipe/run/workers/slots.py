@@ -78,8 +78,9 @@ class Slots:
         ).reshape(-1, shape.batch_size, *shape.size, 3)
 
     def close(self) -> None:
-        """Close the descriptor. The memory is freed once no batch is in use any more."""
+        """Give the memory back; it is freed once no batch is in use any more. Nothing else may follow."""
         os.close(self.descriptor)
+        del self._batches, self._words, self._map  # now, whoever still knows of these slots
 
     def batch(self, slot: int) -> NDArray[np.uint8]:
         """Return the uint8 array, shape (batch_size, H, W, 3), of a slot: a view, not a copy."""
