@@ -109,18 +109,22 @@ class ChunkRunner:
         self._stack.__exit__(kind, error, trace)
 
     def _start(self, stack: ExitStack) -> None:
-        """Start the workers and load the engine, and prove both."""
+        """Start the workers and load the engine, at the same time, and prove both."""
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         cores = available_cores()
         self._pool = stack.enter_context(closing(self._start_workers(cores)))
-        self._pool.wait_until_ready(self._stop)
         started = time.perf_counter()
-        self._devices = stack.enter_context(
-            loading.loaded(
-                self._resolved, self.effort.batch_size, cores, self._pool.slots, self._stop, self._unusual
-            )
+
+        def look() -> None:
+            self._stop.check("loading the network")
+            self._pool.poll(0)  # a worker that cannot work need not wait for the network
+
+        loading_all = loading.loaded(
+            self._resolved, self.effort.batch_size, cores, self._pool.slots, look, self._unusual
         )
+        self._devices = stack.enter_context(loading_all)
+        self._pool.wait_until_ready(self._stop)
         self._ready(started)
         if self._trace is not None:
             tracing = traced(self._trace, self.effort.workers, loading.lanes(self._devices))

@@ -38,9 +38,17 @@ class Stop:
             StoppedError: somebody has asked.
         """
         for source in sources:
-            if self.signal is not None:
-                raise StoppedError(f"{self.signal.name}: stopped while listing the sources", self.exit_code)
+            self.check("listing the sources")
             yield source
+
+    def check(self, doing: str) -> None:
+        """Let what is `doing` something go on, unless a stop has been requested.
+
+        Raises:
+            StoppedError: somebody has asked.
+        """
+        if self.signal is not None:
+            raise StoppedError(f"{self.signal.name}: stopped while {doing}", self.exit_code)
 
     @property
     def exit_code(self) -> ExitCode:

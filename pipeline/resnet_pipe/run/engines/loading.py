@@ -15,13 +15,17 @@ from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.engines.remote_engine import RemoteEngine
-from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.slots import Slots
 
 
 @contextmanager
 def loaded(
-    resolved: Resolved, batch_size: int, cores: int, slots: Slots, stop: Stop, say: Callable[[str], None]
+    resolved: Resolved,
+    batch_size: int,
+    cores: int,
+    slots: Slots,
+    look: Callable[[], object],
+    say: Callable[[str], None],
 ) -> Iterator[tuple[Device, ...]]:
     """Load the network on the devices of a job; their engines end with the block.
 
@@ -33,14 +37,13 @@ def loaded(
         batch_size: items in a batch.
         cores: that the engines may use, all together, unless the job says how many.
         slots: where the batches will be.
-        stop: ends the loading.
+        look: called several times a second; what it raises ends the loading.
         say: tells the user about something unusual.
 
     Raises:
         DeviceError: a device is not to be had.
         ModelError: the engine cannot run the model.
         RunError: an engine's process ended while it was loading, or hangs.
-        StoppedError: somebody asked for a stop.
     """
     infer = resolved.job.infer
     names = devices_of(infer)
@@ -53,7 +56,7 @@ def loaded(
             remotes[name] = stack.enter_context(closing(remote))
         try:
             for remote in remotes.values():
-                remote.wait_until_ready(stop)
+                remote.wait_until_ready(look)
         except ModelError as error:
             raise _with_others(error, requests[0], infer.engine) from None
         yield tuple(Device(remote, name, batch_size, say) for name, remote in remotes.items())

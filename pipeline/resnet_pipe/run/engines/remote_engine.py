@@ -8,16 +8,16 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
-from resnet_pipe.errors import EngineError, ResnetPipeError, RunError, StoppedError
+from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.process.child import DYING_S, Child, EndedError, SilentError, ending
 from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.run.engines.pace import Pace
-from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 
@@ -123,23 +123,16 @@ class RemoteEngine:
         )
         self._process.send(EngineSetup(module, request, slots.shape))
 
-    def wait_until_ready(self, stop: Stop) -> None:
+    def wait_until_ready(self, look: Callable[[], object]) -> None:
         """Wait until the network is loaded. Comes first.
 
         Args:
-            stop: ends the waiting.
+            look: called several times a second; what it raises ends the waiting.
 
         Raises:
             ResnetPipeError: it could not be; see `engine.load`.
             RunError: the process ended instead, or hangs.
-            StoppedError: somebody asked for a stop.
         """
-
-        def look() -> None:
-            if stop.signal is not None:
-                text = f"{stop.signal.name}: stopped while loading the network"
-                raise StoppedError(text, stop.exit_code)
-
         try:
             answer: EngineReady | ResnetPipeError = self._process.receive(LOADING_S, look)
         except SilentError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
-from resnet_pipe.errors import RunError, StoppedError
+from resnet_pipe.errors import RunError
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.process.child import Child, EndedError
@@ -98,10 +98,7 @@ class WorkerPool:
             StoppedError: somebody asked for a stop.
         """
         while not all(member.ready for member in self._members):
-            if stop.signal is not None:
-                raise StoppedError(
-                    f"{stop.signal.name}: stopped while the workers were starting", stop.exit_code
-                )
+            stop.check("the workers were starting")
             self.poll(LOOK_S)
 
     def wants_task(self) -> bool:
