@@ -120,9 +120,11 @@ def _held(path: Path, shared: bool) -> Iterator[None]:
             holder = {"pid": os.getpid(), "started_at": datetime.now(timezone.utc).isoformat("T", "seconds")}
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-        yield
-        if not shared:
-            os.ftruncate(descriptor, 0)
+        try:
+            yield
+        finally:  # also of a run that is refused next: its process may live on, and holds nothing
+            if not shared:
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
