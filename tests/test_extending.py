@@ -123,6 +123,9 @@ def test_the_writer_writes_rows_and_keeps_them_when_a_source_changes(extended: C
     assert_clean(job.out)
     check = [sys.executable, "-m", "resnet_pipe", "check", str(job.out)]
     assert subprocess.run(check, env=extended.environment, check=False).returncode == 0
+    read = "import sys, resnet_pipe; sys.exit(resnet_pipe.read(sys.argv[1]).count_rows())"
+    command = [sys.executable, "-c", read, str(job.out)]
+    assert subprocess.run(command, env=extended.environment, check=False).returncode == len(after)
 
 
 def arrow_rows(job: JobFolder) -> list[Row]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from resnet_pipe.errors import UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.writer.registry import SECTIONS
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
-
-_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
-"""What pyarrow reads; where a job has several writers, the first of these."""
 
 
 def open_rows(output: Path) -> Dataset:
@@ -28,12 +26,12 @@ def open_rows(output: Path) -> Dataset:
     ledger = Ledger(output)
     generation.refuse_half_switched(ledger)
     shards = [ledger.store.path(file.name) for record in ledger.records() for file in record.shards]
-    for suffix, name in _FORMATS.items():
-        found = [str(path) for path in shards if path.suffix == suffix]
-        if found:
+    for section in SECTIONS.values():
+        found = [str(path) for path in shards if path.suffix == section.shard_suffix]
+        if found and section.dataset_format is not None:
             import pyarrow.dataset
 
-            return pyarrow.dataset.dataset(found, format=name)
+            return pyarrow.dataset.dataset(found, format=section.dataset_format)
     raise UsageError(
         f"{output} holds no committed shards in a format that pyarrow reads",
         "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",

@@ -38,6 +38,8 @@ class WriterSection(BaseModel):
     """What the names of files of single sources end in, which it makes in a folder called like its kind."""
     shard_suffix: ClassVar[str | None] = None
     """What the name of its shard ends in, or of the file that says which rows the shard has; None without."""
+    dataset_format: ClassVar[str | None] = None
+    """What pyarrow calls the format of its shards; None where pyarrow does not read them."""
     number_bytes: ClassVar[int] = 4
     """That a number takes in its files: a float32, unless it is text."""
     fields_key: ClassVar[str] = "fields"

@@ -26,6 +26,7 @@ class CsvSection(TableSection):
     """One CSV file for each chunk. Features do not fit in a spreadsheet: use parquet or jsonl for them."""
 
     shard_suffix: ClassVar = SUFFIX
+    dataset_format: ClassVar = "csv"
     number_bytes: ClassVar = 12
 
     kind: Literal["csv"]

@@ -25,6 +25,7 @@ class JsonlSection(TableSection):
     """One JSON Lines file for each chunk."""
 
     shard_suffix: ClassVar = SUFFIX
+    dataset_format: ClassVar = "json"
     number_bytes: ClassVar = 12
 
     kind: Literal["jsonl"]

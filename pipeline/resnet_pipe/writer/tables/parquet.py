@@ -30,6 +30,7 @@ class ParquetSection(TableSection):
     """One Parquet file for each chunk."""
 
     shard_suffix: ClassVar = SUFFIX
+    dataset_format: ClassVar = "parquet"
 
     kind: Literal["parquet"]
     fields: Annotated[
