@@ -77,7 +77,7 @@ def test_a_run_that_fails_tells_what_stands_and_one_that_cannot_know_leaves_the_
     assert standing_metrics(second_night.out / "metrics.prom") == {"failed": 6, "partial": 0}
 
 
-def test_the_failures_of_all_parts_of_a_divided_job_stand(job: JobFolder) -> None:
+def test_the_failures_of_all_divisions_stand(job: JobFolder) -> None:
     job.add_bad(*numbered(6, start=5))  # of which both divisions have some
     for division in ("1/2", "2/2"):
         job.run("--divide", division).expect(3)

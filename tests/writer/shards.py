@@ -22,7 +22,7 @@ from resnet_pipe.model.output import Output
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.section import WriterSection
 from resnet_pipe.writer.tables.table import TableSection
-from resnet_pipe.writer.writer import Part, Target
+from resnet_pipe.writer.writer import Portion, Target
 
 CLASSES = (
     "plain",
@@ -132,15 +132,15 @@ def rows(paths: Sequence[str], frames: bool = False, seed: int = 0, k: int = 3) 
     )
 
 
-def join(*parts: Rows) -> Rows:
-    """Return the rows of all parts, one after the other."""
-    ranked = [part.top_k for part in parts if part.top_k is not None]
+def join(*portions: Rows) -> Rows:
+    """Return the rows of all portions, one after the other."""
+    ranked = [part.top_k for part in portions if part.top_k is not None]
     return Rows(
-        path=[path for part in parts for path in part.path],
-        frame_index=[index for part in parts for index in part.frame_index],
-        pts_s=[pts for part in parts for pts in part.pts_s],
-        features=np.concatenate([part.features for part in parts if part.features is not None]),
-        logits=np.concatenate([part.logits for part in parts if part.logits is not None]),
+        path=[path for part in portions for path in part.path],
+        frame_index=[index for part in portions for index in part.frame_index],
+        pts_s=[pts for part in portions for pts in part.pts_s],
+        features=np.concatenate([part.features for part in portions if part.features is not None]),
+        logits=np.concatenate([part.logits for part in portions if part.logits is not None]),
         top_k=TopK(
             np.concatenate([part.index for part in ranked]), np.concatenate([part.score for part in ranked])
         ),
@@ -176,18 +176,18 @@ def section(kind: str, **keys: Any) -> WriterSection:  # noqa: ANN401 - keys of 
     return SECTIONS[kind].model_validate({"kind": kind, "path": "out", **keys}, context={"base": Path()})
 
 
-def write(directory: Path, kind: str, made: pa.Schema, *parts: Rows) -> Path:
+def write(directory: Path, kind: str, made: pa.Schema, *portions: Rows) -> Path:
     """Write a shard in one append for each part, and return its path."""
     opened = section(kind).open(target(directory, made))
-    for part in parts:
+    for part in portions:
         opened.append(part.batch(made))
     opened.close()
     return directory / f"part-000000.{kind}"
 
 
-def merge(out: Path, kind: str, made: pa.Schema, *parts: Part) -> Path:
+def merge(out: Path, kind: str, made: pa.Schema, *portions: Portion) -> Path:
     """Merge the shards of some directories, and return the path of the result."""
-    section(kind).merge(target(out, made), parts)
+    section(kind).merge(target(out, made), portions)
     return out / f"part-000000.{kind}"
 
 

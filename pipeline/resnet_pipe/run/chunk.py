@@ -19,7 +19,7 @@ from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.writer import Part, Written
+from resnet_pipe.writer.writer import Portion, Written
 
 
 class GivenUpError(Exception):
@@ -107,7 +107,7 @@ class OpenChunk:
         """Return the record of the files, which are complete in the staging directory."""
         dropped = self._dropped() if self._resolved.job.reader.drops_partial else set()
         if self._chunk.replaces or dropped:
-            self._files.merge(self._parts(dropped))
+            self._files.merge(self._portions(dropped))
         files = {
             key: tuple(self._file(path) for written in self._written for path in written.files.get(key, ()))
             for key in self._rows
@@ -145,14 +145,14 @@ class OpenChunk:
             self._rows
         )
 
-    def _parts(self, dropped: set[str]) -> list[Part]:
+    def _portions(self, dropped: set[str]) -> list[Portion]:
         """Return what the shards consist of: rows of the old ones that stay, and new ones but `dropped`."""
-        parts: list[Part] = [(self._staging, dropped)]
+        portions: list[Portion] = [(self._staging, dropped)]
         if self._chunk.replaces is not None:
             kept = {entry.source.key for entry in self._chunk.kept}
             gone = {entry.source.key for entry in self._chunk.replaces.entries} - kept
-            parts.insert(0, (self._ledger.output, gone))
-        return parts
+            portions.insert(0, (self._ledger.output, gone))
+        return portions
 
     def _file(self, relative: Path) -> File:
         return File(key_of(str(relative)), file_sha256(self._staging / relative))

@@ -13,7 +13,7 @@ from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Part, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, Target, Writer, Written
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""
@@ -89,12 +89,12 @@ class ChunkFiles:
             with suppress(Exception):
                 output.writer.discard()
 
-    def merge(self, parts: Sequence[Part]) -> None:
-        """Write the shards, which are complete, once more, from the rows in some directories; see `Part`."""
+    def merge(self, portions: Sequence[Portion]) -> None:
+        """Write the shards, which are complete, once more, from the rows in some directories; see `Portion`."""
         merged = self._directory / _MERGED
         merged.mkdir()
         for output in self._outputs:
-            output.section.merge(replace(output.target, directory=merged), parts)
+            output.section.merge(replace(output.target, directory=merged), portions)
         for path in merged.iterdir():
             path.replace(self._directory / path.name)
         merged.rmdir()

@@ -17,7 +17,7 @@ RowKey = tuple[str, int | None]
 
 if TYPE_CHECKING:
     from resnet_pipe.head.registry import FieldName
-    from resnet_pipe.writer.writer import Part, Target, Writer
+    from resnet_pipe.writer.writer import Portion, Target, Writer
 
 
 @looks_at_disk
@@ -78,12 +78,12 @@ class WriterSection(BaseModel):
         """Yield which rows a shard has, in little memory, or raise what a library says of a broken file."""
         raise NotImplementedError
 
-    def merge(self, target: Target, parts: Sequence[Part]) -> None:
+    def merge(self, target: Target, portions: Sequence[Portion]) -> None:
         """Write a chunk's shard from the rows of others, sorted by path and frame.
 
         Writers that make files for single sources have no shard, and nothing to do.
 
         Args:
-            target: its directory is none of the parts'.
-            parts: directories with a shard of this chunk each; they have no source in common.
+            target: its directory is none of the portions'.
+            portions: directories with a shard of this chunk each; they have no source in common.
         """

@@ -13,7 +13,7 @@ from resnet_pipe.errors import SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Part = tuple[Path, Collection[str]]
+Portion = tuple[Path, Collection[str]]
 """A directory with a shard, and the keys whose rows are to be left out of it."""
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from resnet_pipe.head.aggregate import Aggregate
 from resnet_pipe.head.registry import FieldName
-from resnet_pipe.writer.writer import Part, Target, Written
+from resnet_pipe.writer.writer import Portion, Target, Written
 from tests.writer.shards import WIDTH, Rows, columns, join, rows, section
 
 Index = list[list[str]]
@@ -26,17 +26,17 @@ def target(directory: Path, field: FieldName = "features") -> Target:
 
 
 def write(
-    directory: Path, *parts: Rows, field: FieldName = "features", layout: str = "per_source"
+    directory: Path, *portions: Rows, field: FieldName = "features", layout: str = "per_source"
 ) -> Written:
     made = target(directory, field)
     opened = section("npy", field=field, layout=layout).open(made)
-    for part in parts:
+    for part in portions:
         opened.append(part.batch(made.schema))
     return opened.close()
 
 
-def merge(out: Path, *parts: Part, layout: str = "matrix") -> None:
-    section("npy", layout=layout).merge(target(out), parts)
+def merge(out: Path, *portions: Portion, layout: str = "matrix") -> None:
+    section("npy", layout=layout).merge(target(out), portions)
 
 
 def load(path: Path) -> NDArray[np.float32]:
@@ -81,8 +81,8 @@ def test_each_source_has_an_array_of_its_name_with_a_row_a_frame(tmp_path: Path,
 
 
 def test_where_batches_begin_changes_no_byte(tmp_path: Path) -> None:
-    parts = [rows([key] * 40, frames=True, seed=seed) for seed, key in enumerate(["a", "b", "c"])]
-    whole = join(*parts)
+    portions = [rows([key] * 40, frames=True, seed=seed) for seed, key in enumerate(["a", "b", "c"])]
+    whole = join(*portions)
     for layout in ("per_source", "matrix"):
         for name, cuts in (("one", [0, 120]), ("many", [0, 1, 39, 41, 80, 100, 120])):
             pieces = [part_of(whole, start, stop) for start, stop in pairwise(cuts)]
@@ -154,8 +154,8 @@ def test_a_merge_drops_what_is_gone_and_sorts_the_rest_by_path(tmp_path: Path) -
     new = rows(["a,1", "a,3", "c"], seed=3)
     write(tmp_path / "old", old, layout="matrix")
     write(tmp_path / "new", new, layout="matrix")
-    parts = (tmp_path / "old", {"a,1", "z"}), (tmp_path / "new", {"c"})
-    merge(tmp_path / "out", *parts)
+    portions = (tmp_path / "old", {"a,1", "z"}), (tmp_path / "new", {"c"})
+    merge(tmp_path / "out", *portions)
     assert old.features is not None
     assert new.features is not None
     wanted = [
@@ -181,8 +181,8 @@ def test_a_merge_of_a_merge_changes_no_byte(tmp_path: Path) -> None:
 def test_the_index_of_a_matrix_holds_no_formula_and_a_merge_knows_what_its_cells_mean(tmp_path: Path) -> None:
     write(tmp_path / "old", rows(["'=a", "-b", "=a", "=c"]), layout="matrix")
     write(tmp_path / "new", rows(["+d"], seed=1), layout="matrix")
-    parts = (tmp_path / "old", {"=a", "-b"}), (tmp_path / "new", ())
-    merge(tmp_path / "out", *parts)
+    portions = (tmp_path / "old", {"=a", "-b"}), (tmp_path / "new", ())
+    merge(tmp_path / "out", *portions)
     assert [line[0] for line in load_index(tmp_path / "old/part-000007.index.csv")[1:]] == [
         "''=a", "'-b", "'=a", "'=c",
     ]  # fmt: skip

@@ -157,7 +157,7 @@ class _Check:
         if staged and not results.pending:
             yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run removes them"
         if spooled := _count(ledger.spool.parent):
-            yield f"{HOME}/spool: {spooled:,} finished parts of videos; the next run continues with them"
+            yield f"{HOME}/spool: {spooled:,} finished spans of videos; the next run continues with them"
         for path in ledger.store.half_put(TEMPORARY):
             yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"
 

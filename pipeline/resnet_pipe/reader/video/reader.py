@@ -16,7 +16,7 @@ from resnet_pipe.store.names import path_of
 if TYPE_CHECKING:
     from resnet_pipe.reader.orientation import Frame
     from resnet_pipe.reader.video.demux import Video
-    from resnet_pipe.reader.video.part import Part
+    from resnet_pipe.reader.video.reading import Reading
 
 _NAMES = (
     "3g2 3gp asf avi f4v flv ivf m2t m2ts m4v mj2 mkv mov mp4 mpeg mpg mts mxf nut ogg ogm ogv qt ts vob "
@@ -127,7 +127,7 @@ class VideoReader(FileReader):
                 were decoded.
         """
         from resnet_pipe.reader.video.demux import Video  # the decoders are loaded only where they are needed
-        from resnet_pipe.reader.video.part import of_span, whole
+        from resnet_pipe.reader.video.reading import of_span, whole
 
         path = path_of(self.root, key)
         open_file(path).close()  # FFmpeg would wait for a pipe
@@ -136,40 +136,42 @@ class VideoReader(FileReader):
             with Video(path, self.max_pixels, alive, self.track) as video:
                 if video.track.note is not None:
                     counts.notes.append(video.track.note)
-                part = whole(video, self.sampling) if span is None else of_span(video, span)
+                reading = whole(video, self.sampling) if span is None else of_span(video, span)
                 counts.notes += video.notes
-                yield from self._items(video, part, min_side, counts)
+                yield from self._items(video, reading, min_side, counts)
         except SourceError as error:
             decoded = 0 if video is None else video.decoded
             text = f"{error.message}; frames decoded: {decoded}"
             raise SourceError(error.stage, error.error, text, error.transient) from error
 
-    def _items(self, video: Video, part: Part, min_side: int | None, counts: FrameCounts) -> Iterator[Item]:
-        index = part.index
+    def _items(
+        self, video: Video, reading: Reading, min_side: int | None, counts: FrameCounts
+    ) -> Iterator[Item]:
+        index = reading.index
         video.decoded = counted = 0
         covered = 0.0
         try:
-            for position, frame in self._frames(video, part, min_side):
-                seconds = index.seconds(part.within.start, position + 1)
+            for position, frame in self._frames(video, reading, min_side):
+                seconds = index.seconds(reading.within.start, position + 1)
                 counts.add(FrameCounts(video.decoded - counted, 1, seconds - covered))
                 counted, covered = video.decoded, seconds
                 pts_s = int(index.pts[position]) * index.time_base.numerator / index.time_base.denominator
-                yield Item(frame, part.first_frame + position, pts_s)
-            counts.seconds += index.seconds(part.within.start, part.within.stop) - covered
+                yield Item(frame, reading.first_frame + position, pts_s)
+            counts.seconds += index.seconds(reading.within.start, reading.within.stop) - covered
         finally:
             counts.decoded += video.decoded - counted
         if index.problem is not None:
             raise index.problem
 
-    def _frames(self, video: Video, part: Part, min_side: int | None) -> Iterator[tuple[int, Frame]]:
+    def _frames(self, video: Video, reading: Reading, min_side: int | None) -> Iterator[tuple[int, Frame]]:
         if self.backend == "opencv":
             from resnet_pipe.reader.video import cv2_capture
 
-            yield from cv2_capture.decode(video, part.index, part.wanted)
+            yield from cv2_capture.decode(video, reading.index, reading.wanted)
             return
         from resnet_pipe.reader.video import pyav
         from resnet_pipe.reader.video.picture import Converter
 
         converter = Converter(min_side, self.max_pixels)
-        for position, frame in pyav.decode(video, part.index, part.wanted):
+        for position, frame in pyav.decode(video, reading.index, reading.wanted):
             yield position, converter.rgb(frame)

@@ -18,7 +18,7 @@ from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.writer import Part, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, Target, Writer, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,10 +60,10 @@ class NpySection(TableSection):
         """Begin the arrays of a chunk."""
         return MatrixWriter(target) if self.layout == "matrix" else ArraysWriter(target)
 
-    def merge(self, target: Target, parts: Sequence[Part]) -> None:
+    def merge(self, target: Target, portions: Sequence[Portion]) -> None:
         """Write a matrix from the rows of others; see `WriterSection.merge`."""
         if self.layout == "matrix":
-            super().merge(target, parts)
+            super().merge(target, portions)
 
     @staticmethod
     def row_keys(path: Path) -> Iterator[RowKey]:

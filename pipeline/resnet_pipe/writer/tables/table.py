@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Part, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, Target, Writer, Written
 
 Block = tuple[str, Any]
 """The key of a source, and consecutive rows of it in the form that the format copies them in."""
@@ -35,7 +35,7 @@ class TableSection(WriterSection):
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield all rows of the target's shard in another directory, in order and in little memory."""
 
-    def merge(self, target: Target, parts: Sequence[Part]) -> None:
+    def merge(self, target: Target, portions: Sequence[Portion]) -> None:
         """Write a chunk's shard from the rows of others; see `WriterSection.merge`.
 
         Rows are copied as their format has them, not by way of Arrow: to parse and print numbers again would
@@ -43,7 +43,7 @@ class TableSection(WriterSection):
         back as the wrong one of them.
         """
         merged: Any = self.open(target)  # what has blocks is opened as a `TableWriter`
-        kept = [_without(self.blocks(target, directory), drop) for directory, drop in parts]
+        kept = [_without(self.blocks(target, directory), drop) for directory, drop in portions]
         for _, rows in heapq.merge(*kept, key=itemgetter(0)):
             merged.copy(rows)
         merged.close()

@@ -17,13 +17,13 @@ from resnet_pipe.reader.video.scan import scan
 
 
 @dataclass(frozen=True)
-class Part:
+class Reading:
     """What is to be read of a video.
 
     Attributes:
-        index: of the video, or of a piece that the part is in.
+        index: of the video, or of a piece that it is in.
         first_frame: `frame_index` of the first frame of the index.
-        within: the frames of the part, positions in the index.
+        within: its frames, positions in the index.
         wanted: int64, the frames to take, positions in the index.
     """
 
@@ -33,7 +33,7 @@ class Part:
     wanted: NDArray[np.int64]
 
 
-def whole(video: Video, sampling: Sampling) -> Part:
+def whole(video: Video, sampling: Sampling) -> Reading:
     """Return what sampling takes of a video.
 
     Raises:
@@ -51,10 +51,10 @@ def whole(video: Video, sampling: Sampling) -> Part:
     within = sampling.range(found.pts, found.time_base)
     if sampling.max_frames is not None and len(wanted):
         within = range(within.start, int(wanted[-1]) + 1)
-    return Part(found, 0, within, wanted)
+    return Reading(found, 0, within, wanted)
 
 
-def of_span(video: Video, span: Span) -> Part:
+def of_span(video: Video, span: Span) -> Reading:
     """Return the frames of a span that has been found in this video before.
 
     Raises:
@@ -72,4 +72,4 @@ def of_span(video: Video, span: Span) -> Part:
     if span.wanted is not None:
         taken = np.unpackbits(np.frombuffer(span.wanted, np.uint8), count=span.frames)
         wanted = wanted[taken.astype(np.bool_)]
-    return Part(found, span.first_frame - first, range(first, stop), wanted)
+    return Reading(found, span.first_frame - first, range(first, stop), wanted)

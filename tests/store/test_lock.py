@@ -79,7 +79,7 @@ def test_a_run_that_is_killed_frees_the_lock(waiting: JobFolder, holder: Running
     assert_same_rows(waiting.out, waiting.undisturbed())
 
 
-def test_while_a_part_runs_the_same_part_another_division_and_the_whole_job_are_refused(
+def test_while_a_division_runs_the_same_one_those_of_another_n_and_the_whole_job_are_refused(
     waiting: JobFolder, holder_of_a_division: Running
 ) -> None:
     for arguments in (["--divide", "1/3"], ["--divide", "1/2"], ["--divide", "2/4"], []):
@@ -127,7 +127,7 @@ def test_what_a_division_that_was_killed_leaves_is_cleared_by_those_of_another_n
     assert_clean(job.out)
 
 
-def test_parts_that_run_at_the_same_time_process_every_source_exactly_once(job: JobFolder) -> None:
+def test_divisions_that_run_at_the_same_time_process_every_source_exactly_once(job: JobFolder) -> None:
     job.add(*numbered(23))
     job.add_bad("0005.jpg", "0017.jpg")
     with ExitStack() as stack:
@@ -207,7 +207,7 @@ def test_divisions_that_look_at_the_same_time_for_those_of_another_n_do_not_refu
 
 
 @pytest.mark.parametrize("first", ["1/2", "2/2"])
-def test_a_lost_file_of_a_source_is_made_again_by_one_part_alone(job: JobFolder, first: str) -> None:
+def test_a_lost_file_of_a_source_is_made_again_by_one_division_alone(job: JobFolder, first: str) -> None:
     job.write(writer="[{kind: parquet, path: out, fields: [features]}, {kind: npy}]")
     job.add(*numbered(8))
     job.run().expect(0)
