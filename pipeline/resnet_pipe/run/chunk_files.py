@@ -90,7 +90,7 @@ class ChunkFiles:
                 output.writer.discard()
 
     def merge(self, portions: Sequence[Portion]) -> None:
-        """Write the shards, which are complete, once more, from the rows in some directories; see `Portion`."""
+        """Write the shards, which are complete, once more, from the rows in some directories."""
         merged = self._directory / _MERGED
         merged.mkdir()
         for output in self._outputs:
