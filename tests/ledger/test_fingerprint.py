@@ -87,7 +87,7 @@ def test_a_later_version_with_one_more_key_that_has_a_default_accepts_the_direct
         version_1.run().expect(0)
     later = tmp_path / "later"
     shutil.copytree(PACKAGE, later / "resnet_pipe", ignore=shutil.ignore_patterns("__pycache__"))
-    section = later / "resnet_pipe" / "reader" / "images" / "images.py"
+    section = later / "resnet_pipe" / "reader" / "images" / "section.py"
     known = "    allow_empty: AllowEmpty = False\n"
     assert known in section.read_text()
     section.write_text(
