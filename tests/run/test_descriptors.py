@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.jobs import Cli, JobFolder, numbered
+from tests.run.jobs import Cli, JobFolder, numbered, wait_until
 
 
 def held() -> int:
@@ -28,4 +28,4 @@ def test_a_process_holds_no_more_after_a_command_than_before(job: JobFolder, cli
     cli(*command).expect(0)  # what is imported, and what is opened once
     before = held()
     cli(*command).expect(0)
-    assert held() == before
+    wait_until(lambda: held() == before, "what threads hold is given back as well")

@@ -83,7 +83,7 @@ def test_while_a_division_runs_the_same_one_those_of_another_n_and_the_whole_job
     waiting: JobFolder, holder_of_a_division: Running
 ) -> None:
     for arguments in (["--divide", "1/3"], ["--divide", "1/2"], ["--divide", "2/4"], []):
-        said = waiting.run(*arguments).expect(11).stderr
+        said = waiting.start(*arguments).end().expect(11).stderr
         assert f"process {holder_of_a_division.pid}, started at " in said, arguments
     assert records(waiting.out) == []
 
