@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
+
+
+def _known(engine: str) -> str:
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}")
+    return engine
 
 
 class Choice(BaseModel):
@@ -27,7 +33,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Annotated[str, Field(pattern=f"^({'|'.join(ENGINES)})$")]
+    engine: Annotated[str, AfterValidator(_known)]
     precision: Precision
     ratio: float | None = None
     reason: str = ""
