@@ -64,6 +64,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Make engines of `tests.study.engines` the only ones, under names and descriptions of the registry."""
+    import resnet_pipe.infer.section  # noqa: F401 - the schema of a job lists the engines that there are now
+
     root = str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])))
     before = dict(ENGINES)
