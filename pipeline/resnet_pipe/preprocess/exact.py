@@ -20,11 +20,8 @@ class _Side(NamedTuple):
     """What to do with the width or the height of a frame.
 
     Attributes:
-        pixels: range of the frame that the filter reads.
-        start: where the part to resize starts within `pixels`.
-        stop: where it ends.
-        resized: its size after resizing.
-        kept: the part of the resized side that is kept.
+        pixels: range of the frame that the filter reads; the part to resize is `start` to `stop` within it.
+        resized: its size after resizing, of which `kept` is used.
     """
 
     pixels: slice
@@ -42,10 +39,10 @@ def resize(
 ) -> None:
     """Resize only what is kept, where that cannot change a pixel by more than one level.
 
-    Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often
-    too coarse to round a tie as it does for the whole image. With one side exact, that makes one level at
-    most, because the weights of bilinear only average. Those of bicubic do not, and what it clips depends
-    on which side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
+    Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often too
+    coarse to round a tie as it does for the whole image. With one side exact, that makes one level at most,
+    because the weights of bilinear only average. Those of bicubic do not, and what it clips depends on which
+    side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
 
     Args:
         frame: uint8, shape (H, W, 3), RGB.

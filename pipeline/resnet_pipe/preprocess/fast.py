@@ -42,17 +42,16 @@ def resize(
 ) -> None:
     """Halve the kept part, then smooth it and resize it with linear interpolation.
 
-    The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of
-    scale^2 / 6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is
-    2w, makes up for the rest.
+    The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of scale^2 /
+    6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is 2w, makes up
+    for the rest.
 
     Args:
         frame: uint8, shape (H, W, 3), RGB.
         extent: width and height of the image in pixels of the frame.
         resized: width and height of the whole image after resizing.
         out: uint8, shape (h, w, 3), no larger than that: gets its middle.
-        one_scale: the image keeps its shape, so that the scales of its sides differ only by rounding, and
-            notably only where it becomes a few pixels.
+        one_scale: the image keeps its shape: the scales of its sides differ by rounding only.
     """
     import cv2
 

@@ -106,11 +106,7 @@ class Preprocessing(BaseModel):
         return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values by key, with a job's overrides.
-
-        Args:
-            values: the job's. With another `fit`, keys that only apply to ours are dropped.
-        """
+        """Return the values by key, with a job's; if these change `fit`, keys that only apply to ours go."""
         own = self.model_dump(exclude_none=True)
         if values.get("fit", self.fit) != self.fit:
             own = {key: value for key, value in own.items() if key not in ("resize", "pad_value")}
@@ -137,8 +133,7 @@ class Preprocessing(BaseModel):
 def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return a conflict between preprocessing values: a key, and what is wrong with its value.
 
-    Args:
-        values: by key, each valid by itself; with `crop`. Missing keys have their defaults.
+    Each value is valid by itself, `crop` is there, and missing keys have their defaults.
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
     if values.get("pad_value", 0) != 0 and fit != "pad":

@@ -119,11 +119,7 @@ def refusal(error: OSError) -> SourceError:
 
 
 def check_readable(path: Path, alive: Callable[[], None]) -> None:
-    """Read a file once, to know whether a decoder's trouble with it comes from the disk.
-
-    Args:
-        path: of a regular file.
-        alive: called often: the file may be large, but nothing hangs.
+    """Read a file once, to know whether a decoder's trouble with it comes from the disk; call `alive` often.
 
     Raises:
         SourceError: `unreadable`; or `missing`.

@@ -17,7 +17,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Refuse frames of too many pixels. None are not refused: a video may not say its size before decoding.
+    """Refuse frames of too many pixels, but not of none: a video may not say its size before decoding.
 
     Raises:
         SourceError: `too_large`.

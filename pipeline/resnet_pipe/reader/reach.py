@@ -20,11 +20,6 @@ class Reach:
 
     Real paths are compared: a link to a directory and the directory itself are one. Links further below, on
     the way of a listing, are not seen.
-
-    Attributes:
-        entries: absolute paths and patterns.
-        recursive: whether directories are read with their subdirectories.
-        extensions: of the files that are taken from a directory.
     """
 
     entries: Sequence[Path]

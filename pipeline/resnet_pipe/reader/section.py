@@ -59,8 +59,7 @@ class ReaderDescription:
     """What a reader says of itself, so that nobody else has to know which readers there are.
 
     Attributes:
-        source: what a source is called, such as `video`.
-        item: what an item is called, such as `frame`.
+        source: what a source is called, such as `video`; and `item` what an item is, such as `frame`.
         usual_extension: what most of its files end in.
         worker_bytes: the highest resident memory of a worker, with batches of 8.
         has_frames: whether items are frames of a video, with a number and a time; else a source is one item.

@@ -14,7 +14,6 @@ class Source(NamedTuple):
 
     Attributes:
         key: path below the reader's root, in the reversible text form of `key_of`.
-        size: bytes.
         mtime_ns: time of last modification, nanoseconds since 1970; of any size, also negative.
     """
 
@@ -28,11 +27,10 @@ class Item(NamedTuple):
 
     Attributes:
         frame: uint8, shape (H, W, 3), RGB, any size of at least 1 x 1.
-        frame_index: position in presentation order from 0; None for an image.
-        pts_s: presentation time in seconds; None for an image.
+        frame_index: position in presentation order from 0; like `pts_s`, the presentation time, None for an
+            image.
         extent: width and height of the image in pixels of the frame, where its last column or row is only
-            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; None
-            otherwise.
+            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8.
     """
 
     frame: NDArray[np.uint8]
@@ -46,13 +44,11 @@ class Span:
     """A part of a long video that is decoded on its own, from a key frame on.
 
     Attributes:
-        index: position among the spans of its source, from 0.
-        count: spans of its source.
+        index: position among the `count` spans of its source, from 0.
         start_pts: presentation time of its first frame, in units of the stream's time base; None for the
             beginning of the video.
         end_pts: presentation time that its frames come before; None for the end of the video.
-        first_frame: `frame_index` of its first frame.
-        frames: how many frames it has, before sampling.
+        first_frame: `frame_index` of the first of its `frames`, which are counted before sampling.
         wanted: which of them sampling takes, one bit each (`numpy.packbits`); None for all.
     """
 
@@ -69,12 +65,9 @@ class Span:
 class FrameCounts:
     """What has been read so far; a reader adds to it before each item.
 
-    Attributes:
-        decoded: frames that came out of the decoder.
-        used: frames that became items.
-        seconds: of video that the frames cover, whether sampled or skipped.
-        notes: what is unusual about the source, but was handled, each a short sentence. Its rows are correct;
-            the notes explain how they were obtained.
+    Frames are counted when they are `decoded`, and when they become items (`used`). `seconds` of video are
+    covered by frames that are sampled or skipped. `notes` tell in short sentences what is unusual about the
+    source, but was handled: its rows are correct.
     """
 
     decoded: int = 0

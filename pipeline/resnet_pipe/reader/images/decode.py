@@ -47,8 +47,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         The frame, contiguous and upright, and its extent.
 
     Raises:
-        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
-            has no 8-bit RGB form, such as one with floating-point numbers).
+        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that has
+            no 8-bit RGB form, such as one with floating-point numbers).
         MemoryError: there is not enough memory even for an ordinary image.
     """
     try:

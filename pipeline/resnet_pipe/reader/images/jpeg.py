@@ -25,13 +25,11 @@ programs do, which make these files."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
-    """Decode a JPEG file.
+    """Decode a JPEG file, as `decode.decode` does.
 
     libjpeg-turbo, through simplejpeg, reports warnings, unlike Pillow and OpenCV. It reports only the first
     one: if that is harmless, the file is decoded again without all harmless oddities, and must then give
     none.
-
-    Arguments and result are those of `decode.decode`.
 
     Raises:
         SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.
@@ -92,11 +90,7 @@ def _failure(data: bytes, message: str) -> SourceError:
 def _decode(
     data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
 ) -> Item:
-    """Decode a file without its oddities; `original` is the file with metadata.
-
-    Raises:
-        ValueError: a warning of libjpeg, or its error.
-    """
+    """Decode a file without its oddities, or raise `ValueError`; `original` is the file with metadata."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except KeyError:  # a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4
@@ -158,8 +152,7 @@ def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: boo
 def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncated: bool) -> Item:
     """Decode subsamplings that TurboJPEG does not know with libjpeg itself, through Pillow, at full size.
 
-    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to standard
-    error.
+    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to stderr.
     """
     header = frame_header(data)
     if header is None or header.beyond_libjpeg():

@@ -18,20 +18,11 @@ from resnet_pipe.reader.images.library_stderr import standard_error
 def decompress(
     chunks: Sequence[bytes], compression: int, reversed_bits: bool, row_bytes: int, rows: int, chunk_rows: int
 ) -> NDArray[np.uint8]:
-    """Decompress strips or tiles to their original bytes, whatever these mean.
+    """Decompress strips or tiles to their original bytes, whatever these mean, in shape (rows, row_bytes).
 
-    libtiff gets an 8-bit greyscale BigTIFF file in which every byte is a pixel.
-
-    Args:
-        chunks: the compressed data of each.
-        compression: as in the tag of this name.
-        reversed_bits: whether the lowest bit of a compressed byte is its first.
-        row_bytes: of each row.
-        rows: of all chunks together.
-        chunk_rows: of each chunk; the last one may have fewer.
-
-    Returns:
-        Shape (rows, row_bytes).
+    libtiff gets an 8-bit greyscale BigTIFF file in which every byte is a pixel. A chunk has `chunk_rows` of
+    the `rows`; the last one may have fewer. `reversed_bits`: the lowest bit of a compressed byte is its
+    first.
 
     Raises:
         SourceError: `unsupported`: libtiff was built without this compression.

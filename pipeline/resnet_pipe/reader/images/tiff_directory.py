@@ -41,11 +41,7 @@ class Directory:
 
     @classmethod
     def first(cls, data: bytes) -> Directory:
-        """Find the entries.
-
-        Raises:
-            SourceError: `truncated`.
-        """
+        """Find the entries, or raise `SourceError`: `truncated`."""
         order = "<" if data.startswith(b"II") else ">"
         big = data[2:4] in (b"+\0", b"\0+")
         (head, count, size, offset) = ("8xQ", "Q", 20, "Q") if big else ("4xI", "H", 12, "I")
@@ -66,11 +62,7 @@ class Directory:
         return cls(data, order, big, entries, following)
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the integers of a tag.
-
-        Raises:
-            SourceError: `truncated` or `damaged`.
-        """
+        """Return the integers of a tag, or raise `SourceError`: `truncated` or `damaged`."""
         if tag not in self.entries:
             return default
         kind, count, start = self._value(tag)
@@ -110,8 +102,8 @@ class Directory:
     def only(self, tags: Set[int]) -> bytes:
         """Return the file rewritten with a single directory that has only some tags.
 
-        It is little-endian: Pillow cannot read big-endian BigTIFF files. The pixels are left as
-        they are, so they must not depend on the byte order.
+        It is little-endian: Pillow cannot read big-endian BigTIFF files. The pixels are left as they are, so
+        they must not depend on the byte order.
 
         Raises:
             SourceError: `truncated`: the values of one of the tags are not in the file.

@@ -70,20 +70,16 @@ class Layout:
     """How the first image of a TIFF file is stored.
 
     Attributes:
-        width: of the stored image, pixels.
-        height: likewise.
+        width: of the stored image, pixels; as its `height`.
         bits: of each sample, 1 to 16; 8 unless the compression is one of `LOSSLESS`, or 1 for those of faxes.
-        samples: of each pixel.
-        colours: how many samples, from the first on, are colour.
+        samples: of each pixel, of which the first `colours` are colour.
         associated: whether the sample after them is alpha, and the colours are premultiplied.
         photometric: the meaning of the colours.
-        compression: the value of the tag.
         planar: whether each sample has its own chunks.
         differences: whether samples are stored as the difference from those of the pixel on the left.
         reversed_bits: whether the lowest bit of a byte is its first.
         tiled: whether the chunks are tiles; else they are strips.
-        chunk_width: of a strip or tile, pixels.
-        chunk_height: likewise; the last strip may have fewer.
+        chunk_width: of a strip or tile, pixels; as `chunk_height`, but the last strip may have fewer rows.
     """
 
     width: int
@@ -200,11 +196,7 @@ def _differences(directory: Directory, bits: int, compression: int) -> bool:
 
 
 def _check_combination(layout: Layout) -> None:
-    """Refuse what libtiff or Pillow cannot decode, or decode wrong.
-
-    Raises:
-        SourceError: `unsupported`.
-    """
+    """Refuse what libtiff or Pillow cannot decode, or decode wrong."""
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     samples = "one sample" if layout.samples == 1 else f"{layout.samples} samples"
     what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} per pixel of {layout.bits} bits"

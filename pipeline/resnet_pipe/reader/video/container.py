@@ -43,23 +43,15 @@ _SIGNATURES = re.compile(
 
 
 def is_known(path: Path) -> bool:
-    """Tell whether a file begins like a video.
-
-    Args:
-        path: of a regular file.
-    """
+    """Tell whether a regular file begins like a video."""
     with path.open("rb") as file:
         return _SIGNATURES.match(file.read(512)) is not None
 
 
 def appended_at(path: Path, after: int) -> int | None:
-    """Return where another file begins that was appended to one of MP4, QuickTime, FLV or ASF.
+    """Return where, beyond `after`, a file begins that was appended to one of MP4, QuickTime, FLV or ASF.
 
     FFmpeg reads the first one alone.
-
-    Args:
-        path: of a regular file.
-        after: where to look from.
     """
     with path.open("rb") as file:
         start = file.read(16)
@@ -76,11 +68,7 @@ def appended_at(path: Path, after: int) -> int | None:
 
 
 def ends_early(path: Path) -> bool:
-    """Tell whether a file is shorter than its own headers say; False where they say nothing.
-
-    Args:
-        path: of a regular file.
-    """
+    """Tell whether a regular file is shorter than its own headers say; False where they say nothing."""
     with path.open("rb") as file:
         start = file.read(512)
         size = os.fstat(file.fileno()).st_size
@@ -142,9 +130,6 @@ def transport_packets(path: Path) -> tuple[int, int] | None:
     """Return a transport stream's packet length and the offset of the sync byte; None for other files.
 
     It may begin within a packet, as where recording began.
-
-    Args:
-        path: of a regular file.
     """
     with path.open("rb") as file:
         start = file.read(2 * _IN_STEP * _TS_PACKETS[-1][0])

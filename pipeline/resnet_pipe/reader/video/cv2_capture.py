@@ -47,15 +47,7 @@ _ROUNDING_S = 0.002
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-    """Decode the wanted frames.
-
-    Args:
-        video: an open file.
-        index: of that file.
-        wanted: int64, positions of frames in the index, increasing.
-
-    Yields:
-        Position in the index, and the frame (uint8, shape (H, W, 3), RGB), in presentation order.
+    """Decode the wanted frames, as `pyav.decode` does, but to RGB: uint8, shape (H, W, 3).
 
     Raises:
         SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.

@@ -41,17 +41,12 @@ _GENERATE_TIMES = 1
 
 
 class Video:
-    """A video file that is open for reading.
-
-    Args:
-        path: of a regular file.
-        max_pixels: width times height of the largest frame to decode.
-        alive: called for every packet that is read.
-        track: the number of the video track to read; None for the one that ffmpeg selects.
+    """A video file that is open for reading: its path is that of a regular file.
 
     Attributes:
-        track: the track that is read.
-        decoder: of the track.
+        max_pixels: width times height of the largest frame to decode.
+        alive: called for every packet that is read.
+        track: the one with the given number; if none is given, the one that ffmpeg selects.
         time_base: seconds per unit of time.
         count: packets that have been read.
         decoded: frames that have come out of the decoder; counted by the code that decodes.
@@ -122,10 +117,7 @@ class Video:
     def fault(self, text: str, cause: av.FFmpegError | None = None) -> SourceError:
         """Return the error for a file that cannot be read as it should, or for its disk if that is to blame.
 
-        Args:
-            text: what is wrong.
-            cause: FFmpeg's. An error of input and output is its word for what the system refuses, but for
-                damage too.
+        FFmpeg's error of input and output is its word for what the system refuses, but for damage too.
         """
         try:
             check_readable(self.path, self.alive)

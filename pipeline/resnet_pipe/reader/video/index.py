@@ -23,8 +23,8 @@ class Packets:
 
     Attributes:
         pts: int64, shape (packets,), presentation times.
-        horizon: int64, shape (packets,), the latest presentation time up to each packet. The references of
-            a frame are decoded before it, and so are presented before its horizon.
+        horizon: int64, shape (packets,), the latest presentation time up to each packet. The references of a
+            frame are decoded before it, and so are presented before its horizon.
         entry: int64, shape (entries,), packets where decoding can start: key frames presented after
             everything that is decoded before them.
         fresh: bool, shape (entries,), where it must start: earlier packets belong to another part.
@@ -73,10 +73,8 @@ class Index:
 class Run(NamedTuple):
     """A stretch of packets to decode in one go, for some of its frames.
 
-    Attributes:
-        entry: where to start, a position in `Packets.entry`.
-        last: the last packet.
-        frames: int64, the frames that are wanted of it, positions in the index, increasing.
+    It goes from a position in `Packets.entry` to the `last` packet. The frames are positions in the index,
+    int64, increasing.
     """
 
     entry: int
@@ -93,14 +91,14 @@ def index_packets(
     problem: SourceError | None,
     firsts: Sequence[int] = (0,),
 ) -> Index | None:
-    """Make an index from the packets of a stream.
+    """Make an index from the packets of a stream, given in the order of decoding.
 
     Whatever precedes the first key frame of a stretch, in decoding or in presentation, is not part of the
-    video: its references are missing, and players skip it as well. If packets are missing at the end, nor
-    are the last frames, because frames in the missing packets might precede them.
+    video: its references are missing, and players skip it as well. If packets are missing at the end, nor are
+    the last frames, because frames in the missing packets might precede them.
 
     Args:
-        pts: presentation times of the packets, in the order of decoding.
+        pts: presentation times.
         key: whether each holds a key frame.
         shown: whether the frame in each is to be shown.
         time_base: seconds per unit of time.
@@ -109,8 +107,8 @@ def index_packets(
         firsts: the first packet of each stretch: 0, and those where decoding starts over.
 
     Returns:
-        None if the packets do not reliably tell the frames: two have the same time, times
-        jump back, or there is no key frame.
+        None if the packets do not reliably tell the frames: two have the same time, times jump back, or there
+            is no key frame.
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
@@ -155,10 +153,8 @@ def _decodable(is_key: NDArray[np.bool_], firsts: Sequence[int]) -> list[tuple[i
 def _reorder_depth(order: NDArray[np.int64]) -> int:
     """Return how many packets a packet has before it in decoding, but after it in presentation, at most.
 
-    That is the largest difference between a place in the one order and the place in the other.
-
-    Args:
-        order: int64, shape (packets,), packets in the order of presentation, numbered in that of decoding.
+    That is the largest difference between a place in the one order and the place in the other; `order` is
+    that of presentation.
     """
     return int((order - np.arange(len(order))).max())
 
@@ -166,13 +162,9 @@ def _reorder_depth(order: NDArray[np.int64]) -> int:
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     """Return the runs that decode the wanted frames, and few others.
 
-    Each frame is decoded from the last entry that is presented no later. If nothing can be skipped, two
-    runs are merged, so that all frames of a stretch are decoded in one go.
-
-    Args:
-        index: of the video.
-        packets: of the index.
-        wanted: int64, positions of frames in the index, increasing.
+    Each frame is decoded from the last entry that is presented no later. If nothing can be skipped, two runs
+    are merged, so that all frames of a stretch are decoded in one go. `wanted` are positions of frames in the
+    index, int64, increasing.
     """
     if not len(wanted):
         return []
@@ -194,12 +186,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
 
 
 def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
-    """Return runs that decode the same frames, each from the beginning of a stretch.
-
-    Args:
-        packets: of the index.
-        runs: of `plan`.
-    """
+    """Return runs that decode the same frames as those of `plan`, each from the beginning of a stretch."""
     begins = np.flatnonzero(packets.fresh)
     entries = begins[np.searchsorted(begins, [run.entry for run in runs], side="right") - 1].tolist()
     return [

@@ -15,11 +15,8 @@ _NEAR = 500
 def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
     """Yield packets with their numbers, in the order of decoding.
 
-    Args:
-        video: an open file.
-        packets: of the index of that file.
-        entry: where to start, a position in `packets.entry`.
-        last: number of the last packet, in the same stretch.
+    They begin with the one at the position `entry` of `packets.entry`, and end with the one that has the
+    number `last`, in the same stretch.
 
     Raises:
         SourceError: the file does not give the same packets as before.
@@ -59,15 +56,10 @@ def read_all(video: Video) -> Iterator[tuple[int, VideoPacket]]:
 
 
 def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> None:
-    """Go to the first key frame that is presented from `low` to `high`.
+    """Go to the first key frame that is presented from `low` (None: any time) to `high`.
 
-    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions.
-
-    Args:
-        video: an open file.
-        targets: presentation times to seek to, in this order; the last resort is the beginning.
-        low: units of the time base; None for any.
-        high: units of the time base.
+    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions. So it
+    seeks to each of the targets, presentation times, until it is found; the last resort is the beginning.
 
     Raises:
         SourceError: there is none.

@@ -27,11 +27,7 @@ _ENOUGH = 100
 
 
 def index(video: Video) -> Index:
-    """Find out which frames a video has: from its packets, or if these cannot tell, by decoding all of it.
-
-    Args:
-        video: that has just been opened.
-    """
+    """Find out which frames a new video has: from its packets, or if these cannot tell, by decoding it."""
     found = scan(video)
     if found is None or not tells_frames(video, found):
         found = index_by_decoding(video)
@@ -81,16 +77,11 @@ def is_interlaced(video: Video, index: Index) -> bool:
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode the wanted frames.
+    """Decode the wanted frames, by position in the index: int64, increasing.
 
     A frame is given out when it is certain that all it was predicted from is whole. Of a damaged video, the
     wanted frames before the damage are given, then comes the error; but damage where nothing is decoded
     remains unnoticed.
-
-    Args:
-        video: an open file.
-        index: of that file.
-        wanted: int64, positions of frames in the index, increasing.
 
     Yields:
         Position in the index, and the frame, in presentation order.

@@ -18,13 +18,10 @@ from resnet_pipe.reader.video.scan import scan
 
 @dataclass(frozen=True)
 class Reading:
-    """What is to be read of a video.
+    """What is to be read of a video; frames are positions in the index, which is of all of it, or of a piece.
 
-    Attributes:
-        index: of the video, or of a piece that it is in.
-        first_frame: `frame_index` of the first frame of the index.
-        within: its frames, positions in the index.
-        wanted: int64, the frames to take, positions in the index.
+    `first_frame` is the `frame_index` of the first frame of the index, `within` is what is to be read, and of
+    this `wanted`, int64, is what is to be taken.
     """
 
     index: Index

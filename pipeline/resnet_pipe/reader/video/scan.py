@@ -29,16 +29,10 @@ _LEAD_S = 1
 
 
 def scan(video: Video, span: Span | None = None) -> Index | None:
-    """Read all packets, or those that a span needs, and index them.
+    """Read all packets of a video that was just opened, or those that a span of it needs, and index them.
 
-    For a whole video, this also sets its `timeline` and `damage`, whatever is returned.
-
-    Args:
-        video: just opened.
-        span: a span of this video.
-
-    Returns:
-        None if the packets do not tell which frames there are, and their times.
+    For a whole video, this also sets its `timeline` and `damage`, whatever is returned: None if the packets
+    do not tell which frames there are, and their times.
 
     Raises:
         SourceError: the span is not found.
@@ -129,10 +123,8 @@ def _rest(video: Video, table: Table) -> int:
 def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     """Add the packets to `torn` before which a transport stream has lost count.
 
-    If it jumps within a frame, data are missing, which even the H.264 decoder does not always notice.
-
-    Returns:
-        How many packets are whole; None if all are, as far as can be told, but for those before `torn`.
+    If it jumps within a frame, data are missing, which even the H.264 decoder does not always notice. Return
+    how many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
     for jump in find_jumps(video.path, video.stream_id, video.alive):

@@ -30,12 +30,8 @@ _UNUSUAL = 10
 class Table:
     """The packets of a stream, in the order of decoding.
 
-    Attributes:
-        pts: presentation times, or `UNKNOWN`.
-        dts: decoding times, or `UNKNOWN`.
-        key: whether each holds a key frame.
-        shown: whether the frame in each is to be shown.
-        offset: where each begins in the file; if unknown, where the previous one begins.
+    Presentation and decoding times may be `UNKNOWN`; `shown` tells which frames are to be shown. `offset` is
+    where each begins in the file; if unknown, where the previous one begins.
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
@@ -54,10 +50,7 @@ class Table:
 class Stretch:
     """Consecutive packets that do not depend on earlier ones: decoding starts over with the first.
 
-    Attributes:
-        first: number of the first packet.
-        shift: added to the times of its packets.
-        extradata: parameters for the decoder; None for those in the file's header.
+    `shift` is added to their times; `extradata` are parameters for the decoder, None for those in the header.
     """
 
     first: int

@@ -22,7 +22,6 @@ class Track:
 
     Attributes:
         number: among all video tracks of the file, as in ffmpeg's `v:N`.
-        stream: the track.
         note: which track was selected, if there were several and the job did not name one.
     """
 
@@ -32,11 +31,7 @@ class Track:
 
 
 def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
-    """Choose a track.
-
-    Args:
-        streams: all video tracks of a file; one or more.
-        asked: number of the track to read; None for the one that ffmpeg selects.
+    """Choose the track that the job has asked for, or if it has not, the one that ffmpeg selects.
 
     Raises:
         SourceError: `no_video`: there is no such track, or it is a picture.

@@ -39,8 +39,7 @@ class _Pes:
     """The state of the packetized elementary stream packet that is being read.
 
     Attributes:
-        declared: its length in bytes according to its header; 0 if not given.
-        seen: bytes read so far.
+        declared: its length in bytes according to its header, 0 if not given; `seen` is what was read so far.
         padded: whether its last packet has padding, which only the last one has.
         torn: where the counter jumped within it; None if it did not.
         spoilt: bytes that are no packets have come within it; they may have become part of it.
@@ -68,10 +67,8 @@ class _Pes:
 class _AdaptationField(NamedTuple):
     """The adaptation field, optional between a packet's header and its payload (section 2.4.3.4).
 
-    Attributes:
-        length: in bytes, including the length byte.
-        announces_a_jump: whether the counter jumps on purpose.
-        is_padding: whether it fills the rest of a packet after the end of a frame.
+    Its length includes the length byte. It announces that the counter jumps on purpose; padding fills the
+    rest of a packet after the end of a frame.
     """
 
     length: int = 0
@@ -91,14 +88,9 @@ class _AdaptationField(NamedTuple):
 
 
 def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
-    """Yield where the continuity counter of one stream jumps, in the order of the file.
+    """Yield where the continuity counter of the stream `pid` jumps, in the order of the file.
 
     This alone does not mean that something is missing: it also jumps where recordings are joined.
-
-    Args:
-        path: of a transport stream.
-        pid: of the stream in it.
-        alive: called often.
     """
     layout = transport_packets(path)
     if layout is None:
