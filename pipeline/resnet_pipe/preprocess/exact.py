@@ -8,12 +8,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.middle import middle
-
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 """Reach of Pillow's filters to either side, in source pixels (times the scale when downscaling)."""
 _WHOLE = 1 << 24
 """Pixels of the largest image that is resized as a whole: 1 x 10000 could become gigabytes."""
+
+
+def middle(size: int, kept: int) -> slice:
+    """Return the `kept` pixels in the middle of `size`: torchvision's `center_crop`."""
+    offset = int(round((size - kept) / 2.0))  # noqa: RUF046 - to the letter
+    return slice(offset, offset + kept)
 
 
 class _Side(NamedTuple):

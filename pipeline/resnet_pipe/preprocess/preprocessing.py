@@ -144,18 +144,15 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
         return "resize", f"with fit: {fit} the image is resized to crop; remove resize, or write fit: crop"
     if resize is None:
         return "resize", "required for fit: crop; alternatively, write fit: squash or fit: pad"
-    height, width = sides(crop)
+    (height, width), (most_down, most_across) = sides(crop), sides(resize)
+    if height <= most_down and width <= most_across:
+        return None
+    least: int | tuple[int, int] = max(height, most_down), max(width, most_across)
+    text = f"{told(crop)} is larger than resize, {told(resize)}"
     if isinstance(resize, int):
-        if max(height, width) <= resize:
-            return None
-        least = str(max(height, width))
-        text = f"{told(crop)} is larger than resize, {resize}, the size of a resized square image"
-    else:
-        if height <= resize[0] and width <= resize[1]:
-            return None
-        least = told((max(height, resize[0]), max(width, resize[1])))
-        text = f"{told(crop)} is larger than resize, {told(resize)}"
-    return "crop", f"{text}; write resize: {least}, or a smaller crop"
+        least = max(height, width)
+        text += ", the size of a resized square image"
+    return "crop", f"{text}; write resize: {told(least)}, or a smaller crop"
 
 
 def told(size: int | tuple[int, int]) -> str:

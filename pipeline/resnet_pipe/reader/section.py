@@ -46,9 +46,10 @@ Entries = Annotated[
 ]
 """Where the sources are: absolute paths and patterns, each of which names something."""
 
-Recursive = Annotated[bool, Field(description="also read subdirectories")]
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs."""
@@ -85,7 +86,7 @@ class ReaderSection(BaseModel):
 
     kind: str
     path: Entries
-    recursive: Recursive = True
+    recursive: Annotated[bool, Field(description="also read subdirectories")] = True
 
     @property
     def drops_partial(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -93,10 +94,9 @@ def _decode(
     """Decode a file without its oddities, or raise `ValueError`; `original` is the file with metadata."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except KeyError:  # a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4
-        return _any_sampling(data, original, max_pixels, accept_truncated)
-    except ValueError as error:
-        if _NOT_NAMED not in str(error):
+    except (KeyError, ValueError) as error:
+        # A KeyError is a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4.
+        if isinstance(error, ValueError) and _NOT_NAMED not in str(error):
             raise
         return _any_sampling(data, original, max_pixels, accept_truncated)
     check_size(width, height, max_pixels)
@@ -129,23 +129,18 @@ def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
 
 def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
     """Decode to RGB, not yet upright; `size` is height and width if reduced, else zeros."""
-    colorspace = "CMYK" if inks else "RGB"
+    decoded = partial(
+        simplejpeg.decode_jpeg, data, "CMYK" if inks else "RGB", min_height=size[0], min_width=size[1]
+    )
     try:
-        frame = _simplejpeg(data, colorspace, size, strict=True)
+        frame: Frame = decoded(strict=True)
     except ValueError as error:
         if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
             raise
-        frame = _simplejpeg(data, colorspace, size, strict=False)
+        frame = decoded(strict=False)
     if inks:
         # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
         return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
-    return frame
-
-
-def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
-    frame: Frame = simplejpeg.decode_jpeg(
-        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
-    )
     return frame
 
 

@@ -58,20 +58,15 @@ def strict() -> Iterator[None]:
         SourceError: `unsupported`: a compression that libtiff was built without.
         ValueError: with the error of the block, if there is one, and the first line that libtiff wrote.
     """
+    failed: Exception | None = None
     with standard_error() as first_line:
         try:
             yield
         except (OSError, SyntaxError, ValueError) as error:
-            line = first_line()
-            _check_it_can(line)
-            raise ValueError(f"{error}: {line}" if line else str(error)) from error
-        if line := first_line():
-            _check_it_can(line)
-            raise ValueError(line)
-
-
-def _check_it_can(line: str) -> None:
+            failed = error
+        line = first_line()
     if "is not configured" in line or "is not implemented" in line:
-        raise SourceError(
-            "reader", "unsupported", f"a TIFF file that this build of libtiff cannot read: {line}"
-        )
+        problem = f"a TIFF file that this build of libtiff cannot read: {line}"
+        raise SourceError("reader", "unsupported", problem) from failed
+    if failed is not None or line:
+        raise ValueError(line if failed is None else f"{failed}: {line}" if line else str(failed)) from failed

@@ -60,7 +60,6 @@ _OTHERS = {
     "raw camera (Sigma X3F)": rb"FOVb",
 }
 """Unsupported image formats; the patterns are tried in this order."""
-_OTHER_PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _OTHERS.items()}
 
 _AVIF_BRANDS = frozenset([b"avif", b"avis"])
 _HEIF_BRANDS = frozenset(
@@ -83,9 +82,9 @@ def identify(data: bytes) -> str:
             return "AVIF"
         if brands & _HEIF_BRANDS:
             return "HEIF"
-    for name, pattern in _OTHER_PATTERNS.items():
-        if pattern.match(data):
-            raise SourceError("reader", "unsupported", f"an unsupported image format: {name}")
+    for other, begin in _OTHERS.items():
+        if re.match(begin, data, re.DOTALL):
+            raise SourceError("reader", "unsupported", f"an unsupported image format: {other}")
     raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
 
 

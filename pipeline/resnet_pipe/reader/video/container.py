@@ -20,7 +20,7 @@ TS_SYNC = 0x47
 """The first byte of each transport stream packet."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
-_IN_STEP = 5
+IN_STEP = 5
 """Packets that are certain to be packets, one after the other."""
 
 _HEADERS = (
@@ -132,14 +132,14 @@ def transport_packets(path: Path) -> tuple[int, int] | None:
     It may begin within a packet, as where recording began.
     """
     with path.open("rb") as file:
-        start = file.read(2 * _IN_STEP * _TS_PACKETS[-1][0])
+        start = file.read(2 * IN_STEP * _TS_PACKETS[-1][0])
     layouts = (_transport_packets(start[place:]) for place in range(_TS_PACKETS[-1][0]))
     return next((layout for layout in layouts if layout is not None), None)
 
 
 def _transport_packets(start: bytes) -> tuple[int, int] | None:
     for length, sync in _TS_PACKETS:
-        syncs = start[sync : sync + _IN_STEP * length : length]
+        syncs = start[sync : sync + IN_STEP * length : length]
         if len(syncs) >= 2 and syncs == bytes([TS_SYNC]) * len(syncs):
             return length, sync
     return None
@@ -150,5 +150,5 @@ def _transport_stream_ends_early(file: BinaryIO, start: bytes, size: int) -> boo
     layout = _transport_packets(start)
     if layout is None or size % layout[0] == 0:
         return False
-    file.seek(max(0, size - _IN_STEP * layout[0]))  # other packets may have been cut off before
+    file.seek(max(0, size - IN_STEP * layout[0]))  # other packets may have been cut off before
     return _transport_packets(file.read()) != layout

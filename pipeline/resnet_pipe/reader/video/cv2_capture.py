@@ -1,21 +1,9 @@
 """Decode the wanted frames of a video with cv2.VideoCapture, for builds of OpenCV with hardware decoding.
 
 Which frames there are, their times, and which are wanted come from the same index as with PyAV; only the
-pixels are OpenCV's. Its limitations:
-
-- It always decodes from the beginning, every frame up to the last one wanted: long videos are not split, and
-  sampling saves the conversion of colours, not decoding.
-- It cannot tell the end of a file from an error, and silently continues after damage. A video that
-  gives fewer frames than the index has, or frames with other times, fails; but a frame in which the
-  decoder has concealed errors is returned like any other.
-- The published wheels of OpenCV 5 cannot decode AV1.
-- It does not handle joined recordings: neither times that start over nor new parameters are right
-  there. Such videos fail.
-- For interlaced videos, it returns uninitialised memory as frames; such videos fail
-  therefore.
-- It treats all colours as BT.601, whatever the video says, and ignores mirroring; it applies rotation.
-- It can only read the first video track of a file.
-- It accepts only file names that are valid UTF-8.
+pixels are OpenCV's. docs/video.md lists its limitations. Where it would be wrong without a word, a video
+fails: after damage it goes on, so that there are fewer frames than in the index, or other times; where
+recordings are joined, neither times nor parameters are right; and interlaced frames are uninitialised memory.
 """
 
 from __future__ import annotations

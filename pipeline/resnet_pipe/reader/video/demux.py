@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 import av
@@ -84,9 +83,7 @@ class Video:
     def __enter__(self) -> Video:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -137,13 +134,13 @@ class Video:
                 raise SourceError("reader", "no_frames", "it ends before the first frame") from None
             raise self.fault(f"it cannot be opened: {describe(error)}", error) from None
         try:
-            self._stream = self._choose_stream()
             self._prepare()
         except BaseException:
             self._container.close()
             raise
 
-    def _choose_stream(self) -> VideoStream:
+    def _prepare(self) -> None:
+        """Choose the track, and get ready to read its packets and to decode them."""
         tracks = self._container.streams.video
         if not tracks:
             if ends_early(self.path):
@@ -153,9 +150,7 @@ class Video:
         for other in self._container.streams:
             if other.index != self.track.stream.index:
                 other.discard = Discard.all
-        return self.track.stream
-
-    def _prepare(self) -> None:
+        self._stream = self.track.stream
         context = self._stream.codec_context
         if context is None or not self._stream.time_base:
             text = f"there is no decoder for its video track {self.track.number}"
@@ -195,7 +190,9 @@ class Video:
                     self.problem = SourceError("reader", "encrypted", "it is encrypted")
                     return
                 if describes and packet.has_sidedata("new_extradata"):
-                    self._describe(bytes(packet.get_sidedata("new_extradata")))
+                    extradata = bytes(packet.get_sidedata("new_extradata"))
+                    if extradata != self._described:
+                        self.described[self.count] = self._described = extradata
                 self.count += 1
                 self.alive()
                 yield packet
@@ -210,11 +207,6 @@ class Video:
             yield from self._container.demux(self._stream)
         except IndexError:
             return  # of PyAV, at the end of a file in which streams have appeared after it was opened
-
-    def _describe(self, extradata: bytes) -> None:
-        """Note that the next packet needs new parameters, unless they are the same."""
-        if extradata != self._described:
-            self.described[self.count] = self._described = extradata
 
     def _lacks_its_end(self) -> bool:
         """Tell whether a file whose packets have come to an end is not whole."""

@@ -100,9 +100,7 @@ def _frames_of_stretch(
 
     For frames before the first key frame after a join, decoders make up the missing references.
     """
-    held: deque[VideoFrame] = (
-        deque()
-    )  # what they come from, or what comes before them, may be yet to come out
+    held: deque[VideoFrame] = deque()  # what they come from, or follow, may be yet to come out
     begun, waits = False, first > 0
     context = video.begin(first)
     for packet in chain((packet for _, packet in packets), [None]):

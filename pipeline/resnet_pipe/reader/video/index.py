@@ -112,14 +112,20 @@ def index_packets(
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
-    parts = _decodable(is_key, firsts)
+    parts = [  # from the first key frame of each stretch that has one
+        (first + int(is_key[first:stop].argmax()), stop)
+        for first, stop in pairwise([*firsts, len(is_key)])
+        if is_key[first:stop].any()
+    ]
     belongs, depth, orders = np.zeros(len(times), np.bool_), 0, []
     for begin, stop in parts:
         mine = times[begin:stop]
         order = np.argsort(mine)
         if not np.diff(mine[order]).all():
             return None
-        depth = max(depth, _reorder_depth(order))
+        # How many packets one has before it in decoding, but after it in presentation, at most: that is the
+        # largest difference between a place in the one order and the place in the other.
+        depth = max(depth, int((order - np.arange(len(order))).max()))
         belongs[begin:stop] = mine >= mine[0]
         orders.append(begin + order[mine[order] >= mine[0]])
     if not parts or depth > _DEEPEST_REORDER:
@@ -141,24 +147,6 @@ def index_packets(
     return Index(time_base, times[of_frame], is_key[of_frame], packets, problem, left_out)
 
 
-def _decodable(is_key: NDArray[np.bool_], firsts: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the first key frame of each stretch that has one, and where the stretch ends."""
-    parts = []
-    for first, stop in pairwise([*firsts, len(is_key)]):
-        if is_key[first:stop].any():
-            parts.append((first + int(is_key[first:stop].argmax()), stop))
-    return parts
-
-
-def _reorder_depth(order: NDArray[np.int64]) -> int:
-    """Return how many packets a packet has before it in decoding, but after it in presentation, at most.
-
-    That is the largest difference between a place in the one order and the place in the other; `order` is
-    that of presentation.
-    """
-    return int((order - np.arange(len(order))).max())
-
-
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     """Return the runs that decode the wanted frames, and few others.
 
@@ -171,9 +159,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
     entries = np.searchsorted(packets.pts[packets.entry], index.pts[wanted], side="right") - 1
     begins = np.flatnonzero(np.diff(entries, prepend=-1))
     lasts = np.maximum.reduceat(packets.of_frame[wanted], begins)
-    runs: list[
-        tuple[int, int, int]
-    ] = []  # the entry, the last packet, and where the frames begin in `wanted`
+    runs: list[tuple[int, int, int]] = []  # entry, last packet, and where the frames begin in `wanted`
     for entry, last, begin in zip(entries[begins].tolist(), lasts.tolist(), begins.tolist(), strict=True):
         if runs and not packets.fresh[entry] and packets.entry[entry] <= runs[-1][1] + 1:
             entry, before, begin = runs.pop()

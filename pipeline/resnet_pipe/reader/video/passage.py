@@ -23,11 +23,12 @@ def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tupl
     """
     first, moved = int(packets.entry[entry]), video.timeline.is_moved
     ahead = -1 if video.next is None else first - video.next
-    if ahead >= 0 and (moved or ahead <= _NEAR):
-        _skip(video, ahead)
-    elif moved:  # the container has other times, or the same in several places
+    if moved and ahead < 0:  # the container has other times, or the same in several places
         video.rewind()
-        _skip(video, first)
+        ahead = first
+    if moved or 0 <= ahead <= _NEAR:
+        for _ in range(ahead):
+            next(video.packets, None)
     else:
         targets = packets.pts[packets.entry[max(0, entry - 2) : entry + 1]].tolist()
         search(video, reversed(targets), targets[-1], targets[-1])
@@ -78,11 +79,6 @@ def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> 
                 video.packets = chain([packet], video.packets)
                 return
     raise video.fault("a key frame was not found again")
-
-
-def _skip(video: Video, count: int) -> None:
-    for _ in range(count):
-        next(video.packets, None)
 
 
 def _moved(packet: VideoPacket, shift: int) -> VideoPacket:

@@ -38,7 +38,9 @@ def index(video: Video) -> Index:
 
 def tells_frames(video: Video, index: Index) -> bool:
     """Tell whether frames are what their packets make one believe: how many there are, and when."""
-    return not (_has_field_pictures(video, index) or _comes_in_another_order(video, index))
+    if video.decoder.codec in _FIELD_CODECS and is_interlaced(video, index):
+        return False  # the index may have taken two fields for two frames
+    return not _comes_in_another_order(video, index)
 
 
 def _comes_in_another_order(video: Video, index: Index) -> bool:
@@ -56,11 +58,6 @@ def _comes_in_another_order(video: Video, index: Index) -> bool:
     except DamageError:
         return False
     return any(after < before for before, after in pairwise(times))
-
-
-def _has_field_pictures(video: Video, index: Index) -> bool:
-    """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
-    return video.decoder.codec in _FIELD_CODECS and is_interlaced(video, index)
 
 
 def is_interlaced(video: Video, index: Index) -> bool:

@@ -26,10 +26,6 @@ _CLIP_S, _CLIP_FPS, _CLIP_KEY_FRAMES = 10, 30, 3
 """What to expect of a video that nothing is known of yet."""
 
 
-def _ignore() -> None:
-    """Do nothing."""
-
-
 @dataclass(frozen=True)
 class VideoReader(FileReader):
     """Lists video files and decodes them, the track that ffmpeg selects if none is given.
@@ -77,7 +73,7 @@ class VideoReader(FileReader):
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
         return self.backend == "pyav" and source.size > self.long_bytes
 
-    def spans(self, source: Source, alive: Callable[[], None] = _ignore) -> tuple[Span, ...]:
+    def spans(self, source: Source, alive: Callable[[], None] = lambda: None) -> tuple[Span, ...]:
         """Divide a long video into parts that can be decoded at the same time; only packets are read.
 
         All spans together give exactly the items of the whole. There are none if the video is short, or
@@ -102,7 +98,7 @@ class VideoReader(FileReader):
         min_side: int | None,
         span: Span | None = None,
         counts: FrameCounts | None = None,
-        alive: Callable[[], None] = _ignore,
+        alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Item]:
         """Decode the wanted frames of one source, or of one span of it, in presentation order.
 

@@ -48,7 +48,7 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
     if not tells or UNKNOWN in table.pts:
         return None
     pts = np.array(table.pts, np.int64)
-    firsts = [first for first in video.timeline.firsts if first < len(pts)]
+    firsts = [stretch.first for stretch in video.timeline.stretches if stretch.first < len(pts)]
     for stretch in video.timeline.stretches[1:]:
         pts[stretch.first :] += stretch.shift - video.timeline.at(stretch.first - 1).shift
     problem = video.problem if video.damage is None else video.damage[1]

@@ -93,11 +93,6 @@ class Timeline:
         """Whether times were changed: a time of the container may occur several times, or never."""
         return any(stretch.shift for stretch in self.stretches)
 
-    @property
-    def firsts(self) -> list[int]:
-        """The first packet of each stretch."""
-        return [stretch.first for stretch in self.stretches]
-
 
 def find_stretches(
     table: Table,

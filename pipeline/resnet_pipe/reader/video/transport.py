@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_pipe.reader.video.container import TS_SYNC, transport_packets
+from resnet_pipe.reader.video.container import IN_STEP, TS_SYNC, transport_packets
 
 _AT_ONCE = 1 << 15
 """Packets that are examined at a time: about 6 MB."""
 _LENGTH = 188
-_IN_STEP = 5
-"""Packets that are certain to be packets, one after the other."""
 _COUNT = 16
 """Number of values of the continuity counter."""
 _PES_HEADER = 6
@@ -155,7 +153,7 @@ def _first_in_step(data: bytes, length: int, sync: int) -> int:
     """Return where packets begin again that follow each other; where the data end, fewer will do."""
     syncs = np.frombuffer(data, np.uint8) == TS_SYNC
     follow = syncs.copy()
-    for number in range(1, _IN_STEP):
+    for number in range(1, IN_STEP):
         follow[: -number * length] &= syncs[number * length :]
     follow[:sync] = False
     places = np.flatnonzero(follow)
