@@ -23,9 +23,8 @@ def middle(size: int, kept: int) -> slice:
 class _Side(NamedTuple):
     """What to do with the width or the height of a frame.
 
-    Attributes:
-        pixels: range of the frame that the filter reads; the part to resize is `start` to `stop` within it.
-        resized: its size after resizing, of which `kept` is used.
+    The filter reads its `pixels`; what is between `start` and `stop` in these is resized to `resized` pixels,
+    of which `kept` are used.
     """
 
     pixels: slice

@@ -20,12 +20,9 @@ _ALIGNED = 16
 
 
 class _Side(NamedTuple):
-    """What `fast` does with the width or the height of a frame.
+    """What to do with the width or the height of a frame: resize its `pixels`, `scale` of them to one.
 
-    Attributes:
-        pixels: of the frame: the part to resize.
-        scale: pixels of the frame per resized pixel.
-        offset: resized pixels before the kept ones.
+    `offset` is the number of resized pixels before the kept ones.
     """
 
     pixels: slice

@@ -126,12 +126,7 @@ class Geometry:
         return int(self.resize * width / height), self.resize
 
     def _inside(self, resized: tuple[int, int], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the part of `out` that the image fills, after filling the margins around it.
-
-        Args:
-            resized: width and height of the whole image after resizing.
-            out: as of `apply`.
-        """
+        """Return the part of `out` that the image fills, after filling the margins around it."""
         if self.fit != "pad":
             return out
         out[...] = self.pad_value

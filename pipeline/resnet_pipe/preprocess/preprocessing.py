@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
@@ -16,39 +16,36 @@ _Side = Annotated[int, Field(ge=1, le=_LARGEST)]
 _Level = Annotated[int, Field(ge=0, le=255)]
 
 
-def _whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _size(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
-    members = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
-    if not all(_whole(member, 1, _LARGEST) for member in members):
-        raise ValueError(f"expected pixels, or [height, width]; each from 1 to {_LARGEST}")
+def _checked(value: Any, count: int, least: int, most: int, expected: str) -> Any:  # noqa: ANN401
+    """Return a number, or a tuple of `count` of them, if whatever the document holds is that."""
+    members = value if isinstance(value, list | tuple) and len(value) == count else [value]
+    if not all(type(member) is int and least <= member <= most for member in members):
+        raise ValueError(f"expected {expected}; each from {least} to {most}")
     return value if members == [value] else tuple(members)
 
 
-def _square(value: Any) -> Any:  # noqa: ANN401
-    """Return a size; a square as one number, so that both notations are equal."""
-    size = _size(value)
-    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
+def _size(value: Any) -> Any:  # noqa: ANN401
+    return _checked(value, 2, 1, _LARGEST, "pixels, or [height, width]")
 
 
 def _colour(value: Any) -> Any:  # noqa: ANN401
-    members = value if isinstance(value, list | tuple) and len(value) == 3 else [value]
-    if not all(_whole(member, 0, 255) for member in members):
-        raise ValueError("expected a grey level, or [red, green, blue]; each from 0 to 255")
-    if members == [value]:
-        return value
-    return members[0] if len(set(members)) == 1 else tuple(members)
+    return _checked(value, 3, 0, 255, "a grey level, or [red, green, blue]")
+
+
+def _single(value: Any) -> Any:  # noqa: ANN401
+    """Return equal numbers as one, so that both notations of a square, or of a grey, are equal."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
 _SizeSchema = _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)]
 _ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=3)]
 
 Resize = Annotated[int | tuple[int, int], BeforeValidator(_size, json_schema_input_type=_SizeSchema)]
-Crop = Annotated[int | tuple[int, int], BeforeValidator(_square, json_schema_input_type=_SizeSchema)]
+Crop = Annotated[Resize, AfterValidator(_single)]
 PadValue = Annotated[
-    int | tuple[int, int, int], BeforeValidator(_colour, json_schema_input_type=_ColourSchema)
+    int | tuple[int, int, int],
+    BeforeValidator(_colour, json_schema_input_type=_ColourSchema),
+    AfterValidator(_single),
 ]
 MEANINGS = {
     "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
@@ -114,14 +111,8 @@ class Preprocessing(BaseModel):
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
-        values = self.model_dump(mode="json")
-        if self.fit == "crop":
-            del values["fit"]
-        else:
-            del values["resize"]
-        if self.fit != "pad":
-            del values["pad_value"]
-        return values
+        unused = {"crop": {"fit", "pad_value"}, "squash": {"resize", "pad_value"}, "pad": {"resize"}}
+        return self.model_dump(mode="json", exclude=unused[self.fit])
 
     def describe(self) -> str:
         """Return it as the value of the key `preprocess` in YAML."""

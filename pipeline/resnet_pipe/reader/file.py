@@ -92,8 +92,7 @@ def _take(path: Path) -> int:
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file that holds at least one byte, unbuffered.
 
-    Raises:
-        SourceError: `missing`, `unreadable`, `not_a_file` or `empty`.
+    It may raise a `SourceError` that is `missing`, `unreadable`, `not_a_file` or `empty`.
     """
     try:
         descriptor = _take(path)
@@ -121,8 +120,7 @@ def refusal(error: OSError) -> SourceError:
 def check_readable(path: Path, alive: Callable[[], None]) -> None:
     """Read a file once, to know whether a decoder's trouble with it comes from the disk; call `alive` often.
 
-    Raises:
-        SourceError: `unreadable`; or `missing`.
+    If so, this raises a `SourceError`: `unreadable` or `missing`.
     """
     with open_file(path) as file:
         try:

@@ -35,10 +35,9 @@ class _Directory(NamedTuple):
 
 
 def check_entry(entry: Path) -> Path:
-    """Return an entry, an absolute path or a glob pattern, as it is, if it names something.
+    """Return an absolute path or a glob pattern as it is, or raise `ValueError` if it names nothing.
 
-    Raises:
-        ValueError: there is no such file or directory. A pattern only needs the directory it starts from.
+    A pattern only needs the directory it starts from.
     """
     start, _ = split(entry)
     if not start.exists():

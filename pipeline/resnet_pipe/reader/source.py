@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 class Source(NamedTuple):
     """One input that the user named: an image file or a video file. All three fields are its identity.
 
-    Attributes:
-        key: path below the reader's root, in the reversible text form of `key_of`.
-        mtime_ns: time of last modification, nanoseconds since 1970; of any size, also negative.
+    `key` is the path below the reader's root, in the reversible text form of `key_of`; `mtime_ns` counts from
+    1970, and may be negative.
     """
 
     key: str

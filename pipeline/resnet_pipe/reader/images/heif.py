@@ -23,13 +23,11 @@ _SAID = {
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    """Decode the primary image, with `accept_truncated` also of a file that ends after it.
+    """Decode the primary image to uint8, shape (H, W, 3), RGB, contiguous, upright.
 
     Samples of more than 8 bits keep the upper 8; alpha is dropped. libheif applies the file's rotation; the
-    EXIF orientation must be ignored by the standard, and describes the camera's sensor.
-
-    Returns:
-        uint8, shape (H, W, 3), RGB, contiguous, upright.
+    EXIF orientation must be ignored by the standard, and describes the camera's sensor. With
+    `accept_truncated`, what comes after the primary image may be missing.
 
     Raises:
         SourceError: `unsupported`, `truncated` or `too_large`.

@@ -56,8 +56,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
     """Decode a `tidied` file without the zeros that some cameras append as padding.
 
-    The coded data may end with a zero byte itself. If one is needed, all its bits must be needed: otherwise
-    it replaces missing bits.
+    The coded data may end with a zero byte. If one is needed, all its bits must be: else it replaces missing
+    bits.
     """
     try:
         return attempt(tidy)

@@ -81,13 +81,9 @@ def ends(data: bytes) -> bool:
 class FrameHeader(NamedTuple):
     """The frame header of a JPEG file.
 
-    Attributes:
-        process: second byte of the SOFn marker, which gives the coding process.
-        precision: bits per sample.
-        height: pixels; 0 if unknown or invalid.
-        names: of each component.
-        factors: sampling factors of each component, horizontal and vertical.
-        height_follows: whether the height is 0 here, and given by a DNL segment.
+    Its process is the second byte of the SOFn marker, its precision bits per sample. A height of 0 is
+    unknown, or follows in a DNL segment. Each component has a name and sampling factors, horizontal and
+    vertical.
     """
 
     process: int

@@ -52,11 +52,9 @@ _LONG, _LONG8 = 4, 16
 def strict() -> Iterator[None]:
     """Raise libtiff's messages as exceptions while the block decodes a TIFF file.
 
-    Meanwhile, the standard error of the whole process is redirected: decode in one thread only.
-
-    Raises:
-        SourceError: `unsupported`: a compression that libtiff was built without.
-        ValueError: with the error of the block, if there is one, and the first line that libtiff wrote.
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. A compression
+    that libtiff was built without is a `SourceError`; all else is a `ValueError`, with the error of the
+    block, if there is one, and the first line that libtiff wrote.
     """
     failed: Exception | None = None
     with standard_error() as first_line:

@@ -62,13 +62,11 @@ _OTHERS = {
 """Unsupported image formats; the patterns are tried in this order."""
 
 _AVIF_BRANDS = frozenset([b"avif", b"avis"])
-_HEIF_BRANDS = frozenset(
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"]
-)
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split())
 
 
 def identify(data: bytes) -> str:
-    """Return the format of a file that is not a JPEG: one of Pillow's names, such as `PNG`, or `HEIF`.
+    """Return Pillow's name for the format of a file that is not a JPEG, such as `PNG`, or `HEIF`.
 
     Raises:
         SourceError: `unsupported`, with the name of the format, or `unknown_format`.

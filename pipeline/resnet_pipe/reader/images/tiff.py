@@ -58,10 +58,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
 
 
 def _orientation(directory: Directory) -> int:
-    orientation = 0
     with suppress(SourceError):  # damaged; the pixels are whole
-        orientation = directory.number(ORIENTATION, 0)
-    return orientation or xmp_orientation(directory.raw(_XMP)) or 1
+        if orientation := directory.number(ORIENTATION, 0):
+            return orientation
+    return xmp_orientation(directory.raw(_XMP)) or 1
 
 
 def _rgb(directory: Directory, layout: Layout, samples: Samples) -> Frame:

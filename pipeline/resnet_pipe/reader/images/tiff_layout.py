@@ -16,13 +16,11 @@ PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 32773, 32946, 34925, 50000
 LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
 """Compressions that restore the original bytes, whatever these mean."""
 
-_COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-"""How many samples of a pixel are its colour; those after them are alpha, or unknown."""
-
-_COLOUR_NAMES = {
-    **{WHITE_IS_ZERO: "grey", BLACK_IS_ZERO: "grey", RGB: "RGB", PALETTE: "a palette", CMYK: "CMYK"},
-    YCBCR: "YCbCr",
+_COLOURS = {
+    **dict.fromkeys((WHITE_IS_ZERO, BLACK_IS_ZERO), ("grey", 1)),
+    **{RGB: ("RGB", 3), PALETTE: ("a palette", 1), CMYK: ("CMYK", 4), YCBCR: ("YCbCr", 3)},
 }
+"""Names, and how many samples of a pixel are its colour; those after them are alpha, or unknown."""
 _OTHER_COLOURS = {
     4: "a transparency mask",
     8: "an image in CIE L*a*b* colours",
@@ -59,10 +57,9 @@ _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integ
 
 @dataclass(frozen=True)
 class Layout:
-    """How the first image of a TIFF file is stored.
+    """How the first image of a TIFF file is stored: its size, in pixels, and what its samples are.
 
     Attributes:
-        width: of the stored image, pixels; as its `height`.
         bits: of each sample, 1 to 16; 8 unless the compression is one of `LOSSLESS`, or 1 for those of faxes.
         samples: of each pixel, of which the first `colours` are colour.
         associated: whether the sample after them is alpha, and the colours are premultiplied.
@@ -70,8 +67,7 @@ class Layout:
         planar: whether each sample has its own chunks.
         differences: whether samples are stored as the difference from those of the pixel on the left.
         reversed_bits: whether the lowest bit of a byte is its first.
-        tiled: whether the chunks are tiles; else they are strips.
-        chunk_width: of a strip or tile, pixels; as `chunk_height`, but the last strip may have fewer rows.
+        tiled: whether the chunks are tiles; else they are strips, the last of which may have fewer rows.
     """
 
     width: int
@@ -99,11 +95,7 @@ class Layout:
 
     @classmethod
     def of(cls, directory: Directory) -> Layout:
-        """Interpret the tags.
-
-        Raises:
-            SourceError: `unsupported`, `damaged` or `truncated`.
-        """
+        """Interpret the tags, or raise `SourceError`: `unsupported`, `damaged` or `truncated`."""
         _check_it_is_the_image(directory)
         width, height, compression = (directory.number(tag, 0) for tag in (256, 257, 259))
         compression = compression or NONE
@@ -112,7 +104,7 @@ class Layout:
             raise SourceError("reader", "damaged", f"its header says {samples} samples per pixel")
         bits = _bits(directory, samples)
         photometric = _photometric(directory, samples, compression)
-        colours = _COLOURS[photometric]
+        _, colours = _COLOURS[photometric]
         if samples < colours:
             _refuse(f"{samples} samples per pixel, although its colours need {colours}")
         if samples > colours + _MOST_OTHERS:
@@ -191,7 +183,7 @@ def _check_combination(layout: Layout) -> None:
     """Refuse what libtiff or Pillow cannot decode, or decode wrong."""
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     samples = "one sample" if layout.samples == 1 else f"{layout.samples} samples"
-    what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} per pixel of {layout.bits} bits"
+    what = f"{_COLOURS[layout.photometric][0]} in {samples} per pixel of {layout.bits} bits"
     if layout.planar:
         what += ", in separate planes"
     if layout.photometric == YCBCR:
@@ -203,12 +195,8 @@ def _check_combination(layout: Layout) -> None:
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:
             _refuse(f"{what}, with fax compression")
     elif layout.compression == JPEG:
-        if (
-            layout.planar
-            or layout.bits != 8
-            or layout.samples != layout.colours
-            or layout.photometric == PALETTE
-        ):
+        plain = layout.bits == 8 and layout.samples == layout.colours and not layout.planar
+        if not plain or layout.photometric == PALETTE:
             _refuse(f"{what}, compressed with JPEG")
     elif layout.compression not in LOSSLESS:
         _refuse(f"an image compressed with {name}")

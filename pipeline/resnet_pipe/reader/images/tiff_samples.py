@@ -37,11 +37,7 @@ def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -
 
 
 def check_it_is_whole(directory: Directory, layout: Layout) -> None:
-    """Check that all strips or tiles of an image lie within the file.
-
-    Raises:
-        SourceError: `truncated`, `damaged` or `unsupported`.
-    """
+    """Raise `SourceError` unless all strips or tiles of an image are stored, and lie within the file."""
     chunks = _Chunks(directory, layout, accept_truncated=False)
     for number in range(chunks.count):
         chunks.compressed(number)

@@ -37,8 +37,7 @@ _ROUNDING_S = 0.002
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
     """Decode the wanted frames, as `pyav.decode` does, but to RGB: uint8, shape (H, W, 3).
 
-    Raises:
-        SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
+    Its `SourceError` may also be `unsupported` or `too_large`.
     """
     if video.track.number:
         text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"

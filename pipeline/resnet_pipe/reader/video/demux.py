@@ -102,11 +102,6 @@ class Video:
         return self._container.format.name == _MPEGTS
 
     @property
-    def stream_id(self) -> int:
-        """The number of the stream in its container: in a transport stream, the PID."""
-        return self._stream.id
-
-    @property
     def seconds(self) -> float | None:
         """How long the video is by its header; None if that does not say."""
         return None if self._container.duration is None else self._container.duration / av.time_base
@@ -176,7 +171,7 @@ class Video:
 
     def _demux(self) -> Iterator[VideoPacket]:
         """Yield packets up to the end of the file, or up to what `problem` then says."""
-        describes = self._container.format.name in _DESCRIBES
+        name = self._container.format.name
         try:
             for packet in self._stream_packets():
                 if not packet.size:
@@ -189,7 +184,7 @@ class Video:
                 if packet.has_sidedata("encryption_info"):
                     self.problem = SourceError("reader", "encrypted", "it is encrypted")
                     return
-                if describes and packet.has_sidedata("new_extradata"):
+                if name in _DESCRIBES and packet.has_sidedata("new_extradata"):
                     extradata = bytes(packet.get_sidedata("new_extradata"))
                     if extradata != self._described:
                         self.described[self.count] = self._described = extradata
@@ -199,7 +194,8 @@ class Video:
         except av.FFmpegError as error:
             self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
         else:
-            if self._lacks_its_end():
+            short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
+            if (short or name in _SILENT) and ends_early(self.path):
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
     def _stream_packets(self) -> Iterator[VideoPacket]:
@@ -207,12 +203,6 @@ class Video:
             yield from self._container.demux(self._stream)
         except IndexError:
             return  # of PyAV, at the end of a file in which streams have appeared after it was opened
-
-    def _lacks_its_end(self) -> bool:
-        """Tell whether a file whose packets have come to an end is not whole."""
-        name = self._container.format.name
-        short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
-        return (short or name in _SILENT) and ends_early(self.path)
 
     def begin(self, number: int) -> VideoCodecContext:
         """Reset the decoder for a packet that does not depend on earlier ones, and return it."""

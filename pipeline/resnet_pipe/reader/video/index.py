@@ -97,14 +97,9 @@ def index_packets(
     video: its references are missing, and players skip it as well. If packets are missing at the end, nor are
     the last frames, because frames in the missing packets might precede them.
 
-    Args:
-        pts: presentation times.
-        key: whether each holds a key frame.
-        shown: whether the frame in each is to be shown.
-        time_base: seconds per unit of time.
-        reorder: how many packets decoded before a frame may be presented after it, at least.
-        problem: as in `Index`.
-        firsts: the first packet of each stretch: 0, and those where decoding starts over.
+    `key` and `shown` tell whether a packet holds a key frame, and whether its frame is to be shown. At least
+    `reorder` packets decoded before a frame may be presented after it. `firsts` are the first packets of
+    stretches: 0, and those where decoding starts over.
 
     Returns:
         None if the packets do not reliably tell the frames: two have the same time, times jump back, or there

@@ -60,10 +60,8 @@ def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> 
     """Go to the first key frame that is presented from `low` (None: any time) to `high`.
 
     Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions. So it
-    seeks to each of the targets, presentation times, until it is found; the last resort is the beginning.
-
-    Raises:
-        SourceError: there is none.
+    seeks to each of the targets, presentation times; the last resort is the beginning. Finding none is a
+    `SourceError`.
     """
     for target in chain(targets, [None]):
         if target is None:

@@ -74,14 +74,11 @@ def is_interlaced(video: Video, index: Index) -> bool:
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode the wanted frames, by position in the index: int64, increasing.
+    """Decode the wanted frames (int64, increasing) in order; yield each with its position in the index.
 
     A frame is given out when it is certain that all it was predicted from is whole. Of a damaged video, the
     wanted frames before the damage are given, then comes the error; but damage where nothing is decoded
     remains unnoticed.
-
-    Yields:
-        Position in the index, and the frame, in presentation order.
 
     Raises:
         SourceError: `truncated` or `damaged`.

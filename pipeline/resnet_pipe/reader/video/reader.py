@@ -61,10 +61,7 @@ class VideoReader(FileReader):
     def load(self) -> None:
         """See `Reader.load`."""
         # Later it would be charged to a source.
-        from resnet_pipe.reader.video import (
-            picture,  # noqa: F401
-            pyav,  # noqa: F401
-        )
+        from resnet_pipe.reader.video import picture, pyav  # noqa: F401
 
         if self.backend == "opencv":
             from resnet_pipe.reader.video import cv2_capture  # noqa: F401

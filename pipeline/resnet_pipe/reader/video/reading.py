@@ -31,11 +31,7 @@ class Reading:
 
 
 def whole(video: Video, sampling: Sampling) -> Reading:
-    """Return what sampling takes of a video.
-
-    Raises:
-        SourceError: `no_frames`, or why nothing of it can be read.
-    """
+    """Return what sampling takes of a video; raises `SourceError` if that is nothing (`no_frames`)."""
     found = index(video)
     if not len(found.pts):
         raise found.problem or SourceError("reader", "no_frames", "its video stream holds no frames")
@@ -52,11 +48,7 @@ def whole(video: Video, sampling: Sampling) -> Reading:
 
 
 def of_span(video: Video, span: Span) -> Reading:
-    """Return the frames of a span that has been found in this video before.
-
-    Raises:
-        SourceError: the file has changed since, or is damaged there.
-    """
+    """Return the frames of a span; raises `SourceError` if the file has changed, or is damaged there."""
     changed = "it has changed since it was divided into spans"
     found = scan(video, span)
     if found is None:

@@ -18,16 +18,14 @@ class Sampling:
     """What to take of a video. The frames of a video are counted in presentation order.
 
     At most one of `every`, `fps`, `count` and `keyframes` is given; none of them means every frame. `start`
-    and `end` limit the range that they apply to, `max_frames` what comes out of them.
+    and `end` limit the range that they apply to, `max_frames` what comes out of them: the first ones.
 
     Attributes:
         every: take the first frame of the range, and each N-th after it.
         fps: frames per second; see `_nearest_to_grid`.
         count: take so many frames, evenly spread: the middle one of each of `count` equal parts of the range.
         keyframes: take the frames that are coded on their own.
-        start: where the range begins, seconds after the video's first frame.
-        end: where the range ends, likewise; a frame at this very time is out.
-        max_frames: take no more than so many, the first ones.
+        start: seconds after the video's first frame, like `end`, but a frame at the very end is out.
     """
 
     every: int | None = None

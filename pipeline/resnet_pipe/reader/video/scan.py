@@ -32,10 +32,7 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
     """Read all packets of a video that was just opened, or those that a span of it needs, and index them.
 
     For a whole video, this also sets its `timeline` and `damage`, whatever is returned: None if the packets
-    do not tell which frames there are, and their times.
-
-    Raises:
-        SourceError: the span is not found.
+    do not tell which frames there are, and their times. A span that is not found is a `SourceError`.
     """
     if span is not None and span.start_pts is not None:
         lead = round(_LEAD_S / video.time_base)
@@ -127,7 +124,7 @@ def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     how many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
-    for jump in find_jumps(video.path, video.stream_id, video.alive):
+    for jump in find_jumps(video.path, video.track.stream.id, video.alive):
         found = True
         following = bisect_left(table.offset, jump.offset)
         if following == len(table.offset) and not jump.whole:

@@ -16,11 +16,8 @@ from resnet_pipe.reader.video.scan import scan
 def divide(video: Video, sampling: Sampling, span_s: float) -> tuple[Span, ...]:
     """Divide a video that was just opened into spans of `span_s` or more; only its packets are read.
 
-    Returns:
-        The spans with frames to take, in order; none if the video is to be read as a whole.
-
-    Raises:
-        SourceError: it cannot be read.
+    Those with frames to take are returned, in order; none if the video is to be read as a whole. One that
+    cannot be read is a `SourceError`.
     """
     if video.seconds is not None and video.seconds < 2 * span_s:
         return ()

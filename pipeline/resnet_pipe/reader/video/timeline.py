@@ -104,14 +104,9 @@ def find_stretches(
     """Find out where decoding starts over, and the continuous times of the packets.
 
     Times continue as in ffmpeg: the first packet after a join is decoded one frame after the last one before.
-
-    Args:
-        table: of all packets.
-        time_base: seconds per unit of time.
-        may_jump: whether the container is one in which long gaps count as jumps.
-        torn: packets before which the continuity counter jumps, and whether the frame before is certainly
-            complete. At a join, it is left out if not.
-        described: the parameters of the decoder, by the first packet that they apply to.
+    In a container that `may_jump`, long gaps count as jumps. `torn` are packets before which the continuity
+    counter jumps, and whether the frame before is certainly complete: at a join, it is left out if not.
+    `described` are the parameters of the decoder, by the first packet that they apply to.
     """
     pts, time = np.asarray(table.pts, np.int64), _times(table)
     joins, lost = _joins(table, time, time_base, may_jump, torn)
@@ -165,18 +160,7 @@ def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
 def _joins(
     table: Table, time: NDArray[np.int64], time_base: Fraction, may_jump: bool, torn: Mapping[int, bool]
 ) -> tuple[dict[int, bool], int | None]:
-    """Return the first packets after joins, and a packet before which some are missing.
-
-    Args:
-        table: of all packets.
-        time: int64, shape (packets,), decoding times.
-        time_base: seconds per unit of time.
-        may_jump: as above.
-        torn: as above.
-
-    Returns:
-        Packet to whether its times jump; and the packet, or None.
-    """
+    """Return the first packets after joins, with whether times jump; and the first that is not whole."""
     key, steps = table.key, np.diff(time)
     gap = round(_LONGEST_GAP_S / time_base)
     jumps = (steps < 0) | (steps > gap) if may_jump else steps < 0

@@ -21,11 +21,9 @@ _PES_HEADER = 6
 
 
 class Jump(NamedTuple):
-    """A place where the packets of one stream are not consecutive.
+    """A place where the packets of one stream are not consecutive, by the offset of the one after it.
 
-    Attributes:
-        offset: of the packet after it, in the file.
-        whole: whether the frame that ends or continues there is certainly complete.
+    It is `whole` if the frame that ends or continues there is certainly complete.
     """
 
     offset: int
@@ -62,27 +60,20 @@ class _Pes:
         return self.declared not in (0, self.seen)
 
 
-class _AdaptationField(NamedTuple):
-    """The adaptation field, optional between a packet's header and its payload (section 2.4.3.4).
+def _adaptation_field(packet: bytes) -> tuple[int, bool, bool]:
+    """Read what may come between a packet's header and its payload (section 2.4.3.4).
 
-    Its length includes the length byte. It announces that the counter jumps on purpose; padding fills the
-    rest of a packet after the end of a frame.
+    Return its length with the length byte; whether the counter jumps on purpose; and whether it is padding,
+    which fills the rest of a packet after the end of a frame.
     """
-
-    length: int = 0
-    announces_a_jump: bool = False
-    is_padding: bool = False
-
-    @classmethod
-    def of(cls, packet: bytes) -> _AdaptationField:
-        if not packet[3] & 0x20:
-            return cls()
-        length = packet[4]
-        if not length:
-            return cls(1, is_padding=True)
-        flags = packet[5]
-        needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
-        return cls(1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed)
+    if not packet[3] & 0x20:
+        return 0, False, False
+    length = packet[4]
+    if not length:
+        return 1, False, True
+    flags = packet[5]
+    needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
+    return 1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed
 
 
 def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
@@ -102,8 +93,8 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
                 pes.torn, pes.spoilt = place if pes.torn is None else pes.torn, True
             continue
         holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
-        field = _AdaptationField.of(packet)
-        jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
+        field_bytes, announced, is_padding = _adaptation_field(packet)
+        jumps = not announced and packet[3] & 0x0F != (last + holds) % _COUNT
         if begins:
             if pes.torn is not None:
                 yield Jump(pes.torn, pes.is_whole)
@@ -113,11 +104,11 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
         elif last >= 0 and jumps and pes.torn is None:
             pes.torn = place
         last = packet[3] & 0x0F
-        payload = packet[4 + field.length :] if holds else b""
+        payload = packet[4 + field_bytes :] if holds else b""
         if begins and (declared := int.from_bytes(payload[4:_PES_HEADER], "big")):
             pes.declared = declared + _PES_HEADER
         pes.seen += len(payload)
-        pes.padded = field.is_padding
+        pes.padded = is_padding
     if pes.torn is not None or pes.contradicts:
         yield Jump(place if pes.torn is None else pes.torn, pes.is_whole)
 
