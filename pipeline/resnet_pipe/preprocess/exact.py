@@ -47,11 +47,8 @@ def resize(
     because the weights of bilinear only average. Those of bicubic do not, and what it clips depends on which
     side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
 
-    Args:
-        frame: uint8, shape (H, W, 3), RGB.
-        resized: width and height of the whole image after resizing.
-        out: uint8, shape (h, w, 3), no larger than that; receives its centre.
-        interpolation: Pillow's filter.
+    `resized` is width and height of the whole image after resizing. `out` is no larger, and receives its
+    centre; like `frame`, it is uint8, shape (H, W, 3), RGB.
     """
     from PIL import Image
 

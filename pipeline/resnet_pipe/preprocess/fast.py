@@ -43,9 +43,9 @@ def resize(
     6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is 2w, makes up
     for the rest.
 
-    Args are those of `exact.resize`; `extent` is width and height of the image in pixels of the frame. With
-    `one_scale` it keeps its shape: the scales of its sides differ only by rounding, and notably only where it
-    becomes a few pixels.
+    `frame`, `resized` and `out` are as of `exact.resize`; `extent` is width and height of the image in pixels
+    of the frame. With `one_scale` it keeps its shape: the scales of its sides differ only by rounding, and
+    notably only where it becomes a few pixels.
     """
     import cv2
 

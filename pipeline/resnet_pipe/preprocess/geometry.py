@@ -90,10 +90,8 @@ class Geometry:
     ) -> None:
         """Resize `frame` to the size of the input, and write it into `out`.
 
-        Args:
-            frame: uint8, shape (H, W, 3), RGB.
-            out: uint8, shape (height, width, 3) of `size`, contiguous, such as one row of a batch.
-            extent: `Item.extent` of a frame that a reader has shrunk to `min_side`.
+        Both are uint8, shape (H, W, 3), RGB; `out` has `size`, and is contiguous, such as one row of a batch.
+        `extent` is `Item.extent` of a frame that a reader has shrunk to `min_side`.
 
         Raises:
             SourceError: the frame is not of that type, or cannot be resized.

@@ -61,12 +61,9 @@ Deviations = Annotated[
 
 
 class Preprocessing(BaseModel):
-    """How an image becomes the network's input.
+    """How an image becomes the network's input. Values that are in `conflict` are invalid.
 
     `Geometry` resizes. The engine then computes (value / 255 - mean) / std per channel.
-
-    Raises:
-        ValidationError: a value is invalid, or conflicts with another one (see `conflict`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -97,7 +97,10 @@ def open_file(path: Path) -> BinaryIO:
     try:
         descriptor = _take(path)
         try:
-            _check(descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SourceError("reader", "not_a_file", "not a regular file")
+            if not os.pread(descriptor, 1, 0):
+                raise SourceError("reader", "empty", "the file is empty")
             return open(descriptor, "rb", buffering=0)  # noqa: PTH123 - a descriptor; the caller closes it
         except BaseException:
             os.close(descriptor)
@@ -128,10 +131,3 @@ def check_readable(path: Path, alive: Callable[[], None]) -> None:
                 alive()
         except OSError as error:
             raise refusal(error) from None
-
-
-def _check(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise SourceError("reader", "not_a_file", "not a regular file")
-    if not os.pread(descriptor, 1, 0):
-        raise SourceError("reader", "empty", "the file is empty")

@@ -26,10 +26,10 @@ class Item(NamedTuple):
 
     Attributes:
         frame: uint8, shape (H, W, 3), RGB, any size of at least 1 x 1.
-        frame_index: position in presentation order from 0; like `pts_s`, the presentation time, None for an
-            image.
+        frame_index: position in presentation order from 0; None for an image.
+        pts_s: presentation time in seconds; None for an image.
         extent: width and height of the image in pixels of the frame, where its last column or row is only
-            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8.
+            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; else None.
     """
 
     frame: NDArray[np.uint8]
@@ -42,13 +42,10 @@ class Item(NamedTuple):
 class Span:
     """A part of a long video that is decoded on its own, from a key frame on.
 
-    Attributes:
-        index: position among the `count` spans of its source, from 0.
-        start_pts: presentation time of its first frame, in units of the stream's time base; None for the
-            beginning of the video.
-        end_pts: presentation time that its frames come before; None for the end of the video.
-        first_frame: `frame_index` of the first of its `frames`, which are counted before sampling.
-        wanted: which of them sampling takes, one bit each (`numpy.packbits`); None for all.
+    Its frames are presented from `start_pts` to before `end_pts`, in units of the stream's time base; None
+    for the beginning and the end of the video. `first_frame` is the `frame_index` of the first of its
+    `frames`, which are counted before sampling. `wanted` tells which of them sampling takes, one bit each
+    (`numpy.packbits`); None for all.
     """
 
     index: int
@@ -64,9 +61,8 @@ class Span:
 class FrameCounts:
     """What has been read so far; a reader adds to it before each item.
 
-    Frames are counted when they are `decoded`, and when they become items (`used`). `seconds` of video are
-    covered by frames that are sampled or skipped. `notes` tell in short sentences what is unusual about the
-    source, but was handled: its rows are correct.
+    Frames are `decoded`, and `used` if they become items; sampled or skipped, they cover `seconds`. `notes`
+    tell in short sentences what is unusual about the source, but was handled: its rows are correct.
     """
 
     decoded: int = 0

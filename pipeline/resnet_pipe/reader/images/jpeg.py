@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -129,15 +128,14 @@ def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
 
 def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
     """Decode to RGB, not yet upright; `size` is height and width if reduced, else zeros."""
-    decoded = partial(
-        simplejpeg.decode_jpeg, data, "CMYK" if inks else "RGB", min_height=size[0], min_width=size[1]
-    )
+    colorspace = "CMYK" if inks else "RGB"
+    least = {"min_height": size[0], "min_width": size[1]}
     try:
-        frame: Frame = decoded(strict=True)
+        frame: Frame = simplejpeg.decode_jpeg(data, colorspace, strict=True, **least)
     except ValueError as error:
         if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
             raise
-        frame = decoded(strict=False)
+        frame = simplejpeg.decode_jpeg(data, colorspace, strict=False, **least)
     if inks:
         # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
         return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))

@@ -67,4 +67,4 @@ def strict() -> Iterator[None]:
         problem = f"a TIFF file that this build of libtiff cannot read: {line}"
         raise SourceError("reader", "unsupported", problem) from failed
     if failed is not None or line:
-        raise ValueError(line if failed is None else f"{failed}: {line}" if line else str(failed)) from failed
+        raise ValueError(": ".join(str(each) for each in (failed, line) if each)) from failed

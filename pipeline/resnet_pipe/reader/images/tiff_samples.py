@@ -18,12 +18,10 @@ _BLOCK = 1 << 20
 
 
 def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -> Samples:
-    """Decompress the image of a layout whose compression is one of `tiff_layout.LOSSLESS`.
+    """Decompress the image of a layout, one of `LOSSLESS`, to samples as stored, 0 to 2 ** bits - 1.
 
-    With `accept_truncated`, data beyond the end of the file are zeros, if it is not compressed.
-
-    Returns:
-        Shape (H, W, S), the samples as stored, 0 to 2 ** bits - 1; of an image in planes, the needed ones.
+    Their shape is (H, W, S), of an image in planes only the needed ones. With `accept_truncated`, data beyond
+    the end of the file are zeros, if it is not compressed.
 
     Raises:
         SourceError: `truncated`, `damaged` or `unsupported`.

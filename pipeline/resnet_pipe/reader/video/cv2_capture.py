@@ -46,25 +46,22 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         raise SourceError("reader", "unsupported", "OpenCV cannot read joined recordings: use backend: pyav")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
-    waiting = map(int, wanted)
-    following = next(waiting, None)
+    taken = set(wanted.tolist())
     capture = _open(video)
     clock = _Clock(index)
     try:
         for position in range(int(wanted[-1]) + 1):
             if not capture.grab():
                 if not position:
-                    raise SourceError(
-                        "reader", "unsupported", f"OpenCV decodes none of it ({video.decoder.codec})"
-                    )
+                    text = f"OpenCV decodes none of it ({video.decoder.codec})"
+                    raise SourceError("reader", "unsupported", text)
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
             video.alive()
             if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
                 raise video.fault("OpenCV skips a frame")
-            if position == following:
+            if position in taken:
                 yield position, _rgb(capture, video)
-                following = next(waiting, None)
     finally:
         capture.release()
 

@@ -28,9 +28,10 @@ def describe(error: av.FFmpegError) -> str:
 
 
 class Decoder:
-    """Decodes the packets of one track, frames of up to `max_pixels`, in a stream's context, not opened yet.
+    """Decodes the packets of one track with the context of its stream, which is not open yet.
 
-    `context` is what decodes now: it changes with the parameters. `codec` is FFmpeg's name.
+    Frames may have `max_pixels`. `context` is what decodes now: other parameters need another. `codec` is
+    FFmpeg's name.
     """
 
     def __init__(self, context: VideoCodecContext, max_pixels: int) -> None:

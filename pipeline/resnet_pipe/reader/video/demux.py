@@ -50,12 +50,12 @@ class Video:
         count: packets that have been read.
         decoded: frames that have come out of the decoder; counted by the code that decodes.
         problem: why there are no more packets; None at the end of the file.
-        packets: the packets that have not been read yet.
-        next: number of the first of these, if the code that reads them has set it; None if unknown.
+        next: number of the first of `packets`, which have not been read yet, if the code that reads them has
+            set it.
         marked: number of the first packet at which a continuity counter jumps; None if there is none.
         described: new decoder parameters, by the first packet that they apply to, of those read.
-        timeline: where decoding starts over; set by `scan`.
-        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`.
+        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`, as is
+            `timeline`.
         left_out: frames after a join that could not be decoded without those before it.
         notes: what is unusual about the video, but was handled.
 

@@ -15,11 +15,8 @@ _NEAR = 500
 def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
     """Yield packets with their numbers, in the order of decoding.
 
-    They begin with the one at the position `entry` of `packets.entry`, and end with the one that has the
-    number `last`, in the same stretch.
-
-    Raises:
-        SourceError: the file does not give the same packets as before.
+    They are of one stretch: the first is at a position in `packets.entry`, the last has the number `last`. If
+    they are others than before, that is a `SourceError`.
     """
     first, moved = int(packets.entry[entry]), video.timeline.is_moved
     ahead = -1 if video.next is None else first - video.next

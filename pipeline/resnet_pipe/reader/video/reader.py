@@ -28,9 +28,9 @@ _CLIP_S, _CLIP_FPS, _CLIP_KEY_FRAMES = 10, 30, 3
 
 @dataclass(frozen=True)
 class VideoReader(FileReader):
-    """Lists video files and decodes them, the track that ffmpeg selects if none is given.
+    """Lists video files and decodes one track of each: if none is given, the one that ffmpeg selects.
 
-    Files above `long_bytes` are considered for splitting into spans of at least `span_s` seconds.
+    Only files above `long_bytes` are considered for splitting, into spans of at least `span_s` seconds.
     """
 
     extensions = frozenset(f".{name}" for name in _NAMES.split())

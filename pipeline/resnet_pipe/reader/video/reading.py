@@ -37,9 +37,8 @@ def whole(video: Video, sampling: Sampling) -> Reading:
         raise found.problem or SourceError("reader", "no_frames", "its video stream holds no frames")
     wanted = sampling.select(found.pts, found.key, found.time_base)
     if not len(wanted) and found.problem is None:
-        problem = (
-            f"it has no frames between start and end: it is {found.seconds(0, len(found.pts)):.3f} s long"
-        )
+        seconds = found.seconds(0, len(found.pts))
+        problem = f"it has no frames between start and end: it is {seconds:.3f} s long"
         raise SourceError("reader", "no_frames", problem)
     within = sampling.range(found.pts, found.time_base)
     if sampling.max_frames is not None and len(wanted):

@@ -19,7 +19,7 @@ _SKIPPABLE = frozenset(["h264", "mpeg4", "mpeg1video", "mpeg2video"])
 
 
 class DamageError(Exception):
-    """The number of a packet that cannot be decoded, and what is wrong."""
+    """A packet that cannot be decoded: its number, and what is wrong."""
 
     def __init__(self, packet: int, text: str) -> None:
         super().__init__(packet, text)

@@ -17,15 +17,11 @@ from numpy.typing import NDArray
 class Sampling:
     """What to take of a video. The frames of a video are counted in presentation order.
 
-    At most one of `every`, `fps`, `count` and `keyframes` is given; none of them means every frame. `start`
-    and `end` limit the range that they apply to, `max_frames` what comes out of them: the first ones.
-
-    Attributes:
-        every: take the first frame of the range, and each N-th after it.
-        fps: frames per second; see `_nearest_to_grid`.
-        count: take so many frames, evenly spread: the middle one of each of `count` equal parts of the range.
-        keyframes: take the frames that are coded on their own.
-        start: seconds after the video's first frame, like `end`, but a frame at the very end is out.
+    At most one of `every`, `fps`, `count` and `keyframes` is given; none of them means every frame. `every`
+    takes the first frame of the range, and each N-th after it; `fps` those that are nearest to so many times
+    in a second; `count` the middle one of each of so many equal parts of the range; `keyframes` those that
+    are coded on their own. `start` and `end` limit the range that they apply to, in seconds after the video's
+    first frame; a frame at the very end is out. Of what comes out of them, the first `max_frames` are taken.
     """
 
     every: int | None = None
@@ -48,12 +44,10 @@ class Sampling:
     def select(
         self, pts: NDArray[np.int64], key: NDArray[np.bool_], time_base: Fraction
     ) -> NDArray[np.int64]:
-        """Return the frames to take: int64, positions in `pts`, increasing.
+        """Return the frames to take, positions in `pts`, increasing.
 
-        Args:
-            pts: int64, shape (frames,), presentation times, sorted, in units of `time_base`.
-            key: bool, shape (frames,), which frames are coded on their own.
-            time_base: seconds per unit.
+        `pts` are presentation times, sorted, in units of `time_base` seconds; `key` tells which frames are
+        coded on their own.
         """
         within = self.range(pts, time_base)
         inside = slice(within.start, within.stop)

@@ -60,16 +60,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The stretches of a video.
+    """The stretches of a video, in order; the first begins with the first packet.
 
-    Attributes:
-        stretches: in order; the first begins with the first packet.
-        mended: how many of these begin at a jump of times, and were shifted to follow the previous one.
-        cuts: how many begin where the counter jumps and times have a gap.
-        counted: places where only the counter jumps.
-        cut_off: packets before a join whose end may be missing, because the recording ends within them.
-        lost: number of the first packet that is incomplete, or that follows missing ones; None if
-            there is none.
+    `mended` of these begin at a jump of times, and were shifted to follow the previous one; `cuts` begin
+    where the counter jumps and times have a gap; at `counted` places only the counter jumps. Packets that are
+    `cut_off` are before a join, and may lack their end, because the recording ends within them. The first
+    packet that is incomplete, or that follows missing ones, is `lost`.
     """
 
     stretches: tuple[Stretch, ...] = (Stretch(0),)
@@ -139,18 +135,12 @@ def is_even(table: Table) -> bool:
 
 
 def _times(table: Table) -> NDArray[np.int64]:
-    """Return the decoding times of all packets."""
+    """Return the decoding times of all packets; for unknown ones, the time before, or else the first."""
     pts, dts = np.asarray(table.pts, np.int64), np.asarray(table.dts, np.int64)
     # What an edit list cuts away, and needs for the frames after it, is not shown: its times mean nothing.
     hidden = ~np.asarray(table.shown, np.bool_)
-    return _filled(np.where(hidden, UNKNOWN, pts if (dts == UNKNOWN).all() else dts))
-
-
-def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return times with unknown ones replaced by the previous one or, at the beginning, by the next one."""
+    time: NDArray[np.int64] = np.where(hidden, UNKNOWN, pts if (dts == UNKNOWN).all() else dts)
     known = np.flatnonzero(time != UNKNOWN)
-    if len(known) == len(time):
-        return time
     if not len(known):
         return np.zeros_like(time)
     last = np.searchsorted(known, np.arange(len(time)), side="right") - 1

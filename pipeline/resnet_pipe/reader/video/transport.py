@@ -34,11 +34,9 @@ class Jump(NamedTuple):
 class _Pes:
     """The state of the packetized elementary stream packet that is being read.
 
-    Attributes:
-        declared: its length in bytes according to its header, 0 if not given; `seen` is what was read so far.
-        padded: whether its last packet has padding, which only the last one has.
-        torn: where the counter jumped within it; None if it did not.
-        spoilt: bytes that are no packets have come within it; they may have become part of it.
+    Its header has `declared` its length in bytes, or 0; so many were `seen` so far. Only its last packet may
+    be `padded`. It is `torn` where the counter jumped within it, and `spoilt` if bytes that are no packets
+    have come within it: they may have become part of it.
     """
 
     declared: int = 0
