@@ -30,9 +30,7 @@ class Reader(Protocol):
         """Import what decoding needs, or raise `ImportError`; a worker does before it reads anything."""
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """Yield every source once, sorted by key, without opening any.
-
-        `passed_over` counts the files that are not sources because of their extension.
+        """Yield every source once, sorted by key, without opening any; count others in `passed_over`.
 
         Raises:
             RunError: a directory cannot be listed.

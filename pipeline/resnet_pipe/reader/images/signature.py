@@ -68,8 +68,7 @@ _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf
 def identify(data: bytes) -> str:
     """Return Pillow's name for the format of a file that is not a JPEG, such as `PNG`, or `HEIF`.
 
-    Raises:
-        SourceError: `unsupported`, with the name of the format, or `unknown_format`.
+    Raises `SourceError`: `unsupported`, with the name of the format, or `unknown_format`.
     """
     for name, pattern in _DECODED.items():
         if pattern.match(data):

@@ -99,11 +99,8 @@ def index_packets(
 
     `key` and `shown` tell whether a packet holds a key frame, and whether its frame is to be shown. At least
     `reorder` packets decoded before a frame may be presented after it. `firsts` are the first packets of
-    stretches: 0, and those where decoding starts over.
-
-    Returns:
-        None if the packets do not reliably tell the frames: two have the same time, times jump back, or there
-            is no key frame.
+    stretches: 0, and those where decoding starts over. None is returned if the packets do not reliably tell
+    the frames: two have the same time, times jump back, or there is no key frame.
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)

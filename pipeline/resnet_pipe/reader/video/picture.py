@@ -56,8 +56,7 @@ class Converter:
     def rgb(self, frame: VideoFrame) -> Frame:
         """Convert a frame to uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
 
-        Raises:
-            SourceError: `unsupported`: colours that swscale cannot convert; `too_large`.
+        Colours that swscale cannot convert are `unsupported`: a `SourceError`, as is `too_large`.
         """
         check_pixels(frame.width, frame.height, self._max_pixels)
         matrix = _MATRICES.get(frame.colorspace)
