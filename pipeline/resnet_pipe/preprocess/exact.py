@@ -8,23 +8,23 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.middle import middle
-
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 """Reach of Pillow's filters to either side, in source pixels (times the scale when downscaling)."""
 _WHOLE = 1 << 24
 """Pixels of the largest image that is resized as a whole: 1 x 10000 could become gigabytes."""
 
 
+def middle(size: int, kept: int) -> slice:
+    """Return the `kept` pixels in the middle of `size`: torchvision's `center_crop`."""
+    offset = int(round((size - kept) / 2.0))  # noqa: RUF046 - to the letter
+    return slice(offset, offset + kept)
+
+
 class _Side(NamedTuple):
     """What to do with the width or the height of a frame.
 
-    Attributes:
-        pixels: range of the frame that the filter reads.
-        start: where the part to resize starts within `pixels`.
-        stop: where it ends.
-        resized: its size after resizing.
-        kept: the part of the resized side that is kept.
+    The filter reads its `pixels`; what is between `start` and `stop` in these is resized to `resized` pixels,
+    of which `kept` are used.
     """
 
     pixels: slice
@@ -42,16 +42,13 @@ def resize(
 ) -> None:
     """Resize only what is kept, where that cannot change a pixel by more than one level.
 
-    Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often
-    too coarse to round a tie as it does for the whole image. With one side exact, that makes one level at
-    most, because the weights of bilinear only average. Those of bicubic do not, and what it clips depends
-    on which side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
+    Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often too
+    coarse to round a tie as it does for the whole image. With one side exact, that makes one level at most,
+    because the weights of bilinear only average. Those of bicubic do not, and what it clips depends on which
+    side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
 
-    Args:
-        frame: uint8, shape (H, W, 3), RGB.
-        resized: width and height of the whole image after resizing.
-        out: uint8, shape (h, w, 3), no larger than that; receives its centre.
-        interpolation: Pillow's filter.
+    `resized` is width and height of the whole image after resizing. `out` is no larger, and receives its
+    centre; like `frame`, it is uint8, shape (H, W, 3), RGB.
     """
     from PIL import Image
 

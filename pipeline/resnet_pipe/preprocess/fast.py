@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.middle import middle
+from resnet_pipe.preprocess.exact import middle
 
 FAST = "fast 2"
 """How `fast` appears in a fingerprint; the number changes when its pixels do."""
@@ -20,12 +20,9 @@ _ALIGNED = 16
 
 
 class _Side(NamedTuple):
-    """What `fast` does with the width or the height of a frame.
+    """What to do with the width or the height of a frame: resize its `pixels`, `scale` of them to one.
 
-    Attributes:
-        pixels: of the frame: the part to resize.
-        scale: pixels of the frame per resized pixel.
-        offset: resized pixels before the kept ones.
+    `offset` is the number of resized pixels before the kept ones.
     """
 
     pixels: slice
@@ -42,17 +39,13 @@ def resize(
 ) -> None:
     """Halve the kept part, then smooth it and resize it with linear interpolation.
 
-    The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of
-    scale^2 / 6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is
-    2w, makes up for the rest.
+    The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of scale^2 /
+    6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is 2w, makes up
+    for the rest.
 
-    Args:
-        frame: uint8, shape (H, W, 3), RGB.
-        extent: width and height of the image in pixels of the frame.
-        resized: width and height of the whole image after resizing.
-        out: uint8, shape (h, w, 3), no larger than that: gets its middle.
-        one_scale: the image keeps its shape, so that the scales of its sides differ only by rounding, and
-            notably only where it becomes a few pixels.
+    `frame`, `resized` and `out` are as of `exact.resize`; `extent` is width and height of the image in pixels
+    of the frame. With `one_scale` it keeps its shape: the scales of its sides differ only by rounding, and
+    notably only where it becomes a few pixels.
     """
     import cv2
 

@@ -26,27 +26,22 @@ class Geometry:
     """Brings an image to the size of the network's input, in one of three ways.
 
     `crop` resizes, the shorter side to `resize` or the image to exactly `resize`, and keeps the centre of
-    that. `squash` resizes to the size of the input, ignoring the aspect ratio. `pad` resizes
-    so that the image just fits inside, centred between margins: its sides are rounded to the nearest pixel,
-    halves to even, and are at least 1; an odd margin is larger below or on the right. This is the
-    letterbox of detectors, mostly filled with 114.
+    that. `squash` resizes to the size of the input, ignoring the aspect ratio. `pad` resizes so that the
+    image just fits inside, centred between margins: its sides are rounded to the nearest pixel, halves to
+    even, and are at least 1; an odd margin is larger below or on the right. This is the letterbox of
+    detectors, mostly filled with 114.
 
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
     grey level at every pixel for bilinear, bit for bit for bicubic (nearly, where the resized image would
     have more than 2^24 pixels, such as a thin line); for `squash` and `pad`, bit for bit what Pillow's
     `resize` gives. `fast` lets readers shrink the image while decoding, and resizes with OpenCV: close, not
-    equal. Measured with resize 256 and crop 224 on six photographs of scikit-image, as JPEGs of quality 90
-    whose shorter side has 300 to 3500 pixels: the mean difference from `exact` is 0.3 to 1.0 grey levels,
-    depending on the size, and at most 1.9 for one photograph; the largest at any pixel is 35. The cosine
-    similarity of ResNet-18's features (random calibrated weights) is 0.9990 or better.
+    equal, as measured in docs/images.md.
 
     Attributes:
         resize: for `crop`: shorter side after resizing, or height and width, pixels; None for the others.
         crop: height and width of the input, pixels, or the side of a square; with `crop` no larger than every
             resized image.
         interpolation: the filter of `exact`; `fast` chooses its own.
-        mode: `exact` or `fast`.
-        fit: `crop`, `squash` or `pad`.
         pad_value: of the margins of `pad`: a grey level, or red, green and blue.
 
     Raises:
@@ -86,11 +81,7 @@ class Geometry:
         return math.ceil(needed * fast.MARGIN)
 
     def load(self) -> None:
-        """Import what `apply` needs, before any source is charged for it.
-
-        Raises:
-            ImportError: it cannot be imported.
-        """
+        """Import what `apply` needs, before any source is charged for it, or raise `ImportError`."""
         import cv2  # noqa: F401
         from PIL import Image  # noqa: F401
 
@@ -99,11 +90,8 @@ class Geometry:
     ) -> None:
         """Resize `frame` to the size of the input, and write it into `out`.
 
-        Args:
-            frame: uint8, shape (H, W, 3), RGB.
-            out: uint8, shape (height, width, 3) of `size`, contiguous, such as one row of a batch.
-            extent: of a frame that a reader has shrunk to `min_side`: width and height of the image in its
-                pixels, if the last column or row is only partly covered.
+        Both are uint8, shape (H, W, 3), RGB; `out` has `size`, and is contiguous, such as one row of a batch.
+        `extent` is `Item.extent` of a frame that a reader has shrunk to `min_side`.
 
         Raises:
             SourceError: the frame is not of that type, or cannot be resized.
@@ -136,12 +124,7 @@ class Geometry:
         return int(self.resize * width / height), self.resize
 
     def _inside(self, resized: tuple[int, int], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the part of `out` that the image fills, after filling the margins around it.
-
-        Args:
-            resized: width and height of the whole image after resizing.
-            out: as of `apply`.
-        """
+        """Return the part of `out` that the image fills, after filling the margins around it."""
         if self.fit != "pad":
             return out
         out[...] = self.pad_value

@@ -10,13 +10,9 @@ from typing import Literal
 class NetworkInput:
     """What the network is given for an image: (value / 255 - mean) / std per channel.
 
-    Plain data, so that the process of an engine needs nothing of what checks jobs and sidecars.
-
-    Attributes:
-        size: height and width, pixels.
-        mean: per channel, for values in 0..1, in the order of `color`.
-        std: the same.
-        color: order of the channels; batches are RGB.
+    Batches are RGB, 0 to 255; `color` is the order of the network's channels, and so of `mean` and `std`.
+    `size` is height and width in pixels. Plain data, so that the process of an engine needs nothing of what
+    checks jobs and sidecars.
     """
 
     size: tuple[int, int]

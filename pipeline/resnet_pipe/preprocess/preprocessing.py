@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
@@ -16,39 +16,36 @@ _Side = Annotated[int, Field(ge=1, le=_LARGEST)]
 _Level = Annotated[int, Field(ge=0, le=255)]
 
 
-def _whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _size(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
-    members = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
-    if not all(_whole(member, 1, _LARGEST) for member in members):
-        raise ValueError(f"expected pixels, or [height, width]; each from 1 to {_LARGEST}")
+def _checked(value: Any, count: int, least: int, most: int, expected: str) -> Any:  # noqa: ANN401
+    """Return a number, or a tuple of `count` of them, if whatever the document holds is that."""
+    members = value if isinstance(value, list | tuple) and len(value) == count else [value]
+    if not all(type(member) is int and least <= member <= most for member in members):
+        raise ValueError(f"expected {expected}; each from {least} to {most}")
     return value if members == [value] else tuple(members)
 
 
-def _square(value: Any) -> Any:  # noqa: ANN401
-    """Return a size; a square as one number, so that both notations are equal."""
-    size = _size(value)
-    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
+def _size(value: Any) -> Any:  # noqa: ANN401
+    return _checked(value, 2, 1, _LARGEST, "pixels, or [height, width]")
 
 
 def _colour(value: Any) -> Any:  # noqa: ANN401
-    members = value if isinstance(value, list | tuple) and len(value) == 3 else [value]
-    if not all(_whole(member, 0, 255) for member in members):
-        raise ValueError("expected a grey level, or [red, green, blue]; each from 0 to 255")
-    if members == [value]:
-        return value
-    return members[0] if len(set(members)) == 1 else tuple(members)
+    return _checked(value, 3, 0, 255, "a grey level, or [red, green, blue]")
+
+
+def _single(value: Any) -> Any:  # noqa: ANN401
+    """Return equal numbers as one, so that both notations of a square, or of a grey, are equal."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
 _SizeSchema = _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)]
 _ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=3)]
 
 Resize = Annotated[int | tuple[int, int], BeforeValidator(_size, json_schema_input_type=_SizeSchema)]
-Crop = Annotated[int | tuple[int, int], BeforeValidator(_square, json_schema_input_type=_SizeSchema)]
+Crop = Annotated[Resize, AfterValidator(_single)]
 PadValue = Annotated[
-    int | tuple[int, int, int], BeforeValidator(_colour, json_schema_input_type=_ColourSchema)
+    int | tuple[int, int, int],
+    BeforeValidator(_colour, json_schema_input_type=_ColourSchema),
+    AfterValidator(_single),
 ]
 MEANINGS = {
     "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
@@ -64,12 +61,9 @@ Deviations = Annotated[
 
 
 class Preprocessing(BaseModel):
-    """How an image becomes the network's input.
+    """How an image becomes the network's input. Values that are in `conflict` are invalid.
 
     `Geometry` resizes. The engine then computes (value / 255 - mean) / std per channel.
-
-    Raises:
-        ValidationError: a value is invalid, or conflicts with another one (see `conflict`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,11 +100,7 @@ class Preprocessing(BaseModel):
         return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values by key, with a job's overrides.
-
-        Args:
-            values: the job's. With another `fit`, keys that only apply to ours are dropped.
-        """
+        """Return the values by key, with a job's; if these change `fit`, keys that only apply to ours go."""
         own = self.model_dump(exclude_none=True)
         if values.get("fit", self.fit) != self.fit:
             own = {key: value for key, value in own.items() if key not in ("resize", "pad_value")}
@@ -118,14 +108,8 @@ class Preprocessing(BaseModel):
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
-        values = self.model_dump(mode="json")
-        if self.fit == "crop":
-            del values["fit"]
-        else:
-            del values["resize"]
-        if self.fit != "pad":
-            del values["pad_value"]
-        return values
+        unused = {"crop": {"fit", "pad_value"}, "squash": {"resize", "pad_value"}, "pad": {"resize"}}
+        return self.model_dump(mode="json", exclude=unused[self.fit])
 
     def describe(self) -> str:
         """Return it as the value of the key `preprocess` in YAML."""
@@ -137,8 +121,7 @@ class Preprocessing(BaseModel):
 def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return a conflict between preprocessing values: a key, and what is wrong with its value.
 
-    Args:
-        values: by key, each valid by itself; with `crop`. Missing keys have their defaults.
+    Each value is valid by itself, `crop` is there, and missing keys have their defaults.
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
     if values.get("pad_value", 0) != 0 and fit != "pad":
@@ -149,18 +132,15 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
         return "resize", f"with fit: {fit} the image is resized to crop; remove resize, or write fit: crop"
     if resize is None:
         return "resize", "required for fit: crop; alternatively, write fit: squash or fit: pad"
-    height, width = sides(crop)
+    (height, width), (most_down, most_across) = sides(crop), sides(resize)
+    if height <= most_down and width <= most_across:
+        return None
+    least: int | tuple[int, int] = max(height, most_down), max(width, most_across)
+    text = f"{told(crop)} is larger than resize, {told(resize)}"
     if isinstance(resize, int):
-        if max(height, width) <= resize:
-            return None
-        least = str(max(height, width))
-        text = f"{told(crop)} is larger than resize, {resize}, the size of a resized square image"
-    else:
-        if height <= resize[0] and width <= resize[1]:
-            return None
-        least = told((max(height, resize[0]), max(width, resize[1])))
-        text = f"{told(crop)} is larger than resize, {told(resize)}"
-    return "crop", f"{text}; write resize: {least}, or a smaller crop"
+        least = max(height, width)
+        text += ", the size of a resized square image"
+    return "crop", f"{text}; write resize: {told(least)}, or a smaller crop"
 
 
 def told(size: int | tuple[int, int]) -> str:

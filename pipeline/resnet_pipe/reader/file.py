@@ -92,13 +92,15 @@ def _take(path: Path) -> int:
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file that holds at least one byte, unbuffered.
 
-    Raises:
-        SourceError: `missing`, `unreadable`, `not_a_file` or `empty`.
+    It may raise a `SourceError` that is `missing`, `unreadable`, `not_a_file` or `empty`.
     """
     try:
         descriptor = _take(path)
         try:
-            _check(descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SourceError("reader", "not_a_file", "not a regular file")
+            if not os.pread(descriptor, 1, 0):
+                raise SourceError("reader", "empty", "the file is empty")
             return open(descriptor, "rb", buffering=0)  # noqa: PTH123 - a descriptor; the caller closes it
         except BaseException:
             os.close(descriptor)
@@ -119,14 +121,9 @@ def refusal(error: OSError) -> SourceError:
 
 
 def check_readable(path: Path, alive: Callable[[], None]) -> None:
-    """Read a file once, to know whether a decoder's trouble with it comes from the disk.
+    """Read a file once, to know whether a decoder's trouble with it comes from the disk; call `alive` often.
 
-    Args:
-        path: of a regular file.
-        alive: called often: the file may be large, but nothing hangs.
-
-    Raises:
-        SourceError: `unreadable`; or `missing`.
+    If so, this raises a `SourceError`: `unreadable` or `missing`.
     """
     with open_file(path) as file:
         try:
@@ -134,10 +131,3 @@ def check_readable(path: Path, alive: Callable[[], None]) -> None:
                 alive()
         except OSError as error:
             raise refusal(error) from None
-
-
-def _check(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise SourceError("reader", "not_a_file", "not a regular file")
-    if not os.pread(descriptor, 1, 0):
-        raise SourceError("reader", "empty", "the file is empty")

@@ -15,13 +15,7 @@ from resnet_pipe.reader.source import Source
 
 @dataclass(frozen=True)
 class FileReader:
-    """Lists the files that a job names.
-
-    Attributes:
-        root: the directory that keys start from: `listing.root_of` the entries.
-        entries: absolute paths and patterns, as in the job.
-        recursive: whether directories are read with their subdirectories.
-    """
+    """Lists the files that a job names: `entries`, absolute paths and patterns, all below `root`."""
 
     extensions: ClassVar[frozenset[str]]
     """Of the files that are taken from a directory. What is in a file is told from its content alone."""
@@ -36,5 +30,5 @@ class FileReader:
         return Reach(self.entries, self.recursive, self.extensions)
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """Yield every file once, sorted by key, without opening any; see `Reader.list_sources`."""
+        """See `Reader.list_sources`."""
         return list_files(self.entries, self.recursive, self.extensions, passed_over)

@@ -24,11 +24,8 @@ _Found = tuple[str, Source | None]
 class _Directory(NamedTuple):
     """A directory in the middle of being listed.
 
-    Attributes:
-        prefix: the key of the directory and a slash; empty for the root.
-        names: iterates over what was found, as keys relative to `prefix`; a directory's ends in a slash.
-        wanted: of each subdirectory in `names`, what to match below it.
-        identity: (device, inode).
+    `prefix` is its key and a slash, empty for the root. `names` are relative to it; a directory's ends in a
+    slash. `wanted` is what to match below each subdirectory, `identity` is (device, inode).
     """
 
     prefix: str
@@ -38,13 +35,9 @@ class _Directory(NamedTuple):
 
 
 def check_entry(entry: Path) -> Path:
-    """Return an entry as it is, if it names something.
+    """Return an absolute path or a glob pattern as it is, or raise `ValueError` if it names nothing.
 
-    Args:
-        entry: absolute path of a file or a directory, or a glob pattern below a directory.
-
-    Raises:
-        ValueError: there is no such file or directory. A pattern only needs the directory it starts from.
+    A pattern only needs the directory it starts from.
     """
     start, _ = split(entry)
     if not start.exists():
@@ -53,13 +46,10 @@ def check_entry(entry: Path) -> Path:
 
 
 def root_of(entries: Sequence[Path]) -> Path:
-    """Return the directory that the keys of all entries start from.
+    """Return the directory that the keys of all entries (at least one absolute path) start from.
 
     That of a directory is itself, that of a file is its parent, and that of a glob pattern is what comes
     before the first segment with a wildcard. Several entries share their deepest common parent.
-
-    Args:
-        entries: absolute paths, at least one.
     """
     starts = (split(entry)[0] for entry in entries)
     return Path(os.path.commonpath([start if start.is_dir() else start.parent for start in starts]))
@@ -73,18 +63,16 @@ def list_files(
 ) -> Iterator[Source]:
     """Yield each file once, sorted by key as `sorted()` sorts strings, however the entries overlap.
 
+    An entry is an absolute path: a directory stands for the files in it, with `recursive` also for those in
+    its subdirectories; a file for itself whatever its extension; a glob pattern (`*`, `?`, `[...]`, and `**`
+    for any number of directories) for the files and directories it matches. A path that exists is never taken
+    for a pattern. Extensions are lower case, with the dot; `passed_over` counts, while listing, the files
+    that have others.
+
     Names that begin with a dot are left out unless an entry spells out the dot. Symbolic links are followed,
     and one that leads back to a directory around it is left out. What cannot be opened as a file (a broken
     link, a pipe) is listed all the same: whoever reads it reports it. Memory grows with the largest
     directory, not with the number of files.
-
-    Args:
-        entries: absolute paths. A directory stands for the files in it, a file for itself whatever its
-            extension, a glob pattern (`*`, `?`, `[...]`, and `**` for any number of directories) for the
-            files and directories it matches. A path that exists is never taken for a pattern.
-        recursive: also take what is in the subdirectories of directories.
-        extensions: lower case, with the dot; the case of the file's own does not matter.
-        passed_over: counts, while listing, the files that are left out because of their extension.
 
     Raises:
         RunError: an entry is gone, or a directory cannot be listed: leaving it out would lose sources.
@@ -195,10 +183,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 def advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozenset[Pattern]:
     """Return what is wanted below `name`; it holds the empty pattern if `name` itself is wanted.
 
-    Args:
-        wanted: the patterns to match, the first part of each against `name`.
-        name: of a file or directory.
-        everything: whether the empty pattern goes on below `name`.
+    The first part of each pattern is matched. With `everything`, the empty pattern goes on below `name`.
     """
     hidden = name.startswith(".")
     below: set[Pattern] = set()

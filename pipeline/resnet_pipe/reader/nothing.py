@@ -7,13 +7,7 @@ from resnet_pipe.reader.section import ReaderSection
 
 
 def nothing_found(section: ReaderSection, passed_over: PassedOver, before: int = 0) -> tuple[str, str]:
-    """Return the problem and the remedy for a reader that has found nothing.
-
-    Args:
-        section: its section of the job.
-        passed_over: what it has passed over.
-        before: how many sources there were in an earlier run.
-    """
+    """Return the problem and the remedy; `before` is how many sources there were in an earlier run."""
     what, places = f"{section.description.source}s", ", ".join(map(str, section.path))
     problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:

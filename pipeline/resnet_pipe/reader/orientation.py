@@ -78,8 +78,7 @@ def jpeg_orientation(data: bytes) -> int:
 def metadata_orientation(info: Mapping[str | tuple[int, int], Any]) -> int:
     """Return the orientation in Pillow's `Image.info`, 1 to 8, for formats other than JPEG and TIFF.
 
-    Args:
-        info: of a decoded image: in a PNG, EXIF may come after the pixels.
+    Of a PNG, only a decoded image has it all: EXIF may come after the pixels.
     """
     exif = info.get("exif", b"")
     profile = info.get("Raw profile type exif")  # how ImageMagick kept EXIF in PNG before there was a chunk

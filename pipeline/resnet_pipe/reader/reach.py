@@ -20,11 +20,6 @@ class Reach:
 
     Real paths are compared: a link to a directory and the directory itself are one. Links further below, on
     the way of a listing, are not seen.
-
-    Attributes:
-        entries: absolute paths and patterns.
-        recursive: whether directories are read with their subdirectories.
-        extensions: of the files that are taken from a directory.
     """
 
     entries: Sequence[Path]
@@ -32,15 +27,12 @@ class Reach:
     extensions: frozenset[str]
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a file of this path would be listed."""
-        return self.names(path) or (
-            path.suffix.lower() in self.extensions
-            and any(() in advance(self._left(entry, path.parent), path.name, True) for entry in self.entries)
+        """Tell whether a file of this path would be listed; an entry is, whatever it is called."""
+        if path.exists() and any(path.samefile(file) for file in self.files()):
+            return True
+        return path.suffix.lower() in self.extensions and any(
+            () in advance(self._left(entry, path.parent), path.name, True) for entry in self.entries
         )
-
-    def names(self, path: Path) -> bool:
-        """Tell whether an entry is this very file: such a one is taken whatever it is called."""
-        return path.exists() and any(path.samefile(file) for file in self.files())
 
     def files(self) -> Iterator[Path]:
         """Yield the entries that are files."""

@@ -27,17 +27,10 @@ class Reader(Protocol):
         """A rough guess of how many items a source gives, for sizing chunks and tasks."""
 
     def load(self) -> None:
-        """Import what decoding needs; a worker does before it reads anything.
-
-        Raises:
-            ImportError: it cannot be imported.
-        """
+        """Import what decoding needs, or raise `ImportError`; a worker does before it reads anything."""
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """Yield every source once, sorted by key, without opening any.
-
-        Args:
-            passed_over: counts the files that are not sources because of their extension.
+        """Yield every source once, sorted by key, without opening any; count others in `passed_over`.
 
         Raises:
             RunError: a directory cannot be listed.
@@ -49,9 +42,7 @@ class Reader(Protocol):
     def spans(self, source: Source, alive: Callable[[], None]) -> tuple[Span, ...]:
         """Return the parts in which a source is best read, in order; none if it is read as a whole.
 
-        Args:
-            source: one of `list_sources`.
-            alive: called often: it may take long, but nothing hangs.
+        `alive` is called often: it may take long, but nothing hangs.
         """
 
     def read(

@@ -46,9 +46,10 @@ Entries = Annotated[
 ]
 """Where the sources are: absolute paths and patterns, each of which names something."""
 
-Recursive = Annotated[bool, Field(description="also read subdirectories")]
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs."""
@@ -58,13 +59,10 @@ MAX_PIXELS = 178_956_970
 class ReaderDescription:
     """What a reader says of itself, so that nobody else has to know which readers there are.
 
-    Attributes:
-        source: what a source is called, such as `video`.
-        item: what an item is called, such as `frame`.
-        usual_extension: what most of its files end in.
-        worker_bytes: the highest resident memory of a worker, with batches of 8.
-        has_frames: whether items are frames of a video, with a number and a time; else a source is one item.
-        without_result: the keys of its section that decide which sources there are, and change no row.
+    `source` and `item` are what these are called, such as `video` and `frame`; `usual_extension` is what most
+    files end in. `worker_bytes` is the highest resident memory of a worker, with batches of 8. With
+    `has_frames`, items have a number and a time; else a source is one item. `without_result` are the keys of
+    its section that decide which sources there are, and change no row.
     """
 
     source: str
@@ -82,11 +80,10 @@ class ReaderSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     description: ClassVar[ReaderDescription]
-    """Of the reader."""
 
     kind: str
     path: Entries
-    recursive: Recursive = True
+    recursive: Annotated[bool, Field(description="also read subdirectories")] = True
 
     @property
     def drops_partial(self) -> bool:

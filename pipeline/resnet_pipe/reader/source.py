@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 class Source(NamedTuple):
     """One input that the user named: an image file or a video file. All three fields are its identity.
 
-    Attributes:
-        key: path below the reader's root, in the reversible text form of `key_of`.
-        size: bytes.
-        mtime_ns: time of last modification, nanoseconds since 1970; of any size, also negative.
+    `key` is the path below the reader's root, in the reversible text form of `key_of`; `mtime_ns` counts from
+    1970, and may be negative.
     """
 
     key: str
@@ -31,8 +29,7 @@ class Item(NamedTuple):
         frame_index: position in presentation order from 0; None for an image.
         pts_s: presentation time in seconds; None for an image.
         extent: width and height of the image in pixels of the frame, where its last column or row is only
-            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; None
-            otherwise.
+            partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; else None.
     """
 
     frame: NDArray[np.uint8]
@@ -45,15 +42,10 @@ class Item(NamedTuple):
 class Span:
     """A part of a long video that is decoded on its own, from a key frame on.
 
-    Attributes:
-        index: position among the spans of its source, from 0.
-        count: spans of its source.
-        start_pts: presentation time of its first frame, in units of the stream's time base; None for the
-            beginning of the video.
-        end_pts: presentation time that its frames come before; None for the end of the video.
-        first_frame: `frame_index` of its first frame.
-        frames: how many frames it has, before sampling.
-        wanted: which of them sampling takes, one bit each (`numpy.packbits`); None for all.
+    Its frames are presented from `start_pts` to before `end_pts`, in units of the stream's time base; None
+    for the beginning and the end of the video. `first_frame` is the `frame_index` of the first of its
+    `frames`, which are counted before sampling. `wanted` tells which of them sampling takes, one bit each
+    (`numpy.packbits`); None for all.
     """
 
     index: int
@@ -69,12 +61,8 @@ class Span:
 class FrameCounts:
     """What has been read so far; a reader adds to it before each item.
 
-    Attributes:
-        decoded: frames that came out of the decoder.
-        used: frames that became items.
-        seconds: of video that the frames cover, whether sampled or skipped.
-        notes: what is unusual about the source, but was handled, each a short sentence. Its rows are correct;
-            the notes explain how they were obtained.
+    Frames are `decoded`, and `used` if they become items; sampled or skipped, they cover `seconds`. `notes`
+    tell in short sentences what is unusual about the source, but was handled: its rows are correct.
     """
 
     decoded: int = 0

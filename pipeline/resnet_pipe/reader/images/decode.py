@@ -31,24 +31,17 @@ _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
-    """Decode an image file.
+    """Decode a whole image file to a frame, contiguous and upright, and its extent.
 
     JPEG is decoded by libjpeg (see `jpeg`), HEIF by pillow-heif, everything else by Pillow; what the pixels
-    of a TIFF mean is interpreted here.
-
-    Args:
-        data: the whole file.
-        max_pixels: width times height of the largest image to decode.
-        accept_truncated: return what is there of a file that ends early, if the decoder can.
-        min_side: if given, a JPEG may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side
-            keeps this many pixels.
-
-    Returns:
-        The frame, contiguous and upright, and its extent.
+    of a TIFF mean is interpreted here. An image may have up to `max_pixels`, width times height. With
+    `accept_truncated`, what is there of a file that ends early is returned, if the decoder can. With
+    `min_side`, a JPEG may be decoded to 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this
+    many pixels.
 
     Raises:
-        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that
-            has no 8-bit RGB form, such as one with floating-point numbers).
+        SourceError: `unknown_format`, `truncated`, `damaged`, `too_large` or `unsupported` (an image that has
+            no 8-bit RGB form, such as one with floating-point numbers).
         MemoryError: there is not enough memory even for an ordinary image.
     """
     try:
@@ -61,14 +54,11 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         np.empty(_ORDINARY_BYTES, np.uint8)  # raises it once more if others would find no memory either
         raise SourceError("reader", "too_large", "not enough memory to decode it") from None
     except Exception as error:  # whatever a decoder may raise on hostile bytes
-        raise _failure(error) from error
-
-
-def _failure(error: Exception) -> SourceError:
-    text = " ".join(str(error).split()) or type(error).__name__
-    if text.startswith("Unsupported"):  # Pillow, of BMP
-        return SourceError("reader", "unsupported", text)
-    return SourceError("reader", "truncated" if _TRUNCATED.search(text) else "damaged", text)
+        text = " ".join(str(error).split()) or type(error).__name__
+        kind = "truncated" if _TRUNCATED.search(text) else "damaged"
+        if text.startswith("Unsupported"):  # Pillow, of BMP
+            kind = "unsupported"
+        raise SourceError("reader", kind, text) from error
 
 
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
@@ -92,9 +82,8 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
             check_size(image.width, image.height, max_pixels)
             image.load()
             if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
-                raise SourceError(
-                    "reader", "truncated", "its compressed data are whole, but not the whole image"
-                )
+                problem = "its compressed data are whole, but not the whole image"
+                raise SourceError("reader", "truncated", problem)
             frame = _rgb(image)
             info = image.info
             if name == "AVIF":  # its properties say how it is turned: Pillow tells it as EXIF, and not as XMP

@@ -23,18 +23,11 @@ _SAID = {
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    """Decode the primary image.
+    """Decode the primary image to uint8, shape (H, W, 3), RGB, contiguous, upright.
 
-    Samples of more than 8 bits keep the upper 8; alpha is dropped. libheif applies the file's rotation;
-    the EXIF orientation must be ignored by the standard, and describes the camera's sensor.
-
-    Args:
-        data: the whole file.
-        max_pixels: as of `decode.decode`.
-        accept_truncated: decode a file that ends early, if the primary image is complete.
-
-    Returns:
-        uint8, shape (H, W, 3), RGB, contiguous, upright.
+    Samples of more than 8 bits keep the upper 8; alpha is dropped. libheif applies the file's rotation; the
+    EXIF orientation must be ignored by the standard, and describes the camera's sensor. With
+    `accept_truncated`, what comes after the primary image may be missing.
 
     Raises:
         SourceError: `unsupported`, `truncated` or `too_large`.
@@ -70,10 +63,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
 
 
 def is_short(data: bytes) -> bool:
-    """Return whether a file of boxes, such as HEIF or AVIF, ends within a box.
-
-    The format: ISO/IEC 14496-12, section 4.2.
-    """
+    """Return whether a file of boxes (ISO/IEC 14496-12, 4.2), such as HEIF or AVIF, ends within a box."""
     start, seen = 0, set()
     while (kind := data[start + 4 : start + 8]) in _BOXES:
         size = int.from_bytes(data[start : start + 4], "big")

@@ -25,13 +25,11 @@ programs do, which make these files."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
-    """Decode a JPEG file.
+    """Decode a JPEG file, as `decode.decode` does.
 
     libjpeg-turbo, through simplejpeg, reports warnings, unlike Pillow and OpenCV. It reports only the first
     one: if that is harmless, the file is decoded again without all harmless oddities, and must then give
     none.
-
-    Arguments and result are those of `decode.decode`.
 
     Raises:
         SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.
@@ -57,8 +55,8 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
     """Decode a `tidied` file without the zeros that some cameras append as padding.
 
-    The coded data may end with a zero byte itself. If one is needed, all its bits must be needed: otherwise
-    it replaces missing bits.
+    The coded data may end with a zero byte. If one is needed, all its bits must be: else it replaces missing
+    bits.
     """
     try:
         return attempt(tidy)
@@ -92,17 +90,12 @@ def _failure(data: bytes, message: str) -> SourceError:
 def _decode(
     data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
 ) -> Item:
-    """Decode a file without its oddities; `original` is the file with metadata.
-
-    Raises:
-        ValueError: a warning of libjpeg, or its error.
-    """
+    """Decode a file without its oddities, or raise `ValueError`; `original` is the file with metadata."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except KeyError:  # a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4
-        return _any_sampling(data, original, max_pixels, accept_truncated)
-    except ValueError as error:
-        if _NOT_NAMED not in str(error):
+    except (KeyError, ValueError) as error:
+        # A KeyError is a subsampling that TurboJPEG has a name for and simplejpeg not: 1x4.
+        if isinstance(error, ValueError) and _NOT_NAMED not in str(error):
             raise
         return _any_sampling(data, original, max_pixels, accept_truncated)
     check_size(width, height, max_pixels)
@@ -136,30 +129,23 @@ def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:
 def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bool) -> Frame:
     """Decode to RGB, not yet upright; `size` is height and width if reduced, else zeros."""
     colorspace = "CMYK" if inks else "RGB"
+    least = {"min_height": size[0], "min_width": size[1]}
     try:
-        frame = _simplejpeg(data, colorspace, size, strict=True)
+        frame: Frame = simplejpeg.decode_jpeg(data, colorspace, strict=True, **least)
     except ValueError as error:
         if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
             raise
-        frame = _simplejpeg(data, colorspace, size, strict=False)
+        frame = simplejpeg.decode_jpeg(data, colorspace, strict=False, **least)
     if inks:
         # Adobe's programs, which make these files, store the inverse of each ink; Pillow assumes it as well.
         return np.asarray(Image.frombytes("CMYK", frame.shape[1::-1], (~frame).tobytes()).convert("RGB"))
     return frame
 
 
-def _simplejpeg(data: bytes, colorspace: str, size: tuple[int, int], strict: bool) -> Frame:
-    frame: Frame = simplejpeg.decode_jpeg(
-        data, colorspace, min_height=size[0], min_width=size[1], strict=strict
-    )
-    return frame
-
-
 def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncated: bool) -> Item:
     """Decode subsamplings that TurboJPEG does not know with libjpeg itself, through Pillow, at full size.
 
-    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to standard
-    error.
+    Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to stderr.
     """
     header = frame_header(data)
     if header is None or header.beyond_libjpeg():

@@ -38,13 +38,10 @@ _END_OF_SCAN = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 
 
 class Segment(NamedTuple):
-    """A marker and its data.
+    """A marker, by its second byte, and its data.
 
-    Attributes:
-        code: second byte of the marker.
-        stray: bytes before it that belong to no segment.
-        body: the bytes after the length.
-        scan: the coded data after the body of an SOS, including restart markers.
+    `stray` bytes before it belong to no segment, `body` follows the length, and `scan` is the coded data
+    after the body of an SOS, including restart markers.
     """
 
     code: int
@@ -84,14 +81,9 @@ def ends(data: bytes) -> bool:
 class FrameHeader(NamedTuple):
     """The frame header of a JPEG file.
 
-    Attributes:
-        process: second byte of the SOFn marker, which gives the coding process.
-        precision: bits per sample.
-        height: pixels; 0 if unknown or invalid.
-        width: pixels.
-        names: of each component.
-        factors: sampling factors of each component, horizontal and vertical.
-        height_follows: whether the height is 0 here, and given by a DNL segment.
+    Its process is the second byte of the SOFn marker, its precision bits per sample. A height of 0 is
+    unknown, or follows in a DNL segment. Each component has a name and sampling factors, horizontal and
+    vertical.
     """
 
     process: int
@@ -146,8 +138,8 @@ def tidied(data: bytes) -> bytes:
 
     Metadata, comments, and bytes between segments and after the end are removed; the JFIF revision, an
     unknown Adobe transform and the parameters of a sequential scan become what decoders assume. Bytes between
-    segments stay if they may be a segment with a damaged marker: a table, or a missing scan.
-    Scans are unchanged.
+    segments stay if they may be a segment with a damaged marker: a table, or a missing scan. Scans are
+    unchanged.
     """
     header, incomplete = frame_header(data), _lacks_scans(data)
     parts = []
@@ -184,12 +176,7 @@ def _with_known_transform(segment: Segment, header: FrameHeader | None) -> Segme
 
 
 def unpadded(data: bytes, last: bytes) -> bytes:
-    """Replace the zeros at the end of scans; if scans are missing, all zeros stay.
-
-    Args:
-        data: a JPEG file, `tidied`.
-        last: their replacement.
-    """
+    """Replace the zeros at the end of scans of a `tidied` file by `last`; if scans are missing, they stay."""
     if _lacks_scans(data):
         return data
     parts = []

@@ -35,9 +35,7 @@ _WARNINGS = (
 """Start of a message, verdict, and reason: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, judged by what
 its sources do when they issue it. Only the first warning is reported, and it may hide others."""
 
-_VERDICTS = tuple((re.compile(pattern), verdict) for pattern, verdict, _ in _WARNINGS)
-
 
 def verdict(message: str) -> Verdict | None:
     """Return what a message of libjpeg means; None if it is an error, not a warning."""
-    return next((verdict for pattern, verdict in _VERDICTS if pattern.match(message)), None)
+    return next((meaning for pattern, meaning, _ in _WARNINGS if re.match(pattern, message)), None)

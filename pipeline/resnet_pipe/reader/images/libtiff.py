@@ -18,20 +18,11 @@ from resnet_pipe.reader.images.library_stderr import standard_error
 def decompress(
     chunks: Sequence[bytes], compression: int, reversed_bits: bool, row_bytes: int, rows: int, chunk_rows: int
 ) -> NDArray[np.uint8]:
-    """Decompress strips or tiles to their original bytes, whatever these mean.
+    """Decompress strips or tiles to their original bytes, whatever these mean, in shape (rows, row_bytes).
 
-    libtiff gets an 8-bit greyscale BigTIFF file in which every byte is a pixel.
-
-    Args:
-        chunks: the compressed data of each.
-        compression: as in the tag of this name.
-        reversed_bits: whether the lowest bit of a compressed byte is its first.
-        row_bytes: of each row.
-        rows: of all chunks together.
-        chunk_rows: of each chunk; the last one may have fewer.
-
-    Returns:
-        Shape (rows, row_bytes).
+    libtiff gets an 8-bit greyscale BigTIFF file in which every byte is a pixel. A chunk has `chunk_rows` of
+    the `rows`; the last one may have fewer. `reversed_bits`: the lowest bit of a compressed byte is its
+    first.
 
     Raises:
         SourceError: `unsupported`: libtiff was built without this compression.
@@ -61,26 +52,19 @@ _LONG, _LONG8 = 4, 16
 def strict() -> Iterator[None]:
     """Raise libtiff's messages as exceptions while the block decodes a TIFF file.
 
-    Meanwhile, the standard error of the whole process is redirected: decode in one thread only.
-
-    Raises:
-        SourceError: `unsupported`: a compression that libtiff was built without.
-        ValueError: with the error of the block, if there is one, and the first line that libtiff wrote.
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. A compression
+    that libtiff was built without is a `SourceError`; all else is a `ValueError`, with the error of the
+    block, if there is one, and the first line that libtiff wrote.
     """
+    failed: Exception | None = None
     with standard_error() as first_line:
         try:
             yield
         except (OSError, SyntaxError, ValueError) as error:
-            line = first_line()
-            _check_it_can(line)
-            raise ValueError(f"{error}: {line}" if line else str(error)) from error
-        if line := first_line():
-            _check_it_can(line)
-            raise ValueError(line)
-
-
-def _check_it_can(line: str) -> None:
+            failed = error
+        line = first_line()
     if "is not configured" in line or "is not implemented" in line:
-        raise SourceError(
-            "reader", "unsupported", f"a TIFF file that this build of libtiff cannot read: {line}"
-        )
+        problem = f"a TIFF file that this build of libtiff cannot read: {line}"
+        raise SourceError("reader", "unsupported", problem) from failed
+    if failed is not None or line:
+        raise ValueError(": ".join(str(each) for each in (failed, line) if each)) from failed

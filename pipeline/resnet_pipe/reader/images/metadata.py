@@ -23,11 +23,9 @@ _GIF_EXTENSION, _GIF_CONTROL = 0x21, 0xF9
 
 
 def without_metadata(name: str, data: bytes) -> bytes:
-    """Return a file with the same pixels, and the same orientation if that is readable.
+    """Return a whole file of a format, Pillow's `name`, with the same pixels, and the same orientation.
 
-    Args:
-        name: of its format, Pillow's.
-        data: the whole file; other damage is left as it is.
+    The orientation is lost if it cannot be read; other damage is left as it is.
     """
     strip = {"PNG": _png, "WEBP": _webp, "GIF": _gif}.get(name)
     return strip(data) if strip else data
@@ -55,10 +53,7 @@ def _png(data: bytes) -> bytes:
 def _tells_orientation(kind: bytes, rest: memoryview, texts: set[bytes]) -> bool:
     """Return whether a chunk may tell the orientation, and is intact.
 
-    Args:
-        kind: its name.
-        rest: everything after the name, including the checksum.
-        texts: text chunks found so far; of each kind, the first counts.
+    `rest` is everything after its name, with the checksum. Of each kind of text chunk, the first counts.
     """
     text = next((text for text in _PNG_TEXTS if rest[: len(text)] == text), None)
     if kind != b"eXIf" and (text is None or text in texts or len(rest) > _PNG_TEXT_BYTES):

@@ -10,13 +10,10 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def lacks_rows(data: bytes) -> bool:
-    """Inflate the image data and compare their number with what the header promises.
+    """Inflate the image data of a PNG file that Pillow has decoded: are they fewer than its header promises?
 
     Pillow does not, and leaves the missing rows black. The format: https://www.w3.org/TR/png-3/, sections 5,
     8 (interlacing) and 10 (compression).
-
-    Args:
-        data: a PNG file that Pillow has decoded.
     """
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]

@@ -16,11 +16,9 @@ from resnet_pipe.store.names import path_of
 
 @dataclass(frozen=True)
 class ImageReader(FileReader):
-    """Lists image files and decodes them. Small and picklable; workers get a copy.
+    """Lists image files and decodes them.
 
-    Attributes:
-        accept_truncated: whether a file that ends too early is processed as far as it goes.
-        max_pixels: larger images are failures.
+    With `accept_truncated`, a file that ends too early is processed as far as it goes.
     """
 
     extensions = EXTENSIONS
@@ -30,11 +28,7 @@ class ImageReader(FileReader):
     max_pixels: int
 
     def load(self) -> None:
-        """Import what decoding needs.
-
-        Raises:
-            ImportError: it cannot be imported.
-        """
+        """See `Reader.load`."""
         from resnet_pipe.reader.images import decode  # noqa: F401 - later it would be charged to a source
 
     def may_split(self, _source: Source) -> bool:
@@ -53,10 +47,7 @@ class ImageReader(FileReader):
         counts: FrameCounts | None = None,
         alive: object = None,
     ) -> Iterator[Item]:
-        """Decode one source; see `Reader.read`.
-
-        Yields:
-            Exactly one item, upright (its EXIF orientation applied), the first frame of an animation.
+        """Decode one source to exactly one item, upright: the first frame of an animation.
 
         Raises:
             SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `too_large`, or what `decode.decode`

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.reader.listing import root_of
-from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, ReaderDescription, ReaderSection
+from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
@@ -27,8 +27,7 @@ class ImagesSection(ReaderSection):
 
     kind: Annotated[Literal["images"], Field(description="image files")]
     accept_truncated: Annotated[
-        bool,
-        Field(description="process what is there of a truncated file; the rest is grey or black"),
+        bool, Field(description="process what is there of a truncated file; the rest is grey or black")
     ] = False
     max_pixels: Annotated[
         int,
@@ -38,10 +37,7 @@ class ImagesSection(ReaderSection):
             "is Pillow's own limit against decompression bombs",
         ),
     ] = MAX_PIXELS
-    timeout_s: Annotated[
-        float,
-        Field(gt=0, allow_inf_nan=False, description="seconds; a source that takes longer fails"),
-    ] = 60
+    timeout_s: Annotated[Positive, Field(description="seconds; a source that takes longer fails")] = 60
     allow_empty: AllowEmpty = False
 
     def make_reader(self) -> ImageReader:

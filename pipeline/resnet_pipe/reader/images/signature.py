@@ -60,19 +60,15 @@ _OTHERS = {
     "raw camera (Sigma X3F)": rb"FOVb",
 }
 """Unsupported image formats; the patterns are tried in this order."""
-_OTHER_PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _OTHERS.items()}
 
 _AVIF_BRANDS = frozenset([b"avif", b"avis"])
-_HEIF_BRANDS = frozenset(
-    [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"]
-)
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split())
 
 
 def identify(data: bytes) -> str:
-    """Return the format of a file that is not a JPEG: one of Pillow's names, such as `PNG`, or `HEIF`.
+    """Return Pillow's name for the format of a file that is not a JPEG, such as `PNG`, or `HEIF`.
 
-    Raises:
-        SourceError: `unsupported`, with the name of the format, or `unknown_format`.
+    Raises `SourceError`: `unsupported`, with the name of the format, or `unknown_format`.
     """
     for name, pattern in _DECODED.items():
         if pattern.match(data):
@@ -83,9 +79,9 @@ def identify(data: bytes) -> str:
             return "AVIF"
         if brands & _HEIF_BRANDS:
             return "HEIF"
-    for name, pattern in _OTHER_PATTERNS.items():
-        if pattern.match(data):
-            raise SourceError("reader", "unsupported", f"an unsupported image format: {name}")
+    for other, begin in _OTHERS.items():
+        if re.match(begin, data, re.DOTALL):
+            raise SourceError("reader", "unsupported", f"an unsupported image format: {other}")
     raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
 
 

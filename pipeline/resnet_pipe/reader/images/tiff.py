@@ -37,12 +37,9 @@ _OF_PIXELS = frozenset(
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    """Decode the first image of a TIFF file.
+    """Decode the first image of a TIFF file to uint8, shape (H, W, 3), RGB, contiguous, upright.
 
     Samples of more than 8 bits keep the upper 8; alpha is dropped.
-
-    Returns:
-        uint8, shape (H, W, 3), RGB, contiguous, upright.
 
     Raises:
         SourceError: `unsupported`, `damaged`, `truncated` or `too_large`.
@@ -61,10 +58,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
 
 
 def _orientation(directory: Directory) -> int:
-    orientation = 0
     with suppress(SourceError):  # damaged; the pixels are whole
-        orientation = directory.number(ORIENTATION, 0)
-    return orientation or xmp_orientation(directory.raw(_XMP)) or 1
+        if orientation := directory.number(ORIENTATION, 0):
+            return orientation
+    return xmp_orientation(directory.raw(_XMP)) or 1
 
 
 def _rgb(directory: Directory, layout: Layout, samples: Samples) -> Frame:

@@ -17,20 +17,16 @@ _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "
 """The integer types, and their `struct` letters."""
 _SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes per value of each type that has more than one."""
-_UNITS = {5: 4, 10: 4}
-"""The fraction types, which have two numbers."""
+_FRACTIONS = (5, 10)
+"""The types that have two numbers of 4 bytes."""
 
 
 @dataclass(frozen=True)
 class Directory:
-    """The first directory of a TIFF file.
+    """The first directory of a TIFF file: `data` is all of it, `order` its byte order, `<` or `>`.
 
-    Attributes:
-        data: the whole file.
-        order: `<` or `>`, the file's byte order.
-        big: whether it is a BigTIFF file.
-        entries: where the entry of each tag begins.
-        following: where the next directory begins; 0 if there is none.
+    `entries` tells where the entry of each tag begins, `following` where the next directory does; 0 if there
+    is none. A BigTIFF file is `big`.
     """
 
     data: bytes
@@ -41,11 +37,7 @@ class Directory:
 
     @classmethod
     def first(cls, data: bytes) -> Directory:
-        """Find the entries.
-
-        Raises:
-            SourceError: `truncated`.
-        """
+        """Find the entries, or raise `SourceError`: `truncated`."""
         order = "<" if data.startswith(b"II") else ">"
         big = data[2:4] in (b"+\0", b"\0+")
         (head, count, size, offset) = ("8xQ", "Q", 20, "Q") if big else ("4xI", "H", 12, "I")
@@ -55,22 +47,17 @@ class Directory:
             start += struct.calcsize(order + count)
             end = start + length * size
             (following,) = struct.unpack_from(order + offset, data, end) if end < len(data) else (0,)
-            places = range(start, end, size)
             if end > len(data):
                 raise SourceError("reader", "truncated", "it ends within its first directory")
             entries: dict[int, int] = {}
-            for place in places:
+            for place in range(start, end, size):
                 entries.setdefault(struct.unpack_from(order + "H", data, place)[0], place)
         except (struct.error, OverflowError):
             raise SourceError("reader", "truncated", "it ends before its first directory") from None
         return cls(data, order, big, entries, following)
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the integers of a tag.
-
-        Raises:
-            SourceError: `truncated` or `damaged`.
-        """
+        """Return the integers of a tag, or raise `SourceError`: `truncated` or `damaged`."""
         if tag not in self.entries:
             return default
         kind, count, start = self._value(tag)
@@ -110,11 +97,9 @@ class Directory:
     def only(self, tags: Set[int]) -> bytes:
         """Return the file rewritten with a single directory that has only some tags.
 
-        It is little-endian: Pillow cannot read big-endian BigTIFF files. The pixels are left as
-        they are, so they must not depend on the byte order.
-
-        Raises:
-            SourceError: `truncated`: the values of one of the tags are not in the file.
+        It is little-endian: Pillow cannot read big-endian BigTIFF files. The pixels are left as they are, so
+        they must not depend on the byte order. Values that are not in the file are a `SourceError`:
+        `truncated`.
         """
         entry, number, offset, room = ("<HHQ", "<Q", "<Q", 8) if self.big else ("<HHI", "<H", "<I", 4)
         values, entries = bytes(len(self.data) % 2), b""
@@ -124,7 +109,7 @@ class Directory:
             size = _SIZES.get(kind, 1)
             stored = self.data[start : start + count * size]
             if self.order == ">":
-                unit = _UNITS.get(kind, size)
+                unit = 4 if kind in _FRACTIONS else size
                 stored = np.frombuffer(stored, f">u{unit}").astype(f"<u{unit}").tobytes()
             entries += struct.pack(entry, tag, kind, count)
             if len(stored) > room:

@@ -16,13 +16,11 @@ PACKBITS, OLD_DEFLATE, LZMA, ZSTD = 32773, 32946, 34925, 50000
 LOSSLESS = frozenset([NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD])
 """Compressions that restore the original bytes, whatever these mean."""
 
-_COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-"""How many samples of a pixel are its colour; those after them are alpha, or unknown."""
-
-_COLOUR_NAMES = {
-    **{WHITE_IS_ZERO: "grey", BLACK_IS_ZERO: "grey", RGB: "RGB", PALETTE: "a palette", CMYK: "CMYK"},
-    YCBCR: "YCbCr",
+_COLOURS = {
+    **dict.fromkeys((WHITE_IS_ZERO, BLACK_IS_ZERO), ("grey", 1)),
+    **{RGB: ("RGB", 3), PALETTE: ("a palette", 1), CMYK: ("CMYK", 4), YCBCR: ("YCbCr", 3)},
 }
+"""Names, and how many samples of a pixel are its colour; those after them are alpha, or unknown."""
 _OTHER_COLOURS = {
     4: "a transparency mask",
     8: "an image in CIE L*a*b* colours",
@@ -35,26 +33,18 @@ _OTHER_COLOURS = {
 }
 _OTHER_COMPRESSIONS = {
     OLD_JPEG: "old-style JPEG",
-    9: "JBIG",
-    10: "JBIG",
-    22610: "JPEG XR",
+    **dict.fromkeys((9, 10, 34661), "JBIG"),
+    **dict.fromkeys((22610, 34934), "JPEG XR"),
+    **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    **dict.fromkeys((50002, 52546), "JPEG XL"),
+    **dict.fromkeys((34676, 34677), "SGI Log"),
     32767: "Sony's raw format",
     32809: "ThunderScan",
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
-    34661: "JBIG",
-    34676: "SGI Log",
-    34677: "SGI Log",
-    34712: "JPEG 2000",
     34713: "Nikon's raw format",
     34887: "LERC",
     34892: "DNG's lossy JPEG",
     34933: "PNG",
-    34934: "JPEG XR",
     50001: "WebP",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
     65535: "Pentax's raw format",
 }
 _CANON = b"II*\0\x10\0\0\0CR\x02\0"
@@ -67,23 +57,17 @@ _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integ
 
 @dataclass(frozen=True)
 class Layout:
-    """How the first image of a TIFF file is stored.
+    """How the first image of a TIFF file is stored: its size, in pixels, and what its samples are.
 
     Attributes:
-        width: of the stored image, pixels.
-        height: likewise.
         bits: of each sample, 1 to 16; 8 unless the compression is one of `LOSSLESS`, or 1 for those of faxes.
-        samples: of each pixel.
-        colours: how many samples, from the first on, are colour.
+        samples: of each pixel, of which the first `colours` are colour.
         associated: whether the sample after them is alpha, and the colours are premultiplied.
         photometric: the meaning of the colours.
-        compression: the value of the tag.
         planar: whether each sample has its own chunks.
         differences: whether samples are stored as the difference from those of the pixel on the left.
         reversed_bits: whether the lowest bit of a byte is its first.
-        tiled: whether the chunks are tiles; else they are strips.
-        chunk_width: of a strip or tile, pixels.
-        chunk_height: likewise; the last strip may have fewer.
+        tiled: whether the chunks are tiles; else they are strips, the last of which may have fewer rows.
     """
 
     width: int
@@ -111,11 +95,7 @@ class Layout:
 
     @classmethod
     def of(cls, directory: Directory) -> Layout:
-        """Interpret the tags.
-
-        Raises:
-            SourceError: `unsupported`, `damaged` or `truncated`.
-        """
+        """Interpret the tags, or raise `SourceError`: `unsupported`, `damaged` or `truncated`."""
         _check_it_is_the_image(directory)
         width, height, compression = (directory.number(tag, 0) for tag in (256, 257, 259))
         compression = compression or NONE
@@ -124,7 +104,7 @@ class Layout:
             raise SourceError("reader", "damaged", f"its header says {samples} samples per pixel")
         bits = _bits(directory, samples)
         photometric = _photometric(directory, samples, compression)
-        colours = _COLOURS[photometric]
+        _, colours = _COLOURS[photometric]
         if samples < colours:
             _refuse(f"{samples} samples per pixel, although its colours need {colours}")
         if samples > colours + _MOST_OTHERS:
@@ -200,14 +180,10 @@ def _differences(directory: Directory, bits: int, compression: int) -> bool:
 
 
 def _check_combination(layout: Layout) -> None:
-    """Refuse what libtiff or Pillow cannot decode, or decode wrong.
-
-    Raises:
-        SourceError: `unsupported`.
-    """
+    """Refuse what libtiff or Pillow cannot decode, or decode wrong."""
     name = _OTHER_COMPRESSIONS.get(layout.compression, f"compression {layout.compression}")
     samples = "one sample" if layout.samples == 1 else f"{layout.samples} samples"
-    what = f"{_COLOUR_NAMES[layout.photometric]} in {samples} per pixel of {layout.bits} bits"
+    what = f"{_COLOURS[layout.photometric][0]} in {samples} per pixel of {layout.bits} bits"
     if layout.planar:
         what += ", in separate planes"
     if layout.photometric == YCBCR:
@@ -219,12 +195,8 @@ def _check_combination(layout: Layout) -> None:
         if layout.bits != 1 or layout.samples != 1 or layout.photometric == PALETTE:
             _refuse(f"{what}, with fax compression")
     elif layout.compression == JPEG:
-        if (
-            layout.planar
-            or layout.bits != 8
-            or layout.samples != layout.colours
-            or layout.photometric == PALETTE
-        ):
+        plain = layout.bits == 8 and layout.samples == layout.colours and not layout.planar
+        if not plain or layout.photometric == PALETTE:
             _refuse(f"{what}, compressed with JPEG")
     elif layout.compression not in LOSSLESS:
         _refuse(f"an image compressed with {name}")

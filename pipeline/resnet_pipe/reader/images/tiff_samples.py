@@ -18,16 +18,10 @@ _BLOCK = 1 << 20
 
 
 def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -> Samples:
-    """Decompress the image.
+    """Decompress the image of a layout, one of `LOSSLESS`, to samples as stored, 0 to 2 ** bits - 1.
 
-    Args:
-        directory: of the file.
-        layout: of its first image, whose compression is one of `layout.LOSSLESS`.
-        accept_truncated: treat data beyond the end of the file as zeros, if it is not compressed.
-
-    Returns:
-        Shape (H, W, S), the samples as stored, 0 to 2 ** bits - 1. For an image in planes, S counts the
-        needed ones.
+    Their shape is (H, W, S), of an image in planes only the needed ones. With `accept_truncated`, data beyond
+    the end of the file are zeros, if it is not compressed.
 
     Raises:
         SourceError: `truncated`, `damaged` or `unsupported`.
@@ -41,22 +35,14 @@ def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -
 
 
 def check_it_is_whole(directory: Directory, layout: Layout) -> None:
-    """Check that all strips or tiles of an image lie within the file.
-
-    Raises:
-        SourceError: `truncated`, `damaged` or `unsupported`.
-    """
+    """Raise `SourceError` unless all strips or tiles of an image are stored, and lie within the file."""
     chunks = _Chunks(directory, layout, accept_truncated=False)
     for number in range(chunks.count):
         chunks.compressed(number)
 
 
 class _Chunks:
-    """The strips or tiles of an image.
-
-    Raises:
-        SourceError: `truncated` or `damaged`.
-    """
+    """The strips or tiles of an image, or a `SourceError`: `truncated` or `damaged`."""
 
     def __init__(self, directory: Directory, layout: Layout, accept_truncated: bool) -> None:
         self._data = directory.data
@@ -119,11 +105,7 @@ class _Chunks:
         )
 
     def compressed(self, chunk: int) -> bytes:
-        """Return the stored bytes of a strip or tile.
-
-        Raises:
-            SourceError: `truncated` or `unsupported`.
-        """
+        """Return the stored bytes of a strip or tile; raise `SourceError`: `truncated` or `unsupported`."""
         start, size = self._offsets[chunk], self._sizes[chunk]
         if not size and not start:
             problem = "a sparse TIFF file: parts of the image are not stored"
@@ -134,16 +116,10 @@ class _Chunks:
 
 
 def _unpack(rows: NDArray[np.uint8], count: int, bits: int, order: str) -> Samples:
-    """Unpack the integers in rows of bytes; each row starts at a byte boundary.
+    """Unpack the integers in rows of bytes, shape (R, B), contiguous, to shape (R, count).
 
-    Args:
-        rows: shape (R, B), contiguous.
-        count: integers per row.
-        bits: of each, 1 to 16; below 16, they are packed from the highest bit on.
-        order: `<` or `>`, for 16 bits.
-
-    Returns:
-        Shape (R, count).
+    Each row starts at a byte boundary. Below 16 bits, integers are packed from the highest bit on; `order`,
+    `<` or `>`, is that of 16 bits.
     """
     if bits == 8:
         return rows[:, :count]

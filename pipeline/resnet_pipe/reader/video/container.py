@@ -20,7 +20,7 @@ TS_SYNC = 0x47
 """The first byte of each transport stream packet."""
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
-_IN_STEP = 5
+IN_STEP = 5
 """Packets that are certain to be packets, one after the other."""
 
 _HEADERS = (
@@ -43,23 +43,15 @@ _SIGNATURES = re.compile(
 
 
 def is_known(path: Path) -> bool:
-    """Tell whether a file begins like a video.
-
-    Args:
-        path: of a regular file.
-    """
+    """Tell whether a regular file begins like a video."""
     with path.open("rb") as file:
         return _SIGNATURES.match(file.read(512)) is not None
 
 
 def appended_at(path: Path, after: int) -> int | None:
-    """Return where another file begins that was appended to one of MP4, QuickTime, FLV or ASF.
+    """Return where, beyond `after`, a file begins that was appended to one of MP4, QuickTime, FLV or ASF.
 
     FFmpeg reads the first one alone.
-
-    Args:
-        path: of a regular file.
-        after: where to look from.
     """
     with path.open("rb") as file:
         start = file.read(16)
@@ -76,11 +68,7 @@ def appended_at(path: Path, after: int) -> int | None:
 
 
 def ends_early(path: Path) -> bool:
-    """Tell whether a file is shorter than its own headers say; False where they say nothing.
-
-    Args:
-        path: of a regular file.
-    """
+    """Tell whether a regular file is shorter than its own headers say; False where they say nothing."""
     with path.open("rb") as file:
         start = file.read(512)
         size = os.fstat(file.fileno()).st_size
@@ -142,19 +130,16 @@ def transport_packets(path: Path) -> tuple[int, int] | None:
     """Return a transport stream's packet length and the offset of the sync byte; None for other files.
 
     It may begin within a packet, as where recording began.
-
-    Args:
-        path: of a regular file.
     """
     with path.open("rb") as file:
-        start = file.read(2 * _IN_STEP * _TS_PACKETS[-1][0])
+        start = file.read(2 * IN_STEP * _TS_PACKETS[-1][0])
     layouts = (_transport_packets(start[place:]) for place in range(_TS_PACKETS[-1][0]))
     return next((layout for layout in layouts if layout is not None), None)
 
 
 def _transport_packets(start: bytes) -> tuple[int, int] | None:
     for length, sync in _TS_PACKETS:
-        syncs = start[sync : sync + _IN_STEP * length : length]
+        syncs = start[sync : sync + IN_STEP * length : length]
         if len(syncs) >= 2 and syncs == bytes([TS_SYNC]) * len(syncs):
             return length, sync
     return None
@@ -165,5 +150,5 @@ def _transport_stream_ends_early(file: BinaryIO, start: bytes, size: int) -> boo
     layout = _transport_packets(start)
     if layout is None or size % layout[0] == 0:
         return False
-    file.seek(max(0, size - _IN_STEP * layout[0]))  # other packets may have been cut off before
+    file.seek(max(0, size - IN_STEP * layout[0]))  # other packets may have been cut off before
     return _transport_packets(file.read()) != layout

@@ -1,21 +1,9 @@
 """Decode the wanted frames of a video with cv2.VideoCapture, for builds of OpenCV with hardware decoding.
 
 Which frames there are, their times, and which are wanted come from the same index as with PyAV; only the
-pixels are OpenCV's. Its limitations:
-
-- It always decodes from the beginning, every frame up to the last one wanted: long videos are not split, and
-  sampling saves the conversion of colours, not decoding.
-- It cannot tell the end of a file from an error, and silently continues after damage. A video that
-  gives fewer frames than the index has, or frames with other times, fails; but a frame in which the
-  decoder has concealed errors is returned like any other.
-- The published wheels of OpenCV 5 cannot decode AV1.
-- It does not handle joined recordings: neither times that start over nor new parameters are right
-  there. Such videos fail.
-- For interlaced videos, it returns uninitialised memory as frames; such videos fail
-  therefore.
-- It treats all colours as BT.601, whatever the video says, and ignores mirroring; it applies rotation.
-- It can only read the first video track of a file.
-- It accepts only file names that are valid UTF-8.
+pixels are OpenCV's. docs/video.md lists its limitations. Where it would be wrong without a word, a video
+fails: after damage it goes on, so that there are fewer frames than in the index, or other times; where
+recordings are joined, neither times nor parameters are right; and interlaced frames are uninitialised memory.
 """
 
 from __future__ import annotations
@@ -47,18 +35,9 @@ _ROUNDING_S = 0.002
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-    """Decode the wanted frames.
+    """Decode the wanted frames, as `pyav.decode` does, but to RGB: uint8, shape (H, W, 3).
 
-    Args:
-        video: an open file.
-        index: of that file.
-        wanted: int64, positions of frames in the index, increasing.
-
-    Yields:
-        Position in the index, and the frame (uint8, shape (H, W, 3), RGB), in presentation order.
-
-    Raises:
-        SourceError: `truncated`, `damaged`, `unsupported` or `too_large`.
+    Its `SourceError` may also be `unsupported` or `too_large`.
     """
     if video.track.number:
         text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"
@@ -67,25 +46,22 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
         raise SourceError("reader", "unsupported", "OpenCV cannot read joined recordings: use backend: pyav")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
-    waiting = map(int, wanted)
-    following = next(waiting, None)
+    taken = set(wanted.tolist())
     capture = _open(video)
     clock = _Clock(index)
     try:
         for position in range(int(wanted[-1]) + 1):
             if not capture.grab():
                 if not position:
-                    raise SourceError(
-                        "reader", "unsupported", f"OpenCV decodes none of it ({video.decoder.codec})"
-                    )
+                    text = f"OpenCV decodes none of it ({video.decoder.codec})"
+                    raise SourceError("reader", "unsupported", text)
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
             video.alive()
             if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
                 raise video.fault("OpenCV skips a frame")
-            if position == following:
+            if position in taken:
                 yield position, _rgb(capture, video)
-                following = next(waiting, None)
     finally:
         capture.release()
 

@@ -28,15 +28,10 @@ def describe(error: av.FFmpegError) -> str:
 
 
 class Decoder:
-    """Decodes the packets of one track.
+    """Decodes the packets of one track with the context of its stream, which is not open yet.
 
-    Args:
-        context: the stream's, not opened yet.
-        max_pixels: width times height of the largest frame to decode.
-
-    Attributes:
-        codec: FFmpeg's name of the codec.
-        context: what decodes now.
+    Frames may have `max_pixels`. `context` is what decodes now: other parameters need another. `codec` is
+    FFmpeg's name.
     """
 
     def __init__(self, context: VideoCodecContext, max_pixels: int) -> None:
@@ -52,11 +47,7 @@ class Decoder:
         self._header = self._extradata = context.extradata
 
     def begin(self, extradata: bytes | None) -> VideoCodecContext:
-        """Forget what has been decoded, and return the context.
-
-        Args:
-            extradata: parameters of what comes; None for those in the file's header.
-        """
+        """Forget what has been decoded; return the context for these parameters, or those in the header."""
         extradata = extradata or self._header
         if extradata == self._extradata:
             self.context.flush_buffers()
@@ -69,12 +60,9 @@ class Decoder:
         return self.context
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """Decode a packet; None flushes the frames that the decoder has held back.
+        """Decode a packet, which may be modified; None flushes the frames that the decoder has held back.
 
         Malformed side data is no damage: if the decoder refuses a packet, it is tried again without them.
-
-        Args:
-            packet: may be modified.
 
         Raises:
             av.FFmpegError: the decoder refuses the picture.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 import av
@@ -41,27 +40,22 @@ _GENERATE_TIMES = 1
 
 
 class Video:
-    """A video file that is open for reading.
-
-    Args:
-        path: of a regular file.
-        max_pixels: width times height of the largest frame to decode.
-        alive: called for every packet that is read.
-        track: the number of the video track to read; None for the one that ffmpeg selects.
+    """A video file that is open for reading: its path is that of a regular file.
 
     Attributes:
-        track: the track that is read.
-        decoder: of the track.
+        max_pixels: width times height of the largest frame to decode.
+        alive: called for every packet that is read.
+        track: the one with the given number; if none is given, the one that ffmpeg selects.
         time_base: seconds per unit of time.
         count: packets that have been read.
         decoded: frames that have come out of the decoder; counted by the code that decodes.
         problem: why there are no more packets; None at the end of the file.
-        packets: the packets that have not been read yet.
-        next: number of the first of these, if the code that reads them has set it; None if unknown.
+        next: number of the first of `packets`, which have not been read yet, if the code that reads them has
+            set it.
         marked: number of the first packet at which a continuity counter jumps; None if there is none.
         described: new decoder parameters, by the first packet that they apply to, of those read.
-        timeline: where decoding starts over; set by `scan`.
-        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`.
+        damage: how many packets are intact, and why the next is not; None if all are. Set by `scan`, as is
+            `timeline`.
         left_out: frames after a join that could not be decoded without those before it.
         notes: what is unusual about the video, but was handled.
 
@@ -89,9 +83,7 @@ class Video:
     def __enter__(self) -> Video:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -110,11 +102,6 @@ class Video:
         return self._container.format.name == _MPEGTS
 
     @property
-    def stream_id(self) -> int:
-        """The number of the stream in its container: in a transport stream, the PID."""
-        return self._stream.id
-
-    @property
     def seconds(self) -> float | None:
         """How long the video is by its header; None if that does not say."""
         return None if self._container.duration is None else self._container.duration / av.time_base
@@ -122,10 +109,7 @@ class Video:
     def fault(self, text: str, cause: av.FFmpegError | None = None) -> SourceError:
         """Return the error for a file that cannot be read as it should, or for its disk if that is to blame.
 
-        Args:
-            text: what is wrong.
-            cause: FFmpeg's. An error of input and output is its word for what the system refuses, but for
-                damage too.
+        FFmpeg's error of input and output is its word for what the system refuses, but for damage too.
         """
         try:
             check_readable(self.path, self.alive)
@@ -145,13 +129,13 @@ class Video:
                 raise SourceError("reader", "no_frames", "it ends before the first frame") from None
             raise self.fault(f"it cannot be opened: {describe(error)}", error) from None
         try:
-            self._stream = self._choose_stream()
             self._prepare()
         except BaseException:
             self._container.close()
             raise
 
-    def _choose_stream(self) -> VideoStream:
+    def _prepare(self) -> None:
+        """Choose the track, and get ready to read its packets and to decode them."""
         tracks = self._container.streams.video
         if not tracks:
             if ends_early(self.path):
@@ -161,9 +145,7 @@ class Video:
         for other in self._container.streams:
             if other.index != self.track.stream.index:
                 other.discard = Discard.all
-        return self.track.stream
-
-    def _prepare(self) -> None:
+        self._stream = self.track.stream
         context = self._stream.codec_context
         if context is None or not self._stream.time_base:
             text = f"there is no decoder for its video track {self.track.number}"
@@ -189,7 +171,7 @@ class Video:
 
     def _demux(self) -> Iterator[VideoPacket]:
         """Yield packets up to the end of the file, or up to what `problem` then says."""
-        describes = self._container.format.name in _DESCRIBES
+        name = self._container.format.name
         try:
             for packet in self._stream_packets():
                 if not packet.size:
@@ -202,15 +184,18 @@ class Video:
                 if packet.has_sidedata("encryption_info"):
                     self.problem = SourceError("reader", "encrypted", "it is encrypted")
                     return
-                if describes and packet.has_sidedata("new_extradata"):
-                    self._describe(bytes(packet.get_sidedata("new_extradata")))
+                if name in _DESCRIBES and packet.has_sidedata("new_extradata"):
+                    extradata = bytes(packet.get_sidedata("new_extradata"))
+                    if extradata != self._described:
+                        self.described[self.count] = self._described = extradata
                 self.count += 1
                 self.alive()
                 yield packet
         except av.FFmpegError as error:
             self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
         else:
-            if self._lacks_its_end():
+            short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
+            if (short or name in _SILENT) and ends_early(self.path):
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
     def _stream_packets(self) -> Iterator[VideoPacket]:
@@ -218,17 +203,6 @@ class Video:
             yield from self._container.demux(self._stream)
         except IndexError:
             return  # of PyAV, at the end of a file in which streams have appeared after it was opened
-
-    def _describe(self, extradata: bytes) -> None:
-        """Note that the next packet needs new parameters, unless they are the same."""
-        if extradata != self._described:
-            self.described[self.count] = self._described = extradata
-
-    def _lacks_its_end(self) -> bool:
-        """Tell whether a file whose packets have come to an end is not whole."""
-        name = self._container.format.name
-        short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
-        return (short or name in _SILENT) and ends_early(self.path)
 
     def begin(self, number: int) -> VideoCodecContext:
         """Reset the decoder for a packet that does not depend on earlier ones, and return it."""

@@ -83,11 +83,7 @@ def decode_all(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, V
 
 
 def _all_frames(video: Video) -> Iterator[VideoFrame]:
-    """Yield all frames in presentation order, starting each stretch with its first complete frame.
-
-    Raises:
-        SourceError: `truncated` or `damaged`.
-    """
+    """Yield all frames in presentation order, starting each stretch with its first complete frame."""
     begun, video.left_out = False, 0
     for stretch, packets in groupby(read_all(video), lambda each: video.timeline.at(each[0])):
         begun |= yield from _frames_of_stretch(video, packets, stretch.first)
@@ -103,13 +99,8 @@ def _frames_of_stretch(
     """Yield all frames of a stretch, from its first complete one on; return whether there are any.
 
     For frames before the first key frame after a join, decoders make up the missing references.
-
-    Raises:
-        SourceError: `damaged`.
     """
-    held: deque[VideoFrame] = (
-        deque()
-    )  # what they come from, or what comes before them, may be yet to come out
+    held: deque[VideoFrame] = deque()  # what they come from, or follow, may be yet to come out
     begun, waits = False, first > 0
     context = video.begin(first)
     for packet in chain((packet for _, packet in packets), [None]):

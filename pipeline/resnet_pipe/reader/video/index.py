@@ -23,8 +23,8 @@ class Packets:
 
     Attributes:
         pts: int64, shape (packets,), presentation times.
-        horizon: int64, shape (packets,), the latest presentation time up to each packet. The references of
-            a frame are decoded before it, and so are presented before its horizon.
+        horizon: int64, shape (packets,), the latest presentation time up to each packet. The references of a
+            frame are decoded before it, and so are presented before its horizon.
         entry: int64, shape (entries,), packets where decoding can start: key frames presented after
             everything that is decoded before them.
         fresh: bool, shape (entries,), where it must start: earlier packets belong to another part.
@@ -73,10 +73,8 @@ class Index:
 class Run(NamedTuple):
     """A stretch of packets to decode in one go, for some of its frames.
 
-    Attributes:
-        entry: where to start, a position in `Packets.entry`.
-        last: the last packet.
-        frames: int64, the frames that are wanted of it, positions in the index, increasing.
+    It goes from a position in `Packets.entry` to the `last` packet. The frames are positions in the index,
+    int64, increasing.
     """
 
     entry: int
@@ -93,35 +91,33 @@ def index_packets(
     problem: SourceError | None,
     firsts: Sequence[int] = (0,),
 ) -> Index | None:
-    """Make an index from the packets of a stream.
+    """Make an index from the packets of a stream, given in the order of decoding.
 
     Whatever precedes the first key frame of a stretch, in decoding or in presentation, is not part of the
-    video: its references are missing, and players skip it as well. If packets are missing at the end, nor
-    are the last frames, because frames in the missing packets might precede them.
+    video: its references are missing, and players skip it as well. If packets are missing at the end, nor are
+    the last frames, because frames in the missing packets might precede them.
 
-    Args:
-        pts: presentation times of the packets, in the order of decoding.
-        key: whether each holds a key frame.
-        shown: whether the frame in each is to be shown.
-        time_base: seconds per unit of time.
-        reorder: how many packets decoded before a frame may be presented after it, at least.
-        problem: as in `Index`.
-        firsts: the first packet of each stretch: 0, and those where decoding starts over.
-
-    Returns:
-        None if the packets do not reliably tell the frames: two have the same time, times
-        jump back, or there is no key frame.
+    `key` and `shown` tell whether a packet holds a key frame, and whether its frame is to be shown. At least
+    `reorder` packets decoded before a frame may be presented after it. `firsts` are the first packets of
+    stretches: 0, and those where decoding starts over. None is returned if the packets do not reliably tell
+    the frames: two have the same time, times jump back, or there is no key frame.
     """
     times = np.asarray(pts, np.int64)
     is_key = np.asarray(key, np.bool_)
-    parts = _decodable(is_key, firsts)
+    parts = [  # from the first key frame of each stretch that has one
+        (first + int(is_key[first:stop].argmax()), stop)
+        for first, stop in pairwise([*firsts, len(is_key)])
+        if is_key[first:stop].any()
+    ]
     belongs, depth, orders = np.zeros(len(times), np.bool_), 0, []
     for begin, stop in parts:
         mine = times[begin:stop]
         order = np.argsort(mine)
         if not np.diff(mine[order]).all():
             return None
-        depth = max(depth, _reorder_depth(order))
+        # How many packets one has before it in decoding, but after it in presentation, at most: that is the
+        # largest difference between a place in the one order and the place in the other.
+        depth = max(depth, int((order - np.arange(len(order))).max()))
         belongs[begin:stop] = mine >= mine[0]
         orders.append(begin + order[mine[order] >= mine[0]])
     if not parts or depth > _DEEPEST_REORDER:
@@ -143,45 +139,19 @@ def index_packets(
     return Index(time_base, times[of_frame], is_key[of_frame], packets, problem, left_out)
 
 
-def _decodable(is_key: NDArray[np.bool_], firsts: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the first key frame of each stretch that has one, and where the stretch ends."""
-    parts = []
-    for first, stop in pairwise([*firsts, len(is_key)]):
-        if is_key[first:stop].any():
-            parts.append((first + int(is_key[first:stop].argmax()), stop))
-    return parts
-
-
-def _reorder_depth(order: NDArray[np.int64]) -> int:
-    """Return how many packets a packet has before it in decoding, but after it in presentation, at most.
-
-    That is the largest difference between a place in the one order and the place in the other.
-
-    Args:
-        order: int64, shape (packets,), packets in the order of presentation, numbered in that of decoding.
-    """
-    return int((order - np.arange(len(order))).max())
-
-
 def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]:
     """Return the runs that decode the wanted frames, and few others.
 
-    Each frame is decoded from the last entry that is presented no later. If nothing can be skipped, two
-    runs are merged, so that all frames of a stretch are decoded in one go.
-
-    Args:
-        index: of the video.
-        packets: of the index.
-        wanted: int64, positions of frames in the index, increasing.
+    Each frame is decoded from the last entry that is presented no later. If nothing can be skipped, two runs
+    are merged, so that all frames of a stretch are decoded in one go. `wanted` are positions of frames in the
+    index, int64, increasing.
     """
     if not len(wanted):
         return []
     entries = np.searchsorted(packets.pts[packets.entry], index.pts[wanted], side="right") - 1
     begins = np.flatnonzero(np.diff(entries, prepend=-1))
     lasts = np.maximum.reduceat(packets.of_frame[wanted], begins)
-    runs: list[
-        tuple[int, int, int]
-    ] = []  # the entry, the last packet, and where the frames begin in `wanted`
+    runs: list[tuple[int, int, int]] = []  # entry, last packet, and where the frames begin in `wanted`
     for entry, last, begin in zip(entries[begins].tolist(), lasts.tolist(), begins.tolist(), strict=True):
         if runs and not packets.fresh[entry] and packets.entry[entry] <= runs[-1][1] + 1:
             entry, before, begin = runs.pop()
@@ -194,12 +164,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
 
 
 def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
-    """Return runs that decode the same frames, each from the beginning of a stretch.
-
-    Args:
-        packets: of the index.
-        runs: of `plan`.
-    """
+    """Return runs that decode the same frames as those of `plan`, each from the beginning of a stretch."""
     begins = np.flatnonzero(packets.fresh)
     entries = begins[np.searchsorted(begins, [run.entry for run in runs], side="right") - 1].tolist()
     return [

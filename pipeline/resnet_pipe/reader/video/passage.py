@@ -15,22 +15,17 @@ _NEAR = 500
 def read(video: Video, packets: Packets, entry: int, last: int) -> Iterator[tuple[int, VideoPacket]]:
     """Yield packets with their numbers, in the order of decoding.
 
-    Args:
-        video: an open file.
-        packets: of the index of that file.
-        entry: where to start, a position in `packets.entry`.
-        last: number of the last packet, in the same stretch.
-
-    Raises:
-        SourceError: the file does not give the same packets as before.
+    They are of one stretch: the first is at a position in `packets.entry`, the last has the number `last`. If
+    they are others than before, that is a `SourceError`.
     """
     first, moved = int(packets.entry[entry]), video.timeline.is_moved
     ahead = -1 if video.next is None else first - video.next
-    if ahead >= 0 and (moved or ahead <= _NEAR):
-        _skip(video, ahead)
-    elif moved:  # the container has other times, or the same in several places
+    if moved and ahead < 0:  # the container has other times, or the same in several places
         video.rewind()
-        _skip(video, first)
+        ahead = first
+    if moved or 0 <= ahead <= _NEAR:
+        for _ in range(ahead):
+            next(video.packets, None)
     else:
         targets = packets.pts[packets.entry[max(0, entry - 2) : entry + 1]].tolist()
         search(video, reversed(targets), targets[-1], targets[-1])
@@ -59,18 +54,11 @@ def read_all(video: Video) -> Iterator[tuple[int, VideoPacket]]:
 
 
 def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> None:
-    """Go to the first key frame that is presented from `low` to `high`.
+    """Go to the first key frame that is presented from `low` (None: any time) to `high`.
 
-    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions.
-
-    Args:
-        video: an open file.
-        targets: presentation times to seek to, in this order; the last resort is the beginning.
-        low: units of the time base; None for any.
-        high: units of the time base.
-
-    Raises:
-        SourceError: there is none.
+    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions. So it
+    seeks to each of the targets, presentation times; the last resort is the beginning. Finding none is a
+    `SourceError`.
     """
     for target in chain(targets, [None]):
         if target is None:
@@ -86,11 +74,6 @@ def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> 
                 video.packets = chain([packet], video.packets)
                 return
     raise video.fault("a key frame was not found again")
-
-
-def _skip(video: Video, count: int) -> None:
-    for _ in range(count):
-        next(video.packets, None)
 
 
 def _moved(packet: VideoPacket, shift: int) -> VideoPacket:

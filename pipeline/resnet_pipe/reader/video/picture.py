@@ -43,12 +43,9 @@ _ORIENTATIONS = {
 
 
 class Converter:
-    """Converts the frames of one video.
+    """Converts the frames of one video, of up to `max_pixels` each.
 
-    Args:
-        min_side: if given, frames of at least twice that size are made smaller, so that the shorter side is
-            this many pixels.
-        max_pixels: width times height of the largest frame to convert.
+    With `min_side`, those of at least twice that size are made smaller: that is then their shorter side.
     """
 
     def __init__(self, min_side: int | None, max_pixels: int) -> None:
@@ -57,13 +54,9 @@ class Converter:
         self._reformatter = VideoReformatter()
 
     def rgb(self, frame: VideoFrame) -> Frame:
-        """Convert a frame.
+        """Convert a frame to uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
 
-        Returns:
-            uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
-
-        Raises:
-            SourceError: `unsupported`: colours that swscale cannot convert; `too_large`.
+        Colours that swscale cannot convert are `unsupported`: a `SourceError`, as is `too_large`.
         """
         check_pixels(frame.width, frame.height, self._max_pixels)
         matrix = _MATRICES.get(frame.colorspace)

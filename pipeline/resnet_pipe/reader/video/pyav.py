@@ -27,11 +27,7 @@ _ENOUGH = 100
 
 
 def index(video: Video) -> Index:
-    """Find out which frames a video has: from its packets, or if these cannot tell, by decoding all of it.
-
-    Args:
-        video: that has just been opened.
-    """
+    """Find out which frames a new video has: from its packets, or if these cannot tell, by decoding it."""
     found = scan(video)
     if found is None or not tells_frames(video, found):
         found = index_by_decoding(video)
@@ -42,7 +38,9 @@ def index(video: Video) -> Index:
 
 def tells_frames(video: Video, index: Index) -> bool:
     """Tell whether frames are what their packets make one believe: how many there are, and when."""
-    return not (_has_field_pictures(video, index) or _comes_in_another_order(video, index))
+    if video.decoder.codec in _FIELD_CODECS and is_interlaced(video, index):
+        return False  # the index may have taken two fields for two frames
+    return not _comes_in_another_order(video, index)
 
 
 def _comes_in_another_order(video: Video, index: Index) -> bool:
@@ -62,11 +60,6 @@ def _comes_in_another_order(video: Video, index: Index) -> bool:
     return any(after < before for before, after in pairwise(times))
 
 
-def _has_field_pictures(video: Video, index: Index) -> bool:
-    """Tell whether a frame may be coded as two pictures, which the index then takes for two frames."""
-    return video.decoder.codec in _FIELD_CODECS and is_interlaced(video, index)
-
-
 def is_interlaced(video: Video, index: Index) -> bool:
     """Tell whether the frames of a video are made of two fields each."""
     order = getattr(video.decoder.context, "field_order", None)
@@ -81,19 +74,11 @@ def is_interlaced(video: Video, index: Index) -> bool:
 
 
 def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode the wanted frames.
+    """Decode the wanted frames (int64, increasing) in order; yield each with its position in the index.
 
     A frame is given out when it is certain that all it was predicted from is whole. Of a damaged video, the
     wanted frames before the damage are given, then comes the error; but damage where nothing is decoded
     remains unnoticed.
-
-    Args:
-        video: an open file.
-        index: of that file.
-        wanted: int64, positions of frames in the index, increasing.
-
-    Yields:
-        Position in the index, and the frame, in presentation order.
 
     Raises:
         SourceError: `truncated` or `damaged`.

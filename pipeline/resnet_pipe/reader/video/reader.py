@@ -26,21 +26,11 @@ _CLIP_S, _CLIP_FPS, _CLIP_KEY_FRAMES = 10, 30, 3
 """What to expect of a video that nothing is known of yet."""
 
 
-def _ignore() -> None:
-    """Do nothing."""
-
-
 @dataclass(frozen=True)
 class VideoReader(FileReader):
-    """Lists video files and decodes them. Small and picklable; workers get a copy.
+    """Lists video files and decodes one track of each: if none is given, the one that ffmpeg selects.
 
-    Attributes:
-        sampling: what to take of each video.
-        backend: what decodes.
-        max_pixels: videos with larger frames are failures.
-        track: number of the video track to read; None for the one that ffmpeg selects.
-        span_s: the least length of a span, seconds.
-        long_bytes: only larger files are considered for splitting.
+    Only files above `long_bytes` are considered for splitting, into spans of at least `span_s` seconds.
     """
 
     extensions = frozenset(f".{name}" for name in _NAMES.split())
@@ -69,16 +59,9 @@ class VideoReader(FileReader):
         return max(1, round(min(items, sampling.max_frames or items)))
 
     def load(self) -> None:
-        """Import what decoding needs.
-
-        Raises:
-            ImportError: it cannot be imported.
-        """
+        """See `Reader.load`."""
         # Later it would be charged to a source.
-        from resnet_pipe.reader.video import (
-            picture,  # noqa: F401
-            pyav,  # noqa: F401
-        )
+        from resnet_pipe.reader.video import picture, pyav  # noqa: F401
 
         if self.backend == "opencv":
             from resnet_pipe.reader.video import cv2_capture  # noqa: F401
@@ -87,11 +70,11 @@ class VideoReader(FileReader):
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
         return self.backend == "pyav" and source.size > self.long_bytes
 
-    def spans(self, source: Source, alive: Callable[[], None] = _ignore) -> tuple[Span, ...]:
-        """Divide a long video into parts that can be decoded at the same time; see `Reader.spans`.
+    def spans(self, source: Source, alive: Callable[[], None] = lambda: None) -> tuple[Span, ...]:
+        """Divide a long video into parts that can be decoded at the same time; only packets are read.
 
-        Only packets are read. All spans together give exactly the items of the whole. There are none if the
-        video is short, or unusual in some way, which reading will deal with or report.
+        All spans together give exactly the items of the whole. There are none if the video is short, or
+        unusual in some way, which reading will deal with or report.
         """
         if not self.may_split(source):
             return ()
@@ -112,13 +95,12 @@ class VideoReader(FileReader):
         min_side: int | None,
         span: Span | None = None,
         counts: FrameCounts | None = None,
-        alive: Callable[[], None] = _ignore,
+        alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Item]:
-        """Decode the wanted frames of one source, or of one span of it; see `Reader.read`.
+        """Decode the wanted frames of one source, or of one span of it, in presentation order.
 
-        Yields:
-            Items in presentation order, upright (rotation applied). `frame_index` counts all frames of the
-            video, wanted or not; `pts_s` is the presentation time that the container gives.
+        They are upright (rotation applied). `frame_index` counts all frames of the video, wanted or not;
+        `pts_s` is the presentation time that the container gives.
 
         Raises:
             SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `unknown_format`, `no_video`,

@@ -18,13 +18,10 @@ from resnet_pipe.reader.video.scan import scan
 
 @dataclass(frozen=True)
 class Reading:
-    """What is to be read of a video.
+    """What is to be read of a video; frames are positions in the index, which is of all of it, or of a piece.
 
-    Attributes:
-        index: of the video, or of a piece that it is in.
-        first_frame: `frame_index` of the first frame of the index.
-        within: its frames, positions in the index.
-        wanted: int64, the frames to take, positions in the index.
+    `first_frame` is the `frame_index` of the first frame of the index, `within` is what is to be read, and of
+    this `wanted`, int64, is what is to be taken.
     """
 
     index: Index
@@ -34,19 +31,14 @@ class Reading:
 
 
 def whole(video: Video, sampling: Sampling) -> Reading:
-    """Return what sampling takes of a video.
-
-    Raises:
-        SourceError: `no_frames`, or why nothing of it can be read.
-    """
+    """Return what sampling takes of a video; raises `SourceError` if that is nothing (`no_frames`)."""
     found = index(video)
     if not len(found.pts):
         raise found.problem or SourceError("reader", "no_frames", "its video stream holds no frames")
     wanted = sampling.select(found.pts, found.key, found.time_base)
     if not len(wanted) and found.problem is None:
-        problem = (
-            f"it has no frames between start and end: it is {found.seconds(0, len(found.pts)):.3f} s long"
-        )
+        seconds = found.seconds(0, len(found.pts))
+        problem = f"it has no frames between start and end: it is {seconds:.3f} s long"
         raise SourceError("reader", "no_frames", problem)
     within = sampling.range(found.pts, found.time_base)
     if sampling.max_frames is not None and len(wanted):
@@ -55,11 +47,7 @@ def whole(video: Video, sampling: Sampling) -> Reading:
 
 
 def of_span(video: Video, span: Span) -> Reading:
-    """Return the frames of a span that has been found in this video before.
-
-    Raises:
-        SourceError: the file has changed since, or is damaged there.
-    """
+    """Return the frames of a span; raises `SourceError` if the file has changed, or is damaged there."""
     changed = "it has changed since it was divided into spans"
     found = scan(video, span)
     if found is None:

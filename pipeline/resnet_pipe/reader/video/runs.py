@@ -19,17 +19,11 @@ _SKIPPABLE = frozenset(["h264", "mpeg4", "mpeg1video", "mpeg2video"])
 
 
 class DamageError(Exception):
-    """A packet that cannot be decoded.
-
-    Args:
-        packet: its number.
-        text: what is wrong.
-    """
+    """A packet that cannot be decoded: its number, and what is wrong."""
 
     def __init__(self, packet: int, text: str) -> None:
         super().__init__(packet, text)
-        self.packet = packet
-        self.text = text
+        self.packet, self.text = packet, text
 
 
 class EntryError(Exception):
@@ -39,8 +33,7 @@ class EntryError(Exception):
 def decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Iterator[tuple[int, VideoFrame]]:
     """Decode the wanted frames of a run, and give each out once all that it was predicted from is whole.
 
-    Yields:
-        Position in the index, and the frame, in presentation order.
+    They come in presentation order, with their positions in the index.
 
     Raises:
         SourceError: `truncated` or `damaged`.
@@ -79,8 +72,7 @@ def decode_run(video: Video, index: Index, packets: Packets, run: Run) -> Iterat
 def feed(video: Video, packets: Packets, run: Run) -> Iterator[VideoFrame]:
     """Decode the packets of a run, without those that neither are wanted nor serve another.
 
-    Raises:
-        DamageError: a packet cannot be decoded.
+    One that cannot be decoded is a `DamageError`.
     """
     first = int(packets.entry[run.entry])
     is_wanted = np.zeros(run.last + 1 - first, np.bool_)

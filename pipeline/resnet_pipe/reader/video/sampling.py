@@ -17,17 +17,11 @@ from numpy.typing import NDArray
 class Sampling:
     """What to take of a video. The frames of a video are counted in presentation order.
 
-    At most one of `every`, `fps`, `count` and `keyframes` is given; none of them means every frame. `start`
-    and `end` limit the range that they apply to, `max_frames` what comes out of them.
-
-    Attributes:
-        every: take the first frame of the range, and each N-th after it.
-        fps: frames per second; see `_nearest_to_grid`.
-        count: take so many frames, evenly spread: the middle one of each of `count` equal parts of the range.
-        keyframes: take the frames that are coded on their own.
-        start: where the range begins, seconds after the video's first frame.
-        end: where the range ends, seconds after the video's first frame; a frame at this very time is out.
-        max_frames: take no more than so many, the first ones.
+    At most one of `every`, `fps`, `count` and `keyframes` is given; none of them means every frame. `every`
+    takes the first frame of the range, and each N-th after it; `fps` those that are nearest to so many times
+    in a second; `count` the middle one of each of so many equal parts of the range; `keyframes` those that
+    are coded on their own. `start` and `end` limit the range that they apply to, in seconds after the video's
+    first frame; a frame at the very end is out. Of what comes out of them, the first `max_frames` are taken.
     """
 
     every: int | None = None
@@ -39,12 +33,7 @@ class Sampling:
     max_frames: int | None = None
 
     def range(self, pts: NDArray[np.int64], time_base: Fraction) -> range:
-        """Return the frames from `start` to `end`.
-
-        Args:
-            pts: int64, shape (frames,), presentation times, sorted, in units of `time_base`.
-            time_base: seconds per unit.
-        """
+        """Return the frames from `start` to `end`, of times as for `select`."""
         if not len(pts):
             return range(0)
         first = int(pts[0])
@@ -55,15 +44,10 @@ class Sampling:
     def select(
         self, pts: NDArray[np.int64], key: NDArray[np.bool_], time_base: Fraction
     ) -> NDArray[np.int64]:
-        """Return the frames to take.
+        """Return the frames to take, positions in `pts`, increasing.
 
-        Args:
-            pts: int64, shape (frames,), presentation times, sorted, in units of `time_base`.
-            key: bool, shape (frames,), which frames are coded on their own.
-            time_base: seconds per unit.
-
-        Returns:
-            int64, positions in `pts`, increasing.
+        `pts` are presentation times, sorted, in units of `time_base` seconds; `key` tells which frames are
+        coded on their own.
         """
         within = self.range(pts, time_base)
         inside = slice(within.start, within.stop)
@@ -83,14 +67,10 @@ class Sampling:
 def _nearest_to_grid(times: NDArray[np.int64], origin: Fraction, step: Fraction) -> NDArray[np.int64]:
     """Return the frames that are nearest to at least one point of the grid `origin + k * step`, k = 0, 1, ...
 
-    The grid ends at the last frame. Of two frames that are equally near, the earlier is taken. Everything is
-    exact: a frame is nearest to the points between the middles to its neighbours, and how many points lie
-    before a middle is a division of integers.
-
-    Args:
-        times: int64, shape (frames,), sorted, none before `origin` except in rounding.
-        origin: of the grid, in the unit of `times`.
-        step: of the grid, in the unit of `times`.
+    Both are in the unit of `times`, which are sorted, none before `origin` except in rounding. The grid ends
+    at the last frame. Of two frames that are equally near, the earlier is taken. Everything is exact: a frame
+    is nearest to the points between the middles to its neighbours, and how many points lie before a middle is
+    a division of integers.
     """
     scale = 2 * step.numerator * origin.denominator
     factor = step.denominator * origin.denominator

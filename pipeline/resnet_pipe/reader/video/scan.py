@@ -29,19 +29,10 @@ _LEAD_S = 1
 
 
 def scan(video: Video, span: Span | None = None) -> Index | None:
-    """Read all packets, or those that a span needs, and index them.
+    """Read all packets of a video that was just opened, or those that a span of it needs, and index them.
 
-    For a whole video, this also sets its `timeline` and `damage`, whatever is returned.
-
-    Args:
-        video: just opened.
-        span: a span of this video.
-
-    Returns:
-        None if the packets do not tell which frames there are, and their times.
-
-    Raises:
-        SourceError: the span is not found.
+    For a whole video, this also sets its `timeline` and `damage`, whatever is returned: None if the packets
+    do not tell which frames there are, and their times. A span that is not found is a `SourceError`.
     """
     if span is not None and span.start_pts is not None:
         lead = round(_LEAD_S / video.time_base)
@@ -54,7 +45,7 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
     if not tells or UNKNOWN in table.pts:
         return None
     pts = np.array(table.pts, np.int64)
-    firsts = [first for first in video.timeline.firsts if first < len(pts)]
+    firsts = [stretch.first for stretch in video.timeline.stretches if stretch.first < len(pts)]
     for stretch in video.timeline.stretches[1:]:
         pts[stretch.first :] += stretch.shift - video.timeline.at(stretch.first - 1).shift
     problem = video.problem if video.damage is None else video.damage[1]
@@ -129,13 +120,11 @@ def _rest(video: Video, table: Table) -> int:
 def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     """Add the packets to `torn` before which a transport stream has lost count.
 
-    If it jumps within a frame, data are missing, which even the H.264 decoder does not always notice.
-
-    Returns:
-        How many packets are whole; None if all are, as far as can be told, but for those before `torn`.
+    If it jumps within a frame, data are missing, which even the H.264 decoder does not always notice. Return
+    how many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
-    for jump in find_jumps(video.path, video.stream_id, video.alive):
+    for jump in find_jumps(video.path, video.track.stream.id, video.alive):
         found = True
         following = bisect_left(table.offset, jump.offset)
         if following == len(table.offset) and not jump.whole:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from resnet_pipe.reader.listing import root_of
-from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, ReaderDescription, ReaderSection
+from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 from resnet_pipe.reader.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -41,12 +41,7 @@ class VideoSection(ReaderSection):
     ] = None
     every: Annotated[int | None, Field(ge=1, description="take every N-th frame")] = None
     fps: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            allow_inf_nan=False,
-            description="take this many frames a second, each the nearest to its time",
-        ),
+        Positive | None, Field(description="take this many frames a second, each the nearest to its time")
     ] = None
     count: Annotated[int | None, Field(ge=1, description="take this many frames, evenly spread")] = None
     keyframes: Annotated[bool, Field(description="take only key frames, and decode no others")] = False
@@ -57,10 +52,7 @@ class VideoSection(ReaderSection):
         ),
     ] = None
     end: Annotated[
-        float | None,
-        Field(
-            gt=0, allow_inf_nan=False, description="leave out what is later, seconds after the first frame"
-        ),
+        Positive | None, Field(description="leave out what is later, seconds after the first frame")
     ] = None
     max_frames: Annotated[int | None, Field(ge=1, description="take at most this many frames of a video")] = (
         None
@@ -70,16 +62,10 @@ class VideoSection(ReaderSection):
         Field(description="what to do with the frames before the damage in a damaged video"),
     ] = "keep"
     max_pixels: Annotated[
-        int,
-        Field(ge=1, description="a video with larger frames fails before any is decoded"),
+        int, Field(ge=1, description="a video with larger frames fails before any is decoded")
     ] = MAX_PIXELS
     timeout_s: Annotated[
-        float,
-        Field(
-            gt=0,
-            allow_inf_nan=False,
-            description="seconds; a video that gives no frame for longer fails",
-        ),
+        Positive, Field(description="seconds; a video that gives no frame for longer fails")
     ] = 60
     allow_empty: AllowEmpty = False
 

@@ -25,11 +25,7 @@ _METADATA, _PADDING = 5, 15
 
 
 class SideData:
-    """The side data of a stream.
-
-    Args:
-        context: the decoder of the stream.
-    """
+    """The side data of the stream that a context decodes."""
 
     def __init__(self, context: VideoCodecContext) -> None:
         self._context = context
@@ -40,15 +36,11 @@ class SideData:
             self._length_size = (self._extradata[_LENGTH_SIZE] & 3) + 1
 
     def hide(self, packet: Packet[VideoStream], before: bool = False) -> bool:
-        """Hide what does not affect pictures; return whether there was any.
+        """Hide what does not affect pictures in a packet, in place; return whether there was any.
 
         For HEVC, this is SEI after the beginning of the picture: a decoder that refuses it has started the
-        picture, and cannot retry. Some SEI before it does matter: orientation, film grain, where
-        decoding may start.
-
-        Args:
-            packet: modified in place.
-            before: also hide SEI before the picture, and before all pictures if the decoder has not opened.
+        picture, and cannot retry. Some SEI before it does matter (orientation, film grain, where decoding may
+        start) and is hidden only with `before`, as is that before all pictures if the decoder has not opened.
         """
         data = memoryview(packet)
         if self._codec == "av1":

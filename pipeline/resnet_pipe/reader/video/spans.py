@@ -14,18 +14,10 @@ from resnet_pipe.reader.video.scan import scan
 
 
 def divide(video: Video, sampling: Sampling, span_s: float) -> tuple[Span, ...]:
-    """Divide a video into spans; only its packets are read.
+    """Divide a video that was just opened into spans of `span_s` or more; only its packets are read.
 
-    Args:
-        video: just opened.
-        sampling: what is taken of it.
-        span_s: the least length of a span, seconds.
-
-    Returns:
-        The spans with frames to take, in order; none if the video is to be read as a whole.
-
-    Raises:
-        SourceError: it cannot be read.
+    Those with frames to take are returned, in order; none if the video is to be read as a whole. One that
+    cannot be read is a `SourceError`.
     """
     if video.seconds is not None and video.seconds < 2 * span_s:
         return ()
@@ -42,13 +34,9 @@ def divide(video: Video, sampling: Sampling, span_s: float) -> tuple[Span, ...]:
 
 
 def split(index: Index, packets: Packets, wanted: NDArray[np.int64], span_s: float) -> tuple[Span, ...]:
-    """Divide a video at entries into spans of `span_s` seconds or more, without those that give no item.
+    """Divide a video at entries into spans of `span_s` or more, without those that give no item.
 
-    Args:
-        index: of the whole video.
-        packets: of the index.
-        wanted: int64, positions of the frames that sampling takes, increasing.
-        span_s: seconds.
+    `wanted` are the positions of the frames that sampling takes, int64, increasing.
     """
     least = span_s / float(index.time_base)
     cuts = [0]

@@ -30,12 +30,8 @@ _UNUSUAL = 10
 class Table:
     """The packets of a stream, in the order of decoding.
 
-    Attributes:
-        pts: presentation times, or `UNKNOWN`.
-        dts: decoding times, or `UNKNOWN`.
-        key: whether each holds a key frame.
-        shown: whether the frame in each is to be shown.
-        offset: where each begins in the file; if unknown, where the previous one begins.
+    Presentation and decoding times may be `UNKNOWN`; `shown` tells which frames are to be shown. `offset` is
+    where each begins in the file; if unknown, where the previous one begins.
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
@@ -54,10 +50,7 @@ class Table:
 class Stretch:
     """Consecutive packets that do not depend on earlier ones: decoding starts over with the first.
 
-    Attributes:
-        first: number of the first packet.
-        shift: added to the times of its packets.
-        extradata: parameters for the decoder; None for those in the file's header.
+    `shift` is added to their times; `extradata` are parameters for the decoder, None for those in the header.
     """
 
     first: int
@@ -67,16 +60,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The stretches of a video.
+    """The stretches of a video, in order; the first begins with the first packet.
 
-    Attributes:
-        stretches: in order; the first begins with the first packet.
-        mended: how many of these begin at a jump of times, and were shifted to follow the previous one.
-        cuts: how many begin where the counter jumps and times have a gap.
-        counted: places where only the counter jumps.
-        cut_off: packets before a join whose end may be missing, because the recording ends within them.
-        lost: number of the first packet that is incomplete, or that follows missing ones; None if
-            there is none.
+    `mended` of these begin at a jump of times, and were shifted to follow the previous one; `cuts` begin
+    where the counter jumps and times have a gap; at `counted` places only the counter jumps. Packets that are
+    `cut_off` are before a join, and may lack their end, because the recording ends within them. The first
+    packet that is incomplete, or that follows missing ones, is `lost`.
     """
 
     stretches: tuple[Stretch, ...] = (Stretch(0),)
@@ -100,11 +89,6 @@ class Timeline:
         """Whether times were changed: a time of the container may occur several times, or never."""
         return any(stretch.shift for stretch in self.stretches)
 
-    @property
-    def firsts(self) -> list[int]:
-        """The first packet of each stretch."""
-        return [stretch.first for stretch in self.stretches]
-
 
 def find_stretches(
     table: Table,
@@ -116,14 +100,9 @@ def find_stretches(
     """Find out where decoding starts over, and the continuous times of the packets.
 
     Times continue as in ffmpeg: the first packet after a join is decoded one frame after the last one before.
-
-    Args:
-        table: of all packets.
-        time_base: seconds per unit of time.
-        may_jump: whether the container is one in which long gaps count as jumps.
-        torn: packets before which the continuity counter jumps, and whether the frame before is certainly
-            complete. At a join, it is left out if not.
-        described: the parameters of the decoder, by the first packet that they apply to.
+    In a container that `may_jump`, long gaps count as jumps. `torn` are packets before which the continuity
+    counter jumps, and whether the frame before is certainly complete: at a join, it is left out if not.
+    `described` are the parameters of the decoder, by the first packet that they apply to.
     """
     pts, time = np.asarray(table.pts, np.int64), _times(table)
     joins, lost = _joins(table, time, time_base, may_jump, torn)
@@ -156,18 +135,12 @@ def is_even(table: Table) -> bool:
 
 
 def _times(table: Table) -> NDArray[np.int64]:
-    """Return the decoding times of all packets."""
+    """Return the decoding times of all packets; for unknown ones, the time before, or else the first."""
     pts, dts = np.asarray(table.pts, np.int64), np.asarray(table.dts, np.int64)
     # What an edit list cuts away, and needs for the frames after it, is not shown: its times mean nothing.
     hidden = ~np.asarray(table.shown, np.bool_)
-    return _filled(np.where(hidden, UNKNOWN, pts if (dts == UNKNOWN).all() else dts))
-
-
-def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return times with unknown ones replaced by the previous one or, at the beginning, by the next one."""
+    time: NDArray[np.int64] = np.where(hidden, UNKNOWN, pts if (dts == UNKNOWN).all() else dts)
     known = np.flatnonzero(time != UNKNOWN)
-    if len(known) == len(time):
-        return time
     if not len(known):
         return np.zeros_like(time)
     last = np.searchsorted(known, np.arange(len(time)), side="right") - 1
@@ -177,18 +150,7 @@ def _filled(time: NDArray[np.int64]) -> NDArray[np.int64]:
 def _joins(
     table: Table, time: NDArray[np.int64], time_base: Fraction, may_jump: bool, torn: Mapping[int, bool]
 ) -> tuple[dict[int, bool], int | None]:
-    """Return the first packets after joins, and a packet before which some are missing.
-
-    Args:
-        table: of all packets.
-        time: int64, shape (packets,), decoding times.
-        time_base: seconds per unit of time.
-        may_jump: as above.
-        torn: as above.
-
-    Returns:
-        Packet to whether its times jump; and the packet, or None.
-    """
+    """Return the first packets after joins, with whether times jump; and the first that is not whole."""
     key, steps = table.key, np.diff(time)
     gap = round(_LONGEST_GAP_S / time_base)
     jumps = (steps < 0) | (steps > gap) if may_jump else steps < 0

@@ -18,12 +18,9 @@ _DEFAULT_PIXELS = 5_000_000
 
 @dataclass(frozen=True)
 class Track:
-    """The track of a file that is read.
+    """The track of a file that is read, and its number among the video tracks, as in ffmpeg's `v:N`.
 
-    Attributes:
-        number: among all video tracks of the file, as in ffmpeg's `v:N`.
-        stream: the track.
-        note: which track was selected, if there were several and the job did not name one.
+    `note` tells which one was selected, if there were several and the job did not name one.
     """
 
     number: int
@@ -32,15 +29,7 @@ class Track:
 
 
 def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
-    """Choose a track.
-
-    Args:
-        streams: all video tracks of a file; one or more.
-        asked: number of the track to read; None for the one that ffmpeg selects.
-
-    Raises:
-        SourceError: `no_video`: there is no such track, or it is a picture.
-    """
+    """Choose the track that is asked for, or that ffmpeg selects; raises `SourceError`: `no_video`."""
     if asked is not None:
         if asked >= len(streams):
             raise SourceError("reader", "no_video", f"it has {_count(streams)}, but reader.track is {asked}")
@@ -58,10 +47,10 @@ def choose(streams: Sequence[VideoStream], asked: int | None) -> Track:
 
 
 def _weight(stream: VideoStream) -> tuple[bool, int]:
-    """Return ffmpeg's criteria; the first of equals is selected.
+    """Return ffmpeg's criteria: whether there are packets, as the header says, and the size; the first wins.
 
-    The first is whether there are packets, as far as the header says. For a track without a decoder, the size
-    is unknown here: one with a decoder comes first, unless only the other is the default.
+    Without a decoder, the size is unknown: a track with one comes first, unless only the other is the
+    default.
     """
     is_default = bool(stream.disposition & Disposition.default)
     pixels = stream.width * stream.height if stream.codec_context else 0

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resnet_pipe.reader.video.container import TS_SYNC, transport_packets
+from resnet_pipe.reader.video.container import IN_STEP, TS_SYNC, transport_packets
 
 _AT_ONCE = 1 << 15
 """Packets that are examined at a time: about 6 MB."""
 _LENGTH = 188
-_IN_STEP = 5
-"""Packets that are certain to be packets, one after the other."""
 _COUNT = 16
 """Number of values of the continuity counter."""
 _PES_HEADER = 6
@@ -23,11 +21,9 @@ _PES_HEADER = 6
 
 
 class Jump(NamedTuple):
-    """A place where the packets of one stream are not consecutive.
+    """A place where the packets of one stream are not consecutive, by the offset of the one after it.
 
-    Attributes:
-        offset: of the packet after it, in the file.
-        whole: whether the frame that ends or continues there is certainly complete.
+    It is `whole` if the frame that ends or continues there is certainly complete.
     """
 
     offset: int
@@ -38,12 +34,9 @@ class Jump(NamedTuple):
 class _Pes:
     """The state of the packetized elementary stream packet that is being read.
 
-    Attributes:
-        declared: its length in bytes according to its header; 0 if not given.
-        seen: bytes read so far.
-        padded: whether its last packet has padding, which only the last one has.
-        torn: where the counter jumped within it; None if it did not.
-        spoilt: bytes that are no packets have come within it; they may have become part of it.
+    Its header has `declared` its length in bytes, or 0; so many were `seen` so far. Only its last packet may
+    be `padded`. It is `torn` where the counter jumped within it, and `spoilt` if bytes that are no packets
+    have come within it: they may have become part of it.
     """
 
     declared: int = 0
@@ -65,40 +58,26 @@ class _Pes:
         return self.declared not in (0, self.seen)
 
 
-class _AdaptationField(NamedTuple):
-    """The adaptation field, optional between a packet's header and its payload (section 2.4.3.4).
+def _adaptation_field(packet: bytes) -> tuple[int, bool, bool]:
+    """Read what may come between a packet's header and its payload (section 2.4.3.4).
 
-    Attributes:
-        length: in bytes, including the length byte.
-        announces_a_jump: whether the counter jumps on purpose.
-        is_padding: whether it fills the rest of a packet after the end of a frame.
+    Return its length with the length byte; whether the counter jumps on purpose; and whether it is padding,
+    which fills the rest of a packet after the end of a frame.
     """
-
-    length: int = 0
-    announces_a_jump: bool = False
-    is_padding: bool = False
-
-    @classmethod
-    def of(cls, packet: bytes) -> _AdaptationField:
-        if not packet[3] & 0x20:
-            return cls()
-        length = packet[4]
-        if not length:
-            return cls(1, is_padding=True)
-        flags = packet[5]
-        needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
-        return cls(1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed)
+    if not packet[3] & 0x20:
+        return 0, False, False
+    length = packet[4]
+    if not length:
+        return 1, False, True
+    flags = packet[5]
+    needed = 1 + 6 * bool(flags & 0x10) + 6 * bool(flags & 0x08) + bool(flags & 0x04)
+    return 1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed
 
 
 def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
-    """Yield where the continuity counter of one stream jumps, in the order of the file.
+    """Yield where the continuity counter of the stream `pid` jumps, in the order of the file.
 
     This alone does not mean that something is missing: it also jumps where recordings are joined.
-
-    Args:
-        path: of a transport stream.
-        pid: of the stream in it.
-        alive: called often.
     """
     layout = transport_packets(path)
     if layout is None:
@@ -112,8 +91,8 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
                 pes.torn, pes.spoilt = place if pes.torn is None else pes.torn, True
             continue
         holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
-        field = _AdaptationField.of(packet)
-        jumps = not field.announces_a_jump and packet[3] & 0x0F != (last + holds) % _COUNT
+        field_bytes, announced, is_padding = _adaptation_field(packet)
+        jumps = not announced and packet[3] & 0x0F != (last + holds) % _COUNT
         if begins:
             if pes.torn is not None:
                 yield Jump(pes.torn, pes.is_whole)
@@ -123,11 +102,11 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
         elif last >= 0 and jumps and pes.torn is None:
             pes.torn = place
         last = packet[3] & 0x0F
-        payload = packet[4 + field.length :] if holds else b""
+        payload = packet[4 + field_bytes :] if holds else b""
         if begins and (declared := int.from_bytes(payload[4:_PES_HEADER], "big")):
             pes.declared = declared + _PES_HEADER
         pes.seen += len(payload)
-        pes.padded = field.is_padding
+        pes.padded = is_padding
     if pes.torn is not None or pes.contradicts:
         yield Jump(place if pes.torn is None else pes.torn, pes.is_whole)
 
@@ -163,7 +142,7 @@ def _first_in_step(data: bytes, length: int, sync: int) -> int:
     """Return where packets begin again that follow each other; where the data end, fewer will do."""
     syncs = np.frombuffer(data, np.uint8) == TS_SYNC
     follow = syncs.copy()
-    for number in range(1, _IN_STEP):
+    for number in range(1, IN_STEP):
         follow[: -number * length] &= syncs[number * length :]
     follow[:sync] = False
     places = np.flatnonzero(follow)
