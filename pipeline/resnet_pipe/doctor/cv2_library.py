@@ -26,11 +26,8 @@ _REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 class Cv2:
     """What a process saw that imported cv2: its file, or why that cannot be imported, on one line.
 
-    Attributes:
-        build: what `cv2.getBuildInformation()` gives.
-        devices: that it counts for CUDA; -1 without a driver.
-        cuda_error: why it cannot count them.
-        libraries: path and version of `cudnn`, `cublas` and `cublasLt`, as the loader has brought them.
+    `build` is what `cv2.getBuildInformation()` gives, `devices` how many it counts for CUDA (-1 without a
+    driver); `libraries` are path and version of `cudnn`, `cublas` and `cublasLt`, as the loader brought them.
     """
 
     file: str | None = None
@@ -82,17 +79,11 @@ def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
     if is_older(cv2.version, minimum):
         return _finding("FAIL", f"{here}: resnet-pipe needs {minimum}", f"pip install -U {DISTRIBUTION}")
     if not distributions:
-        return _finding(
-            "WARN",
-            f"{here}: pip does not know about it and will install another one",
-            f"{_REINSTALL}; or package your build as a wheel of that name",
-        )
+        text = f"{here}: pip does not know about it and will install another one"
+        return _finding("WARN", text, f"{_REINSTALL}; or package your build as a wheel of that name")
     if distributions[0].name != DISTRIBUTION:
-        return _finding(
-            "WARN",
-            f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it",
-            _untangle(distributions),
-        )
+        text = f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it"
+        return _finding("WARN", text, _untangle(distributions))
     return _finding("OK", here)
 
 

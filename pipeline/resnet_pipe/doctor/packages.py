@@ -113,9 +113,7 @@ def requirements() -> list[Requirement]:
             continue
         minimum = re.search(r">=\s*([\w.]+)", text)
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)", marker)
-        wanted.append(
-            Requirement(canonical(name[0]), minimum[1] if minimum else "", extra[1] if extra else "")
-        )
+        wanted += [Requirement(canonical(name[0]), minimum[1] if minimum else "", extra[1] if extra else "")]
     return wanted
 
 

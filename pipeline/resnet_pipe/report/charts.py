@@ -90,10 +90,8 @@ def _style(axes: Axes, scheme: Scheme) -> None:
     axes.tick_params(colors=scheme.muted, labelcolor=scheme.muted, labelsize=9, length=0)
     axes.grid(axis="y", color=scheme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.xaxis.label.set_color(scheme.muted)
-    axes.yaxis.label.set_color(scheme.muted)
-    axes.xaxis.label.set_fontsize(9)
-    axes.yaxis.label.set_fontsize(9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=scheme.muted, fontsize=9)
 
 
 def note(axes: Axes, scheme: Scheme, text: str, at: tuple[float, float], corner: Corner) -> None:
