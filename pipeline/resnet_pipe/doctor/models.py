@@ -54,7 +54,7 @@ def _finding(path: Path, hashed: bool) -> Finding:
         size = path.stat().st_size
         sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
         assert sidecar is not None  # noqa: S101 - its file is there
-        outputs = _outputs(path) if hashed else ""
+        held = f"; {_outputs(path)}" if hashed else ""
         if not hashed and sidecar.file_bytes != size:
             raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
     except ModelError as error:
@@ -63,15 +63,10 @@ def _finding(path: Path, hashed: bool) -> Finding:
         return Finding(_CHECK, "FAIL", error.problem, remedy)
     except OSError as error:
         return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
-    held = f"; {outputs}" if outputs else ""
     proof = "SHA-256 matches its sidecar" if hashed else "size matches its sidecar, too large to hash here"
     return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}{held}")
 
 
 def _outputs(path: Path) -> str:
-    """Return what a model's outputs hold, in words.
-
-    Raises:
-        ModelError: it cannot be run.
-    """
+    """Return what a model's outputs hold, in words; a ModelError says that it cannot be run."""
     return of_network(inspect(path)).describe()

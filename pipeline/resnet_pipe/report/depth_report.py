@@ -1,4 +1,7 @@
-"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png."""
+"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png.
+
+The last two raise a MissingExtraError where the extra `report` is not installed.
+"""
 
 from __future__ import annotations
 
@@ -86,11 +89,7 @@ def to_csv(study: Study) -> str:
 
 
 def to_html(study: Study) -> str:
-    """Return the study as a page that needs nothing but itself.
-
-    Raises:
-        MissingExtraError: the extra `report` is not installed.
-    """
+    """Return the study as a page that needs nothing but itself."""
     return render(
         "depth.html",
         {
@@ -112,11 +111,7 @@ def to_html(study: Study) -> str:
 
 
 def to_png(study: Study) -> bytes:
-    """Return the study as a picture for a slide, 16:9, 2000 pixels wide.
-
-    Raises:
-        MissingExtraError: the extra `report` is not installed.
-    """
+    """Return the study as a picture for a slide, 16:9, 2000 pixels wide."""
     engine = engines(study)[0]
     draws = {
         f"Time of each stage, by depth, in {engine}": partial(stages, study, engine),

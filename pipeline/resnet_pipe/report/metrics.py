@@ -96,7 +96,7 @@ def _escape(text: str) -> str:
 
 
 def _known(path: Path) -> tuple[float | None, dict[str, int]]:
-    """Return the last success and the standing failures in a metrics file, if there is one, and it is text."""
+    """Return the last success and the standing failures in a metrics file; nothing where it is not text."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):

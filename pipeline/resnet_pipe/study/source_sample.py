@@ -25,13 +25,9 @@ MIN_SOURCES = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """Sources that represent all those of a job.
+    """Sources that represent all those that were found: at least one absolute path, evenly spread over them.
 
-    Attributes:
-        section: the job's reader.
-        extensions: of the files that the reader takes from a folder.
-        paths: absolute, at least one, evenly spread over the job's sources.
-        found: how many sources the job has.
+    The section is of the job's reader, the extensions of the files that it takes from a folder.
     """
 
     section: ReaderSection

@@ -18,13 +18,9 @@ _MORE_TIME = "a larger --seconds would tell more"
 class Tuned:
     """The outcome of tuning a job.
 
-    The baseline of the search is what the job file says (`own`), with the engine that `auto` stood for.
-
-    Attributes:
-        facts: what the baseline ran with.
-        rows: of every setting that was tried, the fastest first; also of those that cannot be used here.
-        items: in a trial.
-        stopped: 130 or 143 if a signal ended the search.
+    The baseline of the search is what the job file says (`own`), with the engine that `auto` stood for; the
+    facts are its own. The rows are of every setting that was tried, the fastest first, and of those that
+    cannot be used here. A trial had so many items. `stopped` is 130 or 143 if a signal ended the search.
     """
 
     own: Setting
@@ -90,19 +86,16 @@ class Tuned:
         before = "stopped. " if self.stopped else ""
         baseline = self._name(search.baseline)
         if search.chosen != search.baseline:
-            return (
-                f"{before}chosen: {self._name(search.chosen)}: {search.rows[search.chosen].ratio:.2f} times as"
-                f" fast as {baseline} (median of {rounds} alternating rounds)"
-            )
+            ratio = search.rows[search.chosen].ratio
+            faster = f"{ratio:.2f} times as fast as {baseline} (median of {rounds} alternating rounds)"
+            return f"{before}chosen: {self._name(search.chosen)}: {faster}"
         kept = f"{before}{baseline} is kept: "
         ratio = search.rows[search.fastest].ratio or 1.0
         if len(self.rows) == 1:
             return f"{kept}there was no time to try anything else; {_MORE_TIME}"
         if self._out_of_time and rounds < MIN_ROUNDS and ratio >= GAIN:
-            return (
-                f"{kept}{self._name(search.fastest)} looked {ratio:.2f} times as fast, but there was no time"
-                f" to confirm it; {_MORE_TIME}"
-            )
+            looked = f"{self._name(search.fastest)} looked {ratio:.2f} times as fast"
+            return f"{kept}{looked}, but there was no time to confirm it; {_MORE_TIME}"
         more = f"; {_MORE_TIME}" if self._out_of_time else ""
         return f"{kept}nothing else is certain to be at least {GAIN - 1:.0%} faster{more}"
 

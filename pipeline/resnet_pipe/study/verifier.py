@@ -44,9 +44,8 @@ class Wishes:
 class Verifier:
     """Tries engines and precisions one after the other, each in its own process.
 
-    Attributes:
-        items: uint8, shape (n, H, W, 3), RGB, n at least 1.
-        race: only the fastest matters: whatever takes far longer than one that passes is given up.
+    The items are uint8, shape (n, H, W, 3), RGB, n at least 1. In a race, only the fastest matters: whatever
+    takes far longer than one that passes is given up.
     """
 
     subject: Subject
