@@ -62,7 +62,7 @@ def look() -> Cv2:
 def check() -> Iterable[Finding]:
     """Import cv2 and find out where it comes from."""
     seen = look()
-    return [judge(seen, _at(seen.file, _distributions()))]
+    return [judge(seen, _distributions(seen.file))]
 
 
 def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
@@ -94,20 +94,16 @@ def _untangle(distributions: list[Distribution]) -> str:
     return f"pip uninstall -y {names} && pip install {again}"
 
 
-def _distributions() -> list[Distribution]:
-    found = []
+def _distributions(file: str | None) -> list[Distribution]:
+    """Return those that are where a cv2 is imported from; all of them if there is none."""
+    found = set()
     for one in metadata.distributions():
         held = _LIBRARY.search(one.read_text("RECORD") or "")
         if held:
             place = os.path.realpath(Path(str(one.locate_file("cv2"))).parent)
-            found.append(Distribution(canonical(one.metadata["Name"]), one.version, place))
-    return sorted(set(found), key=lambda one: one.name)
-
-
-def _at(file: str | None, distributions: list[Distribution]) -> list[Distribution]:
-    """Return those that are where a cv2 is imported from; all of them if there is none."""
-    if file is None:
-        return distributions
-    path = Path(os.path.realpath(file))
-    place = path.parent.parent if path.name == "__init__.py" else path.parent
-    return [one for one in distributions if one.place == str(place)]
+            found.add(Distribution(canonical(one.metadata["Name"]), one.version, place))
+    if file is not None:
+        path = Path(os.path.realpath(file))
+        here = path.parent.parent if path.name == "__init__.py" else path.parent
+        found = {one for one in found if one.place == str(here)}
+    return sorted(found, key=lambda one: one.name)

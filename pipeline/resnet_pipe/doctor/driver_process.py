@@ -39,11 +39,10 @@ def _device(cuda: ctypes.CDLL, index: int) -> Device:
     cuda.cuDeviceGet(ctypes.byref(device), index)
     cuda.cuDeviceGetName(name, len(name), device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(total), device)
-    version = []
-    for number in (_MAJOR, _MINOR):
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
-        version.append(value.value)
-    return Device(name.value.decode(errors="replace"), (version[0], version[1]), total.value)
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), _MAJOR, device)
+    major = value.value
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), _MINOR, device)
+    return Device(name.value.decode(errors="replace"), (major, value.value), total.value)
 
 
 def _name(cuda: ctypes.CDLL, code: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from itertools import groupby
+from operator import attrgetter
 
 from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
@@ -81,11 +82,8 @@ def _dependencies(needed: list[Requirement]) -> Iterator[Finding]:
 
 
 def _extras(optional: list[Requirement]) -> Iterator[Finding]:
-    def extra_of(one: Requirement) -> str:
-        return one.extra
-
-    lacking = []
-    for extra, group in groupby(sorted(optional, key=extra_of), key=extra_of):
+    lacking, by_extra = [], attrgetter("extra")
+    for extra, group in groupby(sorted(optional, key=by_extra), key=by_extra):
         members = list(group)
         if absent := [one.name for one in members if one.version is None]:
             lacking.append(f"{extra} (missing {', '.join(absent)})")

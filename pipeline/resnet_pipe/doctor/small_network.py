@@ -89,9 +89,8 @@ class _Network:
         self.nodes: list[Any] = []
         self.weights: dict[str, NDArray[Any]] = {}
         stem = self._relu(self._convolution("stem", "input"))
-        pooled = self._add(
-            "MaxPool", [stem], "pooled", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
-        )
+        window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+        pooled = self._add("MaxPool", [stem], "pooled", **window)
         branch = self._convolution("second", self._relu(self._convolution("first", pooled)))
         block = self._relu(self._add("Add", [branch, pooled], "one"))
         branch = self._convolution("fourth", self._relu(self._convolution("third", block)))

@@ -48,9 +48,8 @@ def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
     except MissingExtraError as error:
         say(f"no depth.html and no depth.png: {error}")
     except OSError as error:
-        raise RunError(
-            f"cannot write into {folder}: {error.strerror}", "free some space there, or choose another --out"
-        ) from None
+        text = f"cannot write into {folder}: {error.strerror}"
+        raise RunError(text, "free some space there, or choose another --out") from None
 
 
 def table(study: Study) -> str:

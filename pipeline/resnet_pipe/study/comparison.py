@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,10 @@ def _differences(first: Study, second: Study) -> Iterator[str]:
 def _pairs(first: Study, second: Study) -> Iterator[tuple[Entry, Entry]]:
     """Yield what belongs together: the same depth and engine, or depth if each study has one engine."""
     several = any(len({entry.setting.engine for entry in study.entries}) > 1 for study in (first, second))
-    for one in first.entries:
-        for other in second.entries:
-            same_engine = one.setting.engine == other.setting.engine
-            if one.network.depth == other.network.depth and (same_engine or not several):
-                yield one, other
+    for one, other in product(first.entries, second.entries):
+        same_engine = one.setting.engine == other.setting.engine
+        if one.network.depth == other.network.depth and (same_engine or not several):
+            yield one, other
 
 
 def _line(one: Entry, other: Entry) -> str:

@@ -62,9 +62,8 @@ def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> 
     networks = Networks({}, {})
     for depth in depths:
         if depth not in DEPTHS:
-            raise UsageError(
-                f"there is no ResNet-{depth}", f"--depths {','.join(map(str, DEPTHS))}, or some of them"
-            )
+            remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+            raise UsageError(f"there is no ResNet-{depth}", remedy)
         try:
             networks.known[depth] = _prepare(depth, weights, say)
         except ResnetPipeError as error:

@@ -161,7 +161,7 @@ def with_shares(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def turning_point(entries: Sequence[Entry]) -> int | None:
-    """Return the first depth of an engine whose bottleneck is the network, after one whose is not."""
+    """Return the first depth that the network limits after one that it does not, of an engine, by depth."""
     for before, after in itertools.pairwise(entries):
         if before.bottleneck != "infer" and after.bottleneck == "infer":
             return after.network.depth

@@ -92,7 +92,7 @@ class Search(Generic[S]):
     @property
     def chosen(self) -> S:
         """The fastest setting that has been proved to be faster than the baseline, or the baseline."""
-        proved = [setting for setting in self.rows if self._is_proved(setting)]
+        proved = filter(self._is_proved, self.rows)
         return max(proved, key=self._gain, default=self.baseline)
 
     @property
@@ -145,9 +145,7 @@ class Search(Generic[S]):
             for setting in finalists:
                 if rates[setting] is not None:
                     self.rows[setting].ratio = self._gain(setting)
-            finalists = [
-                setting for setting in finalists if rates[setting] is not None and self._defeats(setting) <= 1
-            ]
+            finalists = [one for one in finalists if rates[one] is not None and self._defeats(one) <= 1]
 
     def _has_time(self, trials: int) -> bool:
         self.out_of_time = self.out_of_time or not self._affords(trials)

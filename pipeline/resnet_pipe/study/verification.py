@@ -116,8 +116,8 @@ def verify(
 ) -> Verification:
     """Compare engines and precisions with float32, each in its own process, on `count` images, at least 1.
 
-    The spec is a model as in a job; or a job file, for its model, its preprocessing and its input, which
-    `images`, a directory, is in place of.
+    The spec is a model as in a job; or a job file, for its model, its preprocessing and its input. Images of
+    a directory take the place of that input.
 
     Raises:
         UsageError: there are no images, none can be read, or nothing gives a reference.
