@@ -35,11 +35,6 @@ class Setting:
     precision: str
     weight_bits: int | None = None
 
-    @property
-    def computes_in(self) -> str:
-        """The precision, and the bits of the weights, for people."""
-        return f"{self.precision} with {self.weight_bits}-bit weights" if self.weight_bits else self.precision
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -54,10 +49,12 @@ class Trial:
         """Return engine and version, device and precision, as far as they are known."""
         if self.setting is None:
             return self.engine
+        bits = self.setting.weight_bits
+        computes_in = f"{self.setting.precision} with {bits}-bit weights" if bits else self.setting.precision
         if isinstance(self.outcome, Result):
             info = self.outcome.info
-            return f"{self.engine} {info.version}, {info.device}, {self.setting.computes_in}"
-        return f"{self.engine}, {self.setting.device}, {self.setting.computes_in}"
+            return f"{self.engine} {info.version}, {info.device}, {computes_in}"
+        return f"{self.engine}, {self.setting.device}, {computes_in}"
 
 
 def try_all(engines: Sequence[str]) -> list[Trial]:

@@ -82,7 +82,8 @@ def _dependencies(needed: list[Requirement]) -> Iterator[Finding]:
 
 
 def _extras(optional: list[Requirement]) -> Iterator[Finding]:
-    lacking, by_extra = [], attrgetter("extra")
+    lacking = []
+    by_extra = attrgetter("extra")
     for extra, group in groupby(sorted(optional, key=by_extra), key=by_extra):
         members = list(group)
         if absent := [one.name for one in members if one.version is None]:

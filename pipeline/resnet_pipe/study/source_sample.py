@@ -67,7 +67,8 @@ class Sample:
             return
         for path in self.paths:
             if path.is_file():  # opening a pipe would wait
-                with suppress(OSError), path.open("rb", buffering=0) as file:  # the trial will report it
+                # What cannot be opened, the trial will report.
+                with suppress(OSError), path.open("rb", buffering=0) as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

@@ -89,13 +89,8 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
     values = job.model_dump(mode="json")
     values["reader"] |= reader
-    values["run"] |= {
-        "metrics": None,
-        "ping_url": None,
-        "report": False,
-        "trace": False,
-        "max_failures": None,
-    }
+    nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
+    values["run"] |= nothing_beside_the_rows | {"max_failures": None}
     for writer in values["writer"]:
         writer["path"] = str(output)
     for name, value in changes.items():
