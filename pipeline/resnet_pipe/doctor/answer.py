@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO
+from typing import Any
 
 from resnet_pipe.machine.memory import memory_file
 from resnet_pipe.process.child import Child, EndedError, SilentError
@@ -16,7 +16,7 @@ class NoAnswerError(Exception):
     """The process gave no answer; the reason in words, on one line."""
 
 
-def answer_of(module: str) -> dict[str, Any]:
+def answer_of(module: str) -> Any:  # noqa: ANN401 - what the process sends
     """Run a module's `serve` in a process of its own and return what it sends.
 
     Raises:
@@ -24,16 +24,10 @@ def answer_of(module: str) -> dict[str, Any]:
     """
     with os.fdopen(memory_file(), "rb") as printed, Child(module, output=printed.fileno()) as process:
         try:
-            answer: dict[str, Any] = process.receive(LIMIT_S)
+            return process.receive(LIMIT_S)
         except SilentError:
             raise NoAnswerError(f"its process did not answer within {LIMIT_S:g} s") from None
         except EndedError as ended:
-            last = _last_line(printed)
+            printed.seek(0)
+            last = printed.read().decode(errors="replace").strip().rpartition("\n")[2].strip()
             raise NoAnswerError(f"its process {ended}" + (f": {last}" if last else "")) from None
-    return answer
-
-
-def _last_line(printed: BinaryIO) -> str:
-    printed.seek(0)
-    lines = printed.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -26,11 +26,8 @@ _REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 class Cv2:
     """What a process saw that imported cv2: its file, or why that cannot be imported, on one line.
 
-    Attributes:
-        build: what `cv2.getBuildInformation()` gives.
-        devices: that it counts for CUDA; -1 without a driver.
-        cuda_error: why it cannot count them.
-        libraries: path and version of `cudnn`, `cublas` and `cublasLt`, as the loader has brought them.
+    `build` is what `cv2.getBuildInformation()` gives, `devices` how many it counts for CUDA (-1 without a
+    driver); `libraries` are path and version of `cudnn`, `cublas` and `cublasLt`, as the loader brought them.
     """
 
     file: str | None = None
@@ -65,7 +62,7 @@ def look() -> Cv2:
 def check() -> Iterable[Finding]:
     """Import cv2 and find out where it comes from."""
     seen = look()
-    return [judge(seen, _at(seen.file, _distributions()))]
+    return [judge(seen, _distributions(seen.file))]
 
 
 def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
@@ -82,17 +79,11 @@ def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
     if is_older(cv2.version, minimum):
         return _finding("FAIL", f"{here}: resnet-pipe needs {minimum}", f"pip install -U {DISTRIBUTION}")
     if not distributions:
-        return _finding(
-            "WARN",
-            f"{here}: pip does not know about it and will install another one",
-            f"{_REINSTALL}; or package your build as a wheel of that name",
-        )
+        text = f"{here}: pip does not know about it and will install another one"
+        return _finding("WARN", text, f"{_REINSTALL}; or package your build as a wheel of that name")
     if distributions[0].name != DISTRIBUTION:
-        return _finding(
-            "WARN",
-            f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it",
-            _untangle(distributions),
-        )
+        text = f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it"
+        return _finding("WARN", text, _untangle(distributions))
     return _finding("OK", here)
 
 
@@ -103,20 +94,16 @@ def _untangle(distributions: list[Distribution]) -> str:
     return f"pip uninstall -y {names} && pip install {again}"
 
 
-def _distributions() -> list[Distribution]:
-    found = []
+def _distributions(file: str | None) -> list[Distribution]:
+    """Return those that are where a cv2 is imported from; all of them if there is none."""
+    found = set()
     for one in metadata.distributions():
         held = _LIBRARY.search(one.read_text("RECORD") or "")
         if held:
             place = os.path.realpath(Path(str(one.locate_file("cv2"))).parent)
-            found.append(Distribution(canonical(one.metadata["Name"]), one.version, place))
-    return sorted(set(found), key=lambda one: one.name)
-
-
-def _at(file: str | None, distributions: list[Distribution]) -> list[Distribution]:
-    """Return those that are where a cv2 is imported from; all of them if there is none."""
-    if file is None:
-        return distributions
-    path = Path(os.path.realpath(file))
-    place = path.parent.parent if path.name == "__init__.py" else path.parent
-    return [one for one in distributions if one.place == str(place)]
+            found.add(Distribution(canonical(one.metadata["Name"]), one.version, place))
+    if file is not None:
+        path = Path(os.path.realpath(file))
+        here = path.parent.parent if path.name == "__init__.py" else path.parent
+        found = {one for one in found if one.place == str(here)}
+    return sorted(found, key=lambda one: one.name)

@@ -11,8 +11,6 @@ from typing import Any
 from resnet_pipe.machine.cv2_import import NO_LIBRARY
 
 _LIBRARY = re.compile(r"(/.*/lib(cudnn|cublas|cublasLt)\.so[.\d]*)$", re.MULTILINE)
-_MAJOR, _MINOR, _PATCH = 0, 1, 2
-"""What to ask of a version: libraryPropertyType of CUDA's library_types.h."""
 
 
 def serve(connection: Connection) -> None:
@@ -52,7 +50,7 @@ def _loaded() -> dict[str, tuple[str, str]]:
 def _version(path: str, name: str) -> str:
     library, value = ctypes.CDLL(path), ctypes.c_int()
     numbers = []
-    for part in (_MAJOR, _MINOR, _PATCH):
+    for part in range(3):  # major, minor, patch: libraryPropertyType of CUDA's library_types.h
         library[f"{name}GetProperty"](ctypes.c_int(part), ctypes.byref(value))
         numbers.append(str(value.value))
     return ".".join(numbers)

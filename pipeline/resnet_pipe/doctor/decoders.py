@@ -72,9 +72,8 @@ def check(samples: Path = SAMPLES) -> Iterator[Finding]:
 
         codecs = av.codec.codecs_available
     except ImportError as error:
-        yield Finding(
-            _CHECK, "FAIL", f"videos cannot be read, because PyAV cannot be imported: {error}", remedy
-        )
+        text = f"videos cannot be read, because PyAV cannot be imported: {error}"
+        yield Finding(_CHECK, "FAIL", text, remedy)
         return
     av1 = next((name for name in _AV1_DECODERS if name in codecs), "no decoder")
     libraries = f"PyAV {_version('av')}; AV1: {av1}"

@@ -7,48 +7,42 @@ from __future__ import annotations
 
 import ctypes
 from multiprocessing.connection import Connection
-from typing import Any
+
+from resnet_pipe.doctor.driver import Device, Driver
 
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
 def serve(connection: Connection) -> None:
-    """Send the fields of `doctor.driver.Driver`."""
+    """Send a `Driver`."""
     connection.send(_look())
 
 
-def _look() -> dict[str, Any]:
+def _look() -> Driver:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        return {"problem": str(error)}
+        return Driver(problem=str(error))
     if code := cuda.cuInit(0):
-        return {"problem": f"the driver returned {_name(cuda, code)}"}
+        return Driver(problem=f"the driver returned {_name(cuda, code)}")
     version, count = ctypes.c_int(), ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(version))
     cuda.cuDeviceGetCount(ctypes.byref(count))
-    return {
-        "cuda": (version.value // 1000, version.value % 1000 // 10),
-        "devices": [_device(cuda, index) for index in range(count.value)],
-    }
+    devices = tuple(_device(cuda, index) for index in range(count.value))
+    return Driver(cuda=(version.value // 1000, version.value % 1000 // 10), devices=devices)
 
 
-def _device(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
+def _device(cuda: ctypes.CDLL, index: int) -> Device:
     device, value, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     name = ctypes.create_string_buffer(256)
     cuda.cuDeviceGet(ctypes.byref(device), index)
     cuda.cuDeviceGetName(name, len(name), device)
     cuda.cuDeviceTotalMem_v2(ctypes.byref(total), device)
-    architecture = []
-    for number in (_MAJOR, _MINOR):
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), number, device)
-        architecture.append(value.value)
-    return {
-        "name": name.value.decode(errors="replace"),
-        "architecture": architecture,
-        "memory": total.value,
-    }
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), _MAJOR, device)
+    major = value.value
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), _MINOR, device)
+    return Device(name.value.decode(errors="replace"), (major, value.value), total.value)
 
 
 def _name(cuda: ctypes.CDLL, code: int) -> str:

@@ -26,33 +26,19 @@ _WEIGHT_BITS = (7, 8)
 
 @dataclass(frozen=True)
 class Setting:
-    """What an engine is to run with.
+    """What an engine is to run with, as in a job.
 
-    Attributes:
-        device: as in a job.
-        precision: as in a job.
-        weight_bits: of an int8 network: 7, as `convert` makes it if it can, or 8; else None.
+    An int8 network has weights of 7 bits, as `convert` makes them if it can, or of 8.
     """
 
     device: str
     precision: str
     weight_bits: int | None = None
 
-    @property
-    def computes_in(self) -> str:
-        """The precision, and the bits of the weights, for people."""
-        return f"{self.precision} with {self.weight_bits}-bit weights" if self.weight_bits else self.precision
-
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome for an engine.
-
-    Attributes:
-        engine: name.
-        setting: that it was tried with; None if it did not come as far as that.
-        outcome: what it gave, or why it gave nothing.
-    """
+    """The outcome for an engine: what it gave, or why it gave nothing, perhaps before it got a setting."""
 
     engine: str
     setting: Setting | None
@@ -63,20 +49,16 @@ class Trial:
         """Return engine and version, device and precision, as far as they are known."""
         if self.setting is None:
             return self.engine
+        bits = self.setting.weight_bits
+        computes_in = f"{self.setting.precision} with {bits}-bit weights" if bits else self.setting.precision
         if isinstance(self.outcome, Result):
             info = self.outcome.info
-            return f"{self.engine} {info.version}, {info.device}, {self.setting.computes_in}"
-        return f"{self.engine}, {self.setting.device}, {self.setting.computes_in}"
+            return f"{self.engine} {info.version}, {info.device}, {computes_in}"
+        return f"{self.engine}, {self.setting.device}, {computes_in}"
 
 
 def try_all(engines: Sequence[str]) -> list[Trial]:
-    """Try engines, all at the same time.
-
-    Args:
-        engines: names, at least one.
-
-    Returns:
-        in the order of the engines, at least one trial each.
+    """Try at least one engine, all at the same time; return them in this order, at least one trial each.
 
     Raises:
         ImportError: onnx does not work here.
@@ -110,12 +92,12 @@ def _try(networks: Mapping[int | None, Path], engine: str) -> list[Trial]:
             except RefusedError as error:
                 return [*trials, Trial(engine, None, error.refusal)]
             settings = deque(_settings(had)) if settings is None else settings
-            alive = True
-            while settings and alive:
+            while settings:
                 setting = settings.popleft()
                 outcome = _execute(probe, networks[setting.weight_bits], setting)
                 trials.append(Trial(engine, setting, outcome))
-                alive = isinstance(outcome, Result) or outcome.status == "cannot run"
+                if isinstance(outcome, Refusal) and outcome.status != "cannot run":
+                    break
     return trials
 
 

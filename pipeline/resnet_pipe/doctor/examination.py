@@ -43,7 +43,7 @@ class Examination:
     def counts(self) -> dict[str, int]:
         """How many findings there are of each level, the worst first."""
         counted = Counter(finding.level for finding in self.findings)
-        return {"FAIL": counted["FAIL"], "WARN": counted["WARN"], "OK": counted["OK"]}
+        return {level: counted[level] for level in ("FAIL", "WARN", "OK")}
 
     @property
     def exit_code(self) -> ExitCode:
@@ -84,9 +84,8 @@ def _findings(name: CheckName, module: str) -> Iterable[Finding]:
         yield from importlib.import_module(module).check()
     except Exception as error:
         text = f"the check itself failed: {type(error).__name__}: {error}"
-        yield Finding(
-            name, "FAIL", text, "report this as a bug, with the output of resnet-pipe doctor --json"
-        )
+        remedy = "report this as a bug, with the output of resnet-pipe doctor --json"
+        yield Finding(name, "FAIL", text, remedy)
 
 
 def describe(finding: Finding) -> str:

@@ -43,13 +43,8 @@ def check() -> Iterator[Finding]:
 
 def _reference(trials: list[Trial]) -> Result | None:
     """Return what the others are compared with: fp32 on the CPU, of the engine most others agree with."""
-    results = [
-        trial.outcome
-        for trial in trials
-        if isinstance(trial.outcome, Result)
-        and trial.setting == Setting("cpu", "fp32")
-        and _is_finite(trial.outcome)
-    ]
+    tried = [trial.outcome for trial in trials if trial.setting == Setting("cpu", "fp32")]
+    results = [outcome for outcome in tried if isinstance(outcome, Result) and _is_finite(outcome)]
 
     def votes(one: Result) -> int:
         return sum(_compare(other, one).passes("fp32") for other in results)
@@ -103,9 +98,8 @@ def _refused(trial: Trial, refusal: Refusal) -> Finding:
     """
     remedy = refusal.remedy or _another(trial.engine)
     if "out of memory" in refusal.reason:
-        remedy = (
-            "give it more memory (in a container: docker run --memory=2g ...), or use another infer.engine"
-        )
+        remedy = "give it more memory (in a container: docker run --memory=2g ...)"
+        remedy += ", or use another infer.engine"
     if refusal.status == "not installed":  # but it is
         library = engines.description(trial.engine).library
         text = f"{library} is installed, but cannot be imported: {refusal.reason}"

@@ -106,9 +106,8 @@ def _memory(found: Limits) -> Finding:
 def _slots() -> Finding:
     """Return whether batches can be shared among processes, as `run.workers.slots` does it."""
     if not hasattr(os, "memfd_create"):
-        return Finding(
-            _CHECK, "OK", "batches are shared in unnamed temporary files (this system has no memfd)"
-        )
+        text = "batches are shared in unnamed temporary files (this system has no memfd)"
+        return Finding(_CHECK, "OK", text)
     try:
         os.close(os.memfd_create("resnet-pipe doctor"))
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 
 from resnet_pipe.doctor.finding import Finding
@@ -34,11 +35,9 @@ def check(directory: Path | None = None) -> Iterator[Finding]:
         text = f"none converted yet in {directory}; to convert one: resnet-pipe convert resnet50"
         yield Finding(_CHECK, "OK", text)
         return
-    hashed, total = set(), 0
-    for path in sorted(sizes, key=sizes.__getitem__):
-        total += sizes[path]
-        if total <= HASHED_BYTES:
-            hashed.add(path)
+    smallest_first = sorted(sizes, key=sizes.__getitem__)
+    totals = accumulate(map(sizes.__getitem__, smallest_first))
+    hashed = {path for path, total in zip(smallest_first, totals, strict=True) if total <= HASHED_BYTES}
     with ThreadPoolExecutor() as threads:
         yield from threads.map(lambda path: _finding(path, path in hashed), sorted(sizes))
 
@@ -55,25 +54,19 @@ def _finding(path: Path, hashed: bool) -> Finding:
         size = path.stat().st_size
         sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
         assert sidecar is not None  # noqa: S101 - its file is there
-        outputs = _outputs(path) if hashed else ""
+        held = f"; {_outputs(path)}" if hashed else ""
         if not hashed and sidecar.file_bytes != size:
             raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
     except ModelError as error:
         remedy = error.remedy or "convert it again"
-        return Finding(
-            _CHECK, "FAIL", error.problem, f"{remedy}; to convert it: {remake}" if remake else remedy
-        )
+        remedy += f"; to convert it: {remake}" if remake else ""
+        return Finding(_CHECK, "FAIL", error.problem, remedy)
     except OSError as error:
         return Finding(_CHECK, "FAIL", f"{error.filename} cannot be read: {error.strerror}", f"ls -l {path}")
-    held = f"; {outputs}" if outputs else ""
     proof = "SHA-256 matches its sidecar" if hashed else "size matches its sidecar, too large to hash here"
     return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}{held}")
 
 
 def _outputs(path: Path) -> str:
-    """Return what a model's outputs hold, in words.
-
-    Raises:
-        ModelError: it cannot be run.
-    """
+    """Return what a model's outputs hold, in words; a ModelError says that it cannot be run."""
     return of_network(inspect(path)).describe()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
 from itertools import groupby
+from operator import attrgetter
 
 from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
@@ -81,11 +82,9 @@ def _dependencies(needed: list[Requirement]) -> Iterator[Finding]:
 
 
 def _extras(optional: list[Requirement]) -> Iterator[Finding]:
-    def extra_of(one: Requirement) -> str:
-        return one.extra
-
     lacking = []
-    for extra, group in groupby(sorted(optional, key=extra_of), key=extra_of):
+    by_extra = attrgetter("extra")
+    for extra, group in groupby(sorted(optional, key=by_extra), key=by_extra):
         members = list(group)
         if absent := [one.name for one in members if one.version is None]:
             lacking.append(f"{extra} (missing {', '.join(absent)})")
@@ -113,9 +112,7 @@ def requirements() -> list[Requirement]:
             continue
         minimum = re.search(r">=\s*([\w.]+)", text)
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)", marker)
-        wanted.append(
-            Requirement(canonical(name[0]), minimum[1] if minimum else "", extra[1] if extra else "")
-        )
+        wanted += [Requirement(canonical(name[0]), minimum[1] if minimum else "", extra[1] if extra else "")]
     return wanted
 
 

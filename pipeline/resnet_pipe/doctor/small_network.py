@@ -56,10 +56,8 @@ def images() -> NDArray[np.uint8]:
 def write(path: Path, weight_bits: int | None = None) -> Path:
     """Write the network: two residual blocks, a stem before them, pooling and a classifier behind.
 
-    Args:
-        path: the .onnx file.
-        weight_bits: 7 or 8: its convolutions compute in int8 (QDQ); None: in float. With 8, sums of products
-            exceed 16 bits: where they saturate, the cosine similarity falls to 0.975.
+    With `weight_bits` of 7 or 8, its convolutions compute in int8 (QDQ), else in float. With 8, sums of
+    products exceed 16 bits: where they saturate, the cosine similarity falls to 0.975.
 
     Raises:
         ImportError: onnx does not work here.
@@ -91,9 +89,8 @@ class _Network:
         self.nodes: list[Any] = []
         self.weights: dict[str, NDArray[Any]] = {}
         stem = self._relu(self._convolution("stem", "input"))
-        pooled = self._add(
-            "MaxPool", [stem], "pooled", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
-        )
+        window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+        pooled = self._add("MaxPool", [stem], "pooled", **window)
         branch = self._convolution("second", self._relu(self._convolution("first", pooled)))
         block = self._relu(self._add("Add", [branch, pooled], "one"))
         branch = self._convolution("fourth", self._relu(self._convolution("third", block)))
@@ -117,14 +114,8 @@ class _Network:
         # Cut off, so that every second weight is as large as one can be: sums are, then.
         weight = self._random((outputs, inputs, kernel, kernel)).clip(-0.5, 0.5)
         weight *= np.sqrt(12 / (inputs * kernel**2))
-        place = kernel // 2
-        return self._add(
-            "Conv",
-            [self._in_int8(value, name), self._weight(name, weight)],
-            name,
-            strides=[stride, stride],
-            pads=[place] * 4,
-        )
+        arguments = [self._in_int8(value, name), self._weight(name, weight)]
+        return self._add("Conv", arguments, name, strides=[stride, stride], pads=[kernel // 2] * 4)
 
     def _weight(self, name: str, weight: NDArray[np.float32]) -> str:
         tensor = f"{name}_weight"

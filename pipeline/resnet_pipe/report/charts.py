@@ -1,4 +1,7 @@
-"""Charts as pictures for a page, each in two colour schemes, and for slides. Drawn by matplotlib."""
+"""Charts as pictures for a page, each in two colour schemes, and for slides.
+
+Drawn by matplotlib: whatever draws raises a MissingExtraError where that is not installed.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +52,7 @@ class Picture:
 
 
 def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> Picture:
-    """Draw a chart in both schemes; width and height in inches.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Draw a chart in both schemes; width and height in inches."""
     light, dark = (_svg(figure({"": draw}, scheme, width, height)) for scheme in (LIGHT, DARK))
     return Picture(light, dark, text)
 
@@ -61,11 +60,7 @@ def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> P
 def figure(
     draws: Mapping[str, Draw], scheme: Scheme, width: float, height: float, columns: int = 1
 ) -> Figure:
-    """Return a figure of several charts, each under its title, in a grid, `columns` of them side by side.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Return a figure of several charts, each under its title, in a grid, `columns` of them side by side."""
     drawing.load()
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -90,10 +85,8 @@ def _style(axes: Axes, scheme: Scheme) -> None:
     axes.tick_params(colors=scheme.muted, labelcolor=scheme.muted, labelsize=9, length=0)
     axes.grid(axis="y", color=scheme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.xaxis.label.set_color(scheme.muted)
-    axes.yaxis.label.set_color(scheme.muted)
-    axes.xaxis.label.set_fontsize(9)
-    axes.yaxis.label.set_fontsize(9)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=scheme.muted, fontsize=9)
 
 
 def note(axes: Axes, scheme: Scheme, text: str, at: tuple[float, float], corner: Corner) -> None:

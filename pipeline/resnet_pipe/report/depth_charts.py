@@ -43,10 +43,11 @@ def rates(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
     for engine, color in zip(engines(study), charts.COLORS * 2, strict=False):
         entries = of_engine(study, engine)
         gmacs = [entry.network.gmacs for entry in entries]
-        rates = [entry.images_per_s.median for entry in entries]
+        measured = [entry.images_per_s for entry in entries]
+        rates = [rate.median for rate in measured]
         spread = [
-            [rate - entry.images_per_s.low for rate, entry in zip(rates, entries, strict=True)],
-            [entry.images_per_s.high - rate for rate, entry in zip(rates, entries, strict=True)],
+            [rate.median - rate.low for rate in measured],
+            [rate.high - rate.median for rate in measured],
         ]
         axes.errorbar(gmacs, rates, spread, color=color, marker="o", markersize=5, capsize=3, label=engine)
         for index, (entry, x, y) in enumerate(zip(entries, gmacs, rates, strict=True)):

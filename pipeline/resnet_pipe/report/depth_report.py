@@ -1,4 +1,7 @@
-"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png."""
+"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png.
+
+The last two raise a MissingExtraError where the extra `report` is not installed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import MissingExtraError, RunError
-from resnet_pipe.report import charts, depth_charts
+from resnet_pipe.report import charts
+from resnet_pipe.report.charts import picture
+from resnet_pipe.report.depth_charts import batches, memory, rates, stages
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
 from resnet_pipe.study.figures import Study
@@ -32,11 +37,9 @@ def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
     contents: dict[str, Callable[[], bytes]] = {
         "depth.json": lambda: (study.model_dump_json(indent=1) + "\n").encode(),
         "depth.csv": lambda: to_csv(study).encode(),
-        "depth.html": lambda: to_html(study).encode(),
-        "depth.png": lambda: to_png(study),
     }
-    if not study.entries:
-        contents = {name: contents[name] for name in ("depth.json", "depth.csv")}
+    if study.entries:
+        contents |= {"depth.html": lambda: to_html(study).encode(), "depth.png": lambda: to_png(study)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
@@ -45,9 +48,8 @@ def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
     except MissingExtraError as error:
         say(f"no depth.html and no depth.png: {error}")
     except OSError as error:
-        raise RunError(
-            f"cannot write into {folder}: {error.strerror}", "free some space there, or choose another --out"
-        ) from None
+        text = f"cannot write into {folder}: {error.strerror}"
+        raise RunError(text, "free some space there, or choose another --out") from None
 
 
 def table(study: Study) -> str:
@@ -86,11 +88,7 @@ def to_csv(study: Study) -> str:
 
 
 def to_html(study: Study) -> str:
-    """Return the study as a page that needs nothing but itself.
-
-    Raises:
-        MissingExtraError: the extra `report` is not installed.
-    """
+    """Return the study as a page that needs nothing but itself."""
     return render(
         "depth.html",
         {
@@ -98,47 +96,29 @@ def to_html(study: Study) -> str:
             "made_at": study.made_at.replace("T", " ").replace("+00:00", " UTC"),
             "findings": findings(study),
             "stage_charts": [
-                (
-                    engine,
-                    charts.picture(
-                        partial(depth_charts.stages, study, engine),
-                        f"Time of each stage by depth in {engine}",
-                    ),
-                )
+                (engine, picture(partial(stages, study, engine), f"Time of each stage by depth in {engine}"))
                 for engine in engines(study)
             ],
-            "rate_chart": charts.picture(
-                partial(depth_charts.rates, study), "Images per second against multiply-accumulates"
-            ),
+            "rate_chart": picture(partial(rates, study), "Images per second against multiply-accumulates"),
             "batch_charts": [
-                charts.picture(
-                    partial(depth_charts.batches, study, engine), f"Batch sizes in {engine}", height=3.0
-                )
+                picture(partial(batches, study, engine), f"Batch sizes in {engine}", height=3.0)
                 for engine in dict.fromkeys(point.engine for point in study.batch_sizes)
             ],
-            "memory_chart": charts.picture(
-                partial(depth_charts.memory, study), "Peak memory by depth", height=2.8
-            ),
+            "memory_chart": picture(partial(memory, study), "Peak memory by depth", height=2.8),
         },
     )
 
 
 def to_png(study: Study) -> bytes:
-    """Return the study as a picture for a slide, 16:9, 2000 pixels wide.
-
-    Raises:
-        MissingExtraError: the extra `report` is not installed.
-    """
+    """Return the study as a picture for a slide, 16:9, 2000 pixels wide."""
     engine = engines(study)[0]
     draws = {
-        f"Time of each stage, by depth, in {engine}": partial(depth_charts.stages, study, engine),
-        "Throughput against network size": partial(depth_charts.rates, study),
+        f"Time of each stage, by depth, in {engine}": partial(stages, study, engine),
+        "Throughput against network size": partial(rates, study),
     }
     if study.batch_sizes:
-        draws["Latency against batch size"] = partial(
-            depth_charts.batches, study, study.batch_sizes[0].engine
-        )
-    draws["Peak memory, by depth"] = partial(depth_charts.memory, study)
+        draws["Latency against batch size"] = partial(batches, study, study.batch_sizes[0].engine)
+    draws["Peak memory, by depth"] = partial(memory, study)
     drawn = charts.figure(draws, charts.LIGHT, *_SLIDE, columns=2)
     drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
     content = io.BytesIO()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 
 from resnet_pipe.errors import HomeError, MissingExtraError
@@ -34,23 +33,17 @@ def load() -> None:
 
 @contextmanager
 def _configured() -> Iterator[None]:
-    """Give matplotlib a writable directory, unless the user has set one."""
+    """Give matplotlib a writable directory, in our cache if that is possible, unless the user has set one."""
     if os.environ.get(_CONFIGURATION):
         yield
         return
-    with TemporaryDirectory(prefix="resnet-pipe-") as temporary:
-        os.environ[_CONFIGURATION] = str(_kept() or temporary)
+    with TemporaryDirectory(prefix="resnet-pipe-") as directory:
+        with suppress(HomeError, OSError):
+            kept = cache_dir() / "matplotlib"
+            kept.mkdir(parents=True, exist_ok=True)
+            directory = str(kept) if os.access(kept, os.W_OK) else directory
+        os.environ[_CONFIGURATION] = directory
         try:
             yield
         finally:
             del os.environ[_CONFIGURATION]
-
-
-def _kept() -> Path | None:
-    """Return a directory in our cache; None if it is not writable."""
-    try:
-        directory = cache_dir() / "matplotlib"
-        directory.mkdir(parents=True, exist_ok=True)
-    except (HomeError, OSError):
-        return None
-    return directory if os.access(directory, os.W_OK) else None

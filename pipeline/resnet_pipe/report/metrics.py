@@ -38,9 +38,10 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
     outdated = list(_outdated(path, tag)) if run["exit_code"] in (0, 3) else []
     if tag:
         path = path.with_stem(f"{path.stem}-{tag}")
-    before = _text(path)
-    success = ended_at if run["exit_code"] in (0, 3) else _last_success(before)
-    standing = run["standing"] or _last_standing(before)
+    success, standing = _known(path)
+    if run["exit_code"] in (0, 3):
+        success = ended_at
+    standing = run["standing"] or standing
     labels = f'job="{_escape(run["job"])}"' + (f',shard="{tag}"' if tag else "")
     lines = "\n".join(_lines(run, labels, ended_at, success, standing)) + "\n"
     with atomic.replacing(path, tag) as temporary:
@@ -94,19 +95,12 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _text(path: Path) -> str:
-    """Return the contents of a metrics file; nothing if it does not exist or is not text."""
+def _known(path: Path) -> tuple[float | None, dict[str, int]]:
+    """Return the last success and the standing failures in a metrics file; nothing where it is not text."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return ""
-
-
-def _last_success(before: str) -> float | None:
-    match = re.search(rf"^{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", before, re.MULTILINE)
-    return float(match[1]) if match else None
-
-
-def _last_standing(before: str) -> dict[str, int]:
-    found = re.findall(rf'^{_STANDING}{{.*status="(\w+)"}} (\d+)$', before, re.MULTILINE)
-    return {status: int(count) for status, count in found}
+        return None, {}
+    success = re.search(rf"^{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", text, re.MULTILINE)
+    standing = re.findall(rf'^{_STANDING}{{.*status="(\w+)"}} (\d+)$', text, re.MULTILINE)
+    return float(success[1]) if success else None, {status: int(count) for status, count in standing}

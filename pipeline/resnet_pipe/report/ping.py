@@ -6,10 +6,9 @@ TIMEOUT_S = 10.0
 
 
 def ping(url: str, suffix: str) -> str | None:
-    """Send a GET to `url`/`suffix`.
+    """Send a GET to `url`/`suffix`; return None if it arrived, else what went wrong.
 
-    Returns:
-        None if it arrived, else what went wrong. It never raises: a job does not fail for its ping.
+    It never raises: a job does not fail for its ping.
     """
     import urllib.request  # with ssl: only where somebody wants to be told
 

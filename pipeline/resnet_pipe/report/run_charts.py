@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,37 +28,21 @@ _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 Numbers = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Windows over the seconds since the engine was ready; each shows the average over it.
-
-    At both ends they are shorter, where part of one would be outside the run.
-    """
-
-    end: float
-    seconds: float
-
-    @property
-    def centers(self) -> Numbers:
-        """Return the centres of the windows, from 0 to the end of the run; the windows overlap."""
-        return np.linspace(0, self.end, _POINTS)
-
-    def rates(self, at: Sequence[float], total: Sequence[float] | Numbers) -> Numbers:
-        """Return how fast a total that is known at moments, and linear in between, grows in each window."""
-        first = np.maximum(self.centers - self.seconds / 2, 0)
-        last = np.minimum(self.centers + self.seconds / 2, self.end)
-        rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
-        return rates
-
-    def describe(self) -> str:
-        """Return their length, in words."""
-        return f"{self.seconds / 60:g} min" if self.seconds >= 60 else f"{self.seconds:.2g} s"
-
-
-def windows(batches: int, end: float) -> Windows:
-    """Return the windows that suit a run of at least one batch that took `end` seconds."""
+def _window(batches: int, end: float) -> float:
+    """Return the seconds of a window that suits a run of at least one batch that took `end` seconds."""
     wanted = max(end / _WINDOWS, min(_COUNTS * end / batches, end / 3))
-    return Windows(end, next((nice for nice in _NICE if nice >= wanted), wanted))
+    return next((nice for nice in _NICE if nice >= wanted), wanted)
+
+
+def _rates(at: Sequence[float], total: Sequence[float] | Numbers, centers: Numbers, window: float) -> Numbers:
+    """Return how fast a total that is known at moments, and linear in between, grows in windows.
+
+    The windows overlap. At both ends they are shorter, where part of one would be outside the run.
+    """
+    first = np.maximum(centers - window / 2, 0)
+    last = np.minimum(centers + window / 2, centers[-1])
+    rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
+    return rates
 
 
 def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) -> dict[str, Any]:
@@ -72,10 +55,11 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
     if len(grown) < _LEAST:
         return {"timeline_chart": None, "queues_chart": None, "window": None}
     end = max(run["run_seconds"], seconds[-1])
-    shown = windows(len(grown), end)
+    window = _window(len(grown), end)
+    centers = np.linspace(0, end, _POINTS)
     # A batch is counted when it is done, but since the one before, or the beginning, it was being computed.
     at = [min(run["first_batch_s"], seconds[grown[0]]), *(seconds[index] for index in grown), end]
-    rates = shown.rates(at, [0, *(items[index] for index in grown), items[-1]])
+    rates = _rates(at, [0, *(items[index] for index in grown), items[-1]], centers, window)
     scale, name = next((scale, name) for least, scale, name in _UNITS if end >= least)
 
     def over_time(axes: Axes, label: str) -> None:
@@ -86,8 +70,8 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
 
     def throughput(axes: Axes, scheme: charts.Scheme) -> None:
         color = charts.STAGE_COLORS["infer"]
-        axes.fill_between(shown.centers / scale, rates, color=color, alpha=0.15, linewidth=0)
-        axes.plot(shown.centers / scale, rates, color=color, linewidth=1.6)
+        axes.fill_between(centers / scale, rates, color=color, alpha=0.15, linewidth=0)
+        axes.plot(centers / scale, rates, color=color, linewidth=1.6)
         axes.axhline(run["items_per_second"], color=scheme.muted, linewidth=1, linestyle=(0, (4, 3)))
         over_time(axes, f"{unit} per second")
 
@@ -98,13 +82,13 @@ def pictures(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) ->
             ("waiting_for_writer", "for the writer", "writer"),
         ):
             batch_seconds = np.cumsum([0, *np.multiply(timeline[key] if timeline else [], lasted)])
-            waiting = shown.rates([*seconds, end], batch_seconds)
-            axes.plot(shown.centers / scale, waiting, label=label, color=charts.STAGE_COLORS[stage])
+            waiting = _rates([*seconds, end], batch_seconds, centers, window)
+            axes.plot(centers / scale, waiting, label=label, color=charts.STAGE_COLORS[stage])
         over_time(axes, "batches waiting")
         charts.legend(axes, scheme)
 
     return {
         "timeline_chart": charts.picture(throughput, f"{unit} per second over the run", height=2.3),
         "queues_chart": charts.picture(queues, "Batches waiting, over the run", height=2.3),
-        "window": shown.describe(),
+        "window": f"{window / 60:g} min" if window >= 60 else f"{window:.2g} s",
     }

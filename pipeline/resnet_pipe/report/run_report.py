@@ -37,6 +37,7 @@ def write(folder: Path, output: Path) -> Path:
     failures, count = _failures(output / "failures.jsonl")
     job = folder / "job.yaml"
     unit = "frames" if run["video"] else "images"
+    table = stages(run)
     page = render(
         "run.html",
         {
@@ -45,10 +46,10 @@ def write(folder: Path, output: Path) -> Path:
             "output": str(output),
             "outcome": ExitCode(run["exit_code"]).meaning,
             "unit": unit,
-            "findings": [*findings(run), *_standing(run)],
-            "stages": stages(run),
+            "findings": [*findings(run, table), *_standing(run)],
+            "stages": table,
             "devices": devices(run),
-            "stages_chart": _stages_chart(run) if run["items"] else None,
+            "stages_chart": _stages_chart(table) if run["items"] else None,
             **run_charts.pictures(history["timeline"], run, unit),
             "samples": history["samples"],
             "slowest": history["slowest"],
@@ -79,20 +80,17 @@ def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 def devices(run: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the device table of a run.json: its figures, and the share of the run; empty for one device."""
-    several = run.get("devices", [])  # runs of earlier versions have none
-    seconds = run["run_seconds"]
-    if len(several) < 2:
-        return []
-    return [
-        {**use, "share": use["busy_s"] / (seconds * use["streams"]) if seconds else 0.0} for use in several
-    ]
+    seconds, used = run["run_seconds"], run.get("devices", [])  # runs of earlier versions have none
+    shares = [use["busy_s"] / (seconds * use["streams"]) if seconds else 0.0 for use in used]
+    table = [{**use, "share": share} for use, share in zip(used, shares, strict=True)]
+    return table if len(table) > 1 else []
 
 
-def findings(run: dict[str, Any]) -> list[str]:
-    """Say in sentences what the figures of a run mean."""
+def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
+    """Say in sentences what the figures of a run and its stage table mean."""
     if not run["items"]:
         return ["Nothing went through the network."]
-    limit = next(stage for stage in stages(run) if stage["name"] == run["bottleneck"])
+    limit = next(stage for stage in table if stage["name"] == run["bottleneck"])
     engine, model = run["engine"], run["model"]
     said = [
         f"{model['name']} ran in {engine['name']} {engine['version']} on {engine['device']} in"
@@ -120,26 +118,19 @@ def _standing(run: dict[str, Any]) -> list[str]:
     return [f"Failures in the results: {earlier}."] if earlier else []
 
 
-def _stages_chart(run: dict[str, Any]) -> charts.Picture:
-    table = stages(run)
+def _stages_chart(table: list[dict[str, Any]]) -> charts.Picture:
+    times = {stage["name"]: stage["ms_per_item"] for stage in table}
 
     def draw(axes: Axes, scheme: charts.Scheme) -> None:
-        names = [stage["name"] for stage in table]
-        bars = axes.barh(
-            names,
-            [stage["ms_per_item"] for stage in table],
-            color=[charts.STAGE_COLORS[name] for name in names],
-        )
-        axes.bar_label(
-            bars, [f" {stage['ms_per_item']:.2f} ms" for stage in table], color=scheme.text, fontsize=9
-        )
+        bars = axes.barh([*times], [*times.values()], color=[charts.STAGE_COLORS[name] for name in times])
+        axes.bar_label(bars, [f" {ms:.2f} ms" for ms in times.values()], color=scheme.text, fontsize=9)
         axes.invert_yaxis()
         axes.grid(visible=False)
         axes.margins(x=0.15)
         axes.set_xlabel("busy milliseconds per item, over all workers of the stage")
         axes.tick_params(axis="y", labelcolor=scheme.text)
 
-    words = ", ".join(f"{stage['name']} {stage['ms_per_item']:.2f} ms" for stage in table)
+    words = ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items())
     return charts.picture(draw, f"Busy time per item: {words}", height=2.0)
 
 

@@ -17,14 +17,14 @@ _TOP = 5
 class Agreement:
     """Figures over the images of a sample.
 
+    The cosine similarity of an image is that of its features, or of its logits if the network has none; 0
+    where a value is not finite.
+
     Attributes:
-        cosine_min: cosine similarity of the image where it is smallest: of its features, or of its logits if
-            the network has no features. 0 where a value is not finite.
         max_relative_error: over all outputs: the largest absolute difference, divided by the largest absolute
             value of the reference. Infinite where a value is not finite.
         top1: share of the images whose best class is the reference's; None for a network without classes.
-        top5: share of the reference's five best classes that are among the five best, over all images; or
-            None.
+        top5: share of the reference's five best classes that are among the five best; or None.
     """
 
     cosine_min: float

@@ -77,9 +77,9 @@ class _Chooser:
     def decide(self) -> Choice:
         """Try all engines, and remember the fastest that passes."""
         self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
+        section = self.job.reader
         try:
-            reader = self.job.reader.make_reader()
-            sample = read_items(reader, self.subject.geometry, SAMPLE, self.job.reader.timeout_s)
+            sample = read_items(section.make_reader(), self.subject.geometry, SAMPLE, section.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
         if not len(sample.items):
@@ -103,20 +103,13 @@ class _Chooser:
             "preprocessing": {**self.subject.preprocessing.told(), "mode": self.subject.mode},
             "device": infer.first_device,
             "precision": precision,
-            "batch_size": infer.batch_size,
-            "streams": infer.streams,
-            "threads": infer.threads,
+            **infer.model_dump(include={"batch_size", "streams", "threads"}),
         }
 
     def _fastest(self, sample: Items) -> Choice:
-        infer = self.job.infer
-        wishes = Wishes(
-            precisions=(self._precision,),
-            device=infer.first_device,
-            batch_size=None if infer.batch_size == "auto" else infer.batch_size,
-            streams=None if infer.streams == "auto" else infer.streams,
-            threads=None if infer.threads == "auto" else infer.threads,
-        )
+        asked = self.job.infer.model_dump(include={"batch_size", "streams", "threads"})
+        counts: dict[str, Any] = {name: None if count == "auto" else count for name, count in asked.items()}
+        wishes = Wishes(precisions=(self._precision,), device=self.job.infer.first_device, **counts)
         names = (*references.REFERENCES, DEFAULT)  # without the others, what it would be without auto
         reference = references.compute(self.subject, sample.items, names)
         verdicts = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,22 @@ def read(path: Path) -> Study:
 
 def compare(first: Study, second: Study) -> str:
     """Return both for a terminal: what differs between them, and a line for each depth that both have."""
-    lines = [f"A and B differ: {difference}" for difference in _differences(first, second)]
-    lines.append(
-        f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
-        f"{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}"
+    lines = [_line(one, other) for one, other in _pairs(first, second)]
+    return "\n".join(
+        [
+            *(f"A and B differ: {difference}" for difference in _differences(first, second)),
+            f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
+            f"{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}",
+            *(lines or ["the two studies share no depth on the same engine"]),
+        ]
     )
-    pairs = list(_pairs(first, second))
-    lines += [_line(one, other) for one, other in pairs]
-    if not pairs:
-        lines.append("the two studies share no depth on the same engine")
-    return "\n".join(lines)
 
 
 def _differences(first: Study, second: Study) -> Iterator[str]:
-    for name in ("job", "sources", "items", "repeats"):
-        one, other = getattr(first, name), getattr(second, name)
-        if one != other:
-            yield f"{name}: {one} and {other}"
-    for name in dict.fromkeys((*first.machine, *second.machine)):
-        one, other = first.machine.get(name, "unknown"), second.machine.get(name, "unknown")
+    fields = {"job", "sources", "items", "repeats"}
+    a, b = ({**study.model_dump(include=fields), **study.machine} for study in (first, second))
+    for name in dict.fromkeys((*a, *b)):
+        one, other = a.get(name, "unknown"), b.get(name, "unknown")
         if one != other:
             yield f"{name}: {one} and {other}"
 
@@ -60,11 +58,10 @@ def _differences(first: Study, second: Study) -> Iterator[str]:
 def _pairs(first: Study, second: Study) -> Iterator[tuple[Entry, Entry]]:
     """Yield what belongs together: the same depth and engine, or depth if each study has one engine."""
     several = any(len({entry.setting.engine for entry in study.entries}) > 1 for study in (first, second))
-    for one in first.entries:
-        for other in second.entries:
-            same_engine = one.setting.engine == other.setting.engine
-            if one.network.depth == other.network.depth and (same_engine or not several):
-                yield one, other
+    for one, other in product(first.entries, second.entries):
+        same_engine = one.setting.engine == other.setting.engine
+        if one.network.depth == other.network.depth and (same_engine or not several):
+            yield one, other
 
 
 def _line(one: Entry, other: Entry) -> str:

@@ -27,13 +27,10 @@ _LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """What is studied.
+    """What is studied: without engines, the job's own; without batch sizes, no curves of them.
 
-    Attributes:
-        engines: by name; none for the job's own.
-        repeats: runs of each depth on each engine.
-        batch_sizes: for the curves; none for no curves.
-        items: images or frames in each run; the job's sources are read several times over if they are fewer.
+    Each depth runs `repeats` times on each engine, over `items` images or frames: the job's sources are read
+    several times over if they are fewer.
     """
 
     engines: Sequence[str] = ()
@@ -65,9 +62,8 @@ def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> 
     networks = Networks({}, {})
     for depth in depths:
         if depth not in DEPTHS:
-            raise UsageError(
-                f"there is no ResNet-{depth}", f"--depths {','.join(map(str, DEPTHS))}, or some of them"
-            )
+            remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+            raise UsageError(f"there is no ResNet-{depth}", remedy)
         try:
             networks.known[depth] = _prepare(depth, weights, say)
         except ResnetPipeError as error:
@@ -107,14 +103,13 @@ def study(
     measuring = _Measuring(job, networks, options, say)
     with trial_folder(job.output) as folder:
         sample = take_sample(job, stop)
-        trials = Trials(job, sample, folder, stop, lambda: None)
         try:
-            measuring.run(trials)
+            measuring.run(Trials(job, sample, folder, stop, lambda: None))
+            code = ExitCode.SOME_FAILED if measuring.failed else ExitCode.DONE
         except StoppedError as error:
             if not measuring.runs:
                 raise
-            return measuring.figures(sample.found), error.exit_code
-    code = ExitCode.SOME_FAILED if measuring.failed else ExitCode.DONE
+            code = error.exit_code
     return measuring.figures(sample.found), code
 
 
@@ -146,6 +141,7 @@ class _Measuring:
     def figures(self, sources: int) -> Study:
         """Return the measurements so far."""
         measured = sorted(self.runs, key=lambda spec: (self._engines.index(spec.engine), spec.depth))
+        plain = [spec for spec in measured if spec.batch_size is None]
         return Study(
             job=self._job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -153,28 +149,17 @@ class _Measuring:
             sources=sources,
             items=self._options.items,
             repeats=self._options.repeats,
-            entries=with_shares(
-                [
-                    entry(self._networks[spec.depth], self.runs[spec])
-                    for spec in measured
-                    if spec.batch_size is None
-                ]
-            ),
+            entries=with_shares([entry(self._networks[spec.depth], self.runs[spec]) for spec in plain]),
             batch_sizes=[
                 Point(
-                    depth=spec.depth,
-                    engine=spec.engine,
-                    batch_size=spec.batch_size,
+                    **spec._asdict(),
                     images_per_s=max(run["items_per_second"] for run in self.runs[spec]),
                     latency=latency(self.runs[spec]),
                 )
                 for spec in measured
-                if spec.batch_size is not None
+                if spec not in plain
             ],
-            failed=[
-                Failed(depth=spec.depth, engine=spec.engine, batch_size=spec.batch_size, reason=reason)
-                for spec, reason in self.failed.items()
-            ],
+            failed=[Failed(**spec._asdict(), reason=reason) for spec, reason in self.failed.items()],
         )
 
     def _order(self) -> Iterator[_Spec]:
@@ -186,10 +171,7 @@ class _Measuring:
             yield from (spec._replace(batch_size=size) for spec in specs)
 
     def _measure(self, trials: Trials, spec: _Spec) -> str:
-        changes: dict[str, object] = {
-            "infer.model": str(_path(spec.depth)),
-            "infer.engine": spec.engine,
-        }
+        changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
         if spec.batch_size is not None:
             changes["infer.batch_size"] = spec.batch_size
         try:
@@ -216,9 +198,5 @@ def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Depth:
     sidecar = open_model(path).sidecar
     if sidecar is None:
         raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert resnet{depth}")
-    return Depth(
-        depth=depth,
-        params=sidecar.params,
-        gmacs=sidecar.macs / 1e9,
-        file_mb=path.stat().st_size / 1e6,
-    )
+    megabytes = path.stat().st_size / 1e6
+    return Depth(depth=depth, params=sidecar.params, gmacs=sidecar.macs / 1e9, file_mb=megabytes)

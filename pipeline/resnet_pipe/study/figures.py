@@ -114,7 +114,6 @@ def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
     engine = runs[0]["engine"]
     rates = [run["items_per_second"] for run in runs]
     vram = [run["peak_vram_mb"] for run in runs if run["peak_vram_mb"] is not None]
-    bottlenecks = [run["bottleneck"] for run in runs]
     return Entry(
         network=network,
         setting=Setting(
@@ -139,7 +138,7 @@ def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
         gflops_share=1.0,
         peak_rss_mb=statistics.median(run["peak_rss_mb"] for run in runs),
         peak_vram_mb=statistics.median(vram) if vram else None,
-        bottleneck=statistics.mode(bottlenecks),
+        bottleneck=statistics.mode(run["bottleneck"] for run in runs),
     )
 
 
@@ -153,23 +152,16 @@ def latency(runs: Sequence[Mapping[str, Any]]) -> Latency:
 
 def with_shares(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries, each with its share of the GFLOP/s of the best depth of its engine."""
-    best = {
-        each.setting.engine: max(
-            other.gflops for other in entries if other.setting.engine == each.setting.engine
-        )
-        for each in entries
-    }
+    best: dict[str, float] = {}
+    for each in entries:
+        best[each.setting.engine] = max(each.gflops, best.get(each.setting.engine, 0.0))
     return [
         each.model_copy(update={"gflops_share": each.gflops / best[each.setting.engine]}) for each in entries
     ]
 
 
 def turning_point(entries: Sequence[Entry]) -> int | None:
-    """Return the first depth at which the network is the bottleneck, after one at which it is not.
-
-    Args:
-        entries: of one engine, by depth.
-    """
+    """Return the first depth that the network limits after one that it does not, of an engine, by depth."""
     for before, after in itertools.pairwise(entries):
         if before.bottleneck != "infer" and after.bottleneck == "infer":
             return after.network.depth

@@ -36,10 +36,12 @@ def _of_engine(study: Study, engine: str) -> Iterator[str]:
         yield f"{_name(first)} runs at {_rate(first)} images/s in {engine} ({precision})."
         return
     start, end = first.stages["infer"].busy_ms, last.stages["infer"].busy_ms
+    growth = f"{end / start:.1f}x" if start else "from nothing"
     reading = _range([entry.stages["reader"].busy_ms for entry in entries])
     yield (
         f"{engine} ({precision}): from {_name(first)} to {_name(last)}, inference time grows"
-        f" {_ratio(end, start)}, from {start:.1f} to {end:.1f} ms per image, while reading {reading};"
+        f" {growth}, from {start:.1f} to {end:.1f} ms per image, while reading"
+        f" {'takes' if ' ' in reading else 'stays'} {reading} ms;"
         f" {_rate(first)} images/s drop to {_rate(last)}."
     )
     yield _limit(entries)
@@ -104,9 +106,7 @@ def _engines_compared(study: Study) -> Iterator[str]:
         both = [entry for entry in of_engine(study, other) if entry.network.depth in base]
         ratios = [entry.images_per_s.median / base[entry.network.depth].images_per_s.median for entry in both]
         if ratios:
-            low, high = min(ratios), max(ratios)
-            times = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
-            yield f"{other} is {times} times as fast as {first}, end to end."
+            yield f"{other} is {_range(ratios)} times as fast as {first}, end to end."
 
 
 def _name(entry: Entry) -> str:
@@ -117,10 +117,6 @@ def _rate(entry: Entry) -> str:
     return f"{entry.images_per_s.median:.1f}"
 
 
-def _ratio(after: float, before: float) -> str:
-    return f"{after / before:.1f}x" if before else "from nothing"
-
-
 def _range(values: Sequence[float]) -> str:
     low, high = f"{min(values):.1f}", f"{max(values):.1f}"
-    return f"stays {low} ms" if low == high else f"takes {low} to {high} ms"
+    return low if low == high else f"{low} to {high}"

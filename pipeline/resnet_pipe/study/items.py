@@ -29,13 +29,9 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Items:
-    """A sample of what a reader gives, ready for an engine.
+    """A sample of what a reader gives, ready for an engine: uint8, shape (n, H, W, 3), RGB.
 
-    Attributes:
-        items: uint8, shape (n, H, W, 3), RGB.
-        found: sources among which the sample was spread.
-        passed_over: files that the reader did not take for sources.
-        failures: sources that could not be read.
+    It was spread among as many sources as were `found`; the failures are of those that could not be read.
     """
 
     items: NDArray[np.uint8]
@@ -79,8 +75,7 @@ def collect(
 ) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
     """Read sources until there are `count` items, through a pool with batches of one item.
 
-    Returns:
-        the items, uint8, shape (H, W, 3), RGB, by position of the source and in it; and the failures.
+    Returned are the items by position of the source and in it, uint8, shape (H, W, 3), RGB; and the failures.
 
     Raises:
         RunError: the worker processes do not work at all.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo
-from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
+from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Work
 from resnet_pipe.study.subject import Subject
 
 REFERENCES = ("torch", "onnxruntime")
@@ -19,12 +19,9 @@ REFERENCES = ("torch", "onnxruntime")
 
 @dataclass(frozen=True)
 class Reference:
-    """What everything else is compared with.
+    """What everything else is compared with: finite outputs by name, float32, shape (n, width).
 
-    Attributes:
-        info: what gave it.
-        what: which network it executed, where that is not the model itself; else empty.
-        outputs: output name to float32, shape (n, width); all finite.
+    `what` is the network that was executed, where that is not the model itself; else empty.
     """
 
     info: EngineInfo
@@ -33,9 +30,8 @@ class Reference:
 
     def describe(self) -> str:
         """Return one phrase for people."""
-        return (
-            f"{self.info.name} {self.info.version} in {self.info.precision}{self.what and ', ' + self.what}"
-        )
+        which = self.what and f", {self.what}"
+        return f"{self.info.name} {self.info.version} in {self.info.precision}{which}"
 
 
 def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
@@ -51,14 +47,18 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
     """
     what = ""
     if subject.network.quantized:
-        source = subject.source()
         what = "the int8 model itself, computed without int8"
-        if source is not None:
+        if source := subject.source():
             subject, what = source, f"{source.model.name}, which it was made from"
     refusals: dict[str, Refusal] = {}
     for name in ("onnxruntime",) if subject.network.quantized else names:
         try:
-            result = _execute(name, subject, items)
+            with Probe(ENGINES[name]) as probe:
+                size = subject.network.batch_size or probe.abilities("cpu").batch_size
+                request = subject.request(size, "cpu", "fp32")
+                if subject.network.quantized:
+                    request = replace(request, streams=1, as_written=True)
+                result = probe.result(Work(request, items))
         except RefusedError as error:
             refusals[name] = error.refusal
             continue
@@ -72,12 +72,3 @@ def compute(subject: Subject, items: NDArray[np.uint8], names: Sequence[str] = R
             " or ".join(f"pip install 'resnet-pipe[{name}]'" for name in refusals),
         )
     raise ModelError(f"no engine gives the float32 reference for {subject.model.path}:{reasons}")
-
-
-def _execute(name: str, subject: Subject, items: NDArray[np.uint8]) -> Result:
-    with Probe(ENGINES[name]) as probe:
-        size = subject.network.batch_size or probe.abilities("cpu").batch_size
-        request = subject.request(size, "cpu", "fp32")
-        if subject.network.quantized:
-            request = replace(request, streams=1, as_written=True)
-        return probe.result(Work(request, items))

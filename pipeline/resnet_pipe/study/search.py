@@ -49,15 +49,12 @@ class Search(Generic[S]):
 
     What has been found can be asked for at any time, also after an exception from `measure` has ended it.
 
-    Args:
-        baseline: what the others have to beat.
-        measure: returns items a second. A TrialError counts against the setting; OutOfTimeError ends the
-            search; any other error is the caller's.
-        affords: tells whether there is time for so many trials.
+    `measure` returns items a second: its TrialError counts against the setting, OutOfTimeError ends the
+    search, any other error is the caller's. `affords` tells whether there is time for so many trials.
     """
 
     def __init__(self, baseline: S, measure: Callable[[S], float], affords: Callable[[int], bool]) -> None:
-        self._baseline = baseline
+        self.baseline = baseline
         self._measure = measure
         self._affords = affords
         self.rows: dict[S, Row[S]] = {baseline: Row(baseline, 1.0)}
@@ -83,11 +80,11 @@ class Search(Generic[S]):
         """
         try:
             if starts:
-                self._best = self._race([self._baseline, *starts])
+                self._best = self._race([self.baseline, *starts])
             while sum(self._climb(neighbours) for neighbours in dimensions):  # all of them, each time
                 pass
-            if not self.rows[self._baseline].rates:  # there was no time for more than this
-                self._try(self._baseline)
+            if not self.rows[self.baseline].rates:  # there was no time for more than this
+                self._try(self.baseline)
             self._final(always)
         except OutOfTimeError:
             self.out_of_time = True
@@ -95,8 +92,8 @@ class Search(Generic[S]):
     @property
     def chosen(self) -> S:
         """The fastest setting that has been proved to be faster than the baseline, or the baseline."""
-        proved = [setting for setting in self.rows if self._is_proved(setting)]
-        return max(proved, key=self._gain, default=self._baseline)
+        proved = filter(self._is_proved, self.rows)
+        return max(proved, key=self._gain, default=self.baseline)
 
     @property
     def fastest(self) -> S:
@@ -109,7 +106,7 @@ class Search(Generic[S]):
         first, *others = settings
         own = self._try(first)
         if own is None:  # it ran before, and does not any more
-            return self._baseline
+            return self.baseline
         known = self.rows[first].ratio or 1.0
         best, reached = first, own * _STEP
         for setting in others:
@@ -135,22 +132,20 @@ class Search(Generic[S]):
             self._best, moved = winner, True
 
     def _final(self, always: Sequence[S]) -> None:
-        sound = [row for row in self.rows.values() if row.failure is None and row.setting != self._baseline]
+        sound = [row for row in self.rows.values() if row.failure is None and row.setting != self.baseline]
         sound.sort(key=lambda row: row.ratio or 0, reverse=True)
         fast = [row.setting for row in sound[:FINALISTS] if (row.ratio or 0) > _STEP]
         finalists = list(dict.fromkeys([*(row.setting for row in sound if row.setting in always), *fast]))
         while len(finalists) > 1 and not self._has_time(MIN_ROUNDS * (1 + len(finalists))):
             finalists.pop()
         while finalists and not self._is_decided and self._has_time(1 + len(finalists)):
-            order = [self._baseline, *finalists]
+            order = [self.baseline, *finalists]
             rates = {setting: self._try(setting) for setting in order[:: -1 if len(self.rounds) % 2 else 1]}
             self.rounds.append({setting: rate for setting, rate in rates.items() if rate is not None})
             for setting in finalists:
                 if rates[setting] is not None:
                     self.rows[setting].ratio = self._gain(setting)
-            finalists = [
-                setting for setting in finalists if rates[setting] is not None and self._defeats(setting) <= 1
-            ]
+            finalists = [one for one in finalists if rates[one] is not None and self._defeats(one) <= 1]
 
     def _has_time(self, trials: int) -> bool:
         self.out_of_time = self.out_of_time or not self._affords(trials)
@@ -162,7 +157,7 @@ class Search(Generic[S]):
         try:
             rate = self._measure(setting)
         except TrialError as error:
-            if setting == self._baseline:
+            if setting == self.baseline:
                 raise
             row.failure = error.problem
             return None
@@ -170,7 +165,7 @@ class Search(Generic[S]):
         return rate
 
     def _ratios(self, setting: S) -> list[float]:
-        return [one[setting] / one[self._baseline] for one in self.rounds if setting in one]
+        return [one[setting] / one[self.baseline] for one in self.rounds if setting in one]
 
     def _gain(self, setting: S) -> float:
         return median(self._ratios(setting))
@@ -187,5 +182,5 @@ class Search(Generic[S]):
     @property
     def _is_decided(self) -> bool:
         return len(self.rounds) >= MIN_ROUNDS and (
-            self.chosen != self._baseline or len(self.rounds) == MAX_ROUNDS
+            self.chosen != self.baseline or len(self.rounds) == MAX_ROUNDS
         )

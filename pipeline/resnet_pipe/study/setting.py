@@ -92,14 +92,8 @@ class Facts:
     def of(cls, result: Mapping[str, Any]) -> Facts:
         """Return what a run.json says."""
         engine = result["engine"]
-        return cls(
-            engine["name"],
-            engine["precision"],
-            result["batch_size"],
-            engine["streams"],
-            engine["threads"],
-            result["workers"],
-        )
+        own = {name: engine[name] for name in ("precision", "streams", "threads")}
+        return cls(engine["name"], batch_size=result["batch_size"], workers=result["workers"], **own)
 
 
 Dimension = Callable[[Setting, Facts], Sequence[Setting]]

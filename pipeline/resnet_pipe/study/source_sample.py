@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,9 @@ MIN_SOURCES = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """Sources that represent all those of a job: absolute paths, at least one, evenly spread over them.
+    """Sources that represent all those that were found: at least one absolute path, evenly spread over them.
 
-    Attributes:
-        section: the job's reader.
-        extensions: of the files that the reader takes from a folder.
-        paths: absolute, at least one, evenly spread over the job's sources.
-        found: how many sources the job has.
+    The section is of the job's reader, the extensions of the files that it takes from a folder.
     """
 
     section: ReaderSection
@@ -42,10 +39,8 @@ class Sample:
         """Make a folder of links to about `items` items; of images, exactly as many, always the same.
 
         Links, and not a list of paths, because a small sample has to be read several times over to last long
-        enough, and a reader takes each path once.
-
-        Returns:
-            What the `reader` section of a job over the folder says differently.
+        enough, and a reader takes each path once. Returned is what the `reader` section of a job over the
+        folder says differently.
         """
         folder.mkdir()
         changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
@@ -72,12 +67,9 @@ class Sample:
             return
         for path in self.paths:
             if path.is_file():  # opening a pipe would wait
-                try:
-                    descriptor = os.open(path, os.O_RDONLY)
-                except OSError:
-                    continue  # the trial will report it
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(descriptor)
+                # What cannot be opened, the trial will report.
+                with suppress(OSError), path.open("rb", buffering=0) as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def take_sample(job: Job, stop: Stop | None = None) -> Sample:

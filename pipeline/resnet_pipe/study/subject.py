@@ -34,11 +34,6 @@ class Subject:
     mode: Literal["exact", "fast"] = "exact"
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of its outputs: the logits and the features, if it has them."""
-        return self.head.names
-
-    @property
     def compared(self) -> str:
         """The name of the output by which two executions are compared: the features, if it has any."""
         output = self.head.features or self.head.logits
@@ -64,16 +59,15 @@ class Subject:
         if source == path or not source.is_file():
             return None
         model = open_model(source)
-        if model.sha256 != sidecar.quantization.source_sha256:
-            return None
-        return replace(self, model=model, network=onnx_network.inspect(source))
+        made_from_it = model.sha256 == sidecar.quantization.source_sha256
+        return replace(self, model=model, network=onnx_network.inspect(source)) if made_from_it else None
 
     def request(self, batch_size: int, device: str, precision: str) -> EngineRequest:
         """Return what to load into an engine for all outputs, with a thread for each core."""
         return EngineRequest(
             model=self.model.path,
             preprocessing=self.preprocessing.network_input,
-            outputs=self.outputs,
+            outputs=self.head.names,
             batch_size=batch_size,
             device=device,
             precision=precision,

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -32,47 +33,35 @@ class TrialError(RunError):
     """A trial failed: the run ended in an error, was killed, took too long, or gave no row."""
 
 
+@dataclass(frozen=True)
 class Trials:
     """Runs trials of a job, one at a time. Nothing of the job's own is touched: not its output or metrics.
 
-    Args:
-        job: as it was validated.
-        sample: of its sources.
-        folder: for the files of the trials; a trial removes its own.
-        stop: ends the trial that runs.
-        tick: called several times a second.
+    The folder is for the files of the trials; each removes its own. `tick` is called several times a second.
     """
 
-    def __init__(self, job: Job, sample: Sample, folder: Path, stop: Stop, tick: Callable[[], None]) -> None:
-        self._job = job
-        self._sample = sample
-        self._folder = folder
-        self._stop = stop
-        self._tick = tick
+    job: Job
+    sample: Sample
+    folder: Path
+    stop: Stop
+    tick: Callable[[], None]
 
     def run(self, items: int, changes: Changes, limit_s: float) -> dict[str, Any]:
-        """Run the job once, from nothing, as `resnet-pipe run` does.
+        """Run the job once, from nothing, as `resnet-pipe run` does, and return the contents of its run.json.
 
-        Args:
-            items: how many to process: images, or about as many frames.
-            changes: to the job; another model is one.
-            limit_s: a run that takes longer is ended.
-
-        Returns:
-            The contents of its run.json.
+        It processes so many images, or about as many frames. The model may be one of the changes.
 
         Raises:
             TrialError: it failed.
             StoppedError: somebody asked for a stop.
         """
-        place = self._folder / "trial"
+        place = self.folder / "trial"
         place.mkdir()
         try:
-            reader = self._sample.lay_out(place / "input", items)
-            self._sample.forget()
-            _save(place / "job.yaml", self._job, reader, place / "out", changes)
-            status = self._wait(place, limit_s)
-            return _result(place, status)
+            reader = self.sample.lay_out(place / "input", items)
+            self.sample.forget()
+            _save(place / "job.yaml", self.job, reader, place / "out", changes)
+            return _result(place, self._wait(place, limit_s))
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -80,9 +69,9 @@ class Trials:
         ends = time.monotonic() + limit_s
 
         def look() -> None:
-            self._tick()
-            if self._stop.signal is not None:
-                raise StoppedError(f"{self._stop.signal.name}: stopped", self._stop.exit_code)
+            self.tick()
+            if self.stop.signal is not None:
+                raise StoppedError(f"{self.stop.signal.name}: stopped", self.stop.exit_code)
             if time.monotonic() > ends:
                 raise TrialError(f"not finished after {limit_s:.0f} s")
 
@@ -101,7 +90,7 @@ def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes)
     values = job.model_dump(mode="json")
     values["reader"] |= reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
-    values["run"] |= {**nothing_beside_the_rows, "max_failures": None}
+    values["run"] |= nothing_beside_the_rows | {"max_failures": None}
     for writer in values["writer"]:
         writer["path"] = str(output)
     for name, value in changes.items():

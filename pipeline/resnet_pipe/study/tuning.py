@@ -8,8 +8,9 @@ fresh processes. What looked fastest has to prove itself against the job as it i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageError
@@ -88,12 +89,12 @@ class _Tuning:
 
     def run(self, own: Setting) -> Tuned:
         self._calibrate()
-        search = Search(self._baseline, self._measure, self._affords)
+        search = Search(self._baseline, self._measure, lambda trials: self._left() >= trials * self._cost_s)
         unusable: list[Row[Setting]] = []
         default = [] if self._baseline == self._baseline.default else [self._baseline.default]
         starts = [*default, *self._other_engines(unusable)]
         on_each = self._items // self._devices
-        steps = [self._bound(dimension) for dimension in dimensions(available_cores(), on_each)]
+        steps = [partial(self._neighbours, dimension) for dimension in dimensions(available_cores(), on_each)]
         stopped: ExitCode | None = None
         try:
             search.run(starts, steps, always=default)
@@ -105,21 +106,8 @@ class _Tuning:
             raise self._too_short()
         rows = [row for row in search.rows.values() if row.rates or row.failure]
         rows.sort(key=lambda row: (row.failure is not None, -(row.ratio or 0)))
-        return Tuned(
-            own=own,
-            baseline=self._baseline,
-            facts=self._facts[self._baseline],
-            chosen=search.chosen,
-            fastest=search.fastest,
-            rows=(*rows, *unusable),
-            rounds=len(search.rounds),
-            kind=self._sample.section.kind,
-            item=self._sample.section.description.item,
-            items=self._items,
-            found=self._sample.found,
-            out_of_time=search.out_of_time or stopped is not None,
-            stopped=stopped,
-        )
+        facts = self._facts[self._baseline]
+        return Tuned(own, facts, search, (*rows, *unusable), self._sample, self._items, stopped)
 
     def _calibrate(self) -> None:
         """Find how large a sample has to be for this machine, and what each `auto` resolves to.
@@ -137,10 +125,9 @@ class _Tuning:
                 raise self._too_short() from None
             seconds = result["items"] / steady_rate(result)
             enough = seconds >= wanted / 2 or self._items == MAX_ITEMS
+            longer = round(self._items * min(_GROWTH, wanted / seconds))
             # However short the time: a trial of a few items would measure nothing.
-            self._items = min(
-                MAX_ITEMS, max(_FIRST_ITEMS, round(self._items * min(_GROWTH, wanted / seconds)))
-            )
+            self._items = min(MAX_ITEMS, max(_FIRST_ITEMS, longer))
             if enough:
                 break
         self._facts[self._baseline] = Facts.of(result)
@@ -189,41 +176,32 @@ class _Tuning:
     def _left(self) -> float:
         return self._deadline - time.monotonic()
 
-    def _affords(self, trials: int) -> bool:
-        return self._left() >= trials * self._cost_s
-
-    def _bound(self, dimension: Dimension) -> Callable[[Setting], Sequence[Setting]]:
-        def neighbours(setting: Setting) -> list[Setting]:
-            base = self._baseline
-            own = (setting.engine, setting.precision) == (base.engine, base.precision)
-            start = base if own else setting.default
-            found = dimension(setting, self._facts[setting])
-            return [neighbour.simplified(start, self._facts[start]) for neighbour in found]
-
-        return neighbours
+    def _neighbours(self, dimension: Dimension, setting: Setting) -> list[Setting]:
+        base = self._baseline
+        own = (setting.engine, setting.precision) == (base.engine, base.precision)
+        start = base if own else setting.default
+        found = dimension(setting, self._facts[setting])
+        return [neighbour.simplified(start, self._facts[start]) for neighbour in found]
 
     def _other_engines(self, unusable: list[Row[Setting]]) -> list[Setting]:
         """Return the engines and precisions allowed besides the baseline's, each with its defaults.
 
-        Args:
-            unusable: gets those that cannot be used here, with the reason.
+        Those that cannot be used here are added to `unusable`, with the reason.
         """
         facts = self._facts[self._baseline]
         device = self._job.infer.first_device
         found = []
         for engine in ENGINES if self._options.engines else [facts.engine]:
+            unable = partial(Row, Setting(engine, facts.precision))
             try:
                 had = engines.precisions(engines.devices(engine), device)
             except MissingExtraError as error:
-                unusable.append(
-                    Row(Setting(engine, facts.precision), failure=f"{error.problem} {error.remedy}")
-                )
+                unusable.append(unable(failure=f"{error.problem} {error.remedy}"))
                 continue
             wanted = [p for p in had if self._options.precisions or p == facts.precision]
             # An int8 model computes in int8 and in nothing else, and no other model does.
             wanted = [p for p in wanted if (p == "int8") == (facts.precision == "int8")]
             if not wanted:
-                text = f"it does not support {facts.precision} on device {device}"
-                unusable.append(Row(Setting(engine, facts.precision), failure=text))
+                unusable.append(unable(failure=f"it does not support {facts.precision} on device {device}"))
             found += [Setting(engine, p) for p in wanted if (engine, p) != (facts.engine, facts.precision)]
         return found

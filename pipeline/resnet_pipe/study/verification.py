@@ -45,18 +45,11 @@ class Verification:
     @property
     def problems(self) -> list[str]:
         """Return why a requested engine did not run."""
-        return [
-            f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
-            for verdict in self._refused()
-            if verdict.refusal
-        ]
-
-    def _refused(self) -> list[Verdict]:
         ran = {verdict.engine for verdict in self.verdicts if verdict.agreement}
         return [
-            verdict
+            f"{verdict.name} {verdict.status}: {verdict.refusal.describe()}"
             for verdict in self.verdicts
-            if verdict.agreement is None
+            if verdict.refusal
             and (verdict.engine in self.wishes.engines or not ran)
             and (verdict.engine not in ran or verdict.precision in self.wishes.precisions)
         ]
@@ -121,14 +114,10 @@ def _share(value: float | None) -> str:
 def verify(
     spec: str, images: Path | None, count: int, wishes: Wishes, say: Callable[[str], None]
 ) -> Verification:
-    """Compare engines and precisions with float32, each in its own process.
+    """Compare engines and precisions with float32, each in its own process, on `count` images, at least 1.
 
-    Args:
-        spec: a model as in a job; or a job file, for its model and its preprocessing.
-        images: a directory of images; None for the input of the job.
-        count: of images, at least 1.
-        wishes: engines and precisions.
-        say: told about progress.
+    The spec is a model as in a job; or a job file, for its model, its preprocessing and its input. Images of
+    a directory take the place of that input.
 
     Raises:
         UsageError: there are no images, none can be read, or nothing gives a reference.
@@ -145,7 +134,8 @@ def verify(
     if section is None:
         raise UsageError("no images to verify it with", "give --images DIR with real images of your own")
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
-    _refuse_nothing(sample, section)
+    if not len(sample.items):
+        raise _nothing(sample, section)
     reference = references.compute(subject, sample.items)
     say(f"reference: {reference.describe()}")
     verdicts = []
@@ -155,14 +145,11 @@ def verify(
     return Verification(subject, sample, reference, wishes, verdicts)
 
 
-def _refuse_nothing(sample: Items, section: Section) -> None:
-    if not sample.found:
-        raise UsageError(nothing_found(section, sample.passed_over)[0], "give a directory of images")
-    if not len(sample.items):
-        places = ", ".join(map(str, section.path))
-        first = sample.failures[0]
-        raise UsageError(
-            f"none of the {len(sample.failures)} files tried in {places} can be read;"
-            f" the first, {first.key}: {first.message}",
-            "give a directory of images",
-        )
+def _nothing(sample: Items, section: Section) -> UsageError:
+    if sample.found:
+        places, first = ", ".join(map(str, section.path)), sample.failures[0]
+        text = f"none of the {len(sample.failures)} files tried in {places} can be read"
+        text += f"; the first, {first.key}: {first.message}"
+    else:
+        text = nothing_found(section, sample.passed_over)[0]
+    return UsageError(text, "give a directory of images")

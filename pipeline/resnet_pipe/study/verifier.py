@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from resnet_pipe.infer.engine import ENGINES, precisions
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
-from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.study.agreement import compare
 from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.reference import Reference
@@ -28,12 +27,9 @@ PATIENCE_S = 30.0
 class Wishes:
     """Which engines and precisions are to be tried, and how; device, streams and threads as in a job.
 
-    Attributes:
-        engines: names; all where none is given.
-        precisions: those wanted of each engine; `auto` stands for the one that it would take by itself, and
-            none at all for every one that it has.
-        batch_size: None for what suits each engine.
-        threads: None for one each core.
+    Without engines, that is all of them, and without precisions, all that each engine has; the precision
+    `auto` stands for the one that it would take by itself. None is for what suits each engine, and for a
+    thread each core.
     """
 
     engines: tuple[str, ...] = ()
@@ -48,9 +44,8 @@ class Wishes:
 class Verifier:
     """Tries engines and precisions one after the other, each in its own process.
 
-    Attributes:
-        items: uint8, shape (n, H, W, 3), RGB, n at least 1.
-        race: only the fastest matters: whatever takes far longer than one that passes is given up.
+    The items are uint8, shape (n, H, W, 3), RGB, n at least 1. In a race, only the fastest matters: whatever
+    takes far longer than one that passes is given up.
     """
 
     subject: Subject
@@ -68,7 +63,7 @@ class Verifier:
     def _of(self, name: str) -> Iterator[Verdict]:
         try:
             with Probe(ENGINES[name]) as probe:
-                first, *others = self._wanted(self._had(probe.abilities(self.wishes.device)))
+                first, *others = self._wanted(probe.abilities(self.wishes.device))
                 yield self._try(probe, name, first)
         except RefusedError as error:
             yield Verdict(name, None, refusal=error.refusal)
@@ -77,42 +72,34 @@ class Verifier:
             with Probe(ENGINES[name]) as probe:
                 yield self._try(probe, name, precision)
 
-    def _wanted(self, had: tuple[str, ...]) -> list[str]:
+    def _wanted(self, abilities: Abilities) -> list[str]:
         """Return the precisions of an engine to try: those it has on the device and those requested."""
+        had = precisions(abilities.devices, self.wishes.device)
         if not had:
             raise RefusedError(Refusal("cannot run", f"it does not support device {self.wishes.device}"))
-        fitting = self._fitting(had)
+        fitting = [one for one in had if self._problem(one, had) is None]
         if not fitting:
-            raise RefusedError(Refusal("cannot run", self._lacks("int8", had)))
+            raise RefusedError(Refusal("cannot run", self._problem("int8", had) or ""))
         asked = self.wishes.precisions or fitting
         return list(dict.fromkeys(fitting[0] if one == "auto" else one for one in asked))
 
-    def _fitting(self, had: tuple[str, ...]) -> list[str]:
-        """Return those that the model can be computed in: int8 if it is quantised, else the others."""
-        return [one for one in had if (one == "int8") == self.subject.network.quantized]
-
-    def _lacks(self, precision: str, had: tuple[str, ...]) -> str:
-        if precision in had:
-            return (
-                "the model computes in int8" if precision != "int8" else "the model does not compute in int8"
-            )
-        return f"{precision} is not supported here; supported: {', '.join(had)}"
-
-    def _had(self, abilities: Abilities) -> tuple[str, ...]:
-        return precisions(abilities.devices, self.wishes.device)
+    def _problem(self, precision: str, had: tuple[str, ...]) -> str | None:
+        """Return why the model cannot be computed in a precision: a quantised one can in int8 alone."""
+        if precision not in had:
+            return f"{precision} is not supported here; supported: {', '.join(had)}"
+        if (precision == "int8") == self.subject.network.quantized:
+            return None
+        return "the model does not compute in int8" if precision == "int8" else "the model computes in int8"
 
     def _try(self, probe: Probe, name: str, precision: str) -> Verdict:
+        wishes = self.wishes
         try:
-            abilities = probe.abilities(self.wishes.device)
-            if precision not in self._fitting(self._had(abilities)):
-                raise RefusedError(Refusal("cannot run", self._lacks(precision, self._had(abilities))))
-            fixed = self.subject.network.batch_size
-            batch_size = self.wishes.batch_size or fixed or abilities.batch_size
-            request = replace(
-                self.subject.request(batch_size, self.wishes.device, precision),
-                streams=self.wishes.streams,
-                threads=self.wishes.threads or available_cores(),
-            )
+            abilities = probe.abilities(wishes.device)
+            if problem := self._problem(precision, precisions(abilities.devices, wishes.device)):
+                raise RefusedError(Refusal("cannot run", problem))
+            batch_size = wishes.batch_size or self.subject.network.batch_size or abilities.batch_size
+            request = self.subject.request(batch_size, wishes.device, precision)
+            request = replace(request, streams=wishes.streams, threads=wishes.threads or request.threads)
             started = time.monotonic()
             result = probe.result(
                 Work(request, self.items, SECONDS), 2 * self._shortest_s + PATIENCE_S if self.race else inf
