@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
-    """Read an ONNX file with its weights, and remove what the wanted outputs do not need.
+    """Read an ONNX file with its weights, and remove what the wanted outputs do not need; None wants all.
 
-    Args:
-        path: the ONNX file.
-        outputs: names; None for all. If the network lacks one, all its outputs are kept, for the message.
+    If the network lacks one of them, all its outputs are kept, for the message.
     """
     import onnx
 
@@ -28,12 +26,7 @@ def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
 
 
 def extracted(path: Path, outputs: Collection[str]) -> bytes:
-    """Return the serialised ONNX network with only these outputs, each with a shape.
-
-    Args:
-        path: the ONNX file.
-        outputs: names.
-    """
+    """Return the serialised ONNX network with only these outputs, each with a shape."""
     from onnx import TensorProto
 
     model = load(path, outputs)

@@ -10,12 +10,9 @@ from resnet_pipe.model.network import Network
 
 
 def precision_of(infer: InferSection, network: Network, problems: list[tuple[Place, str]]) -> str:
-    """Return the precision that a network will compute in.
+    """Return the precision that a network will compute in; add to the problems what its engine does not have.
 
-    Args:
-        infer: the section, whose engine is not `auto` (any more).
-        network: the model's.
-        problems: what the engine does not have is added to these.
+    The section's engine is not `auto` (any more).
 
     Raises:
         MissingExtraError: the engine's library is not installed.

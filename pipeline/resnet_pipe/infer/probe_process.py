@@ -94,10 +94,8 @@ def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
 def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:
     """Return the items per second of an engine that is warm, all its streams at work as in a run.
 
-    Args:
-        engine: loaded.
-        batches: all of one size; used again and again.
-        seconds: no batch is begun later than this, but each stream gets at least one.
+    The batches, all of one size, are used again and again; none is begun after so many seconds, but each
+    stream gets at least one.
     """
     upcoming = itertools.cycle(batches)
     counted = [0] * engine.streams

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ from resnet_pipe.machine import processor
 if TYPE_CHECKING:
     import torch
 
-    from resnet_pipe.infer.torch_network import TorchNetwork
+    from resnet_pipe.infer.torch_cuda import Replay
+    from resnet_pipe.infer.torch_network import Direct, TorchNetwork
 
 DESCRIPTION = EngineDescription(
     library="torch",
@@ -133,13 +135,9 @@ class TorchEngine:
         )
 
 
-class _Runner(Protocol):
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]: ...
-
-
 def _runners(
     network: TorchNetwork, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
-) -> list[_Runner]:
+) -> Sequence[Direct | Replay]:
     from resnet_pipe.infer.torch_network import Direct
 
     if device.type != "cuda":
