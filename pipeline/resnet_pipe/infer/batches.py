@@ -52,11 +52,7 @@ def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
 
 
 def check_batch_size(request: EngineRequest, size: object) -> None:
-    """Refuse a network that takes another number of images; what is no number stands for any.
-
-    Raises:
-        ModelError: it does.
-    """
+    """Refuse, with a `ModelError`, a network made for another batch size; what is no number is any size."""
     if isinstance(size, int) and size != request.batch_size:
         raise ModelError(
             f"{request.model} takes exactly {size} images at a time, not {request.batch_size}",

@@ -26,10 +26,9 @@ class Normalizer:
         """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
 
     def fill(self, batch: NDArray[np.uint8], count: int = 0) -> NDArray[np.float32]:
-        """Normalise a batch, uint8, (n, H, W, 3), RGB, into the first rows of `output`; return a view of it.
+        """Normalise a batch, uint8, (n, H, W, 3), RGB, into the first rows of `output`.
 
-        The other rows stay as they were; the view, float32, (max(n, count), 3, H, W), has so many of them
-        that it has `count` images.
+        Returns a view of it, float32, (max(n, count), 3, H, W): rows beyond the batch stay as they were.
         """
         import cv2
 

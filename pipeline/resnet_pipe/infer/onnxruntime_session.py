@@ -20,11 +20,7 @@ GPU_LIBRARIES = (
 
 
 def library() -> Any:  # noqa: ANN401 - the module
-    """Import ONNX Runtime.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """Import ONNX Runtime; a `MissingExtraError` says that it is not installed."""
     try:
         import onnxruntime
     except ImportError:

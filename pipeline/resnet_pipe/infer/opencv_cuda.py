@@ -12,11 +12,7 @@ _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one),
 
 
 def select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
-    """Make `cuda` or `cuda:N` the current device and return its full name.
-
-    Raises:
-        DeviceError: with the reason why cv2.dnn cannot run there.
-    """
+    """Make `cuda` or `cuda:N` the current device and return its full name; a `DeviceError` says why not."""
     index = index_of(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
     if count == 0 and not re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()):

@@ -58,11 +58,7 @@ def read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module a
 
 
 def prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledModel
-    """Return in words what the layers of a compiled network compute in.
-
-    Raises:
-        DeviceError: not what was asked for.
-    """
+    """Return in words what the layers of a compiled network compute in; if not as asked, a `DeviceError`."""
     layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     products = [layer for layer in layers if layer["layerType"].value in _PRODUCTS]
     if not products:

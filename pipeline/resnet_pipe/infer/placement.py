@@ -33,12 +33,9 @@ def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineR
 def check_supported(
     name: str, request: EngineRequest, devices: Mapping[str, tuple[str, ...]], note: str = ""
 ) -> None:
-    """Refuse what an engine, which has these devices with their precisions, does not have.
+    """Refuse, with a `DeviceError`, a device or a precision that an engine does not have.
 
-    The device asked for is not `auto`; `note` says why it was taken.
-
-    Raises:
-        DeviceError: it has no such device, or not the precision there.
+    Its devices are given with their precisions. The one wanted is not `auto`; `note` says why it was taken.
     """
     kind = request.device.partition(":")[0]
     if kind not in devices:
@@ -58,11 +55,7 @@ def index_of(device: str) -> int:
 
 
 def check_exists(device: str, count: int) -> None:
-    """Refuse a CUDA device that is not one of the first `count`.
-
-    Raises:
-        DeviceError: there are fewer.
-    """
+    """Refuse, with a `DeviceError`, a CUDA device that is not one of the first `count`."""
     if index_of(device) >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",

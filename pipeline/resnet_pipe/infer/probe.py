@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,9 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine that is probed is to do.
+    """What an engine that is probed is to do with items, uint8, shape (n, H, W, 3), RGB; None: only load.
 
-    Attributes:
-        items: uint8, shape (n, H, W, 3), RGB; None: only load.
-        seconds: then measure for about this long; 0: do not.
-        single_batches: then time single batches, whole and short ones.
+    It then measures for about so many seconds, unless that is 0, and times single batches, whole and short.
     """
 
     request: EngineRequest
@@ -52,10 +49,8 @@ class Work:
 class BatchTimes:
     """Seconds that single batches take, once warm; the shortest of a few each, so that others do not disturb.
 
-    Attributes:
-        whole: a batch of the request's size, after another one of the size.
-        short: a batch of one item, after a whole one.
-        again: a whole batch, after a short one.
+    A `whole` one has the request's size, and comes after another such; a `short` one has one item, and comes
+    after a whole one; a whole one comes `again` after a short one.
     """
 
     whole: float
@@ -116,22 +111,16 @@ class Probe:
         self._process.end()
 
     def abilities(self, device: str, patience_s: float = inf) -> Abilities:
-        """Return what the engine has, with the batch size for a device as in a job. Comes first.
-
-        Raises:
-            RefusedError: its library is not installed, or crashed, or was given up.
-        """
-        answer: Abilities = self._ask((self._module, device), patience_s)
-        return answer
+        """Return what the engine has, and its batch size for a device of a job. Raises as `result` does."""
+        return cast(Abilities, self._ask((self._module, device), patience_s))
 
     def result(self, work: Work, patience_s: float = inf) -> Result:
-        """Load a network and execute it.
+        """Load a network and execute it; `abilities` comes first.
 
         Raises:
             RefusedError: the engine cannot, or crashed, or was given up after `patience_s` although it lives.
         """
-        answer: Result = self._ask(work, patience_s)
-        return answer
+        return cast(Result, self._ask(work, patience_s))
 
     def _ask(self, question: object, patience_s: float) -> Any:  # noqa: ANN401 - what the process answers
         end = time.monotonic() + patience_s

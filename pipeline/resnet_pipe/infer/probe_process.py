@@ -43,15 +43,14 @@ def serve(connection: Connection) -> None:
 
 
 def _refusal(error: Exception) -> Refusal:
-    text = " ".join((error.problem if isinstance(error, ResnetPipeError) else str(error)).split())
-    remedy = error.remedy if isinstance(error, ResnetPipeError) else None
+    ours = error if isinstance(error, ResnetPipeError) else None
+    text = " ".join((ours.problem if ours else str(error)).split())
+    remedy = ours.remedy if ours else None
     if isinstance(error, MissingExtraError | ImportError):
         return Refusal("not installed", text, remedy)
     if isinstance(error, UsageError):
         return Refusal("cannot run", text, remedy)
-    return Refusal(
-        "crashed", text if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {text}"
-    )
+    return Refusal("crashed", text if ours else f"{type(error).__name__}: {text}")
 
 
 def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:

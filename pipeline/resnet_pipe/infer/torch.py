@@ -148,11 +148,7 @@ def _runners(
 
 
 def _select(request: EngineRequest) -> tuple[torch.device, str]:
-    """Return the device and its full name.
-
-    Raises:
-        DeviceError: with the reason why torch cannot run there.
-    """
+    """Return the device and its full name; a `DeviceError` says why torch cannot run there."""
     import torch
 
     if request.device.startswith("cuda"):
@@ -170,11 +166,12 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
 def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
     import torch
 
-    counted = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
+    proof = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
+    if network.fused:
+        proof += f", {network.fused} of them fused by oneDNN with what follows"
     if kind == "cpu":
-        fused = f", {network.fused} of them fused by oneDNN with what follows" if network.fused else ""
-        return f"{counted}{fused}; {torch.backends.cpu.get_cpu_capability()}"
-    return f"{counted}{', recorded as a CUDA graph; TF32 is off' if kind == 'cuda' else ''}"
+        proof += f"; {torch.backends.cpu.get_cpu_capability()}"
+    return proof if kind != "cuda" else f"{proof}, recorded as a CUDA graph; TF32 is off"
 
 
 def _slow_bf16(request: EngineRequest) -> str:

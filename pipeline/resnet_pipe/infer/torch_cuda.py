@@ -14,11 +14,7 @@ from resnet_pipe.infer.torch_network import TorchNetwork
 
 
 def select(device: str, precision: str) -> tuple[torch.device, str]:
-    """Return the device for `cuda` or `cuda:N`, and its full name.
-
-    Raises:
-        DeviceError: with the reason why torch cannot run there.
-    """
+    """Return the device for `cuda` or `cuda:N`, and its full name; a `DeviceError` says why there is none."""
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         raise DeviceError(
             f"this torch {torch.__version__} was built without CUDA",

@@ -78,11 +78,7 @@ class Convolution:
         self._relu = relu
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Return relu(conv(x) + other), or what of it there is; x of shape (n, channels, height, width).
-
-        Raises:
-            RuntimeError: the shapes do not fit.
-        """
+        """Return relu(conv(x) + other), or what of it there is; x of shape (n, channels, height, width)."""
         library = torch.ops.mkldnn
         x = x.to(self._bias.dtype)
         if not self._packed:
