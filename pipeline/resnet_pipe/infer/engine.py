@@ -133,7 +133,10 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """A module of the registry. Importing it imports no library; its functions do."""
+    """A module of the registry. Importing it imports no library.
+
+    Its functions do, and raise a `MissingExtraError` if that is not installed.
+    """
 
     DESCRIPTION: EngineDescription
 
@@ -142,17 +145,10 @@ class EngineModule(Protocol):
 
         Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there
         shows only when a network is loaded.
-
-        Raises:
-            MissingExtraError: its library is not installed.
         """
 
     def batch_size(self, device: str) -> int:
-        """Return the batch size with which it is fastest on a device, or for auto, without loading anything.
-
-        Raises:
-            MissingExtraError: its library is not installed.
-        """
+        """Return the batch size with which it is fastest on a device or for auto; loads nothing."""
 
     def load(self, request: EngineRequest) -> Engine:
         """Load a network and prove, with one forward pass, that it runs.
@@ -162,7 +158,6 @@ class EngineModule(Protocol):
         Raises:
             ModelError: it cannot run this model.
             DeviceError: the device or the precision is not to be had.
-            MissingExtraError: its library is not installed.
         """
 
 

@@ -47,13 +47,10 @@ def cpu_session(request: EngineRequest, streams: int) -> Any:  # noqa: ANN401 - 
 
 
 def gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceSession
-    """Make a session on a GPU, and prove that it is one.
+    """Make a session on a GPU, and prove that it is one; a `DeviceError` if it would run elsewhere.
 
     ONNX Runtime goes on with the CPU, in silence, when a provider's libraries cannot be loaded, and for
     every single node that a provider has no kernel for. Both are turned off here.
-
-    Raises:
-        DeviceError: the session would run elsewhere.
     """
     onnxruntime = library()
     kind, _, index = request.device.partition(":")

@@ -71,8 +71,8 @@ class OpenCvEngine:
                 f"engine opencv does not support {request.precision} on the CPU",
                 "infer.precision: fp32, or a CUDA device",
             )
-        few = 1 if request.threads > MAX_STREAMS else request.threads
-        self.streams = 1 if self._on_cuda else request.streams or few
+        suitable = request.threads if request.threads <= MAX_STREAMS else 1
+        self.streams = 1 if self._on_cuda else request.streams or suitable
         self._threads = max(1, request.threads // self.streams)
         cv2.setNumThreads(self._threads)
         if "OPENCV_LOG_LEVEL" not in os.environ:  # what it prints is in its exceptions as well

@@ -167,8 +167,10 @@ def others_that_run(request: EngineRequest, name: str) -> list[str]:
     An engine that does not have the device is asked about `auto`.
     """
     able = []
-    for other in (engine for engine in ENGINES if engine != name):
-        with suppress(RefusedError), Probe(ENGINES[other]) as probe:
+    for other, module in ENGINES.items():
+        if other == name:
+            continue
+        with suppress(RefusedError), Probe(module) as probe:
             devices = probe.abilities(request.device).devices
             device = request.device if precisions(devices, request.device) else "auto"
             if request.precision in precisions(devices, device):
