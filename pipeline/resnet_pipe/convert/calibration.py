@@ -53,16 +53,10 @@ class CalibrationFiles:
 
     @classmethod
     def choose(cls, directory: Path) -> CalibrationFiles:
-        """Choose the files.
-
-        Raises:
-            UsageError: there is no such directory, or it has too few images.
-            RunError: it cannot be listed.
-        """
+        """Choose the files; a `UsageError` if the directory lacks them, a `RunError` if it is not listed."""
         if not directory.is_dir():
             raise UsageError(f"{directory} is not a directory of calibration images", _ADVICE)
-        section = ImagesSection(kind="images", path=[directory.resolve()])
-        reader = section.make_reader()
+        reader = ImagesSection(kind="images", path=[directory.resolve()]).make_reader()
         found = list(islice(reader.list_sources(), _LISTED))
         if len(found) < LEAST:
             raise UsageError(
@@ -73,23 +67,13 @@ class CalibrationFiles:
         return cls(directory, reader, chosen)
 
     def digest(self) -> str:
-        """Return a hash of which files these are and what is in them.
-
-        Raises:
-            OSError: one has gone, or cannot be read.
-        """
-        parts = [
-            (source.key, source.size, file_sha256(path_of(self.reader.root, source.key)))
-            for source in self.sources
-        ]
+        """Return a hash of which files these are and what is in them; an `OSError` if one cannot be read."""
+        root = self.reader.root
+        parts = [(one.key, one.size, file_sha256(path_of(root, one.key))) for one in self.sources]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def read(self, preprocessing: Preprocessing) -> CalibrationImages:
-        """Read the images as a job would, in exact mode, and divide them.
-
-        Raises:
-            UsageError: too few of them can be read.
-        """
+        """Read the images as a job would, in exact mode, and divide them; a `UsageError` if they are few."""
         geometry = preprocessing.geometry()
         images = np.empty((len(self.sources), *geometry.size, 3), np.uint8)
         count = 0

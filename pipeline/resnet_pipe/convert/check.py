@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine import cv2_import
-
-if TYPE_CHECKING:
-    from torch import nn
 
 TOLERANCE = 1e-4
 """Largest relative difference that float32 arithmetic in another order explains."""
@@ -54,15 +52,10 @@ def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.f
 
 
 def _expected(network: nn.Module, photographs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    import torch
-
     features: list[torch.Tensor] = []
     hook = network.get_submodule("avgpool").register_forward_hook(
         lambda _module, _inputs, output: features.append(torch.flatten(output, 1))
     )
-    try:
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(photographs))
-    finally:
-        hook.remove()
+    with hook, torch.inference_mode():
+        logits = network(torch.from_numpy(photographs))
     return {"logits": logits.numpy(), "features": features[0].numpy()}

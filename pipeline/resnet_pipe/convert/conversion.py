@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -36,12 +37,10 @@ def convert(
 ) -> Conversion:
     """Convert a ResNet to ONNX.
 
-    Args:
-        recipe: a recipe file, or the bare name of one that comes with the package, such as `resnet50`.
-        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own. With a checkpoint,
-            the preprocessing of a recipe that comes with the package is `OF_A_CHECKPOINT`.
-        out: directory for the files; None for `models_dir()`.
-        say: told what is being done.
+    The recipe is a file, or the bare name of one that comes with the package, such as `resnet50`. Weights are
+    imagenet, random, auto, or a checkpoint file; None for the recipe's own. With a checkpoint, a recipe that
+    comes with the package has the preprocessing `OF_A_CHECKPOINT`. The files go into the directory `out`;
+    None for `models_dir()`.
 
     Raises:
         DocumentError: the recipe is wrong.
@@ -50,7 +49,9 @@ def convert(
     """
     recipe_path = find(recipe)
     chosen = load(recipe_path)
-    spec = weights if weights is not None else _beside(recipe_path, chosen.weights)
+    spec = weights if weights is not None else chosen.weights
+    if weights is None and spec not in NAMED_WEIGHTS:  # a checkpoint beside the recipe
+        spec = str(located(spec, recipe_path.parent))
     if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
         chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
     target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
@@ -73,13 +74,14 @@ def convert(
 def _convert(
     recipe: Recipe, spec: str, target: Path, digest: str, versions: dict[str, str], say: Callable[[str], None]
 ) -> Sidecar:
-    from resnet_pipe.convert import check, graph
     from resnet_pipe.convert.photographs import photographs
     from resnet_pipe.convert.sources import torchvision
 
     say(f"converting {recipe.architecture} with weights {spec} ...")
     photos = photographs(recipe.preprocess)
     source = torchvision.build(recipe, spec, photos, say)
+    from resnet_pipe.convert import check, graph  # which need the libraries that `build` has found
+
     proto = graph.export(source.network, recipe.preprocess.size)
 
     def make(temporary: Path) -> Sidecar:
@@ -109,32 +111,21 @@ def _convert(
 
 
 def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:
-    """Write an ONNX file and its sidecar in the place of older ones.
+    """Write an ONNX file, the target, and its sidecar in the place of older ones.
 
-    Args:
-        target: the ONNX file.
-        make: writes it to the path that it is given, and returns its sidecar. If it raises, nothing changes.
+    `make` writes it to the path that it is given, and returns its sidecar. If it raises, nothing changes.
     """
-    with atomic.replacing(target, str(os.getpid())) as temporary:
+    beside, process = target.with_suffix(".json"), str(os.getpid())
+    with atomic.replacing(target, process) as temporary:
         sidecar = make(temporary)
         # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
-        target.with_suffix(".json").unlink(missing_ok=True)
-    text = sidecar.model_dump_json(indent=1).encode()
-    atomic.write_bytes(target.with_suffix(".json"), text, str(os.getpid()))
+        beside.unlink(missing_ok=True)
+    atomic.write_bytes(beside, sidecar.model_dump_json(indent=1).encode(), process)
     return sidecar
 
 
-def _beside(recipe: Path, spec: str) -> str:
-    """Return the recipe's own weights; a checkpoint's path starts from the recipe's directory."""
-    return spec if spec in NAMED_WEIGHTS else str(located(spec, recipe.parent))
-
-
 def versions_of(*libraries: str, extra: str, purpose: str) -> dict[str, str]:
-    """Return the installed versions of libraries.
-
-    Raises:
-        MissingExtraError: one is not installed.
-    """
+    """Return the installed versions of libraries; a `MissingExtraError` names one that is not installed."""
     try:
         return {library: metadata.version(library) for library in libraries}
     except metadata.PackageNotFoundError as error:
@@ -152,11 +143,9 @@ def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
 def unchanged(target: Path, digest: str) -> Sidecar | None:
     """Return the sidecar of an ONNX file that a conversion with this digest would give again, or None."""
     path = target.with_suffix(".json")
-    if not target.is_file() or not path.is_file():
-        return None
-    try:
-        sidecar = read_sidecar(path)
-    except ModelError:
-        return None
-    intact = sidecar.recipe_sha256 == digest and sidecar.onnx_sha256 == file_sha256(target)
-    return sidecar if intact else None
+    if target.is_file() and path.is_file():
+        with suppress(ModelError):
+            sidecar = read_sidecar(path)
+            if sidecar.recipe_sha256 == digest and sidecar.onnx_sha256 == file_sha256(target):
+                return sidecar
+    return None

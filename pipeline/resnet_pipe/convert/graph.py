@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
+import torch
+from onnx import ModelProto, helper, shape_inference
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-    from torch import nn
 
 OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
@@ -26,11 +29,6 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     Raises:
         ModelError: the exporter has given a graph that cannot be brought into this form.
     """
-    import copy
-
-    import onnx
-    import torch
-
     model = _with_features(_fold(copy.deepcopy(network)))
     with warnings.catch_warnings(), silenced("torch.onnx"):
         warnings.simplefilter("ignore")
@@ -55,8 +53,6 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
 
 def multiply_accumulates(proto: ModelProto) -> int:
     """Count those of the convolutions and the classifier for one image."""
-    from onnx import shape_inference
-
     graph = shape_inference.infer_shapes(proto).graph
     weights = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     shapes = {
@@ -72,9 +68,8 @@ def multiply_accumulates(proto: ModelProto) -> int:
 
 def _with_features(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's ResNet
     """Return a module that gives the logits and what the classifier sees."""
-    import torch
 
-    class WithFeatures(torch.nn.Module):
+    class WithFeatures(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
@@ -90,18 +85,13 @@ def _with_features(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's R
 
 def _fold(module: nn.Module) -> nn.Module:
     """Fold every batch norm that follows a convolution into it, in place."""
-    import torch
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    previous: tuple[str, nn.Module] | None = None
+    previous: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
-        if isinstance(child, torch.nn.BatchNorm2d) and previous is not None:
-            convolution = previous[1]
-            assert isinstance(convolution, torch.nn.Conv2d)  # noqa: S101 - set below
-            module.set_submodule(previous[0], fuse_conv_bn_eval(convolution, child))
-            module.set_submodule(name, torch.nn.Identity())
+        if isinstance(child, nn.BatchNorm2d) and previous is not None:
+            module.set_submodule(previous[0], fuse_conv_bn_eval(previous[1], child))
+            module.set_submodule(name, nn.Identity())
         _fold(child)
-        previous = (name, child) if isinstance(child, torch.nn.Conv2d) else None
+        previous = (name, child) if isinstance(child, nn.Conv2d) else None
     return module
 
 
@@ -111,8 +101,6 @@ def _pool_globally(proto: ModelProto) -> None:
     The exporter writes ReduceMean and Reshape, for which cv2.dnn has no CUDA kernel: each forward pass
     would go back to the CPU for them.
     """
-    from onnx import helper
-
     nodes = proto.graph.node
     for index, node in enumerate(nodes):
         after = nodes[index + 1] if index + 1 < len(nodes) else None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (
@@ -25,24 +26,16 @@ NAMES = (
 
 
 def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised.
-
-    Raises:
-        MissingExtraError: scikit-image is not installed.
-    """
+    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised."""
     try:
         import skimage
     except ImportError:
         raise MissingExtraError("scikit-image", "convert", "Converting a model") from None
     from PIL import Image
 
-    from resnet_pipe.infer.normalize import Normalizer
-
     geometry = preprocessing.geometry()
     batch = np.empty((len(NAMES), *geometry.size, 3), np.uint8)
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
             geometry.apply(np.asarray(image.convert("RGB")), out)
-    normalizer = Normalizer(preprocessing.network_input, len(NAMES))
-    normalizer.fill(batch)
-    return normalizer.output
+    return Normalizer(preprocessing.network_input, len(NAMES)).fill(batch)

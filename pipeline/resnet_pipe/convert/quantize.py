@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
 from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing
@@ -99,14 +101,13 @@ def convert_int8(
 def _quantize_closely(
     source: Conversion, images: CalibrationImages, target: Path, say: Callable[[str], None]
 ) -> Quantization:
-    """Quantise with weights of 7 bits, which run right everywhere, or else of 8.
-
-    Raises:
-        ModelError: neither is close enough.
-    """
+    """Quantise with weights of 7 bits, which run right everywhere, or else of 8, if one is close enough."""
+    preprocessing = source.sidecar.preprocessing
+    before = _execute(source.path, preprocessing, images.held_out)
     for bits in BITS:
         _quantize(source, images.calibration, target, bits, say)
-        agreement = _measure(source, target, images.held_out)
+        after = _execute(target, preprocessing, images.held_out)
+        agreement = compare(after, before, *_OUTPUTS)
         say(f"{bits}-bit weights: {_words(agreement)} on {len(images.held_out)} other images")
         if agreement.passes("int8"):
             return Quantization(
@@ -169,27 +170,16 @@ class _Reader:
         if place is None:
             return None
         normalizer = Normalizer(self._preprocessing.network_input, 1)
-        normalizer.fill(self._images[place : place + 1])
-        return {"input": normalizer.output}
-
-
-def _measure(source: Conversion, quantized: Path, images: NDArray[np.uint8]) -> Agreement:
-    """Compare the int8 model with the one it was made from.
-
-    Its roundings are executed as they stand and its products in float32, so that what comes out is decided by
-    the model and not by what this processor does with int8.
-    """
-    preprocessing = source.sidecar.preprocessing
-    before, after = (_execute(model, preprocessing, images) for model in (source.path, quantized))
-    return compare(after, before, *_OUTPUTS)
+        return {"input": normalizer.fill(self._images[place : place + 1])}
 
 
 def _execute(
     model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
-    from resnet_pipe.infer.engine import EngineRequest, load
-    from resnet_pipe.machine.cores import available_cores
+    """Return a model's outputs, its roundings executed as they stand and its products in float32.
 
+    What comes out is decided by the model, and not by what this processor does with int8.
+    """
     size = min(_BATCH, len(images))
     request = EngineRequest(
         model=model,

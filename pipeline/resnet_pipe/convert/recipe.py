@@ -18,8 +18,8 @@ ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 10
 NAMED_WEIGHTS = ("imagenet", "random", "auto")
 """Weights that are not a file."""
 OF_A_CHECKPOINT = Preprocessing(resize=256, crop=224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
-"""Default preprocessing for a checkpoint: what torchvision's training script and
-most others use for evaluation. The recipes in the package have the values for torchvision's own weights."""
+"""Default for a checkpoint: what torchvision's training script and most others use for evaluation. The
+recipes in the package have the values for torchvision's own weights."""
 
 
 class Recipe(BaseModel):
@@ -60,27 +60,18 @@ class Recipe(BaseModel):
 
 
 def find(recipe: str) -> Path:
-    """Return the file of a recipe: a path, or the bare name of one that comes with the package.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Return the file of a recipe: a path, or the bare name of one in the package; else a `UsageError`."""
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or "/" in recipe:
         return path
     shipped = recipes_dir() / f"{recipe}.yaml"
     if not shipped.is_file():
-        known = ", ".join(sorted(ARCHITECTURES, key=lambda name: ARCHITECTURES[name]))
-        raise UsageError(
-            f"there is no recipe {recipe!r}", f"use one of {known}, or the path of a recipe file"
-        )
+        known = ", ".join(ARCHITECTURES)
+        remedy = f"use one of {known}, or the path of a recipe file"
+        raise UsageError(f"there is no recipe {recipe!r}", remedy)
     return shipped
 
 
 def load(path: Path) -> Recipe:
-    """Read and check a recipe.
-
-    Raises:
-        DocumentError: with every problem found, each with its place.
-    """
+    """Read and check a recipe; a `DocumentError` has every problem found, each with its place."""
     return document.read(path).validate(Recipe, {"base": path.parent})

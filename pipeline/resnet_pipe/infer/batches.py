@@ -14,12 +14,7 @@ from resnet_pipe.infer.engine import EngineRequest
 
 
 def padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return a contiguous batch of at least `size` images: the one given, or a copy with black images added.
-
-    Args:
-        batch: uint8, shape (n, H, W, 3).
-        size: images.
-    """
+    """Return a contiguous batch of at least `size` images: the one given, or a copy with black ones added."""
     if len(batch) >= size:
         return np.ascontiguousarray(batch)
     whole = np.zeros((size, *batch.shape[1:]), np.uint8)
@@ -34,10 +29,7 @@ def takes_any_size(
 ) -> bool:
     """Tell whether a network can be given a short batch as it is: a file may be made for one size only.
 
-    Args:
-        request: what was loaded.
-        forward: executes the network on a batch.
-        errors: what the library raises if it cannot.
+    `forward` executes the network on a batch; if that cannot be, its library raises one of `errors`.
     """
     try:
         outputs = forward(black(request, 1))
@@ -52,24 +44,24 @@ def black(request: EngineRequest, count: int) -> NDArray[np.uint8]:
 
 
 def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Return a copy of the first rows of an output, without axes of length 1.
+    """Return a copy of the first rows of an output, float32, shape (count, width).
 
-    Args:
-        values: any type of number, shape (at least count, ...).
-        count: number of rows.
-
-    Returns:
-        float32, shape (count, width), a copy.
+    The values are of any type of number, shape (at least count, ...); axes of length 1 are left out.
     """
     return np.array(values[:count], np.float32).reshape(count, -1)
 
 
-def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a network that does not give one row per item.
+def check_batch_size(request: EngineRequest, size: object) -> None:
+    """Refuse, with a `ModelError`, a network made for another batch size; what is no number is any size."""
+    if isinstance(size, int) and size != request.batch_size:
+        raise ModelError(
+            f"{request.model} takes exactly {size} images at a time, not {request.batch_size}",
+            f"infer.batch_size: {size}, or export it with a dynamic batch size",
+        )
 
-    Args:
-        request: what was loaded.
-        shapes: of the network's outputs, after a forward pass of a whole batch.
+
+def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a network that does not give one row per item: `shapes` are of its outputs for a whole batch.
 
     Raises:
         ModelError: an output is missing, is not one row of numbers per image, or has another width.

@@ -39,7 +39,6 @@ class EngineDescription:
         library: the module that it imports.
         distributions: of the package index that have this library; the first is the one to install.
         extra: of resnet-pipe that installs it; empty if it is always there.
-        int8: whether it runs int8 models.
         saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation`.
         compiles_for: kinds of device for which it compiles a network for minutes, so only when asked to.
         run_bytes: of the run and the engine's process, beside what that takes for its network.
@@ -59,12 +58,9 @@ class EngineInfo:
     """What actually runs, as opposed to what was requested.
 
     Attributes:
-        name: of the engine.
         version: of its library.
         device: `cpu`, or `cuda:N (architecture M.m)`.
-        precision: `fp32`, `fp16`, `bf16` or `int8`.
         threads: of the CPU, over all streams; 0 where it does not apply.
-        streams: forward passes that run at the same time.
         load_s: seconds to read the file and build the network, before the first forward pass.
         proof: how the device was established, in words.
         note: what the user should know about the choice, such as why auto did not take CUDA.
@@ -86,17 +82,13 @@ class EngineRequest:
     """What to load and how to run it.
 
     Attributes:
-        model: the ONNX file.
-        preprocessing: the size and the normalisation of the input.
-        outputs: names of the outputs wanted, in this order.
+        outputs: names of those wanted, in this order.
         batch_size: the largest batch that infer() will be given.
         device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
-        precision: one that the engine has on that device.
         threads: CPU threads to use, over all streams.
         streams: forward passes at the same time; None for what suits the engine.
-        widths: required widths of the outputs, in their order; empty: any.
-        extract: remove other outputs before a library loads the network, because it may not support
-            them.
+        widths: required of the outputs, in their order; empty: any.
+        extract: remove other outputs before a library loads the network: it may not support them.
         as_written: execute every node as it stands in the file, so that a quantised network computes in
             float32 between its roundings; only onnxruntime on the CPU has it.
     """
@@ -115,24 +107,16 @@ class EngineRequest:
 
 
 class Engine(Protocol):
-    """A loaded network.
-
-    Attributes:
-        streams: how many threads may call `infer` at the same time.
-    """
+    """A loaded network, whose `infer` as many threads as it has streams may call at the same time."""
 
     streams: int
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network.
+        """Execute the network; return by output name float32, shape (n, width), see `batches.rows_of`.
 
-        Args:
-            batch: uint8, shape (n, H, W, 3), RGB, 1 <= n <= batch_size. A shorter batch must
-                not make the engine rebuild its network: where another size would, pad, then cut. It may be
-                overwritten after the call.
-
-        Returns:
-            output name to float32, shape (n, width), owned by the caller; see `batches.rows_of`.
+        A batch has shape (n, H, W, 3), RGB, 1 <= n <= batch_size. A shorter one must not make the engine
+        rebuild its network: where another size would, pad, then cut. After the call, the batch may be
+        overwritten, and the outputs are the caller's.
 
         Raises:
             EngineError: the network could not be executed on this batch.
@@ -149,12 +133,9 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """A module of the registry.
+    """A module of the registry. Importing it imports no library.
 
-    Importing it imports no library; its functions do.
-
-    Attributes:
-        DESCRIPTION: what it says of itself.
+    Its functions do, and raise a `MissingExtraError` if that is not installed.
     """
 
     DESCRIPTION: EngineDescription
@@ -164,20 +145,10 @@ class EngineModule(Protocol):
 
         Of the precisions, the first is what `auto` takes: the library's own choice. Whether a GPU is there
         shows only when a network is loaded.
-
-        Raises:
-            MissingExtraError: its library is not installed.
         """
 
     def batch_size(self, device: str) -> int:
-        """Return the batch size with which it is fastest on a device, without loading anything.
-
-        Args:
-            device: auto, or one that it has.
-
-        Raises:
-            MissingExtraError: its library is not installed.
-        """
+        """Return the batch size with which it is fastest on a device or for auto; loads nothing."""
 
     def load(self, request: EngineRequest) -> Engine:
         """Load a network and prove, with one forward pass, that it runs.
@@ -187,7 +158,6 @@ class EngineModule(Protocol):
         Raises:
             ModelError: it cannot run this model.
             DeviceError: the device or the precision is not to be had.
-            MissingExtraError: its library is not installed.
         """
 
 
@@ -213,14 +183,11 @@ def devices(name: str) -> Mapping[str, tuple[str, ...]]:
 def precisions(devices: Mapping[str, tuple[str, ...]], device: str) -> tuple[str, ...]:
     """Return the precisions an engine has on a device, the one that `auto` takes first; none without it.
 
-    Args:
-        devices: of an engine; see `devices`.
-        device: as in a job: auto, cpu, cuda:1 ...; for auto, a GPU counts where there may be one.
+    The device is one as in a job: auto, cpu, cuda:1 ...; for auto, a GPU counts where there may be one.
     """
     kind = device.partition(":")[0]
     kinds = [name for name in devices if _may_be_here(name)] if kind == "auto" else [kind]
-    several = (had for name, had in devices.items() if name in kinds)
-    return tuple(dict.fromkeys(precision for had in several for precision in had))
+    return tuple(dict.fromkeys(precision for name in kinds for precision in devices.get(name, ())))
 
 
 def _may_be_here(kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
-    """Read an ONNX file with its weights, and remove what the wanted outputs do not need.
+    """Read an ONNX file with its weights, and remove what the wanted outputs do not need; None wants all.
 
-    Args:
-        path: the ONNX file.
-        outputs: names; None for all. If the network lacks one, all its outputs are kept, for the message.
+    If the network lacks one of them, all its outputs are kept, for the message.
     """
     import onnx
 
@@ -28,12 +26,7 @@ def load(path: Path, outputs: Collection[str] | None) -> ModelProto:
 
 
 def extracted(path: Path, outputs: Collection[str]) -> bytes:
-    """Return the serialised ONNX network with only these outputs, each with a shape.
-
-    Args:
-        path: the ONNX file.
-        outputs: names.
-    """
+    """Return the serialised ONNX network with only these outputs, each with a shape."""
     from onnx import TensorProto
 
     model = load(path, outputs)
@@ -48,23 +41,21 @@ def extracted(path: Path, outputs: Collection[str]) -> bytes:
 
 
 def _keep(graph: Any, outputs: Collection[str]) -> None:  # noqa: ANN401 - protobuf messages are untyped
-    needed, nodes = set(outputs), []
-    for node in reversed(graph.node):  # each stands before those that take what it gives
-        nodes.append(bool(needed.intersection(node.output)))
-        if nodes[-1]:
-            needed.update(_taken(node))
-    weights = [tensor.name in needed for tensor in graph.initializer]
-    dropped = {tensor.name for tensor, kept in zip(graph.initializer, weights, strict=True) if not kept}
-    _drop(graph.node, nodes[::-1])
-    _drop(graph.output, [value.name in outputs for value in graph.output])
-    _drop(graph.initializer, weights)
-    # Files of before IR version 4 list weights among the inputs, too.
-    _drop(graph.input, [value.name not in dropped for value in graph.input])
+    needed = set(outputs)
+    for index in reversed(range(len(graph.node))):  # each stands before those that take what it gives
+        if needed.intersection(graph.node[index].output):
+            needed.update(_taken(graph.node[index]))
+        else:
+            del graph.node[index]
+    unused = {tensor.name for tensor in graph.initializer} - needed
+    _drop(graph.output, {value.name for value in graph.output}.difference(outputs))
+    _drop(graph.initializer, unused)
+    _drop(graph.input, unused)  # files of before IR version 4 list weights there, too
 
 
-def _drop(field: Any, kept: Sequence[bool]) -> None:  # noqa: ANN401
-    for index in reversed(range(len(kept))):
-        if not kept[index]:
+def _drop(field: Any, names: set[str]) -> None:  # noqa: ANN401
+    for index in reversed(range(len(field))):
+        if field[index].name in names:
             del field[index]
 
 

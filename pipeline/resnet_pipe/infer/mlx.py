@@ -59,9 +59,8 @@ class MlxEngine:
         try:
             self._thread.submit(self._load).result()
         except _ERRORS as error:
-            problem = (
-                f"MLX {mx.__version__} cannot run {request.model} on {request.device}: {one_line(error)}"
-            )
+            version, words = mx.__version__, one_line(error)
+            problem = f"MLX {version} cannot run {request.model} on {request.device}: {words}"
             raise (ModelError if request.device == "cpu" else DeviceError)(problem) from None
 
     def _load(self) -> None:

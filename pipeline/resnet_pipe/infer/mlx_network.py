@@ -35,11 +35,7 @@ class MlxNetwork:
         self._program = [(self._function(node.operation), node.inputs, node.output) for node in graph.nodes]
 
     def __call__(self, pixels: mx.array) -> dict[str, mx.array]:
-        """Return all outputs, float32, shape (n, ...), not evaluated.
-
-        Args:
-            pixels: uint8, shape (n, H, W, 3), RGB.
-        """
+        """Return all outputs, float32, shape (n, ...), not evaluated, for uint8 pixels (n, H, W, 3), RGB."""
         image = pixels[..., ::-1] if self._bgr else pixels
         image = (image.astype(mx.float32) / 255 - self._mean) / self._std
         values = {**self._constants, self._graph.image: image}

@@ -13,10 +13,6 @@ class Normalizer:
 
     A channel has 256 values, so each one is computed once and looked up: bit for bit what torchvision
     gives, at the cost of a copy. The output array is allocated once.
-
-    Args:
-        preprocessing: mean, std, channel order and size.
-        batch_size: images in the output.
     """
 
     def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:
@@ -30,14 +26,9 @@ class Normalizer:
         """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
 
     def fill(self, batch: NDArray[np.uint8], count: int = 0) -> NDArray[np.float32]:
-        """Normalise a batch into the first rows of `output`, and leave the other rows unchanged.
+        """Normalise a batch, uint8, (n, H, W, 3), RGB, into the first rows of `output`.
 
-        Args:
-            batch: uint8, shape (n, H, W, 3), RGB, n at most the batch size.
-            count: images wanted, if that is more: whatever there was before is added.
-
-        Returns:
-            float32, shape (max(n, count), 3, H, W), a view of `output`.
+        Returns a view of it, float32, (max(n, count), 3, H, W): rows beyond the batch stay as they were.
         """
         import cv2
 

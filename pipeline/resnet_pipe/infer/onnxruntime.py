@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError, ResnetPipeError
-from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.infer.onnxruntime_session import GPU_LIBRARIES, PROVIDERS, cpu_session, gpu_session, library
-from resnet_pipe.infer.placement import check_supported, load_where_it_runs
+from resnet_pipe.infer.placement import check_supported, index_of, load_where_it_runs
 from resnet_pipe.infer.streams import Streams
 
 DESCRIPTION = EngineDescription(
@@ -33,8 +33,8 @@ MAX_STREAMS = 8
 def devices() -> dict[str, tuple[str, ...]]:
     """Return the precisions by kind of device.
 
-    int8 is for the CPU: on CUDA, ONNX Runtime computes an int8 model in float32, and TensorRT wants int8
-    models of another form (signed activations).
+    int8 is for the CPU: CUDA computes such a model in float32, and TensorRT wants another form of it (signed
+    activations).
     """
     library()
     return {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16"), "tensorrt": ("fp32", "fp16")}
@@ -67,10 +67,8 @@ class OnnxRuntimeEngine:
         self._library = library()
         self._request = request
         self._note = note
-        self._kind, _, index = request.device.partition(":")
-        self._index = int(index or 0)
         check_supported("onnxruntime", request, devices(), note)
-        on_gpu = self._kind in PROVIDERS
+        self._on_gpu = on_gpu = request.device.startswith(tuple(PROVIDERS))
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
         self._inputs: Streams[_Fill] = Streams(
@@ -81,7 +79,7 @@ class OnnxRuntimeEngine:
         try:
             self._session = gpu_session(request) if on_gpu else cpu_session(request, self.streams)
             self._load_s = time.perf_counter() - started
-            self._check_batch()
+            check_batch_size(request, self._session.get_inputs()[0].shape[0])
             shapes: dict[str, tuple[int, ...]] = {one.name: () for one in self._session.get_outputs()}
             if shapes.keys() >= {*request.outputs}:
                 first = self._run(black(request, 1), request.batch_size)
@@ -89,10 +87,8 @@ class OnnxRuntimeEngine:
         except ResnetPipeError:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
-            version = self._library.__version__
-            problem = (
-                f"ONNX Runtime {version} cannot run {request.model} on {request.device}: {one_line(error)}"
-            )
+            version, words = self._library.__version__, one_line(error)
+            problem = f"ONNX Runtime {version} cannot run {request.model} on {request.device}: {words}"
             if on_gpu:
                 raise DeviceError(problem, GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
@@ -115,31 +111,24 @@ class OnnxRuntimeEngine:
 
     def describe(self) -> EngineInfo:
         """Return what really runs."""
-        on_gpu = self._kind in PROVIDERS
+        device = self._request.device
         proof = f"the session's providers: {', '.join(self._session.get_providers())}"
-        if on_gpu:
+        if self._on_gpu:
+            device = f"{device.partition(':')[0]}:{index_of(device)}"
             proof += "; no node is on the CPU"
         if self._request.as_written:
             proof += "; no optimisation, so nothing computes in int8"
         return EngineInfo(
             name="onnxruntime",
             version=self._library.__version__,
-            device=f"{self._kind}:{self._index}" if on_gpu else "cpu",
+            device=device,
             precision=self._request.precision,
-            threads=0 if on_gpu else max(self._request.threads, self.streams),
+            threads=0 if self._on_gpu else max(self._request.threads, self.streams),
             streams=self.streams,
             load_s=round(self._load_s, 3),
             proof=proof,
             note=self._note,
         )
-
-    def _check_batch(self) -> None:
-        size, wanted = self._session.get_inputs()[0].shape[0], self._request.batch_size
-        if isinstance(size, int) and size != wanted:
-            raise ModelError(
-                f"{self._request.model} takes exactly {size} images at a time, not {wanted}",
-                f"infer.batch_size: {size}, or export it with a dynamic batch size",
-            )
 
     def _run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
         """Execute the network on a batch, with other images added if that is not `count` of them."""

@@ -20,11 +20,7 @@ GPU_LIBRARIES = (
 
 
 def library() -> Any:  # noqa: ANN401 - the module
-    """Import ONNX Runtime.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """Import ONNX Runtime; a `MissingExtraError` says that it is not installed."""
     try:
         import onnxruntime
     except ImportError:
@@ -44,21 +40,17 @@ def cpu_session(request: EngineRequest, streams: int) -> Any:  # noqa: ANN401 - 
         options.add_session_config_entry("session.x64quantprecision", "1")
     # A thread that spins while it waits takes its core from a decoder.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = ["CPUExecutionProvider"]
     model: str | bytes = str(request.model)
     if request.extract:
         model = extract.extracted(request.model, request.outputs)
-    return library().InferenceSession(model, options, providers=providers)
+    return library().InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceSession
-    """Make a session on a GPU, and prove that it is one.
+    """Make a session on a GPU, and prove that it is one; a `DeviceError` if it would run elsewhere.
 
     ONNX Runtime goes on with the CPU, in silence, when a provider's libraries cannot be loaded, and for
     every single node that a provider has no kernel for. Both are turned off here.
-
-    Raises:
-        DeviceError: the session would run elsewhere.
     """
     onnxruntime = library()
     kind, _, index = request.device.partition(":")
@@ -76,8 +68,8 @@ def gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceSe
     providers = [(PROVIDERS["cuda"], {**device, "use_tf32": "0"})]
     if kind == "tensorrt":
         providers.insert(0, (wanted, {**device, "trt_fp16_enable": str(int(half))}))
-    to_half = half and kind == "cuda"
-    model = pixels.read(request.model, request.preprocessing, to_half, request.outputs)
+        half = False  # of the file: TensorRT converts it itself
+    model = pixels.read(request.model, request.preprocessing, half, request.outputs)
     session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     first = session.get_providers()[0]
     if first != wanted:

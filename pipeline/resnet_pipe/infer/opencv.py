@@ -30,7 +30,7 @@ DESCRIPTION = EngineDescription(
     extra="",
 )
 MAX_STREAMS = 4
-"""With more cores, a network for each of them would take too much memory; one uses all of them."""
+"""On the CPU. With more cores, a network for each would take too much memory; one uses all of them."""
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -71,7 +71,8 @@ class OpenCvEngine:
                 f"engine opencv does not support {request.precision} on the CPU",
                 "infer.precision: fp32, or a CUDA device",
             )
-        self.streams = 1 if self._on_cuda else request.streams or _streams(request.threads)
+        suitable = request.threads if request.threads <= MAX_STREAMS else 1
+        self.streams = 1 if self._on_cuda else request.streams or suitable
         self._threads = max(1, request.threads // self.streams)
         cv2.setNumThreads(self._threads)
         if "OPENCV_LOG_LEVEL" not in os.environ:  # what it prints is in its exceptions as well
@@ -89,9 +90,8 @@ class OpenCvEngine:
             for stream in streams[1:]:
                 stream.run(whole)
         except cv2.error as error:
-            problem = (
-                f"cv2.dnn {cv2.__version__} cannot run {request.model} on {self._device}: {one_line(error)}"
-            )
+            version, words = cv2.__version__, one_line(error)
+            problem = f"cv2.dnn {version} cannot run {request.model} on {self._device}: {words}"
             raise (DeviceError if self._on_cuda else ModelError)(problem) from None
         self._batch_size = request.batch_size
         self._streams = Streams(streams)
@@ -130,10 +130,6 @@ class OpenCvEngine:
         )
 
 
-def _streams(threads: int) -> int:
-    return 1 if threads > MAX_STREAMS else threads
-
-
 class _Stream:
     """A network that one thread executes, with the input it reads."""
 
@@ -151,16 +147,14 @@ class _Stream:
 
 
 def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN401 - the module and a Net
-    # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
-    # the CPU. OpenCV 4 has one, and no names for it.
-    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
     model: Any = os.fsencode(request.model)  # cv2 crashes on a str whose bytes are not UTF-8
     if request.extract:
         model = np.frombuffer(extract.extracted(request.model, request.outputs), np.uint8)
-    if on_cuda and classic is not None:
-        net = cv2.dnn.readNetFromONNX(model, classic)
-    else:
-        net = cv2.dnn.readNetFromONNX(model)
+    # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
+    # the CPU. OpenCV 4 has one, and no names for it.
+    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
+    engine = [classic] if on_cuda and classic is not None else []
+    net = cv2.dnn.readNetFromONNX(model, *engine)
     if on_cuda:
         half = request.precision == "fp16"
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)

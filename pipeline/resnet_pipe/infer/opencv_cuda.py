@@ -12,14 +12,10 @@ _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one),
 
 
 def select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
-    """Make `cuda` or `cuda:N` the current device and return its full name.
-
-    Raises:
-        DeviceError: with the reason why cv2.dnn cannot run there.
-    """
+    """Make `cuda` or `cuda:N` the current device and return its full name; a `DeviceError` says why not."""
     index = index_of(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
-    if count == 0 and not _built_with_cuda(cv2):
+    if count == 0 and not re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()):
         raise DeviceError("this OpenCV has no CUDA", _CUDA_WHEEL, "cuda")
     if count <= 0:
         raise DeviceError(
@@ -43,10 +39,6 @@ def select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
     return f"cuda:{index} (architecture {architecture})"
 
 
-def _built_with_cuda(cv2: Any) -> bool:  # noqa: ANN401 - the module
-    return bool(re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()))
-
-
 def prove(dump: str, on_cuda: bool) -> str:
     """Return in words where the layers of a network ran, from its dump after a forward pass.
 
@@ -58,14 +50,12 @@ def prove(dump: str, on_cuda: bool) -> str:
     Raises:
         DeviceError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
     """
-    on_gpu = len(re.findall(r"CUDA/CUDA", dump))
-    on_cpu = len(re.findall(r"OCV/(?:CPU|CUDA)", dump))
-    operations = len(re.findall(r"// op #", dump))
+    on_gpu, on_cpu = dump.count("CUDA/CUDA"), dump.count("OCV/CPU") + dump.count("OCV/CUDA")
     if not on_cuda:
         if on_gpu:
             raise DeviceError(f"the CPU was requested, but {on_gpu} layers ran on CUDA")
-        counted = f"{on_cpu} layers on OCV/CPU" if on_cpu else f"{operations} operations of the CPU graph"
-        return f"after the first forward pass: {counted}"
+        graph = f"{dump.count('// op #')} operations of the CPU graph"
+        return f"after the first forward pass: {f'{on_cpu} layers on OCV/CPU' if on_cpu else graph}"
     if on_gpu == 0 or on_cpu > 0:
         raise DeviceError(
             f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU",

@@ -48,18 +48,13 @@ def load(request: EngineRequest) -> OpenVinoEngine:
     """Compile an ONNX file for the CPU and run it once; see `EngineModule.load`."""
     had = devices()["cpu"]
     if request.device not in ("auto", "cpu"):
-        raise DeviceError(
-            f"engine openvino does not support device {request.device} here", "infer.device: cpu"
-        )
+        problem = f"engine openvino does not support device {request.device} here"
+        raise DeviceError(problem, "infer.device: cpu")
     if request.precision not in had:
-        raise DeviceError(
-            f"engine openvino does not support {request.precision} on this processor",
-            f"use one of: {', '.join(had)}",
-        )
-    if request.precision == "int8":
-        problem = saturation.problem("openvino", inspect(request.model))
-        if problem is not None:
-            raise ModelError(f"{request.model}: {problem}", saturation.REMEDY)
+        problem = f"engine openvino does not support {request.precision} on this processor"
+        raise DeviceError(problem, f"use one of: {', '.join(had)}")
+    if request.precision == "int8" and (wrong := saturation.problem("openvino", inspect(request.model))):
+        raise ModelError(f"{request.model}: {wrong}", saturation.REMEDY)
     return OpenVinoEngine(request)
 
 
@@ -97,9 +92,8 @@ class OpenVinoEngine:
         except (DeviceError, ModelError):
             raise
         except Exception as error:  # those of OpenVINO's frontends have no base of their own
-            raise ModelError(
-                f"OpenVINO {self._version} cannot run {request.model}: {_words(error)}"
-            ) from None
+            problem = f"OpenVINO {self._version} cannot run {request.model}: {_words(error)}"
+            raise ModelError(problem) from None
         self._streams = Streams(streams)
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from resnet_pipe.errors import DeviceError, ModelError
+from resnet_pipe.errors import DeviceError
 from resnet_pipe.infer import extract
+from resnet_pipe.infer.batches import check_batch_size
 from resnet_pipe.infer.engine import EngineRequest
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -20,12 +21,7 @@ _PRODUCTS = {"Convolution", "FullyConnected", "MatMul"}
 
 
 def settings(request: EngineRequest, cores: int) -> dict[str, Any]:
-    """Return how OpenVINO is to compile a network for the CPU.
-
-    Args:
-        request: with precision, threads and streams.
-        cores: that OpenVINO sees.
-    """
+    """Return how OpenVINO is to compile a network for the CPU, of which it sees so many cores."""
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
         "INFERENCE_NUM_THREADS": request.threads,
@@ -45,11 +41,7 @@ def read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module a
         model = io.BytesIO(extract.extracted(request.model, request.outputs))
     network = onnx.convert(onnx.load(model))
     count = network.input().partial_shape[0]
-    if count.is_static and count.get_length() != request.batch_size:
-        raise ModelError(
-            f"{request.model} takes exactly {count.get_length()} images at a time, not {request.batch_size}",
-            f"infer.batch_size: {count.get_length()}, or export it with a dynamic batch size",
-        )
+    check_batch_size(request, count.get_length() if count.is_static else None)
     preprocessing = request.preprocessing
     fused = ov.preprocess.PrePostProcessor(network)
     image = fused.input()
@@ -66,11 +58,7 @@ def read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module a
 
 
 def prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledModel
-    """Return in words what the layers of a compiled network compute in.
-
-    Raises:
-        DeviceError: not what was asked for.
-    """
+    """Return in words what the layers of a compiled network compute in; if not as asked, a `DeviceError`."""
     layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     products = [layer for layer in layers if layer["layerType"].value in _PRODUCTS]
     if not products:

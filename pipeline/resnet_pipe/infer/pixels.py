@@ -21,16 +21,9 @@ INPUT = "resnet_pipe/pixels"
 def read(
     path: Path, preprocessing: NetworkInput, half: bool, outputs: Collection[str] | None = None
 ) -> bytes:
-    """Read a network and put the normalisation in front of it.
+    """Return a network with one float input (N, 3, H, W) as one that normalises: its only input is `INPUT`.
 
-    Args:
-        path: the ONNX file; one float32 or float16 input of shape (N, 3, H, W).
-        preprocessing: mean, std, channel order and size.
-        half: make the network compute in float16; its outputs stay float32.
-        outputs: names of those to keep; None for all.
-
-    Returns:
-        an ONNX network whose only input is `INPUT`.
+    With `half`, it computes in float16, and its outputs stay float32. `outputs` are those to keep; None: all.
     """
     model = extract.load(path, outputs)
     if half:
@@ -45,8 +38,8 @@ def read(
 def _normalize(model: ModelProto, preprocessing: NetworkInput) -> None:
     """Put the normalisation in front of a network, in place.
 
-    The uint8 values are transposed first, because a quarter of the bytes has to be moved. Then come one
-    multiplication and one addition: value / (255 std) - mean / std.
+    The uint8 values are transposed first: a quarter of the bytes to move. Then come one multiplication and
+    one addition: value / (255 std) - mean / std.
     """
     from onnx import TensorProto, helper, numpy_helper
 

@@ -13,13 +13,10 @@ E = TypeVar("E", bound=Engine)
 
 
 def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
-    """Load a network on the device asked for; for `auto`, on a GPU if it really runs there, else on the CPU.
+    """Load a network on the device asked for; for `auto`, on `gpu` if it really runs there, else on the CPU.
 
-    Args:
-        request: what to load.
-        gpu: the device that `auto` tries first.
-        make: loads a network and executes it once. Is given the request, with a device, and a note on why
-            that device was taken, empty if there is nothing to say.
+    `make` loads a network and executes it once. It is given the request, with a device, and a note on why
+    that device was taken, empty if there is nothing to say.
 
     Raises:
         DeviceError: the device asked for, or for `auto` the CPU, is not to be had.
@@ -36,16 +33,9 @@ def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineR
 def check_supported(
     name: str, request: EngineRequest, devices: Mapping[str, tuple[str, ...]], note: str = ""
 ) -> None:
-    """Refuse what an engine does not have.
+    """Refuse, with a `DeviceError`, a device or a precision that an engine does not have.
 
-    Args:
-        name: of the engine.
-        request: with a device that is not `auto`.
-        devices: that the engine has, with their precisions.
-        note: why that device was taken.
-
-    Raises:
-        DeviceError: it has no such device, or not the precision there.
+    Its devices are given with their precisions. The one wanted is not `auto`; `note` says why it was taken.
     """
     kind = request.device.partition(":")[0]
     if kind not in devices:
@@ -65,11 +55,7 @@ def index_of(device: str) -> int:
 
 
 def check_exists(device: str, count: int) -> None:
-    """Refuse a CUDA device that is not one of the first `count`.
-
-    Raises:
-        DeviceError: there are fewer.
-    """
+    """Refuse, with a `DeviceError`, a CUDA device that is not one of the first `count`."""
     if index_of(device) >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",

@@ -10,40 +10,36 @@ from resnet_pipe.model.network import Network
 
 
 def precision_of(infer: InferSection, network: Network, problems: list[tuple[Place, str]]) -> str:
-    """Return the precision that a network will compute in.
+    """Return the precision that a network will compute in; add to the problems what its engine does not have.
 
-    Args:
-        infer: the section, whose engine is not `auto` (any more).
-        network: the model's.
-        problems: what the engine does not have is added to these.
-
-    Raises:
-        MissingExtraError: the engine's library is not installed.
+    The section's engine is not `auto` (any more). A `MissingExtraError` says that its library is not there.
     """
-    devices = engines.devices(infer.engine)
+
+    def refuse(key: str, problem: str) -> None:
+        problems.append((("infer", key), problem))
+
+    engine, precision = infer.engine, infer.precision
+    devices = engines.devices(engine)
     kind = infer.first_device.partition(":")[0]
     if kind not in (*devices, "auto"):
         able = ", ".join(devices)
-        text = f"engine {infer.engine} does not support device {infer.devices[0]}; it supports: {able}"
-        problems.append((("infer", "device"), text))
-        return infer.precision
+        refuse("device", f"engine {engine} does not support device {infer.devices[0]}; it supports: {able}")
+        return precision
     had = engines.precisions(devices, infer.first_device)
     where = "" if kind == "auto" else f" on {kind}"
     if network.quantized:
-        if infer.precision not in ("auto", "int8"):
-            problems.append((("infer", "precision"), f"{infer.precision}, but the model computes in int8"))
+        if precision not in ("auto", "int8"):
+            refuse("precision", f"{precision}, but the model computes in int8")
         elif "int8" not in had:
             able = ", ".join(name for name in engines.ENGINES if engines.description(name).int8)
-            text = f"engine {infer.engine} cannot run an int8 model{where}; these can: {able}"
-            problems.append((("infer", "engine"), text))
-        elif saturated := saturation.problem(infer.engine, network):
-            problems.append((("infer", "model"), f"{saturated}; {saturation.REMEDY}"))
+            refuse("engine", f"engine {engine} cannot run an int8 model{where}; these can: {able}")
+        elif saturated := saturation.problem(engine, network):
+            refuse("model", f"{saturated}; {saturation.REMEDY}")
         return "int8"
-    if infer.precision == "int8":
+    if precision == "int8":
         remedy = "make one with `resnet-pipe convert --quantize`"
-        problems.append((("infer", "precision"), f"the model does not compute in int8; {remedy}"))
-    elif infer.precision != "auto" and infer.precision not in had:
+        refuse("precision", f"the model does not compute in int8; {remedy}")
+    elif precision not in ("auto", *had):
         able = ", ".join(had)
-        text = f"engine {infer.engine} does not support {infer.precision}{where} here; it supports: {able}"
-        problems.append((("infer", "precision"), text))
-    return had[0] if infer.precision == "auto" else infer.precision
+        refuse("precision", f"engine {engine} does not support {precision}{where} here; it supports: {able}")
+    return had[0] if precision == "auto" else precision

@@ -7,30 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.infer.batches import black
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
 from resnet_pipe.process.child import Child, EndedError, SilentError
 
 LIMIT_S = 300.0
 """An engine that takes longer to load a network, or for a batch, is taken to hang."""
-_PROCESS = "resnet_pipe.infer.probe_process"
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """What an engine has on this machine.
-
-    Attributes:
-        devices: its kinds of device, each with its precisions; see `engine.devices`.
-        batch_size: that suits it on the device asked about.
-    """
+    """What an engine has on this machine; the batch size is that for the device asked about."""
 
     devices: Mapping[str, tuple[str, ...]]
     batch_size: int
@@ -38,13 +34,9 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine that is probed is to do.
+    """What an engine that is probed is to do with items, uint8, shape (n, H, W, 3), RGB; None: only load.
 
-    Attributes:
-        request: what to load.
-        items: uint8, shape (n, H, W, 3), RGB; None: only load.
-        seconds: then measure for about this long; 0: do not.
-        single_batches: then time single batches, whole and short ones.
+    It then measures for about so many seconds, unless that is 0, and times single batches, whole and short.
     """
 
     request: EngineRequest
@@ -57,10 +49,8 @@ class Work:
 class BatchTimes:
     """Seconds that single batches take, once warm; the shortest of a few each, so that others do not disturb.
 
-    Attributes:
-        whole: a batch of the request's size, after another one of the size.
-        short: a batch of one item, after a whole one.
-        again: a whole batch, after a short one.
+    A `whole` one has the request's size, and comes after another such; a `short` one has one item, and comes
+    after a whole one; a whole one comes `again` after a short one.
     """
 
     whole: float
@@ -72,11 +62,8 @@ class BatchTimes:
 class Result:
     """What came of it.
 
-    Attributes:
-        info: what ran.
-        outputs: output name to float32, shape (n, width); empty without items.
-        items_per_second: with batches of the request's size in all streams, once warm; None if not measured.
-        batch_times: None if not measured.
+    Outputs are by name, float32, shape (n, width); none without items. The rate is with batches of the
+    request's size in all streams, once warm. None was not measured.
     """
 
     info: EngineInfo
@@ -89,10 +76,8 @@ class Result:
 class Refusal:
     """Why an engine gave nothing.
 
-    Attributes:
-        status: `not installed`, `cannot run` (the network, or there), `crashed` or `given up`.
-        reason: in words, one line.
-        remedy: what to do about it, if anything is known.
+    The status is `not installed`, `cannot run` (the network, or there), `crashed` or `given up`; the reason,
+    one line.
     """
 
     status: str
@@ -113,15 +98,11 @@ class RefusedError(Exception):
 
 
 class Probe:
-    """One engine in a process of its own, which ends with the block.
-
-    Args:
-        module: of the engine; see `engine.ENGINES`.
-    """
+    """One engine, given by its module, in a process of its own, which ends with the block."""
 
     def __init__(self, module: str) -> None:
         self._module = module
-        self._process = Child(_PROCESS)
+        self._process = Child("resnet_pipe.infer.probe_process")
 
     def __enter__(self) -> Probe:
         return self
@@ -130,32 +111,18 @@ class Probe:
         self._process.end()
 
     def abilities(self, device: str, patience_s: float = inf) -> Abilities:
-        """Return what the engine has. Comes first.
-
-        Args:
-            device: as in a job; for the batch size.
-            patience_s: it is given up after this long, although it lives.
-
-        Raises:
-            RefusedError: its library is not installed, or crashed, or was given up.
-        """
-        answer: Abilities = self._ask((self._module, device), patience_s)
-        return answer
+        """Return what the engine has, and its batch size for a device of a job. Raises as `result` does."""
+        return cast(Abilities, self._ask((self._module, device), patience_s))
 
     def result(self, work: Work, patience_s: float = inf) -> Result:
-        """Load a network and execute it.
-
-        Args:
-            work: what to load and execute.
-            patience_s: it is given up after this long, although it lives.
+        """Load a network and execute it; `abilities` comes first.
 
         Raises:
-            RefusedError: the engine cannot, or crashed, or was given up.
+            RefusedError: the engine cannot, or crashed, or was given up after `patience_s` although it lives.
         """
-        answer: Result = self._ask(work, patience_s)
-        return answer
+        return cast(Result, self._ask(work, patience_s))
 
-    def _ask(self, question: object, patience_s: float = inf) -> Any:  # noqa: ANN401 - what the process answers
+    def _ask(self, question: object, patience_s: float) -> Any:  # noqa: ANN401 - what the process answers
         end = time.monotonic() + patience_s
 
         def look() -> None:
@@ -176,21 +143,16 @@ class Probe:
 
 
 def widths(request: EngineRequest, name: str) -> dict[str, int]:
-    """Return the widths of a network's outputs, by name, found by one forward pass.
-
-    Args:
-        request: what to load.
-        name: of the engine.
+    """Return the widths of a network's outputs, by name, found by one forward pass of the engine `name`.
 
     Raises:
         UsageError: the engine cannot run the network.
         RunError: it crashed.
     """
-    item = np.zeros((1, *request.preprocessing.size, 3), np.uint8)
     try:
         with Probe(ENGINES[name]) as probe:
             probe.abilities(request.device)
-            result = probe.result(Work(request, item))
+            result = probe.result(Work(request, black(request, 1)))
     except RefusedError as error:
         refused = error.refusal
         if refused.status == "crashed":
@@ -200,22 +162,18 @@ def widths(request: EngineRequest, name: str) -> dict[str, int]:
 
 
 def others_that_run(request: EngineRequest, name: str) -> list[str]:
-    """Return the installed engines, beside one, that can load a network with the same precision.
+    """Return the installed engines that can load, with the same precision, what the engine `name` refused.
 
-    Args:
-        request: that the engine called `name` refused. An engine without its device is asked about `auto`.
-        name: of an engine.
+    An engine that does not have the device is asked about `auto`.
     """
     able = []
     for other, module in ENGINES.items():
-        try:
-            if other != name:
-                with Probe(module) as probe:
-                    devices = probe.abilities(request.device).devices
-                    device = request.device if precisions(devices, request.device) else "auto"
-                    if request.precision in precisions(devices, device):
-                        probe.result(Work(replace(request, device=device)))
-                        able.append(other)
-        except RefusedError:
+        if other == name:
             continue
+        with suppress(RefusedError), Probe(module) as probe:
+            devices = probe.abilities(request.device).devices
+            device = request.device if precisions(devices, request.device) else "auto"
+            if request.precision in precisions(devices, device):
+                probe.result(Work(replace(request, device=device)))
+                able.append(other)
     return able

@@ -43,15 +43,14 @@ def serve(connection: Connection) -> None:
 
 
 def _refusal(error: Exception) -> Refusal:
-    text = " ".join((error.problem if isinstance(error, ResnetPipeError) else str(error)).split())
-    remedy = error.remedy if isinstance(error, ResnetPipeError) else None
+    ours = error if isinstance(error, ResnetPipeError) else None
+    text = " ".join((ours.problem if ours else str(error)).split())
+    remedy = ours.remedy if ours else None
     if isinstance(error, MissingExtraError | ImportError):
         return Refusal("not installed", text, remedy)
     if isinstance(error, UsageError):
         return Refusal("cannot run", text, remedy)
-    return Refusal(
-        "crashed", text if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {text}"
-    )
+    return Refusal("crashed", text if ours else f"{type(error).__name__}: {text}")
 
 
 def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
@@ -94,10 +93,8 @@ def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
 def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:
     """Return the items per second of an engine that is warm, all its streams at work as in a run.
 
-    Args:
-        engine: loaded.
-        batches: all of one size; used again and again.
-        seconds: no batch is begun later than this, but each stream gets at least one.
+    The batches, all of one size, are used again and again; none is begun after so many seconds, but each
+    stream gets at least one.
     """
     upcoming = itertools.cycle(batches)
     counted = [0] * engine.streams

@@ -16,10 +16,6 @@ def problem(engine: str, network: Network) -> str | None:
     """Return why an engine must not run an int8 model here; None if it may.
 
     What decides is in the weights, not in the sidecar, which an old model lacks and which anybody can write.
-
-    Args:
-        engine: its name.
-        network: the model's.
     """
     if not engines.description(engine).saturates or not network.full_range or not processor.saturates():
         return None

@@ -11,11 +11,7 @@ Stream = TypeVar("Stream")
 
 
 class Streams(Generic[Stream]):
-    """Lends streams to as many threads as there are streams.
-
-    Args:
-        streams: at least one.
-    """
+    """Lends streams, of which there is at least one, to as many threads."""
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self._idle: queue.SimpleQueue[Stream] = queue.SimpleQueue()

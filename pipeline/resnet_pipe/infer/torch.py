@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ from resnet_pipe.machine import processor
 if TYPE_CHECKING:
     import torch
 
-    from resnet_pipe.infer.torch_network import TorchNetwork
+    from resnet_pipe.infer.torch_cuda import Replay
+    from resnet_pipe.infer.torch_network import Direct, TorchNetwork
 
 DESCRIPTION = EngineDescription(
     library="torch",
@@ -133,13 +135,9 @@ class TorchEngine:
         )
 
 
-class _Runner(Protocol):
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]: ...
-
-
 def _runners(
     network: TorchNetwork, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
-) -> list[_Runner]:
+) -> Sequence[Direct | Replay]:
     from resnet_pipe.infer.torch_network import Direct
 
     if device.type != "cuda":
@@ -150,11 +148,7 @@ def _runners(
 
 
 def _select(request: EngineRequest) -> tuple[torch.device, str]:
-    """Return the device and its full name.
-
-    Raises:
-        DeviceError: with the reason why torch cannot run there.
-    """
+    """Return the device and its full name; a `DeviceError` says why torch cannot run there."""
     import torch
 
     if request.device.startswith("cuda"):
@@ -172,11 +166,12 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
 def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
     import torch
 
-    counted = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
+    proof = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
+    if network.fused:
+        proof += f", {network.fused} of them fused by oneDNN with what follows"
     if kind == "cpu":
-        fused = f", {network.fused} of them fused by oneDNN with what follows" if network.fused else ""
-        return f"{counted}{fused}; {torch.backends.cpu.get_cpu_capability()}"
-    return f"{counted}{', recorded as a CUDA graph; TF32 is off' if kind == 'cuda' else ''}"
+        proof += f"; {torch.backends.cpu.get_cpu_capability()}"
+    return proof if kind != "cuda" else f"{proof}, recorded as a CUDA graph; TF32 is off"
 
 
 def _slow_bf16(request: EngineRequest) -> str:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError
 from resnet_pipe.infer.placement import check_exists, index_of
 from resnet_pipe.infer.torch_network import TorchNetwork
 
-if TYPE_CHECKING:
-    import torch
-
 
 def select(device: str, precision: str) -> tuple[torch.device, str]:
-    """Return the device for `cuda` or `cuda:N`, and its full name.
-
-    Raises:
-        DeviceError: with the reason why torch cannot run there.
-    """
-    import torch
-
+    """Return the device for `cuda` or `cuda:N`, and its full name; a `DeviceError` says why there is none."""
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         raise DeviceError(
             f"this torch {torch.__version__} was built without CUDA",
@@ -62,8 +53,6 @@ class Replay:
     """
 
     def __init__(self, network: TorchNetwork, device: torch.device, shape: tuple[int, ...]) -> None:
-        import torch
-
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
@@ -86,13 +75,10 @@ class Replay:
             }
 
     def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network; rows beyond the batch hold old pixels, and their results are dropped.
+        """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous.
 
-        Args:
-            batch: uint8, shape (n, H, W, 3), contiguous.
+        Rows beyond the batch hold old pixels, and their results are dropped.
         """
-        import torch
-
         count = len(batch)
         self._staged.numpy()[:count] = batch
         with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
 from resnet_pipe.preprocess.network_input import NetworkInput
 
-if TYPE_CHECKING:
-    import torch
-
-Function = Callable[..., "torch.Tensor"]
+Function = Callable[..., torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,6 @@ class TorchNetwork:
     def __init__(
         self, graph: Graph, preprocessing: NetworkInput, device: torch.device, dtype: torch.dtype
     ) -> None:
-        import torch
-
         self._graph = graph
         self._device = device
         self._dtype = dtype
@@ -60,15 +58,13 @@ class TorchNetwork:
         self._fusions = torch_onednn.fusions(graph) if on_cpu else {}
         self._program = _free_early(self._steps(), keep={*graph.outputs, *graph.constants})
         self.convolutions = sum(isinstance(node.operation, op.Conv) for node in graph.nodes)
-        """How many there are."""
         self.fused = sum(len(fusion.absorbed) > 1 for fusion in self._fusions.values())
-        """How many of them are executed together with what follows."""
+        """How many convolutions are executed together with what follows."""
 
     def __call__(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return all outputs, float32, shape (n, ...).
 
-        Args:
-            pixels: uint8, shape (n, H, W, 3), RGB, contiguous, on the network's device.
+        The pixels are uint8, shape (n, H, W, 3), RGB, contiguous, on the network's device.
         """
         values = {**self._constants, self._graph.image: self._normalize(pixels)}
         for step in self._program:
@@ -78,8 +74,6 @@ class TorchNetwork:
         return {name: values[name].float() for name in self._graph.outputs}
 
     def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        import torch
-
         count, height, width, channels = pixels.shape
         if self._bgr:
             pixels = pixels.flip(3)
@@ -88,8 +82,6 @@ class TorchNetwork:
         return image.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
 
     def _float32(self, values: Any) -> torch.Tensor:  # noqa: ANN401 - an array of any dtype
-        import torch
-
         return torch.tensor(values, dtype=torch.float32, device=self._device)
 
     def _steps(self) -> list[_Step]:
@@ -110,9 +102,6 @@ class TorchNetwork:
         return weight, self._float32(conv.bias).to(self._dtype)
 
     def _function(self, operation: op.Operation) -> Function:
-        import torch
-        from torch.nn import functional
-
         match operation:
             case op.Conv():
                 return self._convolution(operation)
@@ -153,18 +142,12 @@ class TorchNetwork:
                 return lambda x: x
 
     def _convolution(self, conv: op.Conv) -> Function:
-        from torch.nn import functional
-
         weight, bias = self._weights(conv)
-        window, groups = conv.window, conv.groups
-        top, left, bottom, right = window.pads
-        pads = (top, left) if window.symmetric else (0, 0)
+        window = conv.window
 
         def run(x: torch.Tensor) -> torch.Tensor:
-            x = x.to(weight.dtype)
-            if not window.symmetric:
-                x = functional.pad(x, (left, right, top, bottom))
-            return functional.conv2d(x, weight, bias, window.strides, pads, window.dilations, groups)
+            x, pads = _padded(window, x.to(weight.dtype), 0)
+            return functional.conv2d(x, weight, bias, window.strides, pads, window.dilations, conv.groups)
 
         return run
 
@@ -181,13 +164,7 @@ class Direct:
         self._threads = threads
 
     def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network.
-
-        Args:
-            batch: uint8, shape (n, H, W, 3), contiguous.
-        """
-        import torch
-
+        """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous."""
         if self._threads:
             torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
         with torch.inference_mode():
@@ -195,13 +172,16 @@ class Direct:
             return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
 
 
-def _max_pool(window: op.Window, x: torch.Tensor) -> torch.Tensor:
-    from torch.nn import functional
-
+def _padded(window: op.Window, x: torch.Tensor, value: float) -> tuple[torch.Tensor, op.Pair]:
+    """Return a value for torch's functions, and their pads: those know only equal ones on both sides."""
     top, left, bottom, right = window.pads
-    pads = (top, left)
-    if not window.symmetric:
-        x, pads = functional.pad(x, (left, right, top, bottom), value=-float("inf")), (0, 0)
+    if window.symmetric:
+        return x, (top, left)
+    return functional.pad(x, (left, right, top, bottom), value=value), (0, 0)
+
+
+def _max_pool(window: op.Window, x: torch.Tensor) -> torch.Tensor:
+    x, pads = _padded(window, x, -math.inf)
     return functional.max_pool2d(x, window.kernel, window.strides, pads, window.dilations, window.ceil)
 
 
@@ -210,5 +190,5 @@ def _free_early(steps: list[_Step], keep: set[str]) -> list[_Step]:
     for step in reversed(steps):
         dead = tuple(name for name in {*step.inputs, step.output} if name not in freed)
         freed.update(dead)
-        program.append(_Step(step.run, step.inputs, step.output, dead))
+        program.append(replace(step, dead=dead))
     return program[::-1]

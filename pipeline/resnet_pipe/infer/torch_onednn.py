@@ -8,20 +8,16 @@ torch 2.14 and ResNet-50: 15.1 images per second of a core, 15.1 with torch.jit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
 
 from resnet_pipe.infer.onnx_graph.graph import Graph
 from resnet_pipe.infer.onnx_graph.operations import Conv, Plain
 from resnet_pipe.machine import processor
 
-if TYPE_CHECKING:
-    import torch
-
 
 def available() -> bool:
     """Tell whether this torch has these functions, and the CPU is one that this was tried on."""
-    import torch
-
     has_them = hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     return has_them and torch.backends.mkldnn.is_available() and processor.is_x86()  # type: ignore[no-untyped-call]
 
@@ -75,29 +71,23 @@ class Convolution:
     """
 
     def __init__(self, conv: Conv, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> None:
-        import torch
-
         window = conv.window
         self._geometry = (window.pads[:2], window.strides, window.dilations, conv.groups)
         self._weight, self._bias = weight, bias
         self._packed = False
         self._relu = relu
-        self._library = torch.ops.mkldnn
 
     def __call__(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Return relu(conv(x) + other), or what of it there is; x of shape (n, channels, height, width).
-
-        Raises:
-            RuntimeError: the shapes do not fit.
-        """
+        """Return relu(conv(x) + other), or what of it there is; x of shape (n, channels, height, width)."""
+        library = torch.ops.mkldnn
         x = x.to(self._bias.dtype)
         if not self._packed:
-            self._weight = self._library._reorder_convolution_weight(self._weight, *self._geometry, x.shape)
+            self._weight = library._reorder_convolution_weight(self._weight, *self._geometry, x.shape)
             self._packed = True
         weights = (self._weight, self._bias, *self._geometry)
         if other is None:
             after = "relu" if self._relu else "none"
-            return self._library._convolution_pointwise(x, *weights, after, [], "")  # type: ignore[no-any-return]
+            return library._convolution_pointwise(x, *weights, after, [], "")  # type: ignore[no-any-return]
         other = other.to(self._bias.dtype)
-        add = self._library._convolution_pointwise.binary
+        add = library._convolution_pointwise.binary
         return add(x, other, *weights, "add", 1.0, "relu" if self._relu else None, [], "")  # type: ignore[no-any-return]

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from resnet_pipe.convert.sources.unloadable import refusal, state_dict, two_lines
 from resnet_pipe.errors import ModelError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-State = Mapping[str, "Tensor"]
+State = Mapping[str, Tensor]
 
 _COMPILED = "_orig_mod."
 """The prefix that torch.compile adds to the names of a compiled network, or a compiled part of one."""
@@ -103,8 +103,6 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
-    import torch
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused
@@ -121,8 +119,6 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
 
 def _networks(data: object, place: tuple[str, ...] = ()) -> Iterator[_Found]:
     """Yield the tensors of each dict, once for each possible prefix."""
-    from torch import Tensor
-
     if not isinstance(data, Mapping):
         return
     named = {key: value for key, value in data.items() if isinstance(key, str)}
@@ -164,11 +160,7 @@ def _problems(expected: State, state: State) -> list[str]:
 
 
 def _choose(path: Path, fitting: list[_Found]) -> _Found:
-    """Choose one of several candidates: not an average, and preferably in a usual place.
-
-    Raises:
-        ModelError: several candidates are left.
-    """
+    """Choose one of several candidates: not an average, and preferably in a usual place."""
     rest = [one for one in fitting if not one.averaged] or fitting
     if len(rest) > 1:
         rest = [one for one in rest if one.place in _USUAL] or rest

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.convert.recipe import Recipe
-from resnet_pipe.convert.sources import checkpoint
+from resnet_pipe.convert.recipe import NAMED_WEIGHTS, Recipe
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.model.model import Weights
 from resnet_pipe.store.digest import file_sha256
@@ -53,20 +52,18 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
     try:
         import torchvision  # noqa: F401
     except ImportError as error:
-        library = error.name or "torchvision"
-        raise MissingExtraError(library, "convert", "Converting a model") from None
-    if spec == "imagenet":
-        return _imagenet(recipe, spec)
-    if spec == "random":
-        return _random(recipe, spec, photographs)
-    if spec == "auto":
+        raise MissingExtraError(error.name or "torchvision", "convert", "Converting a model") from None
+    if spec not in NAMED_WEIGHTS:
+        return _checkpoint(recipe, Path(spec), say)
+    if spec != "random":
         try:
             return _imagenet(recipe, spec)
         except ModelError as error:
+            if spec == "imagenet":
+                raise
             say(f"NOTE: {error.problem}")
             say("NOTE: using random weights instead: good for timing, not for results")
-            return _random(recipe, spec, photographs)
-    return _checkpoint(recipe, Path(spec), say)
+    return _random(recipe, spec, photographs)
 
 
 def _imagenet(recipe: Recipe, requested: str) -> Source:
@@ -138,6 +135,8 @@ def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Sourc
     import torch
     from torchvision.models import get_model
 
+    from resnet_pipe.convert.sources import checkpoint
+
     with torch.device("meta"):  # names and shapes, without numbers
         expected = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count).state_dict()
     found = checkpoint.read(path, recipe.architecture, expected)
@@ -146,13 +145,8 @@ def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Sourc
     classes = len(found.state["fc.weight"])
     network = get_model(recipe.architecture, weights=None, num_classes=classes)
     network.load_state_dict(dict(found.state))
-    kind = Weights(
-        kind="checkpoint",
-        name=path.name,
-        sha256=file_sha256(path),
-        requested=path.name,
-        taken=found.taken,
-    )
+    name, sha256 = path.name, file_sha256(path)
+    kind = Weights(kind="checkpoint", name=name, sha256=sha256, requested=name, taken=found.taken)
     return Source(network.eval(), kind, _labels(recipe, classes))
 
 

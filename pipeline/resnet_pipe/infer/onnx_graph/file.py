@@ -29,10 +29,8 @@ def read(path: Path, outputs: Collection[str] | None = None) -> Graph:
     try:
         model = extract.load(path, outputs)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        problem = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"{path} cannot be read as an ONNX file: {problem}", "give a file made by `resnet-pipe convert`"
-        ) from None
+        problem = f"{path} cannot be read as an ONNX file: {' '.join(str(error).split())[:300]}"
+        raise ModelError(problem, "give a file made by `resnet-pipe convert`") from None
     return fold(_Reader(path, model).read())
 
 
@@ -42,17 +40,15 @@ class _Reader:
     def __init__(self, path: Path, model: Any) -> None:  # noqa: ANN401 - protobuf messages are untyped
         self._path = path
         self._graph = model.graph
-        self._opset = max(
-            (entry.version for entry in model.opset_import if entry.domain in DOMAINS), default=0
-        )
+        opsets = (entry.version for entry in model.opset_import if entry.domain in DOMAINS)
+        self._opset = max(opsets, default=0)
         self._tensors = {tensor.name: tensor for tensor in self._graph.initializer}
         self._constants: dict[str, Weight] = {}
         images = [value.name for value in self._graph.input if value.name not in self._tensors]
         if len(images) != 1:
             raise ModelError(f"{path}: expected one input, an image; found {len(images)}")
         self._image = images[0]
-        self._known = {self._image}
-        """What depends on the image."""
+        self._known = {self._image}  # what depends on the image
 
     def read(self) -> Graph:
         nodes = []
@@ -70,17 +66,16 @@ class _Reader:
         given = {node.output for node in nodes}
         if missing := [name for name in outputs if name not in given]:
             raise ModelError(f"{self._path}: no node produces the output {missing[0]!r}")
-        return Graph(self._path, self._image, tuple(nodes), outputs, self._constants)
+        return Graph(self._image, tuple(nodes), outputs, self._constants)
 
     def _node(self, node: NodeReader, output: str) -> Node:
         found = operation(node)
         node.finish()
         inputs = tuple(node.inputs[: 2 if found is Plain.ADD else 1])
         if not self._known.intersection(inputs):
-            raise node.error(
-                f"it takes {', '.join(map(repr, inputs)) or 'nothing'}, which no node before it produces"
-            )
+            taken = ", ".join(map(repr, inputs)) or "nothing"
+            raise node.error(f"it takes {taken}, which no node before it produces")
         for index, name in enumerate(inputs):
             if name not in self._known:
                 self._constants[name] = node.weight(index)
-        return Node(found, inputs, output, node.name)
+        return Node(found, inputs, output)

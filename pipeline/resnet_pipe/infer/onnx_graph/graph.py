@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from resnet_pipe.infer.onnx_graph.operations import Conv, Operation, ScaleShift, Weight
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation, applied to values: the image, outputs of earlier nodes, constants.
-
-    `name` is for errors: the operator and the name that the file gives, escaped.
-    """
+    """One operation, applied to values: the image, outputs of earlier nodes, constants."""
 
     operation: Operation
     inputs: tuple[str, ...]
     output: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,6 @@ class Graph:
     Each of its outputs is given by a node; constants that nodes take as inputs are by name.
     """
 
-    path: Path
     image: str
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]

@@ -15,12 +15,9 @@ Pads = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Where a convolution or a pooling looks: pairs are (down, right), pixels.
+    """Where a convolution or a pooling looks, in pixels: (down, right); of pads, (top, left, bottom, right).
 
-    Attributes:
-        pads: rows and columns that are added: top, left, bottom, right.
-        dilations: distance of neighbours in the kernel.
-        ceil: whether a window may begin inside and end outside.
+    Dilations are the distances of neighbours in the kernel; with `ceil`, a window may end outside.
     """
 
     kernel: Pair

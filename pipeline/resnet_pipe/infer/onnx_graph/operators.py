@@ -12,11 +12,7 @@ from resnet_pipe.infer.onnx_graph.node import NodeReader
 
 
 def operation(node: NodeReader) -> op.Operation:
-    """Return what a node does.
-
-    Raises:
-        ModelError: its operator, a setting or its weights are not known here.
-    """
+    """Return what a node does; a `ModelError` names an operator, a setting or weights not known here."""
     if node.operator not in _READERS:
         raise node.error("the engines torch and mlx do not have this operator")
     return _READERS[node.operator](node)
