@@ -25,11 +25,7 @@ def chosen(
 ) -> dict[str, tuple[str, str | None]]:
     """Return the configured names of used outputs, each with the output that would be used by default.
 
-    Args:
-        network: of the file.
-        head: the outputs chosen by these names.
-        logits: configured name of the class output, if any.
-        features: configured name of the features output, if any.
+    The head has the outputs chosen by these names.
     """
     found: dict[str, tuple[str, str | None]] = {}
     if head.logits is not None and logits:
@@ -79,11 +75,7 @@ def for_classes(network: Network) -> Output:
 
 
 def for_features(network: Network, logits: Output | None) -> Output:
-    """Return the output with features: `features`, or the only candidate.
-
-    Args:
-        network: of the file.
-        logits: the class output, if it is used, too.
+    """Return the output with features: `features`, or the only candidate beside a used class output.
 
     Raises:
         ModelError: there is none, or there are several.

@@ -60,10 +60,7 @@ def read(store: Store) -> Noted | None:
 def check(store: Store, ours: Fingerprint, digests: Collection[str] = ()) -> None:
     """Compare a job's fingerprint with that of the rows in an output directory.
 
-    Args:
-        store: the output directory.
-        ours: the job's.
-        digests: the hashes that the records name, for when nothing else says how the rows were made.
+    The digests are those that the records name, for when nothing else says how the rows were made.
 
     Raises:
         UsageError: they differ; the message lists what changed, and the two ways out.
@@ -106,12 +103,8 @@ def precision(store: Store) -> str | None:
 def saving(store: Store, ours: Fingerprint, has_rows: bool) -> AbstractContextManager[None]:
     """Note the fingerprint that all shards of a directory share, before the first one appears.
 
-    It is on the disk when the block begins, and takes the place of an earlier one when the block ends.
-
-    Args:
-        store: the output directory.
-        ours: the job's.
-        has_rows: there are rows already, whose records may name a hash of an earlier schema version.
+    It is on the disk when the block begins, and takes the place of an earlier one when the block ends. If
+    there are rows already, their records may name a hash of an earlier schema version, which is kept.
     """
     noted = read(store) if has_rows else None
     earlier = [digest for digest in noted.digests if digest != ours.digest] if noted else []

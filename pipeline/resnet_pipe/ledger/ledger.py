@@ -21,16 +21,9 @@ TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json")
 
 
 class Ledger:
-    """The records of an output directory.
+    """The records of an output directory, whose store holds them and their files.
 
-    Args:
-        output: the output directory.
-        tag: names this run among those that share the directory; empty for a run that has it alone.
-
-    Attributes:
-        output: the output directory.
-        store: where the records and their files are.
-        tag: as given.
+    The tag names this run among those that share the directory; it is empty for a run that has it alone.
     """
 
     def __init__(self, output: Path, tag: str = "") -> None:
@@ -76,11 +69,9 @@ class Ledger:
         return all(self.store.look(file.name) is not None for file in record.files)
 
     def commit(self, record: Record, replaces: Record | None) -> None:
-        """Make a chunk and its record final.
+        """Make a chunk and its record final, in the place of its old record, if it has one.
 
-        Args:
-            record: its new files are in the directory that `stage` gave.
-            replaces: the old record of this chunk, if it has one.
+        The record's new files are in the directory that `stage` gave.
         """
         before = {file.name for file in replaces.files} if replaces else set()
         obsolete = sorted(before - {file.name for file in record.files})

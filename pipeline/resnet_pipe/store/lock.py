@@ -20,14 +20,11 @@ _DIVISION = re.compile(r"lock-(\d+)-of-(\d+)")
 
 @contextmanager
 def output_lock(home: Path, tag: str) -> Iterator[None]:
-    """Hold an output directory while the block runs.
+    """Hold an output directory, whose `_resnet_pipe` is `home`, while the block runs.
 
     A run of a whole job excludes all others. The divisions I/N of one job share the directory, each held
-    once; those of another N, which would divide the sources differently, are refused.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory; it exists.
-        tag: of the division, such as `1of4` for `--divide 1/4`; empty for the whole job.
+    once; those of another N, which would divide the sources differently, are refused. The tag is that of the
+    division, such as `1of4` for `--divide 1/4`; empty for the whole job.
 
     Raises:
         LockedError: another run holds it; the message names its process and when it started.
@@ -46,11 +43,8 @@ def report_lock(home: Path) -> Iterator[None]:
 
     One that has read earlier must not write later: it would take away what another has written meanwhile.
 
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-
     Raises:
-        OSError: the directory is not there.
+        OSError: `home` is not there.
     """
     descriptor = os.open(home / "lock-reports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -61,22 +55,13 @@ def report_lock(home: Path) -> Iterator[None]:
 
 
 def neighbours_run(home: Path, tag: str) -> bool:
-    """Tell whether other divisions of a job run now.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-        tag: of the division that asks; empty for a whole job, which has no neighbours.
-    """
+    """Tell whether divisions of a job run now, other than the one that asks; a whole job has an empty tag."""
     mine = _lock_name(tag)
     return tag != "" and any(_is_taken(path) for path in home.glob("lock-*-of-*") if path.name != mine)
 
 
 def is_held(home: Path) -> bool:
-    """Tell whether a run holds an output directory. Nothing is changed.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-    """
+    """Tell whether a run holds an output directory, whose `_resnet_pipe` is `home`. Nothing is changed."""
     return any(_is_taken(path) for path in (home / "lock", *home.glob("lock-*-of-*")))
 
 

@@ -23,13 +23,7 @@ _DISK = f"check the disk and the permissions; if the files are lost, {_RESTORE}"
 
 @dataclass(frozen=True)
 class Stored:
-    """A record, and where its files are.
-
-    Attributes:
-        record: of a chunk.
-        path: of the record.
-        places: where its files may be; the first one that has a file counts.
-    """
+    """A record, the path of its text, and where its files may be: the first place that has one counts."""
 
     record: Record
     path: Path
@@ -51,9 +45,7 @@ class Examiner:
     def examine(self, stored: Stored, prefix: str) -> tuple[list[Problem], int]:
         """Return what is wrong with the files of a record, and how many bytes were read.
 
-        Args:
-            stored: the record.
-            prefix: before the names of its files in problems.
+        In problems the prefix comes before their names.
         """
         state = _state(stored)
         known = self._sound.get(stored.path)

@@ -33,11 +33,8 @@ def check(output: Path) -> Verdict:
 
     What seems wrong while a run is at work is looked at again: only what stays wrong is a problem.
 
-    Args:
-        output: `writer.path` of a job that has run.
-
     Raises:
-        UsageError: it is no such directory.
+        UsageError: no job has written there.
         RunError: it cannot be read.
     """
     try:
@@ -57,13 +54,7 @@ def check(output: Path) -> Verdict:
 
 @dataclass
 class _Check:
-    """A check of one directory.
-
-    Attributes:
-        output: the directory.
-        examiner: remembers what was sound.
-        until: when it is no longer waited for a switch, in seconds of `time.monotonic`.
-    """
+    """A check of one directory, which waits for a switch until a time of `time.monotonic`, in seconds."""
 
     output: Path
     examiner: Examiner = field(default_factory=Examiner)

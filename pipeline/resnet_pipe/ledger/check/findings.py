@@ -31,13 +31,9 @@ _HEADINGS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """Something that is wrong, and what to do about it.
 
-    Attributes:
-        kind: of the problem, short and stable.
-        path: of the file below the output directory, in the text form of `key_of`.
-        text: what is wrong with it.
-        remedy: what to do.
+    The kind is stable. The path is below the output directory, in the text form of `key_of`.
     """
 
     kind: Kind
@@ -48,15 +44,7 @@ class Problem:
 
 @dataclass
 class Counts:
-    """What has been checked.
-
-    Attributes:
-        records: of the ledger.
-        sources: in them.
-        rows: that they name.
-        files: that they name.
-        bytes: of these files.
-    """
+    """What has been checked: records, what they name, and the bytes of the files."""
 
     records: int = 0
     sources: int = 0
@@ -74,9 +62,7 @@ class Verdict:
     """The result of a check.
 
     Attributes:
-        output: the directory.
-        counts: of the results.
-        next: of the new results that have been begun beside them; None if there are none.
+        next: counts of the new results that have been begun beside these; None if there are none.
         problems: in the order of their kinds and paths.
         notes: what to know, though nothing is wrong.
     """

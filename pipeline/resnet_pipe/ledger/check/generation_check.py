@@ -27,13 +27,7 @@ _UNKNOWN = (
 
 
 class Results:
-    """Looks at one generation of results, once.
-
-    Args:
-        output: the directory whose check this is: problems are named from there.
-        ledgers: of the generation.
-        examiner: of the files.
-    """
+    """Looks at one generation of results, once; problems are named from the directory whose check it is."""
 
     def __init__(self, output: Path, ledgers: Ledgers, examiner: Examiner) -> None:
         self._output = output

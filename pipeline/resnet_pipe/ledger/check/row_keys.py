@@ -44,9 +44,7 @@ def array_rows(path: Path) -> int:
 def differences(rows: Iterable[RowKey], expected: Mapping[str, int]) -> list[str]:
     """Return in words how rows differ from those that a record names.
 
-    Args:
-        rows: those of a source together, by increasing frame.
-        expected: how many rows each source has; those without rows may be there or not.
+    Those of a source are expected together, by increasing frame; sources without rows may be named or not.
     """
     found: list[str] = []
     seen: set[str] = set()

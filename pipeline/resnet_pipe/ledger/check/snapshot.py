@@ -103,9 +103,7 @@ class Ledgers:
 def shards_in(output: Disk, kinds: Iterable[str]) -> set[str]:
     """Return the names of everything in an output directory that may be of a record.
 
-    Args:
-        output: the directory.
-        kinds: of the writers with files for single sources.
+    The kinds are those of the writers with files for single sources.
 
     Raises:
         OSError: a directory cannot be listed.

@@ -18,9 +18,7 @@ _START_S = 60.0
 class Annotator:
     """Has the files of one source after the other made, while the caller goes on.
 
-    Args:
-        setup: what is the same for all of them.
-        timeout_s: a source is given up, and the process replaced, if that gives no response for longer.
+    A source whose process gives no response for `timeout_s` is given up, and the process replaced.
     """
 
     def __init__(self, setup: DrawingSetup, timeout_s: float) -> None:
@@ -49,12 +47,7 @@ class Annotator:
         self._requests.put(request)
 
     def finish(self) -> dict[str, Answer]:
-        """Wait until all is done; return what has become of each source, by its key.
-
-        Raises:
-            OSError: as `put`.
-            RunError: as `put`.
-        """
+        """Wait until all is done; return what has become of each source, by its key. Raises what `put` does."""
         self._requests.put(None)
         self._thread.join()
         if self._problem is not None:

@@ -34,12 +34,7 @@ _BEAT_S = 0.1
 
 
 class Painter:
-    """Draws labels on the pictures of one source after the other.
-
-    Args:
-        setup: where from, where to, and how.
-        say: tells the parent how far it is.
-    """
+    """Draws labels on the pictures of one source after the other, and tells the parent how far it is."""
 
     def __init__(self, setup: DrawingSetup, say: Callable[[Step], None]) -> None:
         self._setup = setup

@@ -57,12 +57,7 @@ class CsvSection(TableSection):
 
 
 class CsvWriter(TextWriter):
-    """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ...
-
-    Args:
-        path: in a staging directory.
-        schema: of the rows.
-    """
+    """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ..."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path)

@@ -61,7 +61,7 @@ class NpySection(TableSection):
         return MatrixWriter(target) if self.layout == "matrix" else ArraysWriter(target)
 
     def merge(self, target: Target, portions: Sequence[Portion]) -> None:
-        """Write a matrix from the rows of others; see `WriterSection.merge`."""
+        """Write a matrix from the rows of others; arrays of single sources are no shard."""
         if self.layout == "matrix":
             super().merge(target, portions)
 
@@ -84,11 +84,7 @@ class NpySection(TableSection):
 
 
 class MatrixWriter(TableWriter):
-    """One array for all sources of a chunk.
-
-    Args:
-        target: whose rows have one column of a fixed number of float32.
-    """
+    """One array for all sources of a chunk, whose rows have one column of a fixed number of float32."""
 
     def __init__(self, target: Target) -> None:
         self._array = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), target.schema, PLACE)
@@ -108,11 +104,7 @@ class MatrixWriter(TableWriter):
 
 
 class ArraysWriter(Writer):
-    """One array for each source.
-
-    Args:
-        target: whose rows have one column of a fixed number of float32.
-    """
+    """One array for each source, whose rows have one column of a fixed number of float32."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -151,14 +143,7 @@ class ArraysWriter(Writer):
 
 
 class _Array:
-    """An array and its index, written row by row.
-
-    Args:
-        path: of the array.
-        index: path of its index.
-        schema: of the rows.
-        columns: of the index.
-    """
+    """An array and its index, which has some columns of the rows, written row by row."""
 
     def __init__(self, path: Path, index: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
         self._width = schema[-1].type.list_size
@@ -170,12 +155,7 @@ class _Array:
         self._csv.writerow(columns)
 
     def append(self, values: NDArray[np.float32], index: Iterable[Sequence[object]]) -> None:
-        """Add rows.
-
-        Args:
-            values: shape (rows, width).
-            index: a line for each.
-        """
+        """Add rows: values of shape (rows, width), and a line of the index for each."""
         self._file.write(values.astype(_DTYPE, copy=False).tobytes())
         self._csv.writerows(index)
         self._count += len(values)
