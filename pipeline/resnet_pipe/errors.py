@@ -74,11 +74,7 @@ class UsageError(ResnetPipeError):
 
 
 class DocumentError(UsageError):
-    """A YAML document is wrong in one or more places.
-
-    Args:
-        problems: one line each, beginning with `file:line:column`.
-    """
+    """A YAML document is wrong in one or more places; each problem is a line that begins with `file:line:column`."""
 
     def __init__(self, problems: list[str], remedy: str | None = None) -> None:
         super().__init__("\n".join(problems), remedy)
@@ -86,13 +82,7 @@ class DocumentError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """An optional library is not installed.
-
-    Args:
-        library: the import name that failed.
-        extra: the extra of resnet-pipe that installs it.
-        purpose: what it is needed for.
-    """
+    """An optional library, by its import name, is not installed, but an extra of resnet-pipe would install it."""
 
     check = "packages"
 
@@ -104,11 +94,7 @@ class MissingExtraError(UsageError):
 
 
 class HomeError(UsageError):
-    """This user has no cache directory.
-
-    Args:
-        problem: why there is none.
-    """
+    """This user has no cache directory."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write to", "models")
@@ -139,12 +125,7 @@ class LockedError(ResnetPipeError):
 
 
 class StoppedError(ResnetPipeError):
-    """A signal ended the run before it had anything to commit.
-
-    Args:
-        problem: which signal, and when.
-        exit_code: 130 or 143.
-    """
+    """A signal ended the run before it had anything to commit. The exit code is 130 or 143."""
 
     def __init__(self, problem: str, exit_code: ExitCode) -> None:
         super().__init__(problem)

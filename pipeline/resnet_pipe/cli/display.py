@@ -17,11 +17,9 @@ LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Shows the events of a run on standard error.
+    """Shows the events of a run on standard error; if it is to be quiet, only what is unusual.
 
-    Args:
-        unit: what a source is, such as image.
-        quiet: show only what is unusual.
+    The unit is what a source is called, such as image.
     """
 
     def __init__(self, unit: str, quiet: bool) -> None:

@@ -30,9 +30,8 @@ _T = TypeVar("_T")
 class Document:
     """A parsed YAML mapping of plain dicts, lists and scalars.
 
-    Attributes:
-        positions: place of a value (keys and indices from the root) to its 1-based (line, column).
-        overrides: places that were set on the command line, so that errors can say so.
+    Positions are place of a value (keys and indices from the root) -> its 1-based (line, column). Overrides
+    are the places that were set on the command line, so that errors can say so.
     """
 
     path: Path

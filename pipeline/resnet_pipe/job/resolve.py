@@ -39,15 +39,11 @@ class Resolved:
     """A job with every choice made.
 
     Attributes:
-        job: as it was validated.
-        model: the ONNX file and its sidecar.
-        network: the file's own inputs and outputs.
-        head: which of these outputs the job uses, and what becomes of them.
+        head: which of the network's outputs the job uses, and what becomes of them.
         preprocessing: the sidecar's, with the job's overrides.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
         metadata: what the shards say about how they were made.
-        fingerprint: all that changes results.
         choice: how the engine was chosen; None if the job names it.
     """
 
@@ -104,12 +100,7 @@ class Resolved:
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
-    """Bring a valid job and its model together.
-
-    Args:
-        job: whose engine is not `auto` (any more).
-        doc: that it came from.
-        choice: how its engine was chosen, if it was.
+    """Bring a valid job, whose engine is not `auto` (any more), and its model together.
 
     Raises:
         DocumentError: the job asks for what the model does not have; all problems, with their places.
@@ -156,13 +147,9 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
 def preprocessing_of(
     job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
 ) -> Preprocessing | None:
-    """Return the sidecar's preprocessing with what the job changes; None if something is missing.
+    """Return the sidecar's preprocessing with what the job changes, and the size of the network's input.
 
-    Args:
-        job: whose `preprocess` is meant.
-        model: with its sidecar.
-        network: for the size of its input.
-        problems: what is wrong is added to these.
+    What is wrong is added to the problems; None if something is missing.
     """
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:

@@ -47,10 +47,7 @@ def may_be_in(graph: Any) -> bool:  # noqa: ANN401 - protobuf messages are untyp
 def ending(model: Any, name: str, shapes: Mapping[str, tuple[int | None, ...] | None]) -> Ending | None:  # noqa: ANN401
     """Return the operator that turns an output's values into probabilities; None if there is none.
 
-    Args:
-        model: an ONNX ModelProto.
-        name: name of the output.
-        shapes: of the graph's values, as far as they are known.
+    The model is an ONNX ModelProto; the shapes are of the graph's values, as far as they are known.
     """
     nodes = {output: node for node in model.graph.node for output in node.output if output}
     constants = _single_numbers(model.graph)

@@ -29,8 +29,6 @@ class Network:
     """Inputs and outputs of a network for images.
 
     Attributes:
-        path: of the ONNX file.
-        outputs: all outputs; `head` decides which of them mean what.
         size: (H, W) of the input if it is fixed, else None.
         batch_size: images per forward pass if that is fixed, else None.
         data: files next to the ONNX file that hold its weights.
