@@ -74,7 +74,7 @@ class UsageError(ResnetPipeError):
 
 
 class DocumentError(UsageError):
-    """A YAML document is wrong in one or more places; each problem is a line that begins with `file:line:column`."""
+    """A YAML document is wrong in one or more places, each a line that begins with `file:line:column`."""
 
     def __init__(self, problems: list[str], remedy: str | None = None) -> None:
         super().__init__("\n".join(problems), remedy)
@@ -82,7 +82,7 @@ class DocumentError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """An optional library, by its import name, is not installed, but an extra of resnet-pipe would install it."""
+    """An optional library is not installed; an extra of resnet-pipe would install it."""
 
     check = "packages"
 

@@ -32,7 +32,7 @@ class Head(Protocol):
         """How many values per item these outputs have, in the order of their names."""
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
-        """Return how many numbers a row has, at most, beside those that say where it is from; k as for `schema`."""
+        """Return how many numbers a row has, at most, beside those that say where it is from."""
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
         """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.

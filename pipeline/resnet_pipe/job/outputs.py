@@ -20,7 +20,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
 def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Classify:
-    """Return the outputs that a job uses, except those that could not be found: they are added to the problems."""
+    """Return the outputs that a job uses, but those that are not found, which are added to the problems."""
     kind = head_for(job.fields)
     if kind is None:
         problems.append((("writer",), f"no head makes all of these fields: {', '.join(sorted(job.fields))}"))

@@ -162,7 +162,7 @@ def model_path(spec: str, base: Path) -> Path:
 
 
 def how_to_make(name: str) -> str | None:
-    """Return the command that makes a model such as `resnet50` or `resnet50-int8`, or None if there is none."""
+    """Return the command that makes a model such as `resnet50` or `resnet50-int8`, if there is one."""
     source = name.removesuffix(INT8_SUFFIX)
     if source not in {f"resnet{depth}" for depth in DEPTHS}:
         return None

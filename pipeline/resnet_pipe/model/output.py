@@ -119,7 +119,7 @@ def value_shape(value: Any) -> Shape | None:  # noqa: ANN401
 
 
 def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
-    """Return the outputs of a ModelProto, even one without its weights, with all that is known without a run."""
+    """Return the outputs of a ModelProto, with or without weights, as far as known without a run."""
     declared = {value.name for value in model.graph.output if value_shape(value) is not None}
     if endings.may_be_in(model.graph) or any(_is_open(value) for value in model.graph.output):
         model = _with_shapes(model)

@@ -31,9 +31,9 @@ _HEADINGS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong, and what to do about it.
+    """One thing that is wrong, and what to do; kinds are short and stable.
 
-    The kind is stable. The path is below the output directory, in the text form of `key_of`.
+    The path is below the output directory, in the text form of `key_of`.
     """
 
     kind: Kind

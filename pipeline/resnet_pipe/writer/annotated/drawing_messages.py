@@ -78,7 +78,7 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What has become of a source: files, relative to the directory, and why they are not all, or not complete."""
+    """What has become of a source: its files, relative to the directory, and why they are not complete."""
 
     files: tuple[Path, ...] = ()
     failure: SourceError | None = None

@@ -107,7 +107,7 @@ class VideoFile:
         context.open()
 
     def write(self, picture: NDArray[np.uint8], pts: int, duration: int) -> None:
-        """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base. Raises as above."""
+        """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base."""
         frame = VideoFrame.from_numpy_buffer(self._fitted(picture), "rgb24")
         frame = self._reformatter.reformat(
             frame,
@@ -126,10 +126,7 @@ class VideoFile:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> bool:
-        """Complete the file, and tell whether there is one: if a picture could not be written, it is removed.
-
-        Raises as above.
-        """
+        """Complete the file, and tell whether there is one: if a picture could not be written, it is removed."""
         try:
             if not self._is_broken:
                 with self._errors():

@@ -57,7 +57,7 @@ class CsvSection(TableSection):
 
 
 class CsvWriter(TextWriter):
-    """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ..."""
+    """A shard that is being written: lists are columns logit_0.. and index_1, label_1, score_1, ..."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path)
