@@ -47,7 +47,7 @@ class Annotator:
         self._requests.put(request)
 
     def finish(self) -> dict[str, Answer]:
-        """Wait until all is done; return what has become of each source, by its key; raise what `put` does."""
+        """Wait until all is done; return what has become of each source, by its key. Raises like `put`."""
         self._requests.put(None)
         self._thread.join()
         if self._problem is not None:
