@@ -15,6 +15,7 @@ from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
 from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
 from resnet_pipe.reader.registry import Section as ReaderSection
@@ -156,6 +157,10 @@ class Job(_Section):
         if len({writer.kind for writer in writers}) < len(writers):
             raise ValueError("two writers of the same kind would write the same files")
         return writers
+
+    def writer_place(self, index: int) -> Place:
+        """Return where in the document one of the writers is."""
+        return ("writer", index) if len(self.writer) > 1 else ("writer",)
 
     @property
     def output(self) -> Path:

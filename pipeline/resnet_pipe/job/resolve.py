@@ -21,7 +21,6 @@ from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
-from resnet_pipe.model.output import Activation
 from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
@@ -71,26 +70,6 @@ class Resolved:
             return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
         return infer.batch_size
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return the labels of the classes."""
-        return self.head.labels
-
-    @property
-    def activation(self) -> Activation:
-        """Return how scores are computed from the class output."""
-        return self.head.activation
-
-    @property
-    def logits(self) -> str | None:
-        """Return the name of the output with the logits; None if the job does not need it."""
-        return self.head.logits.name if self.head.logits else None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Return the network's outputs that the job needs."""
-        return self.head.names
-
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
         """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
         fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
@@ -119,7 +98,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
         problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
-        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
+        place = job.writer_place(index)
         if writer.needs_frames and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), f"writer kind `{writer.kind}` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
@@ -234,8 +213,9 @@ def _required(section: BaseModel) -> set[str]:
 
 def _with_defaults(section: BaseModel) -> BaseModel:
     """Return a section in which everything that may be left out has been."""
-    optional = type(section).model_fields.keys() - _required(section)
-    fields = type(section).model_fields
-    return section.model_copy(
-        update={name: fields[name].get_default(call_default_factory=True) for name in optional}
-    )
+    optional = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in type(section).model_fields.items()
+        if not field.is_required()
+    }
+    return section.model_copy(update=optional)

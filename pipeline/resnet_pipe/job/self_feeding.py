@@ -30,11 +30,10 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     reach = job.reader.make_reader().reach
     found: list[tuple[Place, str]] = []
     for index, writer in enumerate(job.writer):
-        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         for folder in (job.output / writer.kind, job.output / HOME / "staging"):
             if any(reach.may_hold_below(folder, suffix) for suffix in writer.suffixes):
                 text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
-                found.append(((*place, "path"), text))
+                found.append(((*job.writer_place(index), "path"), text))
                 break
     for file in reach.files():
         if _is_own(job, file.resolve()):

@@ -59,11 +59,6 @@ class Ledger:
         """
         self.store.unstage(record_name(chunk))
 
-    @property
-    def spool(self) -> Path:
-        """Return where a run keeps the finished spans of videos in flight."""
-        return self.store.spool
-
     def is_intact(self, record: Record) -> bool:
         """Tell whether all files of a chunk are there."""
         return all(self.store.look(file.name) is not None for file in record.files)

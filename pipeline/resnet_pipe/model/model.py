@@ -123,11 +123,8 @@ class Model:
 def checkout() -> Path | None:
     """Return the root of the source checkout this package runs from, or None when it is installed."""
     root = _PACKAGE.parents[1]
-    return (
-        root
-        if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file()
-        else None
-    )
+    marks = root / "models" / "resnet18.yaml", root / "pyproject.toml"
+    return root if all(mark.is_file() for mark in marks) else None
 
 
 def models_dir() -> Path:
@@ -136,10 +133,7 @@ def models_dir() -> Path:
     Raises:
         HomeError: there is no such directory for this user.
     """
-    root = checkout()
-    if root is not None:
-        return root / "models"
-    return cache_dir() / "models"
+    return (checkout() or cache_dir()) / "models"
 
 
 def recipes_dir() -> Path:

@@ -33,7 +33,11 @@ def output_lock(home: Path, tag: str) -> Iterator[None]:
         stack.enter_context(_held(home / "lock", shared=tag != ""))
         if tag:
             stack.enter_context(_held(home / _lock_name(tag), shared=False))
-            _refuse_other_counts(home, tag)
+            for path in home.glob("lock-*-of-*"):
+                match = _DIVISION.fullmatch(path.name)
+                if match and match[2] != tag.partition("of")[2]:
+                    with _held(path, shared=True):
+                        pass  # nobody holds it, except for others that look as well
         yield
 
 
@@ -116,14 +120,6 @@ def _held(path: Path, shared: bool) -> Iterator[None]:
 
 def _lock_name(tag: str) -> str:
     return f"lock-{tag.replace('of', '-of-')}"
-
-
-def _refuse_other_counts(home: Path, tag: str) -> None:
-    for path in home.glob("lock-*-of-*"):
-        match = _DIVISION.fullmatch(path.name)
-        if match and match[2] != tag.partition("of")[2]:
-            with _held(path, shared=True):
-                pass  # nobody holds it, except for others that look as well
 
 
 def _holder(path: Path) -> str:

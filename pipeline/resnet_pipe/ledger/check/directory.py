@@ -147,7 +147,7 @@ class _Check:
         staged = _count(self._home / "staging")
         if staged and not results.pending:
             yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run removes them"
-        if spooled := _count(ledger.spool.parent):
+        if spooled := _count(ledger.store.spool.parent):
             yield f"{HOME}/spool: {spooled:,} finished spans of videos; the next run continues with them"
         for path in ledger.store.half_put(TEMPORARY):
             yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"

@@ -126,7 +126,7 @@ class VideoFile:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> bool:
-        """Complete the file and tell whether there is one: if a picture could not be written, it is removed."""
+        """Complete the file; tell whether there is one: if a picture could not be written, it is removed."""
         try:
             if not self._is_broken:
                 with self._errors():

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
 from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values
 from resnet_pipe.writer.writer import Target
@@ -47,13 +47,10 @@ class CsvSection(TableSection):
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source, and what their cells mean."""
         texts = _texts(target.schema)
-        with target.shard(SUFFIX, directory).open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            next(lines)
-            for line in lines:
-                for column in texts:
-                    line[column] = from_cell(line[column])
-                yield line[0], line
+        for line in lines_in(target.shard(SUFFIX, directory)):
+            for column in texts:
+                line[column] = from_cell(line[column])
+            yield line[0], line
 
 
 class CsvWriter(TextWriter):

@@ -16,7 +16,7 @@ from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
 from resnet_pipe.writer.writer import Portion, Target, Writer, Written
 
@@ -73,14 +73,12 @@ class NpySection(TableSection):
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a matrix, float32, shape (rows, width), with the lines of its index."""
         values = np.load(target.shard(SUFFIX, directory), mmap_mode="r")
-        with target.shard(INDEX_SUFFIX, directory).open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            next(lines)
-            start = 0
-            for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
-                while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
-                    yield path, (values[start : start + len(some)], some)
-                    start += len(some)
+        lines = lines_in(target.shard(INDEX_SUFFIX, directory))
+        start = 0
+        for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
+            while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
+                yield path, (values[start : start + len(some)], some)
+                start += len(some)
 
 
 class MatrixWriter(TableWriter):
@@ -180,8 +178,5 @@ def _values(batch: pa.RecordBatch) -> NDArray[np.float32]:
 
 def frame_keys(index: Path, key: str) -> Iterator[RowKey]:
     """Yield which rows the array of a source has, from its index."""
-    with index.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        for line in lines:
-            yield key, int(line[0]) if line[0] else None
+    for line in lines_in(index):
+        yield key, int(line[0]) if line[0] else None
