@@ -35,8 +35,7 @@ def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.fl
     """Return a score for each class: 0 to 1 if there is an activation or the network contains one.
 
     By a softmax the scores of a row add up to 1; a sigmoid is per class. Logits are float32, shape (rows,
-    classes), or (rows, 1) for two classes; scores have shape (rows, classes), for a single column p 1 - p and
-    p.
+    classes), or (rows, 1) for two classes, whose scores are, of a value p, 1 - p and p.
     """
     values = logits
     if activation == "softmax":

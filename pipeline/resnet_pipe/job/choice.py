@@ -22,7 +22,6 @@ class Choice(BaseModel):
         ratio: of its items per second to those of the default engine; None if that was not measured.
         reason: why nothing was tried; empty otherwise.
         reference: what the engines were compared with.
-        items: how many they were tried with.
         engines: what came of each, as in the JSON of `verify`.
         chosen_at: UTC, ISO 8601.
         circumstances: in which the choice holds: the machine, the model, versions, what the job asks for.

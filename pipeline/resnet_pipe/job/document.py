@@ -126,14 +126,12 @@ class Document:
                 message = item["msg"].removeprefix("Value error, ")
                 text = message[0].lower() + message[1:]
             # What a value of several types could have been instead is one problem, not several.
-            problems.setdefault((self._order(place), f"{self.where(place)}: {name}"), []).append(text)
+            position = self.positions.get(place, (0, 0))
+            problems.setdefault((position, f"{self.where(place)}: {name}"), []).append(text)
         return [
             ": ".join(filter(None, (name, "; or: ".join(texts))))
             for (_, name), texts in sorted(problems.items())
         ]
-
-    def _order(self, place: Place) -> tuple[int, int]:
-        return self.positions.get(place, (0, 0))
 
     def _place(self, loc: Place) -> Place:
         """Drop the union tags and validator names that pydantic puts into an error's location."""

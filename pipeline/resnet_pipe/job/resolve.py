@@ -42,7 +42,6 @@ class Resolved:
         preprocessing: the sidecar's, with the job's overrides.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
-        metadata: what the shards say about how they were made.
         choice: how the engine was chosen; None if the job names it.
     """
 
@@ -53,9 +52,22 @@ class Resolved:
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
-    metadata: dict[str, str]
     fingerprint: Fingerprint
     choice: Choice | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return what the shards say about how they were made."""
+        known = self.model.sidecar
+        return {
+            "model": self.model.name,
+            "model_sha256": self.model.sha256,
+            "weights": known.weights.describe() if known else "weights unknown: the model has no sidecar",
+            "outputs": json.dumps(outputs.outputs_of(self.job, self.head)),
+            "preprocessing": json.dumps({**self.preprocessing.told(), "mode": self.job.preprocess.mode}),
+            "engine": self.job.infer.engine,
+            "precision": self.precision,
+        }
 
     @property
     def digest(self) -> str:
@@ -108,7 +120,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     if problems or preprocessing is None:
         raise found_in(doc, problems)
     head = replace(head, labels=labels, activation=outputs.activation_of(job, head))
-    metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
@@ -117,7 +128,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         preprocessing=preprocessing,
         geometry=preprocessing.geometry(job.preprocess.mode),
         precision=precision,
-        metadata=metadata,
         fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
     )
@@ -153,22 +163,6 @@ def preprocessing_of(
         problems.append((("preprocess", key), text))
         return None
     return Preprocessing(**chosen)
-
-
-def _metadata(
-    job: Job, model: Model, head: Classify, preprocessing: Preprocessing, precision: str
-) -> dict[str, str]:
-    known = model.sidecar
-    weights = known.weights.describe() if known else "weights unknown: the model has no sidecar"
-    return {
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "weights": weights,
-        "outputs": json.dumps(outputs.outputs_of(job, head)),
-        "preprocessing": json.dumps({**preprocessing.told(), "mode": job.preprocess.mode}),
-        "engine": job.infer.engine,
-        "precision": precision,
-    }
 
 
 def _fingerprint(

@@ -43,8 +43,8 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
     Changes are dotted keys, added where they are missing, to numbers or words.
 
     Raises:
-        UsageError: it is read-only, or its form (aliases, an end marker) does not let a
-            value be changed by itself. The file is as it was.
+        UsageError: it is read-only, or its form (aliases, an end marker) does not let a value be changed by
+            itself. The file is as it was.
     """
     check_writable(path)
     target = path.resolve()
@@ -85,11 +85,7 @@ def sections(doc: Document, changes: Mapping[str, object]) -> str:
 
 
 def _with(text: str, place: Place, value: str) -> str:
-    """Return the text with the value at a place changed or added.
-
-    Raises:
-        ValueError: not if it is simple.
-    """
+    """Return the text with the value at a place changed or added; ValueError if that is not simple."""
     from ruamel.yaml import YAML
 
     node: Any = YAML(typ="rt", pure=True).compose(text)

@@ -99,12 +99,8 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
             "status": entry.status,
             "rows": entry.rows,
         }
-        if entry.failure:
-            line["failure"] = {
-                "stage": entry.failure.stage,
-                "error": entry.failure.error,
-                "message": entry.failure.message,
-            }
+        if failure := entry.failure:
+            line["failure"] = {"stage": failure.stage, "error": failure.error, "message": failure.message}
             line["attempts"] = entry.attempts
         if entry.files:
             line["files"] = [file._asdict() for file in entry.files]

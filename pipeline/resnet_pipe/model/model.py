@@ -188,11 +188,7 @@ def open_model(path: Path) -> Model:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Read a sidecar.
-
-    Raises:
-        ModelError: it is not readable or not of a known schema version.
-    """
+    """Read a sidecar; ModelError if it is not readable, or not of a known schema version."""
     try:
         return Sidecar.model_validate_json(path.read_bytes())
     except OSError as error:

@@ -36,11 +36,7 @@ _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
 
 
 class Pending(NamedTuple):
-    """A record whose publication has begun.
-
-    Its name now, the name that it gets at the end, and where those of its files are that are not in place
-    yet.
-    """
+    """A record whose publication has begun: its name now and at the end, and where its files are staged."""
 
     name: str
     record: str
@@ -50,9 +46,8 @@ class Pending(NamedTuple):
 class Disk:
     """A directory, which need not exist yet, as a `store.Store`, where it is said what the methods do.
 
-    Below the root, `home` is resnet-pipe's own; below that, a run keeps in `spool` what is finished of a
-    chunk in flight. The tag names the division of a job that writes, among those that share the directory; it
-    is empty for a run that has it for itself.
+    Below the root, `home` is resnet-pipe's own; there a run keeps in `spool` what is finished of a chunk in
+    flight. The tag is that of a division that writes, among those that share the directory, or empty.
     """
 
     def __init__(self, root: Path, tag: str = "") -> None:

@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 class StoredFile(NamedTuple):
     """A file of a store, which is complete: its name below the root, and its size in bytes.
 
-    The version is another one when the content is: on a disk, nanoseconds since 1970 of the last
-    modification.
+    The version differs where the content does: on a disk, the nanoseconds of the last modification since
+    1970.
     """
 
     name: str
@@ -47,11 +47,7 @@ class Store(Protocol):
         """Return what is known of a file without reading it; None if there is none."""
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Return the content of a file; FileNotFoundError if there is none."""
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,27 +112,22 @@ class _Files:
                 self._add("changed", file.name, f"not what was written ({size:,} bytes)", _RESTORE)
 
     def _rows(self, name: str, rows: Iterator[RowKey] | None, expected: dict[str, int]) -> None:
-        if rows is None:
-            return
+        if rows is not None:
+            self._differ(name, lambda: row_keys.differences(rows, expected))
+
+    def _array(self, name: str, index: Iterable[object] | None) -> None:
+        """Compare the length of an array with that of its index, which is sound in itself."""
+        if index is not None and name in self._whole:
+            self._differ(name, lambda: row_keys.unlike_index(self._whole[name], index))
+
+    def _differ(self, name: str, look: Callable[[], list[str]]) -> None:
         try:
-            found = row_keys.differences(rows, expected)
+            found = look()
         except Exception as error:  # whatever a library says of a file
             found = [f"cannot be read: {type(error).__name__}: {error}"]
         if found:
             more = f"; and {len(found) - 1:,} more" if len(found) > 1 else ""
             self._add("rows", name, found[0] + more, _RESTORE)
-
-    def _array(self, name: str, index: Iterable[object] | None) -> None:
-        """Compare the length of an array with that of its index, which is sound in itself."""
-        if index is None or name not in self._whole:
-            return
-        try:
-            there, named = row_keys.array_rows(self._whole[name]), sum(1 for _ in index)
-        except Exception as error:
-            self._add("rows", name, f"cannot be read: {type(error).__name__}: {error}", _RESTORE)
-        else:
-            if there != named:
-                self._add("rows", name, f"{there:,} rows, but {named:,} in its index", _RESTORE)
 
     def _add(self, kind: Kind, name: str, text: str, remedy: str) -> None:
         self.problems.append(Problem(kind, self._prefix + name, text, remedy))

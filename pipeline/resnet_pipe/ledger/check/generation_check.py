@@ -39,11 +39,7 @@ class Results:
         self.problems: list[Problem] = []
 
     def look(self) -> None:
-        """Fill in counts and problems.
-
-        Raises:
-            OSError: a directory cannot be listed.
-        """
+        """Fill in counts and problems; OSError if a directory cannot be listed."""
         stores = [ledger.store for ledger in self._ledgers.ledgers]
         noted, has_fingerprint = self._fingerprint(stores)
         # Before the ledger is read: what a run commits meanwhile is no stranger.

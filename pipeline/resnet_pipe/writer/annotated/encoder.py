@@ -159,11 +159,7 @@ class VideoFile:
 
 
 def _units(form: Format) -> int:
-    """Return the units of time per second in the file.
-
-    Raises:
-        SourceError: `unsupported`: a frame is shown for too long for any unit.
-    """
+    """Return the units of time per second in the file; SourceError if a frame is shown too long for any."""
     units = form.time_base.denominator
     coarser = -(-form.longest * form.time_base.numerator // _LONGEST)
     if coarser <= 1:

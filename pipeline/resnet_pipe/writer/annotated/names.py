@@ -22,8 +22,8 @@ def mirrored(folder: str, key: str, suffix: str, suffixes: tuple[str, ...]) -> P
 
     It is `FOLDER/KEY` and the suffix, empty for a folder with several files. A name that is too long is
     shortened; it and others that cannot stay as they are end in a hash instead. No two keys have the same
-    path, none is a folder of another, and none leads out of `folder`, whose files all have one of the
-    suffixes.
+    path, none is a folder of another, and none leads out of `folder`; the suffixes are those of all files
+    there.
     """
     *above, name = path_of(Path(), key).parts
     if sum(len(os.fsencode(part)) + 1 for part in above) > _FOLDERS_BYTES:

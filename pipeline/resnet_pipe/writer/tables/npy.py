@@ -90,7 +90,7 @@ class MatrixWriter(TableWriter):
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
         path, *frame = (batch.column(name).to_pylist() for name in PLACE)
-        self.copy((_values(batch), zip(map(to_cell, path), *frame, strict=True)))
+        self.copy((matrix(batch.columns[-1]), zip(map(to_cell, path), *frame, strict=True)))
 
     def copy(self, rows: tuple[NDArray[np.float32], Iterable[Sequence[object]]]) -> None:
         """Add values, and the lines of the index for them."""
@@ -114,19 +114,20 @@ class ArraysWriter(Writer):
         """Add rows after those already there."""
         for key, rows in by_source(batch):
             if self._array is None or key not in self._files:
-                self._end()
+                self.discard()
                 self._array = self._begin(key)
             frames = (rows.column(name).to_pylist() for name in PLACE[1:])
-            self._array.append(_values(rows), zip(*frames, strict=True))
+            self._array.append(matrix(rows.columns[-1]), zip(*frames, strict=True))
 
     def close(self) -> Written:
         """Complete the files."""
-        self._end()
+        self.discard()
         return Written(files=self._files)
 
     def discard(self) -> None:
-        """Release the files of the last source."""
-        self._end()
+        """Release the files of the last source, which are complete as far as there are rows."""
+        if self._array is not None:
+            self._array.close()
 
     def _begin(self, key: str) -> _Array:
         array, index = (mirrored(FOLDER, key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
@@ -134,10 +135,6 @@ class ArraysWriter(Writer):
         directory = self._target.directory
         atomic.make_folder((directory / array).parent, directory)
         return _Array(directory / array, directory / index, self._target.schema, PLACE[1:])
-
-    def _end(self) -> None:
-        if self._array is not None:
-            self._array.close()
 
 
 class _Array:
@@ -170,10 +167,6 @@ class _Array:
         shape = (self._count, self._width)
         header = {"descr": _DTYPE.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
-
-
-def _values(batch: pa.RecordBatch) -> NDArray[np.float32]:
-    return matrix(batch.columns[-1])
 
 
 def frame_keys(index: Path, key: str) -> Iterator[RowKey]:
