@@ -59,8 +59,7 @@ class Document:
     def with_overrides(self, assignments: Sequence[str]) -> Document:
         """Return a copy with `key.key=value` assignments applied; values are YAML.
 
-        Raises:
-            DocumentError: an assignment is malformed or goes through a value that has no keys.
+        DocumentError if one is malformed or goes through a value that has no keys.
         """
         values = copy.deepcopy(self.values)
         places: set[Place] = set()
@@ -91,8 +90,7 @@ class Document:
     def validate(self, model: type[_M], context: Mapping[str, Any]) -> _M:
         """Return the document as a pydantic model, whose validators see the context.
 
-        Raises:
-            DocumentError: with every problem found.
+        DocumentError has every problem found.
         """
         try:
             return model.model_validate(self.values, context=dict(context))
@@ -170,11 +168,7 @@ def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[A
 
 
 def read(path: Path) -> Document:
-    """Read a YAML mapping from a file.
-
-    Raises:
-        DocumentError: the file cannot be read, is not YAML, or is not a mapping.
-    """
+    """Read a YAML mapping; DocumentError if the file cannot be read, is not YAML, or is not a mapping."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -195,10 +189,9 @@ def read(path: Path) -> Document:
 
 
 def of_mapping(values: Mapping[str, Any]) -> Document:
-    """Return a mapping as a document, without positions.
+    """Return a mapping of plain values, paths, lists and mappings as a document, without positions.
 
-    Raises:
-        DocumentError: it holds something that is no plain value, path, list or mapping.
+    DocumentError if it holds anything else.
     """
     try:
         plain = json.loads(json.dumps(values, default=os.fspath))

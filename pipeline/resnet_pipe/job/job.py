@@ -183,10 +183,8 @@ class LoadedJob(NamedTuple):
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedJob:
     """Read and check a job file; relative paths in it start from its directory.
 
-    Overrides are `key.key=value` assignments, applied before anything is checked.
-
-    Raises:
-        DocumentError: with every problem found, each as `file:line:column: what is wrong`.
+    Overrides are `key.key=value` assignments, applied before anything is checked. DocumentError has every
+    problem found, each as `file:line:column: what is wrong`.
     """
     return _checked(document.read(path), path.absolute().parent, overrides)
 

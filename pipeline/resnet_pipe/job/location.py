@@ -17,10 +17,7 @@ def located(text: str, base: Path) -> Path:
     """Resolve a path in a job; a relative one starts from `base`.
 
     `~` and `~user` at its beginning are replaced. A name that looks like `$NAME`, `%NAME%`, a URL or a drive
-    letter is accepted only if such a file or directory exists.
-
-    Raises:
-        ValueError: the path is ambiguous; the message says what to write instead.
+    letter is accepted only if such a file or directory exists; else ValueError says what to write instead.
     """
     if text.startswith("~"):
         user, _, below = text[1:].partition("/")

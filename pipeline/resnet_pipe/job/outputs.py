@@ -51,8 +51,7 @@ def measured(
 ) -> dict[str, int]:
     """Return the widths of a network's outputs, by name, from a forward pass, if the file does not give them.
 
-    Raises:
-        UsageError: the job's engine cannot run the network.
+    UsageError if the job's engine cannot run the network.
     """
     request = EngineRequest(
         model=network.path,

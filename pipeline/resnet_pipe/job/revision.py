@@ -23,8 +23,7 @@ from resnet_pipe.store import atomic
 def check_writable(path: Path) -> None:
     """Refuse a file, or a symbolic link to one, that `revise` could not replace.
 
-    Raises:
-        UsageError: the file is read-only, or nothing can be written into its directory.
+    UsageError if it is read-only, or nothing can be written into its directory.
     """
     target = path.resolve()
     writable = os.access(target, os.W_OK) and target.stat().st_mode & 0o222  # root may write to all of them

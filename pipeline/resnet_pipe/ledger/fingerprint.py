@@ -20,11 +20,9 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Noted:
-    """What a directory says about the making of its rows.
+    """What a directory says about the making of its rows: settings as in `Fingerprint`, and record's hashes.
 
-    Attributes:
-        settings: as in `Fingerprint`; of schema version 1 also what has its default.
-        digests: the hashes that its records name.
+    Settings of schema version 1 have also what has its default.
     """
 
     settings: dict[str, Any]
@@ -34,8 +32,7 @@ class Noted:
 def read(store: Store) -> Noted | None:
     """Return what an output directory says about its rows; None if it says nothing.
 
-    Raises:
-        RunError: it cannot be read, or a newer version has written it.
+    RunError if it cannot be read, or a newer version has written it.
     """
     try:
         data = json.loads(store.read(NAME))

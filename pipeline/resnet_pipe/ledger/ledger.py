@@ -15,7 +15,6 @@ from resnet_pipe.store.disk import HOME, Disk
 from resnet_pipe.store.store import Change
 
 LEDGER = f"{HOME}/ledger"
-"""The folder of the records."""
 TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json")
 """What a killed run may leave under a temporary name. No other files are touched."""
 
@@ -32,11 +31,7 @@ class Ledger:
         self.tag = tag
 
     def records(self) -> Iterator[Record]:
-        """Yield all records, sorted by chunk.
-
-        Raises:
-            RunError: a record cannot be read.
-        """
+        """Yield all records, sorted by chunk; RunError if one cannot be read."""
         for name in self.names():
             yield records.read(self.store, name)
 

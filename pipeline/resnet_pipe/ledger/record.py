@@ -120,11 +120,7 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
 
 
 def read(store: Store, name: str) -> Record:
-    """Read a record of the ledger.
-
-    Raises:
-        RunError: it cannot be read, is not whole, or a newer version has written it.
-    """
+    """Read a record; RunError if that fails, it is not whole, or a newer version has written it."""
     try:
         return _load(store, name)[0]
     except TornError as error:

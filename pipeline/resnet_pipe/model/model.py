@@ -130,8 +130,7 @@ def checkout() -> Path | None:
 def models_dir() -> Path:
     """Return where converted models live: `models/` of a checkout, or a cache directory.
 
-    Raises:
-        HomeError: there is no such directory for this user.
+    HomeError if this user has none.
     """
     return (checkout() or cache_dir()) / "models"
 
@@ -145,10 +144,8 @@ def recipes_dir() -> Path:
 def model_path(spec: str, base: Path) -> Path:
     """Return the ONNX file that a job means by `spec`.
 
-    That is a bare name such as `resnet50` (looked up in `models_dir()`), or a path to an .onnx file.
-
-    Raises:
-        HomeError: it is a bare name, and this user has no place for models.
+    That is a bare name such as `resnet50`, looked up in `models_dir()`, which may raise, or a path to an
+    .onnx file.
     """
     if spec.endswith(".onnx") or "/" in spec:
         return base / spec

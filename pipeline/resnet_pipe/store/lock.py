@@ -24,10 +24,8 @@ def output_lock(home: Path, tag: str) -> Iterator[None]:
 
     A run of a whole job excludes all others. The divisions I/N of one job share the directory, each held
     once; those of another N, which would divide the sources differently, are refused. The tag is that of the
-    division, such as `1of4` for `--divide 1/4`; empty for the whole job.
-
-    Raises:
-        LockedError: another run holds it; the message names its process and when it started.
+    division, such as `1of4`; empty for the whole job. LockedError names the process that holds it, and when
+    that started.
     """
     with ExitStack() as stack:
         stack.enter_context(_held(home / "lock", shared=tag != ""))
@@ -46,9 +44,7 @@ def report_lock(home: Path) -> Iterator[None]:
     """Wait for and hold what the divisions of a job write together: failures.jsonl, the fingerprint.
 
     One that has read earlier must not write later: it would take away what another has written meanwhile.
-
-    Raises:
-        OSError: `home` is not there.
+    OSError if `home` is not there.
     """
     descriptor = os.open(home / "lock-reports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

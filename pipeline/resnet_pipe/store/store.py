@@ -76,8 +76,8 @@ class Store(Protocol):
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """Make the staged files and a record with this content final: the files first, the record last.
 
-        Whoever reads the store by its records sees the old state or the new one, whatever happens. Those
-        files of the change that are not staged are in place already.
+        Whoever reads the store by its records sees the old state or the new one, whatever happens. Files of
+        the change that are not staged are in place already.
         """
 
     def recover(

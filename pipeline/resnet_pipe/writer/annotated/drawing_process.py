@@ -46,8 +46,7 @@ class Painter:
     def paint(self, request: Request) -> Answer:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
-        Raises:
-            OSError: a file cannot be written; with its name, or that of the directory.
+        OSError if one cannot be written; with its name, or that of the directory.
         """
         files: list[Path] = []
         try:

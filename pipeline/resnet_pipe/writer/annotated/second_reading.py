@@ -45,8 +45,7 @@ class Picture:
 def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
     """Yield the pixels of an image, once: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
-    Raises:
-        SourceError: as `ImageReader.read` does.
+    It raises what `ImageReader.read` does.
     """
     with open_file(path) as file:
         data = file.read()
@@ -61,10 +60,7 @@ def read_video(
     """Yield frames of a video in presentation order, up to the damage, if any.
 
     They are of a track, None for the one that ffmpeg selects, and at the wanted positions, which increase;
-    None for all. Alive is called often between two pictures.
-
-    Raises:
-        SourceError: as `VideoReader.read` does.
+    None for all. Alive is called often between two pictures. It raises what `VideoReader.read` does.
     """
     open_file(path).close()  # FFmpeg would wait for a pipe
     with Video(path, _MAX_PIXELS, alive, track) as video:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
-from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values
@@ -28,6 +27,7 @@ class CsvSection(TableSection):
     shard_suffix: ClassVar = SUFFIX
     dataset_format: ClassVar = "csv"
     number_bytes: ClassVar = 12
+    row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["csv"]
     fields: Annotated[
@@ -38,11 +38,6 @@ class CsvSection(TableSection):
     def open(self, target: Target) -> CsvWriter:
         """Begin the shard of a chunk."""
         return CsvWriter(target.shard(SUFFIX), target.schema)
-
-    @staticmethod
-    def row_keys(path: Path) -> Iterator[RowKey]:
-        """Yield which rows a shard has."""
-        return keys_in(path)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source, and what their cells mean."""

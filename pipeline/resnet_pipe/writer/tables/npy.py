@@ -38,6 +38,7 @@ class NpySection(TableSection):
     suffixes: ClassVar = _SUFFIXES
     shard_suffix: ClassVar = INDEX_SUFFIX
     fields_key: ClassVar = "field"
+    row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["npy"]
     field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (
@@ -64,11 +65,6 @@ class NpySection(TableSection):
         """Write a matrix from the rows of others; arrays of single sources are no shard."""
         if self.layout == "matrix":
             super().merge(target, portions)
-
-    @staticmethod
-    def row_keys(path: Path) -> Iterator[RowKey]:
-        """Yield which rows a shard has."""
-        return keys_in(path)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a matrix, float32, shape (rows, width), with the lines of its index."""
