@@ -180,8 +180,10 @@ def _fingerprint(
         settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
-        settings.update(_flat(prefix, section, without))
-        defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
+        # What has no default is missing in a section made of defaults alone, of which pydantic would warn.
+        for made, found in ((section, settings), (type(section).model_construct(), defaults)):
+            values = made.model_dump(mode="json", exclude=without, warnings=False)
+            found.update({f"{prefix}.{key}": value for key, value in values.items()})
 
     take("preprocess", preprocessing, set())
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
@@ -194,22 +196,3 @@ def _fingerprint(
         take(prefix, writer, {"path", "timeout_s"} | unused)
         settings[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
     return Fingerprint(canonical(settings, defaults), defaults)
-
-
-def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:
-    values = section.model_dump(mode="json", exclude=without)
-    return {f"{prefix}.{key}": value for key, value in values.items()}
-
-
-def _required(section: BaseModel) -> set[str]:
-    return {name for name, field in type(section).model_fields.items() if field.is_required()}
-
-
-def _with_defaults(section: BaseModel) -> BaseModel:
-    """Return a section in which everything that may be left out has been."""
-    optional = {
-        name: field.get_default(call_default_factory=True)
-        for name, field in type(section).model_fields.items()
-        if not field.is_required()
-    }
-    return section.model_copy(update=optional)
