@@ -32,13 +32,10 @@ class ExitCode(IntEnum):
 
 
 class ResnetPipeError(Exception):
-    """A problem that is reported to the user without a traceback.
+    """A problem that is reported to the user without a traceback: what is wrong, and where.
 
-    Args:
-        problem: what is wrong, and where.
-        remedy: what to do about it; the exact command where there is one.
-        check: the doctor's, that explains it; None where the environment is not to blame, or for what the
-            class says.
+    The remedy says what to do about it: the exact command where there is one. The check is the doctor's that
+    explains it; None where the environment is not to blame, or for what the class says.
     """
 
     exit_code = ExitCode.FAILED
@@ -133,13 +130,10 @@ class StoppedError(ResnetPipeError):
 
 
 class SourceError(Exception):
-    """One source cannot be processed. It becomes a failure; the run continues.
+    """One source cannot be processed in a stage. It becomes a failure; the run continues.
 
-    Args:
-        stage: `reader` or `preprocess`.
-        error: a short, stable class of error, such as `truncated`, for counting and filtering.
-        message: what is wrong with this source, in words.
-        transient: this may say more about the machine at this moment than about the source.
+    The error is a short, stable class, such as `truncated`, for counting and filtering; the message says it
+    in words. If it is transient, it may say more about the machine at this moment than about the source.
     """
 
     def __init__(self, stage: str, error: str, message: str, transient: bool = False) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Head(Protocol):
     """What becomes of the outputs of a network that a job uses.
 
-    `MADE_OF` has each field that it makes, and the output that it is made of: `logits`, which has class
-    values, or `features`.
+    `MADE_OF`: each field that it makes -> the output that it is made of, `logits` (class values) or
+    `features`.
     """
 
     MADE_OF: ClassVar[Mapping[str, str]]

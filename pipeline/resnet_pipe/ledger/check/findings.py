@@ -80,15 +80,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "output": str(self.output),
-            "sound": not self.problems,
-            "counts": asdict(self.counts),
-            "next": asdict(self.next) if self.next else None,
-            "problems": [asdict(problem) for problem in self.problems],
-            "notes": list(self.notes),
-        }
+        head = {"schema_version": SCHEMA_VERSION, "output": str(self.output), "sound": not self.problems}
+        return {**head, **{name: value for name, value in asdict(self).items() if name != "output"}}
 
     def text(self) -> str:
         """Return all of it for people; of many problems of one kind the first ones."""
