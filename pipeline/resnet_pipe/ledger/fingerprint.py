@@ -20,9 +20,9 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Noted:
-    """What a directory says about the making of its rows: settings as in `Fingerprint`, and record's hashes.
+    """What a directory says about the making of its rows: settings, and the hashes that its records name.
 
-    Settings of schema version 1 have also what has its default.
+    Settings are as in `Fingerprint`; of schema version 1 also what has its default.
     """
 
     settings: dict[str, Any]

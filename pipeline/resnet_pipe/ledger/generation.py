@@ -96,7 +96,10 @@ def refuse_half_switched(ledger: Ledger) -> None:
 
 
 def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
-    """Return the `files` and `chunks` that a started switch removes; None if there is none."""
+    """Return the `files` and `chunks` that a started switch removes; None if there is none.
+
+    RunError if it cannot be read.
+    """
     try:
         plan = json.loads(ledger.store.read(SWITCH))
         if plan["schema_version"] != 1:

@@ -20,10 +20,7 @@ _CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}\Z')
 
 
 class File(NamedTuple):
-    """A file of a committed chunk: its path below the output directory, in the text form of `key_of`.
-
-    The SHA-256 is hexadecimal.
-    """
+    """A file of a committed chunk: its path below the output directory, in the text form of `key_of`."""
 
     name: str
     sha256: str

@@ -15,8 +15,7 @@ from typing import NamedTuple, Protocol
 class StoredFile(NamedTuple):
     """A file of a store, which is complete: its name below the root, and its size in bytes.
 
-    The version differs where the content does: on a disk, the nanoseconds of the last modification since
-    1970.
+    The version differs where the content does: on a disk, when it was modified, nanoseconds since 1970.
     """
 
     name: str
@@ -25,10 +24,7 @@ class StoredFile(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What becomes of the files when a record comes.
-
-    Name -> SHA-256, hexadecimal, of all that it names; and the names of those that go.
-    """
+    """What becomes of the files when a record comes: all that it names, with SHA-256, and those that go."""
 
     files: Mapping[str, str]
     obsolete: Sequence[str]

@@ -43,10 +43,7 @@ class Examiner:
         """Path of a record -> what it and its files were like, and how many bytes these have."""
 
     def examine(self, stored: Stored, prefix: str) -> tuple[list[Problem], int]:
-        """Return what is wrong with the files of a record, and how many bytes were read.
-
-        In problems the prefix comes before their names.
-        """
+        """Return what is wrong with a record's files, named with the prefix, and how many bytes were read."""
         looks = (place.look(file.name) for file in stored.record.files for place in stored.places)
         state = hash((stored.record, *looks))  # another one when the record or one of its files is another
         known = self._sound.get(stored.path)
