@@ -89,7 +89,7 @@ def forward(resolved: Resolved, batch: NDArray[np.uint8]) -> tuple[float, dict[s
     request = engines.EngineRequest(
         model=resolved.model.path,
         preprocessing=resolved.preprocessing.network_input,
-        outputs=resolved.outputs,
+        outputs=resolved.head.names,
         batch_size=len(batch),
         device=resolved.job.infer.first_device,
         precision=resolved.precision,

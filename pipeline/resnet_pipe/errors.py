@@ -32,13 +32,10 @@ class ExitCode(IntEnum):
 
 
 class ResnetPipeError(Exception):
-    """A problem that is reported to the user without a traceback.
+    """A problem that is reported to the user without a traceback: what is wrong, and where.
 
-    Args:
-        problem: what is wrong, and where.
-        remedy: what to do about it; the exact command where there is one.
-        check: the doctor's, that explains it; None where the environment is not to blame, or for what the
-            class says.
+    The remedy says what to do about it: the exact command where there is one. The check is the doctor's that
+    explains it; None where the environment is not to blame, or for what the class says.
     """
 
     exit_code = ExitCode.FAILED
@@ -74,11 +71,7 @@ class UsageError(ResnetPipeError):
 
 
 class DocumentError(UsageError):
-    """A YAML document is wrong in one or more places.
-
-    Args:
-        problems: one line each, beginning with `file:line:column`.
-    """
+    """A YAML document is wrong in one or more places, each a line that begins with `file:line:column`."""
 
     def __init__(self, problems: list[str], remedy: str | None = None) -> None:
         super().__init__("\n".join(problems), remedy)
@@ -86,13 +79,7 @@ class DocumentError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """An optional library is not installed.
-
-    Args:
-        library: the import name that failed.
-        extra: the extra of resnet-pipe that installs it.
-        purpose: what it is needed for.
-    """
+    """An optional library is not installed; an extra of resnet-pipe would install it."""
 
     check = "packages"
 
@@ -104,11 +91,7 @@ class MissingExtraError(UsageError):
 
 
 class HomeError(UsageError):
-    """This user has no cache directory.
-
-    Args:
-        problem: why there is none.
-    """
+    """This user has no cache directory."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem, "set XDG_CACHE_HOME to a directory that this user can write to", "models")
@@ -139,12 +122,7 @@ class LockedError(ResnetPipeError):
 
 
 class StoppedError(ResnetPipeError):
-    """A signal ended the run before it had anything to commit.
-
-    Args:
-        problem: which signal, and when.
-        exit_code: 130 or 143.
-    """
+    """A signal ended the run before it had anything to commit. The exit code is 130 or 143."""
 
     def __init__(self, problem: str, exit_code: ExitCode) -> None:
         super().__init__(problem)
@@ -152,13 +130,10 @@ class StoppedError(ResnetPipeError):
 
 
 class SourceError(Exception):
-    """One source cannot be processed. It becomes a failure; the run continues.
+    """One source cannot be processed in a stage. It becomes a failure; the run continues.
 
-    Args:
-        stage: `reader` or `preprocess`.
-        error: a short, stable class of error, such as `truncated`, for counting and filtering.
-        message: what is wrong with this source, in words.
-        transient: this may say more about the machine at this moment than about the source.
+    The error is a short, stable class, such as `truncated`, for counting and filtering; the message says it
+    in words. If it is transient, it may say more about the machine at this moment than about the source.
     """
 
     def __init__(self, stage: str, error: str, message: str, transient: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from resnet_pipe.cli.terminal import say
 
@@ -17,17 +17,16 @@ LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Shows the events of a run on standard error.
+    """Shows the events of a run on standard error; if it is to be quiet, only what is unusual.
 
-    Args:
-        unit: what a source is, such as image.
-        quiet: show only what is unusual.
+    The unit is what a source is called, such as image.
     """
 
     def __init__(self, unit: str, quiet: bool) -> None:
         self._unit = unit
         self._quiet = quiet
-        self._progress: _Progress | None = None
+        self._progress: _Bar | _Lines | None = None
+        """Its `update`, with the totals so far, is called several times a second."""
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -53,17 +52,6 @@ class Display:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-
-
-class _Progress(Protocol):
-    def update(self, sources: int, items: int, failures: int) -> None:
-        """Show the totals so far; called several times a second."""
-
-    def say(self, text: str) -> None:
-        """Print a line without breaking the display."""
-
-    def close(self) -> None:
-        """End the display."""
 
 
 class _Bar:

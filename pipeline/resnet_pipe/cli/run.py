@@ -100,7 +100,7 @@ def run(
         raise click.UsageError("--now only works together with --fresh")
 
     loaded = jobs.load(job, overrides)
-    resolved = resolution.resolved(loaded, fresh, _silent if quiet else say)
+    resolved = resolution.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
@@ -117,10 +117,6 @@ def run(
     elif outcome.counts.failed or outcome.counts.partial:
         say(warning(outcome))
     sys.exit(outcome.exit_code)
-
-
-def _silent(_text: str) -> None:
-    """Say nothing."""
 
 
 def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:

@@ -16,8 +16,7 @@ _NOT_SHOWN = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 def show(text: str) -> None:
     """Print requested output to standard output. The reader may close the pipe early.
 
-    Raises:
-        RunError: it cannot be written, such as to a full disk.
+    RunError if it cannot be written, such as to a full disk.
     """
     try:
         print(_printable(text), flush=True)  # noqa: T201

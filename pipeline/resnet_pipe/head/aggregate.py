@@ -20,9 +20,6 @@ class Aggregate:
 
     It comes before the head so that what is computed from outputs, such as the best classes, is computed from
     the aggregated ones. Sums are in float64. Memory does not grow with the number of frames.
-
-    Args:
-        how: `mean` or `max`.
     """
 
     def __init__(self, how: Literal["mean", "max"]) -> None:

@@ -31,7 +31,6 @@ class Classify:
     Attributes:
         logits: one value per class, or a single value for two classes; None if it is not used.
         features: the pooled values before the classifier, or None.
-        labels: of the classes.
         activation: how scores are computed from `logits`.
     """
 
@@ -77,12 +76,12 @@ class Classify:
         return replace(self, logits=of(self.logits), features=of(self.features))
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
-        """Return how many numbers a row has; see `Head.numbers`."""
+        """Return how many numbers a row has."""
         each = {FEATURES: _width(self.features), LOGITS: _width(self.logits), TOP_K: 2 * k}
         return sum(each[field] for field in fields)
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
-        """Return the columns of rows; see `Head.schema`."""
+        """Return the columns of rows."""
         import pyarrow as pa
 
         entry = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
@@ -97,7 +96,7 @@ class Classify:
     def rows(
         self, outputs: Mapping[str, NDArray[np.float32]], places: Sequence[Place], schema: pa.Schema
     ) -> pa.RecordBatch:
-        """Return the rows of some items; see `Head.rows`."""
+        """Return the rows of some items."""
         import pyarrow as pa
 
         columns = place_columns(places)

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class Head(Protocol):
     """What becomes of the outputs of a network that a job uses.
 
-    Attributes:
-        MADE_OF: each field that it makes, and the output of the network that it is made of: `logits`, which
-            has class values, or `features`.
+    `MADE_OF`: each field that it makes -> the output that it is made of, `logits` (class values) or
+    `features`.
     """
 
     MADE_OF: ClassVar[Mapping[str, str]]
@@ -33,21 +32,13 @@ class Head(Protocol):
         """How many values per item these outputs have, in the order of their names."""
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
-        """Return how many numbers a row has, at most, beside those that say where it is from.
-
-        Args:
-            fields: that the row has.
-            k: as for `schema`.
-        """
+        """Return how many numbers a row has, at most, beside those that say where it is from."""
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
         """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.
 
-        What a writer must know of a column beside its type is in the column's metadata: see `rows`.
-
-        Args:
-            fields: that are wanted; their outputs are among the head's.
-            k: how many entries lists have at most.
+        The outputs of the fields are among the head's; lists have at most k entries. What a writer must know
+        of a column beside its type is in the column's metadata: see `rows`.
         """
 
     def rows(
@@ -55,10 +46,8 @@ class Head(Protocol):
     ) -> pa.RecordBatch:
         """Return a row for each item.
 
-        Args:
-            outputs: float32, shape (items, width), by name.
-            places: of the items.
-            schema: one that `schema` has given, with any metadata.
+        Outputs are float32, shape (items, width), by name; the schema is one that `schema` has given, with
+        any metadata.
         """
 
     def to_json(self) -> dict[str, Any]:

@@ -25,11 +25,7 @@ def chosen(
 ) -> dict[str, tuple[str, str | None]]:
     """Return the configured names of used outputs, each with the output that would be used by default.
 
-    Args:
-        network: of the file.
-        head: the outputs chosen by these names.
-        logits: configured name of the class output, if any.
-        features: configured name of the features output, if any.
+    The head has the outputs chosen by these names.
     """
     found: dict[str, tuple[str, str | None]] = {}
     if head.logits is not None and logits:
@@ -47,11 +43,7 @@ def _name(find: Callable[[], Output]) -> str | None:
 
 
 def of_network(network: Network) -> Classify:
-    """Return the outputs that are unambiguous in the file, if none are requested.
-
-    Raises:
-        ModelError: there are none.
-    """
+    """Return the outputs that are unambiguous in the file, if none are requested; ModelError if none are."""
     features = _called(network, FEATURES)
     try:
         return Classify(for_classes(network), features)
@@ -62,11 +54,7 @@ def of_network(network: Network) -> Classify:
 
 
 def for_classes(network: Network) -> Output:
-    """Return the output with one value per class: `logits`, or the only candidate.
-
-    Raises:
-        ModelError: there is none, or there are several.
-    """
+    """Return the output with one value per class: `logits`, or the only candidate; ModelError without one."""
     named = _called(network, LOGITS)
     if named is not None:
         return named
@@ -79,15 +67,7 @@ def for_classes(network: Network) -> Output:
 
 
 def for_features(network: Network, logits: Output | None) -> Output:
-    """Return the output with features: `features`, or the only candidate.
-
-    Args:
-        network: of the file.
-        logits: the class output, if it is used, too.
-
-    Raises:
-        ModelError: there is none, or there are several.
-    """
+    """Return the output with features: `features`, or the only candidate; ModelError without one."""
     named = _called(network, FEATURES)
     if named is not None:
         return named
@@ -102,11 +82,7 @@ def for_features(network: Network, logits: Output | None) -> Output:
 
 
 def named(network: Network, name: str) -> Output:
-    """Return the output of this name.
-
-    Raises:
-        ModelError: there is none, or it does not have one row per image.
-    """
+    """Return the output of this name; ModelError if it is not there, or has not one row per image."""
     found = next((one for one in network.outputs if one.name == name), None)
     if found is None:
         raise ModelError(f"{network.path} has no output {name!r}; {_all(network)}")

@@ -12,26 +12,17 @@ from resnet_pipe.model.output import Activation
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest classes of each row, best first.
-
-    Attributes:
-        index: int32, shape (rows, k).
-        score: float32, shape (rows, k); see `scores`.
-    """
+    """The k largest classes of each row, best first: int32 and float32, shape (rows, k); see `scores`."""
 
     index: NDArray[np.int32]
     score: NDArray[np.float32]
 
 
 def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax") -> TopK:
-    """Return the k best classes of each row with their scores.
+    """Return the k best classes of each row, at most all of them, with their scores.
 
-    Equal scores are ordered by class index, so that the same logits always give the same rows.
-
-    Args:
-        logits: float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1.
-        k: at most the number of classes.
-        activation: how scores are computed from them.
+    Equal scores are ordered by class index, so that the same logits always give the same rows. Logits are
+    float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1.
     """
     values = scores(logits, activation)
     # A softmax or a sigmoid keeps the order, but may make equal what was not.
@@ -43,13 +34,8 @@ def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax
 def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
     """Return a score for each class: 0 to 1 if there is an activation or the network contains one.
 
-    Args:
-        logits: float32, shape (rows, classes), or (rows, 1) for two classes.
-        activation: `softmax`: the scores of a row add up to 1; `sigmoid`: per class; `none`: the
-            values unchanged.
-
-    Returns:
-        float32, shape (rows, classes); for a single column p, 1 - p and p.
+    By a softmax the scores of a row add up to 1; a sigmoid is per class. Logits are float32, shape (rows,
+    classes), or (rows, 1) for two classes, whose scores are, of a value p, 1 - p and p.
     """
     values = logits
     if activation == "softmax":

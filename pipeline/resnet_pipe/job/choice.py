@@ -19,12 +19,9 @@ class Choice(BaseModel):
     """An engine and a precision, and how they came to be chosen.
 
     Attributes:
-        engine: name.
-        precision: that the network computes in.
         ratio: of its items per second to those of the default engine; None if that was not measured.
         reason: why nothing was tried; empty otherwise.
         reference: what the engines were compared with.
-        items: that they were tried with.
         engines: what came of each, as in the JSON of `verify`.
         chosen_at: UTC, ISO 8601.
         circumstances: in which the choice holds: the machine, the model, versions, what the job asks for.

@@ -30,9 +30,8 @@ _T = TypeVar("_T")
 class Document:
     """A parsed YAML mapping of plain dicts, lists and scalars.
 
-    Attributes:
-        positions: place of a value (keys and indices from the root) to its 1-based (line, column).
-        overrides: places that were set on the command line, so that errors can say so.
+    Positions are place of a value (keys and indices from the root) -> its 1-based (line, column). Overrides
+    are the places that were set on the command line, so that errors can say so.
     """
 
     path: Path
@@ -60,8 +59,7 @@ class Document:
     def with_overrides(self, assignments: Sequence[str]) -> Document:
         """Return a copy with `key.key=value` assignments applied; values are YAML.
 
-        Raises:
-            DocumentError: an assignment is malformed or goes through a value that has no keys.
+        DocumentError if one is malformed or goes through a value that has no keys.
         """
         values = copy.deepcopy(self.values)
         places: set[Place] = set()
@@ -92,8 +90,7 @@ class Document:
     def validate(self, model: type[_M], context: Mapping[str, Any]) -> _M:
         """Return the document as a pydantic model, whose validators see the context.
 
-        Raises:
-            DocumentError: with every problem found.
+        DocumentError has every problem found.
         """
         try:
             return model.model_validate(self.values, context=dict(context))
@@ -127,14 +124,12 @@ class Document:
                 message = item["msg"].removeprefix("Value error, ")
                 text = message[0].lower() + message[1:]
             # What a value of several types could have been instead is one problem, not several.
-            problems.setdefault((self._order(place), f"{self.where(place)}: {name}"), []).append(text)
+            position = self.positions.get(place, (0, 0))
+            problems.setdefault((position, f"{self.where(place)}: {name}"), []).append(text)
         return [
             ": ".join(filter(None, (name, "; or: ".join(texts))))
             for (_, name), texts in sorted(problems.items())
         ]
-
-    def _order(self, place: Place) -> tuple[int, int]:
-        return self.positions.get(place, (0, 0))
 
     def _place(self, loc: Place) -> Place:
         """Drop the union tags and validator names that pydantic puts into an error's location."""
@@ -173,11 +168,7 @@ def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[A
 
 
 def read(path: Path) -> Document:
-    """Read a YAML mapping from a file.
-
-    Raises:
-        DocumentError: the file cannot be read, is not YAML, or is not a mapping.
-    """
+    """Read a YAML mapping; DocumentError if the file cannot be read, is not YAML, or is not a mapping."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -198,10 +189,9 @@ def read(path: Path) -> Document:
 
 
 def of_mapping(values: Mapping[str, Any]) -> Document:
-    """Return a mapping as a document, without positions.
+    """Return a mapping of plain values, paths, lists and mappings as a document, without positions.
 
-    Raises:
-        DocumentError: it holds something that is no plain value, path, list or mapping.
+    DocumentError if it holds anything else.
     """
     try:
         plain = json.loads(json.dumps(values, default=os.fspath))

@@ -16,11 +16,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """All that changes the rows of a job.
+    """All that changes the rows of a job: settings by name, sorted, without those that have their default.
 
-    Attributes:
-        settings: by name, sorted; without those that have their default.
-        defaults: of these and others, by name.
+    The defaults are those of these and of others, by name.
     """
 
     settings: dict[str, Any]

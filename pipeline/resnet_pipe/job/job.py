@@ -15,6 +15,7 @@ from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
 from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
 from resnet_pipe.reader.registry import Section as ReaderSection
@@ -110,24 +111,16 @@ class RunSection(_Section):
     ] = None
 
     def failure_limit(self, planned: int) -> int:
-        """Return how many sources may fail.
-
-        Args:
-            planned: sources to process, of which a share is taken.
-        """
+        """Return how many of the planned sources may fail."""
         return planned if self.max_failures is None else _limit(self.max_failures, planned)
 
     def disappeared_limit(self, known: int) -> int:
-        """Return how many sources may be gone at once.
-
-        Args:
-            known: sources that the ledger has, of which a share is taken.
-        """
+        """Return how many of the known sources, which the ledger has, may be gone at once."""
         return _limit(self.max_disappeared, known)
 
 
 def _limit(limit: int | str, count: int) -> int:
-    """Return a limit as a number of sources; a share is relative to the given number."""
+    """Return a limit as a number of sources, of which it may be a share."""
     if isinstance(limit, int):
         return limit
     return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
@@ -165,6 +158,10 @@ class Job(_Section):
             raise ValueError("two writers of the same kind would write the same files")
         return writers
 
+    def writer_place(self, index: int) -> Place:
+        """Return where in the document one of the writers is."""
+        return ("writer", index) if len(self.writer) > 1 else ("writer",)
+
     @property
     def output(self) -> Path:
         """The output directory."""
@@ -177,36 +174,25 @@ class Job(_Section):
 
 
 class LoadedJob(NamedTuple):
-    """A job that has been checked, and where it was written, for messages.
-
-    Attributes:
-        job: with every default filled in.
-        document: that it came from.
-    """
+    """A job that has been checked, with every default filled in, and where it was written, for messages."""
 
     job: Job
     document: Document
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedJob:
-    """Read and check a job file.
+    """Read and check a job file; relative paths in it start from its directory.
 
-    Args:
-        path: the YAML file; relative paths in it start from its directory.
-        overrides: `key.key=value` assignments, applied before anything is checked.
-
-    Raises:
-        DocumentError: with every problem found, each as `file:line:column: what is wrong`.
+    Overrides are `key.key=value` assignments, applied before anything is checked. DocumentError has every
+    problem found, each as `file:line:column: what is wrong`.
     """
     return _checked(document.read(path), path.absolute().parent, overrides)
 
 
 def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[str, object]) -> LoadedJob:
-    """Check a job file, or the same as a mapping; see `load`.
+    """Check a job file, or the same as a mapping, with values by dotted key that replace its own; see `load`.
 
-    Args:
-        job: relative paths in a mapping start from the current directory.
-        overrides: values by dotted key.
+    Relative paths in a mapping start from the current directory.
     """
     assignments = [f"{key}={json.dumps(value, default=fspath)}" for key, value in overrides.items()]
     if isinstance(job, Mapping):

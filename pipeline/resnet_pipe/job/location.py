@@ -14,15 +14,10 @@ _OF_WINDOWS = re.compile(r"([A-Za-z]):([\\/].*)?|\\\\.*", re.DOTALL)
 
 
 def located(text: str, base: Path) -> Path:
-    """Resolve a path in a job.
+    """Resolve a path in a job; a relative one starts from `base`.
 
-    Args:
-        text: `~` and `~user` at its beginning are replaced. A name that looks like `$NAME`, `%NAME%`, a URL
-            or a drive letter is accepted only if such a file or directory exists.
-        base: the directory that relative paths start from.
-
-    Raises:
-        ValueError: the path is ambiguous; the message says what to write instead.
+    `~` and `~user` at its beginning are replaced. A name that looks like `$NAME`, `%NAME%`, a URL or a drive
+    letter is accepted only if such a file or directory exists; else ValueError says what to write instead.
     """
     if text.startswith("~"):
         user, _, below = text[1:].partition("/")

@@ -20,42 +20,30 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
 def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Classify:
-    """Return the outputs that a job uses, except those that could not be found.
-
-    Args:
-        job: provides the writers and `infer`.
-        network: its model's network.
-        problems: a list to which problems are appended.
-    """
+    """Return the outputs that a job uses, but those that are not found, which are added to the problems."""
     kind = head_for(job.fields)
     if kind is None:
         problems.append((("writer",), f"no head makes all of these fields: {', '.join(sorted(job.fields))}"))
         return Classify()
     head = kind()
-    for output, find in ((LOGITS, _with_logits), (FEATURES, _with_features)):
+    for output, name in ((LOGITS, job.infer.logits), (FEATURES, job.infer.features)):
         made = {field for field, source in kind.MADE_OF.items() if source == output}
         writers = [index for index, writer in enumerate(job.writer) if made.intersection(writer.fields)]
+        if not writers:
+            continue
         try:
-            head = find(job, network, head) if writers else head
+            if name:
+                found = output_choice.named(network, name)
+            elif output == LOGITS:
+                found = output_choice.for_classes(network)
+            else:
+                found = output_choice.for_features(network, head.logits)
         except ModelError as error:
-            writer = job.writer[writers[0]]
-            place: Place = ("writer", writers[0]) if len(job.writer) > 1 else ("writer",)
             text = "; ".join(filter(None, (error.problem, error.remedy)))
-            problems.append(((*place, writer.fields_key), text))
+            problems.append(((*job.writer_place(writers[0]), job.writer[writers[0]].fields_key), text))
+        else:
+            head = replace(head, logits=found) if output == LOGITS else replace(head, features=found)
     return head
-
-
-def _with_logits(job: Job, network: Network, head: Classify) -> Classify:
-    name = job.infer.logits
-    found = output_choice.named(network, name) if name else output_choice.for_classes(network)
-    return replace(head, logits=found)
-
-
-def _with_features(job: Job, network: Network, head: Classify) -> Classify:
-    name = job.infer.features
-    if name:
-        return replace(head, features=output_choice.named(network, name))
-    return replace(head, features=output_choice.for_features(network, head.logits))
 
 
 def measured(
@@ -63,8 +51,7 @@ def measured(
 ) -> dict[str, int]:
     """Return the widths of a network's outputs, by name, from a forward pass, if the file does not give them.
 
-    Raises:
-        UsageError: the job's engine cannot run the network.
+    UsageError if the job's engine cannot run the network.
     """
     request = EngineRequest(
         model=network.path,

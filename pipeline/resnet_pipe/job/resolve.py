@@ -21,7 +21,6 @@ from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
-from resnet_pipe.model.output import Activation
 from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
@@ -39,15 +38,10 @@ class Resolved:
     """A job with every choice made.
 
     Attributes:
-        job: as it was validated.
-        model: the ONNX file and its sidecar.
-        network: the file's own inputs and outputs.
-        head: which of these outputs the job uses, and what becomes of them.
+        head: which of the network's outputs the job uses, and what becomes of them.
         preprocessing: the sidecar's, with the job's overrides.
         geometry: the part of the preprocessing that the workers do.
         precision: that the network computes in.
-        metadata: what the shards say about how they were made.
-        fingerprint: all that changes results.
         choice: how the engine was chosen; None if the job names it.
     """
 
@@ -58,9 +52,22 @@ class Resolved:
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
-    metadata: dict[str, str]
     fingerprint: Fingerprint
     choice: Choice | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return what the shards say about how they were made."""
+        known = self.model.sidecar
+        return {
+            "model": self.model.name,
+            "model_sha256": self.model.sha256,
+            "weights": known.weights.describe() if known else "weights unknown: the model has no sidecar",
+            "outputs": json.dumps(outputs.outputs_of(self.job, self.head)),
+            "preprocessing": json.dumps({**self.preprocessing.told(), "mode": self.job.preprocess.mode}),
+            "engine": self.job.infer.engine,
+            "precision": self.precision,
+        }
 
     @property
     def digest(self) -> str:
@@ -75,26 +82,6 @@ class Resolved:
             return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
         return infer.batch_size
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Return the labels of the classes."""
-        return self.head.labels
-
-    @property
-    def activation(self) -> Activation:
-        """Return how scores are computed from the class output."""
-        return self.head.activation
-
-    @property
-    def logits(self) -> str | None:
-        """Return the name of the output with the logits; None if the job does not need it."""
-        return self.head.logits.name if self.head.logits else None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Return the network's outputs that the job needs."""
-        return self.head.names
-
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
         """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
         fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
@@ -104,12 +91,7 @@ class Resolved:
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
-    """Bring a valid job and its model together.
-
-    Args:
-        job: whose engine is not `auto` (any more).
-        doc: that it came from.
-        choice: how its engine was chosen, if it was.
+    """Bring a valid job, whose engine is not `auto` (any more), and its model together.
 
     Raises:
         DocumentError: the job asks for what the model does not have; all problems, with their places.
@@ -128,7 +110,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
         problems.append((("infer", "model"), text))
     for index, writer in enumerate(job.writer):
-        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
+        place = job.writer_place(index)
         if writer.needs_frames and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), f"writer kind `{writer.kind}` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
@@ -138,7 +120,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     if problems or preprocessing is None:
         raise found_in(doc, problems)
     head = replace(head, labels=labels, activation=outputs.activation_of(job, head))
-    metadata = _metadata(job, model, head, preprocessing, precision)
     return Resolved(
         job=job,
         model=model,
@@ -147,7 +128,6 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         preprocessing=preprocessing,
         geometry=preprocessing.geometry(job.preprocess.mode),
         precision=precision,
-        metadata=metadata,
         fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
     )
@@ -156,13 +136,9 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
 def preprocessing_of(
     job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]
 ) -> Preprocessing | None:
-    """Return the sidecar's preprocessing with what the job changes; None if something is missing.
+    """Return the sidecar's preprocessing with what the job changes, and the size of the network's input.
 
-    Args:
-        job: whose `preprocess` is meant.
-        model: with its sidecar.
-        network: for the size of its input.
-        problems: what is wrong is added to these.
+    What is wrong is added to the problems; None if something is missing.
     """
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:
@@ -189,22 +165,6 @@ def preprocessing_of(
     return Preprocessing(**chosen)
 
 
-def _metadata(
-    job: Job, model: Model, head: Classify, preprocessing: Preprocessing, precision: str
-) -> dict[str, str]:
-    known = model.sidecar
-    weights = known.weights.describe() if known else "weights unknown: the model has no sidecar"
-    return {
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "weights": weights,
-        "outputs": json.dumps(outputs.outputs_of(job, head)),
-        "preprocessing": json.dumps({**preprocessing.told(), "mode": job.preprocess.mode}),
-        "engine": job.infer.engine,
-        "precision": precision,
-    }
-
-
 def _fingerprint(
     job: Job, model: Model, network: Network, head: Classify, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
@@ -220,8 +180,10 @@ def _fingerprint(
         settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
-        settings.update(_flat(prefix, section, without))
-        defaults.update(_flat(prefix, _with_defaults(section), without | _required(section)))
+        # What has no default is missing in a section made of defaults alone, of which pydantic would warn.
+        for made, found in ((section, settings), (type(section).model_construct(), defaults)):
+            values = made.model_dump(mode="json", exclude=without, warnings=False)
+            found.update({f"{prefix}.{key}": value for key, value in values.items()})
 
     take("preprocess", preprocessing, set())
     take("preprocess", job.preprocess, {*job.preprocess.model_dump()} - {"mode"})
@@ -234,21 +196,3 @@ def _fingerprint(
         take(prefix, writer, {"path", "timeout_s"} | unused)
         settings[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
     return Fingerprint(canonical(settings, defaults), defaults)
-
-
-def _flat(prefix: str, section: BaseModel, without: set[str]) -> dict[str, Any]:
-    values = section.model_dump(mode="json", exclude=without)
-    return {f"{prefix}.{key}": value for key, value in values.items()}
-
-
-def _required(section: BaseModel) -> set[str]:
-    return {name for name, field in type(section).model_fields.items() if field.is_required()}
-
-
-def _with_defaults(section: BaseModel) -> BaseModel:
-    """Return a section in which everything that may be left out has been."""
-    optional = type(section).model_fields.keys() - _required(section)
-    fields = type(section).model_fields
-    return section.model_copy(
-        update={name: fields[name].get_default(call_default_factory=True) for name in optional}
-    )

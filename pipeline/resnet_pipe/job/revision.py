@@ -23,8 +23,7 @@ from resnet_pipe.store import atomic
 def check_writable(path: Path) -> None:
     """Refuse a file, or a symbolic link to one, that `revise` could not replace.
 
-    Raises:
-        UsageError: the file is read-only, or nothing can be written into its directory.
+    UsageError if it is read-only, or nothing can be written into its directory.
     """
     target = path.resolve()
     writable = os.access(target, os.W_OK) and target.stat().st_mode & 0o222  # root may write to all of them
@@ -43,8 +42,8 @@ def revise(path: Path, changes: Mapping[str, object]) -> None:
     Changes are dotted keys, added where they are missing, to numbers or words.
 
     Raises:
-        UsageError: it is read-only, or its form (aliases, an end marker) does not let a
-            value be changed by itself. The file is as it was.
+        UsageError: it is read-only, or its form (aliases, an end marker) does not let a value be changed by
+            itself. The file is as it was.
     """
     check_writable(path)
     target = path.resolve()
@@ -85,11 +84,7 @@ def sections(doc: Document, changes: Mapping[str, object]) -> str:
 
 
 def _with(text: str, place: Place, value: str) -> str:
-    """Return the text with the value at a place changed or added.
-
-    Raises:
-        ValueError: not if it is simple.
-    """
+    """Return the text with the value at a place changed or added; ValueError if that is not simple."""
     from ruamel.yaml import YAML
 
     node: Any = YAML(typ="rt", pure=True).compose(text)

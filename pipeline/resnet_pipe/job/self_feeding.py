@@ -30,11 +30,10 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     reach = job.reader.make_reader().reach
     found: list[tuple[Place, str]] = []
     for index, writer in enumerate(job.writer):
-        place: Place = ("writer", index) if len(job.writer) > 1 else ("writer",)
         for folder in (job.output / writer.kind, job.output / HOME / "staging"):
             if any(reach.may_hold_below(folder, suffix) for suffix in writer.suffixes):
                 text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
-                found.append(((*place, "path"), text))
+                found.append(((*job.writer_place(index), "path"), text))
                 break
     for file in reach.files():
         if _is_own(job, file.resolve()):
@@ -49,12 +48,9 @@ def problems(job: Job) -> list[tuple[Place, str]]:
 
 
 def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
-    """Yield the sources of a job as they are listed, if the job has not written them.
+    """Yield the sources of a job as they are listed; UsageError if one is where the job writes.
 
     Links on the way of a listing may lead into the output directory.
-
-    Raises:
-        UsageError: a source is where the job writes.
     """
     reader, last = job.reader.make_reader(), None
     taken = [writer for writer in job.writer if reader.reach.extensions.intersection(writer.suffixes)]
@@ -70,11 +66,7 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
 
 
 def check_file(job: Job, file: Path) -> None:
-    """Check a file that another command is to write.
-
-    Raises:
-        UsageError: the job would take it for a source.
-    """
+    """Check a file that another command is to write; UsageError if the job would take it for a source."""
     if job.reader.make_reader().reach.holds(file):
         raise UsageError(
             f"{file} would be read as a source of the job",

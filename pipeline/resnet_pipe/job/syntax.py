@@ -13,11 +13,9 @@ Place = tuple[str | int, ...]
 
 
 def parse(text: str, positions: dict[Place, tuple[int, int]] | None = None) -> Any:  # noqa: ANN401 - anything
-    """Return what a text holds: dicts, lists and scalars, never objects made from tags.
+    """Return what a text of YAML 1.2 holds: dicts, lists and scalars, never objects made from tags.
 
-    Args:
-        text: YAML 1.2.
-        positions: gets the 1-based (line, column) of every value, by its place.
+    Positions get the 1-based (line, column) of every value, by its place.
 
     Raises:
         Exception: of any kind: the text is not YAML, or has more than `MAX_VALUES` values; see `mark`.

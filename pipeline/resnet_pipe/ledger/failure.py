@@ -11,12 +11,8 @@ RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
 class Failure(NamedTuple):
     """A source that could not be processed.
 
-    Attributes:
-        key: of the source.
-        stage: reader, preprocess, infer or writer.
-        error: a short, stable class of error.
-        message: what is wrong, in words.
-        transient: it may have been the machine's fault, for all that this run knows.
+    In which stage (reader, preprocess, infer or writer), a short, stable class of error, and why, in words.
+    It is transient if it may have been the machine's fault, for all that this run knows.
     """
 
     key: str

@@ -20,11 +20,9 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Noted:
-    """What a directory says about the making of its rows.
+    """What a directory says about the making of its rows: settings, and the hashes that its records name.
 
-    Attributes:
-        settings: as in `Fingerprint`; of schema version 1 also what has its default.
-        digests: the hashes that its records name.
+    Settings are as in `Fingerprint`; of schema version 1 also what has its default.
     """
 
     settings: dict[str, Any]
@@ -34,8 +32,7 @@ class Noted:
 def read(store: Store) -> Noted | None:
     """Return what an output directory says about its rows; None if it says nothing.
 
-    Raises:
-        RunError: it cannot be read, or a newer version has written it.
+    RunError if it cannot be read, or a newer version has written it.
     """
     try:
         data = json.loads(store.read(NAME))
@@ -60,10 +57,7 @@ def read(store: Store) -> Noted | None:
 def check(store: Store, ours: Fingerprint, digests: Collection[str] = ()) -> None:
     """Compare a job's fingerprint with that of the rows in an output directory.
 
-    Args:
-        store: the output directory.
-        ours: the job's.
-        digests: the hashes that the records name, for when nothing else says how the rows were made.
+    The digests are those that the records name, for when nothing else says how the rows were made.
 
     Raises:
         UsageError: they differ; the message lists what changed, and the two ways out.
@@ -106,12 +100,8 @@ def precision(store: Store) -> str | None:
 def saving(store: Store, ours: Fingerprint, has_rows: bool) -> AbstractContextManager[None]:
     """Note the fingerprint that all shards of a directory share, before the first one appears.
 
-    It is on the disk when the block begins, and takes the place of an earlier one when the block ends.
-
-    Args:
-        store: the output directory.
-        ours: the job's.
-        has_rows: there are rows already, whose records may name a hash of an earlier schema version.
+    It is on the disk when the block begins, and takes the place of an earlier one when the block ends. If
+    there are rows already, their records may name a hash of an earlier schema version, which is kept.
     """
     noted = read(store) if has_rows else None
     earlier = [digest for digest in noted.digests if digest != ours.digest] if noted else []

@@ -18,9 +18,7 @@ from resnet_pipe.store import atomic
 from resnet_pipe.store.disk import HOME
 
 NEXT = f"{HOME}/next"
-"""An output directory of its own."""
 SWITCH = f"{HOME}/switch.json"
-"""It is there while new results take the place of old ones."""
 
 
 def next_ledger(ledger: Ledger) -> Ledger:
@@ -56,8 +54,7 @@ def drop(ledger: Ledger) -> None:
 def switch(ledger: Ledger) -> None:
     """Put the next generation, which is complete, in the place of the results.
 
-    Raises:
-        OSError: the disk refuses it; `complete` does what is left.
+    If the disk refuses it, `complete` does what is left.
     """
     before, after = list(ledger.records()), list(next_ledger(ledger).records())
     files = {file.name for record in before for file in record.files}
@@ -90,11 +87,7 @@ def complete(ledger: Ledger) -> None:
 
 
 def refuse_half_switched(ledger: Ledger) -> None:
-    """Refuse to look at a directory in which new results have not taken the place of the old ones completely.
-
-    Raises:
-        UsageError: a switch was cut off.
-    """
+    """Refuse to look at a directory in which new results have not replaced all old ones: UsageError."""
     if ledger.store.look(SWITCH):
         raise UsageError(
             f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
@@ -103,10 +96,9 @@ def refuse_half_switched(ledger: Ledger) -> None:
 
 
 def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
-    """Return what a started switch removes: `files` and `chunks`; None if there is none.
+    """Return the `files` and `chunks` that a started switch removes; None if there is none.
 
-    Raises:
-        RunError: it cannot be read.
+    RunError if it cannot be read.
     """
     try:
         plan = json.loads(ledger.store.read(SWITCH))

@@ -15,22 +15,14 @@ from resnet_pipe.store.disk import HOME, Disk
 from resnet_pipe.store.store import Change
 
 LEDGER = f"{HOME}/ledger"
-"""The folder of the records."""
 TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json")
 """What a killed run may leave under a temporary name. No other files are touched."""
 
 
 class Ledger:
-    """The records of an output directory.
+    """The records of an output directory, whose store holds them and their files.
 
-    Args:
-        output: the output directory.
-        tag: names this run among those that share the directory; empty for a run that has it alone.
-
-    Attributes:
-        output: the output directory.
-        store: where the records and their files are.
-        tag: as given.
+    The tag names this run among those that share the directory; it is empty for a run that has it alone.
     """
 
     def __init__(self, output: Path, tag: str = "") -> None:
@@ -39,11 +31,7 @@ class Ledger:
         self.tag = tag
 
     def records(self) -> Iterator[Record]:
-        """Yield all records, sorted by chunk.
-
-        Raises:
-            RunError: a record cannot be read.
-        """
+        """Yield all records, sorted by chunk; RunError if one cannot be read."""
         for name in self.names():
             yield records.read(self.store, name)
 
@@ -66,21 +54,14 @@ class Ledger:
         """
         self.store.unstage(record_name(chunk))
 
-    @property
-    def spool(self) -> Path:
-        """Return where a run keeps the finished spans of videos in flight."""
-        return self.store.spool
-
     def is_intact(self, record: Record) -> bool:
         """Tell whether all files of a chunk are there."""
         return all(self.store.look(file.name) is not None for file in record.files)
 
     def commit(self, record: Record, replaces: Record | None) -> None:
-        """Make a chunk and its record final.
+        """Make a chunk and its record final, in the place of its old record, if it has one.
 
-        Args:
-            record: its new files are in the directory that `stage` gave.
-            replaces: the old record of this chunk, if it has one.
+        The record's new files are in the directory that `stage` gave.
         """
         before = {file.name for file in replaces.files} if replaces else set()
         obsolete = sorted(before - {file.name for file in record.files})

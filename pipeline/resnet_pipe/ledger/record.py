@@ -20,12 +20,7 @@ _CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}\Z')
 
 
 class File(NamedTuple):
-    """A file that belongs to a committed chunk.
-
-    Attributes:
-        name: path below the output directory, in the text form of `key_of`.
-        sha256: hexadecimal.
-    """
+    """A file of a committed chunk: its path below the output directory, in the text form of `key_of`."""
 
     name: str
     sha256: str
@@ -37,8 +32,7 @@ class Entry:
 
     Attributes:
         source: its identity when it was processed.
-        rows: how many it gave.
-        failure: why it gave none, or not all (it is *partial*); None if it is done.
+        failure: why it gave no rows, or not all (it is *partial*); None if it is done.
         files: that are of this source alone, such as its annotated video.
         attempts: runs in a row that it has failed in, as it is; means nothing without a failure.
         notes: what is unusual about it, but was handled, in words.
@@ -64,11 +58,10 @@ class Record:
     """What was committed together.
 
     Attributes:
-        chunk: id of the chunk, also in the names of the shards.
+        chunk: its id, also in the names of the shards.
         shards: the files with the rows of all sources, one for each writer.
-        fingerprint: of the job that made it.
         committed_at: UTC, ISO 8601.
-        entries: its sources, sorted by key.
+        entries: sorted by key of the source.
     """
 
     chunk: str
@@ -93,12 +86,7 @@ class TornError(Exception):
 
 
 def dump(record: Record, obsolete: list[str]) -> bytes:
-    """Return the text of a record.
-
-    Args:
-        record: to write.
-        obsolete: names of the files of its predecessor that go when it comes.
-    """
+    """Return the text of a record; obsolete are the files of its predecessor that go when it comes."""
     sources = []
     for entry in record.entries:
         line: dict[str, Any] = {
@@ -108,12 +96,8 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
             "status": entry.status,
             "rows": entry.rows,
         }
-        if entry.failure:
-            line["failure"] = {
-                "stage": entry.failure.stage,
-                "error": entry.failure.error,
-                "message": entry.failure.message,
-            }
+        if failure := entry.failure:
+            line["failure"] = {"stage": failure.stage, "error": failure.error, "message": failure.message}
             line["attempts"] = entry.attempts
         if entry.files:
             line["files"] = [file._asdict() for file in entry.files]
@@ -133,15 +117,7 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
 
 
 def read(store: Store, name: str) -> Record:
-    """Read a record of the ledger.
-
-    Args:
-        store: where it is.
-        name: of the record in it.
-
-    Raises:
-        RunError: it cannot be read, is not whole, or a newer version has written it.
-    """
+    """Read a record; RunError if that fails, it is not whole, or a newer version has written it."""
     try:
         return _load(store, name)[0]
     except TornError as error:
@@ -151,8 +127,7 @@ def read(store: Store, name: str) -> Record:
 def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
     """Read a record whose commit was cut off, and the names of the files that go when it comes.
 
-    Returns:
-        None if the record was cut off while it was being written: nothing has been put in place for it.
+    None if its writing was cut off, too: nothing has been put in place for it.
 
     Raises:
         RunError: it is whole, as far as can be told, and cannot be read, or a newer version has written it:

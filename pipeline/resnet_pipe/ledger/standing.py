@@ -16,9 +16,7 @@ NAME = "failures.jsonl"
 class Standing:
     """How many failures the ledger of an output directory holds, from all its divisions and runs.
 
-    Attributes:
-        failed: sources without rows.
-        partial: sources that lack some of their rows or files.
+    They are sources without rows, and those that lack some of their rows or files.
     """
 
     failed: int

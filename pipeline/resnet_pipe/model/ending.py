@@ -47,13 +47,11 @@ def may_be_in(graph: Any) -> bool:  # noqa: ANN401 - protobuf messages are untyp
 def ending(model: Any, name: str, shapes: Mapping[str, tuple[int | None, ...] | None]) -> Ending | None:  # noqa: ANN401
     """Return the operator that turns an output's values into probabilities; None if there is none.
 
-    Args:
-        model: an ONNX ModelProto.
-        name: name of the output.
-        shapes: of the graph's values, as far as they are known.
+    The model is an ONNX ModelProto; the shapes are of the graph's values, as far as they are known.
     """
     nodes = {output: node for node in model.graph.node for output in node.output if output}
     constants = _single_numbers(model.graph)
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
     functions: list[str] = []
     found, waiting = set[Ending | None](), [name]
     for _ in range(len(model.graph.node) + _MOST):  # it may go round in circles as well
@@ -78,7 +76,7 @@ def ending(model: Any, name: str, shapes: Mapping[str, tuple[int | None, ...] | 
         elif node.op_type == "Sub" and others == [node.input[1]] and constants[node.input[0]] == 1:
             waiting.append(node.input[1])  # the negative one of two classes
         else:
-            found.add(_made_by(node, nodes, shapes.get(name), _opset(model)))
+            found.add(_made_by(node, nodes, shapes.get(name), opset))
     if waiting or len(found) != 1:
         return None
     return _FUNCTIONS.get((*functions, *found)) if functions else found.pop()
@@ -130,7 +128,3 @@ def _is_of_classes(axis: int, shape: tuple[int | None, ...] | None, opset: int) 
         return False
     others = shape[1:axis] + (shape[axis + 1 :] if opset >= _ANY_AXIS else ())
     return all(length in (1, None) for length in others)
-
-
-def _opset(model: Any) -> int:  # noqa: ANN401
-    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)

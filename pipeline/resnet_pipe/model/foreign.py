@@ -11,10 +11,9 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\x
 
 
 def told_by(start: bytes) -> tuple[str, str] | None:
-    """Return what a file is, and what to do; None if its first bytes do not tell.
+    """Return what a file is, and what to do; None if its first `START` bytes do not tell.
 
-    Args:
-        start: the first `START` bytes of a file that is neither text nor markup if it is what it should be.
+    It is neither text nor markup if it is what it should be.
     """
     if not start:
         return "is empty", COPY_AGAIN

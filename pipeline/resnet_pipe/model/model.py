@@ -31,7 +31,6 @@ class Weights(_Section):
     """Where the numbers in the network came from.
 
     Attributes:
-        kind: `imagenet`, `random` or `checkpoint`.
         name: torchvision's name of the weights, the seed, or the checkpoint's file name.
         sha256: of the checkpoint file; null for the others.
         requested: what was asked for; differs from `kind` only for `auto`.
@@ -86,9 +85,7 @@ class Sidecar(_Section):
         macs: multiply-accumulates of one forward pass of one image at the crop size.
         max_relative_difference: of the float32 model from the source network, on real images, when it was
             converted.
-        onnx_sha256: of the ONNX file this sidecar belongs to.
         recipe_sha256: of everything that decided the result, so that converting again can do nothing.
-        quantization: of an int8 model; else None.
     """
 
     schema_version: Literal[1] = 1
@@ -112,13 +109,9 @@ class Sidecar(_Section):
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX file that is ready to run.
+    """An ONNX file that is ready to run: its stem in the text form of `key_of`, and its SHA-256, hexadecimal.
 
-    Attributes:
-        name: the file's stem, in the text form of `key_of`.
-        path: the ONNX file.
-        sha256: of the ONNX file, hexadecimal.
-        sidecar: None for an ONNX that resnet-pipe did not make.
+    The sidecar is None for a file that resnet-pipe did not make.
     """
 
     name: str
@@ -130,23 +123,16 @@ class Model:
 def checkout() -> Path | None:
     """Return the root of the source checkout this package runs from, or None when it is installed."""
     root = _PACKAGE.parents[1]
-    return (
-        root
-        if (root / "models" / "resnet18.yaml").is_file() and (root / "pyproject.toml").is_file()
-        else None
-    )
+    marks = root / "models" / "resnet18.yaml", root / "pyproject.toml"
+    return root if all(mark.is_file() for mark in marks) else None
 
 
 def models_dir() -> Path:
     """Return where converted models live: `models/` of a checkout, or a cache directory.
 
-    Raises:
-        HomeError: there is no such directory for this user.
+    HomeError if this user has none.
     """
-    root = checkout()
-    if root is not None:
-        return root / "models"
-    return cache_dir() / "models"
+    return (checkout() or cache_dir()) / "models"
 
 
 def recipes_dir() -> Path:
@@ -158,12 +144,8 @@ def recipes_dir() -> Path:
 def model_path(spec: str, base: Path) -> Path:
     """Return the ONNX file that a job means by `spec`.
 
-    Args:
-        spec: a bare name such as `resnet50` (looked up in `models_dir()`), or a path to an .onnx file.
-        base: the directory that relative paths start from.
-
-    Raises:
-        HomeError: it is a bare name, and this user has no place for models.
+    That is a bare name such as `resnet50`, looked up in `models_dir()`, which may raise, or a path to an
+    .onnx file.
     """
     if spec.endswith(".onnx") or "/" in spec:
         return base / spec
@@ -171,11 +153,7 @@ def model_path(spec: str, base: Path) -> Path:
 
 
 def how_to_make(name: str) -> str | None:
-    """Return the command that makes the model of this bare name, or None if there is none.
-
-    Args:
-        name: such as `resnet50`, or `resnet50-int8`.
-    """
+    """Return the command that makes a model such as `resnet50` or `resnet50-int8`, if there is one."""
     source = name.removesuffix(INT8_SUFFIX)
     if source not in {f"resnet{depth}" for depth in DEPTHS}:
         return None
@@ -207,11 +185,7 @@ def open_model(path: Path) -> Model:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """Read a sidecar.
-
-    Raises:
-        ModelError: it is not readable or not of a known schema version.
-    """
+    """Read a sidecar; ModelError if it is not readable, or not of a known schema version."""
     try:
         return Sidecar.model_validate_json(path.read_bytes())
     except OSError as error:

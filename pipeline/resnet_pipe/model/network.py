@@ -29,8 +29,6 @@ class Network:
     """Inputs and outputs of a network for images.
 
     Attributes:
-        path: of the ONNX file.
-        outputs: all outputs; `head` decides which of them mean what.
         size: (H, W) of the input if it is fixed, else None.
         batch_size: images per forward pass if that is fixed, else None.
         data: files next to the ONNX file that hold its weights.
@@ -102,11 +100,7 @@ def _no_network(data: bytes) -> tuple[str, str]:
 
 
 def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, int | None]:
-    """Return batch size, height and width of the only input, each None if not fixed.
-
-    Raises:
-        ModelError: it does not take batches of images with three channels, channels first.
-    """
+    """Return batch size, height and width of the only input, each None if not fixed, or refuse it."""
     wanted = "expected one image input of shape (N, 3, H, W)"
     if len(inputs) != 1:
         found = ", ".join(f"{value.name} {_text(value)}" for value in inputs) or "none"
@@ -151,9 +145,7 @@ def _text(value: Any) -> str:  # noqa: ANN401
 def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
     """Return the files in which an ONNX file keeps weights.
 
-    Raises:
-        ModelError: one is missing, or lies outside its own directory: a model from someone else may not
-            read what is there.
+    One outside its own directory is refused: a model from someone else may not read what is there.
     """
     directory = path.resolve().parent
     places = {
@@ -177,11 +169,7 @@ def _external_data(model: Any, path: Path) -> tuple[Path, ...]:  # noqa: ANN401
 
 
 def _refuse_cut_weights(model: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse weights with fewer bytes than their shape requires: a library may read beyond them.
-
-    Raises:
-        ModelError: there are such weights.
-    """
+    """Refuse weights with fewer bytes than their shape requires: a library may read beyond them."""
     from onnx import TensorProto, helper
 
     for tensor in model.graph.initializer:

@@ -37,7 +37,6 @@ class Output:
     """An output of a network.
 
     Attributes:
-        name: of the output.
         type: `float32`, `int64` ...; or `sequence`, `map`, `optional`, `sparse tensor`; `unknown`; or that no
             node makes it, or that its numbers are sorted.
         shape: batch first; None for a length that is not known, and for that of the batch; None as a whole
@@ -120,11 +119,7 @@ def value_shape(value: Any) -> Shape | None:  # noqa: ANN401
 
 
 def outputs_of(model: Any) -> tuple[Output, ...]:  # noqa: ANN401
-    """Return the outputs of a network, with all that can be known without running it.
-
-    Args:
-        model: an ONNX ModelProto, with or without its weights.
-    """
+    """Return the outputs of a ModelProto, with or without weights, as far as known without a run."""
     declared = {value.name for value in model.graph.output if value_shape(value) is not None}
     if endings.may_be_in(model.graph) or any(_is_open(value) for value in model.graph.output):
         model = _with_shapes(model)

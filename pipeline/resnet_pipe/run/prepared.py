@@ -79,7 +79,7 @@ class Prepared:
     def _drop(self) -> None:
         for record in list(self.results.records()):
             self.results.remove(record)
-        shutil.rmtree(self.results.spool, ignore_errors=True)
+        shutil.rmtree(self.results.store.spool, ignore_errors=True)
         generation.drop(self.results)
 
     def end(self) -> Prepared:
@@ -91,7 +91,7 @@ class Prepared:
         if self.fresh is not Fresh.AT_THE_END:
             return self
         generation.switch(self.results)
-        shutil.rmtree(self.results.spool, ignore_errors=True)  # of what has just been replaced
+        shutil.rmtree(self.results.store.spool, ignore_errors=True)  # of what has just been replaced
         return replace(self, ledger=self.results)
 
     def write_failures(self) -> Standing:

@@ -109,9 +109,9 @@ class _Run:
         self._guard = guard
         self._started = time.perf_counter()
         self._executor = LocalExecutor(resolved, stop, events)
-        self._history = History(
-            resolved.labels, resolved.logits, resolved.activation, resolved.job.run.report
-        )
+        head = resolved.head
+        logits = head.logits.name if head.logits else None
+        self._history = History(head.labels, logits, head.activation, resolved.job.run.report)
         self._prepared: Prepared | None = None
         self._standing: Standing | None = None
 

@@ -15,12 +15,7 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def temporary_name(path: Path, tag: str = "") -> Path:
-    """Return the hidden name, in the directory of `path`, under which it is written.
-
-    Args:
-        path: the final path.
-        tag: who writes it, where several runs share a directory.
-    """
+    """Return the hidden name beside `path` under which a run, told apart by its tag, writes it."""
     return path.with_name(f".{path.name}.{tag}{'.' if tag else ''}tmp")
 
 
@@ -34,11 +29,7 @@ def tag_of(name: str) -> str:
 def replacing(path: Path, tag: str = "") -> Iterator[Path]:
     """Yield a temporary path to write to; move it to `path` when the block ends without an error.
 
-    On an exception the temporary file is removed and `path` stays as it was.
-
-    Args:
-        path: the final path.
-        tag: as in `temporary_name`.
+    On an exception the temporary file is removed and `path` stays as it was. The tag is `temporary_name`'s.
     """
     temporary = temporary_name(path, tag)
     try:

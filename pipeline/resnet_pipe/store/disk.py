@@ -36,13 +36,7 @@ _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
 
 
 class Pending(NamedTuple):
-    """A record whose publication has begun.
-
-    Attributes:
-        name: of the record as it is now.
-        record: the name that it gets at the end.
-        staging: where its files are that are not in place yet.
-    """
+    """A record whose publication has begun: its name now and at the end, and where its files are staged."""
 
     name: str
     record: str
@@ -50,18 +44,10 @@ class Pending(NamedTuple):
 
 
 class Disk:
-    """A directory as a `store.Store`, where it is said what the methods do.
+    """A directory, which need not exist yet, as a `store.Store`, where it is said what the methods do.
 
-    Args:
-        root: the directory; it need not exist yet.
-        tag: names the division of a job that writes, among those that share the directory; empty for a run
-            that has it for itself.
-
-    Attributes:
-        root: as given.
-        home: the folder that belongs to resnet-pipe.
-        tag: as given.
-        spool: where a run keeps what is finished of a chunk in flight; it need not exist.
+    Below the root, `home` is resnet-pipe's own; there a run keeps in `spool` what is finished of a chunk in
+    flight. The tag is that of a division that writes, among those that share the directory, or empty.
     """
 
     def __init__(self, root: Path, tag: str = "") -> None:

@@ -20,23 +20,22 @@ _DIVISION = re.compile(r"lock-(\d+)-of-(\d+)")
 
 @contextmanager
 def output_lock(home: Path, tag: str) -> Iterator[None]:
-    """Hold an output directory while the block runs.
+    """Hold an output directory, whose `_resnet_pipe` is `home`, while the block runs.
 
     A run of a whole job excludes all others. The divisions I/N of one job share the directory, each held
-    once; those of another N, which would divide the sources differently, are refused.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory; it exists.
-        tag: of the division, such as `1of4` for `--divide 1/4`; empty for the whole job.
-
-    Raises:
-        LockedError: another run holds it; the message names its process and when it started.
+    once; those of another N, which would divide the sources differently, are refused. The tag is that of the
+    division, such as `1of4`; empty for the whole job. LockedError names the process that holds it, and when
+    that started.
     """
     with ExitStack() as stack:
         stack.enter_context(_held(home / "lock", shared=tag != ""))
         if tag:
             stack.enter_context(_held(home / _lock_name(tag), shared=False))
-            _refuse_other_counts(home, tag)
+            for path in home.glob("lock-*-of-*"):
+                match = _DIVISION.fullmatch(path.name)
+                if match and match[2] != tag.partition("of")[2]:
+                    with _held(path, shared=True):
+                        pass  # nobody holds it, except for others that look as well
         yield
 
 
@@ -45,12 +44,7 @@ def report_lock(home: Path) -> Iterator[None]:
     """Wait for and hold what the divisions of a job write together: failures.jsonl, the fingerprint.
 
     One that has read earlier must not write later: it would take away what another has written meanwhile.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-
-    Raises:
-        OSError: the directory is not there.
+    OSError if `home` is not there.
     """
     descriptor = os.open(home / "lock-reports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -61,22 +55,13 @@ def report_lock(home: Path) -> Iterator[None]:
 
 
 def neighbours_run(home: Path, tag: str) -> bool:
-    """Tell whether other divisions of a job run now.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-        tag: of the division that asks; empty for a whole job, which has no neighbours.
-    """
+    """Tell whether divisions of a job run now, other than the one that asks; a whole job has an empty tag."""
     mine = _lock_name(tag)
     return tag != "" and any(_is_taken(path) for path in home.glob("lock-*-of-*") if path.name != mine)
 
 
 def is_held(home: Path) -> bool:
-    """Tell whether a run holds an output directory. Nothing is changed.
-
-    Args:
-        home: the directory `_resnet_pipe` of the output directory.
-    """
+    """Tell whether a run holds an output directory, whose `_resnet_pipe` is `home`. Nothing is changed."""
     return any(_is_taken(path) for path in (home / "lock", *home.glob("lock-*-of-*")))
 
 
@@ -131,14 +116,6 @@ def _held(path: Path, shared: bool) -> Iterator[None]:
 
 def _lock_name(tag: str) -> str:
     return f"lock-{tag.replace('of', '-of-')}"
-
-
-def _refuse_other_counts(home: Path, tag: str) -> None:
-    for path in home.glob("lock-*-of-*"):
-        match = _DIVISION.fullmatch(path.name)
-        if match and match[2] != tag.partition("of")[2]:
-            with _held(path, shared=True):
-                pass  # nobody holds it, except for others that look as well
 
 
 def _holder(path: Path) -> str:

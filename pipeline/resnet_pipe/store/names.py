@@ -10,10 +10,8 @@ from pathlib import Path
 def key_of(relative: str) -> str:
     r"""Return the key of a path below the root: valid text for any file name, and reversible.
 
-    A backslash is doubled, and a byte that is not UTF-8 becomes `\xNN`. Everything else stays as it is.
-
-    Args:
-        relative: as the operating system gave it, undecodable bytes as surrogates (PEP 383).
+    A backslash is doubled, and a byte that is not UTF-8, a surrogate in the path (PEP 383), becomes `\xNN`.
+    Everything else stays as it is.
     """
     if "\\" in relative:
         relative = relative.replace("\\", "\\\\")

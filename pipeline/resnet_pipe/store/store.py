@@ -13,13 +13,9 @@ from typing import NamedTuple, Protocol
 
 
 class StoredFile(NamedTuple):
-    """A file of a store, which is complete.
+    """A file of a store, which is complete: its name below the root, and its size in bytes.
 
-    Attributes:
-        name: below the root.
-        size: bytes.
-        version: another one when the content is another one: the time of the last modification on a disk, in
-            nanoseconds since 1970.
+    The version differs where the content does: on a disk, when it was modified, nanoseconds since 1970.
     """
 
     name: str
@@ -28,12 +24,7 @@ class StoredFile(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What becomes of the files when a record comes.
-
-    Attributes:
-        files: name -> SHA-256, hexadecimal, of all that the record names.
-        obsolete: names of the files that go.
-    """
+    """What becomes of the files when a record comes: all that it names, with SHA-256, and those that go."""
 
     files: Mapping[str, str]
     obsolete: Sequence[str]
@@ -52,11 +43,7 @@ class Store(Protocol):
         """Return what is known of a file without reading it; None if there is none."""
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Return the content of a file; FileNotFoundError if there is none."""
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
@@ -83,29 +70,24 @@ class Store(Protocol):
         """Remove what `stage` gave: nothing will be published. What has begun is left to `recover`."""
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
-        """Make the staged files and a record final: the files first, the record last.
+        """Make the staged files and a record with this content final: the files first, the record last.
 
-        Whoever reads the store by its records sees the old state or the new one, whatever happens.
-
-        Args:
-            record: the name of the record.
-            data: its content.
-            change: its files: those that are not staged are in place already.
+        Whoever reads the store by its records sees the old state or the new one, whatever happens. Files of
+        the change that are not staged are in place already.
         """
 
     def recover(
         self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]
     ) -> Iterable[str]:
-        """Finish or undo what a crash left half done; what other divisions do now is left alone.
+        """Finish or undo what a crash left half done, and return the names of the records published by that.
+
+        What other divisions do now is left alone.
 
         Args:
             folder: of the records.
-            read: what a record changes that is under some name; None if it is torn: nothing was done for it.
-                All are read before anything is changed.
+            read: what the record under a name changes; None if it is torn: nothing was done for it. All are
+                read before anything is changed.
             puts: patterns of the names that somebody may have been putting.
-
-        Returns:
-            the names of the records that were published now.
         """
 
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:

@@ -20,4 +20,3 @@ Section = (
 SECTIONS: dict[str, type[WriterSection]] = {
     get_args(section.model_fields["kind"].annotation)[0]: section for section in get_args(Section)
 }
-"""By kind."""

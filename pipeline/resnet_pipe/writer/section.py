@@ -81,9 +81,6 @@ class WriterSection(BaseModel):
     def merge(self, target: Target, portions: Sequence[Portion]) -> None:
         """Write a chunk's shard from the rows of others, sorted by path and frame.
 
-        Writers that make files for single sources have no shard, and nothing to do.
-
-        Args:
-            target: its directory is none of the portions'.
-            portions: directories with a shard of this chunk each; they have no source in common.
+        Writers that make files for single sources have no shard, and nothing to do. The portions, which have
+        no source in common, are none of them in the target's directory.
         """

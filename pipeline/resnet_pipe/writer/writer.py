@@ -23,7 +23,6 @@ class Target:
 
     Attributes:
         directory: where to; laid out as the output directory.
-        chunk: id of the chunk.
         schema: of the record batches that it will be given; see `resnet_pipe.head.rows`.
         root: the directory that the keys of the sources start from.
         track: for videos, the number of the track to read; None for the one that ffmpeg selects.
@@ -36,22 +35,15 @@ class Target:
     track: int | None = None
 
     def shard(self, suffix: str, directory: Path | None = None) -> Path:
-        """Return the path of the shard that a table writer makes.
-
-        Args:
-            suffix: of its format, with the dot.
-            directory: instead of the target's own.
-        """
+        """Return the path of a table's shard; the suffix has a dot, and another directory may be given."""
         return (directory or self.directory) / f"part-{self.chunk}{suffix}"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer has made beside its shard.
+    """What a writer has made beside its shard: files of single sources, relative to the target's directory.
 
-    Attributes:
-        files: of each source, its own files, relative to the target's directory.
-        failures: of sources whose own files could not be made.
+    The failures are of sources whose files could not be made.
     """
 
     files: Mapping[str, Sequence[Path]] = field(default_factory=dict)

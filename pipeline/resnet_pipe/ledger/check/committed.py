@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +23,7 @@ _DISK = f"check the disk and the permissions; if the files are lost, {_RESTORE}"
 
 @dataclass(frozen=True)
 class Stored:
-    """A record, and where its files are.
-
-    Attributes:
-        record: of a chunk.
-        path: of the record.
-        places: where its files may be; the first one that has a file counts.
-    """
+    """A record, the path of its text, and where its files may be: the first place that has one counts."""
 
     record: Record
     path: Path
@@ -49,13 +43,9 @@ class Examiner:
         """Path of a record -> what it and its files were like, and how many bytes these have."""
 
     def examine(self, stored: Stored, prefix: str) -> tuple[list[Problem], int]:
-        """Return what is wrong with the files of a record, and how many bytes were read.
-
-        Args:
-            stored: the record.
-            prefix: before the names of its files in problems.
-        """
-        state = _state(stored)
+        """Return what is wrong with a record's files, named with the prefix, and how many bytes were read."""
+        looks = (place.look(file.name) for file in stored.record.files for place in stored.places)
+        state = hash((stored.record, *looks))  # another one when the record or one of its files is another
         known = self._sound.get(stored.path)
         if known is not None and known[0] == state:
             return [], known[1]
@@ -120,27 +110,22 @@ class _Files:
                 self._add("changed", file.name, f"not what was written ({size:,} bytes)", _RESTORE)
 
     def _rows(self, name: str, rows: Iterator[RowKey] | None, expected: dict[str, int]) -> None:
-        if rows is None:
-            return
+        if rows is not None:
+            self._differ(name, lambda: row_keys.differences(rows, expected))
+
+    def _array(self, name: str, index: Iterable[object] | None) -> None:
+        """Compare the length of an array with that of its index, which is sound in itself."""
+        if index is not None and name in self._whole:
+            self._differ(name, lambda: row_keys.unlike_index(self._whole[name], index))
+
+    def _differ(self, name: str, look: Callable[[], list[str]]) -> None:
         try:
-            found = row_keys.differences(rows, expected)
+            found = look()
         except Exception as error:  # whatever a library says of a file
             found = [f"cannot be read: {type(error).__name__}: {error}"]
         if found:
             more = f"; and {len(found) - 1:,} more" if len(found) > 1 else ""
             self._add("rows", name, found[0] + more, _RESTORE)
-
-    def _array(self, name: str, index: Iterable[object] | None) -> None:
-        """Compare the length of an array with that of its index, which is sound in itself."""
-        if index is None or name not in self._whole:
-            return
-        try:
-            there, named = row_keys.array_rows(self._whole[name]), sum(1 for _ in index)
-        except Exception as error:
-            self._add("rows", name, f"cannot be read: {type(error).__name__}: {error}", _RESTORE)
-        else:
-            if there != named:
-                self._add("rows", name, f"{there:,} rows, but {named:,} in its index", _RESTORE)
 
     def _add(self, kind: Kind, name: str, text: str, remedy: str) -> None:
         self.problems.append(Problem(kind, self._prefix + name, text, remedy))

@@ -33,11 +33,8 @@ def check(output: Path) -> Verdict:
 
     What seems wrong while a run is at work is looked at again: only what stays wrong is a problem.
 
-    Args:
-        output: `writer.path` of a job that has run.
-
     Raises:
-        UsageError: it is no such directory.
+        UsageError: no job has written there.
         RunError: it cannot be read.
     """
     try:
@@ -57,13 +54,7 @@ def check(output: Path) -> Verdict:
 
 @dataclass
 class _Check:
-    """A check of one directory.
-
-    Attributes:
-        output: the directory.
-        examiner: remembers what was sound.
-        until: when it is no longer waited for a switch, in seconds of `time.monotonic`.
-    """
+    """A check of one directory, which waits for a switch until a time of `time.monotonic`, in seconds."""
 
     output: Path
     examiner: Examiner = field(default_factory=Examiner)
@@ -156,7 +147,7 @@ class _Check:
         staged = _count(self._home / "staging")
         if staged and not results.pending:
             yield f"{HOME}/staging: {staged:,} files of unfinished chunks; the next run removes them"
-        if spooled := _count(ledger.spool.parent):
+        if spooled := _count(ledger.store.spool.parent):
             yield f"{HOME}/spool: {spooled:,} finished spans of videos; the next run continues with them"
         for path in ledger.store.half_put(TEMPORARY):
             yield f"{self._name(path)}: incomplete, of an interrupted run; the next run removes it"

@@ -31,13 +31,9 @@ _HEADINGS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One thing that is wrong, and what to do; kinds are short and stable.
 
-    Attributes:
-        kind: of the problem, short and stable.
-        path: of the file below the output directory, in the text form of `key_of`.
-        text: what is wrong with it.
-        remedy: what to do.
+    The path is below the output directory, in the text form of `key_of`.
     """
 
     kind: Kind
@@ -48,15 +44,7 @@ class Problem:
 
 @dataclass
 class Counts:
-    """What has been checked.
-
-    Attributes:
-        records: of the ledger.
-        sources: in them.
-        rows: that they name.
-        files: that they name.
-        bytes: of these files.
-    """
+    """What has been checked: records, what they name, and the bytes of the files."""
 
     records: int = 0
     sources: int = 0
@@ -74,9 +62,7 @@ class Verdict:
     """The result of a check.
 
     Attributes:
-        output: the directory.
-        counts: of the results.
-        next: of the new results that have been begun beside them; None if there are none.
+        next: counts of the new results that have been begun beside these; None if there are none.
         problems: in the order of their kinds and paths.
         notes: what to know, though nothing is wrong.
     """
@@ -94,15 +80,8 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "output": str(self.output),
-            "sound": not self.problems,
-            "counts": asdict(self.counts),
-            "next": asdict(self.next) if self.next else None,
-            "problems": [asdict(problem) for problem in self.problems],
-            "notes": list(self.notes),
-        }
+        head = {"schema_version": SCHEMA_VERSION, "output": str(self.output), "sound": not self.problems}
+        return {**head, **{name: value for name, value in asdict(self).items() if name != "output"}}
 
     def text(self) -> str:
         """Return all of it for people; of many problems of one kind the first ones."""

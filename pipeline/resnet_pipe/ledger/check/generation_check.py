@@ -27,13 +27,7 @@ _UNKNOWN = (
 
 
 class Results:
-    """Looks at one generation of results, once.
-
-    Args:
-        output: the directory whose check this is: problems are named from there.
-        ledgers: of the generation.
-        examiner: of the files.
-    """
+    """Looks at one generation of results, once; problems are named from the directory whose check it is."""
 
     def __init__(self, output: Path, ledgers: Ledgers, examiner: Examiner) -> None:
         self._output = output
@@ -45,11 +39,7 @@ class Results:
         self.problems: list[Problem] = []
 
     def look(self) -> None:
-        """Fill in counts and problems.
-
-        Raises:
-            OSError: a directory cannot be listed.
-        """
+        """Fill in counts and problems; OSError if a directory cannot be listed."""
         stores = [ledger.store for ledger in self._ledgers.ledgers]
         noted, has_fingerprint = self._fingerprint(stores)
         # Before the ledger is read: what a run commits meanwhile is no stranger.

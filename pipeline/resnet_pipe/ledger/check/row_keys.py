@@ -23,11 +23,11 @@ def table(path: Path) -> Iterator[RowKey] | None:
     return None
 
 
-def array_rows(path: Path) -> int:
-    """Return how many rows an array has.
+def unlike_index(path: Path, index: Iterable[object]) -> list[str]:
+    """Return in words how the rows of an array differ in number from those of its index.
 
     Raises:
-        ValueError: it is none, or as long as its head does not say.
+        ValueError: it is no array, or as long as its head does not say.
     """
     import numpy as np
 
@@ -38,15 +38,14 @@ def array_rows(path: Path) -> int:
         expected = file.tell() + rows * width * dtype.itemsize
         if os.fstat(file.fileno()).st_size != expected:
             raise ValueError(f"according to its header it should have {expected} bytes")
-    return int(rows)
+    named = sum(1 for _ in index)
+    return [f"{rows:,} rows, but {named:,} in its index"] if rows != named else []
 
 
 def differences(rows: Iterable[RowKey], expected: Mapping[str, int]) -> list[str]:
     """Return in words how rows differ from those that a record names.
 
-    Args:
-        rows: those of a source together, by increasing frame.
-        expected: how many rows each source has; those without rows may be there or not.
+    Those of a source are expected together, by increasing frame; sources without rows may be named or not.
     """
     found: list[str] = []
     seen: set[str] = set()

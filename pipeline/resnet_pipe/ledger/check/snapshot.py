@@ -49,11 +49,7 @@ class Ledgers:
     pending: list[Path] = field(default_factory=list)
 
     def read(self) -> Iterator[Stored | Broken]:
-        """Yield what counts of each chunk, sorted by chunk.
-
-        Raises:
-            OSError: a ledger cannot be listed.
-        """
+        """Yield what counts of each chunk, sorted by chunk; OSError if a ledger cannot be listed."""
         pending: dict[str, list[tuple[Disk, Pending]]] = {}
         for ledger in self.ledgers:  # before the records that they become
             for one in ledger.store.pending(LEDGER):
@@ -103,12 +99,7 @@ class Ledgers:
 def shards_in(output: Disk, kinds: Iterable[str]) -> set[str]:
     """Return the names of everything in an output directory that may be of a record.
 
-    Args:
-        output: the directory.
-        kinds: of the writers with files for single sources.
-
-    Raises:
-        OSError: a directory cannot be listed.
+    The kinds are those of the writers with files for single sources. OSError if a directory cannot be listed.
     """
     found = {file.name for file in output.list("") if file.name.startswith("part-")}
     for kind in kinds:

@@ -104,7 +104,7 @@ def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devic
     return EngineRequest(
         model=resolved.model.path,
         preprocessing=resolved.preprocessing.network_input,
-        outputs=resolved.outputs,
+        outputs=resolved.head.names,
         batch_size=batch_size,
         device=device,
         precision=resolved.precision,

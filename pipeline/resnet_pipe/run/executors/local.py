@@ -47,7 +47,7 @@ class LocalExecutor:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
         ledger, plan = prepared.ledger, prepared.plan
-        spool = Spool(ledger.spool, ledger.store.home, self._resolved.digest)
+        spool = Spool(ledger.store.spool, ledger.store.home, self._resolved.digest)
         sources, failed_before = prepared.allowance
         limit = self._resolved.job.run.failure_limit(sources)
 

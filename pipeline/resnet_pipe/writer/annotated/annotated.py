@@ -62,15 +62,10 @@ class AnnotatedSection(WriterSection):
 
 
 class AnnotatedWriter(Writer):
-    """The annotated files of a chunk's sources, while they are being made.
+    """The annotated files of a chunk's sources, while they are being made, in the quality of `DrawingSetup`.
 
     What is kept in memory of a source, until all its rows are there, are its labels: 32 bytes a frame for
     three of them.
-
-    Args:
-        section: of the writer.
-        target: the chunk; its rows have a column `top_k`.
-        quality: as in `DrawingSetup`.
     """
 
     def __init__(self, section: AnnotatedSection, target: Target, quality: int) -> None:

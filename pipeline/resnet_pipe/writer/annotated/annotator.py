@@ -18,9 +18,7 @@ _START_S = 60.0
 class Annotator:
     """Has the files of one source after the other made, while the caller goes on.
 
-    Args:
-        setup: what is the same for all of them.
-        timeout_s: a source is given up, and the process replaced, if that gives no response for longer.
+    A source whose process gives no response for `timeout_s` is given up, and the process replaced.
     """
 
     def __init__(self, setup: DrawingSetup, timeout_s: float) -> None:
@@ -49,12 +47,7 @@ class Annotator:
         self._requests.put(request)
 
     def finish(self) -> dict[str, Answer]:
-        """Wait until all is done; return what has become of each source, by its key.
-
-        Raises:
-            OSError: as `put`.
-            RunError: as `put`.
-        """
+        """Wait until all is done; return what has become of each source, by its key. Raises like `put`."""
         self._requests.put(None)
         self._thread.join()
         if self._problem is not None:
@@ -86,7 +79,13 @@ class Annotator:
                 if self._ends:
                     return Answer()
                 self._process = Child(_MODULE)
-            self._begin(self._process)
+            self._process.send(self._setup)
+            try:
+                self._process.receive(_START_S)
+            except ChildError as error:
+                text = f"cannot draw labels: the process that draws labels {error}"
+                remedy = "check its messages above, the memory limits and the installation"
+                raise RunError(text, remedy) from None
         try:
             return _drawn(self._process, request, self._timeout_s)
         except ChildError as error:
@@ -95,28 +94,9 @@ class Annotator:
             name = "timeout" if isinstance(error, SilentError) else "worker_died"
             return Answer(failure=SourceError("writer", name, f"the process that draws labels {error}"))
 
-    def _begin(self, process: Child) -> None:
-        """Wait until a process has started.
-
-        Raises:
-            RunError: it has not.
-        """
-        process.send(self._setup)
-        try:
-            process.receive(_START_S)
-        except ChildError as error:
-            text = f"cannot draw labels: the process that draws labels {error}"
-            remedy = "check its messages above, the memory limits and the installation"
-            raise RunError(text, remedy) from None
-
 
 def _drawn(process: Child, request: Request, timeout_s: float) -> Answer:
-    """Have the files of a source made.
-
-    Raises:
-        ChildError: the process has ended or hangs. It cannot be asked again.
-        OSError: a file cannot be written.
-    """
+    """Have the files of a source made. After a `ChildError` the process cannot be asked again."""
     process.send(request)
     message: Message = Step.ALIVE
     while isinstance(message, Step):

@@ -19,11 +19,8 @@ class DrawingSetup:
     """What is the same for all sources of a chunk: the first message.
 
     Attributes:
-        kind: of the writer.
         root: the directory that the keys of the sources start from.
-        directory: where the files go.
         labels: by class index.
-        font: as for `Lettering`.
         quality: of the pictures: constant rate factor of the video, or JPEG's quality.
         track: as for `Target`.
     """
@@ -42,7 +39,6 @@ class Request:
     """One source, and what the network saw in it.
 
     Attributes:
-        key: of the source.
         frame_index: int64, shape (rows,), increasing; None for an image, which has one row.
         index: int32, shape (rows, k): the best classes.
         score: float32, shape (rows, k).
@@ -82,12 +78,7 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What has become of a source.
-
-    Attributes:
-        files: that were made, relative to the directory.
-        failure: why they are not all, or not complete.
-    """
+    """What has become of a source: its files, relative to the directory, and why they are not complete."""
 
     files: tuple[Path, ...] = ()
     failure: SourceError | None = None

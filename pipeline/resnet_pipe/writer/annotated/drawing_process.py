@@ -34,12 +34,7 @@ _BEAT_S = 0.1
 
 
 class Painter:
-    """Draws labels on the pictures of one source after the other.
-
-    Args:
-        setup: where from, where to, and how.
-        say: tells the parent how far it is.
-    """
+    """Draws labels on the pictures of one source after the other, and tells the parent how far it is."""
 
     def __init__(self, setup: DrawingSetup, say: Callable[[Step], None]) -> None:
         self._setup = setup
@@ -51,8 +46,7 @@ class Painter:
     def paint(self, request: Request) -> Answer:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
-        Raises:
-            OSError: a file cannot be written; with its name, or that of the directory.
+        OSError if one cannot be written; with its name, or that of the directory.
         """
         files: list[Path] = []
         try:

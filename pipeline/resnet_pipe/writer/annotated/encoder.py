@@ -40,8 +40,6 @@ class Format:
     """The format of a video.
 
     Attributes:
-        width: pixels.
-        height: pixels.
         time_base: seconds per unit of time.
         longest: the longest time between two frames, in units of the time base.
         fps: frames per second, approximately.
@@ -109,12 +107,7 @@ class VideoFile:
         context.open()
 
     def write(self, picture: NDArray[np.uint8], pts: int, duration: int) -> None:
-        """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base.
-
-        Raises:
-            SourceError: as above.
-            OSError: as above.
-        """
+        """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base."""
         frame = VideoFrame.from_numpy_buffer(self._fitted(picture), "rgb24")
         frame = self._reformatter.reformat(
             frame,
@@ -133,12 +126,7 @@ class VideoFile:
             self._container.mux(self._stream.encode(frame))
 
     def close(self) -> bool:
-        """Complete the file, and tell whether there is one: if a picture could not be written, it is removed.
-
-        Raises:
-            SourceError: as above.
-            OSError: as above.
-        """
+        """Complete the file; tell whether there is one: if a picture could not be written, it is removed."""
         try:
             if not self._is_broken:
                 with self._errors():
@@ -171,11 +159,7 @@ class VideoFile:
 
 
 def _units(form: Format) -> int:
-    """Return the units of time per second in the file.
-
-    Raises:
-        SourceError: `unsupported`: a frame is shown for too long for any unit.
-    """
+    """Return the units of time per second in the file; SourceError if a frame is shown too long for any."""
     units = form.time_base.denominator
     coarser = -(-form.longest * form.time_base.numerator // _LONGEST)
     if coarser <= 1:

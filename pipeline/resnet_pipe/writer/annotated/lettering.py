@@ -55,11 +55,7 @@ class Lettering:
 
 
 def load(font: Path | None, size: int) -> ImageFont.FreeTypeFont:
-    """Load a TrueType or OpenType font, None for Pillow's own, at a size in pixels.
-
-    Raises:
-        OSError: there is no font in the file.
-    """
+    """Load a font, None for Pillow's own, at a size in pixels; OSError if there is none in the file."""
     if font is not None:
         with font.open("rb") as file:  # Pillow takes no name that is not UTF-8
             return ImageFont.truetype(file, size)

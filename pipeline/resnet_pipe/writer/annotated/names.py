@@ -20,15 +20,10 @@ _HASHED = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
 def mirrored(folder: str, key: str, suffix: str, suffixes: tuple[str, ...]) -> Path:
     """Return the path of a source's own file, relative to the output directory.
 
-    It is `FOLDER/KEY` and the suffix. A name that is too long is shortened; it and others that cannot stay as
-    they are end in a hash instead. No two keys have the same path, none is a folder of another, and none
-    leads out of `folder`.
-
-    Args:
-        folder: of the output directory.
-        key: of the source.
-        suffix: of the file; empty for a folder with several files.
-        suffixes: of all files in `folder`.
+    It is `FOLDER/KEY` and the suffix, empty for a folder with several files. A name that is too long is
+    shortened; it and others that cannot stay as they are end in a hash instead. No two keys have the same
+    path, none is a folder of another, and none leads out of `folder`; the suffixes are those of all files
+    there.
     """
     *above, name = path_of(Path(), key).parts
     if sum(len(os.fsencode(part)) + 1 for part in above) > _FOLDERS_BYTES:

@@ -67,9 +67,8 @@ class Panel:
     def _render(self, entries: list[tuple[int, int]]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
         """Draw the panel for classes and their scores in thousandths, best first.
 
-        Returns:
-            What the pixels of a frame are multiplied by, and what is then added to them, both times 255; of
-            shape (height, width, 3).
+        Return what the pixels of a frame are multiplied by, and what is then added to them, both times 255;
+        shape (height, width, 3).
         """
         width, pad, thickness = self._width, self._pad, max(2, self._line // 12)
         sheet = _Sheet(width, 2 * pad + self._line * len(entries), pad)

@@ -31,8 +31,7 @@ class Picture:
     Attributes:
         position: in presentation order.
         pixels: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
-        pts: presentation time, in units of the time base.
-        duration: how long it is shown, in the same units.
+        pts: presentation time, in units of the time base, as is the duration.
         form: what a video of such frames is like.
     """
 
@@ -46,8 +45,7 @@ class Picture:
 def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
     """Yield the pixels of an image, once: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
-    Raises:
-        SourceError: as `ImageReader.read` does.
+    It raises what `ImageReader.read` does.
     """
     with open_file(path) as file:
         data = file.read()
@@ -61,14 +59,8 @@ def read_video(
 ) -> Iterator[Picture]:
     """Yield frames of a video in presentation order, up to the damage, if any.
 
-    Args:
-        path: of the video.
-        track: number of the video track; None for the one that ffmpeg selects.
-        wanted: positions of the frames, increasing; None for all.
-        alive: called often between two pictures.
-
-    Raises:
-        SourceError: as `VideoReader.read` does.
+    They are of a track, None for the one that ffmpeg selects, and at the wanted positions, which increase;
+    None for all. Alive is called often between two pictures. It raises what `VideoReader.read` does.
     """
     open_file(path).close()  # FFmpeg would wait for a pipe
     with Video(path, _MAX_PIXELS, alive, track) as video:

@@ -25,10 +25,15 @@ def from_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell.startswith(_QUOTED, 1) else cell
 
 
-def keys_in(path: Path) -> Iterator[tuple[str, int | None]]:
-    """Yield the source and the frame of each line of a file whose first columns they are."""
+def lines_in(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of each line of a CSV file, without those of its header."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
-        for line in lines:
-            yield from_cell(line[0]), int(line[1]) if line[1] else None
+        yield from lines
+
+
+def keys_in(path: Path) -> Iterator[tuple[str, int | None]]:
+    """Yield the source and the frame of each line of a file whose first columns they are."""
+    for line in lines_in(path):
+        yield from_cell(line[0]), int(line[1]) if line[1] else None

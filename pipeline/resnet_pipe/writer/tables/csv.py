@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
-from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection
 from resnet_pipe.writer.tables.text import TextWriter, python_values
 from resnet_pipe.writer.writer import Target
@@ -28,6 +27,7 @@ class CsvSection(TableSection):
     shard_suffix: ClassVar = SUFFIX
     dataset_format: ClassVar = "csv"
     number_bytes: ClassVar = 12
+    row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["csv"]
     fields: Annotated[
@@ -39,30 +39,17 @@ class CsvSection(TableSection):
         """Begin the shard of a chunk."""
         return CsvWriter(target.shard(SUFFIX), target.schema)
 
-    @staticmethod
-    def row_keys(path: Path) -> Iterator[RowKey]:
-        """Yield which rows a shard has."""
-        return keys_in(path)
-
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source, and what their cells mean."""
         texts = _texts(target.schema)
-        with target.shard(SUFFIX, directory).open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            next(lines)
-            for line in lines:
-                for column in texts:
-                    line[column] = from_cell(line[column])
-                yield line[0], line
+        for line in lines_in(target.shard(SUFFIX, directory)):
+            for column in texts:
+                line[column] = from_cell(line[column])
+            yield line[0], line
 
 
 class CsvWriter(TextWriter):
-    """A shard that is being written: lists are flat, as columns logit_0.. and index_1, label_1, score_1, ...
-
-    Args:
-        path: in a staging directory.
-        schema: of the rows.
-    """
+    """A shard that is being written: lists are columns logit_0.. and index_1, label_1, score_1, ..."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path)

@@ -16,7 +16,7 @@ from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, to_cell
+from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
 from resnet_pipe.writer.writer import Portion, Target, Writer, Written
 
@@ -38,6 +38,7 @@ class NpySection(TableSection):
     suffixes: ClassVar = _SUFFIXES
     shard_suffix: ClassVar = INDEX_SUFFIX
     fields_key: ClassVar = "field"
+    row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["npy"]
     field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (
@@ -61,34 +62,23 @@ class NpySection(TableSection):
         return MatrixWriter(target) if self.layout == "matrix" else ArraysWriter(target)
 
     def merge(self, target: Target, portions: Sequence[Portion]) -> None:
-        """Write a matrix from the rows of others; see `WriterSection.merge`."""
+        """Write a matrix from the rows of others; arrays of single sources are no shard."""
         if self.layout == "matrix":
             super().merge(target, portions)
-
-    @staticmethod
-    def row_keys(path: Path) -> Iterator[RowKey]:
-        """Yield which rows a shard has."""
-        return keys_in(path)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a matrix, float32, shape (rows, width), with the lines of its index."""
         values = np.load(target.shard(SUFFIX, directory), mmap_mode="r")
-        with target.shard(INDEX_SUFFIX, directory).open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            next(lines)
-            start = 0
-            for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
-                while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
-                    yield path, (values[start : start + len(some)], some)
-                    start += len(some)
+        lines = lines_in(target.shard(INDEX_SUFFIX, directory))
+        start = 0
+        for path, group in groupby(lines, key=lambda line: from_cell(line[0])):
+            while some := [[to_cell(path), *frame] for _, *frame in islice(group, _BLOCK_ROWS)]:
+                yield path, (values[start : start + len(some)], some)
+                start += len(some)
 
 
 class MatrixWriter(TableWriter):
-    """One array for all sources of a chunk.
-
-    Args:
-        target: whose rows have one column of a fixed number of float32.
-    """
+    """One array for all sources of a chunk, whose rows have one column of a fixed number of float32."""
 
     def __init__(self, target: Target) -> None:
         self._array = _Array(target.shard(SUFFIX), target.shard(INDEX_SUFFIX), target.schema, PLACE)
@@ -96,7 +86,7 @@ class MatrixWriter(TableWriter):
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
         path, *frame = (batch.column(name).to_pylist() for name in PLACE)
-        self.copy((_values(batch), zip(map(to_cell, path), *frame, strict=True)))
+        self.copy((matrix(batch.columns[-1]), zip(map(to_cell, path), *frame, strict=True)))
 
     def copy(self, rows: tuple[NDArray[np.float32], Iterable[Sequence[object]]]) -> None:
         """Add values, and the lines of the index for them."""
@@ -108,11 +98,7 @@ class MatrixWriter(TableWriter):
 
 
 class ArraysWriter(Writer):
-    """One array for each source.
-
-    Args:
-        target: whose rows have one column of a fixed number of float32.
-    """
+    """One array for each source, whose rows have one column of a fixed number of float32."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -124,19 +110,20 @@ class ArraysWriter(Writer):
         """Add rows after those already there."""
         for key, rows in by_source(batch):
             if self._array is None or key not in self._files:
-                self._end()
+                self.discard()
                 self._array = self._begin(key)
             frames = (rows.column(name).to_pylist() for name in PLACE[1:])
-            self._array.append(_values(rows), zip(*frames, strict=True))
+            self._array.append(matrix(rows.columns[-1]), zip(*frames, strict=True))
 
     def close(self) -> Written:
         """Complete the files."""
-        self._end()
+        self.discard()
         return Written(files=self._files)
 
     def discard(self) -> None:
-        """Release the files of the last source."""
-        self._end()
+        """Release the files of the last source, which are complete as far as there are rows."""
+        if self._array is not None:
+            self._array.close()
 
     def _begin(self, key: str) -> _Array:
         array, index = (mirrored(FOLDER, key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
@@ -145,20 +132,9 @@ class ArraysWriter(Writer):
         atomic.make_folder((directory / array).parent, directory)
         return _Array(directory / array, directory / index, self._target.schema, PLACE[1:])
 
-    def _end(self) -> None:
-        if self._array is not None:
-            self._array.close()
-
 
 class _Array:
-    """An array and its index, written row by row.
-
-    Args:
-        path: of the array.
-        index: path of its index.
-        schema: of the rows.
-        columns: of the index.
-    """
+    """An array and its index, which has some columns of the rows, written row by row."""
 
     def __init__(self, path: Path, index: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
         self._width = schema[-1].type.list_size
@@ -170,12 +146,7 @@ class _Array:
         self._csv.writerow(columns)
 
     def append(self, values: NDArray[np.float32], index: Iterable[Sequence[object]]) -> None:
-        """Add rows.
-
-        Args:
-            values: shape (rows, width).
-            index: a line for each.
-        """
+        """Add rows: values of shape (rows, width), and a line of the index for each."""
         self._file.write(values.astype(_DTYPE, copy=False).tobytes())
         self._csv.writerows(index)
         self._count += len(values)
@@ -194,14 +165,7 @@ class _Array:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def _values(batch: pa.RecordBatch) -> NDArray[np.float32]:
-    return matrix(batch.columns[-1])
-
-
 def frame_keys(index: Path, key: str) -> Iterator[RowKey]:
     """Yield which rows the array of a source has, from its index."""
-    with index.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
-        for line in lines:
-            yield key, int(line[0]) if line[0] else None
+    for line in lines_in(index):
+        yield key, int(line[0]) if line[0] else None

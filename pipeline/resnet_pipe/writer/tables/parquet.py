@@ -65,12 +65,7 @@ class ParquetSection(TableSection):
 
 
 class ParquetWriter(TableWriter):
-    """A shard that is being written.
-
-    Args:
-        path: in a staging directory.
-        schema: of the rows.
-    """
+    """A shard that is being written."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         import pyarrow as pa

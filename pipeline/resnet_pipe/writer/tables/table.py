@@ -36,9 +36,9 @@ class TableSection(WriterSection):
         """Yield all rows of the target's shard in another directory, in order and in little memory."""
 
     def merge(self, target: Target, portions: Sequence[Portion]) -> None:
-        """Write a chunk's shard from the rows of others; see `WriterSection.merge`.
+        """Write a chunk's shard from the rows of others.
 
-        Rows are copied as their format has them, not by way of Arrow: to parse and print numbers again would
+        They are copied as their format has them, not by way of Arrow: to parse and print numbers again would
         take eight times as long, and one whose text is almost in the middle between two float32 could come
         back as the wrong one of them.
         """

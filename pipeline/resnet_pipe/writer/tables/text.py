@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 class TextWriter(TableWriter):
-    """A shard of lines that is being written.
-
-    Args:
-        path: in a staging directory.
-    """
+    """A shard of lines that is being written."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
