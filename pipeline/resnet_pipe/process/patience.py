@@ -34,9 +34,6 @@ class Waiting:
     suspended machine, `docker pause`), or when it waits for a processor that others have. So a process that
     sleeps, or waits for a disk, is counted by the clock; one that could run, by the processor time it gets.
     Elsewhere than on Linux, all is counted by the clock.
-
-    Args:
-        pid: of the process.
     """
 
     def __init__(self, pid: int) -> None:
@@ -49,8 +46,7 @@ class Waiting:
     def look(self, thing: object) -> float:
         """Return the seconds that count. Call it every `LOOK_S`; more often does no harm.
 
-        Args:
-            thing: what the process is at; another one than at the last look starts anew.
+        Another thing than at the last look starts anew.
         """
         now = time.monotonic()
         if thing != self._thing:

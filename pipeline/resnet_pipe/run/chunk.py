@@ -27,14 +27,7 @@ class GivenUpError(Exception):
 
 
 class OpenChunk:
-    """A chunk that is being written.
-
-    Args:
-        chunk: which sources.
-        resolved: the job.
-        ledger: of the output directory.
-        root: the directory that the keys of the sources start from.
-    """
+    """A chunk that is being written. The keys of its sources start from `root`."""
 
     def __init__(self, chunk: Chunk, resolved: Resolved, ledger: Ledger, root: Path) -> None:
         self._chunk = chunk

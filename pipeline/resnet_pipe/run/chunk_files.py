@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_pipe.head.aggregate import Aggregate, Result
-from resnet_pipe.head.head import Head
 from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.run.workers.messages import Outputs
@@ -21,14 +20,7 @@ _MERGED = "merged"
 
 @dataclass(frozen=True)
 class _Output:
-    """What one writer makes.
-
-    Attributes:
-        section: of the writer.
-        target: where to.
-        writer: that makes it.
-        aggregate: of frames, if it gets one row for each source.
-    """
+    """What one writer makes; with an aggregate of frames, one row for each source."""
 
     section: WriterSection
     target: Target
@@ -39,31 +31,24 @@ class _Output:
 class ChunkFiles:
     """The files of a chunk, while they are being written.
 
-    Args:
-        chunk: its id.
-        resolved: the job.
-        directory: an empty one, laid out as the output directory.
-        root: the directory that the keys of the sources start from.
+    The directory is an empty one, laid out as the output directory. The keys of the sources start from
+    `root`.
     """
 
     def __init__(self, chunk: str, resolved: Resolved, directory: Path, root: Path) -> None:
-        self._chunk = chunk
-        self._resolved = resolved
-        self._head: Head = resolved.head
+        self._head = resolved.head
         self._directory = directory
-        self._root = root
-        writers = resolved.job.writer
-        self._outputs = [self._open(section) for section in writers]
+        self._outputs = []
+        for section in resolved.job.writer:
+            target = Target(directory, chunk, resolved.schema([section]), root, resolved.job.reader.track)
+            aggregate = Aggregate(section.over_frames) if section.over_frames else None
+            self._outputs.append(_Output(section, target, section.open(target), aggregate))
         # Of frames, rows with all that any writer wants are made once.
-        self._of_frames = resolved.schema([section for section in writers if section.over_frames is None])
+        of_frames = [output.section for output in self._outputs if output.aggregate is None]
+        self._of_frames = resolved.schema(of_frames)
 
     def append(self, places: Sequence[Place], outputs: Outputs) -> None:
-        """Write the rows of some items.
-
-        Args:
-            places: of the items, sorted.
-            outputs: of the network, finite.
-        """
+        """Write the rows of some items, sorted; the network's outputs for them are finite."""
         batch = self._head.rows(outputs, places, self._of_frames)
         for output in self._outputs:
             if output.aggregate is None:
@@ -98,13 +83,6 @@ class ChunkFiles:
         for path in merged.iterdir():
             path.replace(self._directory / path.name)
         merged.rmdir()
-
-    def _open(self, section: WriterSection) -> _Output:
-        track = self._resolved.job.reader.track
-        schema = self._resolved.schema([section])
-        target = Target(self._directory, self._chunk, schema, self._root, track)
-        aggregate = Aggregate(section.over_frames) if section.over_frames else None
-        return _Output(section, target, section.open(target), aggregate)
 
     def _append_sources(self, output: _Output, results: Iterable[Result]) -> None:
         for places, outputs in results:

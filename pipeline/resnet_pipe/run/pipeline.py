@@ -35,7 +35,7 @@ class Counts:
         sources: that the engine has seen to their end; of one that is read in spans, the share that it has.
         failures: sources that did not give all their rows or files.
         chunks: committed.
-        frames: of videos: decoded, used, and the seconds they cover.
+        frames: of videos.
     """
 
     items: int = 0
@@ -48,14 +48,12 @@ class Counts:
 class Pipeline:
     """Runs chunks through all stages.
 
-    Args:
-        pool: the worker processes.
-        devices: with the loaded network; each takes the next batch as soon as a stream of it is idle.
-        stager: the writer stage.
-        clocks: of the other stages, by name.
-        counts: kept up to date; whoever is told of failures and commits counts these.
-        observers: are told of every batch.
-        say: tells the user about something unusual.
+    Each device takes the next batch as soon as a stream of it is idle. The counts are kept up to date, but
+    for failures and chunks: whoever is told of these counts them.
+
+    Attributes:
+        peak_rss_kb: highest resident memory of each worker, KiB.
+        first_batch_at: when there was something for the engine to do, time.perf_counter().
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class Pipeline:
         stager: Stager,
         clocks: dict[str, StageClock],
         counts: Counts,
-        observers: Sequence[Observer],
+        observer: Observer,
         say: Callable[[str], None],
     ) -> None:
         self._pool = pool
@@ -74,13 +72,11 @@ class Pipeline:
         self._clocks = clocks
         self._lock = threading.Lock()
         """Guards the counts of items and sources, which several lanes change."""
-        self._observers = observers
+        self._observer = observer
         self._say = say
         self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
-        """Highest resident memory of each worker, KiB."""
         self.first_batch_at: float | None = None
-        """When there was something for the engine to do, time.perf_counter()."""
         self._to_infer: queue.SimpleQueue[ReadyBatch | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[ReadyBatch, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -101,15 +97,10 @@ class Pipeline:
         return self._to_infer.qsize(), self._to_write.qsize()
 
     def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
-        """Carry out the tasks; workers and engines end with them.
+        """Carry out the tasks; workers and engines end with them. Calls `tick` several times a second.
 
-        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
-
-        Args:
-            tasks: of all chunks.
-            stop: asked in every round.
-            grace_s: how long the chunk in flight may take after a stop was asked for.
-            tick: called several times a second.
+        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for, which
+        may take `grace_s`.
 
         Raises:
             RunError: the run cannot go on; an engine hangs.
@@ -181,8 +172,7 @@ class Pipeline:
             self.first_batch_at = self.first_batch_at or time.perf_counter()
             worker = ready.slot // self._pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
-        for observer in self._observers:
-            observer.ready(ready)
+        self._observer.ready(ready)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -221,8 +211,7 @@ class Pipeline:
         now = time.perf_counter()
         device.clock.add(now - started, len(ready.rows))
         batch = self._pool.slots.batch(slot)[: len(ready.rows)]
-        for observer in self._observers:
-            observer.inferred(Forward(ready, batch, outputs, lane, started, now))
+        self._observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)
         self._pool.wake()
         return outputs

@@ -128,9 +128,8 @@ class Plan:
         disappeared: sources in the ledger that the reader did not find.
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
-        next_number: of the first new chunk.
+        next_number: of the first new chunk; `prefix` and the number are its id.
         per_chunk: sources in a new chunk.
-        prefix: of new chunk ids.
         failed_before: those among the skipped that failed, or are partial.
         warning: of sources that have disappeared, if it looks like an accident.
         passed_over: files that are not sources because of their extension.
@@ -194,13 +193,9 @@ class _Known:
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
-    """Compare what the reader lists with what the ledger has.
+    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id.
 
-    Args:
-        sources: sorted by key.
-        records: by chunk id.
-        per_chunk: sources in a new chunk.
-        rules: what else decides.
+    New chunks get `per_chunk` sources each.
     """
     known = {chunk: _Known(record) for chunk, record in records.items()}
     entries = {

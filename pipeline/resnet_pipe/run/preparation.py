@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import self_feeding
@@ -17,13 +19,14 @@ from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.run import disappeared
 from resnet_pipe.run.disappeared import Unseen
-from resnet_pipe.run.disk_space import refuse_full
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
+_CHUNK_BYTES = 8 << 10
+"""Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
 
 
 def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
@@ -58,8 +61,11 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
         generation.next_ledger(ledger).recover()
     found = _find(resolved, ledger, known, rules, fresh)
     plan = _plan(resolved.job, stop, found, rules, fresh)
-    freed = _bytes(ledger, known) if fresh is Fresh.NOW else 0
-    refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
+    freed = 0
+    if fresh is Fresh.NOW:
+        looks = (ledger.store.look(file.name) for record in known for file in record.files)
+        freed = sum(file.size for file in looks if file)
+    _refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
     return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
 
 
@@ -70,8 +76,8 @@ class _Found:
     Attributes:
         target: the ledger that the run commits to.
         records: its records, by chunk, without those that are lost.
-        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to
-            the division whose chunk it is, which forgets the record before.
+        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to the
+            division whose chunk it is, which forgets the record before.
         there: the records of the rows that are there, whether the run adds to them or replaces them.
     """
 
@@ -82,14 +88,7 @@ class _Found:
 
 
 def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh) -> _Found:
-    """Return what is there for a run.
-
-    Args:
-        resolved: the job.
-        ledger: of the output directory.
-        known: its records.
-        rules: whose chunks are this run's.
-        fresh: what becomes of the results that are there.
+    """Return what is there for a run, in a directory with the `known` records.
 
     Raises:
         UsageError: these rows were made with different settings.
@@ -107,12 +106,6 @@ def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Ru
     kept = {one.chunk: one for one in records if one.chunk not in gone}
     there = [*kept.values()] if fresh is Fresh.NO else [one for one in known if ledger.is_intact(one)]
     return _Found(target, kept, lost, there)
-
-
-def _bytes(ledger: Ledger, known: Sequence[Record]) -> int:
-    """Return the size of all files that belong to a directory's rows."""
-    looks = (ledger.store.look(file.name) for record in known for file in record.files)
-    return sum(file.size for file in looks if file)
 
 
 def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
@@ -136,11 +129,7 @@ def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh
 
 
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
-    """Refuse a directory with shards that no record names: a run would replace somebody's files.
-
-    Raises:
-        UsageError: there are such files.
-    """
+    """Refuse a directory with shards that no record names: a run would replace somebody's files."""
     named = {file.name for record in known for file in record.shards}
     others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in named)
     # The other divisions of the job commit shards meanwhile.
@@ -149,4 +138,28 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         raise UsageError(
             f"{ledger.output} holds shards that are not in its ledger ({len(strangers)}): {strangers[0]}",
             "move them elsewhere, or use another writer.path",
+        )
+
+
+def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
+    """Refuse a run whose disk has no room for its first chunk.
+
+    What is counted is the numbers of the rows; pictures and videos with labels come on top. Before it writes
+    anything, the run frees `freed` bytes of the disk that `output` is on.
+
+    Raises:
+        RunError: there is no room.
+    """
+    chunk = next(iter(plan.chunks()), None)
+    if chunk is None:
+        return
+    writers = resolved.job.writer
+    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
+    needed = _CHUNK_BYTES + len(chunk.sources) * expected_items * row_bytes
+    free = shutil.disk_usage(output).free + freed
+    if free < needed:
+        raise RunError(
+            f"No space left on device for a chunk: {output} has {free >> 10} KiB free,"
+            f" and about {needed >> 10} KiB are needed",
+            "free some space, or use another writer.path; a smaller run.chunk_items needs less at once",
         )

@@ -37,10 +37,8 @@ class SpanResult(NamedTuple):
 class Spool:
     """The finished spans of one run.
 
-    Args:
-        directory: made when it is first needed.
-        home: a directory above it, which is there.
-        digest: of the job's fingerprint: spans made with different settings are not found.
+    The directory is made when it is first needed, below `home`, which is there. Spans made with other
+    settings, that is another digest of the job's fingerprint, are not found.
     """
 
     def __init__(self, directory: Path, home: Path, digest: str) -> None:
@@ -49,13 +47,7 @@ class Spool:
         self._digest = digest
 
     def save(self, source: Source, span: Span, batches: Sequence[SpanResult]) -> None:
-        """Keep a finished span.
-
-        Args:
-            source: the video.
-            span: of its frames.
-            batches: its rows, in order.
-        """
+        """Keep a finished span of a video: its rows, in order."""
         atomic.make_folder(self._directory, self._home)
         rows = [row for batch in batches for row in batch.rows]
         filled = [batch.outputs for batch in batches if batch.rows]

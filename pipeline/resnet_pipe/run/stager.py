@@ -26,9 +26,7 @@ _ROW_BYTES = 128
 class Staged(NamedTuple):
     """A chunk of which everything is complete in its staging directory, and nothing is committed.
 
-    Attributes:
-        chunk: which sources, and the record that the new one replaces.
-        record: for the ledger: files with their SHA-256, and the entries of the sources with their failures.
+    The record is for the ledger: files with their SHA-256, and the entries of the sources.
     """
 
     chunk: Chunk
@@ -55,13 +53,10 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Expected:
-    """What is known of a task before its results.
+    """What is known of a task before its results; `final` is the last one of its chunk.
 
     Attributes:
-        chunk: that it is part of.
-        final: it is the last one of its chunk.
         source: the only source, if it is read in spans.
-        spans: of this source; none for a task that is not split.
         arrived: of each span of which some results have come, but not all: these.
     """
 
@@ -75,17 +70,9 @@ class _Expected:
 class Stager:
     """Accepts the results of tasks in any order. It commits nothing.
 
-    Args:
-        resolved: the job.
-        ledger: that stages the files.
-        spool: of the run.
-        root: the directory that the keys of the sources start from.
-        clock: of the stage.
-        deliver: gets each chunk.
-        on_failure: told of each source that failed, and of its chunk, before that is delivered; may raise to
-            end the run.
-        on_write: told of each result that is written, and from when to when that was, in seconds of
-            `time.perf_counter`.
+    `deliver` gets each chunk; before that, `on_failure` is told of each source in it that failed, and of the
+    chunk's id, and may raise to end the run. `on_write` is told of each result that is written, and from when
+    to when that was, in seconds of `time.perf_counter`.
     """
 
     def __init__(
@@ -122,8 +109,8 @@ class Stager:
 
     def expect_spans(self, task: int, source: Source, spans: tuple[Span, ...]) -> None:
         """Announce, before any of its results, that the source of a task is read in spans."""
-        self._expected[task].source = source
-        self._expected[task].spans = spans
+        expected = self._expected[task]
+        expected.source, expected.spans = source, spans
 
     @property
     def awaited(self) -> tuple[int, int]:
@@ -133,8 +120,7 @@ class Stager:
     def accept(self, ready: ReadyBatch, outputs: Outputs) -> int:
         """Take one result; write what has become next in order, and deliver a chunk that is complete then.
 
-        Returns:
-            how many tasks, or spans of one, are written to their end with it.
+        Returns how many tasks, or spans of one, are written to their end with it.
 
         Raises:
             GivenUpError: `give_up` was called meanwhile.
@@ -163,8 +149,7 @@ class Stager:
     def give_up(self) -> None:
         """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
         self._given_up = True
-        chunk = self._open
-        if chunk is not None:
+        if (chunk := self._open) is not None:  # another thread may close it now
             chunk.give_up()
 
     def abandon(self) -> None:

@@ -35,17 +35,17 @@ class Stop:
         """Yield the sources until a stop is requested: listing a million of them takes a while.
 
         Raises:
-            StoppedError: somebody has asked.
+            StoppedError: see `check`.
         """
         for source in sources:
             self.check("listing the sources")
             yield source
 
     def check(self, doing: str) -> None:
-        """Let what is `doing` something go on, unless a stop has been requested.
+        """Let what is `doing` something go on.
 
         Raises:
-            StoppedError: somebody has asked.
+            StoppedError: somebody has asked to stop.
         """
         if self.signal is not None:
             raise StoppedError(f"{self.signal.name}: stopped while {doing}", self.exit_code)

@@ -30,15 +30,9 @@ def loaded(
     """Load the network on the devices of a job; their engines end with the block.
 
     Each device has a process of its own: nothing else ends an engine that hangs in a library or a driver, and
-    none waits for another one's lock. All load at the same time.
-
-    Args:
-        resolved: the job.
-        batch_size: items in a batch.
-        cores: that the engines may use, all together, unless the job says how many.
-        slots: where the batches will be.
-        look: called several times a second; what it raises ends the loading.
-        say: tells the user about something unusual.
+    none waits for another one's lock. All load at the same time, and share the cores unless the job says how
+    many threads they have. Meanwhile `look` is called several times a second; what it raises ends the
+    loading.
 
     Raises:
         DeviceError: a device is not to be had.

@@ -16,17 +16,7 @@ from resnet_pipe.run.stop import Stop
 
 
 class LocalExecutor:
-    """Carries out a plan, and remembers what happened, also when it ends in an error.
-
-    Args:
-        resolved: the job.
-        stop: whether the run is to end.
-        events: are told of what happens.
-
-    Attributes:
-        counts: of the sources so far.
-        effort: what it took so far.
-    """
+    """Carries out a plan, and remembers what happened, and what it took, also when it ends in an error."""
 
     def __init__(self, resolved: Resolved, stop: Stop, events: Events) -> None:
         self._resolved = resolved
@@ -37,11 +27,7 @@ class LocalExecutor:
         self.effort = Effort()
 
     def run(self, prepared: Prepared, runner: ChunkRunner) -> None:
-        """Run all chunks of a plan; nothing is loaded if there are none.
-
-        Args:
-            prepared: the plan, in a directory whose lock the caller holds.
-            runner: of the chunks; not entered.
+        """Run all chunks of a plan; nothing is loaded if there are none. The caller holds the lock.
 
         Raises:
             ResnetPipeError: it could not be finished; what was committed stays.
@@ -57,29 +43,20 @@ class LocalExecutor:
 
         def on_failure(failure: Failure, chunk: str) -> None:
             self._failed += 1
-            self._tell(failure, chunk)
+            about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
+            self._events.tell("source_failed", chunk=chunk, source=failure.key, **about)
             check_failures(failure, failed_before + self._failed, limit, runner.root)
 
         if self._stop.signal is None:
             if plan.chunk_count:
                 self.effort = runner.effort
-                with runner:
+                with runner.started():
                     prepared.begin()
                     runner.run(plan.chunks(), ledger, spool, commit, on_failure)
             else:
                 prepared.begin()
         if self._stop.signal is None:
             spool.clear()
-
-    def _tell(self, failure: Failure, chunk: str) -> None:
-        self._events.tell(
-            "source_failed",
-            chunk=chunk,
-            source=failure.key,
-            stage=failure.stage,
-            error=failure.error,
-            text=failure.message,
-        )
 
     def _count(self, staged: Staged) -> None:
         entries, record = staged.entries, staged.record

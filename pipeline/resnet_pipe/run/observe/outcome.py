@@ -43,14 +43,10 @@ class Outcome:
     """Everything known at the end of a run. What ran is None, 0 or empty if nothing had to.
 
     Attributes:
-        resolved: the job.
-        plan: what there was to do.
         counts: sources of committed chunks.
-        effort: what it took.
         started_at: UTC.
         seconds: all of it, from start to end.
         standing: failures in the results, of whichever run; None if the ledger could not be read.
-        exit_code: of the process.
         failures: the file that lists those of this run.
         unfinished: a note on new results that are not in place yet; None if there are none.
         own_rss_kb: highest resident memory of the process itself, KiB.

@@ -24,7 +24,7 @@ def summary(outcome: Outcome) -> str:
     lines = [f"{_sources(outcome.counts.done)} done{partial}, {outcome.counts.failed} failed{skipped}"]
     if outcome.effort.engine is not None:
         engine, seconds = outcome.effort.engine, outcome.effort.run_seconds
-        rate = outcome.effort.items / seconds if seconds else 0.0
+        rate = outcome.effort.items_per_second
         what = f"{outcome.resolved.job.reader.description.item}s"
         lines[0] += f"; {outcome.effort.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
         video = outcome.video()
@@ -89,10 +89,11 @@ def _sources(count: int) -> str:
 
 def table(outcome: Outcome) -> str:
     """Return the stage table for a terminal, and one sentence that names the bottleneck."""
-    total = sum(clock.busy_s for clock in outcome.effort.all_clocks.values()) or 1.0
+    clocks = outcome.effort.all_clocks
+    total = sum(clock.busy_s for clock in clocks.values()) or 1.0
     lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/item':>10}{'waiting':>10}"]
     for stage in STAGES:
-        clock = outcome.effort.all_clocks[stage]
+        clock = clocks[stage]
         waiting = clock.wait_in_s + clock.wait_out_s
         per_item = 1000 * clock.busy_s / clock.items if clock.items else 0.0
         lines.append(
@@ -100,6 +101,6 @@ def table(outcome: Outcome) -> str:
         )
     limit = outcome.bottleneck
     if limit is not None:
-        busy = utilisation(outcome.effort.all_clocks[limit], outcome.effort.run_seconds)
+        busy = utilisation(clocks[limit], outcome.effort.run_seconds)
         lines.append(f"bottleneck: {limit}, busy {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
     return "\n".join(lines)

@@ -16,10 +16,10 @@ from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import ReadyBatch, Split, Suspect, Task, WorkerSetup
-from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak
 from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
+from resnet_pipe.run.workers.worker_process import WorkerBroken, WorkerReady
 
 TASKS_AHEAD = 2
 """Tasks a worker holds: the current one, and one more so that it never waits for an answer."""
@@ -52,16 +52,13 @@ class _Member:
 
 
 class WorkerPool:
-    """The worker processes of a run.
+    """The worker processes of a run: they read sources, and bring frames to the network's input size.
 
-    Args:
-        reader: turns keys into items, in the workers.
-        geometry: brings frames to the network's input size, in the workers.
-        shape: of the shared memory.
-        timeout_s: a source that takes longer is given up, and its worker replaced.
-        traced: whether workers tell what they did when.
-        known: keys of sources that failed in an earlier run, see `Streak`.
-        on_retry: told why a source is tried again.
+    A source that takes longer than `timeout_s` is given up, and its worker replaced; `on_retry` is told why a
+    source is tried again. If `traced`, workers tell what they did when. For `known`, see `Streak`.
+
+    Attributes:
+        deaths: workers that had to be replaced.
     """
 
     def __init__(
@@ -83,15 +80,11 @@ class WorkerPool:
         self.slots = Slots(shape)
         self._idle_deaths = 0
         self.deaths = 0
-        """Workers that had to be replaced."""
         self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
         self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
 
     def wait_until_ready(self, stop: Stop) -> None:
         """Wait until every worker has imported what it needs. Call it before the first task.
-
-        Args:
-            stop: ends the waiting.
 
         Raises:
             RunError: a worker cannot, or they keep dying.
@@ -231,8 +224,7 @@ class WorkerPool:
     def _replace(self, member: _Member, ended: EndedError) -> ReadyBatch | None:
         """Start a worker in place of a dead one, with its tasks.
 
-        Returns:
-            that the source it died on has failed, if it was tried for the second time.
+        Returns that the source it died on has failed, if it was tried for the second time.
         """
         self.deaths += 1
         current = self.slots.current(member.number)

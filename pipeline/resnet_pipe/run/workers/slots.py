@@ -19,12 +19,9 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class SlotShape:
-    """How the shared memory is divided. Travels to the workers.
+    """How the shared memory is divided: each worker has a status word and `per_worker` slots of its own.
 
     Attributes:
-        workers: each has a status word and `per_worker` slots of its own.
-        per_worker: one slot to fill while the others wait for the engine.
-        batch_size: items in a slot.
         size: height and width of an item, pixels.
     """
 
@@ -54,14 +51,10 @@ class SlotShape:
 
 
 class Slots:
-    """The mapped memory, in the run or in a worker.
+    """The mapped memory, in the run or in a worker. Without the descriptor of one, new memory is made.
 
-    The memory has no name in any directory: when the last process that maps it is gone, however it
-    ended, so is the memory.
-
-    Args:
-        shape: how it is divided.
-        descriptor: of the memory; None makes it.
+    The memory has no name in any directory: when the last process that maps it is gone, however it ended, so
+    is the memory.
 
     Raises:
         RunError: there is not enough memory.
@@ -100,10 +93,7 @@ class Slots:
         self._words[worker]["number"] = 0
 
     def current(self, worker: int) -> tuple[int, int, int] | None:
-        """Return (task, position, number) of the source that a worker is on, or None.
-
-        The number is another one after every `begin`.
-        """
+        """Return (task, position, number) of the source a worker is on; each `begin` has a new number."""
         word = self._words[worker]
         number = int(word["number"])
         return (int(word["task"]), int(word["position"]), number) if number else None

@@ -36,11 +36,7 @@ from resnet_pipe.store.names import path_of
 
 
 class Worker:
-    """The loop of a worker.
-
-    Args:
-        connection: to the run: tasks and free slots come in, batches go out.
-        memory: descriptor of the shared memory.
+    """The loop of a worker: over the connection tasks and free slots come in, and batches go out.
 
     Raises:
         ImportError: what reading needs cannot be imported.
