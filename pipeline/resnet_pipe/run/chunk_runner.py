@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,7 @@ _VRAM = "measure of GPU memory"
 """For the guard."""
 
 
+@dataclass(eq=False)
 class ChunkRunner:
     """Runs chunks through all stages, on this machine. As many workers are started as can share the plan.
 
@@ -49,30 +50,22 @@ class ChunkRunner:
         counts: what has happened so far.
     """
 
-    def __init__(
-        self,
-        resolved: Resolved,
-        plan: Plan,
-        stop: Stop,
-        events: Events,
-        guard: Guard,
-        history: History,
-        trace: Path | None,
-    ) -> None:
-        self._resolved = resolved
-        self._plan = plan
-        self._stop = stop
-        self._events = events
-        self._unusual = partial(events.note, unusual=True)
-        self._guard = guard
-        self._history = history
-        self._trace = trace
-        self._reader = resolved.job.reader.make_reader()
-        self._observers = Guarded(guard)
-        self._observers.add("history", history)
+    resolved: Resolved
+    plan: Plan
+    stop: Stop
+    events: Events
+    guard: Guard
+    history: History
+    trace: Path | None
+
+    def __post_init__(self) -> None:
+        self._unusual = partial(self.events.note, unusual=True)
+        self._reader = self.resolved.job.reader.make_reader()
+        self._observers = Guarded(self.guard)
+        self._observers.add("history", self.history)
         self._vram: VramMeter | None = None
         """Only on GPUs."""
-        self.effort = Effort(batch_size=resolved.batch_size)
+        self.effort = Effort(batch_size=self.resolved.batch_size)
         self.counts = Counts()
 
     @property
@@ -101,35 +94,35 @@ class ChunkRunner:
         started = time.perf_counter()
 
         def look() -> None:
-            self._stop.check("loading the network")
+            self.stop.check("loading the network")
             self._pool.poll(0)  # a worker that cannot work need not wait for the network
 
         loading_all = loading.loaded(
-            self._resolved, self.effort.batch_size, cores, self._pool.slots, look, self._unusual
+            self.resolved, self.effort.batch_size, cores, self._pool.slots, look, self._unusual
         )
         self._devices = stack.enter_context(loading_all)
-        self._pool.wait_until_ready(self._stop)
+        self._pool.wait_until_ready(self.stop)
         self._ready(started)
-        if self._trace is not None:
-            tracing = traced(self._trace, self.effort.workers, loading.lanes(self._devices))
-            trace = self._guard.enter(stack, "trace", tracing)
+        if self.trace is not None:
+            tracing = traced(self.trace, self.effort.workers, loading.lanes(self._devices))
+            trace = self.guard.enter(stack, "trace", tracing)
             if trace is not None:
                 self._observers.add("trace", trace)
 
     def _start_workers(self, cores: int) -> WorkerPool:
-        job, batch_size = self._resolved.job, self.effort.batch_size
+        job, batch_size = self.resolved.job, self.effort.batch_size
         wanted = cores if job.run.workers == "auto" else job.run.workers
-        workers = busy(wanted, self._plan, self._reader, batch_size)
-        geometry = self._resolved.geometry
+        workers = busy(wanted, self.plan, self._reader, batch_size)
+        geometry = self.resolved.geometry
         shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
         if job.run.workers == "auto":
-            model, tell = self._resolved.model.path, partial(self._events.note, unusual=False)
+            model, tell = self.resolved.model.path, partial(self.events.note, unusual=False)
             workers = fitting(workers, job.infer.engine, job.reader.description, model, shape, tell)
         self.effort.workers = workers
         for stage in ("reader", "preprocess"):
             self.effort.clocks[stage].lanes = workers
         shape = replace(shape, workers=workers)
-        known = {source.key for chunk in self._plan.rewrites for source in chunk.failed_before}
+        known = {source.key for chunk in self.plan.rewrites for source in chunk.failed_before}
         return WorkerPool(
             self._reader, geometry, shape, job.reader.timeout_s, job.run.trace, known, self._on_retry
         )
@@ -137,16 +130,16 @@ class ChunkRunner:
     def _ready(self, started: float) -> None:
         """Note what runs, and tell of it; loading began at `started`."""
         self.effort.warmup_s = time.perf_counter() - started
-        resolved, info = self._resolved, loading.describe(self._devices)
+        resolved, info = self.resolved, loading.describe(self._devices)
         chosen = resolved.choice.note if resolved.choice else ""
         self.effort.engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if self._devices[0].info.device.startswith(("cuda", "tensorrt")):
-            self._vram = self._guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
-        self._events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
+            self._vram = self.guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
+        self.events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note:
-            self._events.note(info.note, unusual=False)
+            self.events.note(info.note, unusual=False)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
-            self._events.note(resolved.metadata["weights"], unusual=False)
+            self.events.note(resolved.metadata["weights"], unusual=False)
 
     def run(
         self,
@@ -175,23 +168,23 @@ class ChunkRunner:
             on_failure(failure, chunk)
 
         root, clock, written = self._reader.root, effort.clocks["writer"], self._observers.written
-        stager = Stager(self._resolved, ledger, spool, root, clock, delivered, failed, written)
-        share = max(1, self._plan.planned // effort.workers)
+        stager = Stager(self.resolved, ledger, spool, root, clock, delivered, failed, written)
+        share = max(1, self.plan.planned // effort.workers)
         tasks = TaskList(chunks, self._reader, effort.batch_size, share, stager, spool)
         pipeline = Pipeline(
             self._pool, self._devices, stager, effort.clocks, counts, self._observers, self._unusual
         )
 
         def tick() -> None:
-            self._guard.call("history", self._history.tick, counts.items, *pipeline.waiting)
+            self.guard.call("history", self.history.tick, counts.items, *pipeline.waiting)
             if self._vram is not None:
-                self._guard.call(_VRAM, self._vram.look)
+                self.guard.call(_VRAM, self._vram.look)
             self._progress()
 
         started = time.perf_counter()
-        self._guard.call("history", self._history.start)
+        self.guard.call("history", self.history.start)
         try:
-            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
+            pipeline.run(tasks, self.stop, self.resolved.job.run.grace_s, tick)
         finally:
             effort.run_seconds = time.perf_counter() - started
             effort.first_batch_s = (pipeline.first_batch_at or started) - started
@@ -204,7 +197,7 @@ class ChunkRunner:
 
     def _progress(self) -> None:
         # Of spans, it may be a little less than it should.
-        self._events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
+        self.events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
 
     def _on_retry(self, failure: Failure) -> None:
-        self._events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)
+        self.events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)

@@ -23,20 +23,11 @@ _REMEDY = (
 )
 
 
-class Unseen:
-    """The sources of some records that a listing has not come to."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._keys = {entry.source.key for record in records for entry in record.entries}
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def passing(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources that are listed, and strike them off."""
-        for source in sources:
-            self._keys.discard(source.key)
-            yield source
+def striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:
+    """Yield the sources that are listed, and take their keys from those that the listing has not come to."""
+    for source in sources:
+        unseen.discard(source.key)
+        yield source
 
 
 def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: bool) -> str:

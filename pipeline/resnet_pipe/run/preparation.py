@@ -18,7 +18,6 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.run import disappeared
-from resnet_pipe.run.disappeared import Unseen
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
@@ -112,14 +111,14 @@ def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
     replaced = fresh is not Fresh.NO
-    unseen = Unseen(found.there if replaced else ())
+    unseen = {entry.source.key for one in found.there for entry in one.entries} if replaced else set()
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
     sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
     if stop is not None:
         sources = stop.during(sources)
-    plan = make_plan(unseen.passing(sources), found.records, per_chunk, rules)
+    plan = make_plan(disappeared.striking_off(sources, unseen), found.records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, gone)

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,21 +35,20 @@ class SpanResult(NamedTuple):
     notes: tuple[Note, ...]
 
 
+@dataclass(frozen=True)
 class Spool:
-    """The finished spans of one run.
+    """The finished spans of one run. Those made with other settings, by the digest of a job, are not found.
 
-    The directory is made when it is first needed, below `home`, which is there. Spans made with other
-    settings, that is another digest of the job's fingerprint, are not found.
+    The directory is made when it is first needed, below `home`, which is there.
     """
 
-    def __init__(self, directory: Path, home: Path, digest: str) -> None:
-        self._directory = directory
-        self._home = home
-        self._digest = digest
+    directory: Path
+    home: Path
+    digest: str
 
     def save(self, source: Source, span: Span, batches: Sequence[SpanResult]) -> None:
         """Keep a finished span of a video: its rows, in order."""
-        atomic.make_folder(self._directory, self._home)
+        atomic.make_folder(self.directory, self.home)
         rows = [row for batch in batches for row in batch.rows]
         filled = [batch.outputs for batch in batches if batch.rows]
         names = filled[0] if filled else ()
@@ -92,8 +92,8 @@ class Spool:
 
     def clear(self) -> None:
         """Drop everything: nothing is in flight."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _path(self, source: Source, span: Span) -> Path:
-        identity = repr((_FORMAT, self._digest, source, span))
-        return self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+        identity = repr((_FORMAT, self.digest, source, span))
+        return self.directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"

@@ -67,6 +67,7 @@ class _Expected:
     arrived: dict[int, list[tuple[ReadyBatch, Outputs]]] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class Stager:
     """Accepts the results of tasks in any order. It commits nothing.
 
@@ -75,25 +76,16 @@ class Stager:
     to when that was, in seconds of `time.perf_counter`.
     """
 
-    def __init__(
-        self,
-        resolved: Resolved,
-        ledger: Ledger,
-        spool: Spool,
-        root: Path,
-        clock: StageClock,
-        deliver: Deliver,
-        on_failure: Callable[[Failure, str], None],
-        on_write: Callable[[ReadyBatch, float, float], None],
-    ) -> None:
-        self._resolved = resolved
-        self._ledger = ledger
-        self._spool = spool
-        self._root = root
-        self._clock = clock
-        self._deliver = deliver
-        self._on_failure = on_failure
-        self._on_write = on_write
+    resolved: Resolved
+    ledger: Ledger
+    spool: Spool
+    root: Path
+    clock: StageClock
+    deliver: Deliver
+    on_failure: Callable[[Failure, str], None]
+    on_write: Callable[[ReadyBatch, float, float], None]
+
+    def __post_init__(self) -> None:
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[ReadyBatch, Outputs]] = {}
         self._next = _Place(0, 0, 0)
@@ -142,8 +134,8 @@ class Stager:
             if self._next.task != ready.task:
                 self._end_task(ready.task)
             now = time.perf_counter()
-            self._clock.add(now - started, len(ready.rows))
-            self._on_write(ready, started, now)
+            self.clock.add(now - started, len(ready.rows))
+            self.on_write(ready, started, now)
         return ended
 
     def give_up(self) -> None:
@@ -167,9 +159,9 @@ class Stager:
 
     def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
         if self._open is None:
-            self._open = OpenChunk(expected.chunk, self._resolved, self._ledger, self._root)
+            self._open = OpenChunk(expected.chunk, self.resolved, self.ledger, self.root)
         for failure in self._open.add(ready, outputs):
-            self._on_failure(failure, expected.chunk.id)
+            self.on_failure(failure, expected.chunk.id)
 
     def _keep(self, ready: ReadyBatch, outputs: Outputs) -> None:
         """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
@@ -183,13 +175,13 @@ class Stager:
             if not any(batch.failures for batch, _ in arrived):
                 arrived.sort(key=lambda each: each[0].number)
                 parts = [SpanResult(batch.rows, values, batch.notes) for batch, values in arrived]
-                self._spool.save(expected.source, expected.spans[ready.span], parts)
+                self.spool.save(expected.source, expected.spans[ready.span], parts)
 
     def _loaded(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> tuple[ReadyBatch, Outputs]:
         """Return a result with its rows; those of an earlier run are in memory only from now on."""
         if expected.source is None or not ready.from_spool:
             return ready, outputs
-        known = self._spool.load(expected.source, expected.spans[ready.span])
+        known = self.spool.load(expected.source, expected.spans[ready.span])
         return replace(ready, rows=known.rows, notes=known.notes), known.outputs
 
     def _end_task(self, task: int) -> None:
@@ -201,11 +193,11 @@ class Stager:
         if self._given_up:
             raise GivenUpError
         for failure in self._open.close():
-            self._on_failure(failure, expected.chunk.id)
-        self._deliver(Staged(expected.chunk, self._open.stage()))
+            self.on_failure(failure, expected.chunk.id)
+        self.deliver(Staged(expected.chunk, self._open.stage()))
         self._open = None
         for source, span in self._spooled:
-            self._spool.forget(source, span)
+            self.spool.forget(source, span)
         self._spooled = []
 
 

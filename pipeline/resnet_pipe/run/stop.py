@@ -32,11 +32,7 @@ class Stop:
             self.now = True
 
     def during(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources until a stop is requested: listing a million of them takes a while.
-
-        Raises:
-            StoppedError: see `check`.
-        """
+        """Yield the sources, and `check` before each: listing a million of them takes a while."""
         for source in sources:
             self.check("listing the sources")
             yield source

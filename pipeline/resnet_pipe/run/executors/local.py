@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.run.chunk_runner import ChunkRunner
@@ -15,16 +17,15 @@ from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
 
 
+@dataclass(eq=False)
 class LocalExecutor:
     """Carries out a plan, and remembers what happened, and what it took, also when it ends in an error."""
 
-    def __init__(self, resolved: Resolved, stop: Stop, events: Events) -> None:
-        self._resolved = resolved
-        self._stop = stop
-        self._events = events
-        self._failed = 0
-        self.counts = SourceCounts()
-        self.effort = Effort()
+    resolved: Resolved
+    stop: Stop
+    events: Events
+    counts: SourceCounts = field(default_factory=SourceCounts)
+    effort: Effort = field(default_factory=Effort)
 
     def run(self, prepared: Prepared, runner: ChunkRunner) -> None:
         """Run all chunks of a plan; nothing is loaded if there are none. The caller holds the lock.
@@ -33,21 +34,22 @@ class LocalExecutor:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
         ledger, plan = prepared.ledger, prepared.plan
-        spool = Spool(ledger.spool, ledger.store.home, self._resolved.digest)
-        sources, failed_before = prepared.allowance
-        limit = self._resolved.job.run.failure_limit(sources)
+        spool = Spool(ledger.spool, ledger.store.home, self.resolved.digest)
+        sources, failed = prepared.allowance
+        limit = self.resolved.job.run.failure_limit(sources)
 
         def commit(staged: Staged) -> None:
             ledger.commit(staged.record, staged.chunk.replaces)
             self._count(staged)
 
         def on_failure(failure: Failure, chunk: str) -> None:
-            self._failed += 1
+            nonlocal failed
+            failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
-            self._events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            check_failures(failure, failed_before + self._failed, limit, runner.root)
+            self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
+            check_failures(failure, failed, limit, runner.root)
 
-        if self._stop.signal is None:
+        if self.stop.signal is None:
             if plan.chunk_count:
                 self.effort = runner.effort
                 with runner.started():
@@ -55,7 +57,7 @@ class LocalExecutor:
                     runner.run(plan.chunks(), ledger, spool, commit, on_failure)
             else:
                 prepared.begin()
-        if self._stop.signal is None:
+        if self.stop.signal is None:
             spool.clear()
 
     def _count(self, staged: Staged) -> None:
@@ -67,8 +69,8 @@ class LocalExecutor:
         for entry in entries:
             if entry.notes:
                 self.counts.noted += 1
-                self._events.tell(
+                self.events.tell(
                     "source_noted", chunk=record.chunk, source=entry.source.key, notes=entry.notes
                 )
         shards = [file.name for file in record.shards]
-        self._events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
+        self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)

@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class _Moment(NamedTuple):
     waiting_for_writer: int
 
 
+@dataclass(eq=False)
 class History:
     """Remembers little of a run of any length. Used from several threads.
 
@@ -43,13 +45,12 @@ class History:
     results, for the report, are kept if `pictures` are wanted.
     """
 
-    def __init__(
-        self, labels: Sequence[str], logits: str | None, activation: Activation, pictures: bool
-    ) -> None:
-        self._labels = labels
-        self._logits = logits
-        self._activation = activation
-        self._pictures = pictures
+    labels: Sequence[str]
+    logits: str | None
+    activation: Activation
+    pictures: bool
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._started = time.perf_counter()
         self._moments: list[_Moment] = []
@@ -80,7 +81,7 @@ class History:
 
     def inferred(self, done: Forward) -> None:
         """Keep a result now and then."""
-        if not self._pictures:
+        if not self.pictures:
             return
         with self._lock:
             for at, row in enumerate(done.ready.rows):
@@ -106,11 +107,11 @@ class History:
     def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
         name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
         top: list[tuple[str, float]] = []
-        if self._logits is not None:
-            values = outputs[self._logits][at : at + 1]
-            best = top_k(values, min(_TOP, len(self._labels)), self._activation)
+        if self.logits is not None:
+            values = outputs[self.logits][at : at + 1]
+            best = top_k(values, min(_TOP, len(self.labels)), self.activation)
             top = [
-                (self._labels[index], round(float(score), 4))
+                (self.labels[index], round(float(score), 4))
                 for index, score in zip(best.index[0], best.score[0], strict=True)
             ]
         return {"name": name, "image": _thumbnail(image), "top": top}

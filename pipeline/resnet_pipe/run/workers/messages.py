@@ -65,12 +65,11 @@ class Task:
     alone: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class StageTimes:
-    """Seconds a worker spent on one batch, and the memory it has needed so far."""
+    """Seconds a worker has spent on one batch, and the highest resident memory it has had so far."""
 
-    reader_s: float = 0.0
-    preprocess_s: float = 0.0
+    busy_s: dict[str, float] = field(default_factory=lambda: {"reader": 0.0, "preprocess": 0.0})
     wait_task_s: float = 0.0
     wait_slot_s: float = 0.0
     peak_rss_kb: int = 0
@@ -92,21 +91,20 @@ class WorkSpan(NamedTuple):
 class ReadyBatch:
     """A worker's word that a batch is ready, or that a task has ended without one.
 
+    Failures, counts of frames, notes, slowest and spans are what has come since the last such word.
+
     Attributes:
-        task: index of the task.
         span: index of the span; 0 for a source that is read as a whole.
         number: position among the messages of this task and span, from 0: several streams may mix them up.
         slot: where the batch is; None if no row was filled.
-        failures: sources of this task that gave no more rows since the last batch.
+        failures: sources of this task that give no more rows.
         sources: done with, as the task says; 0 unless this is the last message.
         finished: sources of the task, as it was sent, of which everything has been posted.
         items: of the source after these, how many items have been posted.
-        counts: frames decoded and used since the last batch.
         last: nothing more comes from this task or span.
-        notes: about sources of this task, since the last batch.
         worker: that has made it; None if none has.
-        slowest: the sources that took longest of those finished since the last batch, with their seconds.
-        spans: what the worker did since the last batch; empty unless the run is traced.
+        slowest: the sources that took longest of those finished, with their seconds.
+        spans: what the worker did; empty unless the run is traced.
         from_spool: no worker has made it: an earlier run has, and its rows are in the spool.
     """
 

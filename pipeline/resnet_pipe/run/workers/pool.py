@@ -51,6 +51,7 @@ class _Member:
     timed_out: bool = False
 
 
+@dataclass(eq=False)
 class WorkerPool:
     """The worker processes of a run: they read sources, and bring frames to the network's input size.
 
@@ -61,27 +62,21 @@ class WorkerPool:
         deaths: workers that had to be replaced.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        geometry: Geometry,
-        shape: SlotShape,
-        timeout_s: float,
-        traced: bool,
-        known: Set[str] = frozenset(),
-        on_retry: Callable[[Failure], None] = lambda failure: None,
-    ) -> None:
-        self._reader = reader
-        self._geometry = geometry
-        self._timeout_s = timeout_s
-        self._traced = traced
-        self._on_retry = on_retry
-        self._streak = Streak(known)
-        self.slots = Slots(shape)
+    reader: Reader
+    geometry: Geometry
+    shape: SlotShape
+    timeout_s: float
+    traced: bool
+    known: Set[str] = frozenset()
+    on_retry: Callable[[Failure], None] = lambda failure: None
+
+    def __post_init__(self) -> None:
+        self._streak = Streak(self.known)
+        self.slots = Slots(self.shape)
         self._idle_deaths = 0
         self.deaths = 0
         self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
-        self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
+        self._members = [self._start(number, frozenset()) for number in range(self.shape.workers)]
 
     def wait_until_ready(self, stop: Stop) -> None:
         """Wait until every worker has imported what it needs. Call it before the first task.
@@ -209,7 +204,7 @@ class WorkerPool:
         member = _Member(number, process, Waiting(process.pid), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        process.send(WorkerSetup(number, self._reader, self._geometry, shape, free, self._traced))
+        process.send(WorkerSetup(number, self.reader, self.geometry, shape, free, self.traced))
         return member
 
     def _restart(self, member: _Member) -> _Member:
@@ -242,7 +237,7 @@ class WorkerPool:
                 if not task.final:
                     member.tasks[0] = replace(member.tasks[0], first_number=message.number + 1)
             else:
-                self._on_retry(failure)
+                self.on_retry(failure)
                 member.tasks.extendleft(reversed(pieces(task, member.posted, current[1])))
         self._supply(self._restart(member))
         return message
@@ -258,16 +253,16 @@ class WorkerPool:
             )
 
     def _failure(self, member: _Member, key: str, ended: EndedError) -> Failure:
+        error, text = "worker_died", f"its worker process {ended}"
         if member.timed_out:
-            text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
-            return Failure(key, "reader", "timeout", text, transient=True)
-        text = f"its worker process {ended}"
-        return Failure(key, "reader", "worker_died", text, transient=True)
+            limit = f"reader.timeout_s ({self.timeout_s:g} s)"
+            error, text = "timeout", f"not read within {limit}; its worker was replaced"
+        return Failure(key, "reader", error, text, transient=True)
 
     def _kill_hanging(self) -> None:
         for member in self._members:
             current = self.slots.current(member.number) if member.ready else "its start"
-            limit = self._timeout_s if member.ready else _START_S
+            limit = self.timeout_s if member.ready else _START_S
             if current is not None and member.waiting.look(current) > limit and not member.timed_out:
                 member.timed_out = True
                 member.process.kill()

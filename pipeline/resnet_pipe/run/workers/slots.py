@@ -31,19 +31,15 @@ class SlotShape:
     size: tuple[int, int]
 
     @property
-    def slot_bytes(self) -> int:
-        """Bytes of one slot: a uint8 batch of shape (batch_size, H, W, 3)."""
-        return self.batch_size * math.prod(self.size) * 3
-
-    @property
     def header_bytes(self) -> int:
         """Bytes before the first slot, in whole pages."""
         return -(-self.workers * _WORD.itemsize // _PAGE) * _PAGE
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all of it."""
-        return self.header_bytes + self.workers * self.per_worker * self.slot_bytes
+        """Bytes of all of it: a slot is a uint8 batch of shape (batch_size, H, W, 3)."""
+        slot_bytes = self.batch_size * math.prod(self.size) * 3
+        return self.header_bytes + self.workers * self.per_worker * slot_bytes
 
     def slots_of(self, worker: int) -> range:
         """Return the slots that a worker fills."""
