@@ -14,13 +14,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class _Look(NamedTuple):
-    """What Linux says of a process.
-
-    Attributes:
-        stopped: somebody holds all of it.
-        runnable: a thread of it has, or waits for, a processor.
-        cpu_s: processor time that it has had.
-    """
+    """What Linux says of a process: it is held, a thread has or waits for a processor, its time so far."""
 
     stopped: bool
     runnable: bool

@@ -141,9 +141,8 @@ class OpenChunk:
 
     def _dropped(self) -> set[str]:
         """Return the sources with rows, but not all: whose own files alone are missing is none of them."""
-        return {failure.key for failure in self._failures.values() if failure.stage != "writer"} & set(
-            self._rows
-        )
+        failed = {failure.key for failure in self._failures.values() if failure.stage != "writer"}
+        return failed & set(self._rows)
 
     def _portions(self, dropped: set[str]) -> list[Portion]:
         """Return what the shards consist of: rows of the old ones that stay, and new ones but `dropped`."""
@@ -169,11 +168,7 @@ class _Output:
 
 
 class ChunkFiles:
-    """The files of a chunk, while they are being written.
-
-    The directory is an empty one, laid out as the output directory. The keys of the sources start from
-    `root`.
-    """
+    """The files of a chunk while they are written, in an empty directory laid out as the output directory."""
 
     def __init__(self, chunk: str, resolved: Resolved, directory: Path, root: Path) -> None:
         self._head = resolved.head

@@ -43,11 +43,7 @@ _VRAM = "measure of GPU memory"
 class ChunkRunner:
     """Runs chunks through all stages, on this machine. As many workers are started as can share the plan.
 
-    Without a path, there is no trace.
-
-    Attributes:
-        effort: what it has needed so far.
-        counts: what has happened so far.
+    Its effort and its counts are those so far. Without a path, there is no trace.
     """
 
     resolved: Resolved
@@ -97,9 +93,7 @@ class ChunkRunner:
             self.stop.check("loading the network")
             self._pool.poll(0)  # a worker that cannot work need not wait for the network
 
-        loading_all = loading.loaded(
-            self.resolved, self.effort.batch_size, cores, self._pool.slots, look, self._unusual
-        )
+        loading_all = loading.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
         self._devices = stack.enter_context(loading_all)
         self._pool.wait_until_ready(self.stop)
         self._ready(started)

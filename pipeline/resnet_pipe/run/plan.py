@@ -22,10 +22,9 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Chunk:
-    """Sources whose results are committed together, as one shard.
+    """Sources whose results are committed together, as one shard, with the id in its name.
 
     Attributes:
-        id: in the names of the shard and of the record.
         sources: to process, sorted by key.
         kept: entries of the chunk's old record whose rows or failures stay.
         replaces: the old record, if the chunk is written again.
@@ -98,10 +97,8 @@ class Division:
 class Rules:
     """What decides, besides the ledger, whether a source is processed.
 
-    Attributes:
-        retry_failed: process failed sources again although they have not changed.
-        prune: remove the rows of sources that have disappeared.
-        division: only this share of the job.
+    Failed sources are retried although they have not changed; the rows of sources that have disappeared are
+    pruned; of a division, only this share of the job is processed.
     """
 
     retry_failed: bool = False
@@ -193,10 +190,7 @@ class _Known:
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
-    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id.
-
-    New chunks get `per_chunk` sources each.
-    """
+    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id."""
     known = {chunk: _Known(record) for chunk, record in records.items()}
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries

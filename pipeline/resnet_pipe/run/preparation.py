@@ -87,11 +87,7 @@ class _Found:
 
 
 def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh) -> _Found:
-    """Return what is there for a run, in a directory with the `known` records.
-
-    Raises:
-        UsageError: these rows were made with different settings.
-    """
+    """Return what is there for a run; refuse rows, of the `known` records, made with different settings."""
     target, records = ledger, known
     if fresh is Fresh.AT_THE_END:
         target = generation.next_ledger(ledger)
@@ -141,13 +137,9 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
 
 
 def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
-    """Refuse a run whose disk has no room for its first chunk.
+    """Refuse a run whose disk has no room for its first chunk, with what is freed before that is written.
 
-    What is counted is the numbers of the rows; pictures and videos with labels come on top. Before it writes
-    anything, the run frees `freed` bytes of the disk that `output` is on.
-
-    Raises:
-        RunError: there is no room.
+    What is counted is the numbers of the rows; pictures and videos with labels come on top.
     """
     chunk = next(iter(plan.chunks()), None)
     if chunk is None:

@@ -76,10 +76,7 @@ class Prepared:
         generation.drop(self.results)
 
     def end(self) -> Prepared:
-        """Put the results in the place of those of before, if that was to be: all of them are committed.
-
-        Returns the run as it is then: its chunks are in the output directory itself.
-        """
+        """Put the results in the place of those of before, if that was to be; return the run as it is now."""
         if self.fresh is not Fresh.AT_THE_END:
             return self
         generation.switch(self.results)

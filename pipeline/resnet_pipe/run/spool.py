@@ -37,10 +37,7 @@ class SpanResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Spool:
-    """The finished spans of one run. Those made with other settings, by the digest of a job, are not found.
-
-    The directory is made when it is first needed, below `home`, which is there.
-    """
+    """The finished spans of one run, in a directory below `home`; only those of a job with this digest."""
 
     directory: Path
     home: Path

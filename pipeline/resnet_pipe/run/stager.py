@@ -53,18 +53,16 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Expected:
-    """What is known of a task before its results; `final` is the last one of its chunk.
-
-    Attributes:
-        source: the only source, if it is read in spans.
-        arrived: of each span of which some results have come, but not all: these.
-    """
+    """What is known of a task before its results."""
 
     chunk: Chunk
     final: bool
+    """It is the last one of its chunk."""
     source: Source | None = None
+    """The only one, if it is read in spans."""
     spans: tuple[Span, ...] = ()
     arrived: dict[int, list[tuple[ReadyBatch, Outputs]]] = field(default_factory=dict)
+    """Of each span of which some results have come, but not all: these."""
 
 
 @dataclass(eq=False)

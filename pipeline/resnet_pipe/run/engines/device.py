@@ -22,7 +22,6 @@ class Device:
     Attributes:
         name: for messages and the trace; empty where the run has no other device.
         info: what really runs.
-        pid: of the process that the engine is in.
         clock: of the infer stage, as far as this device is concerned.
     """
 
@@ -81,13 +80,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """What a device has done in a run.
-
-    Attributes:
-        device: its full name.
-        peak_rss_kb: highest resident memory of its engine's process, KiB.
-        peak_vram_mb: highest memory of the GPU that it has used, MiB; None if not measured.
-    """
+    """What a device has done in a run, and the highest memory of its engine's process, also on a GPU."""
 
     device: str
     clock: StageClock

@@ -20,12 +20,7 @@ from resnet_pipe.run.workers.slots import Slots
 
 @contextmanager
 def loaded(
-    resolved: Resolved,
-    batch_size: int,
-    cores: int,
-    slots: Slots,
-    look: Callable[[], object],
-    say: Callable[[str], None],
+    resolved: Resolved, cores: int, slots: Slots, look: Callable[[], object], say: Callable[[str], None]
 ) -> Iterator[tuple[Device, ...]]:
     """Load the network on the devices of a job; their engines end with the block.
 
@@ -41,7 +36,7 @@ def loaded(
     """
     infer = resolved.job.infer
     names = devices_of(infer)
-    requests = [_request(resolved, name, batch_size, cores, len(names)) for name in names]
+    requests = [_request(resolved, name, cores, len(names)) for name in names]
     with ExitStack() as stack:
         remotes: dict[str, RemoteEngine] = {}
         for index, request in enumerate(requests):
@@ -53,7 +48,7 @@ def loaded(
                 remote.wait_until_ready(look)
         except ModelError as error:
             raise _with_others(error, requests[0], infer.engine) from None
-        yield tuple(Device(remote, name, batch_size, say) for name, remote in remotes.items())
+        yield tuple(Device(remote, name, resolved.batch_size, say) for name, remote in remotes.items())
 
 
 def devices_of(infer: InferSection) -> tuple[str, ...]:
@@ -92,14 +87,14 @@ def lanes(devices: Sequence[Device]) -> list[str]:
     ]
 
 
-def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devices: int) -> EngineRequest:
+def _request(resolved: Resolved, device: str, cores: int, devices: int) -> EngineRequest:
     infer = resolved.job.infer
     threads = cores if infer.threads == "auto" else infer.threads
     return EngineRequest(
         model=resolved.model.path,
         preprocessing=resolved.preprocessing.network_input,
         outputs=resolved.outputs,
-        batch_size=batch_size,
+        batch_size=resolved.batch_size,
         device=device,
         precision=resolved.precision,
         threads=max(1, threads // devices),

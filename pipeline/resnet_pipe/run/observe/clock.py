@@ -21,7 +21,6 @@ class StageClock:
 
     Attributes:
         lanes: how many work on the stage at the same time: worker processes, engine threads.
-        wait_in_s: waiting for input.
         wait_out_s: waiting for room downstream.
         batches: busy seconds of each batch.
     """

@@ -48,7 +48,7 @@ class Needs:
 
 
 def needs(engine: str, reader: ReaderDescription, network_bytes: int, slots: SlotShape) -> Needs:
-    """Estimate the memory of a run with a network of so many bytes as a file, and the slots of one worker."""
+    """Estimate the memory of a run, from the bytes of the network's file and the slots of one worker."""
     run = engines.description(engine).run_bytes
     return Needs(run + NETWORK_FACTOR * network_bytes, reader.worker_bytes + slots.total_bytes)
 

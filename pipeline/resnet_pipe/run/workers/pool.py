@@ -217,10 +217,7 @@ class WorkerPool:
         return new
 
     def _replace(self, member: _Member, ended: EndedError) -> ReadyBatch | None:
-        """Start a worker in place of a dead one, with its tasks.
-
-        Returns that the source it died on has failed, if it was tried for the second time.
-        """
+        """Replace a dead worker; return that the source it died on has failed, if that was tried again."""
         self.deaths += 1
         current = self.slots.current(member.number)
         task = member.tasks[0] if member.tasks else None

@@ -9,7 +9,7 @@ from resnet_pipe.run.workers.messages import ReadyBatch, Task
 
 
 def rest(task: Task, posted: ReadyBatch | None) -> Task:
-    """Return what is left of a task, as a worker had it that has died on no source in particular.
+    """Return what is left of a task whose worker has died on no source in particular.
 
     What came before the last message that it posted about the task is safe, what came after it is lost.
     """

@@ -114,11 +114,7 @@ class Worker:
         return None
 
     def _try(self, key: str, position: int) -> Failure | None:
-        """Read a source; return why not, or not to its end.
-
-        Raises:
-            ImportError: a library is missing, which is no fault of the source.
-        """
+        """Read a source; return why not, or not to its end. An ImportError is raised: it is not its fault."""
         try:
             self._read(key, position)
         except SourceError as error:
