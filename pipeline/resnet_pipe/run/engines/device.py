@@ -80,7 +80,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """What a device has done in a run, and the highest memory of its engine's process, also on a GPU."""
+    """What a device has done in a run, and the highest memory of its process; on a GPU too, if measured."""
 
     device: str
     clock: StageClock
