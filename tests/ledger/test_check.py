@@ -417,7 +417,7 @@ def test_what_a_killed_run_leaves_is_noted(done: JobFolder) -> None:
     spool.mkdir(parents=True, exist_ok=True)
     (spool / "x.npz").touch()
     notes = "\n".join(check(done.out, 0)["notes"])
-    for word in (".000009.json.tmp", ".fingerprint.json.tmp", "1 finished part"):
+    for word in (".000009.json.tmp", ".fingerprint.json.tmp", "1 finished span"):
         assert word in notes
 
 

@@ -40,17 +40,13 @@ def remedy(problem: str) -> str:
     """Return what to do about a cv2 that cannot be imported, by what the import or the loader said."""
     if missing := _CUDA.search(problem):
         return _remedy_without_cuda(missing[0])
+    reinstall = f"pip install --force-reinstall {DISTRIBUTION}"
     if _WINDOWS.search(problem):
-        return (
-            "pip uninstall -y opencv-python opencv-contrib-python"
-            f" && pip install --force-reinstall {DISTRIBUTION}"
-        )
+        return f"pip uninstall -y opencv-python opencv-contrib-python && {reinstall}"
     if "GLIBC" in problem:
-        return (
-            f"it was built for a newer system: pip install --force-reinstall {DISTRIBUTION}, or build one"
-            " here with docker/build-opencv-cuda.sh"
-        )
-    return f"pip install --force-reinstall {DISTRIBUTION}"
+        otherwise = "or build one here with docker/build-opencv-cuda.sh"
+        return f"it was built for a newer system: {reinstall}, {otherwise}"
+    return reinstall
 
 
 def cuda_packages(major: int) -> str:

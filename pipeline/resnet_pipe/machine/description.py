@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,6 @@ def _gpus(folder: Path) -> list[str]:
 def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for name in libraries:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found

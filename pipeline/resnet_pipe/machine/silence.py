@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silenced(logger: str | None = None) -> Iterator[None]:
-    """Let a logger pass only errors while the block runs.
-
-    Args:
-        logger: its name; None for the root.
-    """
+    """Let the logger of that name, or the root, pass only errors while the block runs."""
     talking = logging.getLogger(logger)
     before = talking.level
     talking.setLevel(logging.ERROR)

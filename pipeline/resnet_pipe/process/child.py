@@ -37,11 +37,7 @@ class ChildError(Exception):
 
 
 class EndedError(ChildError):
-    """It has ended.
-
-    Attributes:
-        status: how; see `Child.status`.
-    """
+    """It has ended; for the status, see `Child.status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(ending(status))
@@ -58,18 +54,11 @@ class SilentError(ChildError):
 class Child:
     """A child process as its parent sees it.
 
-    It runs `serve(connection, *descriptors)` of a module; see `cli.child`. It does not outlive its parent,
-    and gets none of the signals that stop that. On Linux, it also dies when the *thread* that starts it ends,
-    so use one that keeps running. Several threads may call `send` and `kill`; the rest is for one.
-
-    Args:
-        module: its name.
-        descriptors: of files, pipes or memory, for the child to inherit.
-        output: descriptor of the file that it prints to; its parent's standard error if that is not given.
-        own_group: whether it has a process group of its own, all of which ends with it.
-
-    Attributes:
-        pid: its process id.
+    It runs `serve(connection, *descriptors)` of a module, see `cli.child`, and inherits the descriptors:
+    files, pipes, memory. It prints to the descriptor `output`, its parent's standard error if that is not
+    given. It does not outlive its parent, and gets none of the signals that stop that. On Linux, it also dies
+    when the *thread* that starts it ends, so use one that keeps running. With a process group of its own, all
+    of that ends with it. Several threads may call `send` and `kill`; the rest is for one.
     """
 
     def __init__(
@@ -109,9 +98,8 @@ class Child:
     def receive(self, patience_s: float = inf, look: Callable[[], object] | None = None) -> Any:  # noqa: ANN401
         """Return the next message from the child.
 
-        Args:
-            patience_s: the longest that it may be silent, as `Waiting` counts.
-            look: called several times a second in the meantime; what it raises ends the waiting.
+        It may be silent for `patience_s`, as `Waiting` counts. In the meantime `look` is called several times
+        a second; what it raises ends the waiting.
 
         Raises:
             EndedError: there is none, because the child has ended.

@@ -14,13 +14,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class _Look(NamedTuple):
-    """What Linux says of a process.
-
-    Attributes:
-        stopped: somebody holds all of it.
-        runnable: a thread of it has, or waits for, a processor.
-        cpu_s: processor time that it has had.
-    """
+    """What Linux says of a process: it is held, a thread has or waits for a processor, its time so far."""
 
     stopped: bool
     runnable: bool
@@ -34,9 +28,6 @@ class Waiting:
     suspended machine, `docker pause`), or when it waits for a processor that others have. So a process that
     sleeps, or waits for a disk, is counted by the clock; one that could run, by the processor time it gets.
     Elsewhere than on Linux, all is counted by the clock.
-
-    Args:
-        pid: of the process.
     """
 
     def __init__(self, pid: int) -> None:
@@ -49,8 +40,7 @@ class Waiting:
     def look(self, thing: object) -> float:
         """Return the seconds that count. Call it every `LOOK_S`; more often does no harm.
 
-        Args:
-            thing: what the process is at; another one than at the last look starts anew.
+        Another thing than at the last look starts anew.
         """
         now = time.monotonic()
         if thing != self._thing:

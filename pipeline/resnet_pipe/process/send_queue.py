@@ -14,9 +14,6 @@ class SendQueue:
 
     A child that hangs reads nothing, and one that waits for its parent to read its own message does not
     either: a parent that itself sent a message larger than the socket's buffer would wait for ever.
-
-    Args:
-        connection: to the child.
     """
 
     def __init__(self, connection: Connection) -> None:

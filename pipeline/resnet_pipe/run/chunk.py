@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
+from resnet_pipe.head.aggregate import Aggregate, Result
+from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, File, Record
-from resnet_pipe.run.chunk_files import ChunkFiles
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.writer import Portion, Written
+from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+
+_MERGED = "merged"
+"""In a staging directory: where shards are written a second time."""
 
 
 class GivenUpError(Exception):
@@ -27,14 +34,7 @@ class GivenUpError(Exception):
 
 
 class OpenChunk:
-    """A chunk that is being written.
-
-    Args:
-        chunk: which sources.
-        resolved: the job.
-        ledger: of the output directory.
-        root: the directory that the keys of the sources start from.
-    """
+    """A chunk that is being written. The keys of its sources start from `root`."""
 
     def __init__(self, chunk: Chunk, resolved: Resolved, ledger: Ledger, root: Path) -> None:
         self._chunk = chunk
@@ -141,9 +141,8 @@ class OpenChunk:
 
     def _dropped(self) -> set[str]:
         """Return the sources with rows, but not all: whose own files alone are missing is none of them."""
-        return {failure.key for failure in self._failures.values() if failure.stage != "writer"} & set(
-            self._rows
-        )
+        failed = {failure.key for failure in self._failures.values() if failure.stage != "writer"}
+        return failed & set(self._rows)
 
     def _portions(self, dropped: set[str]) -> list[Portion]:
         """Return what the shards consist of: rows of the old ones that stay, and new ones but `dropped`."""
@@ -156,3 +155,70 @@ class OpenChunk:
 
     def _file(self, relative: Path) -> File:
         return File(key_of(str(relative)), file_sha256(self._staging / relative))
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What one writer makes; with an aggregate of frames, one row for each source."""
+
+    section: WriterSection
+    target: Target
+    writer: Writer
+    aggregate: Aggregate | None
+
+
+class ChunkFiles:
+    """The files of a chunk while they are written, in an empty directory laid out as the output directory."""
+
+    def __init__(self, chunk: str, resolved: Resolved, directory: Path, root: Path) -> None:
+        self._head = resolved.head
+        self._directory = directory
+        self._outputs = []
+        for section in resolved.job.writer:
+            target = Target(directory, chunk, resolved.schema([section]), root, resolved.job.reader.track)
+            aggregate = Aggregate(section.over_frames) if section.over_frames else None
+            self._outputs.append(_Output(section, target, section.open(target), aggregate))
+        # Of frames, rows with all that any writer wants are made once.
+        of_frames = [output.section for output in self._outputs if output.aggregate is None]
+        self._of_frames = resolved.schema(of_frames)
+
+    def append(self, places: Sequence[Place], outputs: Outputs) -> None:
+        """Write the rows of some items, sorted; the network's outputs for them are finite."""
+        batch = self._head.rows(outputs, places, self._of_frames)
+        for output in self._outputs:
+            if output.aggregate is None:
+                output.writer.append(view(batch, output.target.schema))
+            else:
+                self._append_sources(output, output.aggregate.add(places, outputs))
+
+    def close(self) -> list[Written]:
+        """Complete the files of all writers."""
+        for output in self._outputs:
+            if output.aggregate is not None:
+                self._append_sources(output, output.aggregate.end())
+        return [output.writer.close() for output in self._outputs]
+
+    def hurry(self) -> None:
+        """Make `close` return soon, be the files complete or not. The only method for other threads."""
+        for output in self._outputs:
+            output.writer.hurry()
+
+    def discard(self) -> None:
+        """Give up what is being written."""
+        for output in self._outputs:
+            with suppress(Exception):
+                output.writer.discard()
+
+    def merge(self, portions: Sequence[Portion]) -> None:
+        """Write the shards, which are complete, once more, from the rows in some directories."""
+        merged = self._directory / _MERGED
+        merged.mkdir()
+        for output in self._outputs:
+            output.section.merge(replace(output.target, directory=merged), portions)
+        for path in merged.iterdir():
+            path.replace(self._directory / path.name)
+        merged.rmdir()
+
+    def _append_sources(self, output: _Output, results: Iterable[Result]) -> None:
+        for places, outputs in results:
+            output.writer.append(self._head.rows(outputs, places, output.target.schema))

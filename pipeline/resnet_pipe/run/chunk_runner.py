@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
@@ -22,7 +21,6 @@ from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.guard import Guard, Guarded
 from resnet_pipe.run.observe.history import History
-from resnet_pipe.run.observe.observer import Observer
 from resnet_pipe.run.observe.trace import traced
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.plan import Chunk, Plan
@@ -31,7 +29,6 @@ from resnet_pipe.run.stager import Deliver, Staged, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import busy, fitting
-from resnet_pipe.run.workers.messages import ReadyBatch
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -42,51 +39,29 @@ _VRAM = "measure of GPU memory"
 """For the guard."""
 
 
+@dataclass(eq=False)
 class ChunkRunner:
-    """Runs chunks through all stages, on this machine, as a context manager.
+    """Runs chunks through all stages, on this machine. As many workers are started as can share the plan.
 
-    The block begins when the workers and the engine are proved to work: until then, nothing has been changed.
-
-    Args:
-        resolved: the job.
-        plan: what there is to do, in all: as many workers are started as can share it.
-        stop: ends it early.
-        events: are told of what happens.
-        guard: of what only observes.
-        history: for the report.
-        trace: the file for the trace; None if there is to be none.
-
-    Attributes:
-        effort: what it has needed so far.
-        counts: what has happened so far.
-
-    Raises:
-        ResnetPipeError: on entry: the workers or the engine cannot work; see `loading.loaded`.
+    Its effort and its counts are those so far. Without a path, there is no trace.
     """
 
-    def __init__(
-        self,
-        resolved: Resolved,
-        plan: Plan,
-        stop: Stop,
-        events: Events,
-        guard: Guard,
-        history: History,
-        trace: Path | None,
-    ) -> None:
-        self._resolved = resolved
-        self._plan = plan
-        self._stop = stop
-        self._events = events
-        self._guard = guard
-        self._history = history
-        self._trace = trace
-        self._reader = resolved.job.reader.make_reader()
-        self._stack = ExitStack()
-        self._observers: list[Observer] = [Guarded("history", history, guard)]
+    resolved: Resolved
+    plan: Plan
+    stop: Stop
+    events: Events
+    guard: Guard
+    history: History
+    trace: Path | None
+
+    def __post_init__(self) -> None:
+        self._unusual = partial(self.events.note, unusual=True)
+        self._reader = self.resolved.job.reader.make_reader()
+        self._observers = Guarded(self.guard)
+        self._observers.add("history", self.history)
         self._vram: VramMeter | None = None
         """Only on GPUs."""
-        self.effort = Effort(batch_size=resolved.batch_size)
+        self.effort = Effort(batch_size=self.resolved.batch_size)
         self.counts = Counts()
 
     @property
@@ -94,22 +69,20 @@ class ChunkRunner:
         """Return the directory that the keys of the sources start from."""
         return self._reader.root
 
-    def __enter__(self) -> ChunkRunner:
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Start the workers and load the engine, at the same time; both end with the block.
+
+        It begins when they are proved to work: until then, nothing has been changed.
+
+        Raises:
+            ResnetPipeError: the workers or the engine cannot work; see `loading.loaded`.
+        """
         with ExitStack() as stack:
             self._start(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+            yield
 
     def _start(self, stack: ExitStack) -> None:
-        """Start the workers and load the engine, at the same time, and prove both."""
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         cores = available_cores()
@@ -117,52 +90,50 @@ class ChunkRunner:
         started = time.perf_counter()
 
         def look() -> None:
-            self._stop.check("loading the network")
+            self.stop.check("loading the network")
             self._pool.poll(0)  # a worker that cannot work need not wait for the network
 
-        loading_all = loading.loaded(
-            self._resolved, self.effort.batch_size, cores, self._pool.slots, look, self._unusual
-        )
+        loading_all = loading.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
         self._devices = stack.enter_context(loading_all)
-        self._pool.wait_until_ready(self._stop)
+        self._pool.wait_until_ready(self.stop)
         self._ready(started)
-        if self._trace is not None:
-            tracing = traced(self._trace, self.effort.workers, loading.lanes(self._devices))
-            trace = self._guard.enter(stack, "trace", tracing)
+        if self.trace is not None:
+            tracing = traced(self.trace, self.effort.workers, loading.lanes(self._devices))
+            trace = self.guard.enter(stack, "trace", tracing)
             if trace is not None:
-                self._observers.append(Guarded("trace", trace, self._guard))
+                self._observers.add("trace", trace)
 
     def _start_workers(self, cores: int) -> WorkerPool:
-        job, batch_size = self._resolved.job, self.effort.batch_size
+        job, batch_size = self.resolved.job, self.effort.batch_size
         wanted = cores if job.run.workers == "auto" else job.run.workers
-        workers = busy(wanted, self._plan, self._reader, batch_size)
-        geometry = self._resolved.geometry
+        workers = busy(wanted, self.plan, self._reader, batch_size)
+        geometry = self.resolved.geometry
         shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
         if job.run.workers == "auto":
-            model, tell = self._resolved.model.path, partial(self._events.note, unusual=False)
+            model, tell = self.resolved.model.path, partial(self.events.note, unusual=False)
             workers = fitting(workers, job.infer.engine, job.reader.description, model, shape, tell)
         self.effort.workers = workers
         for stage in ("reader", "preprocess"):
             self.effort.clocks[stage].lanes = workers
         shape = replace(shape, workers=workers)
-        known = {source.key for chunk in self._plan.rewrites for source in chunk.failed_before}
+        known = {source.key for chunk in self.plan.rewrites for source in chunk.failed_before}
         return WorkerPool(
             self._reader, geometry, shape, job.reader.timeout_s, job.run.trace, known, self._on_retry
         )
 
     def _ready(self, started: float) -> None:
-        """Note what runs, and tell of it; `started` is when loading began."""
+        """Note what runs, and tell of it; loading began at `started`."""
         self.effort.warmup_s = time.perf_counter() - started
-        resolved, info = self._resolved, loading.describe(self._devices)
+        resolved, info = self.resolved, loading.describe(self._devices)
         chosen = resolved.choice.note if resolved.choice else ""
         self.effort.engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if self._devices[0].info.device.startswith(("cuda", "tensorrt")):
-            self._vram = self._guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
-        self._events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
+            self._vram = self.guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
+        self.events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note:
-            self._events.note(info.note, unusual=False)
+            self.events.note(info.note, unusual=False)
         if resolved.model.sidecar and resolved.model.sidecar.weights.kind == "random":
-            self._events.note(resolved.metadata["weights"], unusual=False)
+            self.events.note(resolved.metadata["weights"], unusual=False)
 
     def run(
         self,
@@ -174,13 +145,8 @@ class ChunkRunner:
     ) -> None:
         """Run chunks, the next one before the last is complete. Call it once.
 
-        Args:
-            chunks: in the order in which they are delivered.
-            ledger: that stages the files.
-            spool: has the spans of videos that an earlier run has finished.
-            deliver: gets each chunk as soon as it is staged.
-            on_failure: told of each source that failed, and of its chunk, before that is delivered; may raise
-                to end the run.
+        They are delivered in their order, each as soon as it is staged. Before that, `on_failure` is told of
+        each source in it that failed, and of the chunk's id; it may raise to end the run.
 
         Raises:
             ResnetPipeError: the run cannot go on; what has been delivered stays.
@@ -195,36 +161,24 @@ class ChunkRunner:
             counts.failures += 1
             on_failure(failure, chunk)
 
-        def written(ready: ReadyBatch, start: float, end: float) -> None:
-            for observer in self._observers:
-                observer.written(ready, start, end)
-
-        stager = Stager(
-            self._resolved,
-            ledger,
-            spool,
-            self._reader.root,
-            effort.clocks["writer"],
-            delivered,
-            failed,
-            written,
-        )
-        share = max(1, self._plan.planned // effort.workers)
+        root, clock, written = self._reader.root, effort.clocks["writer"], self._observers.written
+        stager = Stager(self.resolved, ledger, spool, root, clock, delivered, failed, written)
+        share = max(1, self.plan.planned // effort.workers)
         tasks = TaskList(chunks, self._reader, effort.batch_size, share, stager, spool)
         pipeline = Pipeline(
             self._pool, self._devices, stager, effort.clocks, counts, self._observers, self._unusual
         )
 
         def tick() -> None:
-            self._guard.call("history", self._history.tick, counts.items, *pipeline.waiting)
+            self.guard.call("history", self.history.tick, counts.items, *pipeline.waiting)
             if self._vram is not None:
-                self._guard.call(_VRAM, self._vram.look)
+                self.guard.call(_VRAM, self._vram.look)
             self._progress()
 
         started = time.perf_counter()
-        self._guard.call("history", self._history.start)
+        self.guard.call("history", self.history.start)
         try:
-            pipeline.run(tasks, self._stop, self._resolved.job.run.grace_s, tick)
+            pipeline.run(tasks, self.stop, self.resolved.job.run.grace_s, tick)
         finally:
             effort.run_seconds = time.perf_counter() - started
             effort.first_batch_s = (pipeline.first_batch_at or started) - started
@@ -237,10 +191,7 @@ class ChunkRunner:
 
     def _progress(self) -> None:
         # Of spans, it may be a little less than it should.
-        self._events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
-
-    def _unusual(self, text: str) -> None:
-        self._events.note(text, unusual=True)
+        self.events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
 
     def _on_retry(self, failure: Failure) -> None:
-        self._events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)
+        self.events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)

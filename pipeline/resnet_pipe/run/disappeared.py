@@ -23,34 +23,20 @@ _REMEDY = (
 )
 
 
-class Unseen:
-    """The sources of some records that a listing has not come to."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._keys = {entry.source.key for record in records for entry in record.entries}
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def passing(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources that are listed, and strike them off."""
-        for source in sources:
-            self._keys.discard(source.key)
-            yield source
+def striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:
+    """Yield the sources that are listed, and take their keys from those that the listing has not come to."""
+    for source in sources:
+        unseen.discard(source.key)
+        yield source
 
 
 def check(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: bool) -> str:
-    """Refuse to give up the rows of many sources that are gone at once.
+    """Refuse to give up the rows of many sources that are gone at once; the job says how many may be.
 
-    Args:
-        job: says how many may be.
-        records: of the ledger as it is.
-        gone: sources in the records of this run's division that the reader has not listed.
-        rules: whether the rows of what is gone are dropped.
-        fresh: whether all rows are replaced by those of what is there.
+    Of the records, which are those of the ledger as it is, this run's division counts: `gone` is how many of
+    their sources the reader has not listed. If `fresh`, all rows are replaced by those of what is there.
 
-    Returns:
-        what to warn of in a run that keeps their rows; empty if there is nothing unusual.
+    Returns what to warn of in a run that keeps their rows; empty if there is nothing unusual.
 
     Raises:
         RunError: too many are gone, and their rows would be lost. Nothing has been changed.

@@ -10,16 +10,10 @@ from resnet_pipe.ledger.failure import Failure
 
 
 def check_failures(failure: Failure, count: int, limit: int, root: Path) -> None:
-    """Let a run go on after a source has failed, or not.
-
-    Args:
-        failure: of the source.
-        count: sources that have failed, with this one.
-        limit: how many may.
-        root: directory of the input.
+    """Let a run go on after a source has failed, the `count`th that has, or not.
 
     Raises:
-        RunError: the run is to end.
+        RunError: more than the limit have failed, or the input, below `root`, is gone.
     """
     if count > limit:
         raise RunError(

@@ -35,7 +35,6 @@ class Counts:
         sources: that the engine has seen to their end; of one that is read in spans, the share that it has.
         failures: sources that did not give all their rows or files.
         chunks: committed.
-        frames: of videos: decoded, used, and the seconds they cover.
     """
 
     items: int = 0
@@ -45,42 +44,31 @@ class Counts:
     frames: FrameCounts = field(default_factory=FrameCounts)
 
 
+@dataclass(eq=False)
 class Pipeline:
     """Runs chunks through all stages.
 
-    Args:
-        pool: the worker processes.
-        devices: with the loaded network; each takes the next batch as soon as a stream of it is idle.
-        stager: the writer stage.
-        clocks: of the other stages, by name.
-        counts: kept up to date; whoever is told of failures and commits counts these.
-        observers: are told of every batch.
-        say: tells the user about something unusual.
+    Each device takes the next batch as soon as a stream of it is idle. The counts are kept up to date, but
+    for failures and chunks: whoever is told of these counts them.
+
+    Attributes:
+        peak_rss_kb: highest resident memory of each worker, KiB.
+        first_batch_at: when there was something for the engine to do, time.perf_counter().
     """
 
-    def __init__(
-        self,
-        pool: WorkerPool,
-        devices: Sequence[Device],
-        stager: Stager,
-        clocks: dict[str, StageClock],
-        counts: Counts,
-        observers: Sequence[Observer],
-        say: Callable[[str], None],
-    ) -> None:
-        self._pool = pool
-        self._devices = devices
-        self._stager = stager
-        self._clocks = clocks
+    pool: WorkerPool
+    devices: Sequence[Device]
+    stager: Stager
+    clocks: dict[str, StageClock]
+    counts: Counts
+    observer: Observer
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         """Guards the counts of items and sources, which several lanes change."""
-        self._observers = observers
-        self._say = say
-        self._counts = counts
         self.peak_rss_kb: dict[int, int] = {}
-        """Highest resident memory of each worker, KiB."""
         self.first_batch_at: float | None = None
-        """When there was something for the engine to do, time.perf_counter()."""
         self._to_infer: queue.SimpleQueue[ReadyBatch | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[ReadyBatch, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -88,7 +76,7 @@ class Pipeline:
         self._ending = False
         self._written = 0
         """Tasks of which everything is written, each counted as often as it has spans."""
-        streams = (device for device in devices for _ in range(device.clock.lanes))
+        streams = (device for device in self.devices for _ in range(device.clock.lanes))
         self._lanes = [
             threading.Thread(target=self._infer_loop, args=(device, lane), name=f"infer {lane}", daemon=True)
             for lane, device in enumerate(streams)
@@ -101,15 +89,10 @@ class Pipeline:
         return self._to_infer.qsize(), self._to_write.qsize()
 
     def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
-        """Carry out the tasks; workers and engines end with them.
+        """Carry out the tasks; workers and engines end with them. Calls `tick` several times a second.
 
-        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
-
-        Args:
-            tasks: of all chunks.
-            stop: asked in every round.
-            grace_s: how long the chunk in flight may take after a stop was asked for.
-            tick: called several times a second.
+        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for, which
+        may take `grace_s`.
 
         Raises:
             RunError: the run cannot go on; an engine hangs.
@@ -121,10 +104,10 @@ class Pipeline:
             self._loop(tasks, stop, grace_s, tick)
         finally:
             self._ending = True
-            self._pool.end()
+            self.pool.end()
             for _ in self._lanes:
                 self._to_infer.put(None)
-            for device in self._devices:
+            for device in self.devices:
                 device.close()  # a lane that waits for it goes on
             self._wait_for(lambda: not any(lane.is_alive() for lane in self._lanes), stop, grace_s)
             for lane in self._lanes:
@@ -133,7 +116,7 @@ class Pipeline:
             self._to_write.put(None)
             self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
             self._writer.join()
-            self._stager.abandon()
+            self.stager.abandon()
         if self._error is not None:
             raise self._error
 
@@ -141,7 +124,7 @@ class Pipeline:
         """Wait until a condition holds; if the run has to end at once, abandon what is in flight instead."""
         while not true():
             if _at_once(stop, grace_s):
-                self._stager.give_up()
+                self.stager.give_up()
                 return
             time.sleep(_POLL_S)
 
@@ -149,40 +132,39 @@ class Pipeline:
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
             if stop.signal is not None and last is None:
-                last = self._counts.chunks
+                last = self.counts.chunks
                 if tasks.newest >= last:
-                    self._say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
-            if last is not None and (tasks.newest < last or self._counts.chunks > last):
+                    self.say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
+            if last is not None and (tasks.newest < last or self.counts.chunks > last):
                 return
             if _at_once(stop, grace_s):
-                self._say("stopping at once: the chunk in flight is dropped; committed results are kept")
+                self.say("stopping at once: the chunk in flight is dropped; committed results are kept")
                 return
-            while self._pool.wants_task() and (task := tasks.take(last)) is not None:
-                self._pool.submit(task)
+            while self.pool.wants_task() and (task := tasks.take(last)) is not None:
+                self.pool.submit(task)
             if tasks.exhausted and self._written == tasks.pieces:
                 return
-            for message in self._pool.poll(_TICK_S):
+            for message in self.pool.poll(_TICK_S):
                 for ready in (message,) if isinstance(message, ReadyBatch) else tasks.split(message):
                     self._count(ready)
                     self._to_infer.put(ready)
             while self._released:
-                self._pool.release(self._released.popleft())
+                self.pool.release(self._released.popleft())
             tick()
 
     def _count(self, ready: ReadyBatch) -> None:
-        reader, preprocess = self._clocks["reader"], self._clocks["preprocess"]
+        reader, preprocess = self.clocks["reader"], self.clocks["preprocess"]
         times, items = ready.times, len(ready.rows)
-        reader.add(times.reader_s, items)
+        reader.add(times.busy_s["reader"], items)
         reader.wait_in_s += times.wait_task_s
-        preprocess.add(times.preprocess_s, items)
+        preprocess.add(times.busy_s["preprocess"], items)
         preprocess.wait_out_s += times.wait_slot_s
-        self._counts.frames.add(ready.counts)
+        self.counts.frames.add(ready.counts)
         if ready.slot is not None:
             self.first_batch_at = self.first_batch_at or time.perf_counter()
-            worker = ready.slot // self._pool.slots.shape.per_worker
+            worker = ready.slot // self.pool.slots.shape.per_worker
             self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
-        for observer in self._observers:
-            observer.ready(ready)
+        self.observer.ready(ready)
 
     @contextmanager
     def _errors_end_the_run(self) -> Iterator[None]:
@@ -190,7 +172,7 @@ class Pipeline:
             yield
         except BaseException as error:
             self._error = self._error or error
-            self._pool.wake()
+            self.pool.wake()
 
     def _infer_loop(self, device: Device, lane: int) -> None:
         clock = device.clock
@@ -207,8 +189,8 @@ class Pipeline:
                         return  # the engine was ended, because nobody wants its answer any more
                     raise
                 with self._lock:
-                    self._counts.items += len(ready.rows)
-                    self._counts.sources += ready.sources
+                    self.counts.items += len(ready.rows)
+                    self.counts.sources += ready.sources
                 with clock.waiting_out():
                     self._to_write.put((ready, outputs))
 
@@ -220,15 +202,14 @@ class Pipeline:
         outputs = device.infer(slot, len(ready.rows))
         now = time.perf_counter()
         device.clock.add(now - started, len(ready.rows))
-        batch = self._pool.slots.batch(slot)[: len(ready.rows)]
-        for observer in self._observers:
-            observer.inferred(Forward(ready, batch, outputs, lane, started, now))
+        batch = self.pool.slots.batch(slot)[: len(ready.rows)]
+        self.observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)
-        self._pool.wake()
+        self.pool.wake()
         return outputs
 
     def _write_loop(self) -> None:
-        clock = self._clocks["writer"]
+        clock = self.clocks["writer"]
         while True:
             with clock.waiting_in():
                 result = self._to_write.get()
@@ -237,10 +218,10 @@ class Pipeline:
             if self._ending or self._error is not None:
                 continue  # only taken so that the engine's thread can end too
             with self._errors_end_the_run(), suppress(GivenUpError):
-                ended = self._stager.accept(*result)
+                ended = self.stager.accept(*result)
                 if ended:
                     self._written += ended
-                    self._pool.wake()
+                    self.pool.wake()
 
 
 def _at_once(stop: Stop, grace_s: float) -> bool:

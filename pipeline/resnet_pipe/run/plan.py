@@ -22,10 +22,9 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Chunk:
-    """Sources whose results are committed together, as one shard.
+    """Sources whose results are committed together, as one shard, with the id in its name.
 
     Attributes:
-        id: in the names of the shard and of the record.
         sources: to process, sorted by key.
         kept: entries of the chunk's old record whose rows or failures stay.
         replaces: the old record, if the chunk is written again.
@@ -98,10 +97,8 @@ class Division:
 class Rules:
     """What decides, besides the ledger, whether a source is processed.
 
-    Attributes:
-        retry_failed: process failed sources again although they have not changed.
-        prune: remove the rows of sources that have disappeared.
-        division: only this share of the job.
+    Failed sources are retried although they have not changed; the rows of sources that have disappeared are
+    pruned; of a division, only this share of the job is processed.
     """
 
     retry_failed: bool = False
@@ -128,9 +125,8 @@ class Plan:
         disappeared: sources in the ledger that the reader did not find.
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
-        next_number: of the first new chunk.
+        next_number: of the first new chunk; `prefix` and the number are its id.
         per_chunk: sources in a new chunk.
-        prefix: of new chunk ids.
         failed_before: those among the skipped that failed, or are partial.
         warning: of sources that have disappeared, if it looks like an accident.
         passed_over: files that are not sources because of their extension.
@@ -194,14 +190,7 @@ class _Known:
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
-    """Compare what the reader lists with what the ledger has.
-
-    Args:
-        sources: sorted by key.
-        records: by chunk id.
-        per_chunk: sources in a new chunk.
-        rules: what else decides.
-    """
+    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id."""
     known = {chunk: _Known(record) for chunk, record in records.items()}
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import self_feeding
@@ -16,14 +18,14 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
 from resnet_pipe.run import disappeared
-from resnet_pipe.run.disappeared import Unseen
-from resnet_pipe.run.disk_space import refuse_full
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
+_CHUNK_BYTES = 8 << 10
+"""Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
 
 
 def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
@@ -58,8 +60,11 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
         generation.next_ledger(ledger).recover()
     found = _find(resolved, ledger, known, rules, fresh)
     plan = _plan(resolved.job, stop, found, rules, fresh)
-    freed = _bytes(ledger, known) if fresh is Fresh.NOW else 0
-    refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
+    freed = 0
+    if fresh is Fresh.NOW:
+        looks = (ledger.store.look(file.name) for record in known for file in record.files)
+        freed = sum(file.size for file in looks if file)
+    _refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
     return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
 
 
@@ -70,8 +75,8 @@ class _Found:
     Attributes:
         target: the ledger that the run commits to.
         records: its records, by chunk, without those that are lost.
-        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to
-            the division whose chunk it is, which forgets the record before.
+        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to the
+            division whose chunk it is, which forgets the record before.
         there: the records of the rows that are there, whether the run adds to them or replaces them.
     """
 
@@ -82,18 +87,7 @@ class _Found:
 
 
 def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh) -> _Found:
-    """Return what is there for a run.
-
-    Args:
-        resolved: the job.
-        ledger: of the output directory.
-        known: its records.
-        rules: whose chunks are this run's.
-        fresh: what becomes of the results that are there.
-
-    Raises:
-        UsageError: these rows were made with different settings.
-    """
+    """Return what is there for a run; refuse rows, of the `known` records, made with different settings."""
     target, records = ledger, known
     if fresh is Fresh.AT_THE_END:
         target = generation.next_ledger(ledger)
@@ -109,24 +103,18 @@ def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Ru
     return _Found(target, kept, lost, there)
 
 
-def _bytes(ledger: Ledger, known: Sequence[Record]) -> int:
-    """Return the size of all files that belong to a directory's rows."""
-    looks = (ledger.store.look(file.name) for record in known for file in record.files)
-    return sum(file.size for file in looks if file)
-
-
 def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
     replaced = fresh is not Fresh.NO
-    unseen = Unseen(found.there if replaced else ())
+    unseen = {entry.source.key for one in found.there for entry in one.entries} if replaced else set()
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
     sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
     if stop is not None:
         sources = stop.during(sources)
-    plan = make_plan(unseen.passing(sources), found.records, per_chunk, rules)
+    plan = make_plan(disappeared.striking_off(sources, unseen), found.records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, gone)
@@ -136,11 +124,7 @@ def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh
 
 
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
-    """Refuse a directory with shards that no record names: a run would replace somebody's files.
-
-    Raises:
-        UsageError: there are such files.
-    """
+    """Refuse a directory with shards that no record names: a run would replace somebody's files."""
     named = {file.name for record in known for file in record.shards}
     others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in named)
     # The other divisions of the job commit shards meanwhile.
@@ -149,4 +133,24 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         raise UsageError(
             f"{ledger.output} holds shards that are not in its ledger ({len(strangers)}): {strangers[0]}",
             "move them elsewhere, or use another writer.path",
+        )
+
+
+def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
+    """Refuse a run whose disk has no room for its first chunk, with what is freed before that is written.
+
+    What is counted is the numbers of the rows; pictures and videos with labels come on top.
+    """
+    chunk = next(iter(plan.chunks()), None)
+    if chunk is None:
+        return
+    writers = resolved.job.writer
+    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
+    needed = _CHUNK_BYTES + len(chunk.sources) * expected_items * row_bytes
+    free = shutil.disk_usage(output).free + freed
+    if free < needed:
+        raise RunError(
+            f"No space left on device for a chunk: {output} has {free >> 10} KiB free,"
+            f" and about {needed >> 10} KiB are needed",
+            "free some space, or use another writer.path; a smaller run.chunk_items needs less at once",
         )

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from resnet_pipe.job.fingerprint import Fingerprint
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, generation, standing
 from resnet_pipe.ledger.ledger import Ledger
@@ -17,17 +16,14 @@ from resnet_pipe.store.lock import neighbours_run
 
 
 class Fresh(Enum):
-    """What becomes of the results that are there.
-
-    Attributes:
-        NO: they stay, and new ones are added.
-        AT_THE_END: they stay until all new ones are complete, and are replaced by these then.
-        NOW: they are dropped before the first new one is written.
-    """
+    """What becomes of the results that are there."""
 
     NO = "no"
+    """They stay, and new ones are added."""
     AT_THE_END = "at the end"
+    """They stay until all new ones are complete, and are replaced by these then."""
     NOW = "now"
+    """They are dropped before the first new one is written."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,9 @@ class Prepared:
     """A planned run. So far, only what a crash had left half done has been changed.
 
     Attributes:
-        resolved: the job.
-        plan: what there is to do.
         results: the ledger of the output directory.
         ledger: that the chunks are committed to: this one, or that of the next generation.
         lost: records whose files are gone, so that their sources are new again.
-        fresh: what becomes of the results that are there.
     """
 
     resolved: Resolved
@@ -63,14 +56,14 @@ class Prepared:
         Raises:
             UsageError: another division of the job has begun meanwhile, with another job.
         """
-        if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, self._ours):
+        ours, store = self.resolved.fingerprint, self.ledger.store
+        if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, ours):
             generation.begin(self.results)
-        store = self.ledger.store
         with store.alone():
             has_rows = not self.ledger.is_empty() and self.fresh is not Fresh.NOW
             if has_rows or neighbours_run(store.home, store.tag):  # they may have begun with another job
-                fingerprint.check(store, self._ours)
-            with fingerprint.saving(store, self._ours, has_rows):
+                fingerprint.check(store, ours)
+            with fingerprint.saving(store, ours, has_rows):
                 if self.fresh is Fresh.NOW:  # not before the disk has taken something
                     self._drop()
         for record in self.lost:
@@ -83,11 +76,7 @@ class Prepared:
         generation.drop(self.results)
 
     def end(self) -> Prepared:
-        """Put the results in the place of those of before, if that was to be: all of them are committed.
-
-        Returns:
-            the run as it is then: its chunks are in the output directory itself.
-        """
+        """Put the results in the place of those of before, if that was to be; return the run as it is now."""
         if self.fresh is not Fresh.AT_THE_END:
             return self
         generation.switch(self.results)
@@ -111,7 +100,3 @@ class Prepared:
                 " the same command continues with them"
             )
         return f"{place} holds unfinished new results: --fresh continues with them, or remove that directory"
-
-    @property
-    def _ours(self) -> Fingerprint:
-        return self.resolved.fingerprint

@@ -9,12 +9,9 @@ from resnet_pipe.job.resolve import Resolved, resolve
 
 
 def resolved(loaded: LoadedJob, fresh: bool, say: Callable[[str], None]) -> Resolved:
-    """Return a job with every choice made, also that of `engine: auto`.
+    """Return a job with every choice made, also that of `engine: auto`, about which `say` is told.
 
-    Args:
-        loaded: the job.
-        fresh: the results in the output directory will be dropped.
-        say: told about the choice of the engine.
+    If `fresh`, the results in the output directory will be dropped.
 
     Raises:
         UsageError: the job and its model do not fit, or no engine can run the model as the job asks.

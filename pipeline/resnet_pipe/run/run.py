@@ -19,14 +19,13 @@ from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.executors.local import LocalExecutor
-from resnet_pipe.run.observe.event_log import EventLog
-from resnet_pipe.run.observe.events import Events, Listener
+from resnet_pipe.run.observe.events import EventLog, Events, Listener
 from resnet_pipe.run.observe.guard import Guard
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.leavings import leave
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
-from resnet_pipe.run.plan import Plan, Rules, empty_plan
+from resnet_pipe.run.plan import Rules, empty_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
@@ -35,28 +34,17 @@ from resnet_pipe.store.lock import output_lock
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a caller adds to a job.
-
-    Attributes:
-        rules: which sources are processed.
-        fresh: what becomes of the results that the output directory holds.
-    """
+    """What a caller adds to a job: which sources are processed, and what becomes of earlier results."""
 
     rules: Rules = field(default_factory=Rules)
     fresh: Fresh = Fresh.NO
 
 
 def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener | None = None) -> Outcome:
-    """Run a job.
+    """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 130 or 143.
 
-    Args:
-        resolved: the job.
-        options: what the caller adds.
-        stop: ends the run after the chunk in flight; a second request, at once.
-        listener: is told what happens, from several threads.
-
-    Returns:
-        what happened; its exit code is 0, 3, 130 or 143. It has been saved as run.json.
+    The stop ends the run after the chunk in flight; a second request, at once. The listener is told what
+    happens, from several threads.
 
     Raises:
         LockedError: another run holds the output directory.
@@ -85,39 +73,32 @@ def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener 
                 events.log.close()
 
 
+@dataclass
 class _Run:
-    """A run that holds the lock."""
+    """A run that holds the lock. It has no folder if that could not be made."""
 
-    def __init__(
-        self,
-        resolved: Resolved,
-        options: RunOptions,
-        stop: Stop,
-        ledger: Ledger,
-        folder: Path | None,
-        started_at: datetime,
-        events: Events,
-        guard: Guard,
-    ) -> None:
-        self._resolved = resolved
-        self._options = options
-        self._stop = stop
-        self._ledger = ledger
-        self._folder = folder
-        self._started_at = started_at
-        self._events = events
-        self._guard = guard
-        self._started = time.perf_counter()
-        self._executor = LocalExecutor(resolved, stop, events)
+    resolved: Resolved
+    options: RunOptions
+    stop: Stop
+    ledger: Ledger
+    folder: Path | None
+    started_at: datetime
+    events: Events
+    guard: Guard
+    prepared: Prepared | None = None
+    standing: Standing | None = None
+
+    def __post_init__(self) -> None:
+        resolved = self.resolved
+        self.started = time.perf_counter()
+        self.executor = LocalExecutor(resolved, self.stop, self.events)
         head = resolved.head
         logits = head.logits.name if head.logits else None
-        self._history = History(head.labels, logits, head.activation, resolved.job.run.report)
-        self._prepared: Prepared | None = None
-        self._standing: Standing | None = None
+        self.history = History(head.labels, logits, head.activation, resolved.job.run.report)
 
     def run(self) -> Outcome:
         """Execute, and whatever happens, leave run.json, the metrics and the ping."""
-        resolved, events = self._resolved, self._events
+        resolved, events = self.resolved, self.events
         events.tell("run_started", job=resolved.job.name, pid=os.getpid(), fingerprint=resolved.digest)
         if resolved.choice:
             events.tell("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
@@ -133,7 +114,7 @@ class _Run:
             self._report(code)
             raise
         finally:
-            counts = self._executor.counts
+            counts = self.executor.counts
             events.tell(
                 "run_ended",
                 exit_code=int(code),
@@ -143,71 +124,66 @@ class _Run:
             )
             self._ping(str(int(code)))
             if events.log.error is not None:
-                self._guard.warn("log", f"log.jsonl is not complete: {events.log.error.strerror}")
+                self.guard.warn("log", f"log.jsonl is not complete: {events.log.error.strerror}")
 
     def _process(self) -> None:
-        resolved, rules, fresh = self._resolved, self._options.rules, self._options.fresh
-        if self._folder is not None:
-            self._guard.call("job.yaml", save_job, self._folder, resolved.job)
-        self._prepared = prepared = preparation.prepare(resolved, self._ledger, rules, fresh, self._stop)
+        resolved, rules, fresh = self.resolved, self.options.rules, self.options.fresh
+        if self.folder is not None:
+            self.guard.call("job.yaml", save_job, self.folder, resolved.job)
+        self.prepared = prepared = preparation.prepare(resolved, self.ledger, rules, fresh, self.stop)
         plan = prepared.plan
-        self._tell(plan)
-        trace = self._folder / "trace.json" if self._folder and resolved.job.run.trace else None
-        runner = ChunkRunner(resolved, plan, self._stop, self._events, self._guard, self._history, trace)
-        self._executor.run(prepared, runner)
-        if self._stop.signal is None:
-            self._prepared = prepared = prepared.end()
-        self._standing = prepared.write_failures()
-
-    def _tell(self, plan: Plan) -> None:
-        self._events.tell("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
+        self.events.tell("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
         if plan.warning:
-            self._events.log.event("note", text=plan.warning)  # the outcome has it, for the caller
+            self.events.log.event("note", text=plan.warning)  # the outcome has it, for the caller
         if plan.passed_over and plan.chunk_count:
-            self._events.note(plan.passed_over.describe(), unusual=False)
+            self.events.note(plan.passed_over.describe(), unusual=False)
+        trace = self.folder / "trace.json" if self.folder and resolved.job.run.trace else None
+        runner = ChunkRunner(resolved, plan, self.stop, self.events, self.guard, self.history, trace)
+        self.executor.run(prepared, runner)
+        if self.stop.signal is None:
+            self.prepared = prepared = prepared.end()
+        self.standing = prepared.write_failures()
 
     def _save_what_is_left(self, error: BaseException) -> None:
         """Leave a consistent directory after an error, as far as what has just failed allows."""
-        if isinstance(error, ResnetPipeError) and self._prepared is not None:
-            error.kept = self._prepared.unfinished()
-        self._events.tell("error", text=str(error) or type(error).__name__)
+        if isinstance(error, ResnetPipeError) and self.prepared is not None:
+            error.kept = self.prepared.unfinished()
+        self.events.tell("error", text=str(error) or type(error).__name__)
         # What has just failed the run may refuse these as well; the run's own error is the one to show.
         with suppress(OSError, ResnetPipeError):
-            self._ledger.recover()
-            self._standing = (
-                self._prepared.write_failures() if self._prepared else standing.write(self._ledger)
-            )
+            self.ledger.recover()
+            self.standing = self.prepared.write_failures() if self.prepared else standing.write(self.ledger)
 
     @property
     def _exit_code(self) -> ExitCode:
         """Return the exit code of a run that did not end in an error."""
-        if self._stop.signal is not None:
-            return self._stop.exit_code
-        counts = self._executor.counts
+        if self.stop.signal is not None:
+            return self.stop.exit_code
+        counts = self.executor.counts
         return ExitCode.SOME_FAILED if counts.failed or counts.partial else ExitCode.DONE
 
     def _report(self, code: ExitCode) -> Outcome:
-        prepared, output = self._prepared, self._resolved.job.output
+        prepared, output = self.prepared, self.resolved.job.output
         outcome = Outcome(
-            resolved=self._resolved,
+            resolved=self.resolved,
             plan=prepared.plan if prepared else empty_plan(),
-            counts=self._executor.counts,
-            effort=self._executor.effort,
-            started_at=self._started_at,
-            seconds=time.perf_counter() - self._started,
-            standing=self._standing,
+            counts=self.executor.counts,
+            effort=self.executor.effort,
+            started_at=self.started_at,
+            seconds=time.perf_counter() - self.started,
+            standing=self.standing,
             exit_code=code,
             failures=(prepared.ledger.output if prepared else output) / standing.NAME,
             unfinished=prepared.unfinished() if prepared else None,
         )
-        return leave(outcome, self._history, self._folder, self._ledger.tag, self._events, self._guard)
+        return leave(outcome, self.history, self.folder, self.ledger.tag, self.events, self.guard)
 
     def _ping(self, suffix: str) -> None:
-        url = self._resolved.job.run.ping_url
+        url = self.resolved.job.run.ping_url
         problem = ping(url, suffix) if url else None
         if problem:
-            self._events.tell("ping_failed", text=problem)
-            self._guard.warn("ping", problem)
+            self.events.tell("ping_failed", text=problem)
+            self.guard.warn("ping", problem)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,29 +35,17 @@ class SpanResult(NamedTuple):
     notes: tuple[Note, ...]
 
 
+@dataclass(frozen=True)
 class Spool:
-    """The finished spans of one run.
+    """The finished spans of one run, in a directory below `home`; only those of a job with this digest."""
 
-    Args:
-        directory: made when it is first needed.
-        home: a directory above it, which is there.
-        digest: of the job's fingerprint: spans made with different settings are not found.
-    """
-
-    def __init__(self, directory: Path, home: Path, digest: str) -> None:
-        self._directory = directory
-        self._home = home
-        self._digest = digest
+    directory: Path
+    home: Path
+    digest: str
 
     def save(self, source: Source, span: Span, batches: Sequence[SpanResult]) -> None:
-        """Keep a finished span.
-
-        Args:
-            source: the video.
-            span: of its frames.
-            batches: its rows, in order.
-        """
-        atomic.make_folder(self._directory, self._home)
+        """Keep a finished span of a video: its rows, in order."""
+        atomic.make_folder(self.directory, self.home)
         rows = [row for batch in batches for row in batch.rows]
         filled = [batch.outputs for batch in batches if batch.rows]
         names = filled[0] if filled else ()
@@ -100,8 +89,8 @@ class Spool:
 
     def clear(self) -> None:
         """Drop everything: nothing is in flight."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _path(self, source: Source, span: Span) -> Path:
-        identity = repr((_FORMAT, self._digest, source, span))
-        return self._directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+        identity = repr((_FORMAT, self.digest, source, span))
+        return self.directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"

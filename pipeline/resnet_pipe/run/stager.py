@@ -26,9 +26,7 @@ _ROW_BYTES = 128
 class Staged(NamedTuple):
     """A chunk of which everything is complete in its staging directory, and nothing is committed.
 
-    Attributes:
-        chunk: which sources, and the record that the new one replaces.
-        record: for the ledger: files with their SHA-256, and the entries of the sources with their failures.
+    The record is for the ledger: files with their SHA-256, and the entries of the sources.
     """
 
     chunk: Chunk
@@ -55,58 +53,37 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Expected:
-    """What is known of a task before its results.
-
-    Attributes:
-        chunk: that it is part of.
-        final: it is the last one of its chunk.
-        source: the only source, if it is read in spans.
-        spans: of this source; none for a task that is not split.
-        arrived: of each span of which some results have come, but not all: these.
-    """
+    """What is known of a task before its results."""
 
     chunk: Chunk
     final: bool
+    """It is the last one of its chunk."""
     source: Source | None = None
+    """The only one, if it is read in spans."""
     spans: tuple[Span, ...] = ()
     arrived: dict[int, list[tuple[ReadyBatch, Outputs]]] = field(default_factory=dict)
+    """Of each span of which some results have come, but not all: these."""
 
 
+@dataclass(eq=False)
 class Stager:
     """Accepts the results of tasks in any order. It commits nothing.
 
-    Args:
-        resolved: the job.
-        ledger: that stages the files.
-        spool: of the run.
-        root: the directory that the keys of the sources start from.
-        clock: of the stage.
-        deliver: gets each chunk.
-        on_failure: told of each source that failed, and of its chunk, before that is delivered; may raise to
-            end the run.
-        on_write: told of each result that is written, and from when to when that was, in seconds of
-            `time.perf_counter`.
+    `deliver` gets each chunk; before that, `on_failure` is told of each source in it that failed, and of the
+    chunk's id, and may raise to end the run. `on_write` is told of each result that is written, and from when
+    to when that was, in seconds of `time.perf_counter`.
     """
 
-    def __init__(
-        self,
-        resolved: Resolved,
-        ledger: Ledger,
-        spool: Spool,
-        root: Path,
-        clock: StageClock,
-        deliver: Deliver,
-        on_failure: Callable[[Failure, str], None],
-        on_write: Callable[[ReadyBatch, float, float], None],
-    ) -> None:
-        self._resolved = resolved
-        self._ledger = ledger
-        self._spool = spool
-        self._root = root
-        self._clock = clock
-        self._deliver = deliver
-        self._on_failure = on_failure
-        self._on_write = on_write
+    resolved: Resolved
+    ledger: Ledger
+    spool: Spool
+    root: Path
+    clock: StageClock
+    deliver: Deliver
+    on_failure: Callable[[Failure, str], None]
+    on_write: Callable[[ReadyBatch, float, float], None]
+
+    def __post_init__(self) -> None:
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[ReadyBatch, Outputs]] = {}
         self._next = _Place(0, 0, 0)
@@ -122,8 +99,8 @@ class Stager:
 
     def expect_spans(self, task: int, source: Source, spans: tuple[Span, ...]) -> None:
         """Announce, before any of its results, that the source of a task is read in spans."""
-        self._expected[task].source = source
-        self._expected[task].spans = spans
+        expected = self._expected[task]
+        expected.source, expected.spans = source, spans
 
     @property
     def awaited(self) -> tuple[int, int]:
@@ -133,8 +110,7 @@ class Stager:
     def accept(self, ready: ReadyBatch, outputs: Outputs) -> int:
         """Take one result; write what has become next in order, and deliver a chunk that is complete then.
 
-        Returns:
-            how many tasks, or spans of one, are written to their end with it.
+        Returns how many tasks, or spans of one, are written to their end with it.
 
         Raises:
             GivenUpError: `give_up` was called meanwhile.
@@ -156,15 +132,14 @@ class Stager:
             if self._next.task != ready.task:
                 self._end_task(ready.task)
             now = time.perf_counter()
-            self._clock.add(now - started, len(ready.rows))
-            self._on_write(ready, started, now)
+            self.clock.add(now - started, len(ready.rows))
+            self.on_write(ready, started, now)
         return ended
 
     def give_up(self) -> None:
         """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
         self._given_up = True
-        chunk = self._open
-        if chunk is not None:
+        if (chunk := self._open) is not None:  # another thread may close it now
             chunk.give_up()
 
     def abandon(self) -> None:
@@ -182,9 +157,9 @@ class Stager:
 
     def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
         if self._open is None:
-            self._open = OpenChunk(expected.chunk, self._resolved, self._ledger, self._root)
+            self._open = OpenChunk(expected.chunk, self.resolved, self.ledger, self.root)
         for failure in self._open.add(ready, outputs):
-            self._on_failure(failure, expected.chunk.id)
+            self.on_failure(failure, expected.chunk.id)
 
     def _keep(self, ready: ReadyBatch, outputs: Outputs) -> None:
         """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
@@ -198,13 +173,13 @@ class Stager:
             if not any(batch.failures for batch, _ in arrived):
                 arrived.sort(key=lambda each: each[0].number)
                 parts = [SpanResult(batch.rows, values, batch.notes) for batch, values in arrived]
-                self._spool.save(expected.source, expected.spans[ready.span], parts)
+                self.spool.save(expected.source, expected.spans[ready.span], parts)
 
     def _loaded(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> tuple[ReadyBatch, Outputs]:
         """Return a result with its rows; those of an earlier run are in memory only from now on."""
         if expected.source is None or not ready.from_spool:
             return ready, outputs
-        known = self._spool.load(expected.source, expected.spans[ready.span])
+        known = self.spool.load(expected.source, expected.spans[ready.span])
         return replace(ready, rows=known.rows, notes=known.notes), known.outputs
 
     def _end_task(self, task: int) -> None:
@@ -216,11 +191,11 @@ class Stager:
         if self._given_up:
             raise GivenUpError
         for failure in self._open.close():
-            self._on_failure(failure, expected.chunk.id)
-        self._deliver(Staged(expected.chunk, self._open.stage()))
+            self.on_failure(failure, expected.chunk.id)
+        self.deliver(Staged(expected.chunk, self._open.stage()))
         self._open = None
         for source, span in self._spooled:
-            self._spool.forget(source, span)
+            self.spool.forget(source, span)
         self._spooled = []
 
 

@@ -32,20 +32,16 @@ class Stop:
             self.now = True
 
     def during(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources until a stop is requested: listing a million of them takes a while.
-
-        Raises:
-            StoppedError: somebody has asked.
-        """
+        """Yield the sources, and `check` before each: listing a million of them takes a while."""
         for source in sources:
             self.check("listing the sources")
             yield source
 
     def check(self, doing: str) -> None:
-        """Let what is `doing` something go on, unless a stop has been requested.
+        """Let what is `doing` something go on.
 
         Raises:
-            StoppedError: somebody has asked.
+            StoppedError: somebody has asked to stop.
         """
         if self.signal is not None:
             raise StoppedError(f"{self.signal.name}: stopped while {doing}", self.exit_code)

@@ -24,13 +24,12 @@ nothing is begun but what they wait for."""
 class TaskList:
     """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
 
-    Args:
-        chunks: what there is to do, in order.
-        reader: tells which sources may be split, and how many items to expect of the others.
-        batch_size: items in a batch.
-        share: sources that each worker gets if all get as many.
-        stager: told of each task before any of its results.
-        spool: has the spans that an earlier run has finished.
+    `share` is how many sources each worker gets if all get as many. The stager is told of each task before
+    any of its results.
+
+    Attributes:
+        newest: number, in this run, of the chunk of the newest task that was given out.
+        pieces: tasks that were given out, each counted as often as it has spans: all that is to be written.
     """
 
     def __init__(
@@ -56,15 +55,12 @@ class TaskList:
         self._upcoming = self._make(chunks)
         self._next = next(self._upcoming, None)
         self.newest = -1
-        """Number, in this run, of the chunk of the newest task that was given out."""
         self.pieces = 0
-        """Tasks that were given out, each counted as often as it has spans: all that is to be written."""
 
     def take(self, last: int | None) -> Task | None:
         """Return the next task, or None if there is none, or none now.
 
-        Args:
-            last: number of the chunk after which no other is begun; None if all are wanted.
+        After the chunk with the number `last`, no other is begun.
         """
         if self._spans and (last is None or self._chunks[self._spans[0][0]] <= last):
             number, span, _ = self._spans[0]

@@ -19,15 +19,9 @@ from resnet_pipe.run.workers.messages import Outputs
 class Device:
     """What a lane of the infer stage gives its batches to. Used from as many threads as it has streams.
 
-    Args:
-        engine: on this device, and ready.
-        name: for messages and the trace; empty where the run has no other device.
-        batch_size: items in a batch.
-        say: tells the user about something unusual.
-
     Attributes:
+        name: for messages and the trace; empty where the run has no other device.
         info: what really runs.
-        pid: of the process that the engine is in.
         clock: of the infer stage, as far as this device is concerned.
     """
 
@@ -44,10 +38,6 @@ class Device:
 
     def infer(self, slot: int, count: int) -> Outputs:
         """Execute the network on the first rows of a slot, in halves where all do not fit into memory.
-
-        Args:
-            slot: where the batch is.
-            count: of its rows.
 
         Raises:
             EngineError: not even one item can be executed.
@@ -83,26 +73,14 @@ class Device:
         self._engine.close()
 
     def use(self, vram: VramMeter | None) -> DeviceUse:
-        """Return what it has done so far.
-
-        Args:
-            vram: that has watched its process; None if it is no GPU.
-        """
+        """Return what it has done so far; without a meter, which watches its process, it is no GPU."""
         peak_vram_mb = vram.peak_mb_of(self.pid) if vram else None
-        return DeviceUse(self.info.device, self.clock, self._engine.peak_rss_kb(), peak_vram_mb)
+        return DeviceUse(self.info.device, self.clock, self._engine.peak_rss_kb, peak_vram_mb)
 
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """What a device has done in a run.
-
-    Attributes:
-        device: its full name.
-        clock: of the infer stage, as far as this device is concerned.
-        peak_rss_kb: highest resident memory of its engine's process, KiB.
-        peak_vram_mb: highest memory of the GPU that this process has used, MiB; None if there was none or it
-            could not be measured.
-    """
+    """What a device has done in a run, and the highest memory of its process; on a GPU too, if measured."""
 
     device: str
     clock: StageClock
@@ -123,12 +101,7 @@ class DeviceUse:
         }
 
     def describe(self, what: str, seconds: float) -> str:
-        """Return them in words.
-
-        Args:
-            what: its items are, in the plural.
-            seconds: of the run.
-        """
+        """Return them in words, for a run of so many seconds; `what` its items are, in the plural."""
         items, batches = self.clock.items, len(self.clock.batches)
         rate = items / seconds if seconds else 0.0
         return (

@@ -16,12 +16,7 @@ from resnet_pipe.run.workers.slots import Slots
 
 
 def serve(connection: Connection, memory: int) -> None:
-    """Serve the run.
-
-    Args:
-        connection: to the run.
-        memory: descriptor of the memory with the slots.
-    """
+    """Serve the run; `memory` is the descriptor of the memory with the slots."""
     keep_freed_memory()
     setup: EngineSetup = connection.recv()
     try:

@@ -20,25 +20,14 @@ from resnet_pipe.run.workers.slots import Slots
 
 @contextmanager
 def loaded(
-    resolved: Resolved,
-    batch_size: int,
-    cores: int,
-    slots: Slots,
-    look: Callable[[], object],
-    say: Callable[[str], None],
+    resolved: Resolved, cores: int, slots: Slots, look: Callable[[], object], say: Callable[[str], None]
 ) -> Iterator[tuple[Device, ...]]:
     """Load the network on the devices of a job; their engines end with the block.
 
     Each device has a process of its own: nothing else ends an engine that hangs in a library or a driver, and
-    none waits for another one's lock. All load at the same time.
-
-    Args:
-        resolved: the job.
-        batch_size: items in a batch.
-        cores: that the engines may use, all together, unless the job says how many.
-        slots: where the batches will be.
-        look: called several times a second; what it raises ends the loading.
-        say: tells the user about something unusual.
+    none waits for another one's lock. All load at the same time, and share the cores unless the job says how
+    many threads they have. Meanwhile `look` is called several times a second; what it raises ends the
+    loading.
 
     Raises:
         DeviceError: a device is not to be had.
@@ -47,7 +36,7 @@ def loaded(
     """
     infer = resolved.job.infer
     names = devices_of(infer)
-    requests = [_request(resolved, name, batch_size, cores, len(names)) for name in names]
+    requests = [_request(resolved, name, cores, len(names)) for name in names]
     with ExitStack() as stack:
         remotes: dict[str, RemoteEngine] = {}
         for index, request in enumerate(requests):
@@ -59,7 +48,7 @@ def loaded(
                 remote.wait_until_ready(look)
         except ModelError as error:
             raise _with_others(error, requests[0], infer.engine) from None
-        yield tuple(Device(remote, name, batch_size, say) for name, remote in remotes.items())
+        yield tuple(Device(remote, name, resolved.batch_size, say) for name, remote in remotes.items())
 
 
 def devices_of(infer: InferSection) -> tuple[str, ...]:
@@ -98,14 +87,14 @@ def lanes(devices: Sequence[Device]) -> list[str]:
     ]
 
 
-def _request(resolved: Resolved, device: str, batch_size: int, cores: int, devices: int) -> EngineRequest:
+def _request(resolved: Resolved, device: str, cores: int, devices: int) -> EngineRequest:
     infer = resolved.job.infer
     threads = cores if infer.threads == "auto" else infer.threads
     return EngineRequest(
         model=resolved.model.path,
         preprocessing=resolved.preprocessing.network_input,
         outputs=resolved.head.names,
-        batch_size=batch_size,
+        batch_size=resolved.batch_size,
         device=device,
         precision=resolved.precision,
         threads=max(1, threads // devices),

@@ -12,9 +12,6 @@ class Pace:
 
     That is `infer.timeout_s`; but once the first batches of a size have shown what they take, no more than
     many times the slowest of them, and a minute at least.
-
-    Args:
-        timeout_s: of the job.
     """
 
     def __init__(self, timeout_s: float) -> None:

@@ -28,13 +28,7 @@ _PROCESS = "resnet_pipe.run.engines.engine_process"
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """The first message to the process.
-
-    Attributes:
-        module: of the engine; see `engine.ENGINES`.
-        request: what to load.
-        shape: of the memory with the batches.
-    """
+    """The first message to the process: the engine's module, what it is to load, where batches will be."""
 
     module: str
     request: EngineRequest
@@ -43,12 +37,7 @@ class EngineSetup:
 
 @dataclass(frozen=True)
 class EngineReady:
-    """The first answer, if the network is loaded; else it is the error.
-
-    Attributes:
-        info: what runs.
-        peak_rss_kb: highest resident memory so far, KiB.
-    """
+    """The first answer, if the network is loaded: what runs, and the peak memory. Else it is the error."""
 
     info: EngineInfo
     peak_rss_kb: int
@@ -56,13 +45,7 @@ class EngineReady:
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """Rows of a slot to execute the network on.
-
-    Attributes:
-        number: that the answer will have.
-        slot: where the batch is.
-        rows: of it.
-    """
+    """Rows of a slot to execute the network on; the answer will have its number."""
 
     number: int
     slot: int
@@ -71,13 +54,7 @@ class ForwardPass:
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What came of it.
-
-    Attributes:
-        number: of the `ForwardPass`.
-        outputs: of the network, or why there are none.
-        peak_rss_kb: highest resident memory so far, KiB.
-    """
+    """The outputs of a `ForwardPass`, or why there are none, and the peak memory so far."""
 
     number: int
     outputs: Outputs | ResnetPipeError
@@ -87,18 +64,13 @@ class ForwardResult:
 class RemoteEngine:
     """The process of an engine as the run sees it.
 
-    Starting does not wait for the network to be loaded, so that several can load at the same time.
-
-    Args:
-        module: of the engine; see `engine.ENGINES`.
-        request: what to load.
-        slots: where the batches are.
-        name: of the device, for messages; empty where the run has no other one.
-        timeout_s: what a forward pass may take; see `Pace`.
+    Starting does not wait for the network to be loaded, so that several can load at the same time. The name
+    is that of the device, for messages; empty where the run has no other one. For `timeout_s`, see `Pace`.
 
     Attributes:
         info: what really runs, once it is ready.
         pid: of the process.
+        peak_rss_kb: highest resident memory of it so far, KiB.
     """
 
     info: EngineInfo
@@ -117,7 +89,7 @@ class RemoteEngine:
         self._over: RunError | None = None
         """Why there are no more answers; None while there may be some."""
         self._numbers = itertools.count()
-        self._peak_rss_kb = 0
+        self.peak_rss_kb = 0
         self._receiver = threading.Thread(
             target=self._receive, name=f"answers of {self._device}", daemon=True
         )
@@ -126,8 +98,7 @@ class RemoteEngine:
     def wait_until_ready(self, look: Callable[[], object]) -> None:
         """Wait until the network is loaded. Comes first.
 
-        Args:
-            look: called several times a second; what it raises ends the waiting.
+        Meanwhile `look` is called several times a second; what it raises ends the waiting.
 
         Raises:
             ResnetPipeError: it could not be; see `engine.load`.
@@ -142,7 +113,7 @@ class RemoteEngine:
             raise self._gone(str(ended)) from None
         if isinstance(answer, ResnetPipeError):
             raise answer
-        self.info, self._peak_rss_kb = answer.info, answer.peak_rss_kb
+        self.info, self.peak_rss_kb = answer.info, answer.peak_rss_kb
         self._receiver.start()
 
     def infer(self, slot: int, rows: range) -> Outputs:
@@ -172,10 +143,6 @@ class RemoteEngine:
         """Use at most `batch_size` from now on; see `Engine.shrink`."""
         self._process.send(batch_size)
 
-    def peak_rss_kb(self) -> int:
-        """Return the highest resident memory of its process so far, KiB."""
-        return self._peak_rss_kb
-
     def close(self) -> None:
         """End the process, whatever it is doing, and tell waiting callers. May be called again."""
         self._end(self._gone("has ended with the run"))
@@ -194,7 +161,7 @@ class RemoteEngine:
             self._end(self._gone(ending(self._process.status())))
 
     def _accept(self, answer: ForwardResult) -> None:
-        self._peak_rss_kb = answer.peak_rss_kb
+        self.peak_rss_kb = answer.peak_rss_kb
         with self._lock:
             asked = self._asked.pop(answer.number, None)
         if asked is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.run.chunk_runner import ChunkRunner
@@ -15,71 +17,48 @@ from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
 
 
+@dataclass(eq=False)
 class LocalExecutor:
-    """Carries out a plan, and remembers what happened, also when it ends in an error.
+    """Carries out a plan, and remembers what happened, and what it took, also when it ends in an error."""
 
-    Args:
-        resolved: the job.
-        stop: whether the run is to end.
-        events: are told of what happens.
-
-    Attributes:
-        counts: of the sources so far.
-        effort: what it took so far.
-    """
-
-    def __init__(self, resolved: Resolved, stop: Stop, events: Events) -> None:
-        self._resolved = resolved
-        self._stop = stop
-        self._events = events
-        self._failed = 0
-        self.counts = SourceCounts()
-        self.effort = Effort()
+    resolved: Resolved
+    stop: Stop
+    events: Events
+    counts: SourceCounts = field(default_factory=SourceCounts)
+    effort: Effort = field(default_factory=Effort)
 
     def run(self, prepared: Prepared, runner: ChunkRunner) -> None:
-        """Run all chunks of a plan; nothing is loaded if there are none.
-
-        Args:
-            prepared: the plan, in a directory whose lock the caller holds.
-            runner: of the chunks; not entered.
+        """Run all chunks of a plan; nothing is loaded if there are none. The caller holds the lock.
 
         Raises:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
         ledger, plan = prepared.ledger, prepared.plan
-        spool = Spool(ledger.store.spool, ledger.store.home, self._resolved.digest)
-        sources, failed_before = prepared.allowance
-        limit = self._resolved.job.run.failure_limit(sources)
+        spool = Spool(ledger.store.spool, ledger.store.home, self.resolved.digest)
+        sources, failed = prepared.allowance
+        limit = self.resolved.job.run.failure_limit(sources)
 
         def commit(staged: Staged) -> None:
             ledger.commit(staged.record, staged.chunk.replaces)
             self._count(staged)
 
         def on_failure(failure: Failure, chunk: str) -> None:
-            self._failed += 1
-            self._tell(failure, chunk)
-            check_failures(failure, failed_before + self._failed, limit, runner.root)
+            nonlocal failed
+            failed += 1
+            about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
+            self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
+            check_failures(failure, failed, limit, runner.root)
 
-        if self._stop.signal is None:
+        if self.stop.signal is None:
             if plan.chunk_count:
                 self.effort = runner.effort
-                with runner:
+                with runner.started():
                     prepared.begin()
                     runner.run(plan.chunks(), ledger, spool, commit, on_failure)
             else:
                 prepared.begin()
-        if self._stop.signal is None:
+        if self.stop.signal is None:
             spool.clear()
-
-    def _tell(self, failure: Failure, chunk: str) -> None:
-        self._events.tell(
-            "source_failed",
-            chunk=chunk,
-            source=failure.key,
-            stage=failure.stage,
-            error=failure.error,
-            text=failure.message,
-        )
 
     def _count(self, staged: Staged) -> None:
         entries, record = staged.entries, staged.record
@@ -90,8 +69,8 @@ class LocalExecutor:
         for entry in entries:
             if entry.notes:
                 self.counts.noted += 1
-                self._events.tell(
+                self.events.tell(
                     "source_noted", chunk=record.chunk, source=entry.source.key, notes=entry.notes
                 )
         shards = [file.name for file in record.shards]
-        self._events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
+        self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)

@@ -21,7 +21,6 @@ class StageClock:
 
     Attributes:
         lanes: how many work on the stage at the same time: worker processes, engine threads.
-        wait_in_s: waiting for input.
         wait_out_s: waiting for room downstream.
         batches: busy seconds of each batch.
     """
@@ -60,17 +59,16 @@ class StageClock:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures as written to run.json; p50, p95 and p99 are of one batch."""
-        percentiles = np.percentile(self.batches, [50, 95, 99]) * 1000 if len(self.batches) else (0.0,) * 3
+        p50, p95, p99 = (np.percentile(self.batches or [0.0], [50, 95, 99]) * 1000).tolist()
         return {
             "busy_s": round(self.busy_s, 4),
             "wait_in_s": round(self.wait_in_s, 4),
             "wait_out_s": round(self.wait_out_s, 4),
             "items": self.items,
             "lanes": self.lanes,
-            **{
-                f"p{share}_ms": round(float(value), 3)
-                for share, value in zip((50, 95, 99), percentiles, strict=True)
-            },
+            "p50_ms": round(p50, 3),
+            "p95_ms": round(p95, 3),
+            "p99_ms": round(p99, 3),
         }
 
 

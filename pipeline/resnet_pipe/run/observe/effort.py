@@ -20,8 +20,6 @@ class Effort:
         run_seconds: from engine ready to last commit.
         first_batch_s: the part of these in which the engine waited for the first batch.
         warmup_s: loading the network and its first forward pass.
-        items: that the engine has seen.
-        frames: of videos: decoded, used, and the seconds they cover.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
         peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if not measured.

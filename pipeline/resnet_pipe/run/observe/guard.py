@@ -18,11 +18,7 @@ T = TypeVar("T")
 
 
 class Guard:
-    """Calls what observes a run. Used from several threads.
-
-    Args:
-        events: are told what fails.
-    """
+    """Calls what observes a run, and tells the events what fails. Used from several threads."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -54,12 +50,9 @@ class Guard:
         self._events.tell("warning", text=" ".join(text.split()))
 
     def enter(self, stack: ExitStack, what: str, manager: AbstractContextManager[T]) -> T | None:
-        """Enter a context until the stack is left. Neither way in nor way out decides about the block.
+        """Enter a context until the stack is left; None if that fails. It decides nothing about the block.
 
         If something of the same name has failed meanwhile, the context is left with its error.
-
-        Returns:
-            what the context gives; None if it cannot be entered.
         """
 
         def leave(
@@ -79,28 +72,34 @@ class Guard:
 
 
 class Guarded:
-    """An observer that a guard calls; `what` it makes, for the warning."""
+    """The observers of a run, called by a guard: an `Observer` made of others."""
 
-    def __init__(self, what: str, observer: Observer, guard: Guard) -> None:
-        self._what = what
-        self._observer = observer
+    def __init__(self, guard: Guard) -> None:
         self._guard = guard
+        self._observers: dict[str, Observer] = {}
+
+    def add(self, what: str, observer: Observer) -> None:
+        """Have an observer told of what comes from now on; `what` it makes, for the warning."""
+        self._observers[what] = observer
 
     def ready(self, ready: ReadyBatch) -> None:
-        """See `Observer.ready`."""
-        self._guard.call(self._what, self._observer.ready, ready)
+        """A worker has posted a message."""
+        for what, observer in self._observers.items():
+            self._guard.call(what, observer.ready, ready)
 
     def inferred(self, done: Forward) -> None:
-        """See `Observer.inferred`."""
-        self._guard.call(self._what, self._observer.inferred, done)
+        """A lane has executed a batch."""
+        for what, observer in self._observers.items():
+            self._guard.call(what, observer.inferred, done)
 
     def written(self, ready: ReadyBatch, start: float, end: float) -> None:
-        """See `Observer.written`."""
-        self._guard.call(self._what, self._observer.written, ready, start, end)
+        """The rows of a message have been written."""
+        for what, observer in self._observers.items():
+            self._guard.call(what, observer.written, ready, start, end)
 
 
 def _reason(error: Exception) -> str:
-    """Return why something failed."""
+    """Return why something failed, in words."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename2 or error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"

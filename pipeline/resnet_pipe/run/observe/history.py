@@ -7,7 +7,8 @@ import io
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,6 @@ _SIDE = 160
 _QUALITY = 80
 
 
-T = TypeVar("T")
-
-
 class _Moment(NamedTuple):
     seconds: float
     items: int
@@ -39,28 +37,25 @@ class _Moment(NamedTuple):
     waiting_for_writer: int
 
 
+@dataclass(eq=False)
 class History:
     """Remembers little of a run of any length. Used from several threads.
 
-    Args:
-        labels: of the classes.
-        logits: name of the network's output that holds them; None if the job does not ask for it.
-        activation: how scores are computed from them.
-        pictures: whether sample results are kept for the report.
+    `logits` is the name of the network's output that holds them; None if the job does not ask for it. Sample
+    results, for the report, are kept if `pictures` are wanted.
     """
 
-    def __init__(
-        self, labels: Sequence[str], logits: str | None, activation: Activation, pictures: bool
-    ) -> None:
-        self._labels = labels
-        self._logits = logits
-        self._activation = activation
-        self._pictures = pictures
+    labels: Sequence[str]
+    logits: str | None
+    activation: Activation
+    pictures: bool
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._started = time.perf_counter()
         self._moments: list[_Moment] = []
         self._apart_s = _APART_S
-        self._samples: _Thinned[dict[str, Any]] = _Thinned(SAMPLES)
+        self._samples = _Thinned(SAMPLES)
         self._slowest: list[tuple[float, str]] = []
 
     def start(self) -> None:
@@ -78,15 +73,15 @@ class History:
             self._apart_s *= 2
 
     def ready(self, ready: ReadyBatch) -> None:
-        """Note the slowest sources; see `Observer.ready`."""
+        """Note the slowest sources."""
         for key, seconds in ready.slowest:
             heapq.heappush(self._slowest, (seconds, key))
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
 
     def inferred(self, done: Forward) -> None:
-        """Keep a result now and then; see `Observer.inferred`."""
-        if not self._pictures:
+        """Keep a result now and then."""
+        if not self.pictures:
             return
         with self._lock:
             for at, row in enumerate(done.ready.rows):
@@ -94,7 +89,7 @@ class History:
                     self._samples.add(self._sample(row, done.batch[at], done.outputs, at))
 
     def written(self, ready: ReadyBatch, start: float, end: float) -> None:
-        """Note nothing; see `Observer.written`."""
+        """Note nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""
@@ -112,21 +107,21 @@ class History:
     def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
         name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
         top: list[tuple[str, float]] = []
-        if self._logits is not None:
-            values = outputs[self._logits][at : at + 1]
-            best = top_k(values, min(_TOP, len(self._labels)), self._activation)
+        if self.logits is not None:
+            values = outputs[self.logits][at : at + 1]
+            best = top_k(values, min(_TOP, len(self.labels)), self.activation)
             top = [
-                (self._labels[index], round(float(score), 4))
+                (self.labels[index], round(float(score), 4))
                 for index, score in zip(best.index[0], best.score[0], strict=True)
             ]
         return {"name": name, "image": _thumbnail(image), "top": top}
 
 
-class _Thinned(Generic[T]):
-    """At most `limit` of the things that come by, evenly spread, however many come."""
+class _Thinned:
+    """At most `limit` of the samples that come by, evenly spread, however many come."""
 
     def __init__(self, limit: int) -> None:
-        self.kept: list[T] = []
+        self.kept: list[dict[str, Any]] = []
         self._limit = limit
         self._every = 1
         self._seen = 0
@@ -137,9 +132,9 @@ class _Thinned(Generic[T]):
         self._seen += 1
         return wanted
 
-    def add(self, thing: T) -> None:
+    def add(self, sample: dict[str, Any]) -> None:
         """Keep it; if that is too many, drop every second one."""
-        self.kept.append(thing)
+        self.kept.append(sample)
         if len(self.kept) > self._limit:
             self.kept = self.kept[::2]
             self._every *= 2

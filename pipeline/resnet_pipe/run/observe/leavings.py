@@ -21,8 +21,7 @@ def leave(
 ) -> Outcome:
     """Write all of it into the run's folder, as far as possible, and return the outcome with its report.
 
-    Anything that fails is a warning; there is no folder if it could not be made. The tag is that of the run,
-    among those that share the output directory.
+    Anything that fails is a warning. The tag is that of the run's division.
     """
     if folder is not None:
         guard.call("run.json", save_outcome, folder, outcome)

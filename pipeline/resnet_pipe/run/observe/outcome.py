@@ -43,14 +43,9 @@ class Outcome:
     """Everything known at the end of a run. What ran is None, 0 or empty if nothing had to.
 
     Attributes:
-        resolved: the job.
-        plan: what there was to do.
-        counts: sources of committed chunks.
-        effort: what it took.
         started_at: UTC.
         seconds: all of it, from start to end.
         standing: failures in the results, of whichever run; None if the ledger could not be read.
-        exit_code: of the process.
         failures: the file that lists those of this run.
         unfinished: a note on new results that are not in place yet; None if there are none.
         own_rss_kb: highest resident memory of the process itself, KiB.
@@ -77,12 +72,6 @@ class Outcome:
         """Return the busiest stage, or None if nothing ran."""
         return bottleneck(self.effort.all_clocks, self.effort.run_seconds) if self.effort.items else None
 
-    @property
-    def _rss_kb(self) -> int:
-        """The highest resident memory of all processes."""
-        engines = sum(use.peak_rss_kb for use in self.effort.devices)
-        return self.own_rss_kb + engines + sum(self.effort.worker_rss_kb.values())
-
     def video(self) -> dict[str, Any] | None:
         """Return what run.json says of videos; None if there were none."""
         if not self.resolved.job.reader.description.has_frames:
@@ -99,6 +88,8 @@ class Outcome:
         """Return the contents of run.json."""
         effort, sidecar = self.effort, self.resolved.model.sidecar
         clocks = effort.all_clocks
+        rss_kb = self.own_rss_kb + sum(use.peak_rss_kb for use in effort.devices)
+        rss_kb += sum(effort.worker_rss_kb.values())
         return {
             "schema_version": SCHEMA_VERSION,
             "job": self.resolved.job.name,
@@ -138,7 +129,7 @@ class Outcome:
                 "weights": self.resolved.metadata["weights"],
                 "outputs": outputs_of(self.resolved.job, self.resolved.head),
             },
-            "peak_rss_mb": round(self._rss_kb / 1024, 1),
+            "peak_rss_mb": round(rss_kb / 1024, 1),
             "peak_vram_mb": effort.peak_vram_mb,
             "environment": description.describe(engines.distributions()),
             "exit_code": int(self.exit_code),

@@ -19,10 +19,7 @@ KEPT_RUNS = 30
 
 
 def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
-    """Make the folder of a run, named by the time (UTC) it started, in the directory `_resnet_pipe`.
-
-    The tag is that of the run, among those that share the output directory.
-    """
+    """Make the folder of a run in `home`, named by the time (UTC) it started and its division's tag."""
     folder = home / "runs" / (started_at.strftime("%Y-%m-%dT%H-%M-%S.%f") + _end(tag))
     folder.mkdir(parents=True)
     return folder

@@ -17,16 +17,15 @@ ADVICE = {
 def summary(outcome: Outcome) -> str:
     """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
     output = outcome.resolved.job.output
-    plan = outcome.plan
+    plan, effort = outcome.plan, outcome.effort
     partial = f", {outcome.counts.partial} partial" if outcome.counts.partial else ""
     skipped = f", {plan.done_before} already done" if plan.done_before else ""
     skipped += f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
     lines = [f"{_sources(outcome.counts.done)} done{partial}, {outcome.counts.failed} failed{skipped}"]
-    if outcome.effort.engine is not None:
-        engine, seconds = outcome.effort.engine, outcome.effort.run_seconds
-        rate = outcome.effort.items / seconds if seconds else 0.0
+    if effort.engine is not None:
+        engine, seconds = effort.engine, effort.run_seconds
         what = f"{outcome.resolved.job.reader.description.item}s"
-        lines[0] += f"; {outcome.effort.items} {what} in {seconds:.1f} s, {rate:.1f} {what}/s"
+        lines[0] += f"; {effort.items} {what} in {seconds:.1f} s, {effort.items_per_second:.1f} {what}/s"
         video = outcome.video()
         if video is not None:
             lines.append(
@@ -36,10 +35,10 @@ def summary(outcome: Outcome) -> str:
         lines.append(
             f"engine: {engine.name} {engine.version}, {engine.device}, {engine.precision} ({engine.proof})"
         )
-        if len(outcome.effort.devices) > 1:
+        if len(effort.devices) > 1:
             lines += [
                 f"device {index} ({use.device}): {use.describe(what, seconds)}"
-                for index, use in enumerate(outcome.effort.devices)
+                for index, use in enumerate(effort.devices)
             ]
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
         lines += ["", table(outcome), ""]
@@ -71,11 +70,8 @@ def warning(outcome: Outcome) -> str:
 
 
 def _earlier_failures(outcome: Outcome) -> str:
-    if outcome.standing is None:
-        return ""
-    return outcome.standing.of_earlier_runs(
-        0 if _is_apart(outcome) else outcome.counts.failed + outcome.counts.partial
-    )
+    own = 0 if _is_apart(outcome) else outcome.counts.failed + outcome.counts.partial
+    return outcome.standing.of_earlier_runs(own) if outcome.standing else ""
 
 
 def _is_apart(outcome: Outcome) -> bool:
@@ -89,10 +85,11 @@ def _sources(count: int) -> str:
 
 def table(outcome: Outcome) -> str:
     """Return the stage table for a terminal, and one sentence that names the bottleneck."""
-    total = sum(clock.busy_s for clock in outcome.effort.all_clocks.values()) or 1.0
+    clocks = outcome.effort.all_clocks
+    total = sum(clock.busy_s for clock in clocks.values()) or 1.0
     lines = [f"{'stage':<11}{'busy':>9}{'share':>8}{'ms/item':>10}{'waiting':>10}"]
     for stage in STAGES:
-        clock = outcome.effort.all_clocks[stage]
+        clock = clocks[stage]
         waiting = clock.wait_in_s + clock.wait_out_s
         per_item = 1000 * clock.busy_s / clock.items if clock.items else 0.0
         lines.append(
@@ -100,6 +97,6 @@ def table(outcome: Outcome) -> str:
         )
     limit = outcome.bottleneck
     if limit is not None:
-        busy = utilisation(outcome.effort.all_clocks[limit], outcome.effort.run_seconds)
+        busy = utilisation(clocks[limit], outcome.effort.run_seconds)
         lines.append(f"bottleneck: {limit}, busy {min(busy, 1):.0%} of the run; {ADVICE[limit]}")
     return "\n".join(lines)

@@ -53,7 +53,7 @@ class Trace:
         file.write(",\n".join(map(json.dumps, events)))
 
     def ready(self, ready: ReadyBatch) -> None:
-        """Write what the worker did for a batch, source by source; see `Observer.ready`."""
+        """Write what the worker did for a batch, source by source."""
         if ready.worker is None or not ready.spans:
             return
         events = [
@@ -64,14 +64,14 @@ class Trace:
         self._write(events)
 
     def inferred(self, done: Forward) -> None:
-        """Write a forward pass; see `Observer.inferred`."""
+        """Write a forward pass."""
         track, ready = _FIRST_LANE + done.lane, done.ready
         about = {"items": len(ready.rows), "task": ready.task, "part": ready.number}
         span = _span(track, "infer", done.start, done.end, **about)
         self._write([span, _flow("t", ready, track, done.start)])
 
     def written(self, ready: ReadyBatch, start: float, end: float) -> None:
-        """Write that rows were written; see `Observer.written`."""
+        """Write that rows were written."""
         events = [_span(_WRITER, "writer", start, end, items=len(ready.rows), task=ready.task)]
         if ready.slot is not None:
             events.append(_flow("f", ready, _WRITER, start))

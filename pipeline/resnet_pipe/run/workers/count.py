@@ -24,14 +24,7 @@ a process of its own takes 25 to 61 MiB more, with torch 220.
 
 
 def busy(wanted: int, plan: Plan, reader: Reader, batch_size: int) -> int:
-    """Return how many of the workers wanted would have something to do; at least one.
-
-    Args:
-        wanted: by the job, or one for each core.
-        plan: what there is to do.
-        reader: of the sources.
-        batch_size: items in a batch.
-    """
+    """Return how many of the workers wanted would have something to do; at least one."""
     batches = -(-plan.planned * reader.expected_items // batch_size)
     if batches < wanted and any(map(reader.may_split, plan.sources())):
         batches = wanted  # whatever was expected of it
@@ -40,38 +33,22 @@ def busy(wanted: int, plan: Plan, reader: Reader, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Needs:
-    """The memory that a run takes, in bytes: an estimate from measurements, not an enforced limit.
+    """The memory that a run with its engine takes, and each worker with its slots, in bytes: an estimate.
 
-    What the run and its engine both have in memory, such as libraries, is counted once. Of several devices,
-    only one engine is counted.
-
-    Attributes:
-        run: the run and its engine.
-        worker: each worker, with its slots.
+    It is from measurements, and no enforced limit. What the run and its engine both have in memory, such as
+    libraries, is counted once. Of several devices, only one engine is counted.
     """
 
     run: int
     worker: int
 
     def workers(self, wanted: int, available: int) -> int:
-        """Return how many of the desired workers fit in memory next to the run; at least one.
-
-        Args:
-            wanted: workers, if there is memory for them.
-            available: memory that the run may have, bytes.
-        """
+        """Return how many of the workers wanted fit in the available bytes next to the run; at least one."""
         return max(1, min(wanted, (available - self.run) // self.worker))
 
 
 def needs(engine: str, reader: ReaderDescription, network_bytes: int, slots: SlotShape) -> Needs:
-    """Estimate the memory that a run takes.
-
-    Args:
-        engine: its name.
-        reader: what it says of itself.
-        network_bytes: size of the ONNX file.
-        slots: of one worker.
-    """
+    """Estimate the memory of a run, from the bytes of the network's file and the slots of one worker."""
     run = engines.description(engine).run_bytes
     return Needs(run + NETWORK_FACTOR * network_bytes, reader.worker_bytes + slots.total_bytes)
 
@@ -86,13 +63,7 @@ def fitting(
 ) -> int:
     """Return how many of the workers wanted there is memory for, and say so if that is not all of them.
 
-    Args:
-        wanted: workers, if there is memory for them.
-        engine: its name.
-        reader: what it says of itself.
-        model: the ONNX file.
-        slots: of one worker.
-        say: tells the user.
+    The model is an ONNX file; the slots are those of one worker.
     """
     available = available_bytes()
     workers = needs(engine, reader, model.stat().st_size, slots).workers(wanted, available)

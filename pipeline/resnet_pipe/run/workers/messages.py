@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, NDArray[np.float32]]
 """What the network gave for a batch: output name to float32, shape (rows, width)."""
-
-
 SLOWEST = 10
 """Sources that a message tells of as its slowest: as many as a report shows."""
 
 
 class Note(NamedTuple):
-    """Something unusual about a source that was handled: its rows are correct.
-
-    Attributes:
-        key: of the source.
-        text: what it is, and what was done.
-    """
+    """Something unusual about a source, and what was done about it: its rows are correct."""
 
     key: str
     text: str
@@ -50,7 +43,6 @@ class Task:
 
     Attributes:
         index: position among all tasks of the run, from 0; results are put back into this order.
-        keys: of the sources.
         span: the part of the only source that is to be read; None for all of it.
         may_split: the only source, if it may be worth splitting into spans: the worker looks, and if it is,
             says so instead of reading it.
@@ -73,25 +65,20 @@ class Task:
     alone: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class StageTimes:
-    """Seconds a worker spent on one batch, and the memory it has needed so far."""
+    """Seconds a worker has spent on one batch, and the highest resident memory it has had so far."""
 
-    reader_s: float = 0.0
-    preprocess_s: float = 0.0
+    busy_s: dict[str, float] = field(default_factory=lambda: {"reader": 0.0, "preprocess": 0.0})
     wait_task_s: float = 0.0
     wait_slot_s: float = 0.0
     peak_rss_kb: int = 0
 
 
 class WorkSpan(NamedTuple):
-    """What a worker did without a break, for the trace.
+    """What a worker did without a break, for the trace: a stage, reader or preprocess, on a source.
 
-    Attributes:
-        stage: reader or preprocess.
-        source: key of the source it was on.
-        start: `time.perf_counter` seconds, which all processes of a machine share.
-        end: the same.
+    From when to when is in seconds of `time.perf_counter`, which all processes of a machine share.
     """
 
     stage: str
@@ -104,23 +91,20 @@ class WorkSpan(NamedTuple):
 class ReadyBatch:
     """A worker's word that a batch is ready, or that a task has ended without one.
 
+    Failures, counts of frames, notes, slowest and spans are what has come since the last such word.
+
     Attributes:
-        task: index of the task.
         span: index of the span; 0 for a source that is read as a whole.
         number: position among the messages of this task and span, from 0: several streams may mix them up.
         slot: where the batch is; None if no row was filled.
-        rows: what is in the slot, row by row.
-        failures: sources of this task that gave no more rows since the last batch.
+        failures: sources of this task that give no more rows.
         sources: done with, as the task says; 0 unless this is the last message.
         finished: sources of the task, as it was sent, of which everything has been posted.
         items: of the source after these, how many items have been posted.
-        counts: frames decoded and used since the last batch.
-        times: of this batch.
         last: nothing more comes from this task or span.
-        notes: about sources of this task, since the last batch.
         worker: that has made it; None if none has.
-        slowest: the sources that took longest of those finished since the last batch, with their seconds.
-        spans: what the worker did since the last batch; empty unless the run is traced.
+        slowest: the sources that took longest of those finished, with their seconds.
+        spans: what the worker did; empty unless the run is traced.
         from_spool: no worker has made it: an earlier run has, and its rows are in the spool.
     """
 
@@ -145,13 +129,7 @@ class ReadyBatch:
 
 @dataclass(frozen=True)
 class Split:
-    """A worker's word that its large source is worth splitting; it has read nothing of it.
-
-    Attributes:
-        task: index of the task, which has this one source.
-        source: the source.
-        spans: its parts, in order; at least two.
-    """
+    """A worker's word that the large source of a task is worth splitting, into two spans at least."""
 
     task: int
     source: Source
@@ -172,13 +150,8 @@ class Suspect:
 class WorkerSetup:
     """Everything a worker needs to begin: the first message it gets.
 
-    Attributes:
-        worker: its number, from 0.
-        reader: turns a key into items.
-        geometry: brings a frame to the network's input size.
-        shape: of the shared memory.
-        free: its slots that are not waiting for the engine.
-        traced: whether it tells what it did when.
+    The free ones are those of its slots that are not waiting for the engine. If `traced`, it tells what it
+    did when.
     """
 
     worker: int

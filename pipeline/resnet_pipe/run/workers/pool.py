@@ -16,10 +16,10 @@ from resnet_pipe.process.patience import LOOK_S, Waiting
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import ReadyBatch, Split, Suspect, Task, WorkerSetup
-from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 from resnet_pipe.run.workers.streak import Streak
 from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
+from resnet_pipe.run.workers.worker_process import WorkerBroken, WorkerReady
 
 TASKS_AHEAD = 2
 """Tasks a worker holds: the current one, and one more so that it never waits for an answer."""
@@ -51,47 +51,35 @@ class _Member:
     timed_out: bool = False
 
 
+@dataclass(eq=False)
 class WorkerPool:
-    """The worker processes of a run.
+    """The worker processes of a run: they read sources, and bring frames to the network's input size.
 
-    Args:
-        reader: turns keys into items, in the workers.
-        geometry: brings frames to the network's input size, in the workers.
-        shape: of the shared memory.
-        timeout_s: a source that takes longer is given up, and its worker replaced.
-        traced: whether workers tell what they did when.
-        known: keys of sources that failed in an earlier run, see `Streak`.
-        on_retry: told why a source is tried again.
+    A source that takes longer than `timeout_s` is given up, and its worker replaced; `on_retry` is told why a
+    source is tried again. If `traced`, workers tell what they did when. For `known`, see `Streak`.
+
+    Attributes:
+        deaths: workers that had to be replaced.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        geometry: Geometry,
-        shape: SlotShape,
-        timeout_s: float,
-        traced: bool,
-        known: Set[str] = frozenset(),
-        on_retry: Callable[[Failure], None] = lambda failure: None,
-    ) -> None:
-        self._reader = reader
-        self._geometry = geometry
-        self._timeout_s = timeout_s
-        self._traced = traced
-        self._on_retry = on_retry
-        self._streak = Streak(known)
-        self.slots = Slots(shape)
+    reader: Reader
+    geometry: Geometry
+    shape: SlotShape
+    timeout_s: float
+    traced: bool
+    known: Set[str] = frozenset()
+    on_retry: Callable[[Failure], None] = lambda failure: None
+
+    def __post_init__(self) -> None:
+        self._streak = Streak(self.known)
+        self.slots = Slots(self.shape)
         self._idle_deaths = 0
         self.deaths = 0
-        """Workers that had to be replaced."""
         self._wake_receiver, self._wake_sender = multiprocessing.Pipe(duplex=False)
-        self._members = [self._start(number, frozenset()) for number in range(shape.workers)]
+        self._members = [self._start(number, frozenset()) for number in range(self.shape.workers)]
 
     def wait_until_ready(self, stop: Stop) -> None:
         """Wait until every worker has imported what it needs. Call it before the first task.
-
-        Args:
-            stop: ends the waiting.
 
         Raises:
             RunError: a worker cannot, or they keep dying.
@@ -216,7 +204,7 @@ class WorkerPool:
         member = _Member(number, process, Waiting(process.pid), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        process.send(WorkerSetup(number, self._reader, self._geometry, shape, free, self._traced))
+        process.send(WorkerSetup(number, self.reader, self.geometry, shape, free, self.traced))
         return member
 
     def _restart(self, member: _Member) -> _Member:
@@ -229,11 +217,7 @@ class WorkerPool:
         return new
 
     def _replace(self, member: _Member, ended: EndedError) -> ReadyBatch | None:
-        """Start a worker in place of a dead one, with its tasks.
-
-        Returns:
-            that the source it died on has failed, if it was tried for the second time.
-        """
+        """Replace a dead worker; return that the source it died on has failed, if that was tried again."""
         self.deaths += 1
         current = self.slots.current(member.number)
         task = member.tasks[0] if member.tasks else None
@@ -250,7 +234,7 @@ class WorkerPool:
                 if not task.final:
                     member.tasks[0] = replace(member.tasks[0], first_number=message.number + 1)
             else:
-                self._on_retry(failure)
+                self.on_retry(failure)
                 member.tasks.extendleft(reversed(pieces(task, member.posted, current[1])))
         self._supply(self._restart(member))
         return message
@@ -266,16 +250,16 @@ class WorkerPool:
             )
 
     def _failure(self, member: _Member, key: str, ended: EndedError) -> Failure:
+        error, text = "worker_died", f"its worker process {ended}"
         if member.timed_out:
-            text = f"not read within reader.timeout_s ({self._timeout_s:g} s); its worker was replaced"
-            return Failure(key, "reader", "timeout", text, transient=True)
-        text = f"its worker process {ended}"
-        return Failure(key, "reader", "worker_died", text, transient=True)
+            limit = f"reader.timeout_s ({self.timeout_s:g} s)"
+            error, text = "timeout", f"not read within {limit}; its worker was replaced"
+        return Failure(key, "reader", error, text, transient=True)
 
     def _kill_hanging(self) -> None:
         for member in self._members:
             current = self.slots.current(member.number) if member.ready else "its start"
-            limit = self._timeout_s if member.ready else _START_S
+            limit = self.timeout_s if member.ready else _START_S
             if current is not None and member.waiting.look(current) > limit and not member.timed_out:
                 member.timed_out = True
                 member.process.kill()

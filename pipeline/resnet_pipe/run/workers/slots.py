@@ -19,12 +19,9 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class SlotShape:
-    """How the shared memory is divided. Travels to the workers.
+    """How the shared memory is divided: each worker has a status word and `per_worker` slots of its own.
 
     Attributes:
-        workers: each has a status word and `per_worker` slots of its own.
-        per_worker: one slot to fill while the others wait for the engine.
-        batch_size: items in a slot.
         size: height and width of an item, pixels.
     """
 
@@ -34,19 +31,15 @@ class SlotShape:
     size: tuple[int, int]
 
     @property
-    def slot_bytes(self) -> int:
-        """Bytes of one slot: a uint8 batch of shape (batch_size, H, W, 3)."""
-        return self.batch_size * math.prod(self.size) * 3
-
-    @property
     def header_bytes(self) -> int:
         """Bytes before the first slot, in whole pages."""
         return -(-self.workers * _WORD.itemsize // _PAGE) * _PAGE
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all of it."""
-        return self.header_bytes + self.workers * self.per_worker * self.slot_bytes
+        """Bytes of all of it: a slot is a uint8 batch of shape (batch_size, H, W, 3)."""
+        slot_bytes = self.batch_size * math.prod(self.size) * 3
+        return self.header_bytes + self.workers * self.per_worker * slot_bytes
 
     def slots_of(self, worker: int) -> range:
         """Return the slots that a worker fills."""
@@ -54,14 +47,10 @@ class SlotShape:
 
 
 class Slots:
-    """The mapped memory, in the run or in a worker.
+    """The mapped memory, in the run or in a worker. Without the descriptor of one, new memory is made.
 
-    The memory has no name in any directory: when the last process that maps it is gone, however it
-    ended, so is the memory.
-
-    Args:
-        shape: how it is divided.
-        descriptor: of the memory; None makes it.
+    The memory has no name in any directory: when the last process that maps it is gone, however it ended, so
+    is the memory.
 
     Raises:
         RunError: there is not enough memory.
@@ -100,10 +89,7 @@ class Slots:
         self._words[worker]["number"] = 0
 
     def current(self, worker: int) -> tuple[int, int, int] | None:
-        """Return (task, position, number) of the source that a worker is on, or None.
-
-        The number is another one after every `begin`.
-        """
+        """Return (task, position, number) of the source a worker is on; each `begin` has a new number."""
         word = self._words[worker]
         number = int(word["number"])
         return (int(word["task"]), int(word["position"]), number) if number else None

@@ -15,9 +15,8 @@ LONGEST = 5
 class Streak:
     """Holds failures back that may be the machine's, until a row proves that it works.
 
-    Args:
-        known: keys of the sources that failed in an earlier run. They come together, first of all, and that
-            they fail again says nothing new: they are held back by nobody.
+    The sources with the known keys failed in an earlier run. They come together, first of all, and that they
+    fail again says nothing new: they are held back by nobody.
     """
 
     def __init__(self, known: Set[str] = frozenset()) -> None:

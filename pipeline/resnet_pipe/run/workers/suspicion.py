@@ -9,11 +9,9 @@ from resnet_pipe.run.workers.messages import ReadyBatch, Task
 
 
 def rest(task: Task, posted: ReadyBatch | None) -> Task:
-    """Return what is left of a task after its worker has died on no source in particular.
+    """Return what is left of a task whose worker has died on no source in particular.
 
-    Args:
-        task: as the dead worker had it.
-        posted: its last message about the task: what came before it is safe, what came after it is lost.
+    What came before the last message that it posted about the task is safe, what came after it is lost.
     """
     if posted is None:
         return task
@@ -25,12 +23,8 @@ def rest(task: Task, posted: ReadyBatch | None) -> Task:
 def pieces(task: Task, posted: ReadyBatch | None, suspect: int) -> list[Task]:
     """Return what is left of a task: the sources before a suspect, the suspect, and those after it.
 
-    `first_number` of a piece that follows another is known when that has ended.
-
-    Args:
-        task: as the worker had it.
-        posted: its last message about the task.
-        suspect: position of the source it has failed on.
+    `suspect` is its position in the task as the worker had it. `first_number` of a piece that follows another
+    is known when that has ended.
     """
     left = rest(task, posted)
     at = suspect - (len(task.keys) - len(left.keys))
@@ -46,13 +40,7 @@ def pieces(task: Task, posted: ReadyBatch | None, suspect: int) -> list[Task]:
 
 
 def given_up(task: Task, posted: ReadyBatch | None, failure: Failure) -> ReadyBatch:
-    """Return the message that ends a suspect on which a worker has failed again.
-
-    Args:
-        task: of this one source.
-        posted: the worker's last message about it.
-        failure: what is recorded.
-    """
+    """Return the message that ends the task of a suspect, on which a worker has failed again."""
     return ReadyBatch(
         task=task.index,
         span=task.span.index if task.span else 0,

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -36,11 +37,7 @@ from resnet_pipe.store.names import path_of
 
 
 class Worker:
-    """The loop of a worker.
-
-    Args:
-        connection: to the run: tasks and free slots come in, batches go out.
-        memory: descriptor of the shared memory.
+    """The loop of a worker: over the connection tasks and free slots come in, and batches go out.
 
     Raises:
         ImportError: what reading needs cannot be imported.
@@ -91,7 +88,8 @@ class Worker:
     def _work(self, task: Task, waited: float) -> Failure | None:
         """Carry out a task; or return why a source is suspect, with all that comes before it posted."""
         self._task = task
-        self._batch = _Batch(task.first_number, wait_task_s=waited)
+        self._batch = _Batch(task.first_number)
+        self._batch.times.wait_task_s = waited
         self._finished = 0
         if task.may_split is not None and (spans := self._spans(task.may_split)):
             self._connection.send(Split(task.index, task.may_split, spans))
@@ -116,11 +114,7 @@ class Worker:
         return None
 
     def _try(self, key: str, position: int) -> Failure | None:
-        """Read a source; return why not, or not to its end.
-
-        Raises:
-            ImportError: a library is missing, which is no fault of the source.
-        """
+        """Read a source; return why not, or not to its end. An ImportError is raised: it is not its fault."""
         try:
             self._read(key, position)
         except SourceError as error:
@@ -203,7 +197,7 @@ class Worker:
             yield
         finally:
             ended = time.perf_counter()
-            batch.busy_s[stage] += ended - started
+            batch.times.busy_s[stage] += ended - started
             if self._setup.traced:
                 batch.spans.append(WorkSpan(stage, key, started, ended))
 
@@ -211,7 +205,7 @@ class Worker:
         started = time.perf_counter()
         while not self._free:
             self._receive()
-        self._batch.wait_slot_s += time.perf_counter() - started
+        self._batch.times.wait_slot_s += time.perf_counter() - started
         return self._free.popleft()
 
     def _post(self, last: bool) -> None:
@@ -219,6 +213,7 @@ class Worker:
         if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
             self._free.append(batch.slot)
             batch.slot = None
+        batch.times.peak_rss_kb = peak_rss_kb()
         self._connection.send(
             ReadyBatch(
                 task=self._task.index,
@@ -231,13 +226,7 @@ class Worker:
                 finished=self._finished,
                 items=max(self._items, self._skip),
                 counts=batch.counts,
-                times=StageTimes(
-                    batch.busy_s["reader"],
-                    batch.busy_s["preprocess"],
-                    batch.wait_task_s,
-                    batch.wait_slot_s,
-                    peak_rss_kb(),
-                ),
+                times=batch.times,
                 last=last,
                 notes=tuple(batch.notes),
                 worker=self._setup.worker,
@@ -247,19 +236,17 @@ class Worker:
         )
 
 
+@dataclass
 class _Batch:
-    """A batch that is being filled, and the seconds it took."""
+    """A batch that is being filled."""
 
-    def __init__(self, number: int, wait_task_s: float = 0.0) -> None:
-        self.number = number
-        self.slot: int | None = None
-        self.rows: list[Row] = []
-        self.failures: list[Failure] = []
-        self.notes: list[Note] = []
-        self.counts = FrameCounts()
-        self.busy_s = {"reader": 0.0, "preprocess": 0.0}
-        self.seconds: list[tuple[str, float]] = []
-        """Sources finished since the last batch, with the time each took."""
-        self.spans: list[WorkSpan] = []
-        self.wait_task_s = wait_task_s
-        self.wait_slot_s = 0.0
+    number: int
+    slot: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    counts: FrameCounts = field(default_factory=FrameCounts)
+    times: StageTimes = field(default_factory=StageTimes)
+    seconds: list[tuple[str, float]] = field(default_factory=list)
+    """Sources finished since the last batch, with the time each took."""
+    spans: list[WorkSpan] = field(default_factory=list)

@@ -1,23 +1,27 @@
 """A worker process. A decoder that crashes or hangs on a hostile file takes it down, and nothing else.
 
 Everything is imported before the first source comes: a library that cannot be imported is no fault of a
-source.
+source. Nor does this module import one: it has to say so.
 """
 
 from __future__ import annotations
 
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
-from resnet_pipe.run.workers.readiness import WorkerBroken, WorkerReady
+
+class WorkerReady(NamedTuple):
+    """A worker's first word, if it can begin: all that it needs is imported."""
+
+
+class WorkerBroken(NamedTuple):
+    """A worker's word that it cannot work at all, regardless of the source; with the problem."""
+
+    problem: str
 
 
 def serve(connection: Connection, memory: int) -> None:
-    """Serve the run.
-
-    Args:
-        connection: to the run.
-        memory: descriptor of the memory with the slots.
-    """
+    """Serve the run; `memory` is the descriptor of the memory with the slots."""
     try:
         from resnet_pipe.run.workers.worker import Worker
 
