@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,8 @@ import pytest
 
 import resnet_pipe
 from resnet_pipe.convert.conversion import Conversion
-from resnet_pipe.errors import DocumentError, LockedError, UsageError
-from tests.run.faults import DECODER, Gate
+from resnet_pipe.errors import DocumentError, LockedError, RunError, UsageError
+from tests.run.faults import DECODER, GATE, Gate
 from tests.run.jobs import JobFolder, assert_clean, assert_same_rows, group, numbered, wait_until
 
 Event = tuple[str, dict[str, object]]
@@ -173,6 +175,125 @@ def test_only_committed_shards_are_read(done: JobFolder) -> None:
     with pytest.raises(UsageError, match="no committed shards") as caught:
         resnet_pipe.read(done.folder)
     assert "writer.path" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_rows_are_read_where_the_first_shard_has_none(job: JobFolder, kind: str) -> None:
+    job.add_bad("0000.jpg")
+    job.add(*numbered(3)[1:])
+    job.write(writer=f"{{kind: {kind}, path: out, fields: [logits]}}", chunk_items=1)
+    assert resnet_pipe.run(resnet_pipe.load_job(job.file)).exit_code == 3
+    assert resnet_pipe.read(job.out).to_table()["path"].to_pylist() == numbered(3)[1:]
+    for path in numbered(3)[1:]:
+        (job.images / path).unlink()
+    resnet_pipe.run(resnet_pipe.load_job(job.file, {"run.max_disappeared": 9}), prune=True)
+    if kind == "parquet":
+        assert resnet_pipe.read(job.out).count_rows() == 0
+    else:  # what is in a text without rows, nobody can tell
+        with pytest.raises(UsageError, match="no committed shards"):
+            resnet_pipe.read(job.out)
+
+
+def test_of_several_writers_one_is_read_and_no_index_is_taken_for_rows(five: JobFolder) -> None:
+    matrix = "{kind: npy, path: out, field: logits, layout: matrix}"
+    five.write(writer=f"[{matrix}, {{kind: csv, fields: [logits]}}]")
+    resnet_pipe.run(resnet_pipe.load_job(five.file))
+    rows = resnet_pipe.read(five.out).to_table()
+    assert rows["path"].to_pylist() == numbered(5)
+    assert rows.num_columns > 4
+    five.write(writer=matrix)
+    resnet_pipe.run(resnet_pipe.load_job(five.file), fresh=True)
+    with pytest.raises(UsageError, match="no committed shards"):
+        resnet_pipe.read(five.out)
+
+
+def test_rows_that_are_missing_are_an_error_that_names_what_tells_which(done: JobFolder) -> None:
+    next(done.out.glob("part-*")).unlink()
+    with pytest.raises(RunError, match="lacks files of its ledger") as caught:
+        resnet_pipe.read(done.out)
+    assert f"resnet-pipe check {done.out}" in str(caught.value)
+
+
+CLOSED = """
+import os, sys
+for number in range(3):
+    os.close(number)
+import resnet_pipe
+resnet_pipe.run(resnet_pipe.load_job(sys.argv[1]))
+"""
+NOISE = """
+import os
+import time
+from threading import Thread
+
+def speak():
+    while True:
+        try:
+            os.write(2, b"a message of a library\\n")
+        except OSError:
+            pass
+        time.sleep(0.001)
+
+Thread(target=speak, daemon=True).start()
+"""
+
+
+def test_without_standard_streams_no_message_gets_into_rows_or_files(five: JobFolder) -> None:
+    environment = five.environment(f"{GATE}\nif IN_WORKER:\n    exec({NOISE!r})")
+    subprocess.run([sys.executable, "-c", CLOSED, str(five.file)], env=environment, check=True)
+    assert_same_rows(five.out, five.undisturbed())
+    assert_clean(five.out)
+
+
+def test_a_process_that_was_forked_during_a_run_does_not_hold_its_lock(five: JobFolder) -> None:
+    children: list[int] = []
+
+    def fork(event: Event) -> None:
+        if event[0] == "engine_ready":
+            children.append(os.fork())
+            if not children[-1]:
+                signal.pause()
+
+    job = resnet_pipe.load_job(five.file)
+    try:
+        resnet_pipe.run(job, fork)
+        assert len(children) == 1
+        assert resnet_pipe.run(job).exit_code == 0
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_overrides_may_be_whatever_a_program_has(five: JobFolder) -> None:
+    strange = five.folder / "ü 😀"
+    five.images.rename(strange)
+    overrides = {
+        "reader.path": strange,
+        "infer.batch_size": np.int64(2),
+        "run": MappingProxyType({"workers": 1}),
+    }
+    job = resnet_pipe.load_job(five.file, overrides).job
+    assert job.reader.path == [strange]
+    assert (job.infer.batch_size, job.run.workers) == (2, 1)
+    with pytest.raises(DocumentError, match="surrogates not allowed"):
+        resnet_pipe.load_job(five.file, {"reader.path": "\udcff"})
+
+
+def test_children_run_the_package_that_their_parent_runs(five: JobFolder) -> None:
+    package = Path(resnet_pipe.__file__).parent
+    shutil.copytree(
+        package, five.folder / "copy" / "resnet_pipe", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    worker = five.folder / "copy" / "resnet_pipe" / "run" / "workers" / "worker_process.py"
+    worker.write_text(
+        worker.read_text() + "\nfrom pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
+    )
+    program = "import sys; sys.path.insert(0, sys.argv[2])\nimport resnet_pipe\n"
+    program += "resnet_pipe.run(resnet_pipe.load_job(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(five.file), str(five.folder / "copy")]
+    subprocess.run(command, check=True)
+    assert worker.with_suffix(".ran").exists()
 
 
 def test_engines_are_verified(five: JobFolder) -> None:

@@ -132,7 +132,9 @@ def convert(
     from pathlib import Path
 
     from resnet_pipe.convert import conversion, quantize
+    from resnet_pipe.process.descriptors import occupy_standard_ones
 
+    occupy_standard_ones()
     target, tell = Path(out) if out is not None else None, say or _ignore
     if calibration is None:
         return conversion.convert(recipe, weights=weights, out=target, say=tell)
@@ -165,9 +167,11 @@ def verify(
     """
     from pathlib import Path
 
+    from resnet_pipe.process.descriptors import occupy_standard_ones
     from resnet_pipe.study.verification import verify as verify_model
     from resnet_pipe.study.verifier import Wishes
 
+    occupy_standard_ones()
     wishes = Wishes(tuple(engines), tuple(precisions), device)
     return verify_model(model, Path(images) if images is not None else None, count, wishes, say or _ignore)
 
@@ -200,8 +204,10 @@ def _options(retry_failed: bool, prune: bool, fresh: bool) -> tuple[Rules, Fresh
 
 
 def _resolved(job: LoadedJob, fresh: bool) -> Resolved:
+    from resnet_pipe.process.descriptors import occupy_standard_ones
     from resnet_pipe.run.resolution import resolved
 
+    occupy_standard_ones()
     return resolved(job, fresh, _ignore)
 
 

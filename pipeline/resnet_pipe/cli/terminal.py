@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from contextlib import suppress
 
 from resnet_pipe.errors import RunError
+from resnet_pipe.process.descriptors import occupy_standard_ones
 
 _NOT_SHOWN = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 """The control characters of ASCII and of Latin-1, and bytes of a file name that are not UTF-8 (PEP 383)."""
@@ -48,20 +48,8 @@ def _escape(character: re.Match[str]) -> str:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to write to, whatever state the caller and the locale left them in.
-
-    The number of a stream that is closed would go to a file of ours, and a library's message into that file.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.dup2(null, number)
-    if null > 2:
-        os.close(null)
-    else:
-        os.set_inheritable(null, True)
+    """Make the standard streams safe to write to, whatever state the caller and the locale left them in."""
+    occupy_standard_ones()
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - stays open

@@ -193,11 +193,26 @@ def of_mapping(values: Mapping[str, Any]) -> Document:
 
     DocumentError if it holds anything else.
     """
+    return Document(Path("job"), json.loads(as_json(values)), {})
+
+
+def as_json(value: object) -> str:
+    """Return plain values, paths, numbers of NumPy, lists and mappings as JSON, which is YAML as well.
+
+    DocumentError if there is anything else.
+    """
     try:
-        plain = json.loads(json.dumps(values, default=os.fspath))
-    except (TypeError, ValueError) as error:
+        text = json.dumps(value, default=_as_plain, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise DocumentError([f"job: {error}"]) from None
-    return Document(Path("job"), plain, {})
+    return text
+
+
+def _as_plain(value: Any) -> object:  # noqa: ANN401 - whatever a program has put there
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.item() if hasattr(value, "item") else os.fspath(value)
 
 
 def _suggestion(key: str, known: list[str]) -> str:

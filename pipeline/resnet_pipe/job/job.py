@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -194,7 +193,7 @@ def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[st
 
     Relative paths in a mapping start from the current directory.
     """
-    assignments = [f"{key}={json.dumps(value, default=fspath)}" for key, value in overrides.items()]
+    assignments = [f"{key}={document.as_json(value)}" for key, value in overrides.items()]
     if isinstance(job, Mapping):
         return _checked(document.of_mapping(job), Path.cwd(), assignments)
     return load(Path(job), assignments)

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnet_pipe.errors import UsageError
+from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.store.disk import HOME
 from resnet_pipe.writer.registry import SECTIONS
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
+_TOLD_FROM_VALUES = ("csv", "json")
+"""Formats whose types pyarrow tells from values: those of one shard are not those of all."""
+
 
 def open_rows(output: Path) -> Dataset:
-    """Open the committed shards of a directory; nothing is read before the dataset is used.
+    """Open the committed shards of a directory; no row is read before the dataset is used.
 
     A chunk that is written again replaces its shard: a dataset is of the moment at which it is opened.
 
     Raises:
         UsageError: there are none, in a format that pyarrow reads.
-        RunError: a record of the ledger cannot be read.
+        RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
-    ledger = Ledger(output)
+    ledger = Ledger(output.absolute())
+    if not (output / HOME).is_dir():
+        raise _nothing(output)
     generation.refuse_half_switched(ledger)
-    shards = [ledger.store.path(file.name) for record in ledger.records() for file in record.shards]
+    records = list(ledger.records())
+    if any(not ledger.is_intact(record) for record in records):
+        raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
+    with_rows = [record for record in records if record.rows]
     for section in SECTIONS.values():
-        found = [str(path) for path in shards if path.suffix == section.shard_suffix]
-        if found and section.dataset_format is not None:
-            import pyarrow.dataset
+        if section.dataset_format is not None:
+            # What a text without rows holds cannot be told; Parquet says it itself.
+            wanted = with_rows if section.dataset_format in _TOLD_FROM_VALUES else records
+            names = {f"part-{record.chunk}{section.shard_suffix}" for record in wanted}
+            shards = [file.name for record in wanted for file in record.shards if file.name in names]
+            if shards:
+                return _dataset([str(ledger.store.path(name)) for name in shards], section.dataset_format)
+    raise _nothing(output)
 
-            return pyarrow.dataset.dataset(found, format=section.dataset_format)
-    raise UsageError(
+
+def _dataset(shards: Sequence[str], name: str) -> Dataset:
+    import pyarrow as pa
+    import pyarrow.dataset
+    import pyarrow.fs
+
+    if name in _TOLD_FROM_VALUES:
+        kind = pa.dataset.CsvFileFormat() if name == "csv" else pa.dataset.JsonFileFormat()
+        disk = pa.fs.LocalFileSystem()
+        schemas = [kind.inspect(shard, disk) for shard in shards]
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+        return pa.dataset.dataset(shards, schema=schema, format=kind)
+    return pa.dataset.dataset(shards, format=name)
+
+
+def _nothing(output: Path) -> UsageError:
+    return UsageError(
         f"{output} holds no committed shards in a format that pyarrow reads",
         "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",
     )

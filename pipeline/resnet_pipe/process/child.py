@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from resnet_pipe.process.patience import LOOK_S, Waiting
@@ -22,14 +23,20 @@ _PROGRAM = """\
 import sys
 if not sys.path[0]:
     del sys.path[0]
+root = sys.argv.pop(1)
+if root not in sys.path:
+    sys.path.insert(0, root)
 from resnet_pipe.cli.child import main
 main()
 """
 """What `python -m resnet_pipe.cli.child` does, without the current directory on the module path.
 
 Python puts it there first, as an empty string; before this is taken away, nothing is imported. There is the
-option -P for that only from Python 3.11 on, and -I would hide the user's own modules as well.
+option -P for that only from Python 3.11 on, and -I would hide the user's own modules as well. The package is
+the one that runs here, wherever this process has found it.
 """
+_ROOT = str(Path(__file__).parents[2])
+"""The directory that the package is in."""
 
 
 class ChildError(Exception):
@@ -70,7 +77,7 @@ class Child:
         arguments = map(str, (*inherited, os.getpid()))
         with theirs, _signals_blocked():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, module, *arguments],
+                [sys.executable, "-c", _PROGRAM, _ROOT, module, *arguments],
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

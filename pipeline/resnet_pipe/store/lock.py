@@ -51,7 +51,7 @@ def report_lock(home: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        _give_back(descriptor)
 
 
 def neighbours_run(home: Path, tag: str) -> bool:
@@ -111,7 +111,7 @@ def _held(path: Path, shared: bool) -> Iterator[None]:
             if not shared:
                 os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        _give_back(descriptor)
 
 
 def _lock_name(tag: str) -> str:
@@ -129,3 +129,10 @@ def _holder(path: Path) -> str:
             continue
         return f"process {holder['pid']}, started at {holder['started_at']}"
     return "its process is on another machine"
+
+
+def _give_back(descriptor: int) -> None:
+    """Release a lock at once: a process that was forked meanwhile has its file open, too."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
