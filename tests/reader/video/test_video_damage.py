@@ -86,6 +86,17 @@ NEVER_TELL = ["h264.flv", "h264.ts", "late.ts", "mpeg2.ts", "mpeg2.mpg"]
 """Videos that are whole wherever one frame ends, as far as anyone can know."""
 
 
+@pytest.mark.parametrize("backend", ["pyav", "opencv"])
+def test_a_video_that_is_cut_off_before_its_first_wanted_frame_is_truncated(
+    backend: str, videos: Path, video: Path
+) -> None:
+    cut_off(videos / "irregular.mkv", video, 0.6)
+    found = read(video, backend=backend, start=1.5)
+    assert found.rows == []
+    assert found.failure is not None
+    assert found.failure.error == "truncated"
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_file_cut_anywhere_fails_or_lacks_little(name: str, videos: Path, video: Path) -> None:
     whole = read(videos / name)

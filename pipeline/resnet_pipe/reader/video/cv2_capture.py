@@ -50,7 +50,7 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     capture = _open(video)
     clock = _Clock(index)
     try:
-        for position in range(int(wanted[-1]) + 1):
+        for position in range(max(taken, default=-1) + 1):
             if not capture.grab():
                 if not position:
                     text = f"OpenCV decodes none of it ({video.decoder.codec})"
