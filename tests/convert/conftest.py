@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from resnet_pipe.convert import graph
-
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
@@ -29,6 +27,8 @@ def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> N
     It takes three quarters of a conversion. Each conversion still compares its file with its network.
     """
     from onnx import ModelProto
+
+    from resnet_pipe.convert import graph  # it needs torch, which is looked for above
 
     export = graph.export
 
