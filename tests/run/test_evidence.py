@@ -327,7 +327,7 @@ def schedule(pid: int, policy: int, cores: set[int]) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="needs Linux")
 def test_a_worker_that_gets_no_processor_does_not_hang(job: JobFolder) -> None:
-    job.write(reader="timeout_s: 2")
+    job.write(reader="timeout_s: 3")
     job.add(*numbered(2))
     cores = os.sched_getaffinity(0)
     with (
