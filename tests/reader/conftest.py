@@ -6,13 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.videos import SAMPLES, make
-
 
 @pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def videos(samples: Path) -> Path:
     """A folder with all sample videos. Do not change it."""
-    folder = tmp_path_factory.mktemp("videos")
-    for recipe in SAMPLES.values():
-        make(folder, recipe)
-    return folder
+    return samples
