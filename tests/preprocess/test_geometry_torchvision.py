@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from resnet_pipe.preprocess.exact import Interpolation
 from resnet_pipe.preprocess.geometry import Geometry
 from tests.photographs import NAMES, photograph
 
 transforms = pytest.importorskip("torchvision.transforms")
 
-Interpolation = Literal["bilinear", "bicubic"]
 
-
-LIMITS = {"bilinear": 1, "bicubic": 0}
+LIMITS: dict[Interpolation, int] = {"bilinear": 1, "bicubic": 0, "lanczos": 0, "nearest": 0}
 """The largest difference at any pixel, grey levels."""
 
 

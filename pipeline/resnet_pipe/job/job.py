@@ -15,8 +15,17 @@ from resnet_pipe.job import document, self_feeding
 from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.job.syntax import Place
+from resnet_pipe.preprocess.exact import Interpolation
 from resnet_pipe.preprocess.geometry import Fit, Mode
-from resnet_pipe.preprocess.preprocessing import MEANINGS, Crop, Deviations, Means, PadValue, Resize
+from resnet_pipe.preprocess.preprocessing import (
+    MEANINGS,
+    Crop,
+    Deviations,
+    Factor,
+    Means,
+    PadValue,
+    Resize,
+)
 from resnet_pipe.reader.registry import Section as ReaderSection
 from resnet_pipe.writer.registry import Section as WriterSection
 
@@ -32,18 +41,15 @@ class PreprocessSection(_Section):
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
     fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
     pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
-    interpolation: Annotated[
-        Literal["bilinear", "bicubic"] | None, Field(description="resampling filter in exact mode")
-    ] = None
+    interpolation: Annotated[Interpolation | None, Field(description=MEANINGS["interpolation"])] = None
     mode: Annotated[
         Mode,
         Field(description="exact: torchvision's pixels, within 1 grey level; fast: close, in less time"),
     ] = "exact"
-    mean: Annotated[Means | None, Field(description="per channel, for pixel values in 0..1")] = None
-    std: Annotated[Deviations | None, Field(description="per channel, for pixel values in 0..1")] = None
-    color: Annotated[Literal["rgb", "bgr"] | None, Field(description="channel order the network expects")] = (
-        None
-    )
+    rescale: Annotated[Factor | None, Field(description=MEANINGS["rescale"])] = None
+    mean: Annotated[Means | None, Field(description=MEANINGS["mean"])] = None
+    std: Annotated[Deviations | None, Field(description=MEANINGS["std"])] = None
+    color: Annotated[Literal["rgb", "bgr"] | None, Field(description=MEANINGS["color"])] = None
 
 
 @looks_at_disk

@@ -8,8 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_SUPPORT = {"bilinear": 1, "bicubic": 2}
-"""Reach of Pillow's filters to either side, in source pixels (times the scale when downscaling)."""
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+"""Pillow's filters. All but `nearest` take in every pixel of the source when they shrink an image."""
+_SUPPORT = {"bilinear": 1, "bicubic": 2, "lanczos": 3, "nearest": 1}
+"""Reach of the filters to either side, in source pixels (times the scale when downscaling)."""
 _WHOLE = 1 << 24
 """Pixels of the largest image that is resized as a whole: 1 x 10000 could become gigabytes."""
 
@@ -38,14 +40,15 @@ def resize(
     frame: NDArray[np.uint8],
     resized: tuple[int, int],
     out: NDArray[np.uint8],
-    interpolation: Literal["bilinear", "bicubic"],
+    interpolation: Interpolation,
 ) -> None:
     """Resize only what is kept, where that cannot change a pixel by more than one level.
 
     Pillow resizes one side, rounds, then resizes the other. It keeps the edges of a box as float32, often too
     coarse to round a tie as it does for the whole image. With one side exact, that makes one level at most,
-    because the weights of bilinear only average. Those of bicubic do not, and what it clips depends on which
-    side came first, which Pillow (from 13) decides by size: bicubic needs the whole image.
+    because the weights of bilinear only average. Those of bicubic and lanczos do not, and what they clip
+    depends on which side came first, which Pillow (from 13) decides by size: they need the whole image, and
+    so does nearest, which takes another pixel when its box starts a little elsewhere.
 
     `resized` is width and height of the whole image after resizing. `out` is no larger, and receives its
     centre; like `frame`, it is uint8, shape (H, W, 3), RGB.
@@ -53,15 +56,14 @@ def resize(
     from PIL import Image
 
     height, width = frame.shape[:2]
-    bicubic = interpolation == "bicubic"
-    whole = bicubic and resized[0] * resized[1] <= _WHOLE
+    whole = interpolation != "bilinear" and resized[0] * resized[1] <= _WHOLE
     support = _SUPPORT[interpolation]
     across = _side(width, resized[0], out.shape[1], support, whole, exact=width <= height)
     down = _side(height, resized[1], out.shape[0], support, whole, exact=width > height)
     # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
     image = Image.fromarray(np.ascontiguousarray(frame[down.pixels, across.pixels])).resize(
         (across.resized, down.resized),
-        Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR,
+        Image.Resampling[interpolation.upper()],
         box=(across.start, down.start, across.stop, down.stop),
     )
     out[...] = np.asarray(image)[down.kept, across.kept]

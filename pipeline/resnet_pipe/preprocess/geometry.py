@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess import exact, fast
+from resnet_pipe.preprocess.exact import Interpolation
 
 Fit = Literal["crop", "squash", "pad"]
 Mode = Literal["exact", "fast"]
@@ -32,7 +33,7 @@ class Geometry:
     detectors, mostly filled with 114.
 
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
-    grey level at every pixel for bilinear, bit for bit for bicubic (nearly, where the resized image would
+    grey level at every pixel for bilinear, bit for bit for the others (nearly, where the resized image would
     have more than 2^24 pixels, such as a thin line); for `squash` and `pad`, bit for bit what Pillow's
     `resize` gives. `fast` lets readers shrink the image while decoding, and resizes with OpenCV: close, not
     equal, as measured in docs/images.md.
@@ -50,7 +51,7 @@ class Geometry:
 
     resize: int | tuple[int, int] | None
     crop: int | tuple[int, int]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     mode: Mode = "exact"
     fit: Fit = "crop"
     pad_value: int | tuple[int, int, int] = 0

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from resnet_pipe.preprocess.exact import Interpolation
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
 
@@ -51,9 +52,17 @@ MEANINGS = {
     "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
     "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
     "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
+    "interpolation": "the filter of exact mode, as Pillow has it",
+    "rescale": "what pixel values of 0 to 255 are multiplied by, before mean and std; 1/255 if not given",
+    "mean": "per channel, for rescaled values, in the order of `color`",
+    "std": "per channel, for rescaled values, in the order of `color`",
+    "color": "channel order of the network's input",
     "pad_value": "colour of the margins with fit: pad, 0 to 255: a grey level, or [red, green, blue]",
 }
 """Descriptions of the keys that sidecars, recipes and jobs share."""
+BYTE = 1 / 255
+"""What brings a pixel's values to 0..1: nearly all networks are trained with that."""
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[
     list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
@@ -63,7 +72,7 @@ Deviations = Annotated[
 class Preprocessing(BaseModel):
     """How an image becomes the network's input. Values that are in `conflict` are invalid.
 
-    `Geometry` resizes. The engine then computes (value / 255 - mean) / std per channel.
+    `Geometry` resizes. The engine then computes (value * rescale - mean) / std per channel.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,10 +81,11 @@ class Preprocessing(BaseModel):
     crop: Annotated[Crop, Field(description=MEANINGS["crop"])]
     fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
     pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: Annotated[Means, Field(description="per channel, for values in 0..1, in the order of `color`")]
-    std: Annotated[Deviations, Field(description="per channel, for values in 0..1, in the order of `color`")]
-    color: Annotated[Literal["rgb", "bgr"], Field(description="channel order of the network's input")] = "rgb"
+    interpolation: Annotated[Interpolation, Field(description=MEANINGS["interpolation"])] = "bilinear"
+    rescale: Annotated[Factor, Field(description=MEANINGS["rescale"])] = BYTE
+    mean: Annotated[Means, Field(description=MEANINGS["mean"])]
+    std: Annotated[Deviations, Field(description=MEANINGS["std"])]
+    color: Annotated[Literal["rgb", "bgr"], Field(description=MEANINGS["color"])] = "rgb"
 
     @model_validator(mode="after")
     def _agree(self) -> Preprocessing:
@@ -92,8 +102,11 @@ class Preprocessing(BaseModel):
 
     @property
     def network_input(self) -> NetworkInput:
-        """The part that the engine does."""
-        return NetworkInput(self.size, tuple(self.mean), tuple(self.std), self.color)
+        """The part that the engine does: it divides by 255, so mean and std take in what else rescales."""
+        mean, std = self.mean, self.std
+        if self.rescale != BYTE:
+            mean, std = ([value / (255 * self.rescale) for value in one] for one in (mean, std))
+        return NetworkInput(self.size, tuple(mean), tuple(std), self.color)
 
     def geometry(self, mode: Mode = "exact") -> Geometry:
         """Return the part that the workers do."""
@@ -109,7 +122,8 @@ class Preprocessing(BaseModel):
     def told(self) -> dict[str, Any]:
         """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
         unused = {"crop": {"fit", "pad_value"}, "squash": {"resize", "pad_value"}, "pad": {"resize"}}
-        return self.model_dump(mode="json", exclude=unused[self.fit])
+        usual = {"rescale"} if self.rescale == BYTE else set()
+        return self.model_dump(mode="json", exclude=unused[self.fit] | usual)
 
     def describe(self) -> str:
         """Return it as the value of the key `preprocess` in YAML."""
