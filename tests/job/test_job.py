@@ -304,6 +304,7 @@ _JOBS = st.fixed_dictionaries(
             fit=st.sampled_from(["crop", "squash", "pad", None]),
             pad_value=st.integers(0, 255) | st.lists(st.integers(0, 255), min_size=3, max_size=3),
             interpolation=st.sampled_from(["bilinear", "bicubic", "lanczos", "nearest", None]),
+            rounding=st.sampled_from(["even", "down", None]),
             rescale=st.floats(1e-6, 1e6) | st.none(),
             mode=st.sampled_from(["exact", "fast"]),
             mean=st.none() | _COLOUR,

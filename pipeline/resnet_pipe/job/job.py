@@ -15,7 +15,7 @@ from resnet_pipe.job import document, self_feeding
 from resnet_pipe.job.document import Document, found_in, looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.preprocess.exact import Interpolation
+from resnet_pipe.preprocess.exact import Interpolation, Rounding
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import (
     MEANINGS,
@@ -41,6 +41,7 @@ class PreprocessSection(_Section):
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
     fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
     pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
+    rounding: Annotated[Rounding | None, Field(description=MEANINGS["rounding"])] = None
     interpolation: Annotated[Interpolation | None, Field(description=MEANINGS["interpolation"])] = None
     mode: Annotated[
         Mode,

@@ -16,9 +16,14 @@ _WHOLE = 1 << 24
 """Pixels of the largest image that is resized as a whole: 1 x 10000 could become gigabytes."""
 
 
-def middle(size: int, kept: int) -> slice:
-    """Return the `kept` pixels in the middle of `size`: torchvision's `center_crop`."""
-    offset = int(round((size - kept) / 2.0))  # noqa: RUF046 - to the letter
+Rounding = Literal["even", "down"]
+"""Of the first pixel of a crop that cannot be in the exact middle: halves to even, as torchvision does it, or
+down, as transformers does."""
+
+
+def middle(size: int, kept: int, rounding: Rounding) -> slice:
+    """Return the `kept` pixels in the middle of `size`."""
+    offset = (size - kept) // 2 if rounding == "down" else round((size - kept) / 2)
     return slice(offset, offset + kept)
 
 
@@ -41,6 +46,7 @@ def resize(
     resized: tuple[int, int],
     out: NDArray[np.uint8],
     interpolation: Interpolation,
+    rounding: Rounding,
 ) -> None:
     """Resize only what is kept, where that cannot change a pixel by more than one level.
 
@@ -58,26 +64,26 @@ def resize(
     height, width = frame.shape[:2]
     whole = interpolation != "bilinear" and resized[0] * resized[1] <= _WHOLE
     support = _SUPPORT[interpolation]
-    across = _side(width, resized[0], out.shape[1], support, whole, exact=width <= height)
-    down = _side(height, resized[1], out.shape[0], support, whole, exact=width > height)
+    across, down = (middle(*side, rounding) for side in zip(resized, out.shape[1::-1], strict=True))
+    columns = _side(width, resized[0], across, support, whole, exact=width <= height)
+    rows = _side(height, resized[1], down, support, whole, exact=width > height)
     # In one piece, because Pillow takes three times as long to copy rows with gaps between them.
-    image = Image.fromarray(np.ascontiguousarray(frame[down.pixels, across.pixels])).resize(
-        (across.resized, down.resized),
+    image = Image.fromarray(np.ascontiguousarray(frame[rows.pixels, columns.pixels])).resize(
+        (columns.resized, rows.resized),
         Image.Resampling[interpolation.upper()],
-        box=(across.start, down.start, across.stop, down.stop),
+        box=(columns.start, rows.start, columns.stop, rows.stop),
     )
-    out[...] = np.asarray(image)[down.kept, across.kept]
+    out[...] = np.asarray(image)[rows.kept, columns.kept]
 
 
-def _side(size: int, resized: int, kept: int, support: int, whole: bool, exact: bool) -> _Side:
+def _side(size: int, resized: int, place: slice, support: int, whole: bool, exact: bool) -> _Side:
     """Return the smallest part of a side to resize; if `exact`, one that gives the same as all of it."""
-    place = middle(resized, kept)
     start, stop = place.start * size / resized, place.stop * size / resized
     if whole or (exact and not (_is_float32(start) and _is_float32(stop))):
         return _Side(slice(None), 0, size, resized, place)
     margin = support * max(1.0, size / resized) + 1
     first, last = max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))
-    return _Side(slice(first, last), start - first, stop - first, kept, slice(None))
+    return _Side(slice(first, last), start - first, stop - first, place.stop - place.start, slice(None))
 
 
 def _is_float32(value: float) -> bool:

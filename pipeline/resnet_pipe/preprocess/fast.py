@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.preprocess.exact import middle
+from resnet_pipe.preprocess.exact import Rounding, middle
 
 FAST = "fast 2"
 """How `fast` appears in a fingerprint; the number changes when its pixels do."""
@@ -36,6 +36,7 @@ def resize(
     resized: tuple[int, int],
     out: NDArray[np.uint8],
     one_scale: bool,
+    rounding: Rounding,
 ) -> None:
     """Halve the kept part, then smooth it and resize it with linear interpolation.
 
@@ -50,8 +51,8 @@ def resize(
     import cv2
 
     height, width = out.shape[:2]
-    across = _side(frame.shape[1], extent[0], resized[0], width)
-    down = _side(frame.shape[0], extent[1], resized[1], height)
+    across = _side(frame.shape[1], extent[0], resized[0], middle(resized[0], width, rounding))
+    down = _side(frame.shape[0], extent[1], resized[1], middle(resized[1], height, rounding))
     part: Any = frame[down.pixels, across.pixels]
     scales = np.array([across.scale, down.scale])
     if one_scale:
@@ -76,9 +77,9 @@ def resize(
     out[...] = image[top : top + height, left : left + width]
 
 
-def _side(pixels: int, extent: float, resized: int, kept: int) -> _Side:
+def _side(pixels: int, extent: float, resized: int, place: slice) -> _Side:
     """Return the smallest part of a side to resize; it starts at a pixel boundary of both images."""
-    place, scale = middle(resized, kept), extent / resized
+    scale = extent / resized
     reach = _ALIGNED + math.ceil(1 / scale)
     first = min(
         range(max(0, place.start - reach), place.start + 1),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.preprocess import exact, fast
-from resnet_pipe.preprocess.exact import Interpolation
+from resnet_pipe.preprocess.exact import Interpolation, Rounding
 
 Fit = Literal["crop", "squash", "pad"]
 Mode = Literal["exact", "fast"]
@@ -32,11 +32,11 @@ class Geometry:
     even, and are at least 1; an odd margin is larger below or on the right. This is the letterbox of
     detectors, mostly filled with 114.
 
-    `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image: within one
-    grey level at every pixel for bilinear, bit for bit for the others (nearly, where the resized image would
-    have more than 2^24 pixels, such as a thin line); for `squash` and `pad`, bit for bit what Pillow's
-    `resize` gives. `fast` lets readers shrink the image while decoding, and resizes with OpenCV: close, not
-    equal, as measured in docs/images.md.
+    `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image, or those of
+    transformers, if the crop is rounded down: within one grey level at every pixel for bilinear, bit for bit
+    for the others (nearly, where the resized image would have more than 2^24 pixels, such as a thin line);
+    for `squash` and `pad`, bit for bit what Pillow's `resize` gives. `fast` lets readers shrink the image
+    while decoding, and resizes with OpenCV: close, not equal, as measured in docs/images.md.
 
     Attributes:
         resize: for `crop`: shorter side after resizing, or height and width, pixels; None for the others.
@@ -44,6 +44,7 @@ class Geometry:
             resized image.
         interpolation: the filter of `exact`; `fast` chooses its own.
         pad_value: of the margins of `pad`: a grey level, or red, green and blue.
+        rounding: of the place of the crop.
 
     Raises:
         ValueError: the crop may be larger than the resized image; or `resize` cannot be used with `fit`.
@@ -55,6 +56,7 @@ class Geometry:
     mode: Mode = "exact"
     fit: Fit = "crop"
     pad_value: int | tuple[int, int, int] = 0
+    rounding: Rounding = "even"
 
     def __post_init__(self) -> None:
         if (self.resize is None) != (self.fit != "crop"):
@@ -102,12 +104,12 @@ class Geometry:
         try:
             if self.mode == "exact":
                 resized = self._resized(frame.shape[1], frame.shape[0])
-                exact.resize(frame, resized, self._inside(resized, out), self.interpolation)
+                exact.resize(frame, resized, self._inside(resized, out), self.interpolation, self.rounding)
             else:
                 extent = extent or (frame.shape[1], frame.shape[0])
                 resized = self._resized(*extent)
                 one_scale = self.fit == "pad" or isinstance(self.resize, int)
-                fast.resize(frame, extent, resized, self._inside(resized, out), one_scale)
+                fast.resize(frame, extent, resized, self._inside(resized, out), one_scale, self.rounding)
         except (MemoryError, ImportError):
             raise
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from resnet_pipe.preprocess.exact import Interpolation
+from resnet_pipe.preprocess.exact import Interpolation, Rounding
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
 
@@ -52,6 +52,7 @@ MEANINGS = {
     "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
     "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
     "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
+    "rounding": "of a crop half a pixel off the middle: even, as in torchvision, or down, as in transformers",
     "interpolation": "the filter of exact mode, as Pillow has it",
     "rescale": "what pixel values of 0 to 255 are multiplied by, before mean and std; 1/255 if not given",
     "mean": "per channel, for rescaled values, in the order of `color`",
@@ -63,6 +64,8 @@ MEANINGS = {
 BYTE = 1 / 255
 """What brings a pixel's values to 0..1: nearly all networks are trained with that."""
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_USUAL: dict[str, Any] = {"rescale": BYTE, "rounding": "even"}
+"""Values of keys that need not be told."""
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[
     list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
@@ -81,6 +84,7 @@ class Preprocessing(BaseModel):
     crop: Annotated[Crop, Field(description=MEANINGS["crop"])]
     fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
     pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
+    rounding: Annotated[Rounding, Field(description=MEANINGS["rounding"])] = "even"
     interpolation: Annotated[Interpolation, Field(description=MEANINGS["interpolation"])] = "bilinear"
     rescale: Annotated[Factor, Field(description=MEANINGS["rescale"])] = BYTE
     mean: Annotated[Means, Field(description=MEANINGS["mean"])]
@@ -110,7 +114,9 @@ class Preprocessing(BaseModel):
 
     def geometry(self, mode: Mode = "exact") -> Geometry:
         """Return the part that the workers do."""
-        return Geometry(self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value)
+        return Geometry(
+            self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value, self.rounding
+        )
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values by key, with a job's; if these change `fit`, keys that only apply to ours go."""
@@ -122,7 +128,7 @@ class Preprocessing(BaseModel):
     def told(self) -> dict[str, Any]:
         """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
         unused = {"crop": {"fit", "pad_value"}, "squash": {"resize", "pad_value"}, "pad": {"resize"}}
-        usual = {"rescale"} if self.rescale == BYTE else set()
+        usual = {key for key, value in _USUAL.items() if getattr(self, key) == value}
         return self.model_dump(mode="json", exclude=unused[self.fit] | usual)
 
     def describe(self) -> str:
