@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import UsageError
 
+if TYPE_CHECKING:
+    from resnet_pipe.preprocess.preprocessing import Preprocessing
+
 
 @click.command()
-@click.argument("recipe")
+@click.argument("network")
 @click.option(
     "--weights",
     metavar="NAME|FILE",
     help="imagenet, random, auto, or a checkpoint file (a state dict). Default: the recipe's.",
 )
+@click.option(
+    "--size",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="Of timm's networks: that of the images they were trained with, or evaluated with.",
+)
+@click.option(
+    "--preprocess",
+    metavar="YAML",
+    help="How images are prepared, if no file says it: '{resize: 256, crop: 224, mean: [...], std: [...]}'.",
+)
+@click.option("--name", metavar="NAME", help="Of the model. Default: that of what is converted.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for the .onnx and its sidecar."
 )
@@ -33,29 +50,64 @@ from resnet_pipe.errors import UsageError
     help="For --quantize: directory of a few hundred images like those the network will see.",
 )
 def convert(
-    recipe: str, weights: str | None, out: Path | None, quantize: bool, calibration: Path | None
+    network: str,
+    weights: str | None,
+    size: Literal["train", "test"],
+    preprocess: str | None,
+    name: str | None,
+    out: Path | None,
+    quantize: bool,
+    calibration: Path | None,
 ) -> None:
-    """Convert RECIPE, a recipe file or a bare name such as resnet50, to ONNX for cv2.dnn.
+    r"""Convert NETWORK to ONNX for cv2.dnn and the other engines.
 
-    The result is compared with the source network on photographs; if they differ, no file is kept. An int8
-    model is compared with the float32 one, on images that were not used for calibration.
+    \b
+    resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
+    recipe.yaml                a recipe of your own
+    hf:OWNER/NAME[@REVISION]   a ResNet on the Hugging Face hub
+    timm:NAME[@REVISION]       a network of timm, such as timm:resnet50.a1_in1k
+    DIRECTORY                  as save_pretrained of transformers or save_for_hf of timm writes it
+    FILE.onnx                  exported by somebody else
+
+    The result is compared with the original on photographs, in every installed engine. An int8 model is
+    compared with the float32 one, on images that were not used for calibration.
     """
-    from resnet_pipe.convert.conversion import convert as convert_recipe
+    from resnet_pipe.convert.conversion import convert as convert_network
     from resnet_pipe.convert.quantize import convert_int8
+    from resnet_pipe.convert.sources.directory import Ask
 
     if quantize != (calibration is not None):
         raise UsageError(
             "--quantize and --calibration go together: the images set the ranges of the int8 values",
-            f"resnet-pipe convert {recipe} --quantize --calibration IMAGES",
+            f"resnet-pipe convert {network} --quantize --calibration IMAGES",
         )
+    ask = Ask(network, size, _preprocessing(preprocess))
     if calibration is None:
-        result = convert_recipe(recipe, weights=weights, out=out, say=show)
+        result = convert_network(network, weights=weights, ask=ask, name=name, out=out, say=show)
     else:
-        result = convert_int8(recipe, calibration, weights=weights, out=out, say=show)
+        result = convert_int8(network, calibration, weights=weights, ask=ask, name=name, out=out, say=show)
     done = "wrote" if result.changed else "unchanged:"
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
     show(f"preprocess: {result.sidecar.preprocessing.describe()}")
     show("This must match how the weights were trained; a recipe or a job can override it.")
+
+
+def _preprocessing(text: str | None) -> Preprocessing | None:
+    from resnet_pipe.job.document import Document
+    from resnet_pipe.job.syntax import one_line, parse
+    from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+    if text is None:
+        return None
+    try:
+        values = parse(text)
+    except Exception as error:  # whatever the YAML library raises
+        raise UsageError(f"--preprocess: not valid YAML: {one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise UsageError(
+            "--preprocess: expected keys and values", "--preprocess '{resize: 256, crop: 224, ...}'"
+        )
+    return Document(Path("--preprocess"), values, {}).validate(Preprocessing, {})
 
 
 @click.command()

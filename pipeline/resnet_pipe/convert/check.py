@@ -1,61 +1,91 @@
-"""Does the ONNX file give what the source network gives? Asked of cv2.dnn, on real photographs."""
+"""Does the ONNX file give what the original gives? Asked of every installed engine, on photographs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from resnet_pipe.convert.original import Outputs
 from resnet_pipe.errors import ModelError
-from resnet_pipe.machine import cv2_import
+from resnet_pipe.head.output_choice import of_network
+from resnet_pipe.infer.engine import ENGINES, EngineRequest, precisions
+from resnet_pipe.infer.probe import Probe, RefusedError, Work
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.model.network import inspect
+from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.study.agreement import compare
 
 TOLERANCE = 1e-4
 """Largest relative difference that float32 arithmetic in another order explains."""
+_BATCH = 4
+"""Images in a forward pass: more than one, because some graphs are wrong from two on, and not all of them."""
 
 
-def largest_difference(path: Path, network: nn.Module, photographs: NDArray[np.float32]) -> float:
-    """Return the largest relative difference between an ONNX file in cv2.dnn and its source network.
+def differences(
+    path: Path,
+    wanted: NetworkInput,
+    images: NDArray[np.uint8],
+    expected: Outputs,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Return, by engine, the largest relative difference between an ONNX file and its original.
 
-    For each output, `logits` and `features`: the largest absolute difference, divided by the largest absolute
-    value of the source, a torchvision ResNet in eval mode. The file is run with one photograph and with all
-    of them: float32, shape (n, 3, H, W), normalised.
+    For each output: the largest absolute difference, divided by the largest absolute value expected. Engines
+    compute in float32 on the CPU, each in its own process. Those that are not installed, cannot run the file,
+    or differ by more than `TOLERANCE` are not in the result; the user is told of the last two. The images are
+    uint8, shape (n, H, W, 3), RGB, and `expected` is what the original gives for these.
 
     Raises:
-        ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.
-        UsageError: cv2 cannot be imported.
+        ModelError: no engine gives the same.
     """
-    cv2_import.require()
-    import cv2
-
-    expected = _expected(network, photographs)
-    worst = 0.0
-    try:
-        net = cv2.dnn.readNetFromONNX(str(path))
-        names = list(net.getUnconnectedOutLayersNames())
-        for count in (1, len(photographs)):
-            net.setInput(photographs[:count])
-            outputs = dict(zip(names, net.forward(names), strict=True))
-            for name, reference in expected.items():
-                difference = np.abs(outputs[name] - reference[:count]).max() / np.abs(reference).max()
-                worst = max(worst, float(difference))
-    except (cv2.error, KeyError) as error:
-        raise ModelError(f"cv2.dnn {cv2.__version__} cannot run the converted model: {error}") from None
-    if not worst <= TOLERANCE:  # also if it is not a number
+    same: dict[str, float] = {}
+    others: dict[str, str] = {}
+    for name in ENGINES:
+        try:
+            found = _outputs(name, path, wanted, images)
+        except RefusedError as error:
+            if error.refusal.status != "not installed":
+                others[name] = error.refusal.reason
+            continue
+        difference = _largest(found, expected)
+        if difference <= TOLERANCE:
+            same[name] = difference
+        else:  # also if it is not a number
+            others[name] = f"its results differ by {difference:.1e} (at most {TOLERANCE:.0e})"
+    if not same:
+        told = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise ModelError(
-            f"the converted model differs from its source network by {worst:.1e} (at most {TOLERANCE:.0e})",
-            "no file was written; report this with the versions of torch and cv2",
+            f"no engine gives what the original gives:{told}",
+            "no file was written; report this with the versions of the libraries",
         )
-    return worst
+    for name, reason in others.items():
+        say(f"NOTE: do not use this model with {name}: {reason}")
+    return same
 
 
-def _expected(network: nn.Module, photographs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    features: list[torch.Tensor] = []
-    hook = network.get_submodule("avgpool").register_forward_hook(
-        lambda _module, _inputs, output: features.append(torch.flatten(output, 1))
-    )
-    with hook, torch.inference_mode():
-        logits = network(torch.from_numpy(photographs))
-    return {"logits": logits.numpy(), "features": features[0].numpy()}
+def _outputs(name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8]) -> Outputs:
+    network = inspect(path)
+    with Probe(ENGINES[name]) as probe:
+        abilities = probe.abilities("cpu")
+        if "fp32" not in precisions(abilities.devices, "cpu"):
+            return {}
+        request = EngineRequest(
+            model=path,
+            preprocessing=wanted,
+            outputs=of_network(network).names,
+            batch_size=network.batch_size or _BATCH,
+            device="cpu",
+            precision="fp32",
+            threads=available_cores(),
+        )
+        return probe.result(Work(request, images)).outputs
+
+
+def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs) -> float:
+    shared = {name: values for name, values in expected.items() if name in found}
+    if not shared:
+        return float("nan")
+    return compare(found, shared, next(iter(shared)), None).max_relative_error

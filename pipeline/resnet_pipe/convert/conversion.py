@@ -1,4 +1,4 @@
-"""Convert a recipe: build the network, export it, compare, and write the ONNX file and its sidecar."""
+"""Convert a network: build the original, compare, and write the ONNX file and its sidecar."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
-from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.job.location import located
+from resnet_pipe.convert.photographs import photographs
+from resnet_pipe.convert.sources.directory import Ask
+from resnet_pipe.convert.spec import LIBRARIES, Say, wanted
+from resnet_pipe.errors import MissingExtraError, ModelError, UsageError
+from resnet_pipe.head.classify import FEATURES
 from resnet_pipe.model.model import Sidecar, models_dir, read_sidecar
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
+
+if TYPE_CHECKING:
+    from resnet_pipe.convert.original import Original
 
 
 @dataclass(frozen=True)
@@ -29,84 +35,102 @@ class Conversion:
 
 
 def convert(
-    recipe: str,
+    spec: str,
     *,
     weights: str | None = None,
+    ask: Ask | None = None,
+    name: str | None = None,
     out: Path | None = None,
-    say: Callable[[str], None] = lambda _text: None,
+    say: Say = lambda _text: None,
 ) -> Conversion:
-    """Convert a ResNet to ONNX.
+    """Convert a network to ONNX, and compare the result with the original.
 
-    The recipe is a file, or the bare name of one that comes with the package, such as `resnet50`. Weights are
-    imagenet, random, auto, or a checkpoint file; None for the recipe's own. With a checkpoint, a recipe that
-    comes with the package has the preprocessing `OF_A_CHECKPOINT`. The files go into the directory `out`;
-    None for `models_dir()`.
+    Args:
+        spec: a recipe file, or the bare name of one that comes with the package, such as `resnet50`; a
+            network on a hub, `hf:OWNER/NAME[@REVISION]` or `timm:NAME`; a directory as transformers or timm
+            save it; or an .onnx file.
+        weights: of a recipe: imagenet, random, auto, or a checkpoint file; None for its own. With a
+            checkpoint, a recipe that comes with the package has the preprocessing `OF_A_CHECKPOINT`.
+        ask: what no file says.
+        name: of the model; None for that of what is converted.
+        out: the directory for the files; None for `models_dir()`.
+        say: is told what happens, a line at a time.
 
     Raises:
         DocumentError: the recipe is wrong.
-        MissingExtraError: the extra `convert` is not installed.
+        MissingExtraError: an extra is not installed.
         ModelError: the weights are not available, or the result is not the same network. No file is left.
+        UsageError: there is nothing of this name, or a model of this name is another network.
     """
-    recipe_path = find(recipe)
-    chosen = load(recipe_path)
-    spec = weights if weights is not None else chosen.weights
-    if weights is None and spec not in NAMED_WEIGHTS:  # a checkpoint beside the recipe
-        spec = str(located(spec, recipe_path.parent))
-    if recipe_path != Path(recipe) and spec not in NAMED_WEIGHTS:  # its preprocessing is for other weights
-        chosen = chosen.model_copy(update={"preprocess": OF_A_CHECKPOINT})
-    target = (out or models_dir()) / f"{recipe_path.stem}.onnx"
-    versions = versions_of("torch", "torchvision", "onnx", extra="convert", purpose="Converting a model")
-    digest = _digest(chosen, spec, versions)
+    found = wanted(spec, weights, ask or Ask(spec))
+    target = (out or models_dir()) / f"{name or found.name}.onnx"
+    versions = versions_of(*LIBRARIES, extra="convert", purpose="Converting a model")
+    digest = hashlib.sha256(json.dumps([found.decides, versions], sort_keys=True).encode()).hexdigest()
     before = unchanged(target, digest)
     if before is not None:
         return Conversion(target, before, changed=False)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sidecar = _convert(chosen, spec, target, digest, versions, say)
+        original = found.build(say)
+        _refuse_other(target, original)
+        return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
     except OSError as error:
         raise ModelError(
             f"cannot write {target}: {error.strerror or error}",
             "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME",
         ) from error
-    return Conversion(target, sidecar, changed=True)
 
 
-def _convert(
-    recipe: Recipe, spec: str, target: Path, digest: str, versions: dict[str, str], say: Callable[[str], None]
-) -> Sidecar:
-    from resnet_pipe.convert.photographs import photographs
-    from resnet_pipe.convert.sources import torchvision
+def _refuse_other(target: Path, original: Original) -> None:
+    """Refuse to replace a model that came from elsewhere: nobody can tell which of the two is meant later."""
+    with suppress(ModelError):
+        before = read_sidecar(target.with_suffix(".json"))
+        if (before.source, before.architecture) != (original.source, original.architecture):
+            raise UsageError(
+                f"{target} is another network: {before.architecture} of {before.source}",
+                "give this one another name: --name NAME; or remove that file",
+            )
 
-    say(f"converting {recipe.architecture} with weights {spec} ...")
-    photos = photographs(recipe.preprocess)
-    source = torchvision.build(recipe, spec, photos, say)
-    from resnet_pipe.convert import check, graph  # which need the libraries that `build` has found
 
-    proto = graph.export(source.network, recipe.preprocess.size)
+def _convert(original: Original, target: Path, digest: str, versions: dict[str, str], say: Say) -> Sidecar:
+    from resnet_pipe.convert import check, graph  # which need onnx
+
+    photos = photographs(original.preprocessing)
+    expected = original.run(photos)
+    wanted_input = original.preprocessing.network_input
 
     def make(temporary: Path) -> Sidecar:
-        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        temporary.write_bytes(original.graph.SerializeToString(deterministic=True))
+        proved = check.differences(temporary, wanted_input, photos, expected, say)
         return Sidecar(
             name=target.stem,
-            source=recipe.source,
-            architecture=recipe.architecture,
-            depth=recipe.depth,
-            weights=source.weights,
-            classes=source.classes,
-            features=source.network.get_submodule("fc").in_features,
-            preprocessing=recipe.preprocess,
-            params=sum(parameter.numel() for parameter in source.network.parameters()),
-            macs=graph.multiply_accumulates(proto),
+            source=original.source,
+            architecture=original.architecture,
+            depth=original.depth,
+            weights=original.weights,
+            classes=original.classes,
+            features=graph.width(original.graph, FEATURES),
+            preprocessing=original.preprocessing,
+            params=original.params,
+            macs=graph.multiply_accumulates(original.graph),
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
-            max_relative_difference=check.largest_difference(temporary, source.network, photos),
+            compared_with=original.runs_in,
+            max_relative_difference=max(proved.values()),
+            proved=proved,
+            licence=original.licence,
+            revision=original.revision,
+            files=original.files,
+            assumed=original.assumed,
             versions=versions,
         )
 
     sidecar = write(target, make)
-    agreement = f"cv2.dnn agrees with torch on {len(photos)} photographs"
-    say(f"{agreement}: largest relative difference {sidecar.max_relative_difference:.1e}")
+    engines, difference = ", ".join(sidecar.proved), sidecar.max_relative_difference
+    say(f"as in {original.runs_in} on {len(photos)} photographs, within {difference:.1e}: {engines}")
+    for assumption in original.assumed:
+        say(f"NOTE: assumed {assumption}")
     return sidecar
 
 
@@ -130,14 +154,6 @@ def versions_of(*libraries: str, extra: str, purpose: str) -> dict[str, str]:
         return {library: metadata.version(library) for library in libraries}
     except metadata.PackageNotFoundError as error:
         raise MissingExtraError(str(error.name), extra, purpose) from None
-
-
-def _digest(recipe: Recipe, spec: str, versions: dict[str, str]) -> str:
-    """Return a hash of all that decides the result, without building anything."""
-    checkpoint = file_sha256(Path(spec)) if Path(spec).is_file() else None
-    told = {**recipe.model_dump(mode="json"), "preprocess": recipe.preprocess.told()}
-    parts = [told, spec if checkpoint is None else checkpoint, versions]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def unchanged(target: Path, digest: str) -> Sidecar | None:

@@ -1,135 +1,300 @@
-"""From a torch network to a clean ONNX graph that every engine, and CUDA in cv2.dnn, executes whole."""
+"""An ONNX graph from any exporter brought into one form, which every engine executes whole."""
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
-import torch
-from onnx import ModelProto, helper, shape_inference
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
 
-OPSET = 18
-"""The exporter's own; OpenCV 4.10 and later read it."""
+INPUT, LOGITS, FEATURES = "input", "logits", "features"
+"""Names in a clean graph."""
+_HAND_ON = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that give the numbers they are given, if in another shape."""
+_AFTER_CLASSIFIER = (*_HAND_ON, "Softmax", "LogSoftmax", "Sigmoid")
+_LINEAR = ("Gemm", "MatMul", "Conv")
+_CALLED_FEATURES = ("features", "embedding", "embeddings", "image_embeds", "pooler_output")
+"""Names of outputs that are no logits, even if a linear layer makes them."""
 
 
-def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-    """Export a torchvision ResNet in eval mode, which is left as it was, for images of a size (H, W).
+class Clean(NamedTuple):
+    """A clean graph, and which output of the given one each of its outputs was, by that one's name."""
 
-    The graph has the input `input`, float32 (N, 3, H, W), and the outputs `logits` (N, classes) and
-    `features` (N, width). Batch norms are folded into the convolutions before them.
+    proto: ModelProto
+    names: dict[str, str]
+
+
+def clean(proto: ModelProto) -> Clean:
+    """Return a graph with the input `input` and the outputs `logits` and `features`, or one of them.
+
+    What an exporter has left is computed or dropped, batch norms are folded into what is before them, half
+    precision becomes float32, and every mean over height and width a GlobalAveragePool: cv2.dnn has no CUDA
+    kernel for the other forms, and each forward pass would go back to the CPU for them. The features are what
+    the last linear layer sees, if they are no output yet. The given graph may be changed.
 
     Raises:
-        ModelError: the exporter has given a graph that cannot be brought into this form.
+        ModelError: it cannot be brought into this form.
     """
-    model = _with_features(_fold(copy.deepcopy(network)))
-    with warnings.catch_warnings(), silenced("torch.onnx"):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(2, 3, *size),),
-            dynamo=True,
-            input_names=["input"],
-            output_names=["logits", "features"],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None  # noqa: S101 - with dynamo=True it always gives one
-    proto: ModelProto = program.model_proto
-    _pool_globally(proto)
+    _to_float32(proto)
+    proto = _optimized(proto)
+    shapes = _shapes(proto)
+    _pool_globally(proto, shapes)
+    given = [value.name for value in proto.graph.output]
+    names = _name_outputs(proto)
+    _rename(proto, {_input(proto): INPUT})
     _strip(proto)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"the network is not valid ONNX: {error}", "export it again") from None
+    return Clean(proto, {name: names[name] for name in given if name in names})
+
+
+def width(proto: ModelProto, name: str) -> int | None:
+    """Return how many values an output has for an image; None without such an output."""
+    shapes = [value.type.tensor_type.shape.dim for value in proto.graph.output if value.name == name]
+    return shapes[0][1].dim_value if shapes else None
 
 
 def multiply_accumulates(proto: ModelProto) -> int:
     """Count those of the convolutions and the classifier for one image."""
-    graph = shape_inference.infer_shapes(proto).graph
-    weights = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    weights = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
     shapes = {
         value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.output)
     }
     return sum(
-        weights[node.input[1]] * math.prod(shapes[node.output[0]][2:])
+        weights[node.input[1]] * prod(shapes[node.output[0]][2:])
         for node in graph.node
         if node.op_type in ("Conv", "Gemm")
     )
 
 
-def _with_features(network: Any) -> nn.Module:  # noqa: ANN401 - torchvision's ResNet
-    """Return a module that gives the logits and what the classifier sees."""
+def _optimized(proto: ModelProto) -> ModelProto:
+    """Compute what is constant, drop what is unused, and fold batch norms."""
+    from onnxscript import optimizer, rewriter
+    from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule
 
-    class WithFeatures(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            x = network.maxpool(network.relu(network.bn1(network.conv1(image))))
-            x = network.layer4(network.layer3(network.layer2(network.layer1(x))))
-            features = torch.flatten(network.avgpool(x), 1)
-            return network.fc(features), features
-
-    return WithFeatures().eval()
+    rules = [fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule]
+    with warnings.catch_warnings(), silenced():
+        warnings.simplefilter("ignore")
+        try:
+            found: ModelProto = rewriter.rewrite(optimizer.optimize(proto), rules)
+        except Exception as error:  # the library has no error of its own, and the graph may be anybody's
+            raise ModelError(f"the network cannot be simplified: {error}", "export it again") from None
+    return found
 
 
-def _fold(module: nn.Module) -> nn.Module:
-    """Fold every batch norm that follows a convolution into it, in place."""
-    previous: tuple[str, nn.Conv2d] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None:
-            module.set_submodule(previous[0], fuse_conv_bn_eval(previous[1], child))
-            module.set_submodule(name, nn.Identity())
-        _fold(child)
-        previous = (name, child) if isinstance(child, nn.Conv2d) else None
-    return module
+def _to_float32(proto: ModelProto) -> None:
+    """Turn half precision into float32: weights, constants, casts, inputs and outputs."""
+    graph = proto.graph
+    for tensor in _tensors(proto):
+        if tensor.data_type == TensorProto.FLOAT16:
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    del graph.value_info[:]
 
 
-def _pool_globally(proto: ModelProto) -> None:
-    """Write the mean over height and width as GlobalAveragePool and Flatten.
+def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
+    yield from proto.graph.initializer
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
 
-    The exporter writes ReduceMean and Reshape, for which cv2.dnn has no CUDA kernel: each forward pass
-    would go back to the CPU for them.
-    """
-    nodes = proto.graph.node
-    for index, node in enumerate(nodes):
-        after = nodes[index + 1] if index + 1 < len(nodes) else None
-        if node.op_type != "ReduceMean" or after is None:
-            continue
-        if after.op_type != "Reshape" or after.input[0] != node.output[0]:
-            raise ModelError(
-                "the exporter wrote the pooling in an unexpected form", "use a torch version that was tested"
+
+def _shapes(proto: ModelProto) -> dict[str, list[int]]:
+    """Return the shapes of values, as far as they can be inferred; 0 for a length that is not known."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError):
+        graph = proto.graph
+    return {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def _pool_globally(proto: ModelProto, shapes: Mapping[str, list[int]]) -> None:
+    """Write a mean over height and width as GlobalAveragePool, and the Reshape after it as Flatten."""
+    graph, constants = proto.graph, _constants(proto)
+    made: list[NodeProto] = []
+    for node in graph.node:
+        shape = shapes.get(node.input[0]) if node.input else None
+        if (
+            node.op_type == "ReduceMean"
+            and _axes(node, constants) in ({2, 3}, {-2, -1})
+            and len(shape or ()) == 4
+        ):
+            keeps = next((one.i for one in node.attribute if one.name == "keepdims"), 1)
+            pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
+            made.append(helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
+            if not keeps:
+                made.append(helper.make_node("Flatten", [pooled], [node.output[0]], axis=1))
+        elif node.op_type == "Reshape" and _flattens(shape, shapes.get(node.output[0])):
+            made.append(
+                helper.make_node("Flatten", [node.input[0]], [node.output[0]], name=node.name, axis=1)
             )
-        pool = helper.make_node("GlobalAveragePool", [node.input[0]], ["pool"], name="pool")
-        flatten = helper.make_node("Flatten", ["pool"], [after.output[0]], name="flatten", axis=1)
-        nodes[index].CopyFrom(pool)
-        nodes[index + 1].CopyFrom(flatten)
-    operators = {node.op_type for node in nodes}
-    allowed = {"Conv", "Relu", "Add", "MaxPool", "GlobalAveragePool", "Flatten", "Gemm"}
-    if operators - allowed:
-        extra = ", ".join(sorted(operators - allowed))
-        raise ModelError(f"the exported graph has operators it should not have: {extra}")
+        else:
+            made.append(node)
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in made]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _flattens(before: list[int] | None, after: list[int] | None) -> bool:
+    """Tell whether a Reshape of (N, C, 1, 1) gives (N, C)."""
+    return bool(before and after and len(before) == 4 and len(after) == 2 and before[1:] == [after[1], 1, 1])
+
+
+def _axes(node: NodeProto, constants: Mapping[str, TensorProto]) -> set[int] | None:
+    """Return over which axes a ReduceMean is; they are an input from opset 18 on, and an attribute before."""
+    for attribute in node.attribute:
+        if attribute.name == "axes":
+            return set(attribute.ints)
+    if len(node.input) > 1 and node.input[1] in constants:
+        return set(numpy_helper.to_array(constants[node.input[1]]).flatten().tolist())
+    return None
+
+
+def _constants(proto: ModelProto) -> dict[str, TensorProto]:
+    found = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant":
+            found.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
+    return found
+
+
+def _name_outputs(proto: ModelProto) -> dict[str, str]:
+    """Make the outputs `logits` and `features`, and drop all others; return their names before."""
+    graph = proto.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = _constants(proto)
+    classifiers = {
+        value.name: node
+        for value in graph.output
+        if value.name not in _CALLED_FEATURES
+        and (node := _classifier(value.name, makers, constants)) is not None
+    }
+    others = [value.name for value in graph.output if value.name not in classifiers]
+    if LOGITS in classifiers:
+        classifiers = {LOGITS: classifiers[LOGITS]}
+    if len(classifiers) > 1:
+        raise ModelError(
+            f"several outputs could be the logits: {', '.join(classifiers)}", "export it with one of them"
+        )
+    names: dict[str, str] = {}
+    for name, classifier in classifiers.items():  # one at most
+        names[name] = LOGITS
+        seen = next(one for one in classifier.input if one not in constants)
+        names[_flat(graph, classifier, seen)] = FEATURES
+    if not classifiers:
+        pooled = [name for name in others if _is_pooled(name, makers)]
+        if len(pooled) != 1:
+            found = ", ".join(others) or "none"
+            raise ModelError(
+                f"no output holds logits or pooled features; its outputs: {found}",
+                "export it with its classifier, or with its pooled features as the only output",
+            )
+        names[pooled[0]] = FEATURES
+    _rename(proto, names)
+    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    del graph.output[:]
+    for name in sorted(names.values(), reverse=True):  # the logits first
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    widths = _shapes(proto)
+    for value in graph.output:
+        if len(widths.get(value.name, [])) == 2:
+            shape = value.type.tensor_type.shape
+            shape.dim.add().CopyFrom(batch)
+            shape.dim.add().dim_value = widths[value.name][1]
+    return names
+
+
+def _classifier(
+    name: str, makers: Mapping[str, NodeProto], constants: Mapping[str, TensorProto]
+) -> NodeProto | None:
+    """Return the linear layer that makes an output; None if something else does."""
+    for _ in range(len(makers)):
+        node = makers.get(name)
+        if node is None:
+            return None
+        data = [one for one in node.input if one not in constants]
+        if node.op_type in _LINEAR and len(data) == 1:
+            return node if node.op_type != "Conv" or _is_pooled(data[0], makers) else None
+        if not (node.op_type in _AFTER_CLASSIFIER or (node.op_type == "Add" and len(data) == 1)):
+            return None
+        name = data[0]
+    return None
+
+
+def _is_pooled(name: str, makers: Mapping[str, NodeProto]) -> bool:
+    """Tell whether a value is what a pooling gives, or that in another shape."""
+    for _ in range(len(makers)):
+        node = makers.get(name)
+        if node is None or node.op_type not in _HAND_ON:
+            return node is not None and "Pool" in node.op_type
+        name = node.input[0]
+    return False
+
+
+def _flat(graph: Any, classifier: NodeProto, seen: str) -> str:  # noqa: ANN401 - protobuf messages are untyped
+    """Return the name of the features that a classifier sees, with one row for each image."""
+    if classifier.op_type != "Conv":
+        return seen
+    place = next(index for index, node in enumerate(graph.node) if node.output == classifier.output)
+    name = f"{seen}_flat"
+    graph.node.insert(place, helper.make_node("Flatten", [seen], [name], axis=1))
+    return name
+
+
+def _input(proto: ModelProto) -> str:
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    return str(next(value.name for value in proto.graph.input if value.name not in weights))
+
+
+def _rename(proto: ModelProto, names: Mapping[str, str]) -> None:
+    """Give values other names; what has one of these names already gets out of the way."""
+    graph = proto.graph
+    known = {name for node in graph.node for name in (*node.input, *node.output)}
+    away = {name: f"{name}_before" for name in names.values() if name in known and name not in names}
+    renamed: Callable[[str], str] = lambda name: names.get(name) or away.get(name, name)  # noqa: E731
+    for node in graph.node:
+        node.input[:] = map(renamed, node.input)
+        node.output[:] = map(renamed, node.output)
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = renamed(value.name)
 
 
 def _strip(proto: ModelProto) -> None:
     """Remove what no engine reads: unused weights, inner shapes, notes of the exporter and of the machine."""
     graph = proto.graph
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(sorted(kept, key=lambda tensor: tensor.name))
+    kept = sorted((one for one in graph.initializer if one.name in used), key=lambda tensor: tensor.name)
+    inputs = [value for value in graph.input if value.name == INPUT]
+    for field, values in ((graph.initializer, kept), (graph.input, inputs)):
+        copies = [type(one).FromString(one.SerializeToString()) for one in values]
+        del field[:]
+        field.extend(copies)
     del graph.value_info[:], proto.metadata_props[:]
-    graph.name, graph.doc_string, proto.doc_string = "resnet", "", ""
+    graph.name, graph.doc_string, proto.doc_string = "network", "", ""
     parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
     for part in parts:
         part.doc_string = ""

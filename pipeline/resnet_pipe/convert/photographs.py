@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
-from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (
@@ -25,8 +24,8 @@ NAMES = (
 )
 
 
-def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised."""
+def photographs(preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return ten photographs of the size of a network's input: uint8, shape (10, H, W, 3), RGB."""
     try:
         import skimage
     except ImportError:
@@ -38,4 +37,4 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
             geometry.apply(np.asarray(image.convert("RGB")), out)
-    return Normalizer(preprocessing.network_input, len(NAMES)).fill(batch)
+    return batch

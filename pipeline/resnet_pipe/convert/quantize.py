@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
+from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.infer.normalize import Normalizer
@@ -49,14 +50,16 @@ _OUTPUTS = ("features", "logits")
 
 
 def convert_int8(
-    recipe: str,
+    spec: str,
     calibration: Path,
     *,
     weights: str | None = None,
+    ask: Ask | None = None,
+    name: str | None = None,
     out: Path | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Conversion:
-    """Convert a ResNet to ONNX, unless that is done, and write a calibrated int8 model beside it.
+    """Convert a network to ONNX, unless that is done, and write a calibrated int8 model beside it.
 
     The arguments and what comes back are those of `convert`, but for the int8 model; `calibration` is a
     directory with images like those that the network will see.
@@ -68,7 +71,7 @@ def convert_int8(
     """
     versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
-    source = convert(recipe, weights=weights, out=out, say=say)
+    source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say)
     target = source.path.with_name(f"{source.path.stem}{INT8_SUFFIX}.onnx")
 
     def make(temporary: Path) -> Sidecar:

@@ -59,16 +59,26 @@ class Recipe(BaseModel):
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
 
+def is_recipe(spec: str) -> bool:
+    """Tell whether a spec is a recipe file, or the bare name of a recipe in the package."""
+    return spec.endswith((".yaml", ".yml")) or (
+        "/" not in spec and (recipes_dir() / f"{spec}.yaml").is_file()
+    )
+
+
 def find(recipe: str) -> Path:
     """Return the file of a recipe: a path, or the bare name of one in the package; else a `UsageError`."""
     path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+    if path.suffix in (".yaml", ".yml"):
         return path
     shipped = recipes_dir() / f"{recipe}.yaml"
     if not shipped.is_file():
         known = ", ".join(ARCHITECTURES)
-        remedy = f"use one of {known}, or the path of a recipe file"
-        raise UsageError(f"there is no recipe {recipe!r}", remedy)
+        remedy = (
+            f"give one of {known}; hf:OWNER/NAME or timm:NAME; or the path of a directory, an .onnx file or a"
+            " recipe"
+        )
+        raise UsageError(f"there is no network {recipe!r}", remedy)
     return shipped
 
 

@@ -17,6 +17,8 @@ from resnet_pipe.store.names import key_of
 DEPTHS = (18, 34, 50, 101, 152)
 """The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
 
+HUBS = ("hf:", "timm:")
+"""How the names of networks on a hub begin."""
 INT8_SUFFIX = "-int8"
 """Suffix of an int8 model's name, after that of the model it was made from."""
 
@@ -82,9 +84,18 @@ class Sidecar(_Section):
     """The contents of `resnet50.json` next to `resnet50.onnx`.
 
     Attributes:
+        source: the library or the format that the network came from.
+        architecture: its name there.
+        classes: their labels, in the order of the logits; empty if it gives none.
+        features: how many it gives for an image; None if it gives none.
         macs: multiply-accumulates of one forward pass of one image at the crop size.
-        max_relative_difference: of the float32 model from the source network, on real images, when it was
-            converted.
+        compared_with: the library, and its version, that said what the results should be.
+        max_relative_difference: of the float32 model from that, on real images, the largest of all engines.
+        proved: the difference in each engine that was installed and gave the same.
+        licence: of the weights, as their publisher names it.
+        revision: the commit of the repository it came from.
+        files: that were read besides the weights, with their SHA-256.
+        assumed: what no file said, in words.
         recipe_sha256: of everything that decided the result, so that converting again can do nothing.
     """
 
@@ -95,7 +106,7 @@ class Sidecar(_Section):
     depth: int | None
     weights: Weights
     classes: list[str]
-    features: int
+    features: int | None
     preprocessing: Preprocessing
     params: int
     macs: int
@@ -104,6 +115,12 @@ class Sidecar(_Section):
     recipe_sha256: str
     max_relative_difference: float
     versions: dict[str, str]
+    compared_with: str = "torch"
+    proved: dict[str, float] = {}
+    licence: str | None = None
+    revision: str | None = None
+    files: dict[str, str] = {}
+    assumed: tuple[str, ...] = ()
     quantization: Quantization | None = None
 
 
@@ -144,12 +161,20 @@ def recipes_dir() -> Path:
 def model_path(spec: str, base: Path) -> Path:
     """Return the ONNX file that a job means by `spec`.
 
-    That is a bare name such as `resnet50`, looked up in `models_dir()`, which may raise, or a path to an
-    .onnx file.
+    That is a bare name such as `resnet50`, or that of a network on a hub, looked up in `models_dir()`, which
+    may raise, or a path to an .onnx file.
     """
+    if spec.startswith(HUBS):
+        return models_dir() / f"{hub_name(spec)}.onnx"
     if spec.endswith(".onnx") or "/" in spec:
         return base / spec
     return models_dir() / f"{spec}.onnx"
+
+
+def hub_name(spec: str) -> str:
+    """Return the model's name of a network on a hub: `microsoft--resnet-50` of `hf:microsoft/resnet-50`."""
+    kind, _, name = spec.partition(":")
+    return (name if kind == "hf" else f"{kind}/{name}").replace("/", "--")
 
 
 def how_to_make(name: str) -> str | None:

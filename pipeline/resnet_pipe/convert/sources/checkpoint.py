@@ -83,7 +83,7 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
     Raises:
         ModelError: the file is missing, cannot be loaded, or does not contain exactly one such network.
     """
-    found = list(_networks(_load(path)))
+    found = list(_networks(load(path)))
     if not found:
         raise ModelError(f"checkpoint {path} holds no state dict", state_dict())
     fitting = [one for one in found if not any(_misfits(expected, one.state))]
@@ -102,7 +102,8 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
     return Checkpoint(taken.state, None if taken.plain else taken.name, tuple(notes))
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+def load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Load a file, and only tensors of it; a `ModelError` says why it cannot be loaded."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other versions: they load, or they are refused

@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from resnet_pipe.convert.original import Original, in_torch, normalized
+from resnet_pipe.convert.photographs import photographs
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, Recipe
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.model.model import Weights
@@ -22,6 +21,8 @@ from resnet_pipe.store.digest import file_sha256
 if TYPE_CHECKING:
     from torch import nn
 
+_Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str]]"
+"""A ResNet in eval mode, where its numbers came from, and the labels of its classes."""
 SEED = 0
 """Seed of random weights."""
 BRANCH_WEIGHT = 0.25
@@ -30,20 +31,10 @@ NETWORK_TIMEOUT_S = 10.0
 """A server that does not answer in this time is not there."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A torchvision ResNet in eval mode, where its numbers came from, and the labels of its classes."""
-
-    network: nn.Module
-    weights: Weights
-    classes: list[str]
-
-
-def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Callable[[str], None]) -> Source:
+def original(recipe: Recipe, spec: str, say: Callable[[str], None]) -> Original:
     """Build the network of a recipe with weights: imagenet, random, auto, or the path of a checkpoint.
 
-    Photographs, float32, shape (n, 3, H, W), normalised, calibrate random weights. The user is told when
-    `auto` falls back to those, and what there is to know about a checkpoint.
+    The user is told when `auto` falls back to random weights, and what there is to know about a checkpoint.
 
     Raises:
         MissingExtraError: torch or torchvision is not installed.
@@ -53,6 +44,25 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
         import torchvision  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(error.name or "torchvision", "convert", "Converting a model") from None
+    from resnet_pipe.convert.export import export
+    from resnet_pipe.convert.graph import clean
+
+    network, weights, classes = _with_weights(recipe, spec, say)
+    return Original(
+        source=recipe.source,
+        architecture=recipe.architecture,
+        depth=recipe.depth,
+        preprocessing=recipe.preprocess,
+        weights=weights,
+        classes=classes,
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        graph=clean(export(network, recipe.preprocess.size)).proto,
+        run=in_torch(network, "fc", recipe.preprocess.network_input),
+        runs_in=f"torch {metadata.version('torch')}",
+    )
+
+
+def _with_weights(recipe: Recipe, spec: str, say: Callable[[str], None]) -> _Weighted:
     if spec not in NAMED_WEIGHTS:
         return _checkpoint(recipe, Path(spec), say)
     if spec != "random":
@@ -63,10 +73,10 @@ def build(recipe: Recipe, spec: str, photographs: NDArray[np.float32], say: Call
                 raise
             say(f"NOTE: {error.problem}")
             say("NOTE: using random weights instead: good for timing, not for results")
-    return _random(recipe, spec, photographs)
+    return _random(recipe, spec)
 
 
-def _imagenet(recipe: Recipe, requested: str) -> Source:
+def _imagenet(recipe: Recipe, requested: str) -> _Weighted:
     from torchvision.models import get_model, get_model_weights
 
     weights: Any = get_model_weights(recipe.architecture).DEFAULT
@@ -87,7 +97,7 @@ def _imagenet(recipe: Recipe, requested: str) -> Source:
     network = get_model(recipe.architecture, weights=None)
     network.load_state_dict(state)
     kind = Weights(kind="imagenet", name=str(weights), requested=requested)
-    return Source(network.eval(), kind, list(weights.meta["categories"]))
+    return network.eval(), kind, list(weights.meta["categories"])
 
 
 def _cache(name: str) -> Path | None:
@@ -104,7 +114,7 @@ def _cache(name: str) -> Path | None:
     return directory if os.access(directory, os.W_OK) or (directory / name).is_file() else None
 
 
-def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) -> Source:
+def _random(recipe: Recipe, requested: str) -> _Weighted:
     """Random weights whose batch norms have seen photographs.
 
     Without that, their running statistics are those of nothing, and the signal of a deep network grows
@@ -126,12 +136,13 @@ def _random(recipe: Recipe, requested: str, photographs: NDArray[np.float32]) ->
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
     with torch.inference_mode():
-        network.train()(torch.from_numpy(photographs))
+        images = normalized(photographs(recipe.preprocess), recipe.preprocess.network_input)
+        network.train()(torch.from_numpy(images))
     kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
-    return Source(network.eval(), kind, _labels(recipe, recipe.class_count))
+    return network.eval(), kind, _labels(recipe, recipe.class_count)
 
 
-def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Source:
+def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> _Weighted:
     import torch
     from torchvision.models import get_model
 
@@ -147,7 +158,7 @@ def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> Sourc
     network.load_state_dict(dict(found.state))
     name, sha256 = path.name, file_sha256(path)
     kind = Weights(kind="checkpoint", name=name, sha256=sha256, requested=name, taken=found.taken)
-    return Source(network.eval(), kind, _labels(recipe, classes))
+    return network.eval(), kind, _labels(recipe, classes)
 
 
 def _labels(recipe: Recipe, count: int) -> list[str]:

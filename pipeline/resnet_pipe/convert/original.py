@@ -1,0 +1,86 @@
+"""The original of a conversion: a network as its own library has it, and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.model.model import Weights
+from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Outputs = dict[str, NDArray[np.float32]]
+"""`logits` (n, classes) and `features` (n, width), or one of them."""
+Run = Callable[[NDArray[np.uint8]], Outputs]
+
+
+@dataclass(frozen=True)
+class Original:
+    """A network that is to be converted.
+
+    Attributes:
+        source: the library or the format it comes from, such as `torchvision`.
+        architecture: its name there.
+        depth: in layers, if it is one of the ResNets of He et al. 2015.
+        classes: the labels, in the order of the logits; empty for a network without.
+        params: numbers that were trained.
+        graph: its ONNX graph, clean.
+        run: executes it in the library that defines it, on images: uint8, shape (n, H, W, 3), RGB, of the
+            size of its input.
+        runs_in: that library and its version.
+        licence: under which the weights may be used, as their publisher names it; None if that is not said.
+        revision: the commit of the repository it comes from.
+        files: of the original besides the weights, with their SHA-256.
+        assumed: what no file says, in words.
+    """
+
+    source: str
+    architecture: str
+    depth: int | None
+    preprocessing: Preprocessing
+    weights: Weights
+    classes: list[str]
+    params: int
+    graph: ModelProto
+    run: Run
+    runs_in: str
+    licence: str | None = None
+    revision: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+
+
+def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:
+    """Return images, shape (n, H, W, 3), as a network's input: float32, shape (n, 3, H, W)."""
+    return Normalizer(wanted, len(images)).fill(images)
+
+
+def in_torch(network: Any, classifier: str | None, wanted: NetworkInput) -> Run:  # noqa: ANN401
+    """Return how a torch network in eval mode is run: it gives logits, and its classifier sees the features.
+
+    Without a classifier, the network itself gives the features.
+    """
+    import torch
+
+    def run(images: NDArray[np.uint8]) -> Outputs:
+        seen: list[torch.Tensor] = []
+        given = torch.from_numpy(normalized(images, wanted))
+        with torch.inference_mode():
+            if classifier is None:
+                return {"features": network(given).flatten(1).numpy()}
+            hook = network.get_submodule(classifier).register_forward_pre_hook(
+                lambda _module, inputs: seen.append(inputs[0])
+            )
+            with hook:
+                logits = network(given)
+        return {"logits": logits.numpy(), "features": seen[0].flatten(1).numpy()}
+
+    return run

@@ -1,0 +1,211 @@
+"""A network in a directory, as transformers and timm save it, and as a hub has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnet_pipe.convert.original import Original, Run, in_torch
+from resnet_pipe.convert.sources import hugging_face, image_processor, timm, weights
+from resnet_pipe.errors import ModelError
+from resnet_pipe.model.model import DEPTHS, Weights
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.store.digest import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CONFIG = "config.json"
+CARD = "README.md"
+FILES = (CONFIG, image_processor.NAME, CARD)
+"""What is read from a directory, besides the weights."""
+UNNAMED = "the labels: no file names the classes"
+_LARGEST = 16 << 20
+"""Bytes of a JSON file, which has labels for thousands of classes in one."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a user says about a directory, which the files in it do not.
+
+    Attributes:
+        spec: what the user called it.
+        size: of timm's networks: that of the images they were trained with, or evaluated with.
+        preprocessing: in place of what the directory says.
+        revision: the commit it was fetched from.
+    """
+
+    spec: str
+    size: timm.Size = "train"
+    preprocessing: Preprocessing | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What a directory describes: the network in torch, and what its own library makes of it."""
+
+    source: str
+    architecture: str
+    module: nn.Module
+    classifier: str | None
+    preprocessing: Preprocessing
+    run: Run
+    runs_in: str
+    labels: list[str] | None
+    licence: str | None = None
+    assumed: tuple[str, ...] = ()
+
+
+def original(directory: Path, ask: Ask) -> Original:
+    """Read the network in a directory, and export it: config.json, the weights, preprocessor_config.json.
+
+    Raises:
+        MissingExtraError: a library is missing that it needs.
+        ModelError: a file is missing or damaged, or describes what cannot be converted.
+    """
+    from resnet_pipe.convert.export import export
+    from resnet_pipe.convert.graph import clean
+
+    config = read_json(directory / CONFIG)
+    state, file = weights.read(directory)
+    found = (_of_timm if "architecture" in config else _of_transformers)(directory, config, state, ask)
+    labels, assumed = _labels(found)
+    told = [directory / name for name in FILES if (directory / name).is_file()]
+    return Original(
+        source=found.source,
+        architecture=found.architecture,
+        depth=_depth(found.architecture),
+        preprocessing=found.preprocessing,
+        weights=Weights(kind="checkpoint", name=file.name, sha256=file_sha256(file), requested=ask.spec),
+        classes=labels,
+        params=sum(parameter.numel() for parameter in found.module.parameters()),
+        graph=clean(export(found.module, found.preprocessing.size)).proto,
+        run=found.run,
+        runs_in=found.runs_in,
+        licence=found.licence or licence_of_card(directory / CARD),
+        revision=ask.revision,
+        files={file.name: file_sha256(file) for file in told},
+        assumed=(*found.assumed, *assumed),
+    )
+
+
+def _of_transformers(
+    directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], ask: Ask
+) -> _Network:
+    place = directory / CONFIG
+    if config.get("model_type") != hugging_face.MODEL_TYPE:
+        raise ModelError(
+            f"{place}: model_type: {config.get('model_type')!r} is not a network that can be converted;"
+            f" expected {hugging_face.MODEL_TYPE!r}, or timm's `architecture`",
+            "export it to ONNX with its own library, then: resnet-pipe convert FILE.onnx",
+        )
+    module, architecture = hugging_face.network(config, state, place)
+    processor = directory / image_processor.NAME
+    preprocessing = ask.preprocessing
+    if preprocessing is None:
+        if not processor.is_file():
+            raise ModelError(
+                f"{processor} does not exist, so nothing says how images are prepared",
+                f"copy it there, or {image_processor.SAY_IT}",
+            )
+        preprocessing = image_processor.preprocessing_of(read_json(processor), str(processor))
+    has_classifier = hugging_face.has_classifier(state)
+    classifier, wanted = "fc" if has_classifier else None, preprocessing.network_input
+    if is_installed("transformers"):
+        run, library = hugging_face.reference(directory, has_classifier, wanted), "transformers"
+    else:
+        run, library = in_torch(module, classifier, wanted), "torch"
+    return _Network(
+        source="transformers",
+        architecture=architecture,
+        module=module,
+        classifier=classifier,
+        preprocessing=preprocessing,
+        run=run,
+        runs_in=f"{library} {metadata.version(library)}",
+        labels=hugging_face.labels_of(config),
+    )
+
+
+def _of_timm(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], ask: Ask) -> _Network:
+    place = directory / CONFIG
+    module, classifier = timm.network(config, state, place)
+    preprocessing = ask.preprocessing or timm.preprocessing_of(config, ask.size, place)
+    reference, library = module, "torch"
+    if is_installed("timm"):
+        reference, library = timm.reference(config, state, place), "timm"
+    labels, assumed = timm.labels_of(config)
+    return _Network(
+        source="timm",
+        architecture=timm.architecture(config, place),
+        module=module,
+        classifier=classifier,
+        preprocessing=preprocessing,
+        run=in_torch(reference, classifier, preprocessing.network_input),
+        runs_in=f"{library} {metadata.version(library)}",
+        labels=labels,
+        licence=timm.licence_of(config),
+        assumed=assumed,
+    )
+
+
+def _labels(found: _Network) -> tuple[list[str], tuple[str, ...]]:
+    """Return one label for each class, and what had to be assumed for that."""
+    if found.classifier is None:
+        return [], ()
+    count = len(found.module.get_submodule(found.classifier).bias)  # type: ignore[arg-type]
+    if found.labels is not None:
+        if len(found.labels) != count:
+            raise ModelError(
+                f"{CONFIG} names {len(found.labels)} classes, but the weights have {count}",
+                "check that both files are of the same network",
+            )
+        return found.labels, ()
+    return [f"class {index}" for index in range(count)], (UNNAMED,)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds names and values; ModelError if it is anything else."""
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"{path} is too large for what it should be: over {_LARGEST >> 20} MB")
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}",
+            "give a directory as save_pretrained of transformers, or save_for_hf of timm, writes it",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON: {error}", "copy or download it again") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: expected names and values", "copy or download it again")
+    return found
+
+
+def licence_of_card(path: Path) -> str | None:
+    """Return the licence that a model card names in its YAML header; None if it names none."""
+    if not path.is_file():
+        return None
+    head = re.match(r"---\s*\n(.*?)\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    found = re.search(r"^license:\s*(\S.*?)\s*$", head[1], re.MULTILINE) if head else None
+    return found[1].strip("'\"") if found else None
+
+
+def _depth(architecture: str) -> int | None:
+    found = re.fullmatch(r"(?i)resnet-?(\d+)", architecture)
+    return int(found[1]) if found and int(found[1]) in DEPTHS else None
+
+
+def is_installed(library: str) -> bool:
+    """Tell whether a library is there, without importing it."""
+    try:
+        metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""An ONNX file that somebody exported, with what lies beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resnet_pipe.convert import graph
+from resnet_pipe.convert.original import Original, Outputs, Run
+from resnet_pipe.convert.sources import hugging_face, image_processor, steps, timm
+from resnet_pipe.convert.sources.directory import (
+    CARD,
+    CONFIG,
+    UNNAMED,
+    Ask,
+    is_installed,
+    licence_of_card,
+    read_json,
+)
+from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.head.classify import LOGITS
+from resnet_pipe.infer.engine import ENGINES, EngineRequest
+from resnet_pipe.infer.probe import Probe, RefusedError, Work
+from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.model.model import Weights
+from resnet_pipe.model.network import Network, inspect
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.store.digest import file_sha256
+
+_RUNS = ("onnxruntime", "torch")
+"""Engines that say what the file itself gives, the first that can."""
+
+
+def beside(path: Path) -> list[Path]:
+    """Return the files beside an ONNX file that say something about it."""
+    names = (CONFIG, image_processor.NAME, steps.NAME, CARD)
+    return [file for file in map(path.with_name, names) if file.is_file()]
+
+
+def original(path: Path, ask: Ask) -> Original:
+    """Read an ONNX file, and what says how its images are prepared and what its classes are called.
+
+    Raises:
+        ModelError: it is no network for images, or nothing says how they are prepared.
+    """
+    network = inspect(path)
+    preprocessing = ask.preprocessing or _preprocessing(path, ask)
+    if network.size not in (None, preprocessing.size):
+        raise ModelError(
+            f"{path}: its input is {network.size} (height, width), and images would be {preprocessing.size}",
+            image_processor.SAY_IT,
+        )
+    cleaned, names = graph.clean(onnx.load(path))
+    weights = Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=ask.spec)
+    classes, assumed = _labels(path, graph.width(cleaned, LOGITS))
+    run, runs_in = _run(path, network, preprocessing, names)
+    return Original(
+        source="onnx",
+        architecture=path.stem,
+        depth=None,
+        preprocessing=preprocessing,
+        weights=weights,
+        classes=classes,
+        params=sum(prod(tensor.dims) for tensor in cleaned.graph.initializer),
+        graph=cleaned,
+        run=run,
+        runs_in=runs_in,
+        licence=licence_of_card(path.with_name(CARD)),
+        revision=ask.revision,
+        files={file.name: file_sha256(file) for file in (*network.data, *beside(path))},
+        assumed=assumed,
+    )
+
+
+def _labels(path: Path, count: int | None) -> tuple[list[str], tuple[str, ...]]:
+    """Return one label for each of the classes, from config.json beside the file, and what is assumed."""
+    if count is None:
+        return [], ()
+    config = path.with_name(CONFIG)
+    told = read_json(config) if config.is_file() else {}
+    named = hugging_face.labels_of(told) or timm.labels_of(told)[0]
+    if named is None:
+        return [f"class {index}" for index in range(count)], (UNNAMED,)
+    if len(named) != count:
+        raise ModelError(
+            f"{config} names {len(named)} classes, but {path} has {count}",
+            "remove the one that does not belong",
+        )
+    return named, ()
+
+
+def _preprocessing(path: Path, ask: Ask) -> Preprocessing:
+    processor, listed, config = (path.with_name(name) for name in (image_processor.NAME, steps.NAME, CONFIG))
+    if processor.is_file():
+        return image_processor.preprocessing_of(read_json(processor), str(processor))
+    if listed.is_file():
+        return steps.preprocessing_of(read_json(listed), ask.size, listed)
+    if config.is_file() and "pretrained_cfg" in (told := read_json(config)):
+        return timm.preprocessing_of(told, ask.size, config)
+    raise ModelError(
+        f"nothing beside {path} says how its images are prepared: no {processor.name}, no {listed.name}, and"
+        f" no {config.name} of timm",
+        f"copy one there, or {image_processor.SAY_IT}",
+    )
+
+
+def _run(
+    path: Path, network: Network, preprocessing: Preprocessing, names: Mapping[str, str]
+) -> tuple[Run, str]:
+    """Return how the file itself is run, and in what; its outputs get the names of ours."""
+    outputs = tuple(one.name for one in network.outputs if one.name in names)
+    request = EngineRequest(
+        model=path,
+        preprocessing=preprocessing.network_input,
+        outputs=outputs,
+        batch_size=network.batch_size or 1,
+        device="cpu",
+        precision="fp32",
+        threads=available_cores(),
+    )
+    name = next((one for one in _RUNS if is_installed(one)), None)
+    if name is None:
+        raise MissingExtraError("onnxruntime", "onnxruntime", "Checking an ONNX file")
+
+    def run(images: NDArray[np.uint8]) -> Outputs:
+        try:
+            with Probe(ENGINES[name]) as probe:
+                probe.abilities("cpu")
+                found = probe.result(Work(request, images)).outputs
+        except RefusedError as error:
+            raise ModelError(f"{path}: {name} cannot run it: {error.refusal.reason}") from None
+        return {names[output]: values for output, values in found.items()}
+
+    return run, f"{name} {metadata.version(name)}"

@@ -1,0 +1,57 @@
+"""The `preprocess.json` that exports of timm's networks come with: a list of torchvision's transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from resnet_pipe.convert.sources.image_processor import SAY_IT
+from resnet_pipe.errors import ModelError
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+NAME = "preprocess.json"
+_SETS = ("test", "val", "stages")
+"""Keys under which a file may have several lists of steps, the first that is there: as timm evaluates with
+the size `test`, and with the other."""
+_WITHOUT_EFFECT = ("convert_rgb", "to_tensor", "maybe_to_tensor")
+
+
+def preprocessing_of(told: Mapping[str, Any], size: str, place: Path) -> Preprocessing:
+    """Return what the steps do.
+
+    Raises:
+        ModelError: they do more than resizing, cropping and normalising; the message names the step.
+    """
+    names = _SETS if size == "test" else ("val", "test", "stages")
+    steps = next((told[name] for name in names if isinstance(told.get(name), list)), None)
+    if steps is None:
+        raise ModelError(f"{place} holds no list of steps: {', '.join(_SETS)}", SAY_IT)
+    found: dict[str, Any] = {}
+    for step in steps:
+        kind = step.get("type") if isinstance(step, dict) else step
+        if kind == "resize" and "resize" not in found and not step.get("max_size"):
+            found |= {
+                "resize": _sides(step.get("size")),
+                "interpolation": step.get("interpolation", "bilinear"),
+            }
+        elif kind == "center_crop" and "crop" not in found:
+            found["crop"] = step.get("size")
+        elif kind == "normalize" and "mean" not in found:
+            found |= {"mean": step.get("mean"), "std": step.get("std")}
+        elif kind not in _WITHOUT_EFFECT:
+            raise ModelError(f"{place}: the step {step} cannot be done here", SAY_IT)
+    if "crop" not in found and isinstance(found.get("resize"), list):
+        found["fit"], found["crop"] = "squash", found.pop("resize")
+    try:
+        return Preprocessing(**found)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        raise ModelError(f"{place}: {'.'.join(map(str, first['loc']))}: {first['msg']}", SAY_IT) from None
+
+
+def _sides(size: object) -> object:
+    """Return the size of a Resize: one number, which may stand in a list, is the shorter side."""
+    return size[0] if isinstance(size, list) and len(size) == 1 else size
