@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
-from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
+from resnet_pipe.writer.annotated.annotated import AnnotatedImagesSection, AnnotatedVideoSection
 from resnet_pipe.writer.section import WriterSection
 from resnet_pipe.writer.tables.csv import CsvSection
 from resnet_pipe.writer.tables.jsonl import JsonlSection

@@ -109,8 +109,4 @@ def _orientation(frame: VideoFrame) -> int:
         b = c = 0
     else:
         a = d = 0
-    return _ORIENTATIONS.get((_sign(a), _sign(b), _sign(c), _sign(d)), 1)
-
-
-def _sign(value: int) -> int:
-    return (value > 0) - (value < 0)
+    return _ORIENTATIONS.get(tuple(np.sign([a, b, c, d]).tolist()), 1)

@@ -1,8 +1,4 @@
-"""The process that draws labels on pictures.
-
-It reads the sources again. A decoder that crashes or hangs on a hostile file takes this process down, and
-nothing else.
-"""
+"""The process that draws labels on pictures, with decoders of its own: it reads the sources again."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError
 from resnet_pipe.store import atomic
 from resnet_pipe.store.names import path_of
-from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
+from resnet_pipe.writer.annotated.annotator import Answer, DrawingSetup, Message, Request, Step
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.annotated.panel import Panel
@@ -43,10 +39,10 @@ class Painter:
         self._panel: Panel | None = None
         self._panel_shape: tuple[int, ...] = ()
 
-    def paint(self, request: Request) -> Answer:
+    def paint(self, request: Request) -> Message:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
-        OSError if one cannot be written; with its name, or that of the directory.
+        An OSError, if one cannot be written, has its name, or that of the directory.
         """
         files: list[Path] = []
         try:
@@ -59,7 +55,9 @@ class Painter:
         except SourceError as error:
             return Answer(tuple(files), SourceError("writer", error.error, error.message))
         except OSError as error:  # one of writing names no file
-            raise OSError(error.errno, error.strerror, str(error.filename or self._setup.directory)) from None
+            return OSError(error.errno, error.strerror, str(error.filename or self._setup.directory))
+        except Exception as error:
+            return Answer(failure=_surprise(error))
         return Answer(tuple(files))
 
     def _make_video(self, request: Request, files: list[Path]) -> None:
@@ -90,8 +88,10 @@ class Painter:
             self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
     def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
-        row = request.row_at(position)
-        if row is None:
+        row = 0
+        if request.frame_index is not None:
+            row = int(np.searchsorted(request.frame_index, position, side="right")) - 1
+        if row < 0:  # before the first frame that the network saw
             return
         if self._panel is None or self._panel_shape != pixels.shape:
             height, width, _ = self._panel_shape = pixels.shape
@@ -142,13 +142,4 @@ def serve(connection: Connection) -> None:
     painter = Painter(connection.recv(), connection.send)
     connection.send(Step.READY)
     while True:
-        connection.send(_answer(painter, connection.recv()))
-
-
-def _answer(painter: Painter, request: Request) -> Message:
-    try:
-        return painter.paint(request)
-    except OSError as error:
-        return error
-    except Exception as error:
-        return Answer(failure=_surprise(error))
+        connection.send(painter.paint(connection.recv()))

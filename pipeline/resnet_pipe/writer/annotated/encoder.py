@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 
-_PRESET = "veryfast"
 _THREADS = 8
 """At most; each holds pictures of its own."""
 
@@ -86,7 +85,7 @@ class VideoFile:
         }
         with self._errors():
             self._container = av.open(str(path), "w", format="mp4", options=options)
-            settings = {"preset": _PRESET, "crf": str(crf)}
+            settings = {"preset": "veryfast", "crf": str(crf)}
             self._stream = self._container.add_stream("libx264", rate=form.fps, options=settings)
             self._stream.time_base = self._unit
             self._open_encoder()

@@ -21,7 +21,6 @@ from resnet_pipe.writer.annotated.encoder import Format
 
 _MAX_PIXELS = 2**31 - 1
 """The reader of the job has its own limit, and there are no labels of what is beyond that."""
-_LEAST_FPS, _MOST_FPS = 1, 240
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _format(video: Video, index: Index, longest: int, frame: VideoFrame, pixels:
         height=height,
         time_base=index.time_base,
         longest=longest,
-        fps=Fraction(min(max(fps, _LEAST_FPS), _MOST_FPS)).limit_denominator(1001),
+        fps=Fraction(min(max(fps, 1), 240)).limit_denominator(1001),
         aspect=aspect if height == frame.height else 1 / aspect,
         colours=(frame.colorspace, frame.color_primaries, frame.color_trc),
     )
