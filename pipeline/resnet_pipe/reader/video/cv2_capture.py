@@ -56,7 +56,7 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
             video.alive()
-            seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # since anything, and 0 where it knows none
+            seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # from any moment on; 0: it knows none
             if not position:
                 offset = times[0] - seconds
             elif seconds and abs(seconds + offset - times[position]) >= tolerance[position]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import cast
+from typing import TypeAlias, cast
 
 import av
 from av.codec.context import Flags as CodecFlags
@@ -16,6 +16,8 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"
 
 _STRICT = frozenset(["hevc", "mjpeg"])
 """Codecs whose decoders hide damage unless told not to, and then have nothing against whole files."""
@@ -72,7 +74,7 @@ class Decoder:
             self.context = new
         return self.context
 
-    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
         """Decode a packet, which may be modified; None flushes the frames that the decoder has held back.
 
         Malformed side data is no damage: if the decoder refuses a packet, it is tried again without them.
@@ -90,7 +92,7 @@ class Decoder:
                 raise
         return self.context.decode(packet)
 
-    def _hide(self, packet: Packet[VideoStream], before: bool = False) -> bool:
+    def _hide(self, packet: VideoPacket, before: bool = False) -> bool:
         """Hide what does not affect pictures in a packet, in place; return whether there was any.
 
         For HEVC, this is SEI after the beginning of the picture: a decoder that refuses it has started the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -15,8 +16,8 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import check_readable
 from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
-from resnet_pipe.reader.video.decoder import Decoder, describe, pixel_limit
-from resnet_pipe.reader.video.timeline import Timeline, VideoPacket
+from resnet_pipe.reader.video.decoder import Decoder, VideoPacket, describe, pixel_limit
+from resnet_pipe.reader.video.timeline import Timeline
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,mxf,mxf_opatom,nut,ivf"
@@ -200,10 +201,8 @@ class Video:
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
     def _stream_packets(self) -> Iterator[VideoPacket]:
-        try:
+        with suppress(IndexError):  # PyAV's, at the end of a file in which streams have appeared since
             yield from self._container.demux(self.stream)
-        except IndexError:
-            return  # of PyAV, at the end of a file in which streams have appeared after it was opened
 
     def begin(self, number: int) -> VideoCodecContext:
         """Reset the decoder for a packet that does not depend on earlier ones, and return it."""

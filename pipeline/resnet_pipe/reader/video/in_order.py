@@ -13,10 +13,10 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.video.decoder import describe
+from resnet_pipe.reader.video.decoder import VideoPacket, describe
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index
-from resnet_pipe.reader.video.timeline import UNKNOWN, VideoPacket
+from resnet_pipe.reader.video.timeline import UNKNOWN
 
 _MOST_B_FRAMES = 16
 """Frames between two that others are predicted from; H.264 allows no more."""
@@ -46,10 +46,7 @@ def index_by_decoding(video: Video) -> Index:
 
 
 def _timed(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, int | None]]:
-    """Yield frames with the better of the two times of each, None if it has none.
-
-    It is chosen as FFmpeg does (its `guess_correct_pts`).
-    """
+    """Yield frames, each with the better of its times, if any, as FFmpeg finds it: `guess_correct_pts`."""
     last_pts = last_dts = UNKNOWN
     faulty_pts = faulty_dts = 0
     for frame in frames:

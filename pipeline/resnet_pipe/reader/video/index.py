@@ -129,8 +129,7 @@ def index_packets(
     left_out = int((visible & ~belongs)[firsts[1] :].sum()) if len(firsts) > 1 else 0
     if problem is not None:
         # A packet that is missing may come, in presentation, before so many that are there.
-        uncertain = max(reorder, depth)
-        order = order[: max(0, len(order) - uncertain)]
+        order = order[: max(0, len(order) - max(reorder, depth))]
     begins = np.asarray([begin for begin, _ in parts])
     horizon = np.maximum.accumulate(np.where(belongs, times, times[begins[0]]))
     of_frame = order[visible[order]]
@@ -149,7 +148,7 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
     if not len(wanted):
         return []
     entries = np.searchsorted(packets.pts[packets.entry], index.pts[wanted], side="right") - 1
-    last = np.maximum.accumulate(packets.of_frame[wanted])
+    last = np.maximum.accumulate(packets.of_frame[wanted])  # packet that is needed up to each frame
     skips = packets.entry[entries] > np.concatenate([[-2], last[:-1]]) + 1
     begins = np.flatnonzero((np.diff(entries, prepend=-1) > 0) & (packets.fresh[entries] | skips))
     ends = np.append(begins[1:], len(wanted)) - 1

@@ -14,12 +14,11 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.video.decoder import describe
+from resnet_pipe.reader.video.decoder import VideoPacket, describe
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.in_order import decode_all, index_by_decoding
 from resnet_pipe.reader.video.index import Index, Packets, Run, plan
 from resnet_pipe.reader.video.scan import scan, search
-from resnet_pipe.reader.video.timeline import VideoPacket
 
 _FIELD_CODECS = frozenset(["h264", "mpeg2video"])
 """Codecs that may code the two fields of an interlaced frame as two pictures, each in its own packet."""
@@ -106,14 +105,13 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
     if index.packets is None:
         yield from decode_all(video, wanted)
         return
-    runs = plan(index, index.packets, wanted)
-    for number, run in enumerate(runs):
+    for run in plan(index, index.packets, wanted):
         try:
             yield from _decode_run(video, index, index.packets, run)
-        except _EntryError:
+        except _EntryError:  # then nothing but the beginning of a stretch can be relied on
             fresh = index.packets.fresh
             begins = replace(index.packets, entry=index.packets.entry[fresh], fresh=fresh[fresh])
-            for whole in plan(index, begins, np.concatenate([run.frames for run in runs[number:]])):
+            for whole in plan(index, begins, wanted[wanted >= run.frames[0]]):
                 yield from _decode_run(video, index, begins, whole)
             return
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from resnet_pipe.reader.source import Span
 from resnet_pipe.reader.video.container import appended_at
+from resnet_pipe.reader.video.decoder import VideoPacket
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index, index_packets
-from resnet_pipe.reader.video.timeline import UNKNOWN, Table, VideoPacket, find_stretches, is_even
+from resnet_pipe.reader.video.timeline import UNKNOWN, Table, find_stretches, is_even
 from resnet_pipe.reader.video.transport import find_jumps
 
 _INTER_CODECS = ["h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg1video", "mpeg2video", "theora"]

@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
-from av.packet import Packet
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-VideoPacket: TypeAlias = "Packet[VideoStream]"
+from resnet_pipe.reader.video.decoder import VideoPacket
 
 UNKNOWN = -(2**63)
 """A missing time of a packet; FFmpeg's AV_NOPTS_VALUE."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import simplejpeg
@@ -20,8 +20,6 @@ from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.annotated.second_reading import Picture, read_image, read_video
-
-_T = TypeVar("_T")
 
 _LARGEST_JPEG = 65_500
 """Width and height in pixels: libjpeg's limit."""
@@ -64,7 +62,7 @@ class Painter:
         path = mirrored(self._setup.kind, request.key, ".mp4", (".mp4",))
         video: VideoFile | None = None
         try:
-            for picture in _guarded(self._video(request, None)):
+            for picture in self._video(request, None):
                 if video is None:
                     video = VideoFile(self._place(path), picture.form, self._setup.quality)
                 self._label(picture.pixels, request, picture.position)
@@ -78,14 +76,15 @@ class Painter:
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
         folder = mirrored(self._setup.kind, request.key, "", (".jpg",))
-        for picture in _guarded(self._video(request, wanted)):
+        for picture in self._video(request, wanted):
             self._label(picture.pixels, request, picture.position)
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
 
     def _make_picture(self, request: Request, files: list[Path]) -> None:
-        for pixels in _guarded(read_image(self._source(request))):
-            self._label(pixels, request, 0)
-            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
+        with _guarded():
+            pixels = read_image(self._source(request))
+        self._label(pixels, request, 0)
+        self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
     def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
         row = 0
@@ -112,7 +111,8 @@ class Painter:
             self._say(Step.ALIVE)
 
     def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
-        return read_video(self._source(request), self._setup.track, wanted, self._live)
+        with _guarded():
+            yield from read_video(self._source(request), self._setup.track, wanted, self._live)
 
     def _source(self, request: Request) -> Path:
         return path_of(self._setup.root, request.key)
@@ -123,10 +123,11 @@ class Painter:
         return place
 
 
-def _guarded(pictures: Iterator[_T]) -> Iterator[_T]:
+@contextmanager
+def _guarded() -> Iterator[None]:
     """Make a library's surprise on one source cost that source."""
     try:
-        yield from pictures
+        yield
     except SourceError:
         raise
     except Exception as error:

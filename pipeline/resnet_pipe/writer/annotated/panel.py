@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
@@ -40,7 +39,8 @@ class Panel:
         text = max(_LEAST_TEXT, round(min(height, width * 9 / 16) / _LINES))
         self._lettering = Lettering(font, text)
         self._labels = labels
-        self._name = lru_cache(_MOST_NAMES)(self._draw_name)
+        self._names: dict[int, Image.Image] = {}
+        """Opacity of the labels that have been drawn, by class index."""
         self._pad = text // 2
         self._line = round(1.8 * text)
         self._margin = min(text, min(width, height) // 20)
@@ -90,10 +90,14 @@ class Panel:
         opacity = np.repeat(drawn[..., 3:], 3, axis=2)
         return 255 - opacity, np.multiply(drawn[..., :3], opacity, dtype=np.uint16) + np.uint16(128)
 
-    def _draw_name(self, index: int) -> Image.Image:
-        room = self._width - 3 * self._pad - round(self._lettering.font.getlength("100.0%"))
-        label = self._lettering.label(self._labels[index], index)
-        return self._text(self._lettering.fit(label, room))
+    def _name(self, index: int) -> Image.Image:
+        if index not in self._names:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            room = self._width - 3 * self._pad - round(self._lettering.font.getlength("100.0%"))
+            label = self._lettering.label(self._labels[index], index)
+            self._names[index] = self._text(self._lettering.fit(label, room))
+        return self._names[index]
 
     def _text(self, text: str) -> Image.Image:
         """Return the opacity of a text, as high as a line: what is higher is cut off."""

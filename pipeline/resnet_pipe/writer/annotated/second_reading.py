@@ -41,8 +41,8 @@ class Picture:
     form: Format
 
 
-def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pixels of an image, once: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the pixels of an image: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
     It raises what `ImageReader.read` does.
     """
@@ -50,7 +50,7 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
         data = file.read()
     # Where the job does not accept a file that ends too early, there are no labels for it.
     item = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
-    yield np.require(item.frame, requirements=["C", "W"])
+    return np.require(item.frame, requirements=["C", "W"])
 
 
 def read_video(
