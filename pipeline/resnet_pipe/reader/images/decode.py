@@ -16,9 +16,8 @@ from resnet_pipe.reader.images import heif, jpeg, tiff
 from resnet_pipe.reader.images.metadata import without_metadata
 from resnet_pipe.reader.images.png import lacks_rows
 from resnet_pipe.reader.images.signature import identify
-from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
-from resnet_pipe.reader.source import Item
+from resnet_pipe.reader.source import Item, check_size
 
 _ORDINARY_BYTES = 64 << 20
 """What an ordinary photograph needs, and more."""

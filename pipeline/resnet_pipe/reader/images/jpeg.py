@@ -12,9 +12,8 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images.jpeg_segments import ends, frame_header, is_lossless, tidied, unpadded
 from resnet_pipe.reader.images.libjpeg import Verdict, verdict
 from resnet_pipe.reader.images.library_stderr import standard_error
-from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, jpeg_orientation, upright
-from resnet_pipe.reader.source import Item
+from resnet_pipe.reader.source import Item, check_size
 
 _END_OF_IMAGE = b"\xff\xd9"
 _NOT_NAMED = "Could not determine subsampling level"

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
-from resnet_pipe.reader.file_reader import FileReader
 from resnet_pipe.reader.images.signature import EXTENSIONS
+from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import path_of
 

@@ -17,8 +17,8 @@ from resnet_pipe.reader.images import libtiff
 from resnet_pipe.reader.images.tiff_directory import Directory
 from resnet_pipe.reader.images.tiff_layout import CMYK, LOSSLESS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
 from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples
-from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import ORIENTATION, Frame, upright, xmp_orientation
+from resnet_pipe.reader.source import check_size
 
 _TILES = 1 << 26
 """Pixels that the tiles of an image may have together, whatever its size: they may extend far beyond it."""
