@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +16,6 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images import heif, jpeg, tiff
 from resnet_pipe.reader.images.metadata import without_metadata
-from resnet_pipe.reader.images.png import lacks_rows
 from resnet_pipe.reader.images.signature import identify
 from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
 from resnet_pipe.reader.source import Item, check_size
@@ -27,6 +28,9 @@ _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 """How the decoders say that a file ends too early."""
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and the steps, of the seven passes of an interlaced PNG."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -80,7 +84,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         with image:
             check_size(image.width, image.height, max_pixels)
             image.load()
-            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
+            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and _lacks_rows(data):
                 problem = "its compressed data are whole, but not the whole image"
                 raise SourceError("reader", "truncated", problem)
             frame = _rgb(image)
@@ -94,6 +98,27 @@ def _may_lack_rows(image: Image.Image) -> bool:
     """Tell whether Pillow may have left rows as they were before decoding, all zero."""
     last_row = image.crop((0, image.height - 1, image.width, image.height))
     return "interlace" in image.info or last_row.getbbox(alpha_only=False) is None
+
+
+def _lacks_rows(data: bytes) -> bool:
+    """Inflate the image data of a PNG file that Pillow has decoded: are they fewer than its header promises?
+
+    Pillow does not, and leaves the missing rows black. The format: https://www.w3.org/TR/png-3/, sections 5,
+    8 (interlacing) and 10 (compression).
+    """
+    width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    missing = 0
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // right), -((top - height) // down)
+        missing += max(0, rows) * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    inflater, start = zlib.decompressobj(), 8
+    while missing > 0 and start + 12 <= len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] == b"IDAT":
+            missing -= len(inflater.decompress(data[start + 8 : start + 8 + length], missing))
+        start += 12 + length
+    return missing > 0
 
 
 def _is_short(name: str, data: bytes) -> bool:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from enum import Enum
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.images.jpeg_segments import ends, frame_header, is_lossless, tidied, unpadded
-from resnet_pipe.reader.images.libjpeg import Verdict, verdict
+from resnet_pipe.reader.images.jpeg_segments import (
+    ends,
+    frame_header,
+    is_lossless,
+    jpeg_orientation,
+    tidied,
+    unpadded,
+)
 from resnet_pipe.reader.images.library_stderr import standard_error
-from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, jpeg_orientation, upright
+from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, upright
 from resnet_pipe.reader.source import Item, check_size
 
 _END_OF_IMAGE = b"\xff\xd9"
@@ -21,6 +29,40 @@ _NOT_NAMED = "Could not determine subsampling level"
 _PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
 """OpenCV modes by number of components, of the image and of the file: inks are stored inverted, as Adobe's
 programs do, which make these files."""
+
+
+class _Verdict(Enum):
+    """What a warning of libjpeg says about the pixels."""
+
+    HARMLESS = "the pixels are those that the file describes"
+    DAMAGED = "pixels may have been made up"
+    TRUNCATED = "the end is missing, and made up"
+
+
+_WARNINGS = (
+    # About headers: none of these values takes part in decoding.
+    ("Warning: unknown JFIF revision number", _Verdict.HARMLESS, "nothing but this warning depends on it"),
+    ("Invalid SOS parameters for sequential JPEG", _Verdict.HARMLESS, "sequential decoding ignores them"),
+    ("Unknown Adobe color transform code", _Verdict.HARMLESS, "the usual one is taken: YCbCr, or YCCK"),
+    ("Corrupt JPEG data: bad ICC marker", _Verdict.HARMLESS, "colour profiles are not applied"),
+    # Bytes that belong to no segment. Between headers they are skipped; after a scan they may be what is left
+    # of its data because the decoder lost its place in them, so the file is decoded once more without them.
+    (r"Corrupt JPEG data: \d+ extraneous bytes before", _Verdict.HARMLESS, "if it decodes without them"),
+    # About coded data: the decoder goes on with zeros, or from a place that it guesses.
+    ("Corrupt JPEG data: premature end of data segment", _Verdict.DAMAGED, "zeros stand in for the rest"),
+    ("Corrupt JPEG data: bad Huffman code", _Verdict.DAMAGED, "a zero stands in for it"),
+    ("Corrupt JPEG data: bad arithmetic code", _Verdict.DAMAGED, "zeros stand in for the rest"),
+    (r"Corrupt JPEG data: found marker 0x\w+ instead of RST", _Verdict.DAMAGED, "a restart interval is lost"),
+    ("Inconsistent progression sequence", _Verdict.DAMAGED, "a scan that others refine is missing"),
+    ("Premature end of JPEG file", _Verdict.TRUNCATED, "an end of image is put in"),
+    (
+        "Application transferred too many scanlines",
+        _Verdict.DAMAGED,
+        "no reader asks for more",
+    ),
+)
+"""Start of a message, verdict, and reason: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, judged by what
+its sources do when they issue it. Only the first warning is reported, and it may hide others."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -41,7 +83,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         try:
             return attempt(data)
         except ValueError as error:
-            if verdict(str(error)) != Verdict.HARMLESS:
+            if _verdict(str(error)) != _Verdict.HARMLESS:
                 raise
         if data.count(b"\n") == data.count(b"\r\n") > 1:
             # Its tables are wrong then, and what is pushed out of them looks like an oddity.
@@ -49,6 +91,11 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         return _mended(tidied(data), attempt)
     except ValueError as error:
         raise _failure(data, str(error)) from error
+
+
+def _verdict(message: str) -> _Verdict | None:
+    """Return what a message of libjpeg means; None if it is an error, not a warning."""
+    return next((meaning for pattern, meaning, _ in _WARNINGS if re.match(pattern, message)), None)
 
 
 def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
@@ -60,7 +107,7 @@ def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
     try:
         return attempt(tidy)
     except ValueError as error:
-        if verdict(str(error)) != Verdict.HARMLESS:
+        if _verdict(str(error)) != _Verdict.HARMLESS:
             raise
     try:
         return attempt(unpadded(tidy, b""))
@@ -74,8 +121,8 @@ def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
 
 
 def _failure(data: bytes, message: str) -> SourceError:
-    meaning = verdict(message)
-    if meaning == Verdict.TRUNCATED:
+    meaning = _verdict(message)
+    if meaning == _Verdict.TRUNCATED:
         return SourceError("reader", "truncated", message)
     if meaning is None:
         header = frame_header(data)
@@ -132,7 +179,7 @@ def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bo
     try:
         frame: Frame = simplejpeg.decode_jpeg(data, colorspace, strict=True, **least)
     except ValueError as error:
-        if not (accept_truncated and verdict(str(error)) == Verdict.TRUNCATED):
+        if not (accept_truncated and _verdict(str(error)) == _Verdict.TRUNCATED):
             raise
         frame = simplejpeg.decode_jpeg(data, colorspace, strict=False, **least)
     if inks:
@@ -151,7 +198,7 @@ def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncate
         raise ValueError("its header cannot be read")
     check_size(header.width, header.height, max_pixels)
     complaint = _complaint(data)
-    if complaint and not (accept_truncated and verdict(complaint) == Verdict.TRUNCATED):
+    if complaint and not (accept_truncated and _verdict(complaint) == _Verdict.TRUNCATED):
         raise ValueError(complaint)
     mode, stored_mode = _PILLOW_MODES[len(header.factors)]
     size, ended = (header.width, header.height), data + _END_OF_IMAGE

@@ -13,10 +13,9 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.images import libtiff
 from resnet_pipe.reader.images.tiff_directory import Directory
 from resnet_pipe.reader.images.tiff_layout import CMYK, LOSSLESS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
-from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples
+from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples, strict_libtiff
 from resnet_pipe.reader.orientation import ORIENTATION, Frame, upright, xmp_orientation
 from resnet_pipe.reader.source import check_size
 
@@ -105,7 +104,7 @@ def _with_pillow(directory: Directory) -> Frame:
     file = io.BytesIO(directory.only(_OF_PIXELS))
     before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True  # for uncompressed YCbCr too
     try:
-        with libtiff.strict(), _open(file) as image:
+        with strict_libtiff(), _open(file) as image:
             return np.asarray(image.convert("RGB"))
     finally:
         TiffImagePlugin.READ_LIBTIFF = before
