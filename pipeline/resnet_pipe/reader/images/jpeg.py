@@ -11,14 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.images.jpeg_segments import (
-    ends,
-    frame_header,
-    is_lossless,
-    jpeg_orientation,
-    tidied,
-    unpadded,
-)
+from resnet_pipe.reader.images import jpeg_segments
 from resnet_pipe.reader.images.library_stderr import standard_error
 from resnet_pipe.reader.orientation import MOVED, TURNED, Frame, upright
 from resnet_pipe.reader.source import Item, check_size
@@ -55,11 +48,7 @@ _WARNINGS = (
     (r"Corrupt JPEG data: found marker 0x\w+ instead of RST", _Verdict.DAMAGED, "a restart interval is lost"),
     ("Inconsistent progression sequence", _Verdict.DAMAGED, "a scan that others refine is missing"),
     ("Premature end of JPEG file", _Verdict.TRUNCATED, "an end of image is put in"),
-    (
-        "Application transferred too many scanlines",
-        _Verdict.DAMAGED,
-        "no reader asks for more",
-    ),
+    ("Application transferred too many scanlines", _Verdict.DAMAGED, "no reader asks for more"),
 )
 """Start of a message, verdict, and reason: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, judged by what
 its sources do when they issue it. Only the first warning is reported, and it may hide others."""
@@ -88,7 +77,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         if data.count(b"\n") == data.count(b"\r\n") > 1:
             # Its tables are wrong then, and what is pushed out of them looks like an oddity.
             raise SourceError("reader", "damaged", "its line ends were converted: it was copied as a text")
-        return _mended(tidied(data), attempt)
+        return _mended(jpeg_segments.tidied(data), attempt)
     except ValueError as error:
         raise _failure(data, str(error)) from error
 
@@ -110,13 +99,13 @@ def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
         if _verdict(str(error)) != _Verdict.HARMLESS:
             raise
     try:
-        return attempt(unpadded(tidy, b""))
+        return attempt(jpeg_segments.unpadded(tidy, b""))
     except ValueError as error:
         short = error
     try:
-        attempt(unpadded(tidy, b"\1"))
+        attempt(jpeg_segments.unpadded(tidy, b"\1"))
     except ValueError:
-        return attempt(unpadded(tidy, b"\0"))
+        return attempt(jpeg_segments.unpadded(tidy, b"\0"))
     raise short
 
 
@@ -125,7 +114,7 @@ def _failure(data: bytes, message: str) -> SourceError:
     if meaning == _Verdict.TRUNCATED:
         return SourceError("reader", "truncated", message)
     if meaning is None:
-        header = frame_header(data)
+        header = jpeg_segments.frame_header(data)
         if header is None and _END_OF_IMAGE not in data:
             return SourceError("reader", "truncated", f"it ends within the header: {message}")
         if header and (kind := header.beyond_libjpeg()):
@@ -145,10 +134,10 @@ def _decode(
             raise
         return _any_sampling(data, original, max_pixels, accept_truncated)
     check_size(width, height, max_pixels)
-    orientation = jpeg_orientation(original)
+    orientation = jpeg_segments.orientation(original)
     # libjpeg-turbo decodes a lossless JPEG to its whole size, even into an array that is made for less.
     factor = 1
-    if min_side and not is_lossless(data):
+    if min_side and not jpeg_segments.is_lossless(data):
         factor = _reduction(height, width, min_side, orientation)
     size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
     inks = space in ("CMYK", "YCCK")
@@ -193,7 +182,7 @@ def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncate
 
     Pillow hides warnings; OpenCV, which decodes the file as well, lets libjpeg write them to stderr.
     """
-    header = frame_header(data)
+    header = jpeg_segments.frame_header(data)
     if header is None or header.beyond_libjpeg():
         raise ValueError("its header cannot be read")
     check_size(header.width, header.height, max_pixels)
@@ -203,7 +192,7 @@ def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncate
     mode, stored_mode = _PILLOW_MODES[len(header.factors)]
     size, ended = (header.width, header.height), data + _END_OF_IMAGE
     frame = np.asarray(Image.frombytes(mode, size, ended, "jpeg", stored_mode, "").convert("RGB"))
-    return Item(upright(frame, jpeg_orientation(original)))
+    return Item(upright(frame, jpeg_segments.orientation(original)))
 
 
 def _complaint(data: bytes) -> str:
@@ -216,6 +205,6 @@ def _complaint(data: bytes) -> str:
         complaint = first_line()
     if complaint:
         return complaint
-    if not ends(data):  # OpenCV keeps that to itself
+    if not jpeg_segments.ends(data):  # OpenCV keeps that to itself
         return "Premature end of JPEG file"
     return "" if decoded is not None else "OpenCV does not decode it"

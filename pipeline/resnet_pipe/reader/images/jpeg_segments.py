@@ -78,7 +78,7 @@ def segments(data: bytes, scans: bool = True) -> Iterator[Segment]:
             return
 
 
-def jpeg_orientation(data: bytes) -> int:
+def orientation(data: bytes) -> int:
     """Return the orientation of a JPEG file; 1 if it has none, or if that is damaged.
 
     The first EXIF block with an orientation counts, or XMP if there is none. Much cheaper than with Pillow.
