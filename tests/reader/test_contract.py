@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from resnet_pipe.errors import SourceError
 from resnet_pipe.job.job import Job
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found

@@ -12,8 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
-from resnet_pipe.reader.listing import check_entry
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver, check_entry
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.reader import Reader
