@@ -24,8 +24,6 @@ from resnet_pipe.writer.tables.cells import to_cell
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SLIDE = (13.33, 7.5)
-"""Inches: the size of a slide in the usual programs, 16:9."""
 _CORNERS: tuple[charts.Corner, ...] = (
     ((-7, 0), "right", "center"),
     ((-5, -4), "right", "top"),
@@ -129,7 +127,7 @@ def to_png(study: Study) -> bytes:
     if study.batch_sizes:
         draws["Latency against batch size"] = partial(_batches, study, study.batch_sizes[0].engine)
     draws["Peak memory, by depth"] = partial(_memory, study)
-    drawn = charts.figure(draws, charts.LIGHT, *_SLIDE, columns=2)
+    drawn = charts.figure(draws, charts.LIGHT, 13.33, 7.5, columns=2)  # inches: slides are 16:9
     drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
     content = io.BytesIO()
     drawn.savefig(content, format="png", dpi=150, facecolor="white")

@@ -19,9 +19,6 @@ from resnet_pipe.reader.images.metadata import without_metadata
 from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
 from resnet_pipe.reader.source import Item, check_size
 
-_ORDINARY_BYTES = 64 << 20
-"""What an ordinary photograph needs, and more."""
-
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
 
@@ -108,7 +105,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     except (SourceError, ImportError):
         raise
     except MemoryError:
-        np.empty(_ORDINARY_BYTES, np.uint8)  # raises it once more if others would find no memory either
+        np.empty(64 << 20, np.uint8)  # what a photograph needs, and more: raises it again if there is none
         raise SourceError("reader", "too_large", "not enough memory to decode it") from None
     except Exception as error:  # whatever a decoder may raise on hostile bytes
         text = " ".join(str(error).split()) or type(error).__name__

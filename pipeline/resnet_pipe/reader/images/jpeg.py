@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from enum import Enum
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -20,35 +21,28 @@ _END_OF_IMAGE = b"\xff\xd9"
 _NOT_NAMED = "Could not determine subsampling level"
 """The error of TurboJPEG 2's functions, which simplejpeg calls, for subsamplings that have no name there."""
 _PILLOW_MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
-"""OpenCV modes by number of components, of the image and of the file: inks are stored inverted, as Adobe's
+"""Modes by number of components, of the image and of the file: inks are stored inverted, as Adobe's
 programs do, which make these files."""
 
-
-class _Verdict(Enum):
-    """What a warning of libjpeg says about the pixels."""
-
-    HARMLESS = "the pixels are those that the file describes"
-    DAMAGED = "pixels may have been made up"
-    TRUNCATED = "the end is missing, and made up"
-
-
-_WARNINGS = (
+_Verdict = Literal["harmless", "damaged", "truncated"]
+"""What a warning says: all pixels are those of the file, some may have been made up, the end was missing."""
+_WARNINGS: tuple[tuple[str, _Verdict, str], ...] = (
     # About headers: none of these values takes part in decoding.
-    ("Warning: unknown JFIF revision number", _Verdict.HARMLESS, "nothing but this warning depends on it"),
-    ("Invalid SOS parameters for sequential JPEG", _Verdict.HARMLESS, "sequential decoding ignores them"),
-    ("Unknown Adobe color transform code", _Verdict.HARMLESS, "the usual one is taken: YCbCr, or YCCK"),
-    ("Corrupt JPEG data: bad ICC marker", _Verdict.HARMLESS, "colour profiles are not applied"),
+    ("Warning: unknown JFIF revision number", "harmless", "nothing but this warning depends on it"),
+    ("Invalid SOS parameters for sequential JPEG", "harmless", "sequential decoding ignores them"),
+    ("Unknown Adobe color transform code", "harmless", "the usual one is taken: YCbCr, or YCCK"),
+    ("Corrupt JPEG data: bad ICC marker", "harmless", "colour profiles are not applied"),
     # Bytes that belong to no segment. Between headers they are skipped; after a scan they may be what is left
     # of its data because the decoder lost its place in them, so the file is decoded once more without them.
-    (r"Corrupt JPEG data: \d+ extraneous bytes before", _Verdict.HARMLESS, "if it decodes without them"),
+    (r"Corrupt JPEG data: \d+ extraneous bytes before", "harmless", "if it decodes without them"),
     # About coded data: the decoder goes on with zeros, or from a place that it guesses.
-    ("Corrupt JPEG data: premature end of data segment", _Verdict.DAMAGED, "zeros stand in for the rest"),
-    ("Corrupt JPEG data: bad Huffman code", _Verdict.DAMAGED, "a zero stands in for it"),
-    ("Corrupt JPEG data: bad arithmetic code", _Verdict.DAMAGED, "zeros stand in for the rest"),
-    (r"Corrupt JPEG data: found marker 0x\w+ instead of RST", _Verdict.DAMAGED, "a restart interval is lost"),
-    ("Inconsistent progression sequence", _Verdict.DAMAGED, "a scan that others refine is missing"),
-    ("Premature end of JPEG file", _Verdict.TRUNCATED, "an end of image is put in"),
-    ("Application transferred too many scanlines", _Verdict.DAMAGED, "no reader asks for more"),
+    ("Corrupt JPEG data: premature end of data segment", "damaged", "zeros stand in for the rest"),
+    ("Corrupt JPEG data: bad Huffman code", "damaged", "a zero stands in for it"),
+    ("Corrupt JPEG data: bad arithmetic code", "damaged", "zeros stand in for the rest"),
+    (r"Corrupt JPEG data: found marker 0x\w+ instead of RST", "damaged", "a restart interval is lost"),
+    ("Inconsistent progression sequence", "damaged", "a scan that others refine is missing"),
+    ("Premature end of JPEG file", "truncated", "an end of image is put in"),
+    ("Application transferred too many scanlines", "damaged", "no reader asks for more than there are"),
 )
 """Start of a message, verdict, and reason: every JWRN_* of jerror.h, libjpeg-turbo 2.1 to 3.2, judged by what
 its sources do when they issue it. Only the first warning is reported, and it may hide others."""
@@ -64,15 +58,12 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     Raises:
         SourceError: `truncated`, `damaged`, `too_large` or `unsupported`.
     """
-
-    def attempt(candidate: bytes) -> Item:
-        return _decode(candidate, data, max_pixels, accept_truncated, min_side)
-
+    attempt = partial(_decode, data, max_pixels, accept_truncated, min_side)
     try:
         try:
             return attempt(data)
         except ValueError as error:
-            if _verdict(str(error)) != _Verdict.HARMLESS:
+            if _verdict(str(error)) != "harmless":
                 raise
         if data.count(b"\n") == data.count(b"\r\n") > 1:
             # Its tables are wrong then, and what is pushed out of them looks like an oddity.
@@ -96,7 +87,7 @@ def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
     try:
         return attempt(tidy)
     except ValueError as error:
-        if _verdict(str(error)) != _Verdict.HARMLESS:
+        if _verdict(str(error)) != "harmless":
             raise
     try:
         return attempt(jpeg_segments.unpadded(tidy, b""))
@@ -111,7 +102,7 @@ def _mended(tidy: bytes, attempt: Callable[[bytes], Item]) -> Item:
 
 def _failure(data: bytes, message: str) -> SourceError:
     meaning = _verdict(message)
-    if meaning == _Verdict.TRUNCATED:
+    if meaning == "truncated":
         return SourceError("reader", "truncated", message)
     if meaning is None:
         header = jpeg_segments.frame_header(data)
@@ -123,9 +114,9 @@ def _failure(data: bytes, message: str) -> SourceError:
 
 
 def _decode(
-    data: bytes, original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None
+    original: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None, data: bytes
 ) -> Item:
-    """Decode a file without its oddities, or raise `ValueError`; `original` is the file with metadata."""
+    """Decode `data`, a file without its oddities, or raise `ValueError`; `original` has its metadata."""
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except (KeyError, ValueError) as error:
@@ -168,7 +159,7 @@ def _pixels(data: bytes, inks: bool, size: tuple[int, int], accept_truncated: bo
     try:
         frame: Frame = simplejpeg.decode_jpeg(data, colorspace, strict=True, **least)
     except ValueError as error:
-        if not (accept_truncated and _verdict(str(error)) == _Verdict.TRUNCATED):
+        if not (accept_truncated and _verdict(str(error)) == "truncated"):
             raise
         frame = simplejpeg.decode_jpeg(data, colorspace, strict=False, **least)
     if inks:
@@ -187,7 +178,7 @@ def _any_sampling(data: bytes, original: bytes, max_pixels: int, accept_truncate
         raise ValueError("its header cannot be read")
     check_size(header.width, header.height, max_pixels)
     complaint = _complaint(data)
-    if complaint and not (accept_truncated and _verdict(complaint) == _Verdict.TRUNCATED):
+    if complaint and not (accept_truncated and _verdict(complaint) == "truncated"):
         raise ValueError(complaint)
     mode, stored_mode = _PILLOW_MODES[len(header.factors)]
     size, ended = (header.width, header.height), data + _END_OF_IMAGE

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images.library_stderr import standard_error
@@ -159,14 +159,17 @@ def _unpack(rows: NDArray[np.uint8], count: int, bits: int, order: str) -> Sampl
 def strict_libtiff() -> Iterator[None]:
     """Raise libtiff's messages as exceptions while the block decodes a TIFF file.
 
-    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. A compression
-    that libtiff was built without is a `SourceError`; all else is a `ValueError`, with the error of the
-    block, if there is one, and the first line that libtiff wrote.
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. Tags that
+    Pillow does not support and a compression that libtiff was built without are a `SourceError`; all else is
+    a `ValueError`, with the error of the block, if there is one, and the first line that libtiff wrote.
     """
     failed: Exception | None = None
     with standard_error() as first_line:
         try:
             yield
+        except UnidentifiedImageError:  # the tags make sense, or we would not be here
+            problem = "a TIFF file with a combination of tags that Pillow does not support"
+            raise SourceError("reader", "unsupported", problem) from None
         except (OSError, SyntaxError, ValueError) as error:
             failed = error
         line = first_line()
