@@ -37,7 +37,7 @@ _DECODED = {
     "GIF": re.compile(rb"GIF8[79]a"),
     "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
 }
-"""The supported formats, by Pillow's names; JPEG is checked before. Those with brands are below."""
+"""The supported formats, by Pillow's names; JPEG is checked before."""
 
 _OTHERS = {
     "PNG with Apple's changes (CgBI)": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
@@ -80,8 +80,11 @@ _OTHERS = {
 }
 """Unsupported image formats; the patterns are tried in this order."""
 
-_AVIF_BRANDS = frozenset([b"avif", b"avis"])
-_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split())
+_BRANDS = {
+    "AVIF": frozenset([b"avif", b"avis"]),
+    "HEIF": frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split()),
+}
+"""Of each format that is told by the brands a file claims; AVIF files often claim those of HEIF, too."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -154,21 +157,15 @@ def _identify(data: bytes) -> str:
         if pattern.match(data):
             return name
     if data[4:8] == b"ftyp":
-        brands = _brands(data)
-        if brands & _AVIF_BRANDS:
-            return "AVIF"
-        if brands & _HEIF_BRANDS:
-            return "HEIF"
+        end = min(int.from_bytes(data[:4], "big"), 4096)  # ISO/IEC 14496-12, section 4.3
+        brands = {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+        for name, known in _BRANDS.items():
+            if brands & known:
+                return name
     for other, begin in _OTHERS.items():
         if re.match(begin, data, re.DOTALL):
             raise SourceError("reader", "unsupported", f"an unsupported image format: {other}")
     raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
-
-
-def _brands(data: bytes) -> set[bytes]:
-    """Return all brands that a file claims (ISO/IEC 14496-12, section 4.3)."""
-    end = min(int.from_bytes(data[:4], "big"), 4096)
-    return {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
