@@ -11,7 +11,7 @@ from itertools import islice
 
 from resnet_pipe.ledger.failure import RETRYABLE
 from resnet_pipe.ledger.record import Entry, Record
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.source import Source
 
 ATTEMPTS = 3

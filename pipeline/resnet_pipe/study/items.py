@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.workers.messages import ReadyBatch, Task

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.job import Job
-from resnet_pipe.reader.nothing import nothing_found
-from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.reader.section import ReaderSection
+from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.section import ReaderSection, nothing_found
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.names import path_of

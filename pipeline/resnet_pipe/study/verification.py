@@ -11,8 +11,8 @@ from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.job import job as jobs
 from resnet_pipe.model.model import model_path
 from resnet_pipe.reader.images.section import ImagesSection
-from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.registry import Section
+from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.study import reference as references
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.agreement import THRESHOLDS, digits

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame
+from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index
 from resnet_pipe.reader.video.pyav import is_interlaced

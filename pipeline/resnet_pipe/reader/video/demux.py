@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import check_readable
-from resnet_pipe.reader.limit import check_pixels
+from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
 from resnet_pipe.reader.video.decoder import Decoder, VideoPacket, describe, pixel_limit
 from resnet_pipe.reader.video.timeline import Timeline

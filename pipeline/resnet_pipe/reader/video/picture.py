@@ -10,8 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame, upright
+from resnet_pipe.reader.source import check_pixels
 
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 """swscale's numbers, SWS_CS_*."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
-from resnet_pipe.reader.file_reader import FileReader
+from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.sampling import Sampling
 from resnet_pipe.store.names import path_of
