@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from resnet_pipe.doctor import engine_trial, forward, small_network
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES, EngineRequest, load
 from resnet_pipe.machine import processor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from collections.abc import Iterable
@@ -9,15 +10,19 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import metadata
 from importlib.machinery import PathFinder
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from resnet_pipe.doctor.answer import NoAnswerError, answer_of
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.answer import answer_of
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.doctor.packages import canonical, is_older, minimum_of
-from resnet_pipe.machine.cv2_import import DISTRIBUTION, remedy
+from resnet_pipe.machine.cv2_import import DISTRIBUTION, NO_LIBRARY, remedy
 
 _finding = partial(Finding, "cv2")
-_LIBRARY = re.compile(r"^cv2(/__init__\.py|[^,]*\.so),", re.MULTILINE)
+_CUDA = re.compile(r"(/.*/lib(cudnn|cublas|cublasLt)\.so[.\d]*)$", re.MULTILINE)
+"""Path and name of one of CUDA's libraries, in a list of mapped files (/proc/self/maps)."""
+_CV2 = re.compile(r"^cv2(/__init__\.py|[^,]*\.so),", re.MULTILINE)
 """A file without which there is no cv2, in a list of installed files (RECORD)."""
 _REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 
@@ -51,12 +56,47 @@ class Distribution:
 @cache
 def look() -> Cv2:
     """Import cv2 in a process of its own."""
+    seen = answer_of("resnet_pipe.doctor.cv2_library", lambda problem: Cv2(error=problem))
     spec = PathFinder.find_spec("cv2")
-    seen = Cv2(file=spec.origin if spec else None)
+    return replace(seen, file=seen.file or (spec.origin if spec else None))
+
+
+def serve(connection: Connection) -> None:
+    """Send a `Cv2`: what that process does. If the import fails, the file is left open."""
     try:
-        return replace(seen, **answer_of("resnet_pipe.doctor.cv2_process"))
-    except NoAnswerError as error:
-        return replace(seen, error=str(error))
+        import cv2
+    except Exception as error:
+        connection.send(Cv2(error=" ".join(str(error).split()) or type(error).__name__))
+    else:
+        connection.send(_look(cv2) if hasattr(cv2, "__version__") else Cv2(error=NO_LIBRARY))
+
+
+def _look(cv2: Any) -> Cv2:  # noqa: ANN401 - the module
+    seen = Cv2(
+        file=cv2.__file__, version=cv2.__version__, build=cv2.getBuildInformation(), libraries=_loaded()
+    )
+    try:
+        return replace(seen, devices=cv2.cuda.getCudaEnabledDeviceCount())
+    except cv2.error as error:
+        return replace(seen, cuda_error=" ".join(str(error).split()))
+
+
+def _loaded() -> dict[str, tuple[str, str]]:
+    """Return path and version of those of CUDA's libraries that the dynamic loader has brought with cv2."""
+    try:
+        mapped = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:  # not Linux, and so no CUDA
+        return {}
+    return {name: (path, _version(path, name)) for path, name in _CUDA.findall(mapped)}
+
+
+def _version(path: str, name: str) -> str:
+    library, value = ctypes.CDLL(path), ctypes.c_int()
+    numbers = []
+    for part in range(3):  # major, minor, patch: libraryPropertyType of CUDA's library_types.h
+        library[f"{name}GetProperty"](ctypes.c_int(part), ctypes.byref(value))
+        numbers.append(str(value.value))
+    return ".".join(numbers)
 
 
 def check() -> Iterable[Finding]:
@@ -98,7 +138,7 @@ def _distributions(file: str | None) -> list[Distribution]:
     """Return those that are where a cv2 is imported from; all of them if there is none."""
     found = set()
     for one in metadata.distributions():
-        held = _LIBRARY.search(one.read_text("RECORD") or "")
+        held = _CV2.search(one.read_text("RECORD") or "")
         if held:
             place = os.path.realpath(Path(str(one.locate_file("cv2"))).parent)
             found.add(Distribution(canonical(one.metadata["Name"]), one.version, place))

@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_pipe.doctor import small_network
 from resnet_pipe.doctor.engine_trial import Setting, Trial, on_a_mac, try_all
-from resnet_pipe.doctor.finding import Finding, Level
+from resnet_pipe.doctor.examination import Finding, Level
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, one_line

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.infer.engine import DEFAULT
 from resnet_pipe.machine import control_groups, processor
 from resnet_pipe.machine.cores import available_cores

@@ -15,7 +15,7 @@ from importlib import metadata
 from itertools import groupby
 from operator import attrgetter
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
 
 _finding = partial(Finding, "packages")

@@ -120,6 +120,6 @@ def _weights(bits: int | None) -> dict[str, Any]:
         of_pixels = name == "stem"
         weights[f"{name}_input_step"] = np.float32(_PIXEL_STEP if of_pixels else _STEP)
         weights[f"{name}_input_zero"] = np.uint8(_PIXEL_ZERO if of_pixels else 0)
-    for name, shape in {"classifier": (10, 32), "bias": (10,)}.items():
-        weights[name] = rng.normal(size=shape).astype(np.float32)
+    weights["classifier"] = rng.normal(size=(10, 32)).astype(np.float32)
+    weights["bias"] = rng.normal(size=10).astype(np.float32)
     return weights
