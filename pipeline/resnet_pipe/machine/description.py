@@ -13,8 +13,7 @@ from typing import Any
 
 from resnet_pipe import __version__
 from resnet_pipe.machine import processor
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.machine.limits import available_bytes, available_cores
 
 _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 

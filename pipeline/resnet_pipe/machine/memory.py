@@ -1,4 +1,4 @@
-"""The memory of this process: reuse of freed buffers, files in it, its limit, and its peak."""
+"""The memory of this process: reuse of freed buffers, files in it, and its peak."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
-
-from resnet_pipe.machine import control_groups
 
 _M_TRIM_THRESHOLD = -1  # malloc.h of glibc
 _M_TOP_PAD = -2
@@ -43,20 +41,6 @@ def memory_file() -> int:
         return os.memfd_create("resnet-pipe")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def available_bytes(root: Path = control_groups.ROOT) -> int:
-    """Return the memory this process may have: all of the machine's, cut by the limits of its control groups.
-
-    A container with `--memory 1g` sees the memory of its host; what it takes beyond its limit ends it.
-    """
-    limit = control_groups.memory_limit(root)
-    return physical_bytes() if limit is None else min(physical_bytes(), limit)
-
-
-def physical_bytes() -> int:
-    """Return the memory of the machine, regardless of limits."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_rss_kb() -> int:
