@@ -5,26 +5,24 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import metadata
 from importlib.machinery import PathFinder
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from resnet_pipe.doctor.answer import answer_of
 from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.doctor.packages import canonical, is_older, minimum_of
-from resnet_pipe.machine.cv2_import import DISTRIBUTION, NO_LIBRARY, remedy
+from resnet_pipe.machine.cv2_import import DISTRIBUTION, import_problem, remedy
 
 _finding = partial(Finding, "cv2")
 _CUDA = re.compile(r"(/.*/lib(cudnn|cublas|cublasLt)\.so[.\d]*)$", re.MULTILINE)
 """Path and name of one of CUDA's libraries, in a list of mapped files (/proc/self/maps)."""
 _CV2 = re.compile(r"^cv2(/__init__\.py|[^,]*\.so),", re.MULTILINE)
 """A file without which there is no cv2, in a list of installed files (RECORD)."""
-_REINSTALL = f"pip install --force-reinstall {DISTRIBUTION}"
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,13 @@ def look() -> Cv2:
 
 def serve(connection: Connection) -> None:
     """Send a `Cv2`: what that process does. If the import fails, the file is left open."""
-    try:
-        import cv2
-    except Exception as error:
-        connection.send(Cv2(error=" ".join(str(error).split()) or type(error).__name__))
-    else:
-        connection.send(_look(cv2) if hasattr(cv2, "__version__") else Cv2(error=NO_LIBRARY))
+    error = import_problem()
+    connection.send(Cv2(error=error) if error else _look())
 
 
-def _look(cv2: Any) -> Cv2:  # noqa: ANN401 - the module
+def _look() -> Cv2:
+    import cv2
+
     seen = Cv2(
         file=cv2.__file__, version=cv2.__version__, build=cv2.getBuildInformation(), libraries=_loaded()
     )
@@ -99,32 +95,29 @@ def _version(path: str, name: str) -> str:
     return ".".join(numbers)
 
 
-def check() -> Iterable[Finding]:
+def check() -> Iterator[Finding]:
     """Import cv2 and find out where it comes from."""
-    seen = look()
-    return [judge(seen, _distributions(seen.file))]
-
-
-def judge(cv2: Cv2, distributions: list[Distribution]) -> Finding:
-    """Return the finding for what was observed, with the distributions that hold the files of this cv2."""
+    cv2 = look()
+    distributions = _distributions(cv2.file)
     names = " and ".join(f"{one.name} {one.version}" for one in distributions)
     error = f"import cv2 fails: {cv2.error}" if cv2.error else ""
+    here = f"{cv2.version} from {names or 'no distribution'}, {cv2.file}"
     if len(distributions) > 1:
         text = f"{names} are installed on top of each other: they share files, and the last one installed won"
-        return _finding("FAIL", f"{text}; {error}" if error else text, _untangle(distributions))
-    if error:
-        return _finding("FAIL", f"{error} ({names or 'not from a distribution'})", remedy(cv2.error))
-    here = f"{cv2.version} from {names or 'no distribution'}, {cv2.file}"
-    minimum = minimum_of(DISTRIBUTION)
-    if is_older(cv2.version, minimum):
-        return _finding("FAIL", f"{here}: resnet-pipe needs {minimum}", f"pip install -U {DISTRIBUTION}")
-    if not distributions:
+        yield _finding("FAIL", f"{text}; {error}" if error else text, _untangle(distributions))
+    elif error:
+        yield _finding("FAIL", f"{error} ({names or 'not from a distribution'})", remedy(cv2.error))
+    elif is_older(cv2.version, minimum := minimum_of(DISTRIBUTION)):
+        yield _finding("FAIL", f"{here}: resnet-pipe needs {minimum}", f"pip install -U {DISTRIBUTION}")
+    elif not distributions:
         text = f"{here}: pip does not know about it and will install another one"
-        return _finding("WARN", text, f"{_REINSTALL}; or package your build as a wheel of that name")
-    if distributions[0].name != DISTRIBUTION:
+        reinstall = f"pip install --force-reinstall {DISTRIBUTION}"
+        yield _finding("WARN", text, f"{reinstall}; or package your build as a wheel of that name")
+    elif distributions[0].name != DISTRIBUTION:
         text = f"{here}: resnet-pipe depends on {DISTRIBUTION}, which pip will install over it"
-        return _finding("WARN", text, _untangle(distributions))
-    return _finding("OK", here)
+        yield _finding("WARN", text, _untangle(distributions))
+    else:
+        yield _finding("OK", here)
 
 
 def _untangle(distributions: list[Distribution]) -> str:

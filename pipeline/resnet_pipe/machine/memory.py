@@ -8,6 +8,7 @@ import re
 import resource
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1  # malloc.h of glibc
@@ -48,12 +49,9 @@ def peak_rss_kb() -> int:
 
     On Linux not by getrusage(2): its figure includes what the parent had when it started this process.
     """
-    try:
-        with Path("/proc/self/status").open(encoding="utf-8", errors="replace") as status:
-            peak = re.search(r"^VmHWM:\s*(\d+) kB$", status.read(), re.MULTILINE)
-    except OSError:
-        peak = None
-    if peak is not None:
-        return int(peak[1])
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):
+            return int(peak[1])
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest // 1024 if sys.platform == "darwin" else highest  # bytes on macOS, KiB elsewhere
