@@ -37,7 +37,7 @@ def identity(engines: tuple[str, ...]) -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": available_cores(),
-        "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
+        "gpus": _gpus(),
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "versions": {"resnet-pipe": __version__, **_versions(engines)},
     }
@@ -51,9 +51,9 @@ def _cpu() -> str:
     return f"{name}, features {hashlib.sha256(able.encode()).hexdigest()[:12]}"
 
 
-def _gpus(folder: Path) -> list[str]:
+def _gpus() -> list[str]:
     """Return the names of the NVIDIA GPUs, as reported by their driver."""
-    files = sorted(folder.glob("*/information"))
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = (re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE) for file in files)
     return [model[1] for model in models if model]
 
