@@ -12,7 +12,7 @@ from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import CheckName
 
 if TYPE_CHECKING:
-    from resnet_pipe.doctor.finding import Finding
+    from resnet_pipe.doctor.examination import Finding
 
 
 @click.command()
@@ -26,11 +26,11 @@ def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:
 
     Exits with 0, or with 1 if anything FAILs, which means that some runs will fail here.
     """
-    from resnet_pipe.doctor.examination import describe, examine
+    from resnet_pipe.doctor.examination import examine
 
     def tell(finding: Finding) -> None:
         if not as_json:
-            show(describe(finding))
+            show(finding.describe())
 
     examination = examine(checks, tell)
     show(json.dumps(examination.to_json(), indent=1) if as_json else examination.closing())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.ledger.failure import Failure
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader

@@ -15,7 +15,7 @@ from resnet_pipe.job.job import Job
 from resnet_pipe.job.outputs import head_of
 from resnet_pipe.job.resolve import preprocessing_of
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import INT8_SUFFIX, Model, open_model
 from resnet_pipe.model.network import Network

@@ -17,7 +17,7 @@ from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError, UsageE
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job.job import Job
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
