@@ -88,10 +88,9 @@ def test_an_engine_that_hangs_is_ended(
 ) -> None:
     from resnet_pipe.study.subject import of_model
 
-    request = of_model(job.folder / "tiny.onnx").request(4, "cpu", "fp32")
     install(mlx="hanging")
     with probe.Probe(ENGINES["mlx"]) as hanging:
-        hanging.abilities("cpu")
+        request = of_model(job.folder / "tiny.onnx").request(hanging.abilities("cpu"), "cpu", "fp32")
         monkeypatch.setattr(probe, "LIMIT_S", 0.1)
         with pytest.raises(probe.RefusedError) as caught:
             hanging.result(probe.Work(request))
