@@ -51,7 +51,7 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     """
     passed_over = PassedOver()
     sources = list(islice(reader.list_sources(passed_over), LISTED))
-    chosen = _spread(sources, TRIES * count)
+    chosen = _spread(sources, count)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
         return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources), passed_over)
