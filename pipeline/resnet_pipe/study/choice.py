@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,6 +36,7 @@ from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
 """Items that the engines are compared on."""
+_NAME = "engines.json"
 _KEPT = 100
 """Choices in the file; the oldest are forgotten."""
 
@@ -55,8 +55,9 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
     """
     subject = subjects.of_job(job, doc)
     free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
-    kept = None if free else fingerprint.precision(Ledger(job.output).store)
-    chooser = _Chooser(job, subject, kept if kept in get_args(Precision) else None, say)
+    noted = None if free else fingerprint.precision(Ledger(job.output).store)
+    kept = noted if noted in get_args(Precision) else None
+    chooser = _Chooser(job, subject, kept, kept or job.infer.precision, say)
     choice = chooser.recall() or chooser.decide()
     say(choice.note)
     infer = job.infer.model_copy(update={"engine": choice.engine, "precision": choice.precision})
@@ -70,12 +71,14 @@ class _Chooser:
     job: Job
     subject: Subject
     kept: str | None
+    precision: str
+    """That one, or else what the job says, which may be `auto`."""
     say: Callable[[str], None]
 
     def recall(self) -> Choice | None:
         """Return an earlier choice in the same circumstances, if it suits the existing results."""
         saved = _saved()
-        for precision in dict.fromkeys((self.job.infer.precision, self._precision)):
+        for precision in dict.fromkeys((self.job.infer.precision, self.precision)):
             circumstances = self._circumstances(precision)
             for choice in saved:
                 if choice.circumstances == circumstances and self.kept in (None, choice.precision):
@@ -98,10 +101,6 @@ class _Chooser:
             return choice
         return choice.model_copy(update={"origin": "to be remembered"})
 
-    @property
-    def _precision(self) -> str:
-        return self.kept or self.job.infer.precision
-
     def _circumstances(self, precision: str) -> dict[str, Any]:
         infer = self.job.infer
         return {
@@ -116,7 +115,7 @@ class _Chooser:
     def _fastest(self, sample: Items) -> Choice:
         asked = self.job.infer.model_dump(include={"batch_size", "streams", "threads"})
         counts = {name: count for name, count in asked.items() if count != "auto"}
-        wishes = Wishes((), (self._precision,), self.job.infer.first_device, counts)
+        wishes = Wishes((), (self.precision,), self.job.infer.first_device, counts)
         names = (*REFERENCES, DEFAULT)  # without the others, what it would be without auto
         reference = self.subject.reference(sample.items, names)
         tried = {}
@@ -141,12 +140,12 @@ class _Chooser:
             items=len(sample.items),
             engines=[verdict.to_json() for verdict in tried.values()],
             chosen_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            circumstances=self._circumstances(self._precision),
+            circumstances=self._circumstances(self.precision),
         )
 
     def _first(self, reason: str) -> Choice:
         """Choose without a comparison: the first engine that supports what is wanted."""
-        wanted = "int8" if self.subject.network.quantized else self._precision
+        wanted = "int8" if self.subject.network.quantized else self.precision
         device = self.job.infer.first_device
         for name, module in ENGINES.items():
             with suppress(RefusedError), Probe(module) as probe:
@@ -170,14 +169,10 @@ class _Memory(BaseModel):
     choices: list[Choice] = []
 
 
-def _memory() -> Path:
-    return cache_dir() / "engines.json"
-
-
 def _saved() -> list[Choice]:
     """Return the saved choices: none if there is no file, or it cannot be read."""
     try:
-        return _Memory.model_validate_json(_memory().read_bytes()).choices
+        return _Memory.model_validate_json((cache_dir() / _NAME).read_bytes()).choices
     except (OSError, HomeError, ValidationError):
         return []
 
@@ -187,7 +182,7 @@ def _save(choice: Choice) -> str | None:
     others = [one for one in _saved() if one.circumstances != choice.circumstances]
     memory = _Memory(choices=[*others, choice][-_KEPT:])
     try:
-        path = _memory()
+        path = cache_dir() / _NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(path, memory.model_dump_json(indent=1).encode(), str(os.getpid()))
     except HomeError as error:

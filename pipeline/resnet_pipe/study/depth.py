@@ -127,8 +127,21 @@ class _Measuring:
     def run(self, trials: Trials) -> None:
         order = list(self._order())
         for number, spec in enumerate(order, 1):
-            if spec not in self.failed:
-                self.say(f"{number}/{len(order)} {spec}: {self._measure(trials, spec)}")
+            if spec in self.failed:
+                continue
+            changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
+            if spec.batch_size is not None:
+                changes["infer.batch_size"] = spec.batch_size
+            try:
+                run = trials.run(self.options.items, changes, _LIMIT_S)
+            except TrialError as error:
+                self.failed[spec] = str(error)
+                self.runs.pop(spec, None)
+                outcome = f"failed: {error}"
+            else:
+                self.runs[spec].append(run)
+                outcome = f"{run['items_per_second']:.1f} images/s"
+            self.say(f"{number}/{len(order)} {spec}: {outcome}")
 
     def figures(self, trials: Trials) -> Study:
         """Return the measurements so far."""
@@ -161,19 +174,6 @@ class _Measuring:
             yield from specs[:: -1 if repeat % 2 else 1]
         for size in self.options.batch_sizes:
             yield from (spec._replace(batch_size=size) for spec in specs)
-
-    def _measure(self, trials: Trials, spec: _Spec) -> str:
-        changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
-        if spec.batch_size is not None:
-            changes["infer.batch_size"] = spec.batch_size
-        try:
-            run = trials.run(self.options.items, changes, _LIMIT_S)
-        except TrialError as error:
-            self.failed[spec] = str(error)
-            self.runs.pop(spec, None)
-            return f"failed: {error}"
-        self.runs[spec].append(run)
-        return f"{run['items_per_second']:.1f} images/s"
 
 
 def _path(depth: int) -> Path:

@@ -113,11 +113,7 @@ class Study(_Section):
 
 
 def read(path: Path) -> Study:
-    """Read depth.json.
-
-    Raises:
-        UsageError: it cannot be read, is no depth study, or is one of another schema version.
-    """
+    """Read depth.json; a `UsageError` if it is unreadable, no depth study, or of another schema version."""
     remedy = "give a depth.json written by `resnet-pipe depth`"
     try:
         return Study.model_validate_json(path.read_bytes())

@@ -73,10 +73,8 @@ class Search(Generic[S]):
         """Search until there is nothing left to try, or no time.
 
         No dimension, each of which gives the neighbours of a setting, leads to the starts, such as other
-        engines. Those of them in `always` take part in the final however they looked.
-
-        Raises:
-            TrialError: the baseline itself cannot be measured.
+        engines. Those of them in `always` take part in the final however they looked. TrialError if the
+        baseline itself cannot be measured.
         """
         try:
             if starts:

@@ -143,11 +143,7 @@ class Subject:
 
 
 def of_model(path: Path) -> Subject:
-    """Open a model whose sidecar says how to prepare its images.
-
-    Raises:
-        ModelError: it cannot be used, or has no sidecar.
-    """
+    """Open a model whose sidecar says how to prepare its images; ModelError if it is unusable or has none."""
     model = open_model(path)
     if model.sidecar is None:
         raise ModelError(

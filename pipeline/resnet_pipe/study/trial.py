@@ -26,9 +26,6 @@ from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
 from resnet_pipe.store.names import path_of
 
-Changes = Mapping[str, object]
-"""Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
-
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
 ITEMS_PER_SOURCE = 64
@@ -122,10 +119,11 @@ class Trials:
     stop: Stop
     tick: Callable[[], None]
 
-    def run(self, items: int, changes: Changes, limit_s: float) -> dict[str, Any]:
+    def run(self, items: int, changes: Mapping[str, object], limit_s: float) -> dict[str, Any]:
         """Run the job once, from nothing, as `resnet-pipe run` does, and return the contents of its run.json.
 
-        It processes so many images, or about as many frames. The model may be one of the changes.
+        It processes so many images, or about as many frames. The changes are values in the place of the
+        job's, by dotted keys such as `infer.batch_size` or `infer.model`.
 
         Raises:
             TrialError: it failed.
@@ -136,7 +134,7 @@ class Trials:
         try:
             reader = self.sample.lay_out(place / "input", items)
             self.sample.forget()
-            _save(place / "job.yaml", self.job, reader, place / "out", changes)
+            _save(place, self.job, reader, changes)
             return _result(place, self._wait(place, limit_s))
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -161,18 +159,18 @@ class Trials:
             return process.status()
 
 
-def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes) -> None:
+def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[str, object]) -> None:
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
     values = job.model_dump(mode="json")
     values["reader"] |= reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
     values["run"] |= nothing_beside_the_rows | {"max_failures": None}
     for writer in values["writer"]:
-        writer["path"] = str(output)
+        writer["path"] = str(place / "out")
     for name, value in changes.items():
         section, key = name.split(".")
         values[section][key] = value
-    path.write_bytes(dump(values))
+    (place / "job.yaml").write_bytes(dump(values))
 
 
 def _result(place: Path, status: int) -> dict[str, Any]:
@@ -205,10 +203,7 @@ def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -
     """Make a folder for trials of a job, on the disk that its output goes to; remove it in the end.
 
     It is hidden, and so no source of any job. Where the user may not write beside the output directory,
-    it is in the system's directory for temporary files.
-
-    Raises:
-        RunError, StoppedError: see `take_sample`.
+    it is in the system's directory for temporary files. The errors are those of `take_sample`.
     """
     beside = job.output.parent
     while not beside.exists():

@@ -105,8 +105,7 @@ class _Tuning:
     def _calibrate(self) -> None:
         """Find how large a sample has to be for this machine, and what each `auto` resolves to.
 
-        Raises:
-            UsageError: there is not even time for this.
+        UsageError if there is not even time for this.
         """
         wanted = min(_LONGEST_S, self.options.seconds * _SHARE)
         while True:
