@@ -127,13 +127,10 @@ class _Tuning:
 
     def _measure(self, setting: Setting) -> float:
         """Return items a second; see `Search`."""
-        items = self.items
-        if not self.trials.sample.section.description.has_frames:
-            items = self._whole_batches(setting)
         name = setting.name(self.baseline)
         try:
             patience = max(_PATIENCE * self.cost_s, self.options.seconds / 8)
-            result = self._trial(setting, items, min(patience, self._left()))
+            result = self._trial(setting, self._items_for(setting), min(patience, self._left()))
         except TrialError as error:
             if self._left() <= 0:
                 raise OutOfTimeError from None
@@ -144,8 +141,10 @@ class _Tuning:
         self.say(f"{name}: {rate:.1f} items/s")
         return rate
 
-    def _whole_batches(self, setting: Setting) -> int:
-        """Return how many images fill whole batches, as many for each stream of each device."""
+    def _items_for(self, setting: Setting) -> int:
+        """Return the items of a trial; of images, whole batches, as many for each stream of each device."""
+        if self.trials.sample.section.description.has_frames:
+            return self.items
         known = self.facts[self.baseline]
         size = known.batch_size if setting.batch_size == "auto" else setting.batch_size
         streams = known.streams if setting.streams == "auto" else setting.streams
