@@ -68,10 +68,10 @@ def depth(
 
     Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
     """
-    from resnet_pipe.study import comparison
+    from resnet_pipe.study import figures, findings
 
     if compare is not None:
-        show(comparison.compare(*map(comparison.read, compare)))
+        show(findings.compare(*map(figures.read, compare)))
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
