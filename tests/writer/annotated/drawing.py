@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.head.scores import TopK
+from resnet_pipe.head.classify import TopK
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.section import WriterSection

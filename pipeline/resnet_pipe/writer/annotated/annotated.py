@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from resnet_pipe.head.arrays import as_numpy
-from resnet_pipe.head.rows import LABELS, by_source
+from resnet_pipe.head.rows import LABELS, as_numpy, by_source
 from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.writer.annotated.annotator import Annotator

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_pipe.head.arrays import as_numpy
+from resnet_pipe.head.rows import as_numpy
 from resnet_pipe.writer.tables.table import TableWriter
 
 if TYPE_CHECKING:
