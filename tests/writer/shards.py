@@ -19,9 +19,8 @@ from resnet_pipe.head.registry import FieldName
 from resnet_pipe.head.rows import ENTRIES, LABELS
 from resnet_pipe.model.output import Output
 from resnet_pipe.writer.registry import SECTIONS
-from resnet_pipe.writer.section import WriterSection
 from resnet_pipe.writer.tables.table import TableSection
-from resnet_pipe.writer.writer import Portion, Target
+from resnet_pipe.writer.writer import Portion, Target, WriterSection
 
 CLASSES = (
     "plain",

@@ -25,7 +25,7 @@ from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.writer import WriterSection
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,7 +20,7 @@ from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
 from resnet_pipe.study.figures import Study
 from resnet_pipe.study.findings import engines, findings
-from resnet_pipe.writer.tables.cells import to_cell
+from resnet_pipe.writer.tables.csv import to_cell
 
 _SLIDE = (13.33, 7.5)
 """Inches: the size of a slide in the usual programs, 16:9."""

@@ -13,8 +13,7 @@ from resnet_pipe.job.document import looks_at_disk
 from resnet_pipe.job.location import located
 from resnet_pipe.writer.annotated.annotator import Annotator
 from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Target, Writer, Written
+from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa

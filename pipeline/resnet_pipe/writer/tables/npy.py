@@ -15,10 +15,9 @@ from pydantic import Field
 from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
-from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
+from resnet_pipe.writer.tables.csv import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, RowKey, Target, Writer, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
