@@ -25,7 +25,7 @@ from resnet_pipe.study.source_sample import Sample
 Changes = Mapping[str, object]
 """Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
 
-_PROCESS = "resnet_pipe.cli.trial"
+_PROCESS = "resnet_pipe.cli.main"
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
