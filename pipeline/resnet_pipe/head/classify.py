@@ -48,8 +48,7 @@ class Classify:
     @property
     def widths(self) -> tuple[int, ...]:
         """How many values per item these outputs have, in the order of their names."""
-        found = {one.name: one.width or 0 for one in self._used}
-        return tuple(found[name] for name in self.names)
+        return tuple({one.name: _width(one) for one in self._used}.values())
 
     @property
     def open(self) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.location import located, looks_at_disk
 
 if TYPE_CHECKING:
     import pyarrow as pa

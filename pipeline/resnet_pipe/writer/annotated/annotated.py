@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from resnet_pipe.head.rows import LABELS, as_numpy, by_source
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.writer.annotated.annotator import Annotator
 from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
 from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
