@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from resnet_pipe.cli.terminal import say, show
+from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
 
 
@@ -124,7 +124,6 @@ def tune(
     Ctrl-C ends the search and prints what it has found.
     """
     from resnet_pipe.cli.display import TrialDisplay
-    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import document, revision
     from resnet_pipe.job import job as jobs
     from resnet_pipe.run import resolution
@@ -211,7 +210,6 @@ def depth(
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
-    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import document, self_feeding
     from resnet_pipe.job import job as jobs
     from resnet_pipe.report import depth_report

@@ -23,7 +23,8 @@ class Aggregate:
 
     def __init__(self, how: Literal["mean", "max"]) -> None:
         self._how = how
-        self._over, self._start = (np.add, 0.0) if how == "mean" else (np.maximum, -np.inf)
+        self._over: np.ufunc = np.add if how == "mean" else np.maximum
+        self._start = 0.0 if how == "mean" else -np.inf
         self._key: str | None = None
         self._count = 0
         self._so_far: dict[str, NDArray[np.float64]] = {}

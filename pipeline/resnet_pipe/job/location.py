@@ -1,4 +1,4 @@
-"""Paths in a job: `~` is expanded to a home directory; shell variables and Windows paths are refused."""
+"""Paths in a job: `~` is a home directory; shell variables, Windows paths, errors of the disk are refused."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import HomeError
-from resnet_pipe.job.choice import Choice
+from resnet_pipe.job.resolve import Choice
 from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.store import atomic
 
