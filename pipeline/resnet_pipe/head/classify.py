@@ -47,13 +47,8 @@ class Classify:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """How many values per item these outputs have, in the order of their names."""
+        """How many values per item these outputs have, in their order; 0 where only a forward pass tells."""
         return tuple({one.name: _width(one) for one in self._used}.values())
-
-    @property
-    def open(self) -> tuple[str, ...]:
-        """Return the names of the outputs whose width is known only after a forward pass."""
-        return tuple(one.name for one in self._used if one.width is None)
 
     @property
     def binary(self) -> bool:

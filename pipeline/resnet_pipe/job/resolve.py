@@ -149,7 +149,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = precision_of(job.infer, network, problems)
     head = outputs.head_of(job, network, problems)
-    if head.open and preprocessing is not None and not problems:
+    if 0 in head.widths and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
     labels = outputs.labels_of(model, head)
     if head.classes not in (0, len(labels)):

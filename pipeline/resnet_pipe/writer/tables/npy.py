@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".npy"
 INDEX_SUFFIX = ".index.csv"
-FOLDER = "npy"
 
 _SUFFIXES = (SUFFIX, ".csv")
 _DTYPE = np.dtype("<f4")
@@ -125,7 +124,7 @@ class ArraysWriter(Writer):
             self._array.close()
 
     def _begin(self, key: str) -> _Array:
-        array, index = (mirrored(FOLDER, key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
+        array, index = (mirrored("npy", key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
         self._files[key] = array, index
         directory = self._target.directory
         atomic.make_folder((directory / array).parent, directory)
