@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import NoReturn, get_args
 
 import click
 
 from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import CheckName
-
-if TYPE_CHECKING:
-    from resnet_pipe.doctor.finding import Finding
 
 
 @click.command()
@@ -47,10 +44,7 @@ def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:
     """
     from resnet_pipe.doctor.examination import describe, examine
 
-    def tell(finding: Finding) -> None:
-        if not as_json:
-            show(describe(finding))
-
+    tell = (lambda _finding: None) if as_json else (lambda finding: show(describe(finding)))
     examination = examine(checks, tell)
     show(json.dumps(examination.to_json(), indent=1) if as_json else examination.closing())
     sys.exit(examination.exit_code)

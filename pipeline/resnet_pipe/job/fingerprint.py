@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Settings by name, sorted, without those that have their default, and the defaults of these and others."""
+    """Settings by name, sorted, without those that have their default; the defaults are of others, too."""
 
     settings: dict[str, Any]
     defaults: dict[str, Any]
