@@ -84,12 +84,16 @@ def _cut(lists: pa.ListArray, limit: int) -> pa.ListArray:
     )
 
 
-def numbers(values: NDArray[np.generic]) -> pa.Array:
-    """Return numbers as an Arrow array, row after row; without a copy if they lie in memory like that."""
+def numbers(values: NDArray[np.generic], given: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return numbers as an Arrow array, row after row; without a copy if they lie in memory like that.
+
+    Those that are not `given` are null.
+    """
     import pyarrow as pa
 
     flat = values.ravel()
-    return pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(flat)])
+    nulls = None if given is None or given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [nulls, pa.py_buffer(flat)])
 
 
 def as_numpy(array: pa.Array) -> NDArray[Any]:
@@ -99,14 +103,8 @@ def as_numpy(array: pa.Array) -> NDArray[Any]:
 
 def numbers_or_null(values: Sequence[float | None], dtype: DTypeLike) -> pa.Array:
     """Return numbers of a type as an Arrow array, with null for None."""
-    import pyarrow as pa
-
     given = np.array([value is not None for value in values], np.bool_)
-    filled = np.array([0 if value is None else value for value in values], dtype)
-    validity = None if given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
-    return pa.Array.from_buffers(
-        pa.from_numpy_dtype(filled.dtype), len(filled), [validity, pa.py_buffer(filled)]
-    )
+    return numbers(np.array([0 if value is None else value for value in values], dtype), given)
 
 
 def texts(values: Sequence[str]) -> pa.Array:
