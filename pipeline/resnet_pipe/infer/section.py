@@ -18,8 +18,7 @@ from pydantic import (
 
 from resnet_pipe.errors import HomeError
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.model.model import how_to_make, model_path
 from resnet_pipe.model.network import LARGEST_BATCH
 from resnet_pipe.model.output import Activation

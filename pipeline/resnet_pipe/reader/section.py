@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.reader.listing import PassedOver, check_entry
 
 if TYPE_CHECKING:

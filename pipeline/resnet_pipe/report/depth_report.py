@@ -19,7 +19,7 @@ from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
 from resnet_pipe.study.figures import Entry, Study
 from resnet_pipe.study.findings import engines, findings, of_engine
-from resnet_pipe.writer.tables.cells import to_cell
+from resnet_pipe.writer.tables.csv import to_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

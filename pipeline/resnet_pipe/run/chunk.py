@@ -22,8 +22,7 @@ from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""

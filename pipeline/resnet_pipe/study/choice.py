@@ -20,9 +20,9 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
-from resnet_pipe.job.choice import Choice
 from resnet_pipe.job.document import Document
 from resnet_pipe.job.job import Job
+from resnet_pipe.job.resolve import Choice
 from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.machine import description

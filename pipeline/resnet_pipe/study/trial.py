@@ -30,7 +30,7 @@ MAX_ITEMS = 4096
 ITEMS_PER_SOURCE = 64
 """The sample takes the first frames of a video: seconds of many videos say more than all of one."""
 MIN_SOURCES = 8
-_PROCESS = "resnet_pipe.cli.trial"
+_PROCESS = "resnet_pipe.cli.main"
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 

@@ -11,8 +11,8 @@ from resnet_pipe.ledger.check.findings import Kind, Problem
 from resnet_pipe.ledger.record import Entry, File, Record
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.disk import Disk
-from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables import npy
+from resnet_pipe.writer.writer import RowKey
 
 _AGAIN = "run the job again; it processes their sources again"
 _RESTORE = (

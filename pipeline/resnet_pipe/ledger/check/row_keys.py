@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from resnet_pipe.writer.registry import SECTIONS
-from resnet_pipe.writer.section import RowKey
+from resnet_pipe.writer.writer import RowKey
 
 
 def table(path: Path) -> Iterator[RowKey] | None:

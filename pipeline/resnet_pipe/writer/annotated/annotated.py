@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from resnet_pipe.head.arrays import as_numpy
-from resnet_pipe.head.rows import LABELS, by_source
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.head.rows import LABELS, as_numpy, by_source
+from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.writer.annotated.annotator import Annotator, DrawingSetup, Request
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Target, Writer, Written
+from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
