@@ -11,7 +11,6 @@ from resnet_pipe.doctor import small_network
 from resnet_pipe.doctor.engine_trial import Setting, Trial, on_a_mac, try_all
 from resnet_pipe.doctor.finding import Finding, Level
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, one_line
 from resnet_pipe.infer.probe import BatchTimes, Refusal, Result
 from resnet_pipe.machine.nvidia import visible_gpus
@@ -86,7 +85,7 @@ def _timed(text: str, times: BatchTimes | None) -> Finding:
 
 def _wrong(trial: Trial, text: str) -> Finding:
     eight_bits = trial.setting is not None and trial.setting.weight_bits == 8
-    remedy = saturation.REMEDY if eight_bits else _another(trial.engine)
+    remedy = engines.SATURATION_REMEDY if eight_bits else _another(trial.engine)
     return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
 
 

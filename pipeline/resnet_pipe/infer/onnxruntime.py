@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
-from resnet_pipe.infer import extract, pixels
-from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer import batches, extract
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.infer.placement import check_supported, index_of, load_where_it_runs
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams, check_supported, index_of, load_where_it_runs
 from resnet_pipe.machine import processor
 
 DESCRIPTION = EngineDescription(
@@ -30,7 +27,7 @@ DESCRIPTION = EngineDescription(
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _GPU_WHEEL = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device: cpu"
 _GPU_LIBRARIES = (
-    "check that nvidia-smi lists a GPU; if a line above names a _library that is missing:"
+    "check that nvidia-smi lists a GPU; if a line above names a library that is missing:"
     " pip install 'onnxruntime-gpu[cuda,cudnn]' (and tensorrt); or use device: cpu"
 )
 _Fill = Callable[[NDArray[np.uint8], int], NDArray[Any]]
@@ -81,17 +78,17 @@ class OnnxRuntimeEngine:
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
         self._inputs: Streams[_Fill] = Streams(
-            padded if on_gpu else Normalizer(request.preprocessing, request.batch_size).fill
+            batches.padded if on_gpu else batches.Normalizer(request.preprocessing, request.batch_size).fill
             for _ in range(self.streams)
         )
         started = time.perf_counter()
         try:
             self._session = _gpu_session(request) if on_gpu else _cpu_session(request, self.streams)
             self._load_s = time.perf_counter() - started
-            check_batch_size(request, self._session.get_inputs()[0].shape[0])
+            batches.check_batch_size(request, self._session.get_inputs()[0].shape[0])
             shapes: dict[str, tuple[int, ...]] = {one.name: () for one in self._session.get_outputs()}
             if shapes.keys() >= {*request.outputs}:
-                first = self._run(black(request, 1), request.batch_size)
+                first = self._run(batches.black(request, 1), request.batch_size)
                 shapes.update({name: values.shape for name, values in first.items()})
         except ResnetPipeError:
             raise
@@ -102,9 +99,9 @@ class OnnxRuntimeEngine:
                 raise DeviceError(problem, _GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
             raise ModelError(problem, remedy) from None
-        check_outputs(request, shapes)
+        batches.check_outputs(request, shapes)
         # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
-        self._pads = on_gpu or not takes_any_size(request, self._run, Exception)
+        self._pads = on_gpu or not batches.takes_any_size(request, self._run, Exception)
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
@@ -112,7 +109,7 @@ class OnnxRuntimeEngine:
             outputs = self._run(batch, self._batch_size if self._pads else 0)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: rows_of(values, len(batch)) for name, values in outputs.items()}
+        return {name: batches.rows_of(values, len(batch)) for name, values in outputs.items()}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""
@@ -189,7 +186,7 @@ def _gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceS
     if kind == "tensorrt":
         providers.insert(0, (wanted, {**device, "trt_fp16_enable": str(int(half))}))
         half = False  # of the file: TensorRT converts it itself
-    model = pixels.read(request.model, request.preprocessing, half, request.outputs)
+    model = extract.normalizing(request.model, request.preprocessing, half, request.outputs)
     session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
     first = session.get_providers()[0]
     if first != wanted:

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import black, check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.batches import Normalizer, black, check_outputs, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.infer.placement import check_exists, index_of, load_where_it_runs
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams, check_exists, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
 
 DESCRIPTION = EngineDescription(

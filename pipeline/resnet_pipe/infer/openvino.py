@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer import extract, saturation
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer import extract
 from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
 
@@ -61,8 +62,8 @@ def load(request: EngineRequest) -> OpenVinoEngine:
     if request.precision not in had:
         problem = f"engine openvino does not support {request.precision} on this processor"
         raise DeviceError(problem, f"use one of: {', '.join(had)}")
-    if request.precision == "int8" and (wrong := saturation.problem("openvino", inspect(request.model))):
-        raise ModelError(f"{request.model}: {wrong}", saturation.REMEDY)
+    if request.precision == "int8" and (wrong := engines.saturation("openvino", inspect(request.model))):
+        raise ModelError(f"{request.model}: {wrong}", engines.SATURATION_REMEDY)
     return OpenVinoEngine(request)
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer.precision import precision_of
+from resnet_pipe.infer.section import precision_of
 from resnet_pipe.job import outputs
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical

@@ -59,8 +59,9 @@ def resize(
     halved = np.array([1, 1])
     while (scales >= 2 * MARGIN).any():
         by = np.where(scales >= 2 * MARGIN, 2, 1)
+        columns, rows = part.shape[1::-1] // by * by
         fx, fy = 1 / by
-        part = cv2.resize(_divisible(part, by), None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
+        part = cv2.resize(part[:rows, :columns], None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
         scales, halved = scales / by, halved * by
     if (scales > 1).any():
         weights = (np.maximum(scales, 1) ** 2 - 1) / 12
@@ -86,9 +87,3 @@ def _side(pixels: int, extent: float, resized: int, kept: int) -> _Side:
     )
     stop = min(pixels, math.ceil((place.stop + 1) * scale))
     return _Side(slice(round(first * scale), stop), scale, place.start - first)
-
-
-def _divisible(image: NDArray[np.uint8], by: NDArray[np.int_]) -> NDArray[np.uint8]:
-    """Return an image cut so that its width and height are multiples of `by`."""
-    height, width = image.shape[:2]
-    return image[: height // by[1] * by[1], : width // by[0] * by[0]]

@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 from resnet_pipe.errors import ResnetPipeError, UsageError
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job.choice import Choice
@@ -147,7 +146,7 @@ class _Chooser:
                     had = precisions(probe.abilities(device).devices, device)
             except RefusedError:
                 continue
-            wrong_here = saturation.problem(name, self.subject.network)
+            wrong_here = engines.saturation(name, self.subject.network)
             if had and wanted in ("auto", *had) and wrong_here is None:
                 precision = had[0] if wanted == "auto" else wanted
                 return Choice(engine=name, precision=precision, reason=reason)
