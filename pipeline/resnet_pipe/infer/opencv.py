@@ -151,8 +151,7 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
         model = np.frombuffer(extract.extracted(request.model, request.outputs), np.uint8)
     # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
     # the CPU. OpenCV 4 has one, and no names for it.
-    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
-    engine = [classic] if on_cuda and classic is not None else []
+    engine = [cv2.dnn.ENGINE_CLASSIC] if on_cuda and hasattr(cv2.dnn, "ENGINE_CLASSIC") else []
     net = cv2.dnn.readNetFromONNX(model, *engine)
     if on_cuda:
         half = request.precision == "fp16"

@@ -21,9 +21,9 @@ from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
-from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
+from resnet_pipe.preprocess.resizing import FAST
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.writer.section import WriterSection
 

@@ -126,13 +126,10 @@ def _fold(graph: Graph) -> Graph:
             and len(before.operation.bias) == len(node.operation.scale)
         ):
             del nodes[before.output]
-            folded = _folded(before.operation, node.operation)
+            conv, norm = before.operation, node.operation
+            weight = conv.weight * norm.scale.reshape(-1, 1, 1, 1)
+            folded = replace(conv, weight=weight, bias=conv.bias * norm.scale + norm.shift)
             nodes[node.output] = replace(before, operation=folded, output=node.output)
         else:
             nodes[node.output] = node
     return replace(graph, nodes=tuple(nodes.values()))
-
-
-def _folded(conv: Conv, norm: ScaleShift) -> Conv:
-    weight = conv.weight * norm.scale.reshape(-1, 1, 1, 1)
-    return replace(conv, weight=weight, bias=conv.bias * norm.scale + norm.shift)
