@@ -90,10 +90,9 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
 class Normalizer:
     """Normalises batches on the CPU, for engines without a way of their own.
 
-    It computes (value / 255 - mean) / std for each channel, in float32, in torchvision's order.
-
-    A channel has 256 values, so each one is computed once and looked up: bit for bit what torchvision
-    gives, at the cost of a copy. The output array is allocated once.
+    It computes (value / 255 - mean) / std for each channel, in float32, in torchvision's order. A channel has
+    256 values, so each one is computed once and looked up: bit for bit what torchvision gives, at the cost of
+    a copy. The output array is allocated once.
     """
 
     def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:

@@ -139,10 +139,7 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """A module of the registry. Importing it imports no library.
-
-    Its functions do, and raise a `MissingExtraError` if that is not installed.
-    """
+    """A module of the registry. Importing it imports no library; a function may raise `MissingExtraError`."""
 
     DESCRIPTION: EngineDescription
 

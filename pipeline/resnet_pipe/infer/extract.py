@@ -42,8 +42,7 @@ def extracted(path: Path, outputs: Collection[str]) -> bytes:
         if value_shape(value) is None:
             for name in ("N", value.name):
                 value.type.tensor_type.shape.dim.add(dim_param=name)
-    data: bytes = model.SerializeToString()
-    return data
+    return bytes(model.SerializeToString())
 
 
 def normalizing(
@@ -59,8 +58,7 @@ def normalizing(
 
         model = convert_float_to_float16(model, keep_io_types=True)
     _normalize(model, preprocessing)
-    data: bytes = model.SerializeToString()
-    return data
+    return bytes(model.SerializeToString())
 
 
 def _keep(graph: Any, outputs: Collection[str]) -> None:  # noqa: ANN401 - protobuf messages are untyped

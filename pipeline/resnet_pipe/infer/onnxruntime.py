@@ -30,8 +30,6 @@ _GPU_LIBRARIES = (
     "check that nvidia-smi lists a GPU; if a line above names a library that is missing:"
     " pip install 'onnxruntime-gpu[cuda,cudnn]' (and tensorrt); or use device: cpu"
 )
-_Fill = Callable[[NDArray[np.uint8], int], NDArray[Any]]
-"""Makes the network's input for so many images of a batch."""
 MAX_STREAMS = 8
 """Each has activations of its own; more threads than this help the streams instead of being some."""
 
@@ -70,14 +68,13 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, request: EngineRequest, note: str = "") -> None:
-        self._library = _library()
         self._request = request
         self._note = note
         check_supported("onnxruntime", request, devices(), note)
         self._on_gpu = on_gpu = request.device.startswith(tuple(_PROVIDERS))
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: Streams[_Fill] = Streams(
+        self._inputs: Streams[Callable[[NDArray[np.uint8], int], NDArray[Any]]] = Streams(
             batches.padded if on_gpu else batches.Normalizer(request.preprocessing, request.batch_size).fill
             for _ in range(self.streams)
         )
@@ -93,7 +90,7 @@ class OnnxRuntimeEngine:
         except ResnetPipeError:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
-            version, words = self._library.__version__, one_line(error)
+            version, words = _library().__version__, one_line(error)
             problem = f"ONNX Runtime {version} cannot run {request.model} on {request.device}: {words}"
             if on_gpu:
                 raise DeviceError(problem, _GPU_LIBRARIES) from None
@@ -126,7 +123,7 @@ class OnnxRuntimeEngine:
             proof += "; no optimisation, so nothing computes in int8"
         return EngineInfo(
             name="onnxruntime",
-            version=self._library.__version__,
+            version=_library().__version__,
             device=device,
             precision=self._request.precision,
             threads=0 if self._on_gpu else max(self._request.threads, self.streams),

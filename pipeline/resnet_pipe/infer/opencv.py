@@ -14,7 +14,7 @@ from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.batches import Normalizer, black, check_outputs, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.placement import Streams, check_exists, index_of, load_where_it_runs
+from resnet_pipe.infer.placement import Streams, existing, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
 
 DESCRIPTION = EngineDescription(
@@ -164,7 +164,6 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
 
 def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
     """Make `cuda` or `cuda:N` the current device and return its full name; a `DeviceError` says why not."""
-    index = index_of(device)
     count = cv2.cuda.getCudaEnabledDeviceCount()
     if count == 0 and not re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()):
         raise DeviceError("this OpenCV has no CUDA", _CUDA_WHEEL, "cuda")
@@ -174,7 +173,7 @@ def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
             "cuda",
         )
-    check_exists(device, count)
+    index = existing(device, count)
     info = cv2.cuda.DeviceInfo(index)
     architecture = f"{info.majorVersion()}.{info.minorVersion()}"
     if not info.isCompatible():

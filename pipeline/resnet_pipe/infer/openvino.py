@@ -89,7 +89,7 @@ class OpenVinoEngine:
                     f"{request.streams} streams were requested, but OpenVINO runs {self.streams} here",
                     f"infer.streams: {self.streams}, or more infer.threads if there are more cores",
                 )
-            streams = [_Stream(ov, self._compiled) for _ in range(self.streams)]
+            streams = [_Stream(self._compiled) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
             self._pads = not takes_any_size(request, streams[0].forward, RuntimeError)
             # A network that takes one image and two takes as many as there are; a whole batch takes longer.
@@ -136,14 +136,13 @@ class OpenVinoEngine:
 class _Stream:
     """What one thread needs to execute the network."""
 
-    def __init__(self, ov: Any, compiled: Any) -> None:  # noqa: ANN401 - no stubs
-        self._tensor = ov.Tensor
+    def __init__(self, compiled: Any) -> None:  # noqa: ANN401 - no stubs
         self._request = compiled.create_infer_request()
         self._outputs = {name: port for port in compiled.outputs for name in sorted(port.names)}
 
     def forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Execute the network on a batch that is contiguous, and return views of all of its outputs."""
-        self._request.set_input_tensor(self._tensor(batch, shared_memory=True))
+        self._request.set_input_tensor(_library().Tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(port).data for name, port in self._outputs.items()}
 

@@ -57,14 +57,16 @@ def index_of(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
-def check_exists(device: str, count: int) -> None:
-    """Refuse, with a `DeviceError`, a CUDA device that is not one of the first `count`."""
-    if index_of(device) >= count:
+def existing(device: str, count: int) -> int:
+    """Return the number of a CUDA device; refuse, with a `DeviceError`, what is none of the first `count`."""
+    index = index_of(device)
+    if index >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
             f"infer.device: cuda:{count - 1}, or a smaller number",
             "cuda",
         )
+    return index
 
 
 class Streams(Generic[Stream]):

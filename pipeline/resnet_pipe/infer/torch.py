@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.placement import Streams, check_exists, check_supported, index_of, load_where_it_runs
+from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ MAX_STREAMS = 8
 """On the CPU. They share the weights; each has activations of its own."""
 _GPU_STREAMS = {"cuda": 2, "mps": 1}
 """On CUDA, one copies while the other one computes."""
-_NVIDIA = Path("/dev/nvidiactl")
-"""The driver's own device file: tells whether there may be a GPU without importing torch, which takes 2 s."""
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -50,7 +48,8 @@ def devices() -> dict[str, tuple[str, ...]]:
 
 def batch_size(device: str) -> int:
     """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
-    may_have_one = _NVIDIA.exists() or sys.platform == "darwin"
+    # The driver's own device file tells whether there may be a GPU without importing torch, which takes 2 s.
+    may_have_one = Path("/dev/nvidiactl").exists() or sys.platform == "darwin"
     return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and may_have_one) else 8
 
 
@@ -71,7 +70,7 @@ class TorchEngine:
         import torch
 
         from resnet_pipe.infer.onnx_graph.graph import read
-        from resnet_pipe.infer.torch_network import Direct, Replay, TorchNetwork
+        from resnet_pipe.infer.torch_network import Replay, TorchNetwork
 
         self._request = request
         kind = request.device.partition(":")[0]
@@ -83,13 +82,11 @@ class TorchEngine:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         whole = black(request, request.batch_size)
         try:
-            network = TorchNetwork(graph, request.preprocessing, device, dtype)
+            network = TorchNetwork(graph, request.preprocessing, device, dtype, self._threads)
             self._load_s = time.perf_counter() - started
-            runners: list[Direct | Replay]
+            runners: list[TorchNetwork | Replay] = [network] * self.streams
             if kind == "cuda":
                 runners = [Replay(network, device, whole.shape) for _ in range(self.streams)]
-            else:
-                runners = [Direct(network, device, self._threads)] * self.streams
             first = runners[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
             self._pads = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
@@ -163,8 +160,7 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
             "check that nvidia-smi lists a GPU (in a container: run it with --gpus all), or use device: cpu",
             "cuda",
         )
-    check_exists(device, count)
-    index = index_of(device)
+    index = existing(device, count)
     major, minor = torch.cuda.get_device_capability(index)
     if request.precision == "bf16" and major < 8:
         raise DeviceError(

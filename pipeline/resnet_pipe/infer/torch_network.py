@@ -1,4 +1,4 @@
-"""A graph as torch functions, from uint8 pixels to float32 outputs, and what executes them."""
+"""A graph as torch functions, from uint8 pixels to float32 outputs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,21 @@ class TorchNetwork:
     """A network on one device, which any number of threads may call.
 
     Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and classifiers
-    are float32 at every precision: they take no time, and it is they that are kept.
+    are float32 at every precision: they take no time, and it is they that are kept. On the CPU, each forward
+    pass has `threads`; 0 where that does not apply.
     """
 
     def __init__(
-        self, graph: Graph, preprocessing: NetworkInput, device: torch.device, dtype: torch.dtype
+        self,
+        graph: Graph,
+        preprocessing: NetworkInput,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: int,
     ) -> None:
         self._graph = graph
         self._device = device
+        self._threads = threads
         self._dtype = dtype
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self._bgr = preprocessing.color == "bgr"
@@ -72,6 +79,14 @@ class TorchNetwork:
             for name in step.dead:
                 del values[name]
         return {name: values[name].float() for name in self._graph.outputs}
+
+    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute it, operation by operation, on a batch, uint8, shape (n, H, W, 3), contiguous."""
+        if self._threads:
+            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
+        with torch.inference_mode():
+            outputs = self(torch.from_numpy(batch).to(self._device))
+            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
 
     def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         count, height, width, channels = pixels.shape
@@ -150,26 +165,6 @@ class TorchNetwork:
             return functional.conv2d(x, weight, bias, window.strides, pads, window.dilations, conv.groups)
 
         return run
-
-
-class Direct:
-    """Executes a network on the CPU or on Apple's GPU, operation by operation, for any number of threads.
-
-    Each forward pass has `threads` of the CPU; 0 where that does not apply.
-    """
-
-    def __init__(self, network: TorchNetwork, device: torch.device, threads: int) -> None:
-        self._network = network
-        self._device = device
-        self._threads = threads
-
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous."""
-        if self._threads:
-            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
-        with torch.inference_mode():
-            outputs = self._network(torch.from_numpy(batch).to(self._device))
-            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
 
 
 class Replay:

@@ -78,15 +78,12 @@ def _exact_side(size: int, resized: int, kept: int, support: int, whole: bool, e
     """Return the smallest part of a side to resize; if `exact`, one that gives the same as all of it."""
     place = middle(resized, kept)
     start, stop = place.start * size / resized, place.stop * size / resized
-    if whole or (exact and not (_is_float32(start) and _is_float32(stop))):
+    rounded = any(float(np.float32(edge)) != edge for edge in (start, stop))
+    if whole or (exact and rounded):
         return _ExactSide(slice(None), 0, size, resized, place)
     margin = support * max(1.0, size / resized) + 1
     first, last = max(0, math.floor(start - margin)), min(size, math.ceil(stop + margin))
     return _ExactSide(slice(first, last), start - first, stop - first, kept, slice(None))
-
-
-def _is_float32(value: float) -> bool:
-    return float(np.float32(value)) == value
 
 
 def fast(
@@ -96,7 +93,7 @@ def fast(
     out: NDArray[np.uint8],
     one_scale: bool,
 ) -> None:
-    """Halve the kept part, then smooth it and resize it with linear interpolation: close to `exact`, but faster.
+    """Halve the kept part, then smooth it and resize it with linear interpolation; close to `exact`.
 
     The filter of `exact`, a triangle that reaches `scale` pixels to either side, has a variance of scale^2 /
     6; linear interpolation is the one of 1 / 6. Smoothing by (w, 1 - 2w, w), whose variance is 2w, makes up
