@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
-from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (

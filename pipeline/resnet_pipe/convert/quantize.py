@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
 from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest, load
-from resnet_pipe.infer.normalize import Normalizer
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar

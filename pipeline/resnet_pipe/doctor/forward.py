@@ -17,7 +17,6 @@ import numpy as np
 from resnet_pipe.doctor import small_network
 from resnet_pipe.doctor.examination import Finding, Level
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import ENGINES, EngineRequest, one_line
 from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.machine.limits import available_cores
@@ -194,7 +193,7 @@ def _finding(trial: Trial, reference: Result | None) -> Finding:
 
 def _wrong(trial: Trial, text: str) -> Finding:
     eight_bits = trial.setting is not None and trial.setting.weight_bits == 8
-    remedy = saturation.REMEDY if eight_bits else _another(trial.engine)
+    remedy = engines.SATURATION_REMEDY if eight_bits else _another(trial.engine)
     return Finding(_CHECK, "FAIL", f"{trial.name}: {text}", remedy)
 
 

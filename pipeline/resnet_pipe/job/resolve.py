@@ -13,7 +13,7 @@ from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
-from resnet_pipe.infer.precision import precision_of
+from resnet_pipe.infer.section import precision_of
 from resnet_pipe.job import outputs
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical
@@ -22,9 +22,9 @@ from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
-from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
+from resnet_pipe.preprocess.resizing import FAST
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.writer.writer import WriterSection
 

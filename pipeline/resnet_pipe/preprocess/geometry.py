@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.preprocess import exact, fast
+from resnet_pipe.preprocess import resizing
 
 Fit = Literal["crop", "squash", "pad"]
 Mode = Literal["exact", "fast"]
@@ -78,7 +78,7 @@ class Geometry:
         if self.mode == "exact":
             return None
         needed = min(self.size) if self.fit == "pad" else max(sides(self.resize or self.crop))
-        return math.ceil(needed * fast.MARGIN)
+        return math.ceil(needed * resizing.MARGIN)
 
     def load(self) -> None:
         """Import what `apply` needs, before any source is charged for it, or raise `ImportError`."""
@@ -101,12 +101,12 @@ class Geometry:
         try:
             if self.mode == "exact":
                 resized = self._resized(frame.shape[1], frame.shape[0])
-                exact.resize(frame, resized, self._inside(resized, out), self.interpolation)
+                resizing.exact(frame, resized, self._inside(resized, out), self.interpolation)
             else:
                 extent = extent or (frame.shape[1], frame.shape[0])
                 resized = self._resized(*extent)
                 one_scale = self.fit == "pad" or isinstance(self.resize, int)
-                fast.resize(frame, extent, resized, self._inside(resized, out), one_scale)
+                resizing.fast(frame, extent, resized, self._inside(resized, out), one_scale)
         except (MemoryError, ImportError):
             raise
         except Exception as error:

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import HomeError, ResnetPipeError, UsageError
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer import saturation
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError
 from resnet_pipe.job.document import Document
@@ -150,7 +149,7 @@ class _Chooser:
         for name, module in ENGINES.items():
             with suppress(RefusedError), Probe(module) as probe:
                 had = precisions(probe.abilities(device).devices, device)
-                wrong_here = saturation.problem(name, self.subject.network)
+                wrong_here = engines.saturation(name, self.subject.network)
                 if had and wanted in ("auto", *had) and wrong_here is None:
                     precision = had[0] if wanted == "auto" else wanted
                     return Choice(engine=name, precision=precision, reason=reason)
