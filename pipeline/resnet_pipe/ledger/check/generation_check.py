@@ -83,13 +83,12 @@ class Ledgers:
                 if os.path.lexists(path):
                     return Broken(path, chunk_of(one.record), error)
                 continue
-            if known is None:
-                self.torn.append(path)
-                continue
-            record, obsolete = known
-            self.pending.append(path)
-            self.removed.update(obsolete)
-            return Stored(record, path, (Disk(one.staging), *self._places))
+            if known is not None:
+                record, obsolete = known
+                self.pending.append(path)
+                self.removed.update(obsolete)
+                return Stored(record, path, (Disk(one.staging), *self._places))
+            self.torn.append(path)
         return None
 
     def _final(self, name: str) -> Stored | Broken | None:
