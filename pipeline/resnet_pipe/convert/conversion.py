@@ -10,13 +10,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, Recipe, find, load
 from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.job.location import located
+from resnet_pipe.machine import cv2_import
 from resnet_pipe.model.model import Sidecar, models_dir, read_sidecar
+from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+TOLERANCE = 1e-4
+"""Largest relative difference that float32 arithmetic in another order explains."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +88,12 @@ def convert(
 def _convert(
     recipe: Recipe, spec: str, target: Path, digest: str, versions: dict[str, str], say: Callable[[str], None]
 ) -> Sidecar:
-    from resnet_pipe.convert.photographs import photographs
     from resnet_pipe.convert.sources import torchvision
 
     say(f"converting {recipe.architecture} with weights {spec} ...")
     photos = photographs(recipe.preprocess)
     source = torchvision.build(recipe, spec, photos, say)
-    from resnet_pipe.convert import check, graph  # which need the libraries that `build` has found
+    from resnet_pipe.convert import graph  # which needs the libraries that `build` has found
 
     proto = graph.export(source.network, recipe.preprocess.size)
 
@@ -100,7 +113,7 @@ def _convert(
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
-            max_relative_difference=check.largest_difference(temporary, source.network, photos),
+            max_relative_difference=largest_difference(temporary, source.network, photos),
             versions=versions,
         )
 
@@ -108,6 +121,84 @@ def _convert(
     agreement = f"cv2.dnn agrees with torch on {len(photos)} photographs"
     say(f"{agreement}: largest relative difference {sidecar.max_relative_difference:.1e}")
     return sidecar
+
+
+_PHOTOGRAPHS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "ihc.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+"""Real photographs, for calibration and comparison: those that come with scikit-image."""
+
+
+def photographs(preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Return ten photographs as a network's input: float32, shape (10, 3, H, W), normalised."""
+    try:
+        import skimage
+    except ImportError:
+        raise MissingExtraError("scikit-image", "convert", "Converting a model") from None
+    from PIL import Image
+
+    geometry = preprocessing.geometry()
+    batch = np.empty((len(_PHOTOGRAPHS), *geometry.size, 3), np.uint8)
+    for name, out in zip(_PHOTOGRAPHS, batch, strict=True):
+        with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
+            geometry.apply(np.asarray(image.convert("RGB")), out)
+    return Normalizer(preprocessing.network_input, len(_PHOTOGRAPHS)).fill(batch)
+
+
+def largest_difference(path: Path, network: nn.Module, photos: NDArray[np.float32]) -> float:
+    """Return the largest relative difference between an ONNX file in cv2.dnn and its source network.
+
+    For each output, `logits` and `features`: the largest absolute difference, divided by the largest absolute
+    value of the source, a torchvision ResNet in eval mode. The file is run with one photograph and with all
+    of them: float32, shape (n, 3, H, W), normalised.
+
+    Raises:
+        ModelError: cv2.dnn cannot run the file, or the difference is larger than `TOLERANCE`.
+        UsageError: cv2 cannot be imported.
+    """
+    cv2_import.require()
+    import cv2
+
+    expected = _expected(network, photos)
+    worst = 0.0
+    try:
+        net = cv2.dnn.readNetFromONNX(str(path))
+        names = list(net.getUnconnectedOutLayersNames())
+        for count in (1, len(photos)):
+            net.setInput(photos[:count])
+            outputs = dict(zip(names, net.forward(names), strict=True))
+            for name, reference in expected.items():
+                difference = np.abs(outputs[name] - reference[:count]).max() / np.abs(reference).max()
+                worst = max(worst, float(difference))
+    except (cv2.error, KeyError) as error:
+        raise ModelError(f"cv2.dnn {cv2.__version__} cannot run the converted model: {error}") from None
+    if not worst <= TOLERANCE:  # also if it is not a number
+        raise ModelError(
+            f"the converted model differs from its source network by {worst:.1e} (at most {TOLERANCE:.0e})",
+            "no file was written; report this with the versions of torch and cv2",
+        )
+    return worst
+
+
+def _expected(network: nn.Module, photos: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    import torch
+
+    features: list[torch.Tensor] = []
+    hook = network.get_submodule("avgpool").register_forward_hook(
+        lambda _module, _inputs, output: features.append(torch.flatten(output, 1))
+    )
+    with hook, torch.inference_mode():
+        logits = network(torch.from_numpy(photos))
+    return {"logits": logits.numpy(), "features": features[0].numpy()}
 
 
 def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:

@@ -15,9 +15,8 @@ import numpy as np
 from resnet_pipe.head.aggregate import Aggregate, Result
 from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, File, Record
+from resnet_pipe.ledger.record import Entry, Failure, File, Record
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256

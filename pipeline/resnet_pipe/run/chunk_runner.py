@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.memory import keep_freed_memory

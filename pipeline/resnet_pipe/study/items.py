@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.listing import PassedOver
