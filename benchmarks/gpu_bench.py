@@ -14,7 +14,7 @@ from benchmarks import measure
 from benchmarks.folder import Folder
 
 from resnet_pipe.infer.engine import ENGINES
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.model import Model
 from resnet_pipe.study.trial import steady_rate
 

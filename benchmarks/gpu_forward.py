@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, ResnetPipeError
 from resnet_pipe.head import output_choice
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.machine.limits import available_cores
+from resnet_pipe.machine.nvidia import VramMeter
 from resnet_pipe.model import network
 from resnet_pipe.model.model import read_sidecar
 

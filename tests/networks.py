@@ -67,13 +67,16 @@ def classifier(inputs: int, seed: int = 0) -> Weights:
     }
 
 
-def write_tiny(path: Path, crop: int | tuple[int, int] = 32, features: bool = True) -> Path:
+def write_tiny(
+    path: Path, crop: int | tuple[int, int] = 32, features: bool = True, batch: int | str = "N"
+) -> Path:
     """Write a classifier whose features are the mean colour, and whose logits are a linear map of it.
 
     Args:
         path: the .onnx file.
         crop: height and width of its input, pixels, or the side of a square.
         features: whether it has the output `features`, of width 3, beside `logits`, of width 10.
+        batch: a number, or the name of a dynamic size.
     """
     pooled = "features" if features else "pooled"
     nodes = [
@@ -82,7 +85,7 @@ def write_tiny(path: Path, crop: int | tuple[int, int] = 32, features: bool = Tr
         helper.make_node("Gemm", [pooled, "weight", "bias"], ["logits"], transB=1),
     ]
     outputs = {"logits": CLASSES, **({"features": WIDTH} if features else {})}
-    return write(path, nodes, outputs, classifier(WIDTH), crop=crop)
+    return write(path, nodes, outputs, classifier(WIDTH), batch=batch, crop=crop)
 
 
 def write_pixels(path: Path, crop: int | tuple[int, int]) -> Path:

@@ -34,7 +34,7 @@ KNOWS: dict[str, set[str]] = {
     "doctor": BELOW | STAGES | {"run", "study"},
 }
 """The other rooms that each one imports from. Whoever adds to these has found a new seam: say why."""
-SPOKEN_OF = {"reader.source", "preprocess.network_input", "head.rows", "head.arrays", "head.registry"}
+SPOKEN_OF = {"reader.source", "preprocess.network_input", "head.rows", "head.registry"}
 """What passes from one stage to the next: sources and items, a network's input, rows and their columns."""
 READ_AGAIN = "writer/annotated/second_reading.py"
 """The one place where a stage uses another: pictures to draw on are read a second time, in full size."""

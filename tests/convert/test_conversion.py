@@ -12,9 +12,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.convert import check
-from resnet_pipe.convert.conversion import Conversion, convert
-from resnet_pipe.convert.photographs import photographs
+from resnet_pipe.convert import conversion
+from resnet_pipe.convert.conversion import Conversion, convert, photographs
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import DocumentError, ModelError, UsageError
 from resnet_pipe.model.model import open_model, read_sidecar
@@ -80,7 +79,7 @@ def test_the_sidecar_says_what_the_file_is(resnet18: Conversion) -> None:
     assert (sidecar.depth, sidecar.features, len(sidecar.classes)) == (18, 512, 1000)
     assert sidecar.weights.kind == sidecar.weights.requested == "random"
     assert sidecar.preprocessing.resize == 256
-    assert 0 < sidecar.max_relative_difference <= check.TOLERANCE
+    assert 0 < sidecar.max_relative_difference <= conversion.TOLERANCE
     assert set(sidecar.versions) == {"torch", "torchvision", "onnx"}
     assert open_model(resnet18.path).sidecar == sidecar
 
@@ -136,7 +135,7 @@ def test_a_damaged_file_is_converted_again_to_the_same_bytes(
 def test_a_file_that_is_not_the_network_is_never_kept(
     resnet18: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(conversion, "TOLERANCE", 1e-12)
     with pytest.raises(ModelError, match="differs from its source network"):
         convert("resnet18", weights="random", out=tmp_path)
     assert files_in(tmp_path) == set()

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.doctor.build import CudaBuild, Version, parse
-from resnet_pipe.doctor.cuda import judge
+from resnet_pipe.doctor.cuda import CudaBuild, judge, parse
 from resnet_pipe.doctor.cv2_library import Cv2
-from resnet_pipe.doctor.driver import Device, Driver, gpus_on_the_bus
+from resnet_pipe.doctor.driver import Device, Driver, Version, gpus_on_the_bus
 from tests.doctor.environment import CPU_BUILD, CUDA_BUILD, Environment
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, to make a fake driver")

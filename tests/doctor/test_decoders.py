@@ -11,7 +11,7 @@ import pytest
 from av.codec.codec import UnknownCodecError
 
 from resnet_pipe.doctor import decoders
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.reader.images.reader import ImageReader
 from resnet_pipe.reader.video.reader import VideoReader
 from tests.run.faults import DECODER

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import get_args
 
 import pytest
 
 from resnet_pipe.doctor import examination
-from resnet_pipe.doctor.examination import CHECKS
-from resnet_pipe.doctor.finding import Check, Finding
+from resnet_pipe.doctor.examination import CHECKS, Finding
 from resnet_pipe.errors import CheckName, ExitCode
 from tests.run.jobs import Cli
 
@@ -26,7 +25,7 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """What the checks packages, cv2 and cuda find, which are all there are."""
     found: list[Finding] = []
 
-    def check_for(name: str) -> Check:
+    def check_for(name: str) -> Callable[[], Iterable[Finding]]:
         def check() -> Iterable[Finding]:
             return [finding for finding in found if finding.check == name]
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from resnet_pipe.doctor import engine_trial, forward, small_network
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor import forward, small_network
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import ENGINES, EngineRequest, load
 from resnet_pipe.machine import processor
@@ -28,8 +28,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def show_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    for module in (engine_trial, forward):
-        monkeypatch.setattr(module, "visible_gpus", lambda: count)
+    monkeypatch.setattr(forward, "visible_gpus", lambda: count)
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_a_crash_a_wrong_result_and_a_missing_library_each_cost_one_line(examine
 
 
 def test_an_engine_that_hangs_is_given_up(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_trial, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(forward, "PATIENCE_S", 3.0)
     hanging, _ = examine(torch="hanging").values()
     assert hanging.level == "FAIL"
     assert hanging.text.startswith("torch")

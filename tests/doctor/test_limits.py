@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.doctor import limits
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.doctor.limits import Limits
 from tests.machine.control_groups import docker
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.doctor import models
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from tests.networks import write_tiny
 from tests.run.jobs import SIDECAR
 

@@ -11,9 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.head.aggregate import Aggregate, Result
-from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.classify import Classify, top_k
 from resnet_pipe.head.rows import Place
-from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Output
 
 How = Literal["mean", "max"]

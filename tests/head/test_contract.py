@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.head.head import Head
+from resnet_pipe.head.classify import Classify
 from resnet_pipe.head.registry import HEADS, FieldName
 from resnet_pipe.head.rows import ENTRIES, ONE, PLACE, Place, by_source, view
 from resnet_pipe.model.output import Output
@@ -25,7 +25,7 @@ PLACES: list[Place] = [
 class Example(NamedTuple):
     """A head, what it can make, and outputs for `PLACES`."""
 
-    head: Head
+    head: Classify
     fields: tuple[FieldName, ...]
     outputs: dict[str, NDArray[np.float32]]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from resnet_pipe.head.scores import top_k
+from resnet_pipe.head.classify import top_k
 from resnet_pipe.model.output import Activation
 
 _LOGITS = arrays(

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import load
-from resnet_pipe.infer.onnx_graph.file import read
+from resnet_pipe.infer.onnx_graph.graph import read
 from resnet_pipe.infer.onnx_graph.operations import Conv, ScaleShift
 from tests import networks
 from tests.infer.requests import photos, preprocessing, request

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.machine.limits import available_bytes, available_cores
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.run.chunk_runner import SLOTS_PER_WORKER
 from resnet_pipe.run.workers.count import needs

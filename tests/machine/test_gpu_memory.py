@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.machine.nvidia import VramMeter
 
 MIB = 2**20
 

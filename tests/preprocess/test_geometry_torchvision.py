@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from resnet_pipe.preprocess.exact import Interpolation
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.resizing import Interpolation
 from tests.photographs import NAMES, photograph
 
 transforms = pytest.importorskip("torchvision.transforms")

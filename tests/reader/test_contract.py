@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from resnet_pipe.errors import SourceError
 from resnet_pipe.job.job import Job
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.nothing import nothing_found
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
+from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items

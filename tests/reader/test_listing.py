@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.reader.listing import check_entry, list_files, root_of
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver, check_entry, list_files, root_of
 from resnet_pipe.store.names import key_of, path_of
 
 JPG = frozenset([".jpg"])

@@ -108,7 +108,7 @@ def reference(real: RealRun, resnet18: Conversion) -> dict[str, dict[str, NDArra
     from torchvision import transforms
 
     from resnet_pipe.convert import recipe
-    from resnet_pipe.convert.photographs import photographs
+    from resnet_pipe.convert.conversion import photographs
     from resnet_pipe.convert.sources import torchvision
 
     preprocessing = resnet18.sidecar.preprocessing

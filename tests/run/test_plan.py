@@ -10,8 +10,7 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resnet_pipe.ledger.failure import Failure
-from resnet_pipe.ledger.record import Entry, Record
+from resnet_pipe.ledger.record import Entry, Failure, Record
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Chunk, Division, Plan, Rules, SourceTable, make_plan
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from resnet_pipe.cli.main import commands
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.study import comparison
 from resnet_pipe.study import depth as depth_study
+from resnet_pipe.study import figures
 from tests import networks
 from tests.run.jobs import SIDECAR, JobFolder
 
@@ -59,7 +59,7 @@ def test_a_study_measures_every_depth_and_leaves_table_json_csv_page_and_slide(
     done = depth("--depths", "18,34", "--batch-sizes", "1,2")
     assert done.exit_code == ExitCode.DONE, done.output
     assert "6/6 ResNet-34, opencv, batches of 2: " in done.stderr
-    study = comparison.read(job.out / "depth.json")
+    study = figures.read(job.out / "depth.json")
     assert [entry.network.depth for entry in study.entries] == [18, 34]
     assert [entry.network.gmacs for entry in study.entries] == [1.8, 3.4]
     assert all(entry.images_per_s.median > 0 for entry in study.entries)
@@ -81,7 +81,7 @@ def test_a_depth_that_fails_is_marked_and_the_others_stay(
     add_network(tmp_path / "models", 50, broken=True)
     done = depth("--depths", "18,50", "--out", str(tmp_path / "study"))
     assert done.exit_code == ExitCode.SOME_FAILED, done.output
-    study = comparison.read(tmp_path / "study" / "depth.json")
+    study = figures.read(tmp_path / "study" / "depth.json")
     assert [entry.network.depth for entry in study.entries] == [18]
     assert [failed.depth for failed in study.failed] == [50]
     assert study.failed[0].reason
@@ -124,12 +124,12 @@ def test_a_file_of_another_schema_version_is_refused_with_both_versions(tmp_path
     path = tmp_path / "depth.json"
     path.write_text('{"schema_version": 2}')
     with pytest.raises(UsageError, match="its schema_version is 2, and this resnet-pipe reads 1"):
-        comparison.read(path)
+        figures.read(path)
     path.write_text("[1]")
     with pytest.raises(UsageError, match="is not a depth study"):
-        comparison.read(path)
+        figures.read(path)
     with pytest.raises(UsageError, match="cannot be read"):
-        comparison.read(tmp_path / "nowhere.json")
+        figures.read(tmp_path / "nowhere.json")
 
 
 def test_a_slide_that_would_be_a_source_of_the_job_is_refused_before_anything_is_measured(

@@ -10,9 +10,8 @@ import pytest
 
 from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.study import source_sample as samples
-from resnet_pipe.study.source_sample import take_sample
-from resnet_pipe.study.trial import TrialError, Trials, steady_rate, trial_folder
+from resnet_pipe.study import trial
+from resnet_pipe.study.trial import TrialError, Trials, open_trials, steady_rate, take_sample
 from tests.networks import write_pixels, write_tiny
 from tests.run.jobs import CROP, JobFolder, VideoFolder
 from tests.study.plain import plain_job
@@ -25,13 +24,13 @@ def job(tmp_path: Path) -> JobFolder:
 
 def trials_of(job: JobFolder, folder: Path) -> Trials:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded)
+    sample = take_sample(loaded, Stop())
     return Trials(loaded, sample, folder, Stop(), lambda: None)
 
 
 def test_a_sample_is_spread_evenly_and_is_the_same_every_time(job: JobFolder, tmp_path: Path) -> None:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded)
+    sample = take_sample(loaded, Stop())
     assert sample.found == len(sample.paths) == 30
     sample.lay_out(tmp_path / "five", 5)
     targets = [path.resolve().name for path in sorted((tmp_path / "five").iterdir())]
@@ -45,9 +44,9 @@ def test_a_sample_is_spread_evenly_and_is_the_same_every_time(job: JobFolder, tm
 def test_of_many_sources_a_sample_takes_some_from_the_first_to_the_last(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "MAX_ITEMS", 10)
+    monkeypatch.setattr(trial, "MAX_ITEMS", 10)
     loaded, _ = load(job.file)
-    sample = take_sample(loaded)
+    sample = take_sample(loaded, Stop())
     assert [path.name for path in sample.paths] == [f"{number:04d}.jpg" for number in range(0, 30, 3)]
 
 
@@ -83,7 +82,7 @@ def test_of_videos_a_trial_takes_the_first_frames(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
     result = trials_of(film, tmp_path / "trials").run(40, {}, 60)
     assert result["items"] == 40
-    assert result["sources"]["done"] == samples.MIN_SOURCES
+    assert result["sources"]["done"] == trial.MIN_SOURCES
     assert result["video"]["frames_decoded"] < 60
 
 
@@ -111,11 +110,13 @@ def test_the_rate_of_a_run_is_no_higher_than_the_workers_can_decode() -> None:
     assert steady_rate(run_json(15, 5)) == 10
 
 
-def test_trials_are_on_the_disk_of_the_output_and_hidden(tmp_path: Path) -> None:
-    with trial_folder(tmp_path / "not" / "yet" / "out") as folder:
-        assert folder.parent == tmp_path
-        assert folder.name.startswith(".")
-    assert list(tmp_path.iterdir()) == []
+def test_trials_are_on_the_disk_of_the_output_and_hidden(job: JobFolder, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    loaded, _ = load(job.file, [f"writer.path={tmp_path}/results/not/yet/out"])
+    with open_trials(loaded, Stop()) as trials:
+        assert trials.folder.parent == tmp_path / "results"
+        assert trials.folder.name.startswith(".")
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_a_trial_takes_no_module_from_the_current_directory(
@@ -124,6 +125,6 @@ def test_a_trial_takes_no_module_from_the_current_directory(
     monkeypatch.chdir(tmp_path)
     for name in ("json", "numpy", "cv2"):
         (tmp_path / f"{name}.py").write_text("open(__file__ + '.executed', 'w').close()")
-    with trial_folder(job.out) as folder:
-        assert trials_of(job, folder).run(2, {}, 60)["items"] == 2
+    with open_trials(load(job.file).job, Stop()) as trials:
+        assert trials.run(2, {}, 60)["items"] == 2
     assert list(tmp_path.glob("*.executed")) == []

@@ -18,7 +18,7 @@ from resnet_pipe.study import verifier
 from tests.networks import write_int8, write_residual, write_tiny
 from tests.run.commands import Result
 from tests.run.faults import DECODER
-from tests.run.jobs import Cli, JobFolder
+from tests.run.jobs import Cli, JobFolder, numbered
 from tests.study.engines import Install
 
 
@@ -88,10 +88,9 @@ def test_an_engine_that_hangs_is_ended(
 ) -> None:
     from resnet_pipe.study.subject import of_model
 
-    request = of_model(job.folder / "tiny.onnx").request(4, "cpu", "fp32")
     install(mlx="hanging")
     with probe.Probe(ENGINES["mlx"]) as hanging:
-        hanging.abilities("cpu")
+        request = of_model(job.folder / "tiny.onnx").request(hanging.abilities("cpu"), "cpu", "fp32")
         monkeypatch.setattr(probe, "LIMIT_S", 0.1)
         with pytest.raises(probe.RefusedError) as caught:
             hanging.result(probe.Work(request))
@@ -213,6 +212,31 @@ def test_a_directory_whose_name_is_a_pattern_is_that_directory(
     job.images.rename(job.folder / "[ab]*")
     result = cli("verify", job.folder / "tiny.onnx", "--images", job.folder / "[ab]*", "--json")
     assert json.loads(result.expect(0).stdout)["images"]["used"] == 5
+
+
+def test_a_network_with_a_fixed_batch_size_is_compared_with_its_own_reference(
+    cli: Cli, job: JobFolder, install: Install
+) -> None:
+    install(torch="honest")
+    network = write_tiny(job.folder / "tiny.onnx", batch=2)
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    sidecar = json.loads((job.folder / "tiny.json").read_text())
+    (job.folder / "tiny.json").write_text(json.dumps({**sidecar, "onnx_sha256": digest}))
+    assert statuses(verify(cli, job, "--json").expect(0)) == [("torch", "fp32", "pass")]
+
+
+def test_the_images_are_spread_among_all_and_those_after_a_bad_one_as_well(
+    cli: Cli, job: JobFolder, install: Install
+) -> None:
+    install(torch="honest")
+    for path in job.images.iterdir():
+        path.unlink()
+    names = numbered(64)
+    job.add_bad(*names[:32])
+    job.add(*names[32:])
+    images = json.loads(verify(cli, job, "--count", "2", "--json").expect(0).stdout)["images"]
+    assert (images["used"], images["found"]) == (2, 64)
+    assert [failure["key"] for failure in images["failures"]] == [names[0], names[8]]
 
 
 def test_without_images_there_is_an_error_that_says_so(cli: Cli, job: JobFolder, install: Install) -> None:

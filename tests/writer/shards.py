@@ -14,15 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.classify import Classify, TopK, top_k
 from resnet_pipe.head.registry import FieldName
 from resnet_pipe.head.rows import ENTRIES, LABELS
-from resnet_pipe.head.scores import TopK, top_k
 from resnet_pipe.model.output import Output
 from resnet_pipe.writer.registry import SECTIONS
-from resnet_pipe.writer.section import WriterSection
 from resnet_pipe.writer.tables.table import TableSection
-from resnet_pipe.writer.writer import Portion, Target
+from resnet_pipe.writer.writer import Portion, Target, WriterSection
 
 CLASSES = (
     "plain",

@@ -25,54 +25,42 @@ class Display:
     def __init__(self, unit: str, quiet: bool) -> None:
         self._unit = unit
         self._quiet = quiet
-        self._progress: _Bar | _Lines | None = None
-        """Its `update`, with the totals so far, is called several times a second."""
+        self._bar: tqdm[NoReturn] | None = None
+        self._lines: _Lines | None = None
 
     def __call__(self, event: Event) -> None:
-        """Show an event."""
+        """Show an event; `progress`, with the totals so far, comes several times a second."""
         fields = event.fields
         if event.name == "planned" and fields["chunks"] and not self._quiet:
-            total = fields["sources"]
-            self._progress = _Bar(total, self._unit) if sys.stderr.isatty() else _Lines(total)
-        elif event.name == "progress" and self._progress is not None:
-            self._progress.update(fields["sources"], fields["items"], fields["failures"])
+            if sys.stderr.isatty():
+                times = "{elapsed}<{remaining}, {rate_fmt}{postfix}"
+                self._bar = _tqdm(fields["sources"], f"{{n_fmt}}/{{total_fmt}} [{times}]", self._unit)
+            else:
+                self._lines = _Lines(fields["sources"])
+        elif event.name == "progress" and self._bar is not None:
+            if fields["failures"]:
+                self._bar.set_postfix_str(f"{fields['failures']} failed", refresh=False)
+            self._bar.update(fields["sources"] - self._bar.n)
+        elif event.name == "progress" and self._lines is not None:
+            self._lines.update(fields["sources"], fields["items"], fields["failures"])
         elif event.name == "note" and (fields["unusual"] or not self._quiet):
             self._say(fields["text"])
         elif event.name == "warning":
             self._say(f"warning: {fields['text']}; the results are not affected")
 
     def _say(self, text: str) -> None:
-        if self._progress is None:
+        if self._bar is None:
             say(text)
         else:
-            self._progress.say(text)
+            self._bar.clear()
+            say(text)
+            self._bar.refresh()
 
     def close(self) -> None:
         """End the display; what is said afterwards comes below it."""
-        if self._progress is not None:
-            self._progress.close()
-            self._progress = None
-
-
-class _Bar:
-    """A tqdm bar on standard error."""
-
-    def __init__(self, total: int, unit: str) -> None:
-        times = "{elapsed}<{remaining}, {rate_fmt}{postfix}"
-        self._bar = _tqdm(total, f"{{n_fmt}}/{{total_fmt}} [{times}]", unit)
-
-    def update(self, sources: int, items: int, failures: int) -> None:
-        if failures:
-            self._bar.set_postfix_str(f"{failures} failed", refresh=False)
-        self._bar.update(sources - self._bar.n)
-
-    def say(self, text: str) -> None:
-        self._bar.clear()
-        say(text)
-        self._bar.refresh()
-
-    def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = self._lines = None
 
 
 class _Lines:
@@ -93,12 +81,6 @@ class _Lines:
             left = (self._total - sources) / (sources / (now - self._started))
             text += f", about {left:.0f} s left"
         say(text)
-
-    def say(self, text: str) -> None:
-        say(text)
-
-    def close(self) -> None:
-        """Do nothing: every line has been printed."""
 
 
 class TrialDisplay:

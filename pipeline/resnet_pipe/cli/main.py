@@ -6,20 +6,20 @@ import io
 import os
 import sys
 from inspect import cleandoc
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from resnet_pipe import __version__
-from resnet_pipe.cli.check import check
+from resnet_pipe.cli.check import check, doctor
 from resnet_pipe.cli.convert import convert, models, schema
-from resnet_pipe.cli.depth import depth
-from resnet_pipe.cli.doctor import doctor
 from resnet_pipe.cli.run import report, run
+from resnet_pipe.cli.study import depth, tune, verify
 from resnet_pipe.cli.terminal import prepare_streams, say
-from resnet_pipe.cli.tune import tune
-from resnet_pipe.cli.verify import verify
 from resnet_pipe.errors import ExitCode, ResnetPipeError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,3 +62,9 @@ def main() -> NoReturn:
         sys.exit(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(ExitCode.SIGINT)
+
+
+def serve(connection: Connection) -> NoReturn:
+    """Run the command whose arguments are the first message, as the process of a study's trial."""
+    sys.argv[1:] = connection.recv()
+    main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from resnet_pipe.cli.terminal import say, show
+from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ def run(
     For the exit codes, see `resnet-pipe --help`.
     """
     from resnet_pipe.cli.display import Display
-    from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import job as jobs
     from resnet_pipe.run import resolution
     from resnet_pipe.run import run as runs

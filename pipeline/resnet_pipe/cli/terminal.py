@@ -1,13 +1,23 @@
-"""Output for people: control characters are shown, never obeyed, and a closed stream does no harm."""
+"""The terminal: what people see there, and how they stop a run.
+
+In output, control characters are shown, never obeyed, and a closed stream does no harm.
+"""
 
 from __future__ import annotations
 
 import re
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.process.descriptors import occupy_standard_ones
+
+if TYPE_CHECKING:
+    from resnet_pipe.run.stop import Stop
 
 _NOT_SHOWN = re.compile("[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 """The control characters of ASCII and of Latin-1, and bytes of a file name that are not UTF-8 (PEP 383)."""
@@ -54,3 +64,21 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - stays open
         getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def on_signals() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a `Stop` while the block runs."""
+    from resnet_pipe.run.stop import Stop
+
+    stop = Stop()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        stop.note(signal.Signals(number))  # and nothing else: it may interrupt anything
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

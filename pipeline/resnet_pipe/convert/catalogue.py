@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
@@ -51,7 +50,7 @@ def entries() -> list[Entry]:
 
 def others() -> list[tuple[str, str]]:
     """Return the other models in the directory: their names, and what their outputs hold or what is wrong."""
-    known = {name + suffix for name in ARCHITECTURES for suffix in ("", INT8_SUFFIX)}
+    known = {name + suffix for name in _COSTS for suffix in ("", INT8_SUFFIX)}
     try:
         paths = sorted(path for path in models_dir().glob("*.onnx") if path.stem not in known)
     except (HomeError, OSError):

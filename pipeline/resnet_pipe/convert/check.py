@@ -13,7 +13,7 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.study.agreement import compare

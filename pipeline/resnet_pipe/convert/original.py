@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.infer.normalize import Normalizer
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.model.model import Weights
 from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.preprocessing import Preprocessing

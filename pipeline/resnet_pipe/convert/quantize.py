@@ -18,9 +18,9 @@ from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest, load
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing

@@ -1,17 +1,19 @@
-"""CUDA: whether cv2 was built with it, the driver, the GPUs, the libraries, and whether these fit."""
+"""CUDA: whether cv2 was built with it, and whether driver, GPUs and libraries fit what it was built for."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from resnet_pipe.doctor import cv2_library
 from resnet_pipe.doctor import driver as drivers
-from resnet_pipe.doctor.build import CudaBuild, dotted, parse
 from resnet_pipe.doctor.cv2_library import Cv2
-from resnet_pipe.doctor.driver import Device, Driver
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.driver import Device, Driver, Version, dotted
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.doctor.packages import is_older
 
 _finding = partial(Finding, "cuda")
@@ -22,6 +24,35 @@ _REACH_GPU = (
 _LIBRARIES = {"cudnn": "cuDNN", "cublas": "cuBLAS", "cublasLt": "cuBLASLt"}
 _DRIVERS = {11: "450", 12: "525", 13: "580"}
 """Oldest driver for a major version of CUDA (CUDA Compatibility, "Minor Version Compatibility")."""
+
+
+@dataclass(frozen=True)
+class CudaBuild:
+    """The toolkit that cv2 was built with, and for which architectures: machine code, and PTX.
+
+    `cudnn` is a version, as in `9.13.0`; None: without it, and so without CUDA in cv2.dnn.
+    """
+
+    cuda: Version
+    code: tuple[Version, ...]
+    ptx: tuple[Version, ...]
+    cudnn: str | None
+
+    def runs_on(self, architecture: Version) -> Literal["code", "ptx", "nothing"]:
+        """Return what there is for a GPU.
+
+        Machine code runs on architectures of the same major version whose minor version is not lower; PTX is
+        compiled by the driver, at the first start, for all that are not lower (CUDA C++ Programming Guide,
+        "Binary Compatibility" and "PTX Compatibility").
+        """
+        if any(major == architecture[0] and minor <= architecture[1] for major, minor in self.code):
+            return "code"
+        return "ptx" if any(one <= architecture for one in self.ptx) else "nothing"
+
+    def describe(self) -> str:
+        """Return the architectures in words."""
+        ptx = f", PTX for {dotted(*self.ptx)}" if self.ptx else ""
+        return f"code for {dotted(*self.code) or 'no architecture'}{ptx}"
 
 
 def check() -> Iterable[Finding]:
@@ -46,16 +77,36 @@ def judge(cv2: Cv2, driver: Driver, gpus: int) -> Iterator[Finding]:
         yield from _libraries(build, cv2)
 
 
+def parse(information: str) -> CudaBuild | None:
+    """Return what `cv2.getBuildInformation()` says about CUDA; None: built without."""
+    cuda = re.search(r"NVIDIA CUDA:\s*YES \(ver (\d+)\.(\d+)", information)
+    if cuda is None:
+        return None
+    cudnn = re.search(r"cuDNN:\s*YES \(ver ([\d.]+)", information)
+    return CudaBuild(
+        cuda=(int(cuda[1]), int(cuda[2])),
+        code=_architectures(information, "NVIDIA GPU arch"),
+        ptx=_architectures(information, "NVIDIA PTX archs"),
+        cudnn=cudnn[1] if cudnn else None,
+    )
+
+
+def _architectures(information: str, label: str) -> tuple[Version, ...]:
+    """Return the versions after a label, written with the minor version as last digit: 75, 90a or 120."""
+    line = re.search(rf"{label}:(.*)", information)
+    numbers = re.findall(r"(\d+)\.?(\d)", line[1] if line else "")
+    return tuple((int(major), int(minor)) for major, minor in numbers)
+
+
 def _no_device(build: CudaBuild | None, driver: Driver, gpus: int) -> Finding:
-    remedy = _REACH_GPU
-    if gpus and "NO_DEVICE" in driver.problem and "CUDA_VISIBLE_DEVICES" in os.environ:
-        remedy = "unset CUDA_VISIBLE_DEVICES"
     if gpus:
         text = f"{gpus} NVIDIA {'GPU is' if gpus == 1 else 'GPUs are'} here, but no driver for it"
+        hidden = "NO_DEVICE" in driver.problem and "CUDA_VISIBLE_DEVICES" in os.environ
+        remedy = "unset CUDA_VISIBLE_DEVICES" if hidden else _REACH_GPU
         return _finding("FAIL" if build else "WARN", f"{text}: {driver.problem}", remedy)
     if build:
         text = f"cv2 is built with CUDA {dotted(build.cuda)}, but runs on the CPU: no GPU is visible"
-        return _finding("WARN", f"{text} ({driver.problem})", remedy)
+        return _finding("WARN", f"{text} ({driver.problem})", _REACH_GPU)
     return _finding("OK", "no NVIDIA GPU here, and cv2 is built without CUDA: it runs on the CPU")
 
 

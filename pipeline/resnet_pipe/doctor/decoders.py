@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.images.reader import ImageReader

@@ -1,4 +1,4 @@
-"""All checks in order, and their outcome: findings, seconds, exit code."""
+"""What a check finds, all checks in order, and their outcome: findings, seconds, exit code."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
-from resnet_pipe.doctor.finding import Finding
 from resnet_pipe.errors import CheckName, ExitCode
 
 SCHEMA_VERSION = 1
@@ -23,13 +22,33 @@ CHECKS: dict[CheckName, str] = {
     "limits": "resnet_pipe.doctor.limits",
     "models": "resnet_pipe.doctor.models",
 }
-"""name -> module. The module has check(); see `check.Check`."""
+"""name -> module. Its `check()` looks at one part of the environment, and gives findings.
+
+It raises nothing: what it cannot find out is a finding.
+"""
+Level = Literal["OK", "WARN", "FAIL"]
+"""Fine; works, but not as well as it could; some runs will fail."""
 _CLOSING = {
     "FAIL": "Some runs will fail here; follow the advice above, then run the doctor again.",
     "WARN": "Runs will work here, but not as well as they could; see the advice above.",
     "OK": "All checks passed.",
 }
 """By the worst level."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, on one line, and what to do: a command where there is one, nothing for OK."""
+
+    check: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+    def describe(self) -> str:
+        """Return it for a terminal: a line, and one below it with the remedy."""
+        line = f"{self.level:<5} {self.check:<10} {_one_line(self.text)}"
+        return f"{line}\n{'':17}what to do: {_one_line(self.remedy)}" if self.remedy else line
 
 
 @dataclass(frozen=True)
@@ -86,12 +105,6 @@ def _findings(name: CheckName, module: str) -> Iterable[Finding]:
         text = f"the check itself failed: {type(error).__name__}: {error}"
         remedy = "report this as a bug, with the output of resnet-pipe doctor --json"
         yield Finding(name, "FAIL", text, remedy)
-
-
-def describe(finding: Finding) -> str:
-    """Return a finding for a terminal: a line, and one below it with the remedy."""
-    line = f"{finding.level:<5} {finding.check:<10} {_one_line(finding.text)}"
-    return f"{line}\n{'':17}what to do: {_one_line(finding.remedy)}" if finding.remedy else line
 
 
 def _one_line(text: str) -> str:

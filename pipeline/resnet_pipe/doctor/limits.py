@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.infer.engine import DEFAULT
-from resnet_pipe.machine import control_groups, processor
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.memory import available_bytes, physical_bytes
+from resnet_pipe.machine import processor
+from resnet_pipe.machine.limits import ROOT, available_bytes, available_cores, physical_bytes
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.run.workers.count import needs
 from resnet_pipe.run.workers.slots import SlotShape
@@ -34,7 +33,7 @@ class Limits:
     features: frozenset[str]
 
     @classmethod
-    def read(cls, root: Path = control_groups.ROOT) -> Limits:
+    def read(cls, root: Path = ROOT) -> Limits:
         """Ask the system; `root` is the directory with `proc` and `sys`."""
         return cls(
             cores=available_cores(root),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import how_to_make, models_dir, open_model, read_sidecar

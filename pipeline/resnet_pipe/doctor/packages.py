@@ -8,14 +8,13 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
-from itertools import groupby
-from operator import attrgetter
+from itertools import zip_longest
 
-from resnet_pipe.doctor.finding import Finding
+from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.machine.cv2_import import DISTRIBUTION as OPENCV
 
 _finding = partial(Finding, "packages")
@@ -64,28 +63,25 @@ class Requirement:
         return here if self.is_fine else f"{here} is too old: {self.minimum} is needed"
 
 
-def check() -> Iterable[Finding]:
+def check() -> Iterator[Finding]:
     """Compare the installed packages with the requirements of resnet-pipe."""
     wanted = requirements()
     if not wanted:
-        return [_finding("FAIL", "resnet-pipe itself is not installed", "in a checkout: pip install -e .")]
+        yield _finding("FAIL", "resnet-pipe itself is not installed", "in a checkout: pip install -e .")
+        return
     needed = [one for one in wanted if not one.extra and one.name != OPENCV]  # any cv2 will do
-    return [*_dependencies(needed), *_extras([one for one in wanted if one.extra])]
-
-
-def _dependencies(needed: list[Requirement]) -> Iterator[Finding]:
     for one in needed:
         if not one.is_fine:
             yield _finding("FAIL", one.describe(), one.remedy)
     fine = ", ".join(one.describe() for one in needed if one.is_fine)
     yield _finding("OK", f"{fine}; Python {platform.python_version()} in {sys.prefix}")
+    yield from _extras([one for one in wanted if one.extra])
 
 
 def _extras(optional: list[Requirement]) -> Iterator[Finding]:
     lacking = []
-    by_extra = attrgetter("extra")
-    for extra, group in groupby(sorted(optional, key=by_extra), key=by_extra):
-        members = list(group)
+    for extra in sorted({one.extra for one in optional}):
+        members = [one for one in optional if one.extra == extra]
         if absent := [one.name for one in members if one.version is None]:
             lacking.append(f"{extra} (missing {', '.join(absent)})")
         for one in members:
@@ -123,7 +119,8 @@ def minimum_of(name: str) -> str:
 
 def is_older(version: str, minimum: str) -> bool:
     """Tell whether the numbers of a version are below those of another; `4.11.0.86+cu130` is 4.11.0.86."""
-    return _numbers(version) < _numbers(minimum)
+    pairs = zip_longest(_numbers(version), _numbers(minimum), fillvalue=0)  # 2.0 is no older than 2.0.0
+    return next((one < other for one, other in pairs if one != other), False)
 
 
 def canonical(name: str) -> str:
@@ -131,10 +128,6 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, without zeros at the end: 2.0 is no older than 2.0.0."""
+def _numbers(version: str) -> list[int]:
     found = _NUMBERS.match(version)
-    numbers = [int(number) for number in found[0].split(".")] if found else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    return [int(number) for number in found[0].split(".")] if found else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,48 @@ CROP = 64
 BATCH = 8
 OUTPUTS = ("features", "logits")
 PREPROCESSING = Preprocessing(resize=CROP, crop=CROP, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
-_CLASSES = 10
-_CONVOLUTIONS = {
-    # name: output channels, input channels, kernel, stride
-    "stem": (16, 3, 7, 2),
-    "first": (16, 16, 3, 1),
-    "second": (16, 16, 3, 1),
-    "third": (32, 16, 3, 2),
-    "fourth": (32, 32, 3, 1),
-    "shortcut": (32, 16, 1, 2),
+_NETWORK = """
+<ir_version: 8, opset_import: ["": 17]>
+doctor (float[N, 3, 64, 64] input) => (float[N, 32] features, float[N, 10] logits) {
+    stem = Conv <strides = [2, 2], pads = [3, 3, 3, 3]> (input, stem_weight)
+    stem_relu = Relu (stem)
+    pooled = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (stem_relu)
+
+    first = Conv <strides = [1, 1], pads = [1, 1, 1, 1]> (pooled, first_weight)
+    first_relu = Relu (first)
+    second = Conv <strides = [1, 1], pads = [1, 1, 1, 1]> (first_relu, second_weight)
+    one = Add (second, pooled)
+    one_relu = Relu (one)
+
+    third = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (one_relu, third_weight)
+    third_relu = Relu (third)
+    fourth = Conv <strides = [1, 1], pads = [1, 1, 1, 1]> (third_relu, fourth_weight)
+    shortcut = Conv <strides = [2, 2], pads = [0, 0, 0, 0]> (one_relu, shortcut_weight)
+    two = Add (fourth, shortcut)
+    two_relu = Relu (two)
+
+    means = GlobalAveragePool (two_relu)
+    features = Flatten <axis = 1> (means)
+    logits = Gemm <transB = 1> (features, classifier, bias)
 }
-_OPSET, _IR_VERSION = 17, 8
-"""Old ones: every version of every engine that is supported reads them."""
+"""
+"""In ONNX's own syntax, of old versions: every version of every engine that is supported reads them."""
+_CONVOLUTION = re.compile(r"(\w+) = (Conv <.*>) \((\w+), \w+\)")
+_IN_INT8 = r"""
+    \1_input_uint8 = QuantizeLinear (\3, \1_input_step, \1_input_zero)
+    \1_input = DequantizeLinear (\1_input_uint8, \1_input_step, \1_input_zero)
+    \1_weight = DequantizeLinear (\1_weight_int8, \1_weight_step, \1_weight_zero)
+    \1 = \2 (\1_input, \1_weight)
+"""
+_WEIGHTS = {
+    # convolution: shape of its weights
+    "stem": (16, 3, 7, 7),
+    "first": (16, 16, 3, 3),
+    "second": (16, 16, 3, 3),
+    "third": (32, 16, 3, 3),
+    "fourth": (32, 32, 3, 3),
+    "shortcut": (32, 16, 1, 1),
+}
 _PIXEL_STEP, _PIXEL_ZERO = 0.02, 112
 """Of the quantised input: -2.24 to 2.86, all that normalised pixels can be."""
 _STEP = 16 / 255
@@ -64,82 +95,31 @@ def write(path: Path, weight_bits: int | None = None) -> Path:
         OSError: the file cannot be written.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
 
-    network = _Network(weight_bits)
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, CROP, CROP])
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
-        for name, width in zip(OUTPUTS, (32, _CLASSES), strict=True)
-    ]
-    weights = [numpy_helper.from_array(value, name) for name, value in network.weights.items()]
-    graph = helper.make_graph(network.nodes, "doctor", [image], outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
-    model.ir_version = _IR_VERSION
+    model = parser.parse_model(_CONVOLUTION.sub(_IN_INT8, _NETWORK) if weight_bits else _NETWORK)
+    for name, value in _weights(weight_bits).items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     onnx.save(model, str(path))
     return path
 
 
-class _Network:
-    """The nodes and the weights."""
-
-    def __init__(self, weight_bits: int | None) -> None:
-        self._weight_bits = weight_bits
-        self._rng = np.random.default_rng(1)
-        self.nodes: list[Any] = []
-        self.weights: dict[str, NDArray[Any]] = {}
-        stem = self._relu(self._convolution("stem", "input"))
-        window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
-        pooled = self._add("MaxPool", [stem], "pooled", **window)
-        branch = self._convolution("second", self._relu(self._convolution("first", pooled)))
-        block = self._relu(self._add("Add", [branch, pooled], "one"))
-        branch = self._convolution("fourth", self._relu(self._convolution("third", block)))
-        block = self._relu(self._add("Add", [branch, self._convolution("shortcut", block)], "two"))
-        self._add("Flatten", [self._add("GlobalAveragePool", [block], "means")], "features", axis=1)
-        self.weights["classifier"] = self._random((_CLASSES, 32))
-        self.weights["bias"] = self._random((_CLASSES,))
-        self._add("Gemm", ["features", "classifier", "bias"], "logits", transB=1)
-
-    def _add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:  # noqa: ANN401 - as of ONNX
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def _relu(self, value: str) -> str:
-        return self._add("Relu", [value], f"{value}_relu")
-
-    def _convolution(self, name: str, value: str) -> str:
-        outputs, inputs, kernel, stride = _CONVOLUTIONS[name]
+def _weights(bits: int | None) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    weights: dict[str, Any] = {}
+    for name, shape in _WEIGHTS.items():
         # Cut off, so that every second weight is as large as one can be: sums are, then.
-        weight = self._random((outputs, inputs, kernel, kernel)).clip(-0.5, 0.5)
-        weight *= np.sqrt(12 / (inputs * kernel**2))
-        arguments = [self._in_int8(value, name), self._weight(name, weight)]
-        return self._add("Conv", arguments, name, strides=[stride, stride], pads=[kernel // 2] * 4)
-
-    def _weight(self, name: str, weight: NDArray[np.float32]) -> str:
-        tensor = f"{name}_weight"
-        if self._weight_bits is None:
-            self.weights[tensor] = weight
-            return tensor
-        step = np.float32(np.abs(weight).max() / _LARGEST_WEIGHT[self._weight_bits])
-        self.weights[f"{tensor}_int8"] = np.round(weight / step).astype(np.int8)
-        scale = self._scale(tensor, step, np.int8(0))
-        return self._add("DequantizeLinear", [f"{tensor}_int8", *scale], tensor)
-
-    def _in_int8(self, value: str, convolution: str) -> str:
-        """Round what a convolution is given, if the network is quantised."""
-        if self._weight_bits is None:
-            return value
-        step, zero = (_PIXEL_STEP, _PIXEL_ZERO) if value == "input" else (_STEP, 0)
-        rounded = f"{convolution}_input"
-        scale = self._scale(rounded, np.float32(step), np.uint8(zero))
-        self._add("QuantizeLinear", [value, *scale], f"{rounded}_uint8")
-        return self._add("DequantizeLinear", [f"{rounded}_uint8", *scale], rounded)
-
-    def _scale(self, tensor: str, step: np.float32, zero: np.uint8 | np.int8) -> list[str]:
-        self.weights[f"{tensor}_step"], self.weights[f"{tensor}_zero"] = np.array(step), np.array(zero)
-        return [f"{tensor}_step", f"{tensor}_zero"]
-
-    def _random(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return self._rng.normal(size=shape).astype(np.float32)
+        weight = rng.normal(size=shape).astype(np.float32).clip(-0.5, 0.5)
+        weight *= np.sqrt(12 / np.prod(shape[1:]))
+        if bits is None:
+            weights[f"{name}_weight"] = weight
+            continue
+        step = np.float32(np.abs(weight).max() / _LARGEST_WEIGHT[bits])
+        weights[f"{name}_weight_int8"] = np.round(weight / step).astype(np.int8)
+        weights[f"{name}_weight_step"], weights[f"{name}_weight_zero"] = step, np.int8(0)
+        of_pixels = name == "stem"
+        weights[f"{name}_input_step"] = np.float32(_PIXEL_STEP if of_pixels else _STEP)
+        weights[f"{name}_input_zero"] = np.uint8(_PIXEL_ZERO if of_pixels else 0)
+    weights["classifier"] = rng.normal(size=(10, 32)).astype(np.float32)
+    weights["bias"] = rng.normal(size=10).astype(np.float32)
+    return weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -24,21 +23,22 @@ class Aggregate:
 
     def __init__(self, how: Literal["mean", "max"]) -> None:
         self._how = how
+        self._over: np.ufunc = np.add if how == "mean" else np.maximum
+        self._start = 0.0 if how == "mean" else -np.inf
         self._key: str | None = None
         self._count = 0
         self._so_far: dict[str, NDArray[np.float64]] = {}
 
     def add(self, places: Sequence[Place], outputs: Mapping[str, NDArray[np.float32]]) -> Iterator[Result]:
         """Add frames, those of a source together; yield the sources before the last one."""
-        start = 0
-        for key, group in groupby(key for key, *_ in places):
+        for index, (key, *_) in enumerate(places):  # one by one: where batches begin must not change the sum
             if key != self._key:
                 yield from self.end()
                 self._key = key
-            count = sum(1 for _ in group)
-            self._add({name: values[start : start + count] for name, values in outputs.items()})
-            self._count += count
-            start += count
+                self._so_far = {name: np.full(each.shape[1:], self._start) for name, each in outputs.items()}
+            for name, so_far in self._so_far.items():
+                self._over(so_far, outputs[name][index], out=so_far)
+            self._count += 1
 
     def end(self) -> Iterator[Result]:
         """Yield the last source, if there is one."""
@@ -47,12 +47,5 @@ class Aggregate:
         divisor = self._count if self._how == "mean" else 1
         values = {name: (total / divisor).astype(np.float32)[None] for name, total in self._so_far.items()}
         place = self._key, None, None
-        self._key, self._count, self._so_far = None, 0, {}
+        self._key, self._count = None, 0
         yield [place], values
-
-    def _add(self, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-        over, start = (np.add, 0.0) if self._how == "mean" else (np.maximum, -np.inf)
-        for name, values in outputs.items():
-            so_far = self._so_far.setdefault(name, np.full(values.shape[1:], start))
-            for row in values:  # one by one: where batches begin must not change the sum
-                over(so_far, row, out=so_far)

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.head.arrays import numbers, texts
-from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, Place, place_columns, place_schema
-from resnet_pipe.head.scores import top_k
+from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, Place, numbers, place_columns, place_schema, texts
 from resnet_pipe.model.output import HELD, Activation, Output
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ class Classify:
     """The outputs that a job or a study uses, and what their values mean.
 
     Attributes:
+        MADE_OF: each field that it makes -> the output that it is made of, `logits` or `features`.
         logits: one value per class, or a single value for two classes; None if it is not used.
         features: the pooled values before the classifier, or None.
         activation: how scores are computed from `logits`.
@@ -43,19 +42,13 @@ class Classify:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of these outputs, each once."""
+        """The names of these outputs, each once."""
         return tuple(dict.fromkeys(one.name for one in self._used))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Return how many values per image these outputs have, in the order of their names."""
-        found = {one.name: one.width or 0 for one in self._used}
-        return tuple(found[name] for name in self.names)
-
-    @property
-    def open(self) -> tuple[str, ...]:
-        """Return the names of the outputs whose width is known only after a forward pass."""
-        return tuple(one.name for one in self._used if one.width is None)
+        """How many values per item these outputs have, in their order; 0 where only a forward pass tells."""
+        return tuple({one.name: _width(one) for one in self._used}.values())
 
     @property
     def binary(self) -> bool:
@@ -76,12 +69,16 @@ class Classify:
         return replace(self, logits=of(self.logits), features=of(self.features))
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
-        """Return how many numbers a row has."""
+        """Return how many numbers a row has, at most, beside those that say where it is from."""
         each = {FEATURES: _width(self.features), LOGITS: _width(self.logits), TOP_K: 2 * k}
         return sum(each[field] for field in fields)
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
-        """Return the columns of rows."""
+        """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.
+
+        The outputs of the fields are among the head's; lists have at most k entries. What a writer must know
+        of a column beside its type is in the column's metadata: see `rows`.
+        """
         import pyarrow as pa
 
         entry = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
@@ -96,7 +93,11 @@ class Classify:
     def rows(
         self, outputs: Mapping[str, NDArray[np.float32]], places: Sequence[Place], schema: pa.Schema
     ) -> pa.RecordBatch:
-        """Return the rows of some items."""
+        """Return a row for each item.
+
+        Outputs are float32, shape (items, width), by name; the schema is one that `schema` has given, with
+        any metadata.
+        """
         import pyarrow as pa
 
         columns = place_columns(places)
@@ -154,3 +155,41 @@ class Classify:
 
 def _width(output: Output | None) -> int:
     return (output.width or 0) if output is not None else 0
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest classes of each row, best first: int32 and float32, shape (rows, k); see `scores`."""
+
+    index: NDArray[np.int32]
+    score: NDArray[np.float32]
+
+
+def top_k(logits: NDArray[np.float32], k: int, activation: Activation = "softmax") -> TopK:
+    """Return the k best classes of each row, at most all of them, with their scores.
+
+    Equal scores are ordered by class index, so that the same logits always give the same rows. Logits are
+    float32, shape (rows, classes), or (rows, 1): the larger, the more likely class 1.
+    """
+    values = scores(logits, activation)
+    # A softmax or a sigmoid keeps the order, but may make equal what was not.
+    order = logits if logits.shape[1] > 1 else values
+    index = np.argsort(-order, axis=1, kind="stable")[:, :k].astype(np.int32)
+    return TopK(index, np.take_along_axis(values, index, axis=1))
+
+
+def scores(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float32]:
+    """Return a score for each class: 0 to 1 if there is an activation or the network contains one.
+
+    By a softmax the scores of a row add up to 1; a sigmoid is per class. Logits are float32, shape (rows,
+    classes), or (rows, 1) for two classes, whose scores are, of a value p, 1 - p and p.
+    """
+    values = logits
+    if activation == "softmax":
+        exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
+        values = exponent / exponent.sum(axis=1, keepdims=True)
+    elif activation == "sigmoid":
+        values = np.exp(-np.logaddexp(np.float32(0), -logits))  # 1 / (1 + exp(-x)), which would overflow
+    if logits.shape[1] == 1:
+        values = np.concatenate([1 - values, values], axis=1)
+    return values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What an engine is given and what it gives: batches of one size, and one row an item."""
+"""What an engine is given and what it gives: batches of one size, normalised, and one row an item."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.preprocess.network_input import NetworkInput
 
 
 def padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -84,3 +85,35 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
                 f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
                 "export it again with the correct shape, or without one",
             )
+
+
+class Normalizer:
+    """Normalises batches on the CPU, for engines without a way of their own.
+
+    It computes (value / 255 - mean) / std for each channel, in float32, in torchvision's order. A channel has
+    256 values, so each one is computed once and looked up: bit for bit what torchvision gives, at the cost of
+    a copy. The output array is allocated once.
+    """
+
+    def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:
+        levels = np.arange(256, dtype=np.float32) / np.float32(255)
+        order = (0, 1, 2) if preprocessing.color == "rgb" else (2, 1, 0)
+        self._tables = [
+            (channel, (levels - np.float32(mean)) / np.float32(std))
+            for channel, mean, std in zip(order, preprocessing.mean, preprocessing.std, strict=True)
+        ]
+        self.output = np.zeros((batch_size, 3, *preprocessing.size), np.float32)
+        """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
+
+    def fill(self, batch: NDArray[np.uint8], count: int = 0) -> NDArray[np.float32]:
+        """Normalise a batch, uint8, (n, H, W, 3), RGB, into the first rows of `output`.
+
+        Returns a view of it, float32, (max(n, count), 3, H, W): rows beyond the batch stay as they were.
+        """
+        import cv2
+
+        for image, planes in zip(batch, self.output, strict=False):
+            channels = cv2.split(image)
+            for plane, (channel, table) in zip(planes, self._tables, strict=True):
+                cv2.LUT(channels[channel], table, dst=plane)
+        return self.output[: max(count, len(batch))]

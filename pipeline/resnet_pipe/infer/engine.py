@@ -7,13 +7,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.machine import processor
 from resnet_pipe.machine.nvidia import visible_gpus
 from resnet_pipe.preprocess.network_input import NetworkInput
+
+if TYPE_CHECKING:
+    from resnet_pipe.model.network import Network
 
 ENGINES = {
     "opencv": "resnet_pipe.infer.opencv",
@@ -27,8 +31,10 @@ DEFAULT = "opencv"
 """What a job has that names no engine, and what others are compared with."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a network computes in."""
-_LONGEST, _BEGINNING = 300, 120
-"""Characters of what a library says that go into a message, and how many of them are its first ones."""
+SATURATION_REMEDY = (
+    "convert the model again with `resnet-pipe convert --quantize`, which uses 7-bit weights if they are "
+    "accurate enough; or use infer.engine: onnxruntime, which sums exactly"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class EngineDescription:
         library: the module that it imports.
         distributions: of the package index that have this library; the first is the one to install.
         extra: of resnet-pipe that installs it; empty if it is always there.
-        saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation`.
+        saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation()`.
         compiles_for: kinds of device for which it compiles a network for minutes, so only when asked to.
         run_bytes: of the run and the engine's process, beside what that takes for its network.
     """
@@ -133,10 +139,7 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """A module of the registry. Importing it imports no library.
-
-    Its functions do, and raise a `MissingExtraError` if that is not installed.
-    """
+    """A module of the registry. Importing it imports no library; a function may raise `MissingExtraError`."""
 
     DESCRIPTION: EngineDescription
 
@@ -196,6 +199,19 @@ def _may_be_here(kind: str) -> bool:
     return kind == "cpu" or visible_gpus() > 0
 
 
+def saturation(name: str, network: Network) -> str | None:
+    """Return why an engine must not run an int8 model on this processor; None if it may.
+
+    What decides is in the weights, not in the sidecar, which an old model lacks and which anybody can write.
+    """
+    if not description(name).saturates or not network.full_range or not processor.saturates():
+        return None
+    return (
+        f"the int8 model has 8-bit weights, and this processor has no VNNI: engine {name} would add "
+        "products in 16 bits, which saturates"
+    )
+
+
 def batch_size(name: str, device: str) -> int:
     """Return the batch size with which an engine is fastest; see `EngineModule.batch_size`."""
     return _module(name).batch_size(device)
@@ -209,4 +225,4 @@ def load(name: str, request: EngineRequest) -> Engine:
 def one_line(said: object) -> str:
     """Return what a library says, on one line, and without its middle if it is long: causes come last."""
     text = " ".join(str(said).split())
-    return text if len(text) <= _LONGEST else f"{text[:_BEGINNING]} ... {text[_BEGINNING - _LONGEST :]}"
+    return text if len(text) <= 300 else f"{text[:120]} ... {text[-180:]}"

@@ -66,7 +66,7 @@ class MlxEngine:
     def _load(self) -> None:
         mx = _library()
         from resnet_pipe.infer.mlx_network import MlxNetwork
-        from resnet_pipe.infer.onnx_graph.file import read
+        from resnet_pipe.infer.onnx_graph.graph import read
 
         request = self._request
         on_gpu = request.device == "mps"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import DeviceError, EngineError, ModelError, ResnetPipeError
-from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
+from resnet_pipe.infer import batches, extract
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.infer.onnxruntime_session import GPU_LIBRARIES, PROVIDERS, cpu_session, gpu_session, library
-from resnet_pipe.infer.placement import check_supported, index_of, load_where_it_runs
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams, check_supported, index_of, load_where_it_runs
+from resnet_pipe.machine import processor
 
 DESCRIPTION = EngineDescription(
     library="onnxruntime",
@@ -24,8 +24,12 @@ DESCRIPTION = EngineDescription(
     int8=True,
     compiles_for=("tensorrt",),
 )
-_Fill = Callable[[NDArray[np.uint8], int], NDArray[Any]]
-"""Makes the network's input for so many images of a batch."""
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_GPU_WHEEL = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device: cpu"
+_GPU_LIBRARIES = (
+    "check that nvidia-smi lists a GPU; if a line above names a library that is missing:"
+    " pip install 'onnxruntime-gpu[cuda,cudnn]' (and tensorrt); or use device: cpu"
+)
 MAX_STREAMS = 8
 """Each has activations of its own; more threads than this help the streams instead of being some."""
 
@@ -36,14 +40,14 @@ def devices() -> dict[str, tuple[str, ...]]:
     int8 is for the CPU: CUDA computes such a model in float32, and TensorRT wants another form of it (signed
     activations).
     """
-    library()
+    _library()
     return {"cpu": ("fp32", "int8"), "cuda": ("fp32", "fp16"), "tensorrt": ("fp32", "fp16")}
 
 
 def batch_size(device: str) -> int:
     """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
-    built_with_cuda = PROVIDERS["cuda"] in library().get_available_providers()
-    return 64 if device.startswith(tuple(PROVIDERS)) or (device == "auto" and built_with_cuda) else 8
+    built_with_cuda = _PROVIDERS["cuda"] in _library().get_available_providers()
+    return 64 if device.startswith(tuple(_PROVIDERS)) or (device == "auto" and built_with_cuda) else 8
 
 
 def load(request: EngineRequest) -> OnnxRuntimeEngine:
@@ -64,38 +68,37 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, request: EngineRequest, note: str = "") -> None:
-        self._library = library()
         self._request = request
         self._note = note
         check_supported("onnxruntime", request, devices(), note)
-        self._on_gpu = on_gpu = request.device.startswith(tuple(PROVIDERS))
+        self._on_gpu = on_gpu = request.device.startswith(tuple(_PROVIDERS))
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: Streams[_Fill] = Streams(
-            padded if on_gpu else Normalizer(request.preprocessing, request.batch_size).fill
+        self._inputs: Streams[Callable[[NDArray[np.uint8], int], NDArray[Any]]] = Streams(
+            batches.padded if on_gpu else batches.Normalizer(request.preprocessing, request.batch_size).fill
             for _ in range(self.streams)
         )
         started = time.perf_counter()
         try:
-            self._session = gpu_session(request) if on_gpu else cpu_session(request, self.streams)
+            self._session = _gpu_session(request) if on_gpu else _cpu_session(request, self.streams)
             self._load_s = time.perf_counter() - started
-            check_batch_size(request, self._session.get_inputs()[0].shape[0])
+            batches.check_batch_size(request, self._session.get_inputs()[0].shape[0])
             shapes: dict[str, tuple[int, ...]] = {one.name: () for one in self._session.get_outputs()}
             if shapes.keys() >= {*request.outputs}:
-                first = self._run(black(request, 1), request.batch_size)
+                first = self._run(batches.black(request, 1), request.batch_size)
                 shapes.update({name: values.shape for name, values in first.items()})
         except ResnetPipeError:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
-            version, words = self._library.__version__, one_line(error)
+            version, words = _library().__version__, one_line(error)
             problem = f"ONNX Runtime {version} cannot run {request.model} on {request.device}: {words}"
             if on_gpu:
-                raise DeviceError(problem, GPU_LIBRARIES) from None
+                raise DeviceError(problem, _GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
             raise ModelError(problem, remedy) from None
-        check_outputs(request, shapes)
+        batches.check_outputs(request, shapes)
         # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
-        self._pads = on_gpu or not takes_any_size(request, self._run, Exception)
+        self._pads = on_gpu or not batches.takes_any_size(request, self._run, Exception)
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
@@ -103,7 +106,7 @@ class OnnxRuntimeEngine:
             outputs = self._run(batch, self._batch_size if self._pads else 0)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: rows_of(values, len(batch)) for name, values in outputs.items()}
+        return {name: batches.rows_of(values, len(batch)) for name, values in outputs.items()}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""
@@ -120,7 +123,7 @@ class OnnxRuntimeEngine:
             proof += "; no optimisation, so nothing computes in int8"
         return EngineInfo(
             name="onnxruntime",
-            version=self._library.__version__,
+            version=_library().__version__,
             device=device,
             precision=self._request.precision,
             threads=0 if self._on_gpu else max(self._request.threads, self.streams),
@@ -137,3 +140,67 @@ class OnnxRuntimeEngine:
             taken, values = self._session.get_inputs()[0], fill(batch, count)
             feed = {taken.name: values.astype(np.float16) if taken.type == "tensor(float16)" else values}
             return dict(zip(names, self._session.run(names, feed), strict=True))
+
+
+def _cpu_session(request: EngineRequest, streams: int) -> Any:  # noqa: ANN401 - an InferenceSession
+    """Make a session on the CPU that so many threads may run."""
+    options = _options()
+    if request.as_written:
+        options.graph_optimization_level = _library().GraphOptimizationLevel.ORT_DISABLE_ALL
+    # The thread that calls run() works as well, and each stream is one.
+    options.intra_op_num_threads = max(1, request.threads - streams + 1)
+    if processor.saturates():
+        # Sum exactly. With VNNI the rows are the same, but weights of 8 bits take 2.5 times as long so.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    # A thread that spins while it waits takes its core from a decoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    model: str | bytes = str(request.model)
+    if request.extract:
+        model = extract.extracted(request.model, request.outputs)
+    return _library().InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceSession
+    """Make a session on a GPU, and prove that it is one; a `DeviceError` if it would run elsewhere.
+
+    ONNX Runtime goes on with the CPU, in silence, when a provider's libraries cannot be loaded, and for
+    every single node that a provider has no kernel for. Both are turned off here.
+    """
+    onnxruntime = _library()
+    kind, _, index = request.device.partition(":")
+    wanted = _PROVIDERS[kind]
+    version = onnxruntime.__version__
+    if wanted not in onnxruntime.get_available_providers():
+        raise DeviceError(f"this onnxruntime {version} was built without {kind} ({wanted})", _GPU_WHEEL)
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21: finds CUDA and cuDNN installed by pip
+        with redirect_stdout(sys.stderr):  # where it prints what it does not find
+            onnxruntime.preload_dlls()
+    options = _options()
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    device = {"device_id": index or "0"}
+    half = request.precision == "fp16"
+    providers = [(_PROVIDERS["cuda"], {**device, "use_tf32": "0"})]
+    if kind == "tensorrt":
+        providers.insert(0, (wanted, {**device, "trt_fp16_enable": str(int(half))}))
+        half = False  # of the file: TensorRT converts it itself
+    model = extract.normalizing(request.model, request.preprocessing, half, request.outputs)
+    session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    first = session.get_providers()[0]
+    if first != wanted:
+        raise DeviceError(f"onnxruntime {version} would run on {first}, not {wanted}", _GPU_LIBRARIES)
+    return session
+
+
+def _options() -> Any:  # noqa: ANN401 - SessionOptions
+    options = _library().SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised; on the terminal it would stand twice
+    return options
+
+
+def _library() -> Any:  # noqa: ANN401 - the module
+    """Import ONNX Runtime; a `MissingExtraError` says that it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnxruntime", "Engine onnxruntime") from None
+    return onnxruntime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import Any
 
@@ -11,12 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import black, check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.batches import Normalizer, black, check_outputs, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.normalize import Normalizer
-from resnet_pipe.infer.opencv_cuda import prove, select_cuda
-from resnet_pipe.infer.placement import index_of, load_where_it_runs
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams, existing, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
 
 DESCRIPTION = EngineDescription(
@@ -29,6 +27,7 @@ DESCRIPTION = EngineDescription(
     ),
     extra="",
 )
+_CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 MAX_STREAMS = 4
 """On the CPU. With more cores, a network for each would take too much memory; one uses all of them."""
 
@@ -78,14 +77,14 @@ class OpenCvEngine:
         if "OPENCV_LOG_LEVEL" not in os.environ:  # what it prints is in its exceptions as well
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         started = time.perf_counter()
-        self._device = select_cuda(cv2, request.device) if self._on_cuda else "cpu"
+        self._device = _select_cuda(cv2, request.device) if self._on_cuda else "cpu"
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
             whole = black(request, request.batch_size)
             first = streams[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
-            self._proof = prove(streams[0].net.dump(), self._on_cuda)
+            self._proof = _prove(streams[0].net.dump(), self._on_cuda)
             self._pads = self._on_cuda or not takes_any_size(request, streams[0].run, cv2.error)
             for stream in streams[1:]:
                 stream.run(whole)
@@ -152,8 +151,7 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
         model = np.frombuffer(extract.extracted(request.model, request.outputs), np.uint8)
     # OpenCV 5 has several engines. The classic one is where CUDA works; the default one is faster on
     # the CPU. OpenCV 4 has one, and no names for it.
-    classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
-    engine = [classic] if on_cuda and classic is not None else []
+    engine = [cv2.dnn.ENGINE_CLASSIC] if on_cuda and hasattr(cv2.dnn, "ENGINE_CLASSIC") else []
     net = cv2.dnn.readNetFromONNX(model, *engine)
     if on_cuda:
         half = request.precision == "fp16"
@@ -162,3 +160,55 @@ def _read(cv2: Any, request: EngineRequest, on_cuda: bool) -> Any:  # noqa: ANN4
     else:
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     return net
+
+
+def _select_cuda(cv2: Any, device: str) -> str:  # noqa: ANN401 - the module
+    """Make `cuda` or `cuda:N` the current device and return its full name; a `DeviceError` says why not."""
+    count = cv2.cuda.getCudaEnabledDeviceCount()
+    if count == 0 and not re.search(r"NVIDIA CUDA:\s*YES", cv2.getBuildInformation()):
+        raise DeviceError("this OpenCV has no CUDA", _CUDA_WHEEL, "cuda")
+    if count <= 0:
+        raise DeviceError(
+            "cv2 was built with CUDA, but finds no NVIDIA driver or GPU",
+            "check that nvidia-smi lists a GPU (in a container: run it with --gpus all)",
+            "cuda",
+        )
+    index = existing(device, count)
+    info = cv2.cuda.DeviceInfo(index)
+    architecture = f"{info.majorVersion()}.{info.minorVersion()}"
+    if not info.isCompatible():
+        raise DeviceError(
+            f"this cv2 has no code for the architecture of {device}, {architecture}",
+            f"docker/build-opencv-cuda.sh --arch {architecture}: a cv2 with CUDA_ARCH_BIN={architecture}",
+            "cuda",
+        )
+    if not cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA):
+        problem = "this cv2 has CUDA, but cv2.dnn was built without it (no cuDNN)"
+        raise DeviceError(problem, _CUDA_WHEEL, "cuda")
+    cv2.cuda.setDevice(index)
+    return f"cuda:{index} (architecture {architecture})"
+
+
+def _prove(dump: str, on_cuda: bool) -> str:
+    """Return in words where the layers of a network ran, from its dump after a forward pass.
+
+    The classic engine writes the backend of each layer into it, and the target of the whole network, which is
+    no proof: OCV/CPU, CUDA/CUDA_FP16, and OCV/CUDA_FP16 for a layer that CUDA lacks and the CPU computes. The
+    input is not one of them. The graph engine of OpenCV 5.0 runs on the CPU only, and writes its operations
+    without a backend.
+
+    Raises:
+        DeviceError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
+    """
+    on_gpu, on_cpu = dump.count("CUDA/CUDA"), dump.count("OCV/CPU") + dump.count("OCV/CUDA")
+    if not on_cuda:
+        if on_gpu:
+            raise DeviceError(f"the CPU was requested, but {on_gpu} layers ran on CUDA")
+        graph = f"{dump.count('// op #')} operations of the CPU graph"
+        return f"after the first forward pass: {f'{on_cpu} layers on OCV/CPU' if on_cpu else graph}"
+    if on_gpu == 0 or on_cpu > 0:
+        raise DeviceError(
+            f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
+            "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
+        )
+    return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"

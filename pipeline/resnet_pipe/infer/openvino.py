@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer import saturation
-from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer import extract
+from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.openvino_network import prove, read, settings
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
 
 DESCRIPTION = EngineDescription(
     library="openvino", distributions=("openvino",), extra="openvino", int8=True, saturates=True
 )
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""
+_LAYER_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"u8", "i8"}}
+"""OpenVINO's names for what a layer takes."""
+_PRODUCTS = {"Convolution", "FullyConnected", "MatMul"}
+"""OpenVINO's names of the layers that take the time."""
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -53,8 +62,8 @@ def load(request: EngineRequest) -> OpenVinoEngine:
     if request.precision not in had:
         problem = f"engine openvino does not support {request.precision} on this processor"
         raise DeviceError(problem, f"use one of: {', '.join(had)}")
-    if request.precision == "int8" and (wrong := saturation.problem("openvino", inspect(request.model))):
-        raise ModelError(f"{request.model}: {wrong}", saturation.REMEDY)
+    if request.precision == "int8" and (wrong := engines.saturation("openvino", inspect(request.model))):
+        raise ModelError(f"{request.model}: {wrong}", engines.SATURATION_REMEDY)
     return OpenVinoEngine(request)
 
 
@@ -70,9 +79,9 @@ class OpenVinoEngine:
         self._request = request
         started = time.perf_counter()
         try:
-            network = read(ov, request)
+            network = _read(ov, request)
             core = ov.Core()
-            options = settings(request, core.get_property("CPU", "RANGE_FOR_STREAMS")[1])
+            options = _settings(request, core.get_property("CPU", "RANGE_FOR_STREAMS")[1])
             self._compiled = core.compile_model(network, "CPU", options)
             self.streams: int = self._compiled.get_property("NUM_STREAMS")
             if request.streams not in (None, self.streams):
@@ -80,7 +89,7 @@ class OpenVinoEngine:
                     f"{request.streams} streams were requested, but OpenVINO runs {self.streams} here",
                     f"infer.streams: {self.streams}, or more infer.threads if there are more cores",
                 )
-            streams = [_Stream(ov, self._compiled) for _ in range(self.streams)]
+            streams = [_Stream(self._compiled) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
             self._pads = not takes_any_size(request, streams[0].forward, RuntimeError)
             # A network that takes one image and two takes as many as there are; a whole batch takes longer.
@@ -88,7 +97,7 @@ class OpenVinoEngine:
             first = streams[0].forward(black(request, count))
             shapes = {name: output.shape for name, output in first.items()}
             check_outputs(replace(request, batch_size=count), shapes)
-            self._proof = prove(self._compiled, request.precision)
+            self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
             raise
         except Exception as error:  # those of OpenVINO's frontends have no base of their own
@@ -127,16 +136,71 @@ class OpenVinoEngine:
 class _Stream:
     """What one thread needs to execute the network."""
 
-    def __init__(self, ov: Any, compiled: Any) -> None:  # noqa: ANN401 - no stubs
-        self._tensor = ov.Tensor
+    def __init__(self, compiled: Any) -> None:  # noqa: ANN401 - no stubs
         self._request = compiled.create_infer_request()
         self._outputs = {name: port for port in compiled.outputs for name in sorted(port.names)}
 
     def forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Execute the network on a batch that is contiguous, and return views of all of its outputs."""
-        self._request.set_input_tensor(self._tensor(batch, shared_memory=True))
+        self._request.set_input_tensor(_library().Tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(port).data for name, port in self._outputs.items()}
+
+
+def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:
+    """Return how OpenVINO is to compile a network for the CPU, of which it sees so many cores."""
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[request.precision],
+        "INFERENCE_NUM_THREADS": request.threads,
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        # With fewer threads than cores, every program would pin its own to the same first cores.
+        "ENABLE_CPU_PINNING": request.threads >= cores,
+    }
+    return settings if request.streams is None else {**settings, "NUM_STREAMS": request.streams}
+
+
+def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module and a Model
+    """Return the network with uint8 NHWC RGB input, which normalises in torchvision's order."""
+    # By name: Core.read_model tries every format it knows on a file that is none of them.
+    onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
+    model: Path | io.BytesIO = request.model
+    if request.extract:
+        model = io.BytesIO(extract.extracted(request.model, request.outputs))
+    network = onnx.convert(onnx.load(model))
+    count = network.input().partial_shape[0]
+    check_batch_size(request, count.get_length() if count.is_static else None)
+    preprocessing = request.preprocessing
+    fused = ov.preprocess.PrePostProcessor(network)
+    image = fused.input()
+    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    image.tensor().set_shape(ov.PartialShape([count, *preprocessing.size, 3]))
+    image.tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
+    image.model().set_layout(ov.Layout("NCHW"))
+    steps = image.preprocess()
+    if preprocessing.color == "bgr":
+        steps.convert_color(ov.preprocess.ColorFormat.BGR)
+    steps.convert_element_type(ov.Type.f32)
+    steps.scale(255.0).mean(preprocessing.mean).scale(preprocessing.std)
+    return fused.build()
+
+
+def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledModel
+    """Return in words what the layers of a compiled network compute in; if not as asked, a `DeviceError`."""
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    products = [layer for layer in layers if layer["layerType"].value in _PRODUCTS]
+    if not products:
+        return "no convolutions or matrix products"
+    found = Counter(layer["runtimePrecision"].value for layer in products)
+    counted = ", ".join(f"{count} in {name}" for name, count in found.most_common())
+    wanted = sum(found[name] for name in _LAYER_PRECISIONS[precision])
+    if wanted < (len(products) if precision == "fp32" else 1):
+        raise DeviceError(
+            f"{precision} was requested, but OpenVINO computes convolutions and matrix products: {counted}",
+            "choose another infer.precision",
+        )
+    kernels = {layer["primitiveType"].value for layer in products}
+    named = ", ".join(sorted(kernel for kernel in kernels if not kernel.startswith("undef")))
+    return f"compiled convolutions and matrix products: {counted} ({named})"
 
 
 def _library() -> Any:  # noqa: ANN401 - the module

@@ -1,15 +1,18 @@
-"""Where an engine loads a network: the device asked for, or for `auto`, the one where it really runs."""
+"""Where a network runs: on the device asked for, or for `auto` one where it really runs; on which stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from resnet_pipe.errors import DeviceError
 from resnet_pipe.infer.engine import Engine, EngineRequest
 
 E = TypeVar("E", bound=Engine)
+Stream = TypeVar("Stream")
 
 
 def load_where_it_runs(request: EngineRequest, gpu: str, make: Callable[[EngineRequest, str], E]) -> E:
@@ -54,11 +57,31 @@ def index_of(device: str) -> int:
     return int(device.partition(":")[2] or 0)
 
 
-def check_exists(device: str, count: int) -> None:
-    """Refuse, with a `DeviceError`, a CUDA device that is not one of the first `count`."""
-    if index_of(device) >= count:
+def existing(device: str, count: int) -> int:
+    """Return the number of a CUDA device; refuse, with a `DeviceError`, what is none of the first `count`."""
+    index = index_of(device)
+    if index >= count:
         raise DeviceError(
             f"{device} does not exist: there are {count} CUDA devices, numbered from 0",
             f"infer.device: cuda:{count - 1}, or a smaller number",
             "cuda",
         )
+    return index
+
+
+class Streams(Generic[Stream]):
+    """Lends streams, what each forward pass needs for itself, to one thread each; there is at least one."""
+
+    def __init__(self, streams: Iterable[Stream]) -> None:
+        self._idle: queue.SimpleQueue[Stream] = queue.SimpleQueue()
+        for stream in streams:
+            self._idle.put(stream)
+
+    @contextmanager
+    def one(self) -> Iterator[Stream]:
+        """Lend a stream for the length of the block; wait if all of them are busy."""
+        stream = self._idle.get()
+        try:
+            yield stream
+        finally:
+            self._idle.put(stream)

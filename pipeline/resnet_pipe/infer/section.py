@@ -1,4 +1,4 @@
-"""The section `infer` of a job: which network, and what executes it."""
+"""The section `infer` of a job: which network, what executes it, and what that computes in."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from pydantic import (
 )
 
 from resnet_pipe.errors import HomeError
+from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.job.syntax import Place
 from resnet_pipe.model.model import how_to_make, model_path
-from resnet_pipe.model.network import LARGEST_BATCH
+from resnet_pipe.model.network import LARGEST_BATCH, Network
 from resnet_pipe.model.output import Activation
 
 _DEVICE = re.compile(r"^(auto|cpu|mps|(cuda|tensorrt)(:(\d+|all))?)$")
@@ -174,3 +175,39 @@ class InferSection(BaseModel):
     def all_devices(self) -> bool:
         """Whether all GPUs of a kind are meant, however many there are."""
         return self.devices[0].endswith(_ALL)
+
+
+def precision_of(infer: InferSection, network: Network, problems: list[tuple[Place, str]]) -> str:
+    """Return the precision that a network will compute in; add to the problems what its engine does not have.
+
+    The section's engine is not `auto` (any more). A `MissingExtraError` says that its library is not there.
+    """
+
+    def refuse(key: str, problem: str) -> None:
+        problems.append((("infer", key), problem))
+
+    engine, precision = infer.engine, infer.precision
+    devices = engines.devices(engine)
+    kind = infer.first_device.partition(":")[0]
+    if kind not in (*devices, "auto"):
+        able = ", ".join(devices)
+        refuse("device", f"engine {engine} does not support device {infer.devices[0]}; it supports: {able}")
+        return precision
+    had = engines.precisions(devices, infer.first_device)
+    where = "" if kind == "auto" else f" on {kind}"
+    if network.quantized:
+        if precision not in ("auto", "int8"):
+            refuse("precision", f"{precision}, but the model computes in int8")
+        elif "int8" not in had:
+            able = ", ".join(name for name in ENGINES if engines.description(name).int8)
+            refuse("engine", f"engine {engine} cannot run an int8 model{where}; these can: {able}")
+        elif saturated := engines.saturation(engine, network):
+            refuse("model", f"{saturated}; {engines.SATURATION_REMEDY}")
+        return "int8"
+    if precision == "int8":
+        remedy = "make one with `resnet-pipe convert --quantize`"
+        refuse("precision", f"the model does not compute in int8; {remedy}")
+    elif precision not in ("auto", *had):
+        able = ", ".join(had)
+        refuse("precision", f"engine {engine} does not support {precision}{where} here; it supports: {able}")
+    return had[0] if precision == "auto" else precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.placement import check_supported, load_where_it_runs
-from resnet_pipe.infer.streams import Streams
+from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
 
 if TYPE_CHECKING:
     import torch
 
-    from resnet_pipe.infer.torch_cuda import Replay
-    from resnet_pipe.infer.torch_network import Direct, TorchNetwork
+    from resnet_pipe.infer.torch_network import TorchNetwork
 
 DESCRIPTION = EngineDescription(
     library="torch",
@@ -35,8 +33,6 @@ MAX_STREAMS = 8
 """On the CPU. They share the weights; each has activations of its own."""
 _GPU_STREAMS = {"cuda": 2, "mps": 1}
 """On CUDA, one copies while the other one computes."""
-_NVIDIA = Path("/dev/nvidiactl")
-"""The driver's own device file: tells whether there may be a GPU without importing torch, which takes 2 s."""
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -52,13 +48,14 @@ def devices() -> dict[str, tuple[str, ...]]:
 
 def batch_size(device: str) -> int:
     """Return the batch size that is fastest: small where the caches of a core hold it, large on a GPU."""
-    gpu = device.startswith(("cuda", "mps")) or (device == "auto" and (_NVIDIA.exists() or _on_a_mac()))
-    return 64 if gpu else 8
+    # The driver's own device file tells whether there may be a GPU without importing torch, which takes 2 s.
+    may_have_one = Path("/dev/nvidiactl").exists() or sys.platform == "darwin"
+    return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and may_have_one) else 8
 
 
 def load(request: EngineRequest) -> TorchEngine:
     """Build the network of an ONNX file from torch's functions and run it once; see `EngineModule.load`."""
-    return load_where_it_runs(request, "mps" if _on_a_mac() else "cuda", TorchEngine)
+    return load_where_it_runs(request, "mps" if sys.platform == "darwin" else "cuda", TorchEngine)
 
 
 class TorchEngine:
@@ -72,8 +69,8 @@ class TorchEngine:
         check_supported("torch", request, devices(), note)
         import torch
 
-        from resnet_pipe.infer.onnx_graph.file import read
-        from resnet_pipe.infer.torch_network import TorchNetwork
+        from resnet_pipe.infer.onnx_graph.graph import read
+        from resnet_pipe.infer.torch_network import Replay, TorchNetwork
 
         self._request = request
         kind = request.device.partition(":")[0]
@@ -85,9 +82,11 @@ class TorchEngine:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
         whole = black(request, request.batch_size)
         try:
-            network = TorchNetwork(graph, request.preprocessing, device, dtype)
+            network = TorchNetwork(graph, request.preprocessing, device, dtype, self._threads)
             self._load_s = time.perf_counter() - started
-            runners = _runners(network, device, whole.shape, self.streams, self._threads)
+            runners: list[TorchNetwork | Replay] = [network] * self.streams
+            if kind == "cuda":
+                runners = [Replay(network, device, whole.shape) for _ in range(self.streams)]
             first = runners[0].run(whole)
             check_outputs(request, {name: output.shape for name, output in first.items()})
             self._pads = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
@@ -135,32 +134,40 @@ class TorchEngine:
         )
 
 
-def _runners(
-    network: TorchNetwork, device: torch.device, shape: tuple[int, ...], streams: int, threads: int
-) -> Sequence[Direct | Replay]:
-    from resnet_pipe.infer.torch_network import Direct
-
-    if device.type != "cuda":
-        return [Direct(network, device, threads)] * streams
-    from resnet_pipe.infer.torch_cuda import Replay
-
-    return [Replay(network, device, shape) for _ in range(streams)]
-
-
 def _select(request: EngineRequest) -> tuple[torch.device, str]:
     """Return the device and its full name; a `DeviceError` says why torch cannot run there."""
     import torch
 
-    if request.device.startswith("cuda"):
-        from resnet_pipe.infer.torch_cuda import select
-
-        return select(request.device, request.precision)
-    if request.device == "mps" and not torch.backends.mps.is_available():
-        reason = (
-            "needs macOS 14 on Apple silicon" if _on_a_mac() else f"is Apple's GPU; this is {sys.platform}"
-        )
+    device = request.device
+    if device == "mps" and not torch.backends.mps.is_available():
+        on_a_mac = sys.platform == "darwin"
+        reason = "needs macOS 14 on Apple silicon" if on_a_mac else f"is Apple's GPU; this is {sys.platform}"
         raise DeviceError(f"device mps {reason}", "infer.device: cpu")
-    return torch.device(request.device), request.device
+    if not device.startswith("cuda"):
+        return torch.device(device), device
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
+        raise DeviceError(
+            f"this torch {torch.__version__} was built without CUDA",
+            "install a torch that was built with CUDA, or use device: cpu",
+        )
+    with warnings.catch_warnings(record=True) as caught:  # what is wrong with the driver comes as a warning
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        reason = "; ".join(" ".join(str(warning.message).split())[:300] for warning in caught)
+        raise DeviceError(
+            f"torch finds no NVIDIA driver or GPU{': ' if reason else ''}{reason}",
+            "check that nvidia-smi lists a GPU (in a container: run it with --gpus all), or use device: cpu",
+            "cuda",
+        )
+    index = existing(device, count)
+    major, minor = torch.cuda.get_device_capability(index)
+    if request.precision == "bf16" and major < 8:
+        raise DeviceError(
+            f"{device} does not support bf16: its architecture is {major}.{minor}, and bf16 came with 8.0",
+            "infer.precision: fp16",
+        )
+    return torch.device("cuda", index), f"cuda:{index} (architecture {major}.{minor})"
 
 
 def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
@@ -179,7 +186,3 @@ def _slow_bf16(request: EngineRequest) -> str:
     if request.precision == "bf16" and on_x86 and not processor.multiplies_bf16_tiles():
         return "this CPU has bf16 but no AMX; where that was measured, fp32 was 1.4 times as fast"
     return ""
-
-
-def _on_a_mac() -> bool:
-    return sys.platform == "darwin"

@@ -38,14 +38,21 @@ class TorchNetwork:
     """A network on one device, which any number of threads may call.
 
     Convolutions compute in `dtype`, in NHWC where the device likes that best. Pooled features and classifiers
-    are float32 at every precision: they take no time, and it is they that are kept.
+    are float32 at every precision: they take no time, and it is they that are kept. On the CPU, each forward
+    pass has `threads`; 0 where that does not apply.
     """
 
     def __init__(
-        self, graph: Graph, preprocessing: NetworkInput, device: torch.device, dtype: torch.dtype
+        self,
+        graph: Graph,
+        preprocessing: NetworkInput,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: int,
     ) -> None:
         self._graph = graph
         self._device = device
+        self._threads = threads
         self._dtype = dtype
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self._bgr = preprocessing.color == "bgr"
@@ -72,6 +79,14 @@ class TorchNetwork:
             for name in step.dead:
                 del values[name]
         return {name: values[name].float() for name in self._graph.outputs}
+
+    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Execute it, operation by operation, on a batch, uint8, shape (n, H, W, 3), contiguous."""
+        if self._threads:
+            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
+        with torch.inference_mode():
+            outputs = self(torch.from_numpy(batch).to(self._device))
+            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
 
     def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         count, height, width, channels = pixels.shape
@@ -152,24 +167,53 @@ class TorchNetwork:
         return run
 
 
-class Direct:
-    """Executes a network on the CPU or on Apple's GPU, operation by operation, for any number of threads.
+class Replay:
+    """A forward pass of a whole batch as a CUDA graph on a stream of its own, for one thread at a time.
 
-    Each forward pass has `threads` of the CPU; 0 where that does not apply.
+    One launch instead of one for each operation. All its memory is taken when it is made, for batches of
+    `shape`, (batch_size, H, W, 3). Float32 is float32: TF32 is off. cuDNN chooses by rule and not by a
+    measurement, so that each run gives the same bits.
+
+    Raises:
+        RuntimeError: it cannot run there; torch.OutOfMemoryError if it is too large.
     """
 
-    def __init__(self, network: TorchNetwork, device: torch.device, threads: int) -> None:
-        self._network = network
+    def __init__(self, network: TorchNetwork, device: torch.device, shape: tuple[int, ...]) -> None:
         self._device = device
-        self._threads = threads
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=device)
+        torch.set_float32_matmul_precision("highest")
+        exact = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with torch.inference_mode(), torch.cuda.device(device), exact:
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(self._stream):
+                network(self._pixels)  # what the libraries set up on the first call cannot be recorded
+            self._stream.synchronize()
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                self._outputs = network(self._pixels)
+            self._results = {
+                name: torch.zeros(output.shape, dtype=torch.float32, pin_memory=True)
+                for name, output in self._outputs.items()
+            }
 
     def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous."""
-        if self._threads:
-            torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
-        with torch.inference_mode():
-            outputs = self._network(torch.from_numpy(batch).to(self._device))
-            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
+        """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous.
+
+        Rows beyond the batch hold old pixels, and their results are dropped.
+        """
+        count = len(batch)
+        self._staged.numpy()[:count] = batch
+        with torch.inference_mode(), torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            self._pixels[:count].copy_(self._staged[:count], non_blocking=True)
+            self._graph.replay()
+            for name, result in self._results.items():
+                result.copy_(self._outputs[name], non_blocking=True)
+            self._stream.synchronize()
+        return {name: result.numpy()[:count].copy() for name, result in self._results.items()}
 
 
 def _padded(window: op.Window, x: torch.Tensor, value: float) -> tuple[torch.Tensor, op.Pair]:

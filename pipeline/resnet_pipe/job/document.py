@@ -9,13 +9,12 @@ import copy
 import difflib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import wraps
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError, ValidationInfo
+from pydantic import BaseModel, ValidationError
 
 from resnet_pipe.errors import DocumentError
 from resnet_pipe.job.syntax import Place, mark, one_line, parse
@@ -23,7 +22,6 @@ from resnet_pipe.job.syntax import Place, mark, one_line, parse
 MAX_BYTES = 1 << 20
 """Larger documents are refused: nobody writes them by hand."""
 _M = TypeVar("_M", bound=BaseModel)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Document:
     path: Path
     values: dict[str, Any]
     positions: Mapping[Place, tuple[int, int]]
-    overrides: frozenset[Place] = field(default=frozenset())
+    overrides: frozenset[Place] = frozenset()
 
     def where(self, place: Place) -> str:
         """Return where a value was written: `--set key.key`, or `file:line:column`.
@@ -152,19 +150,6 @@ def found_in(doc: Document, problems: Sequence[tuple[Place, str]]) -> DocumentEr
     return DocumentError(
         [f"{doc.where(place)}: {'.'.join(map(str, place))}: {text}" for place, text in problems]
     )
-
-
-def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[Any, ValidationInfo], _T]:
-    """Turn errors of the disk (permission denied, a name too long) into problems of the document."""
-
-    @wraps(validator)
-    def checked(value: Any, info: ValidationInfo) -> _T:  # noqa: ANN401 - pydantic hands over anything
-        try:
-            return validator(value, info)
-        except OSError as error:
-            raise ValueError(f"{error.strerror}: {error.filename}") from None
-
-    return checked
 
 
 def read(path: Path) -> Document:

@@ -16,10 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """All that changes the rows of a job: settings by name, sorted, without those that have their default.
-
-    The defaults are those of these and of others, by name.
-    """
+    """Settings by name, sorted, without those that have their default; the defaults are of others, too."""
 
     settings: dict[str, Any]
     defaults: dict[str, Any]

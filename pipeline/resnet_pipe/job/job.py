@@ -12,10 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
-from resnet_pipe.job.document import Document, found_in, looks_at_disk
-from resnet_pipe.job.location import located
+from resnet_pipe.job.document import Document, found_in
+from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.preprocess.exact import Interpolation, Rounding
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import (
     MEANINGS,
@@ -26,6 +25,7 @@ from resnet_pipe.preprocess.preprocessing import (
     PadValue,
     Resize,
 )
+from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 from resnet_pipe.reader.registry import Section as ReaderSection
 from resnet_pipe.writer.registry import Section as WriterSection
 

@@ -1,13 +1,19 @@
-"""Paths in a job: `~` is expanded to a home directory; shell variables and Windows paths are refused."""
+"""Paths in a job: `~` is a home directory; shell variables, Windows paths, errors of the disk are refused."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationInfo
 
 from resnet_pipe.machine.home import home
 
+_T = TypeVar("_T")
 _REPLACED_BY_A_SHELL = re.compile(r"\$([A-Za-z_]\w*|\{[^{}]*\}|\([^()]*\))|%[A-Za-z_]\w*%")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)//")
 _OF_WINDOWS = re.compile(r"([A-Za-z]):([\\/].*)?|\\\\.*", re.DOTALL)
@@ -43,3 +49,16 @@ def located(text: str, base: Path) -> Path:
         instead = f"; in WSL it is /mnt/{drive.lower()}{below}" if drive else ""
         raise ValueError(f"a Windows path: {text}; write where it is mounted, such as /mnt/data{instead}")
     return base / text
+
+
+def looks_at_disk(validator: Callable[[Any, ValidationInfo], _T]) -> Callable[[Any, ValidationInfo], _T]:
+    """Turn errors of the disk (permission denied, a name too long) into problems of the document."""
+
+    @wraps(validator)
+    def checked(value: Any, info: ValidationInfo) -> _T:  # noqa: ANN401 - pydantic hands over anything
+        try:
+            return validator(value, info)
+        except OSError as error:
+            raise ValueError(f"{error.strerror}: {error.filename}") from None
+
+    return checked

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer.precision import precision_of
+from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
+from resnet_pipe.infer.section import precision_of
 from resnet_pipe.job import outputs
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical
@@ -21,16 +22,61 @@ from resnet_pipe.job.syntax import Place
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
-from resnet_pipe.preprocess.fast import FAST
 from resnet_pipe.preprocess.geometry import Geometry, sides
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
+from resnet_pipe.preprocess.resizing import FAST
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.writer import WriterSection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from resnet_pipe.job.choice import Choice
+
+def _known(engine: str) -> str:
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}")
+    return engine
+
+
+class Choice(BaseModel):
+    """The engine and the precision of a job that says `engine: auto`, and how they were chosen.
+
+    Attributes:
+        ratio: of its items per second to those of the default engine; None if that was not measured.
+        reason: why nothing was tried; empty otherwise.
+        reference: what the engines were compared with.
+        engines: what came of each, as in the JSON of `verify`.
+        chosen_at: UTC, ISO 8601.
+        circumstances: in which the choice holds: the machine, the model, versions, what the job asks for.
+        origin: `new`, `to be remembered` (new, and in the file now) or `remembered` (from the file).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Annotated[str, AfterValidator(_known)]
+    precision: Precision
+    ratio: float | None = None
+    reason: str = ""
+    reference: str = ""
+    items: int = 0
+    engines: list[dict[str, Any]] = []
+    chosen_at: str = ""
+    circumstances: dict[str, Any] = {}
+    origin: Annotated[Literal["new", "to be remembered", "remembered"], Field(exclude=True)] = "new"
+
+    @property
+    def note(self) -> str:
+        """Return it in words, for the terminal and run.json."""
+        if self.reason:
+            return f"engine auto chose {self.engine} {self.precision}: {self.reason}"
+        if self.engine == DEFAULT:
+            why = "no other is faster"
+        elif self.ratio is None:
+            why = f"{DEFAULT} cannot be compared"
+        else:
+            why = f"{self.ratio:.1f} times as fast as {DEFAULT}"
+        ends = {"to be remembered": "; saved for later runs", "remembered": f"; saved on {self.chosen_at}"}
+        return f"engine auto chose {self.engine} {self.precision}: {why}{ends.get(self.origin, '')}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +149,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = precision_of(job.infer, network, problems)
     head = outputs.head_of(job, network, problems)
-    if head.open and preprocessing is not None and not problems:
+    if 0 in head.widths and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
     labels = outputs.labels_of(model, head)
     if head.classes not in (0, len(labels)):

@@ -15,7 +15,7 @@ from resnet_pipe.store.names import path_of
 if TYPE_CHECKING:
     from resnet_pipe.job.job import Job
     from resnet_pipe.job.syntax import Place
-    from resnet_pipe.writer.section import WriterSection
+    from resnet_pipe.writer.writer import WriterSection
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")
 """What a run writes into its output directory itself."""

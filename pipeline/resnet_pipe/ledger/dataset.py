@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.store.disk import HOME
 from resnet_pipe.writer.registry import SECTIONS
 
 if TYPE_CHECKING:
@@ -29,10 +28,8 @@ def open_rows(output: Path) -> Dataset:
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
     ledger = Ledger(output.absolute())
-    if not (output / HOME).is_dir():
-        raise _nothing(output)
     generation.refuse_half_switched(ledger)
-    records = list(ledger.records())
+    records = list(ledger.records()) if ledger.store.home.is_dir() else []
     if any(not ledger.is_intact(record) for record in records):
         raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
     with_rows = [record for record in records if record.rows]
@@ -44,25 +41,18 @@ def open_rows(output: Path) -> Dataset:
             shards = [file.name for record in wanted for file in record.shards if file.name in names]
             if shards:
                 return _dataset([str(ledger.store.path(name)) for name in shards], section.dataset_format)
-    raise _nothing(output)
+    raise UsageError(
+        f"{output} holds no committed shards in a format that pyarrow reads",
+        "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",
+    )
 
 
 def _dataset(shards: Sequence[str], name: str) -> Dataset:
     import pyarrow as pa
     import pyarrow.dataset
-    import pyarrow.fs
 
+    schema = None  # every shard says it itself
     if name in _TOLD_FROM_VALUES:
-        kind = pa.dataset.CsvFileFormat() if name == "csv" else pa.dataset.JsonFileFormat()
-        disk = pa.fs.LocalFileSystem()
-        schemas = [kind.inspect(shard, disk) for shard in shards]
+        schemas = [pa.dataset.dataset([shard], format=name).schema for shard in shards]
         schema = pa.unify_schemas(schemas, promote_options="permissive")
-        return pa.dataset.dataset(shards, schema=schema, format=kind)
-    return pa.dataset.dataset(shards, format=name)
-
-
-def _nothing(output: Path) -> UsageError:
-    return UsageError(
-        f"{output} holds no committed shards in a format that pyarrow reads",
-        "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",
-    )
+    return pa.dataset.dataset(shards, schema=schema, format=name)

@@ -109,7 +109,7 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(
-            f"{ledger.store.where(SWITCH)}: cannot read the state of an interrupted switch to new results:"
+            f"{ledger.store.path(SWITCH)}: cannot read the state of an interrupted switch to new results:"
             f" {error}",
             "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
         ) from None

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.record import Record
-from resnet_pipe.store.disk import HOME, Disk
-from resnet_pipe.store.store import Change
+from resnet_pipe.store.disk import HOME, Change, Disk
 
 LEDGER = f"{HOME}/ledger"
 TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json")
@@ -48,10 +47,7 @@ class Ledger:
         return self.store.stage(record_name(chunk))
 
     def unstage(self, chunk: str) -> None:
-        """Remove the directory that `stage` gave: the chunk will not be committed.
-
-        If its commit has begun, and failed, the files stay: `recover` decides about them.
-        """
+        """Remove the directory that `stage` gave, unless the commit has begun, which `recover` ends."""
         self.store.unstage(record_name(chunk))
 
     def is_intact(self, record: Record) -> bool:
@@ -68,8 +64,8 @@ class Ledger:
         data = records.dump(record, obsolete)
         self.store.publish(record_name(record.chunk), data, change_of(record, obsolete))
 
-    def recover(self) -> list[str]:
-        """Finish or undo what a crash left half done; return the names of the chunks carried through.
+    def recover(self) -> None:
+        """Finish or undo what a crash left half done.
 
         What the other divisions of the job are writing now is left alone. A run that was killed may have
         been another one: of the whole job, or of one that was divided by another N.
@@ -82,7 +78,7 @@ class Ledger:
             pending = records.read_pending(self.store, name)
             return change_of(*pending) if pending else None
 
-        return [chunk_of(name) for name in self.store.recover(LEDGER, change, TEMPORARY)]
+        self.store.recover(LEDGER, change, TEMPORARY)
 
     def remove(self, record: Record) -> None:
         """Forget a chunk, with its files. They go first: without them, the record means nothing."""

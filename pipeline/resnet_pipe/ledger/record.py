@@ -6,17 +6,33 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.reader.source import Source
-from resnet_pipe.store.store import Store
+from resnet_pipe.store.disk import Disk
 
 SCHEMA_VERSION = 2
 """Records of version 1 have no checksum; they are read as well."""
 _CHECKSUM = re.compile(rb', "sha256": "([0-9a-f]{64})"\}\Z')
 """The end of a record: the SHA-256 of all that stands before it."""
+RETRYABLE = frozenset(["timeout", "worker_died", "unreadable", "no_memory"])
+"""Classes of error that may say more about the machine than about the source: later runs try again."""
+
+
+class Failure(NamedTuple):
+    """A source that could not be processed, or not whole.
+
+    In which stage (reader, preprocess, infer or writer), a short, stable class of error, and why, in words.
+    It is transient if it may have been the machine's fault, for all that this run knows.
+    """
+
+    key: str
+    stage: str
+    error: str
+    message: str
+    transient: bool = False
 
 
 class File(NamedTuple):
@@ -116,15 +132,15 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
     return body + f', "sha256": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
 
 
-def read(store: Store, name: str) -> Record:
+def read(store: Disk, name: str) -> Record:
     """Read a record; RunError if that fails, it is not whole, or a newer version has written it."""
     try:
         return _load(store, name)[0]
     except TornError as error:
-        raise _unreadable(store.where(name), error) from None
+        raise _unreadable(store.path(name), error) from None
 
 
-def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
+def read_pending(store: Disk, name: str) -> tuple[Record, list[str]] | None:
     """Read a record whose commit was cut off, and the names of the files that go when it comes.
 
     None if its writing was cut off, too: nothing has been put in place for it.
@@ -139,8 +155,8 @@ def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
         return None
 
 
-def _load(store: Store, name: str) -> tuple[Record, list[str]]:
-    path = store.where(name)
+def _load(store: Disk, name: str) -> tuple[Record, list[str]]:
+    path = store.path(name)
     try:
         text = store.read(name)
     except OSError as error:
@@ -166,7 +182,7 @@ def _load(store: Store, name: str) -> tuple[Record, list[str]]:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: str, error: Exception) -> RunError:
+def _unreadable(path: Path, error: Exception) -> RunError:
     return RunError(
         f"{path}: unreadable ledger record: {error}",
         "restore it from a backup, or remove it together with its shards and run again; nothing was changed",

@@ -25,9 +25,7 @@ class Standing:
     def of_earlier_runs(self, of_this_run: int) -> str:
         """Return how many are from earlier runs, in words; empty if there are none."""
         earlier = self.failed + self.partial - of_this_run
-        if earlier <= 0:
-            return ""
-        return f"{earlier} from earlier runs"
+        return f"{earlier} from earlier runs" if earlier > 0 else ""
 
 
 def write(ledger: Ledger) -> Standing:

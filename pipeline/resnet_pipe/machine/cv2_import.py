@@ -12,8 +12,6 @@ from resnet_pipe.errors import UsageError
 
 DISTRIBUTION = "opencv-python-headless"
 """The one that resnet-pipe depends on."""
-NO_LIBRARY = "the cv2 folder is there, but its library is missing"
-"""What remains after one of two distributions with the same files has been uninstalled."""
 _WINDOWS = re.compile(r"lib(GL|EGL|OpenGL|gthread|glib|SM|ICE|X\w+|xcb[\w-]*|Qt\w*)[-.\d]*\.so")
 """Libraries of a desktop, which only the distributions with windows need."""
 _CUDA = re.compile(r"lib(?:cudnn|cublas|cublasLt)\.so\.\d+")
@@ -25,15 +23,20 @@ def require() -> None:
     Raises:
         UsageError: it cannot be imported; with the reason and what to do.
     """
+    if problem := import_problem():
+        raise UsageError(f"cv2 cannot be imported: {problem}", remedy(problem), "cv2")
+
+
+def import_problem() -> str:
+    """Import cv2 and return what goes wrong, on one line; empty if nothing does."""
     try:
         import cv2
     except Exception as error:  # ImportError, and what numpy raises for a library made for another version
-        problem = " ".join(str(error).split())
-    else:
-        if hasattr(cv2, "__version__"):
-            return
-        problem = NO_LIBRARY
-    raise UsageError(f"cv2 cannot be imported: {problem}", remedy(problem), "cv2")
+        return " ".join(str(error).split()) or type(error).__name__
+    if hasattr(cv2, "__version__"):
+        return ""
+    # What remains after one of two distributions with the same files has been uninstalled.
+    return "the cv2 folder is there, but its library is missing"
 
 
 def remedy(problem: str) -> str:
@@ -49,16 +52,6 @@ def remedy(problem: str) -> str:
     return reinstall
 
 
-def cuda_packages(major: int) -> str:
-    """Return the names on the package index of cuBLAS and cuDNN for a major version of CUDA.
-
-    From CUDA 13 on, NVIDIA's packages with a version of CUDA's own have no suffix: nvidia-cublas-cu13 is an
-    empty package that says so.
-    """
-    cublas = f"nvidia-cublas-cu{major}" if major < 13 else f"'nvidia-cublas=={major}.*'"
-    return f"{cublas} nvidia-cudnn-cu{major}"
-
-
 def _remedy_without_cuda(library: str) -> str:
     installed = [found for folder in sys.path for found in Path(folder).glob("nvidia/*/lib/lib*")]
     if any(found.name == library for found in installed):  # where this cv2 does not look
@@ -66,8 +59,18 @@ def _remedy_without_cuda(library: str) -> str:
         return f'export LD_LIBRARY_PATH="{":".join(places)}:$LD_LIBRARY_PATH"'
     major = _cuda_major()
     if major is None:
-        return f"pip install {cuda_packages(13)}; or, for CUDA 12: pip install {cuda_packages(12)}"
-    return f"pip install {cuda_packages(major)}"
+        return f"pip install {_packages(13)}; or, for CUDA 12: pip install {_packages(12)}"
+    return f"pip install {_packages(major)}"
+
+
+def _packages(major: int) -> str:
+    """Return the names on the package index of cuBLAS and cuDNN for a major version of CUDA.
+
+    From CUDA 13 on, NVIDIA's packages with a version of CUDA's own have no suffix: nvidia-cublas-cu13 is an
+    empty package that says so.
+    """
+    cublas = f"nvidia-cublas-cu{major}" if major < 13 else f"'nvidia-cublas=={major}.*'"
+    return f"{cublas} nvidia-cudnn-cu{major}"
 
 
 def _cuda_major() -> int | None:

@@ -13,8 +13,7 @@ from typing import Any
 
 from resnet_pipe import __version__
 from resnet_pipe.machine import processor
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.machine.limits import available_bytes, available_cores
 
 _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 
@@ -38,7 +37,7 @@ def identity(engines: tuple[str, ...]) -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": available_cores(),
-        "gpus": _gpus(Path("/proc/driver/nvidia/gpus")),
+        "gpus": _gpus(),
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "versions": {"resnet-pipe": __version__, **_versions(engines)},
     }
@@ -52,9 +51,9 @@ def _cpu() -> str:
     return f"{name}, features {hashlib.sha256(able.encode()).hexdigest()[:12]}"
 
 
-def _gpus(folder: Path) -> list[str]:
+def _gpus() -> list[str]:
     """Return the names of the NVIDIA GPUs, as reported by their driver."""
-    files = sorted(folder.glob("*/information"))
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = (re.search(r"^Model:\s*(.*)$", file.read_text(), re.MULTILINE) for file in files)
     return [model[1] for model in models if model]
 

@@ -1,4 +1,4 @@
-"""The memory of this process: reuse of freed buffers, files in it, its limit, and its peak."""
+"""The memory of this process: reuse of freed buffers, files in it, and its peak."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import re
 import resource
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-
-from resnet_pipe.machine import control_groups
 
 _M_TRIM_THRESHOLD = -1  # malloc.h of glibc
 _M_TOP_PAD = -2
@@ -45,31 +44,14 @@ def memory_file() -> int:
         return os.dup(file.fileno())
 
 
-def available_bytes(root: Path = control_groups.ROOT) -> int:
-    """Return the memory this process may have: all of the machine's, cut by the limits of its control groups.
-
-    A container with `--memory 1g` sees the memory of its host; what it takes beyond its limit ends it.
-    """
-    limit = control_groups.memory_limit(root)
-    return physical_bytes() if limit is None else min(physical_bytes(), limit)
-
-
-def physical_bytes() -> int:
-    """Return the memory of the machine, regardless of limits."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def peak_rss_kb() -> int:
     """Return the highest resident memory of this process so far, KiB.
 
     On Linux not by getrusage(2): its figure includes what the parent had when it started this process.
     """
-    try:
-        with Path("/proc/self/status").open(encoding="utf-8", errors="replace") as status:
-            peak = re.search(r"^VmHWM:\s*(\d+) kB$", status.read(), re.MULTILINE)
-    except OSError:
-        peak = None
-    if peak is not None:
-        return int(peak[1])
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        if peak := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):
+            return int(peak[1])
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return highest // 1024 if sys.platform == "darwin" else highest  # bytes on macOS, KiB elsewhere

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.preprocess import exact, fast
-from resnet_pipe.preprocess.exact import Interpolation, Rounding
+from resnet_pipe.preprocess import resizing
+from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 
 Fit = Literal["crop", "squash", "pad"]
 Mode = Literal["exact", "fast"]
@@ -81,7 +81,7 @@ class Geometry:
         if self.mode == "exact":
             return None
         needed = min(self.size) if self.fit == "pad" else max(sides(self.resize or self.crop))
-        return math.ceil(needed * fast.MARGIN)
+        return math.ceil(needed * resizing.MARGIN)
 
     def load(self) -> None:
         """Import what `apply` needs, before any source is charged for it, or raise `ImportError`."""
@@ -104,12 +104,14 @@ class Geometry:
         try:
             if self.mode == "exact":
                 resized = self._resized(frame.shape[1], frame.shape[0])
-                exact.resize(frame, resized, self._inside(resized, out), self.interpolation, self.rounding)
+                part = self._inside(resized, out)
+                resizing.exact(frame, resized, part, self.interpolation, self.rounding)
             else:
                 extent = extent or (frame.shape[1], frame.shape[0])
                 resized = self._resized(*extent)
                 one_scale = self.fit == "pad" or isinstance(self.resize, int)
-                fast.resize(frame, extent, resized, self._inside(resized, out), one_scale, self.rounding)
+                part = self._inside(resized, out)
+                resizing.fast(frame, extent, resized, part, one_scale, self.rounding)
         except (MemoryError, ImportError):
             raise
         except Exception as error:

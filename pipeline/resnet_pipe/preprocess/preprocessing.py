@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from resnet_pipe.preprocess.exact import Interpolation, Rounding
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 
 _LARGEST = 8192
 _Side = Annotated[int, Field(ge=1, le=_LARGEST)]
@@ -25,19 +26,13 @@ def _checked(value: Any, count: int, least: int, most: int, expected: str) -> An
     return value if members == [value] else tuple(members)
 
 
-def _size(value: Any) -> Any:  # noqa: ANN401
-    return _checked(value, 2, 1, _LARGEST, "pixels, or [height, width]")
-
-
-def _colour(value: Any) -> Any:  # noqa: ANN401
-    return _checked(value, 3, 0, 255, "a grey level, or [red, green, blue]")
-
-
 def _single(value: Any) -> Any:  # noqa: ANN401
     """Return equal numbers as one, so that both notations of a square, or of a grey, are equal."""
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
+_size = partial(_checked, count=2, least=1, most=_LARGEST, expected="pixels, or [height, width]")
+_colour = partial(_checked, count=3, least=0, most=255, expected="a grey level, or [red, green, blue]")
 _SizeSchema = _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)]
 _ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=3)]
 
@@ -95,8 +90,7 @@ class Preprocessing(BaseModel):
     def _agree(self) -> Preprocessing:
         found = conflict(self.__dict__)
         if found is not None:
-            key, text = found
-            raise ValueError(f"{key}: {text}")
+            raise ValueError(": ".join(found))
         return self
 
     @property

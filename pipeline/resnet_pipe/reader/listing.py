@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.reader.passed_over import PassedOver, extension
 from resnet_pipe.reader.source import Source
 from resnet_pipe.store.names import key_of, path_of
 
@@ -19,6 +19,10 @@ Pattern = tuple[str, ...]
 
 _Found = tuple[str, Source | None]
 """A key, and its source; None for a file that is passed over."""
+
+_SHOWN = 5
+_KINDS = 1000
+"""At most this many extensions are counted separately: files may be called `frame.000001` and so on."""
 
 
 class _Directory(NamedTuple):
@@ -32,6 +36,40 @@ class _Directory(NamedTuple):
     names: Iterator[str]
     wanted: dict[str, frozenset[Pattern]]
     identity: tuple[int, int]
+
+
+class PassedOver:
+    """Files that a listing passes over because of their extension, counted by extension."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._others = 0
+
+    def add(self, key: str) -> None:
+        """Count a file."""
+        kind = _extension(key)
+        if kind in self._counts or len(self._counts) < _KINDS:
+            self._counts[kind] += 1
+        else:
+            self._others += 1
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def to_json(self) -> dict[str, int]:
+        """Return the most frequent extensions with their counts, and all others as `others`."""
+        shown = sorted(self._counts.items(), key=lambda kind: (-kind[1], kind[0]))[:_SHOWN]
+        others = self._counts.total() + self._others - sum(count for _, count in shown)
+        return {**dict(shown), **({"others": others} if others else {})}
+
+    def describe(self) -> str:
+        """Return it in words, such as `passed over 312 .psd, 4 .txt and 7 others`; empty for no files."""
+        counts = self.to_json()
+        others = counts.pop("others", 0)
+        kinds = [f"{count} {kind or 'without an extension'}" for kind, count in counts.items()]
+        if not kinds:
+            return ""
+        return f"passed over {', '.join(kinds)}{f' and {others} others' if others else ''}"
 
 
 def check_entry(entry: Path) -> Path:
@@ -131,12 +169,17 @@ def _walk(
                 if not any(_is_same(root, below, above) for above in stack):
                     stack.append(below)
                     break
-            elif extension(name) not in extensions:
+            elif _extension(name) not in extensions:
                 yield key, None
             elif source := _identify(root, key):
                 yield key, source
         else:
             stack.pop()
+
+
+def _extension(name: str) -> str:
+    """Return the extension of a name or a key, in lower case and with the dot; empty if there is none."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - for each of a million files
 
 
 def _is_same(root: Path, one: _Directory, other: _Directory) -> bool:

@@ -20,23 +20,16 @@ TURNED = (5, 6, 7, 8)
 MOVED = (2, 3, 4, 6, 7, 8)
 """The orientations with which another corner comes to the upper left."""
 
-_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
-"""The first byte of a JPEG marker; any number of bytes FF may precede it."""
-_APP1 = 0xE1
-_LAST = (0xD9, 0xDA)
-"""End of image, start of scan."""
-_LONE = (0x01, *range(0xD0, 0xD9))
-"""Markers without a segment."""
-_EXIF = re.compile(rb".{0,4}Exif\x00.(?:Exif\x00\x00)?", re.DOTALL | re.IGNORECASE)
+EXIF = re.compile(rb".{0,4}Exif\x00.(?:Exif\x00\x00)?", re.DOTALL | re.IGNORECASE)
 """The prefix of EXIF as cameras and programs write it: in other cases, with other bytes, or repeated."""
-_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([0-9])")
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I"}
 """The TIFF types that fit into an entry, and their `struct` letters."""
 
 
 def upright(frame: Frame, orientation: int) -> Frame:
-    """Undo an EXIF orientation, 1 to 8; the cases are two flips and a transposition."""
+    """Undo an EXIF orientation by two flips and a transposition; numbers that mean nothing are as 1."""
     if orientation not in range(2, 9):
         return frame
     import cv2  # numpy could, at a tenth of the speed
@@ -47,36 +40,8 @@ def upright(frame: Frame, orientation: int) -> Frame:
     return cv2.flip(frame, flips[orientation]) if orientation in flips else frame  # type: ignore[return-value]
 
 
-def jpeg_orientation(data: bytes) -> int:
-    """Return the orientation of a JPEG, 1 to 8; 1 if it has none, or if that is damaged.
-
-    The first EXIF block with an orientation counts, or XMP if there is none. Much cheaper than
-    with Pillow. The segments: ITU-T T.81, annex B.
-    """
-    xmp = None
-    position = 2
-    while found := _MARKER.search(data, position):
-        position = found.end()
-        marker = found[1][0]
-        if marker in _LAST:
-            break
-        if marker in _LONE:
-            continue
-        segment = position + 2
-        position += int.from_bytes(data[position:segment], "big")
-        if marker != _APP1:
-            continue
-        if header := _EXIF.match(data, segment, position):
-            orientation = exif_orientation(data[header.end() : position])
-            if orientation is not None:
-                return _valid(orientation)
-        elif xmp is None and data.startswith(_XMP, segment):
-            xmp = xmp_orientation(data[segment:position])
-    return _valid(xmp)
-
-
 def metadata_orientation(info: Mapping[str | tuple[int, int], Any]) -> int:
-    """Return the orientation in Pillow's `Image.info`, 1 to 8, for formats other than JPEG and TIFF.
+    """Return the orientation in Pillow's `Image.info`, for formats other than JPEG and TIFF; or 1.
 
     Of a PNG, only a decoded image has it all: EXIF may come after the pixels.
     """
@@ -85,13 +50,13 @@ def metadata_orientation(info: Mapping[str | tuple[int, int], Any]) -> int:
     if not exif and isinstance(profile, str):
         with suppress(ValueError):
             exif = bytes.fromhex("".join(profile.split("\n")[3:]))
-    if header := _EXIF.match(exif):
+    if header := EXIF.match(exif):
         exif = exif[header.end() :]
     orientation = exif_orientation(exif)
     if orientation is None:
         xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
         orientation = xmp_orientation(xmp.encode() if isinstance(xmp, str) else xmp)
-    return _valid(orientation)
+    return orientation or 1
 
 
 def exif_orientation(exif: bytes) -> int | None:
@@ -118,7 +83,3 @@ def xmp_orientation(xmp: bytes) -> int | None:
     """Return the number in XMP, an attribute or an element."""
     found = _XMP_ORIENTATION.search(xmp)
     return int(found[1]) if found else None
-
-
-def _valid(orientation: int | None) -> int:
-    return orientation if orientation is not None and 1 <= orientation <= 8 else 1

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
-from resnet_pipe.reader.listing import check_entry
+from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.reader.listing import PassedOver, check_entry
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.reader import Reader
@@ -97,3 +96,14 @@ class ReaderSection(BaseModel):
     @abstractmethod
     def make_reader(self) -> Reader:
         """Make the reader that the job describes. What decodes is not imported yet."""
+
+
+def nothing_found(section: ReaderSection, passed_over: PassedOver, before: int = 0) -> tuple[str, str]:
+    """Return why a reader finds nothing, and the remedy; in an earlier run there were `before` sources."""
+    what, places = f"{section.description.source}s", ", ".join(map(str, section.path))
+    problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
+    if not passed_over:
+        return problem, "check reader.path, and that the disk is mounted"
+    names = " ".join(sorted(section.make_reader().reach.extensions))
+    remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
+    return f"{problem}: {passed_over.describe()}", remedy

@@ -6,11 +6,17 @@ Drawn by matplotlib: whatever draws raises a MissingExtraError where that is not
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
-from resnet_pipe.report import drawing
+from resnet_pipe.errors import HomeError, MissingExtraError
+from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.machine.silence import silenced
 from resnet_pipe.report.page import data_url
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ STAGE_COLORS = {"reader": "#0072B2", "preprocess": "#56B4E9", "infer": "#D55E00"
 """Safe for colour-blind readers: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/."""
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """For everything else, from the same palette, in the order in which they are used."""
+_CONFIGURATION = "MPLCONFIGDIR"
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,9 @@ class Picture:
     text: str
 
 
-def picture(draw: Draw, text: str, width: float = 7.2, height: float = 3.2) -> Picture:
-    """Draw a chart in both schemes; width and height in inches."""
-    light, dark = (_svg(figure({"": draw}, scheme, width, height)) for scheme in (LIGHT, DARK))
+def picture(draw: Draw, text: str, height: float = 3.2) -> Picture:
+    """Draw a chart in both schemes, of the width of a page; height in inches."""
+    light, dark = (_svg(figure({"": draw}, scheme, 7.2, height)) for scheme in (LIGHT, DARK))
     return Picture(light, dark, text)
 
 
@@ -61,7 +68,7 @@ def figure(
     draws: Mapping[str, Draw], scheme: Scheme, width: float, height: float, columns: int = 1
 ) -> Figure:
     """Return a figure of several charts, each under its title, in a grid, `columns` of them side by side."""
-    drawing.load()
+    _load()
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -75,6 +82,36 @@ def figure(
             if title:
                 axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=scheme.text, pad=24)
         return drawn
+
+
+def _load() -> None:
+    """Import matplotlib, with its font cache in our cache directory or nowhere, and without messages."""
+    try:
+        if "matplotlib.figure" in sys.modules:
+            return
+        # Its messages are about directories, and about building its font cache.
+        with _configured(), silenced("matplotlib"):
+            import matplotlib.figure  # noqa: F401 - and with it the list of fonts
+    except ImportError:
+        raise MissingExtraError("matplotlib", "report", "A report") from None
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    """Give matplotlib a writable directory, in our cache if that is possible, unless the user has set one."""
+    if os.environ.get(_CONFIGURATION):
+        yield
+        return
+    with TemporaryDirectory(prefix="resnet-pipe-") as directory:
+        with suppress(HomeError, OSError):
+            kept = cache_dir() / "matplotlib"
+            kept.mkdir(parents=True, exist_ok=True)
+            directory = str(kept) if os.access(kept, os.W_OK) else directory
+        os.environ[_CONFIGURATION] = directory
+        try:
+            yield
+        finally:
+            del os.environ[_CONFIGURATION]
 
 
 def _style(axes: Axes, scheme: Scheme) -> None:

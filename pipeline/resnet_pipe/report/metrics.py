@@ -6,27 +6,14 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from resnet_pipe.store import atomic
 
-_SUCCESS = "resnet_pipe_last_success_timestamp_seconds"
-_STANDING = "resnet_pipe_standing_failures"
-
-_HELP = {
-    _SUCCESS: "When a run last ended with exit code 0 or 3, seconds since 1970.",
-    "resnet_pipe_last_run_timestamp_seconds": "When the last run ended, seconds since 1970.",
-    "resnet_pipe_duration_seconds": "How long the last run took in total.",
-    "resnet_pipe_items": "Items that went through the network in the last run.",
-    "resnet_pipe_sources_done": "Sources that gave all their rows in the last run.",
-    "resnet_pipe_sources_partial": "Sources that gave some of their rows or files in the last run.",
-    "resnet_pipe_sources_failed": "Sources that failed in the last run.",
-    _STANDING: "Outstanding failures in the results, from any run: failed and partial sources.",
-    "resnet_pipe_exit_code": "Exit code of the last run.",
-    "resnet_pipe_stage_seconds": "Seconds that a stage was busy in the last run.",
-}
+_SUCCESS = "last_success_timestamp_seconds"
+_STANDING = "standing_failures"
 
 
 def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> None:
@@ -63,32 +50,34 @@ def _outdated(path: Path, tag: str) -> Iterator[Path]:
 def _lines(
     run: dict[str, Any], labels: str, ended_at: float, success: float | None, standing: dict[str, int]
 ) -> Iterator[str]:
-    values = {
-        _SUCCESS: success,
-        "resnet_pipe_last_run_timestamp_seconds": ended_at,
-        "resnet_pipe_duration_seconds": run["seconds"],
-        "resnet_pipe_items": run["items"],
-        "resnet_pipe_sources_done": run["sources"]["done"],
-        "resnet_pipe_sources_partial": run["sources"]["partial"],
-        "resnet_pipe_sources_failed": run["sources"]["failed"],
-        "resnet_pipe_exit_code": run["exit_code"],
-    }
-    for name, value in values.items():
+    done, partial, failed = (run["sources"][how] for how in ("done", "partial", "failed"))
+    figures = [
+        (_SUCCESS, "When a run last ended with exit code 0 or 3, seconds since 1970.", success),
+        ("last_run_timestamp_seconds", "When the last run ended, seconds since 1970.", ended_at),
+        ("duration_seconds", "How long the last run took in total.", run["seconds"]),
+        ("items", "Items that went through the network in the last run.", run["items"]),
+        ("sources_done", "Sources that gave all their rows in the last run.", done),
+        ("sources_partial", "Sources that gave some of their rows or files in the last run.", partial),
+        ("sources_failed", "Sources that failed in the last run.", failed),
+        ("exit_code", "Exit code of the last run.", run["exit_code"]),
+    ]
+    for name, meaning, value in figures:
         if value is not None:
-            yield from _head(name)
-            yield f"{name}{{{labels}}} {value}"
+            yield from _gauge(name, meaning, {labels: value})
     if standing:
-        yield from _head(_STANDING)
-        for status, count in standing.items():
-            yield f'{_STANDING}{{{labels},status="{status}"}} {count}'
-    yield from _head("resnet_pipe_stage_seconds")
-    for stage, times in run["stages"].items():
-        yield f'resnet_pipe_stage_seconds{{{labels},stage="{stage}"}} {times["busy_s"]}'
+        meaning = "Outstanding failures in the results, from any run: failed and partial sources."
+        counts = {f'{labels},status="{status}"': count for status, count in standing.items()}
+        yield from _gauge(_STANDING, meaning, counts)
+    busy = {f'{labels},stage="{stage}"': times["busy_s"] for stage, times in run["stages"].items()}
+    yield from _gauge("stage_seconds", "Seconds that a stage was busy in the last run.", busy)
 
 
-def _head(name: str) -> Iterator[str]:
-    yield f"# HELP {name} {_HELP[name]}"
-    yield f"# TYPE {name} gauge"
+def _gauge(name: str, meaning: str, values: Mapping[str, float]) -> Iterator[str]:
+    """Yield the lines of one figure, which has a value for each set of labels."""
+    yield f"# HELP resnet_pipe_{name} {meaning}"
+    yield f"# TYPE resnet_pipe_{name} gauge"
+    for labels, value in values.items():
+        yield f"resnet_pipe_{name}{{{labels}}} {value}"
 
 
 def _escape(text: str) -> str:
@@ -101,6 +90,6 @@ def _known(path: Path) -> tuple[float | None, dict[str, int]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None, {}
-    success = re.search(rf"^{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", text, re.MULTILINE)
-    standing = re.findall(rf'^{_STANDING}{{.*status="(\w+)"}} (\d+)$', text, re.MULTILINE)
+    success = re.search(rf"^resnet_pipe_{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", text, re.MULTILINE)
+    standing = re.findall(rf'^resnet_pipe_{_STANDING}{{.*status="(\w+)"}} (\d+)$', text, re.MULTILINE)
     return float(success[1]) if success else None, {status: int(count) for status, count in standing}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_pipe.errors import ExitCode, RunError
 from resnet_pipe.ledger.standing import Standing
-from resnet_pipe.report import charts, run_charts
+from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
 
@@ -18,6 +22,19 @@ if TYPE_CHECKING:
 
 NAME = "report.html"
 SHOWN_FAILURES = 100
+
+_WINDOWS = 30
+"""Windows side by side in a run: enough to show its course, too few to show single batches."""
+_COUNTS = 3
+"""Batches that end in a window, on average, at least; fewer in a run of only a few batches."""
+_LEAST = 4
+"""With fewer batches in total, there is no chart."""
+_NICE = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800)
+"""Possible lengths of a window, seconds."""
+_UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
+"""For each unit of an axis: from how many seconds on it is used, its seconds, and its name."""
+
+Numbers = NDArray[np.float64]
 
 
 def write(folder: Path, output: Path) -> Path:
@@ -50,7 +67,7 @@ def write(folder: Path, output: Path) -> Path:
             "stages": table,
             "devices": devices(run),
             "stages_chart": _stages_chart(table) if run["items"] else None,
-            **run_charts.pictures(history["timeline"], run, unit),
+            **_charts_over_time(history["timeline"], run, unit),
             "samples": history["samples"],
             "slowest": history["slowest"],
             "failures": failures,
@@ -66,12 +83,11 @@ def write(folder: Path, output: Path) -> Path:
 
 def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the stage table of a run.json: its figures, the share of the run, and busy ms per item."""
-    seconds = run["run_seconds"]
     return [
         {
             **stage,
             "name": name,
-            "share": stage["busy_s"] / (seconds * stage["lanes"]) if seconds else 0.0,
+            "share": _share(run, stage["busy_s"], stage["lanes"]),
             "ms_per_item": 1000 * stage["busy_s"] / stage["items"] if stage["items"] else 0.0,
         }
         for name, stage in run["stages"].items()
@@ -80,10 +96,14 @@ def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 def devices(run: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the device table of a run.json: its figures, and the share of the run; empty for one device."""
-    seconds, used = run["run_seconds"], run.get("devices", [])  # runs of earlier versions have none
-    shares = [use["busy_s"] / (seconds * use["streams"]) if seconds else 0.0 for use in used]
-    table = [{**use, "share": share} for use, share in zip(used, shares, strict=True)]
-    return table if len(table) > 1 else []
+    used = run.get("devices", [])  # runs of earlier versions have none
+    if len(used) < 2:
+        return []
+    return [{**use, "share": _share(run, use["busy_s"], use["streams"])} for use in used]
+
+
+def _share(run: dict[str, Any], busy_s: float, lanes: int) -> float:
+    return busy_s / (run["run_seconds"] * lanes) if run["run_seconds"] else 0.0
 
 
 def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
@@ -132,6 +152,67 @@ def _stages_chart(table: list[dict[str, Any]]) -> charts.Picture:
 
     words = ", ".join(f"{name} {ms:.2f} ms" for name, ms in times.items())
     return charts.picture(draw, f"Busy time per item: {words}", height=2.0)
+
+
+def _rates(at: Sequence[float], total: Sequence[float] | Numbers, centers: Numbers, window: float) -> Numbers:
+    """Return how fast a total that is known at moments, and linear in between, grows in windows.
+
+    The windows overlap. At both ends they are shorter, where part of one would be outside the run.
+    """
+    first = np.maximum(centers - window / 2, 0)
+    last = np.minimum(centers + window / 2, centers[-1])
+    rates: Numbers = (np.interp(last, at, total) - np.interp(first, at, total)) / (last - first)
+    return rates
+
+
+def _charts_over_time(timeline: dict[str, Any] | None, run: dict[str, Any], unit: str) -> dict[str, Any]:
+    """Return the charts of a run, for its page; None for charts that cannot be drawn.
+
+    `timeline` is of history.json, `run` is run.json, and `unit` what an item is called, in the plural.
+    """
+    seconds, items = (timeline["seconds"], timeline["items"]) if timeline else ([], [])
+    grown = np.flatnonzero(np.diff([0, *items]) > 0)
+    if timeline is None or len(grown) < _LEAST:
+        return {"timeline_chart": None, "queues_chart": None, "window": None}
+    end = max(run["run_seconds"], seconds[-1])
+    wanted = max(end / _WINDOWS, min(_COUNTS * end / len(grown), end / 3))
+    window = next((nice for nice in _NICE if nice >= wanted), wanted)
+    centers = np.linspace(0, end, 300)
+    # A batch is counted when it is done, but since the one before, or the beginning, it was being computed.
+    at = [min(run["first_batch_s"], seconds[grown[0]]), *(seconds[index] for index in grown), end]
+    rates = _rates(at, [0, *(items[index] for index in grown), items[-1]], centers, window)
+    scale, name = next((scale, name) for least, scale, name in _UNITS if end >= least)
+
+    def over_time(axes: Axes, label: str) -> None:
+        axes.set_xlim(0, end / scale)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        axes.set_xlabel(f"{name} since the engine was ready")
+        axes.set_ylabel(label)
+
+    def throughput(axes: Axes, scheme: charts.Scheme) -> None:
+        color = charts.STAGE_COLORS["infer"]
+        axes.fill_between(centers / scale, rates, color=color, alpha=0.15, linewidth=0)
+        axes.plot(centers / scale, rates, color=color, linewidth=1.6)
+        axes.axhline(run["items_per_second"], color=scheme.muted, linewidth=1, linestyle=(0, (4, 3)))
+        over_time(axes, f"{unit} per second")
+
+    def queues(axes: Axes, scheme: charts.Scheme) -> None:
+        lasted = np.diff([*seconds, end])
+        for key, label, stage in (
+            ("waiting_for_engine", "for the engine", "infer"),
+            ("waiting_for_writer", "for the writer", "writer"),
+        ):
+            batch_seconds = np.cumsum([0, *np.multiply(timeline[key], lasted)])
+            waiting = _rates([*seconds, end], batch_seconds, centers, window)
+            axes.plot(centers / scale, waiting, label=label, color=charts.STAGE_COLORS[stage])
+        over_time(axes, "batches waiting")
+        charts.legend(axes, scheme)
+
+    return {
+        "timeline_chart": charts.picture(throughput, f"{unit} per second over the run", height=2.3),
+        "queues_chart": charts.picture(queues, "Batches waiting, over the run", height=2.3),
+        "window": f"{window / 60:g} min" if window >= 60 else f"{window:.2g} s",
+    }
 
 
 def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,15 +15,13 @@ import numpy as np
 from resnet_pipe.head.aggregate import Aggregate, Result
 from resnet_pipe.head.rows import Place, view
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, File, Record
+from resnet_pipe.ledger.record import Entry, Failure, File, Record
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine import cv2_import
-from resnet_pipe.machine.cores import available_cores
-from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.memory import keep_freed_memory
+from resnet_pipe.machine.nvidia import VramMeter
 from resnet_pipe.run.engines import loading
 from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 
 
 def check_failures(failure: Failure, count: int, limit: int, root: Path) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from resnet_pipe.ledger.failure import RETRYABLE
-from resnet_pipe.ledger.record import Entry, Record
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.ledger.record import RETRYABLE, Entry, Record
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.source import Source
 
 ATTEMPTS = 3

@@ -15,8 +15,8 @@ from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
-from resnet_pipe.reader.nothing import nothing_found
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.run import disappeared
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared

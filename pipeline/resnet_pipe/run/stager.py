@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, Record
+from resnet_pipe.ledger.record import Entry, Failure, Record
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.chunk import GivenUpError, OpenChunk
 from resnet_pipe.run.observe.clock import StageClock

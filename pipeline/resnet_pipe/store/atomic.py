@@ -27,14 +27,16 @@ def tag_of(name: str) -> str:
 
 @contextmanager
 def replacing(path: Path, tag: str = "") -> Iterator[Path]:
-    """Yield a temporary path to write to; move it to `path` when the block ends without an error.
+    """Yield a temporary path to write to; when the block ends without an error, it is durably called `path`.
 
     On an exception the temporary file is removed and `path` stays as it was. The tag is `temporary_name`'s.
     """
     temporary = temporary_name(path, tag)
     try:
         yield temporary
-        put_in_place(temporary, path)
+        sync(temporary)
+        os.replace(temporary, path)  # noqa: PTH105 - the os call is the one with the guarantee
+        sync(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -45,13 +47,6 @@ def write_bytes(path: Path, data: bytes, tag: str = "") -> None:
     """Write `data` to `path`, atomically and durably."""
     with replacing(path, tag) as temporary:
         temporary.write_bytes(data)
-
-
-def put_in_place(temporary: Path, path: Path) -> None:
-    """Make `temporary` durable and give it the name `path`, in one atomic step."""
-    sync(temporary)
-    os.replace(temporary, path)  # noqa: PTH105 - the os call is the one with the guarantee
-    sync(path.parent)
 
 
 def make_folder(folder: Path, root: Path) -> None:

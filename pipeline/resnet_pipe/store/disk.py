@@ -1,4 +1,4 @@
-"""A directory of this machine's disk, or of a mount, as a store.
+"""The store: a directory of this machine's disk, or of a mount, where files appear together or not at all.
 
 How a record is published, so that a crash at any instant leaves either the old state or the new one:
 
@@ -17,7 +17,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +26,30 @@ from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.lock import report_lock
 from resnet_pipe.store.names import key_of, path_of
-from resnet_pipe.store.store import Change, StoredFile
 
 HOME = "_resnet_pipe"
 """The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
 _WHOLE = "whole"
 """In the folders for what is not final: of a run that has the directory for itself."""
 _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
+
+
+class StoredFile(NamedTuple):
+    """A file of a store, which is complete: its name below the root, and its size in bytes.
+
+    The version differs where the content does: when it was modified, nanoseconds since 1970.
+    """
+
+    name: str
+    size: int
+    version: int
+
+
+class Change(NamedTuple):
+    """What becomes of the files when a record comes: all that it names, with SHA-256, and those that go."""
+
+    files: Mapping[str, str]
+    obsolete: Sequence[str]
 
 
 class Pending(NamedTuple):
@@ -44,7 +61,11 @@ class Pending(NamedTuple):
 
 
 class Disk:
-    """A directory, which need not exist yet, as a `store.Store`, where it is said what the methods do.
+    """The files of a directory, which need not exist yet.
+
+    A name is the path below it, with slashes, in the reversible text form of `key_of`. Folders come with
+    their first file and go with their last one. Every method raises OSError if the disk cannot be reached, or
+    has no room.
 
     Below the root, `home` is resnet-pipe's own; there a run keeps in `spool` what is finished of a chunk in
     flight. The tag is that of a division that writes, among those that share the directory, or empty.
@@ -60,12 +81,8 @@ class Disk:
         """Return the path of a file, whether it is there or not."""
         return path_of(self.root, name)
 
-    def where(self, name: str) -> str:
-        """Return the path as text."""
-        return str(self.path(name))
-
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield the files in a folder; names that begin with a dot are being written."""
+        """Yield the files in a folder, sorted by name; what begins with a dot is being written."""
         try:
             names = sorted(os.listdir(self.path(folder)))  # noqa: PTH208 - names, not paths
         except FileNotFoundError:
@@ -77,7 +94,7 @@ class Disk:
                     yield found
 
     def look(self, name: str) -> StoredFile | None:
-        """Return size and time of a regular file."""
+        """Return what is known of a regular file without reading it; None if there is none."""
         try:
             state = self.path(name).stat()
         except ValueError:  # a name that no file can have
@@ -89,17 +106,17 @@ class Disk:
         return StoredFile(name, state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file; FileNotFoundError if there is none."""
         return self.path(name).read_bytes()
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
-        """Write a file beside its name, flush it, and rename it."""
+        """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
         with atomic.replacing(self.path(name), self.tag) as temporary, temporary.open("wb") as file:
             file.writelines(data)
 
     @contextmanager
     def put_after(self, name: str, data: Iterable[bytes]) -> Iterator[None]:
-        """Write a file beside its name and flush it; rename it when the block has ended."""
+        """Write a file beside its name and flush it; rename it when the block ends without an error."""
         with atomic.replacing(self.path(name), self.tag) as temporary:
             with temporary.open("wb") as file:
                 file.writelines(data)
@@ -107,7 +124,7 @@ class Disk:
             yield
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove files, and the folders that are empty then."""
+        """Remove files, durably, and the folders that are empty then; what is not there is passed over."""
         for folder in {self._remove(name) for name in names}:
             if folder.is_dir():
                 atomic.sync(folder)
@@ -130,23 +147,29 @@ class Disk:
         return directory
 
     def alone(self) -> AbstractContextManager[None]:
-        """Hold a lock of the kernel, which dies with its process."""
+        """Wait for the other divisions of the job, and let them wait, while a block runs."""
         return report_lock(self.home)
 
     def stage(self, record: str) -> Path:
-        """Return an empty directory on the same disk: its files are renamed later, not copied."""
+        """Return an empty directory on the same disk for the files that a record will name.
+
+        They are laid out in it as below the root. Only what is in it when `publish` is called counts.
+        """
         staging = self._staging(record, self.tag)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging, self.home)
         return staging
 
     def unstage(self, record: str) -> None:
-        """Remove a staging directory, unless the record is pending."""
+        """Remove what `stage` gave, unless the record is pending: that is left to `recover`."""
         if not self._pending(record).exists():
             shutil.rmtree(self._staging(record, self.tag))
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
-        """Publish in the four steps that stand at the top of this file."""
+        """Make the staged files and a record final, in the four steps that stand at the top of this file.
+
+        Files of the change that are not staged are in place already.
+        """
         staging, pending = self._staging(record, self.tag), self._pending(record)
         for folder, _, names in os.walk(staging):
             for name in names:
@@ -167,7 +190,10 @@ class Disk:
         shutil.rmtree(staging, ignore_errors=True)
 
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
-        """Rename files from a folder to the same names below the root, and remove others."""
+        """Rename files from a folder to the same names below the root, and remove others, durably.
+
+        What has been done already is passed over, so that a crash in the middle can be repeated.
+        """
         self._put_in_place(self.path(folder), names, obsolete)
 
     def _put_in_place(self, staging: Path, names: Iterable[str], obsolete: Iterable[str]) -> None:
@@ -196,43 +222,46 @@ class Disk:
             for pattern in patterns:
                 yield from sorted(directory.glob(f".{pattern}.*tmp"))
 
-    def recover(
-        self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]
-    ) -> Iterable[str]:
-        """Carry pending records through, or drop them; remove what else a run that is dead has left."""
+    def recover(self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]) -> None:
+        """Carry pending records through, or drop them; remove what else a run that is dead has left.
+
+        What other divisions do now is left alone.
+
+        Args:
+            folder: of the records.
+            read: what the record under a name changes; None if it is torn: nothing was done for it.
+            puts: patterns of the names that somebody may have been putting.
+        """
         with self.alone():
             left = [one for one in self.pending(folder) if not self._is_of_a_neighbour(one.name)]
             changes = [(one, read(one.name)) for one in left]  # all, before anything is changed
-            published = [one.record for one, change in changes if self._recover(one, change)]
+            for one, change in changes:
+                self._recover(one, change)
             for path in self.half_put(puts):
                 if not self._is_of_a_neighbour(path.name):
                     path.unlink(missing_ok=True)
             for place in (*self.home.glob("staging/*"), *self.home.glob("spool/*")):
                 if place != self.spool and not self._is_of_a_neighbour(f".{place.name}.tmp"):
                     shutil.rmtree(place, ignore_errors=True)
-        return published
 
-    def _recover(self, pending: Pending, change: Change | None) -> bool:
-        """Publish a pending record, and tell whether it could be; drop one that is torn or lacks files."""
+    def _recover(self, pending: Pending, change: Change | None) -> None:
+        """Publish a pending record, or drop it if it is torn or lacks files."""
         path = self.path(pending.name)
         if change is None:
             path.unlink(missing_ok=True)
-            return False
-        if all(self._has(pending, name, sha256) for name, sha256 in change.files.items()):
+        elif all(self._has(pending, name, sha256) for name, sha256 in change.files.items()):
             self._carry_through(path, pending.record, pending.staging, change)
-            return True
-        # Files are lost, and others may have been replaced: the sources of both records are new again.
-        for name in (*change.files, *change.obsolete, pending.record):
-            self._remove(name)
-        path.unlink()
-        atomic.sync(path.parent)
-        return False
+        else:
+            # Files are lost, and others may have been replaced: the sources of both records are new again.
+            for name in (*change.files, *change.obsolete, pending.record):
+                self._remove(name)
+            path.unlink()
+            atomic.sync(path.parent)
 
     def _has(self, pending: Pending, name: str, sha256: str) -> bool:
         """Tell whether a file of a pending record is staged, or in place as it was written."""
-        if path_of(pending.staging, name).exists():
-            return True
-        return self.look(name) is not None and file_sha256(self.path(name)) == sha256
+        staged = path_of(pending.staging, name).exists()
+        return staged or (self.look(name) is not None and file_sha256(self.path(name)) == sha256)
 
     def _pending(self, record: str) -> Path:
         return atomic.temporary_name(self.path(record), self.tag)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +14,6 @@ from pathlib import Path
 from resnet_pipe.errors import LockedError
 
 _ATTEMPTS, _PAUSE_S = 5, 0.05
-_DIVISION = re.compile(r"lock-(\d+)-of-(\d+)")
 
 
 @contextmanager
@@ -32,8 +30,7 @@ def output_lock(home: Path, tag: str) -> Iterator[None]:
         if tag:
             stack.enter_context(_held(home / _lock_name(tag), shared=False))
             for path in home.glob("lock-*-of-*"):
-                match = _DIVISION.fullmatch(path.name)
-                if match and match[2] != tag.partition("of")[2]:
+                if path.name.rpartition("-of-")[2] != tag.partition("of")[2]:
                     with _held(path, shared=True):
                         pass  # nobody holds it, except for others that look as well
         yield

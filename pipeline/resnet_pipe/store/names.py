@@ -13,8 +13,7 @@ def key_of(relative: str) -> str:
     A backslash is doubled, and a byte that is not UTF-8, a surrogate in the path (PEP 383), becomes `\xNN`.
     Everything else stays as it is.
     """
-    if "\\" in relative:
-        relative = relative.replace("\\", "\\\\")
+    relative = relative.replace("\\", "\\\\")
     if relative.isascii():
         return relative
     return re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", relative)
@@ -22,9 +21,7 @@ def key_of(relative: str) -> str:
 
 def path_of(root: Path, key: str) -> Path:
     """Return the file that a key of `key_of` names below `root`."""
-    if "\\" in key:
-        key = re.sub(r"\\(\\|x[0-9a-f]{2})", _unescape, key)
-    return root / key
+    return root / re.sub(r"\\(\\|x[0-9a-f]{2})", _unescape, key)
 
 
 def _unescape(escape: re.Match[str]) -> str:

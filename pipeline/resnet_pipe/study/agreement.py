@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 THRESHOLDS = {"fp32": 0.99999, "fp16": 0.999, "bf16": 0.999, "int8": 0.99}
 """By precision: what the cosine similarity of every image must reach. The smallest decides, not the mean."""
-_TOP = 5
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def compare(
 def _best(found: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float]:
     """Return the shares of the best class, and of the five best ones, that agree."""
     ours, theirs = (np.nan_to_num(values, nan=-np.inf) for values in (found, reference))
-    count = min(_TOP, ours.shape[1])
+    count = min(5, ours.shape[1])
     best, expected = (np.argsort(-values, axis=1, kind="stable")[:, :count] for values in (ours, theirs))
     shared = (best[:, :, None] == expected[:, None, :]).any(axis=1)
     return float((best[:, 0] == expected[:, 0]).mean()), float(shared.mean())
@@ -88,6 +87,6 @@ def _cosine(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArr
 def _error(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     difference = float(np.abs(found.astype(np.float64) - reference).max())
     largest = float(np.abs(reference).max())
-    if largest == 0.0:
-        return 0.0 if difference == 0.0 else float("inf")
-    return difference / largest if np.isfinite(difference) else float("inf")
+    if difference == 0.0:
+        return 0.0
+    return difference / largest if largest and np.isfinite(difference) else float("inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,7 @@ from resnet_pipe.machine import description
 from resnet_pipe.model.model import DEPTHS, models_dir, open_model
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.figures import Depth, Failed, Point, Study, entry, latency, with_shares
-from resnet_pipe.study.source_sample import take_sample
-from resnet_pipe.study.trial import TrialError, Trials, trial_folder
+from resnet_pipe.study.trial import TrialError, Trials, open_trials
 
 _LIMIT_S = 3600.0
 """A run that takes longer counts as a failure of its depth."""
@@ -69,9 +68,8 @@ def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> 
         except ResnetPipeError as error:
             say(f"ResNet-{depth}: {error}")
             networks.failed[depth] = error.problem
-            last = error
-    if not networks.known:
-        raise last
+            if networks.failed.keys() == set(depths):
+                raise
     return networks
 
 
@@ -100,56 +98,63 @@ def study(
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
-    measuring = _Measuring(job, networks, options, say)
-    with trial_folder(job.output) as folder:
-        sample = take_sample(job, stop)
+    wanted = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
+    for engine in wanted:
+        if engine not in ENGINES:
+            raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
+    failed = {_Spec(depth, engine): networks.failed[depth] for depth in networks.failed for engine in wanted}
+    measuring = _Measuring(networks.known, wanted, options, say, failed)
+    with open_trials(job, stop) as trials:
         try:
-            measuring.run(Trials(job, sample, folder, stop, lambda: None))
-            code = ExitCode.SOME_FAILED if measuring.failed else ExitCode.DONE
+            measuring.run(trials)
+            code = ExitCode.SOME_FAILED if failed else ExitCode.DONE
         except StoppedError as error:
             if not measuring.runs:
                 raise
             code = error.exit_code
-    return measuring.figures(sample.found), code
+    return measuring.figures(trials), code
 
 
+@dataclass
 class _Measuring:
-    def __init__(
-        self, job: Job, networks: Networks, options: DepthOptions, say: Callable[[str], None]
-    ) -> None:
-        self._job = job
-        self._networks = networks.known
-        self._options = options
-        self._say = say
-        self._engines = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
-        for engine in self._engines:
-            if engine not in ENGINES:
-                raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
-        self.runs: dict[_Spec, list[dict[str, Any]]] = defaultdict(list)
-        self.failed = {
-            _Spec(depth, engine): reason
-            for depth, reason in networks.failed.items()
-            for engine in self._engines
-        }
+    networks: dict[int, Depth]
+    engines: tuple[str, ...]
+    options: DepthOptions
+    say: Callable[[str], None]
+    failed: dict[_Spec, str]
+    runs: dict[_Spec, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, trials: Trials) -> None:
         order = list(self._order())
         for number, spec in enumerate(order, 1):
-            if spec not in self.failed:
-                self._say(f"{number}/{len(order)} {spec}: {self._measure(trials, spec)}")
+            if spec in self.failed:
+                continue
+            changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
+            if spec.batch_size is not None:
+                changes["infer.batch_size"] = spec.batch_size
+            try:
+                run = trials.run(self.options.items, changes, _LIMIT_S)
+            except TrialError as error:
+                self.failed[spec] = str(error)
+                self.runs.pop(spec, None)
+                outcome = f"failed: {error}"
+            else:
+                self.runs[spec].append(run)
+                outcome = f"{run['items_per_second']:.1f} images/s"
+            self.say(f"{number}/{len(order)} {spec}: {outcome}")
 
-    def figures(self, sources: int) -> Study:
+    def figures(self, trials: Trials) -> Study:
         """Return the measurements so far."""
-        measured = sorted(self.runs, key=lambda spec: (self._engines.index(spec.engine), spec.depth))
+        measured = sorted(self.runs, key=lambda spec: (self.engines.index(spec.engine), spec.depth))
         plain = [spec for spec in measured if spec.batch_size is None]
         return Study(
-            job=self._job.name,
+            job=trials.job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=description.describe(engines.distributions()),
-            sources=sources,
-            items=self._options.items,
-            repeats=self._options.repeats,
-            entries=with_shares([entry(self._networks[spec.depth], self.runs[spec]) for spec in plain]),
+            sources=trials.sample.found,
+            items=self.options.items,
+            repeats=self.options.repeats,
+            entries=with_shares([entry(self.networks[spec.depth], self.runs[spec]) for spec in plain]),
             batch_sizes=[
                 Point(
                     **spec._asdict(),
@@ -164,24 +169,11 @@ class _Measuring:
 
     def _order(self) -> Iterator[_Spec]:
         """Yield the runs, each round the other way round: a machine that slows down slows down all."""
-        specs = [_Spec(depth, engine) for depth in self._networks for engine in self._engines]
-        for repeat in range(self._options.repeats):
+        specs = [_Spec(depth, engine) for depth in self.networks for engine in self.engines]
+        for repeat in range(self.options.repeats):
             yield from specs[:: -1 if repeat % 2 else 1]
-        for size in self._options.batch_sizes:
+        for size in self.options.batch_sizes:
             yield from (spec._replace(batch_size=size) for spec in specs)
-
-    def _measure(self, trials: Trials, spec: _Spec) -> str:
-        changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
-        if spec.batch_size is not None:
-            changes["infer.batch_size"] = spec.batch_size
-        try:
-            run = trials.run(self._options.items, changes, _LIMIT_S)
-        except TrialError as error:
-            self.failed[spec] = str(error)
-            self.runs.pop(spec, None)
-            return f"failed: {error}"
-        self.runs[spec].append(run)
-        return f"{run['items_per_second']:.1f} images/s"
 
 
 def _path(depth: int) -> Path:

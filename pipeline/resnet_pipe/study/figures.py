@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median, mode
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from resnet_pipe.errors import UsageError
 
 
 class _Section(BaseModel):
@@ -109,6 +112,22 @@ class Study(_Section):
     failed: list[Failed]
 
 
+def read(path: Path) -> Study:
+    """Read depth.json; a `UsageError` if it is unreadable, no depth study, or of another schema version."""
+    remedy = "give a depth.json written by `resnet-pipe depth`"
+    try:
+        return Study.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from None
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        if place == "schema_version":
+            found = f"its schema_version is {first['input']}, and this resnet-pipe reads 1"
+            raise UsageError(f"{path}: {found}", "use the version of resnet-pipe that wrote it") from None
+        raise UsageError(f"{path} is not a depth study: {place}: {first['msg']}", remedy) from None
+
+
 def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
     """Return the figures of one depth on one engine, from the run.json of each repeat."""
     engine = runs[0]["engine"]
@@ -121,24 +140,22 @@ def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
             **{name: engine[name] for name in ("device", "precision", "threads", "streams", "version")},
             engine=engine["name"],
         ),
-        images_per_s=Spread(median=statistics.median(rates), low=min(rates), high=max(rates)),
+        images_per_s=Spread(median=median(rates), low=min(rates), high=max(rates)),
         stages={
             stage: StageTime(
-                busy_ms=statistics.median(_per_item(run, stage, "busy_s") for run in runs),
-                wait_ms=statistics.median(
-                    _per_item(run, stage, "wait_in_s") + _per_item(run, stage, "wait_out_s") for run in runs
-                ),
+                busy_ms=median(_per_item(run, stage, "busy_s") for run in runs),
+                wait_ms=median(_per_item(run, stage, "wait_in_s", "wait_out_s") for run in runs),
             )
             for stage in runs[0]["stages"]
         },
         latency=latency(runs),
-        load_s=statistics.median(run["engine"]["load_s"] for run in runs),
-        warmup_s=statistics.median(run["warmup_s"] - run["engine"]["load_s"] for run in runs),
-        gflops=statistics.median(_gflops(network, run) for run in runs),
+        load_s=median(run["engine"]["load_s"] for run in runs),
+        warmup_s=median(run["warmup_s"] - run["engine"]["load_s"] for run in runs),
+        gflops=median(_gflops(network, run) for run in runs),
         gflops_share=1.0,
-        peak_rss_mb=statistics.median(run["peak_rss_mb"] for run in runs),
-        peak_vram_mb=statistics.median(vram) if vram else None,
-        bottleneck=statistics.mode(run["bottleneck"] for run in runs),
+        peak_rss_mb=median(run["peak_rss_mb"] for run in runs),
+        peak_vram_mb=median(vram) if vram else None,
+        bottleneck=mode(run["bottleneck"] for run in runs),
     )
 
 
@@ -146,17 +163,18 @@ def latency(runs: Sequence[Mapping[str, Any]]) -> Latency:
     """Return the latency of a forward pass: of each percentile, the median of all runs."""
     stages = [run["stages"]["infer"] for run in runs]
     return Latency(
-        **{name: statistics.median(stage[f"{name}_ms"] for stage in stages) for name in ("p50", "p95", "p99")}
+        **{name: median(stage[f"{name}_ms"] for stage in stages) for name in ("p50", "p95", "p99")}
     )
 
 
 def with_shares(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries, each with its share of the GFLOP/s of the best depth of its engine."""
-    best: dict[str, float] = {}
-    for each in entries:
-        best[each.setting.engine] = max(each.gflops, best.get(each.setting.engine, 0.0))
+
+    def best(engine: str) -> float:
+        return max(each.gflops for each in entries if each.setting.engine == engine)
+
     return [
-        each.model_copy(update={"gflops_share": each.gflops / best[each.setting.engine]}) for each in entries
+        each.model_copy(update={"gflops_share": each.gflops / best(each.setting.engine)}) for each in entries
     ]
 
 
@@ -168,9 +186,9 @@ def turning_point(entries: Sequence[Entry]) -> int | None:
     return None
 
 
-def _per_item(run: Mapping[str, Any], stage: str, name: str) -> float:
-    items = run["items"]
-    return float(1000 * run["stages"][stage][name] / items) if items else 0.0
+def _per_item(run: Mapping[str, Any], stage: str, *names: str) -> float:
+    """Return milliseconds; a run that counts has items."""
+    return float(1000 * sum(run["stages"][stage][name] for name in names) / run["items"])
 
 
 def _gflops(network: Depth, run: Mapping[str, Any]) -> float:

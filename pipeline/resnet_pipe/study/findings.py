@@ -1,8 +1,9 @@
-"""What the figures of a depth study mean, in sentences computed from them."""
+"""What the figures of a depth study say: in sentences, and beside another study."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from resnet_pipe.study.figures import Entry, Point, Study, turning_point
 
@@ -53,10 +54,8 @@ def _of_engine(study: Study, engine: str) -> Iterator[str]:
     )
     points = [point for point in study.batch_sizes if point.engine == engine]
     curves = [[p for p in points if p.depth == depth] for depth in sorted({p.depth for p in points})]
-    if len(curves) == 1:
-        yield _batch_sizes(curves[0])
-    elif curves:
-        yield _batch_sizes_of_all(curves)
+    if curves:
+        yield _batch_sizes(curves)
 
 
 def _limit(entries: Sequence[Entry]) -> str:
@@ -73,28 +72,24 @@ def _limit(entries: Sequence[Entry]) -> str:
     return "The bottleneck: " + ", ".join(f"{entry.bottleneck} in {_name(entry)}" for entry in entries) + "."
 
 
-def _batch_sizes(points: Sequence[Point]) -> str:
-    best = max(points, key=lambda point: point.images_per_s)
-    one = min(points, key=lambda point: point.batch_size)
-    said = (
-        f"ResNet-{best.depth} is fastest with batches of {best.batch_size}: {best.images_per_s:.1f} images/s,"
-        f" {best.latency.p50:.0f} ms per batch"
-    )
-    if one is best:
-        return f"{said}."
-    share = one.images_per_s / best.images_per_s
-    return f"{said}; batches of {one.batch_size} give {share:.0%} of that, in {one.latency.p50:.0f} ms."
-
-
-def _batch_sizes_of_all(curves: Sequence[Sequence[Point]]) -> str:
-    best = [max(curve, key=lambda point: point.images_per_s) for curve in curves]
+def _batch_sizes(curves: Sequence[Sequence[Point]]) -> str:
+    tops = [max(curve, key=lambda point: point.images_per_s) for curve in curves]
     ones = [min(curve, key=lambda point: point.batch_size) for curve in curves]
-    if len({point.batch_size for point in best}) > 1:
-        sizes = ", ".join(f"{point.batch_size} in ResNet-{point.depth}" for point in best)
+    shares = [one.images_per_s / top.images_per_s for one, top in zip(ones, tops, strict=True)]
+    top, one = tops[0], ones[0]
+    if len(curves) == 1:
+        said = (
+            f"ResNet-{top.depth} is fastest with batches of {top.batch_size}: {top.images_per_s:.1f}"
+            f" images/s, {top.latency.p50:.0f} ms per batch"
+        )
+        if one is not top:
+            said += f"; batches of {one.batch_size} give {shares[0]:.0%} of that, in {one.latency.p50:.0f} ms"
+        return f"{said}."
+    if len({point.batch_size for point in tops}) > 1:
+        sizes = ", ".join(f"{point.batch_size} in ResNet-{point.depth}" for point in tops)
         return f"The fastest batch size: {sizes}."
-    shares = [one.images_per_s / top.images_per_s for one, top in zip(ones, best, strict=True)]
     return (
-        f"Batches of {best[0].batch_size} are the fastest at every depth; batches of {ones[0].batch_size}"
+        f"Batches of {top.batch_size} are the fastest at every depth; batches of {one.batch_size}"
         f" give {min(shares):.0%} to {max(shares):.0%} of that."
     )
 
@@ -107,6 +102,47 @@ def _engines_compared(study: Study) -> Iterator[str]:
         ratios = [entry.images_per_s.median / base[entry.network.depth].images_per_s.median for entry in both]
         if ratios:
             yield f"{other} is {_range(ratios)} times as fast as {first}, end to end."
+
+
+def compare(first: Study, second: Study) -> str:
+    """Return two studies, of machines, engines, or before and after, side by side for a terminal.
+
+    That is what differs between them, and a line for each depth that both have on the same engine; or on any
+    engines, if each study has one.
+    """
+    lines = []
+    fields = {"job", "sources", "items", "repeats"}
+    a, b = ({**study.model_dump(include=fields), **study.machine} for study in (first, second))
+    for name in dict.fromkeys((*a, *b)):
+        one, other = a.get(name, "unknown"), b.get(name, "unknown")
+        if one != other:
+            lines.append(f"A and B differ: {name}: {one} and {other}")
+    lines.append(
+        f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
+        f"{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}"
+    )
+    several = len(engines(first)) > 1 or len(engines(second)) > 1
+    pairs = [
+        _side_by_side(one, other)
+        for one, other in product(first.entries, second.entries)
+        if one.network.depth == other.network.depth
+        and (one.setting.engine == other.setting.engine or not several)
+    ]
+    return "\n".join([*lines, *(pairs or ["the two studies share no depth on the same engine"])])
+
+
+def _side_by_side(one: Entry, other: Entry) -> str:
+    a, b = one.images_per_s.median, other.images_per_s.median
+    settings = [
+        f"{setting.engine} {setting.precision} {setting.device}"[:23]
+        for setting in (one.setting, other.setting)
+    ]
+    return (
+        f"{_name(one):<11}{settings[0]:<24}{settings[1]:<24}"
+        f"{a:>11.1f}{b:>9.1f}{b / a:>8.2f}"
+        f"{one.stages['infer'].busy_ms:>12.2f}{other.stages['infer'].busy_ms:>8.2f}"
+        f"{one.peak_rss_mb:>8.0f}{other.peak_rss_mb:>7.0f}"
+    )
 
 
 def _name(entry: Entry) -> str:

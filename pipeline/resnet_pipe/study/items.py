@@ -9,10 +9,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.ledger.failure import Failure
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.ledger.record import Failure
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.reader.passed_over import PassedOver
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.workers.messages import ReadyBatch, Task
@@ -44,14 +44,11 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     """Read up to `count` items: of images one each, spread evenly; of videos the first ones of a few.
 
     Worker processes bring them to the size of the geometry; a source that takes longer than `timeout_s`
-    fails.
-
-    Raises:
-        RunError: a directory cannot be listed, or the worker processes do not work at all.
+    fails. RunError if a directory cannot be listed, or the worker processes do not work at all.
     """
     passed_over = PassedOver()
     sources = list(islice(reader.list_sources(passed_over), LISTED))
-    chosen = _spread(sources, TRIES * count)
+    chosen = _spread(sources, count)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
         return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources), passed_over)
@@ -76,9 +73,7 @@ def collect(
     """Read sources until there are `count` items, through a pool with batches of one item.
 
     Returned are the items by position of the source and in it, uint8, shape (H, W, 3), RGB; and the failures.
-
-    Raises:
-        RunError: the worker processes do not work at all.
+    RunError if the worker processes do not work at all.
     """
     items: dict[tuple[int, int], NDArray[np.uint8]] = {}
     failures: list[Failure] = []

@@ -73,10 +73,8 @@ class Search(Generic[S]):
         """Search until there is nothing left to try, or no time.
 
         No dimension, each of which gives the neighbours of a setting, leads to the starts, such as other
-        engines. Those of them in `always` take part in the final however they looked.
-
-        Raises:
-            TrialError: the baseline itself cannot be measured.
+        engines. Those of them in `always` take part in the final however they looked. TrialError if the
+        baseline itself cannot be measured.
         """
         try:
             if starts:
@@ -138,7 +136,9 @@ class Search(Generic[S]):
         finalists = list(dict.fromkeys([*(row.setting for row in sound if row.setting in always), *fast]))
         while len(finalists) > 1 and not self._has_time(MIN_ROUNDS * (1 + len(finalists))):
             finalists.pop()
-        while finalists and not self._is_decided and self._has_time(1 + len(finalists)):
+        while finalists and self.chosen == self.baseline and len(self.rounds) < MAX_ROUNDS:
+            if not self._has_time(1 + len(finalists)):
+                return
             order = [self.baseline, *finalists]
             rates = {setting: self._try(setting) for setting in order[:: -1 if len(self.rounds) % 2 else 1]}
             self.rounds.append({setting: rate for setting, rate in rates.items() if rate is not None})
@@ -148,8 +148,9 @@ class Search(Generic[S]):
             finalists = [one for one in finalists if rates[one] is not None and self._defeats(one) <= 1]
 
     def _has_time(self, trials: int) -> bool:
-        self.out_of_time = self.out_of_time or not self._affords(trials)
-        return self._affords(trials)
+        enough = self._affords(trials)
+        self.out_of_time = self.out_of_time or not enough
+        return enough
 
     def _try(self, setting: S) -> float | None:
         """Measure a setting; a failure stays in its row."""
@@ -178,9 +179,3 @@ class Search(Generic[S]):
         if self.rows[setting].failure or rounds < MIN_ROUNDS or self._gain(setting) < GAIN:
             return False
         return self._defeats(setting) <= rounds // MAX_ROUNDS
-
-    @property
-    def _is_decided(self) -> bool:
-        return len(self.rounds) >= MIN_ROUNDS and (
-            self.chosen != self.baseline or len(self.rounds) == MAX_ROUNDS
-        )

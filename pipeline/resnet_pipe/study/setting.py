@@ -10,17 +10,6 @@ from resnet_pipe.job.job import Job
 
 Count = int | Literal["auto"]
 
-_KEYS = {
-    "engine": "infer.engine",
-    "precision": "infer.precision",
-    "batch_size": "infer.batch_size",
-    "streams": "infer.streams",
-    "threads": "infer.threads",
-    "workers": "run.workers",
-}
-_BATCHES = tuple(1 << power for power in range(13))
-_STREAMS_OF_A_GPU = (1, 2, 4)
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -53,7 +42,8 @@ class Setting:
     def changes(self, before: Setting | None = None) -> dict[str, object]:
         """Return the values by their dotted keys; only those that differ, if another setting is given."""
         other = asdict(before) if before else {}
-        return {_KEYS[name]: value for name, value in asdict(self).items() if other.get(name) != value}
+        changed = {name: value for name, value in asdict(self).items() if other.get(name) != value}
+        return {f"{'run' if name == 'workers' else 'infer'}.{name}": changed[name] for name in changed}
 
     def name(self, baseline: Setting) -> str:
         """Describe how this differs from the job."""
@@ -109,11 +99,12 @@ def dimensions(cores: int, largest: int) -> tuple[Dimension, ...]:
     """
 
     def batch_size(setting: Setting, facts: Facts) -> list[Setting]:
-        sizes = [size for size in _BATCHES if size * facts.streams <= largest]
+        powers = [1 << power for power in range(13)]
+        sizes = [size for size in powers if size * facts.streams <= largest]
         return [replace(setting, batch_size=size) for size in _beside(sizes, facts.batch_size)]
 
     def streams(setting: Setting, facts: Facts) -> list[Setting]:
-        counts = _divisors(facts.threads) if facts.threads else _STREAMS_OF_A_GPU
+        counts = _divisors(facts.threads) if facts.threads else [1, 2, 4]
         counts = [count for count in counts if count * facts.batch_size <= largest]
         return [replace(setting, streams=count) for count in _beside(counts, facts.streams)]
 

@@ -1,26 +1,51 @@
-"""What a study is about: a model with all that is needed to run it."""
+"""What a study is about: a model with all that is needed to run it, and what it should give."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from resnet_pipe.errors import ModelError
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
-from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
+from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.outputs import head_of
 from resnet_pipe.job.resolve import preprocessing_of
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import INT8_SUFFIX, Model, open_model
 from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+REFERENCES = ("torch", "onnxruntime")
+"""Engines that give the reference, the first that can."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What everything else is compared with: finite outputs by name, float32, shape (n, width).
+
+    `what` is the network that was executed, where that is not the model itself; else empty.
+    """
+
+    info: EngineInfo
+    what: str
+    outputs: dict[str, NDArray[np.float32]]
+
+    def describe(self) -> str:
+        """Return one phrase for people."""
+        which = self.what and f", {self.what}"
+        return f"{self.info.name} {self.info.version} in {self.info.precision}{which}"
 
 
 @dataclass(frozen=True)
@@ -36,9 +61,7 @@ class Subject:
     @property
     def compared(self) -> str:
         """The name of the output by which two executions are compared: the features, if it has any."""
-        output = self.head.features or self.head.logits
-        assert output is not None  # noqa: S101 - a head has one
-        return output.name
+        return self.head.names[-1]  # features come last, and there is one output at least
 
     @property
     def logits(self) -> str | None:
@@ -50,7 +73,7 @@ class Subject:
         """The part of the preprocessing that the workers do."""
         return self.preprocessing.geometry(self.mode)
 
-    def source(self) -> Subject | None:
+    def _source(self) -> Subject | None:
         """Return the float32 model that an int8 model was made from; None if it no longer exists."""
         path, sidecar = self.model.path, self.model.sidecar
         if sidecar is None or sidecar.quantization is None:
@@ -62,26 +85,65 @@ class Subject:
         made_from_it = model.sha256 == sidecar.quantization.source_sha256
         return replace(self, model=model, network=onnx_network.inspect(source)) if made_from_it else None
 
-    def request(self, batch_size: int, device: str, precision: str) -> EngineRequest:
-        """Return what to load into an engine for all outputs, with a thread for each core."""
+    def request(self, abilities: Abilities, device: str, precision: str) -> EngineRequest:
+        """Return what to load into an engine that has these abilities on the device.
+
+        That is for all outputs, with batches that suit it, if any do for the network, and a thread for each
+        core.
+        """
         return EngineRequest(
             model=self.model.path,
             preprocessing=self.preprocessing.network_input,
             outputs=self.head.names,
-            batch_size=batch_size,
+            batch_size=self.network.batch_size or abilities.batch_size,
             device=device,
             precision=precision,
             threads=available_cores(),
             extract=self.network.has_odd_outputs,
         )
 
+    def reference(self, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
+        """Execute the network in float32 on the CPU, in the first engine of `names` that can.
+
+        For an int8 model, that is the float32 model it was made from, if that is still beside it; otherwise
+        the int8 model itself, with its rounding, but without int8 arithmetic. Items: uint8, shape
+        (n, H, W, 3), RGB, n at least 1.
+
+        Raises:
+            UsageError: none of these engines is installed.
+            ModelError: none can run the model, or what it gives is not finite.
+        """
+        subject, what = self, ""
+        if subject.network.quantized:
+            what = "the int8 model itself, computed without int8"
+            if source := self._source():
+                subject, what = source, f"{source.model.name}, which it was made from"
+        refusals: dict[str, Refusal] = {}
+        for name in ("onnxruntime",) if subject.network.quantized else names:
+            try:
+                with Probe(ENGINES[name]) as probe:
+                    request = subject.request(probe.abilities("cpu"), "cpu", "fp32")
+                    if subject.network.quantized:
+                        request = replace(request, streams=1, as_written=True)
+                    result = probe.result(Work(request, items))
+            except RefusedError as error:
+                refusals[name] = error.refusal
+                continue
+            if not all(np.isfinite(values).all() for values in result.outputs.values()):
+                text = f"{subject.model.path}: an output is not finite in float32"
+                raise ModelError(text, "convert it again")
+            return Reference(result.info, what, result.outputs)
+        reasons = "".join(f"\n  {name}: {refusal.reason}" for name, refusal in refusals.items())
+        if all(refusal.status == "not installed" for refusal in refusals.values()):
+            raise UsageError(
+                f"no installed engine gives the float32 reference to compare with:{reasons}",
+                " or ".join(f"pip install 'resnet-pipe[{name}]'" for name in refusals),
+            )
+        raise ModelError(f"no engine gives the float32 reference for {subject.model.path}:{reasons}")
+
 
 def of_model(path: Path) -> Subject:
-    """Open a model whose sidecar says how to prepare its images.
-
-    Raises:
-        ModelError: it cannot be used, or has no sidecar.
-    """
+    """Open a model whose sidecar says how to prepare its images; ModelError if it is unusable or has none."""
     model = open_model(path)
     if model.sidecar is None:
         raise ModelError(

@@ -18,19 +18,91 @@ from resnet_pipe.errors import ExitCode, RunError, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
 from resnet_pipe.process.child import Child, EndedError, ending
+from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.section import ReaderSection, nothing_found
+from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
-from resnet_pipe.study.source_sample import Sample
+from resnet_pipe.store.names import path_of
 
-Changes = Mapping[str, object]
-"""Dotted key to value, such as `infer.batch_size` to 16, in the place of what the job says."""
-
-_PROCESS = "resnet_pipe.cli.trial"
+MAX_ITEMS = 4096
+"""A trial never has more, however fast the machine is."""
+ITEMS_PER_SOURCE = 64
+"""The sample takes the first frames of a video: seconds of many videos say more than all of one."""
+MIN_SOURCES = 8
+_PROCESS = "resnet_pipe.cli.main"
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
 class TrialError(RunError):
     """A trial failed: the run ended in an error, was killed, took too long, or gave no row."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sources that represent all those that were found: at least one absolute path, evenly spread over them.
+
+    The section is of the job's reader, the extensions of the files that it takes from a folder.
+    """
+
+    section: ReaderSection
+    extensions: frozenset[str]
+    paths: tuple[Path, ...]
+    found: int
+
+    def lay_out(self, folder: Path, items: int) -> dict[str, object]:
+        """Make a folder of links to about `items` items; of images, exactly as many, always the same.
+
+        Links, and not a list of paths, because a small sample has to be read several times over to last long
+        enough, and a reader takes each path once. Returned is what the `reader` section of a job over the
+        folder says differently.
+        """
+        folder.mkdir()
+        changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
+        count = items
+        if self.section.description.has_frames:
+            count = max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
+            changes |= self.section.limited(-(-items // count))
+        for number in range(count):
+            at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
+            path = self.paths[at]
+            extension = path.suffix.lower()
+            if extension not in self.extensions:
+                extension = self.section.description.usual_extension
+            (folder / f"{number:06d}{extension}").symlink_to(path)
+        return changes
+
+    def forget(self) -> None:
+        """Have Linux drop the images from its memory, so that every trial reads them from the disk.
+
+        A job over new files does. From memory, one worker would look like enough where several have to wait
+        for a slow disk together. Videos are large, and are read ahead.
+        """
+        if self.section.description.has_frames or not hasattr(os, "posix_fadvise"):
+            return
+        for path in self.paths:
+            if path.is_file():  # opening a pipe would wait
+                # What cannot be opened, the trial will report.
+                with suppress(OSError), path.open("rb", buffering=0) as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def take_sample(job: Job, stop: Stop) -> Sample:
+    """Choose a sample; a stop that is asked for ends the listing.
+
+    Raises:
+        RunError: there are none, or a directory cannot be listed.
+        StoppedError: somebody asked for a stop.
+    """
+    reader, passed_over, table = job.reader.make_reader(), PassedOver(), SourceTable()
+    for source in stop.during(reader.list_sources(passed_over)):
+        table.append(source)
+    if not len(table):
+        raise RunError(*nothing_found(job.reader, passed_over))
+    root, count = reader.root, min(len(table), MAX_ITEMS)
+    chosen = {number * len(table) // count for number in range(count)}
+    paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
+    return Sample(job.reader, reader.reach.extensions, paths, len(table))
 
 
 @dataclass(frozen=True)
@@ -46,10 +118,11 @@ class Trials:
     stop: Stop
     tick: Callable[[], None]
 
-    def run(self, items: int, changes: Changes, limit_s: float) -> dict[str, Any]:
+    def run(self, items: int, changes: Mapping[str, object], limit_s: float) -> dict[str, Any]:
         """Run the job once, from nothing, as `resnet-pipe run` does, and return the contents of its run.json.
 
-        It processes so many images, or about as many frames. The model may be one of the changes.
+        It processes so many images, or about as many frames. The changes are values in the place of the
+        job's, by dotted keys such as `infer.batch_size` or `infer.model`.
 
         Raises:
             TrialError: it failed.
@@ -60,7 +133,7 @@ class Trials:
         try:
             reader = self.sample.lay_out(place / "input", items)
             self.sample.forget()
-            _save(place / "job.yaml", self.job, reader, place / "out", changes)
+            _save(place, self.job, reader, changes)
             return _result(place, self._wait(place, limit_s))
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -85,18 +158,18 @@ class Trials:
             return process.status()
 
 
-def _save(path: Path, job: Job, reader: Changes, output: Path, changes: Changes) -> None:
+def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[str, object]) -> None:
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
     values = job.model_dump(mode="json")
     values["reader"] |= reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
     values["run"] |= nothing_beside_the_rows | {"max_failures": None}
     for writer in values["writer"]:
-        writer["path"] = str(output)
+        writer["path"] = str(place / "out")
     for name, value in changes.items():
         section, key = name.split(".")
         values[section][key] = value
-    path.write_bytes(dump(values))
+    (place / "job.yaml").write_bytes(dump(values))
 
 
 def _result(place: Path, status: int) -> dict[str, Any]:
@@ -125,16 +198,16 @@ def steady_rate(result: Mapping[str, Any]) -> float:
 
 
 @contextmanager
-def trial_folder(output: Path) -> Iterator[Path]:
-    """Make a folder for trials, on the disk that the job's output goes to; remove it in the end.
+def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -> Iterator[Trials]:
+    """Make a folder for trials of a job, on the disk that its output goes to; remove it in the end.
 
     It is hidden, and so no source of any job. Where the user may not write beside the output directory,
-    it is in the system's directory for temporary files.
+    it is in the system's directory for temporary files. The errors are those of `take_sample`.
     """
-    beside = output.parent
+    beside = job.output.parent
     while not beside.exists():
         beside = beside.parent
     if not os.access(beside, os.W_OK):
         beside = Path(gettempdir())
     with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        yield Trials(job, take_sample(job, stop), Path(folder), stop, tick)

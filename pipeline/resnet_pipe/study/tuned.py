@@ -9,7 +9,7 @@ from typing import Any
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.study.search import GAIN, MIN_ROUNDS, Row, Search
 from resnet_pipe.study.setting import Facts, Setting
-from resnet_pipe.study.source_sample import Sample
+from resnet_pipe.study.trial import Sample
 
 _MORE_TIME = "a larger --seconds would tell more"
 
@@ -20,7 +20,7 @@ class Tuned:
 
     The baseline of the search is what the job file says (`own`), with the engine that `auto` stood for; the
     facts are its own. The rows are of every setting that was tried, the fastest first, and of those that
-    cannot be used here. A trial had so many items. `stopped` is 130 or 143 if a signal ended the search.
+    cannot be used here. A trial had so many items. The exit code is 130 or 143 if a signal ended the search.
     """
 
     own: Setting
@@ -29,18 +29,13 @@ class Tuned:
     rows: tuple[Row[Setting], ...]
     sample: Sample
     items: int
-    stopped: ExitCode | None
+    exit_code: ExitCode
 
     @property
     def changes(self) -> dict[str, object]:
         """What the job has to say differently, by dotted keys."""
         chosen = self.search.chosen
         return {} if chosen == self.search.baseline else chosen.changes(self.own)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """The exit code of the process."""
-        return self.stopped or ExitCode.DONE
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, as `tune --json` prints it."""
@@ -55,7 +50,7 @@ class Tuned:
             "changes": self.changes,
             "settings": [asdict(row) for row in self.rows],
             "out_of_time": self._out_of_time,
-            "stopped": self.stopped is not None,
+            "stopped": self._stopped,
         }
 
     def summary(self) -> str:
@@ -77,13 +72,17 @@ class Tuned:
         return setting.name(self.search.baseline)
 
     @property
+    def _stopped(self) -> bool:
+        return self.exit_code is not ExitCode.DONE
+
+    @property
     def _out_of_time(self) -> bool:
         """Something was left out because there was no time for it, or a signal came."""
-        return self.search.out_of_time or self.stopped is not None
+        return self.search.out_of_time or self._stopped
 
     def _verdict(self) -> str:
         search, rounds = self.search, len(self.search.rounds)
-        before = "stopped. " if self.stopped else ""
+        before = "stopped. " if self._stopped else ""
         baseline = self._name(search.baseline)
         if search.chosen != search.baseline:
             ratio = search.rows[search.chosen].ratio

@@ -11,18 +11,13 @@ from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.job import job as jobs
 from resnet_pipe.model.model import model_path
 from resnet_pipe.reader.images.section import ImagesSection
-from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.registry import Section
-from resnet_pipe.study import reference as references
+from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.agreement import THRESHOLDS, digits
-from resnet_pipe.study.engine_verdict import Verdict
 from resnet_pipe.study.items import Items, read_items
-from resnet_pipe.study.reference import Reference
-from resnet_pipe.study.subject import Subject
-from resnet_pipe.study.verifier import Verifier, Wishes
-
-SCHEMA_VERSION = 1
+from resnet_pipe.study.subject import Reference, Subject
+from resnet_pipe.study.verifier import Verdict, Verifier, Wishes
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Verification:
         """Return it for machines."""
         model = self.subject.model
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": 1,
             "model": {
                 "name": model.name,
                 "sha256": model.sha256,
@@ -136,7 +131,7 @@ def verify(
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     if not len(sample.items):
         raise _nothing(sample, section)
-    reference = references.compute(subject, sample.items)
+    reference = subject.reference(sample.items)
     say(f"reference: {reference.describe()}")
     verdicts = []
     for verdict in Verifier(subject, sample.items, reference, wishes).verdicts():

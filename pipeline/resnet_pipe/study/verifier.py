@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import inf
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.infer.engine import ENGINES, precisions
+from resnet_pipe.infer.engine import ENGINES, EngineInfo, precisions
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
-from resnet_pipe.study.agreement import compare
-from resnet_pipe.study.engine_verdict import Verdict
-from resnet_pipe.study.reference import Reference
-from resnet_pipe.study.subject import Subject
+from resnet_pipe.study.agreement import Agreement, compare, digits
+from resnet_pipe.study.subject import Reference, Subject
 
 SECONDS = 2.0
 """How long the speed of each engine and precision is measured."""
@@ -28,16 +27,65 @@ class Wishes:
     """Which engines and precisions are to be tried, and how; device, streams and threads as in a job.
 
     Without engines, that is all of them, and without precisions, all that each engine has; the precision
-    `auto` stands for the one that it would take by itself. None is for what suits each engine, and for a
-    thread each core.
+    `auto` stands for the one that it would take by itself. The counts are of `batch_size`, `streams` and
+    `threads`; without one, it is what suits each engine, or a thread for each core.
     """
 
     engines: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     device: str = "auto"
-    batch_size: int | None = None
-    streams: int | None = None
-    threads: int | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What ran, in one precision, how well it agrees with the reference, and how fast the network alone is.
+
+    Of an engine that gave nothing there is the refusal instead; the precision is None if it came from no
+    farther than asking the engine.
+    """
+
+    engine: str
+    precision: str | None
+    info: EngineInfo | None = None
+    agreement: Agreement | None = None
+    items_per_second: float | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def status(self) -> str:
+        """Return how it went: `pass`, `fail`, `not installed`, `cannot run`, `crashed` or `given up`."""
+        if self.agreement is None or self.precision is None:
+            return self.refusal.status if self.refusal else "crashed"
+        return "pass" if self.agreement.passes(self.precision) else "fail"
+
+    @property
+    def name(self) -> str:
+        """Return engine and precision."""
+        return f"{self.engine} {self.precision}" if self.precision else self.engine
+
+    def describe(self) -> str:
+        """Return it in one line."""
+        text = f"{self.name}: {self.status}"
+        if self.refusal:
+            text += f": {self.refusal.reason}"
+        if self.agreement:
+            text += f", cosine {digits(self.agreement.cosine_min)}"
+        return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON; infinite values become null."""
+        agreement = asdict(self.agreement) if self.agreement else {}
+        rate = self.items_per_second
+        return {
+            "engine": self.engine,
+            "precision": self.precision,
+            "status": self.status,
+            **{name: getattr(self.refusal, name, None) for name in ("reason", "remedy")},
+            **{name: getattr(self.info, name, None) for name in ("version", "device", "streams", "note")},
+            "items_per_second": round(rate, 2) if rate else None,
+            **{name: value if isfinite(value or 0.0) else None for name, value in agreement.items()},
+        }
 
 
 @dataclass
@@ -58,19 +106,16 @@ class Verifier:
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the outcome for each engine and precision, at least one per engine."""
         for name in self.wishes.engines or ENGINES:
-            yield from self._of(name)
-
-    def _of(self, name: str) -> Iterator[Verdict]:
-        try:
-            with Probe(ENGINES[name]) as probe:
-                first, *others = self._wanted(probe.abilities(self.wishes.device))
-                yield self._try(probe, name, first)
-        except RefusedError as error:
-            yield Verdict(name, None, refusal=error.refusal)
-            return
-        for precision in others:
-            with Probe(ENGINES[name]) as probe:
-                yield self._try(probe, name, precision)
+            try:
+                with Probe(ENGINES[name]) as probe:
+                    first, *others = self._wanted(probe.abilities(self.wishes.device))
+                    yield self._try(probe, name, first)
+            except RefusedError as error:
+                yield Verdict(name, None, refusal=error.refusal)
+                continue
+            for precision in others:
+                with Probe(ENGINES[name]) as probe:
+                    yield self._try(probe, name, precision)
 
     def _wanted(self, abilities: Abilities) -> list[str]:
         """Return the precisions of an engine to try: those it has on the device and those requested."""
@@ -97,13 +142,10 @@ class Verifier:
             abilities = probe.abilities(wishes.device)
             if problem := self._problem(precision, precisions(abilities.devices, wishes.device)):
                 raise RefusedError(Refusal("cannot run", problem))
-            batch_size = wishes.batch_size or self.subject.network.batch_size or abilities.batch_size
-            request = self.subject.request(batch_size, wishes.device, precision)
-            request = replace(request, streams=wishes.streams, threads=wishes.threads or request.threads)
+            request = replace(self.subject.request(abilities, wishes.device, precision), **wishes.counts)
+            patience_s = 2 * self._shortest_s + PATIENCE_S if self.race else inf
             started = time.monotonic()
-            result = probe.result(
-                Work(request, self.items, SECONDS), 2 * self._shortest_s + PATIENCE_S if self.race else inf
-            )
+            result = probe.result(Work(request, self.items, SECONDS), patience_s)
             took_s = time.monotonic() - started
         except RefusedError as error:
             return Verdict(name, precision, refusal=error.refusal)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
-from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
-from resnet_pipe.writer.section import WriterSection
+from resnet_pipe.writer.annotated.annotated import AnnotatedImagesSection, AnnotatedVideoSection
 from resnet_pipe.writer.tables.csv import CsvSection
 from resnet_pipe.writer.tables.jsonl import JsonlSection
 from resnet_pipe.writer.tables.npy import NpySection
 from resnet_pipe.writer.tables.parquet import ParquetSection
+from resnet_pipe.writer.writer import WriterSection
 
 Section = (
     ParquetSection | NpySection | CsvSection | JsonlSection | AnnotatedVideoSection | AnnotatedImagesSection

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.video.index import Index, index_packets, plan
-from resnet_pipe.reader.video.spans import split
+from resnet_pipe.reader.video.reading import split
 
 BASE = Fraction(1, 25)
 

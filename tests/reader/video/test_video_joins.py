@@ -138,7 +138,7 @@ def test_a_frame_does_not_depend_on_where_reading_began(
     case: Joined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read(case.path)
-    monkeypatch.setattr("resnet_pipe.reader.video.passage._NEAR", 1)
+    monkeypatch.setattr("resnet_pipe.reader.video.pyav._NEAR", 1)
     for sampling in SAMPLINGS:
         taken = read(case.path, **sampling)
         assert taken.failure is None

@@ -136,7 +136,7 @@ def test_a_file_that_has_changed_since_it_was_split_is_a_failure(videos: Path, t
 
 def test_far_key_frames_are_found_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sampling one frame here and there reads only the neighbourhood of each, whatever the container."""
-    monkeypatch.setattr("resnet_pipe.reader.video.passage._NEAR", 1)
+    monkeypatch.setattr("resnet_pipe.reader.video.pyav._NEAR", 1)
     for name in SPLIT:
         recipe = named(SAMPLES[name], f"long-{name}", frames=100, pts=None)
         taken = read(make(tmp_path, recipe), count=3)

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.head.scores import TopK
+from resnet_pipe.head.classify import TopK
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.registry import SECTIONS
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Target, Writer, Written
+from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
 from tests.writer.shards import Rows, columns
 
 LABELS = ("Egyptian cat", "tabby", "tiger cat", "espresso", "coffee mug", "cup")

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from PIL import ImageFont
 from pydantic import ValidationError
 
-from resnet_pipe.writer.annotated.images import AnnotatedImagesSection
-from resnet_pipe.writer.annotated.lettering import Lettering
-from resnet_pipe.writer.annotated.panel import Panel
-from resnet_pipe.writer.annotated.video import AnnotatedVideoSection
+from resnet_pipe.writer.annotated.annotated import AnnotatedImagesSection, AnnotatedVideoSection
+from resnet_pipe.writer.annotated.panel import Lettering, Panel
 from tests.writer.annotated.drawing import CAT, COFFEE, LABELS, Best, with_panel
 
 Picture = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_pipe.head.scores import TopK
+from resnet_pipe.head.classify import TopK
 from tests.writer.shards import Rows, columns, merge, write
 
 ROOT = Path(__file__).parents[3]

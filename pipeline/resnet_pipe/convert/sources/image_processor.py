@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.preprocess.exact import Interpolation
+from resnet_pipe.preprocess.resizing import Interpolation
 from resnet_pipe.preprocess.preprocessing import BYTE, Preprocessing
 
 NAME = "preprocessor_config.json"

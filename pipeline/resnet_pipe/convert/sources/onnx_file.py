@@ -27,7 +27,7 @@ from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.head.classify import LOGITS
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
-from resnet_pipe.machine.cores import available_cores
+from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
 from resnet_pipe.preprocess.preprocessing import Preprocessing

@@ -96,7 +96,7 @@ def _softmax(node: NodeReader, log: bool = False) -> op.Operation:
 def _cast(node: NodeReader) -> op.Operation:
     node.ignore("saturate", "round_mode")
     to = node.integer("to", 0, 1, 255)
-    if to not in _FLOATS:
+    if to not in (1, 10, 11, 16):  # ONNX's type codes of float32, float16, float64 and bfloat16
         raise node.error("the engines torch and mlx compute in floating point only")
     return op.Plain.IDENTITY  # they decide themselves in which
 
@@ -107,9 +107,6 @@ def _dropout(node: NodeReader) -> op.Operation:
         raise node.error("it is in training mode")
     return op.Plain.IDENTITY
 
-
-_FLOATS = (1, 10, 11, 16)
-"""ONNX's type codes of float32, float16, float64 and bfloat16."""
 
 _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Conv": _conv,

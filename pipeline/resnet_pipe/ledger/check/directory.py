@@ -13,8 +13,7 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.check.committed import Examiner
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem, Verdict
-from resnet_pipe.ledger.check.generation_check import Results
-from resnet_pipe.ledger.check.snapshot import Ledgers
+from resnet_pipe.ledger.check.generation_check import Ledgers, Results
 from resnet_pipe.ledger.generation import NEXT, SWITCH
 from resnet_pipe.ledger.ledger import TEMPORARY, Ledger
 from resnet_pipe.store.disk import HOME
@@ -25,7 +24,9 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Between looks at what a run is changing."""
 _SWITCH_S = 60.0
 """How long to wait for a run that puts new results in their place."""
-_KINDS = get_args(Kind)
+_OF_NEXT = (
+    f"run the job with --fresh again to recreate what is lost; or, to give up the new results, remove {NEXT}"
+)
 
 
 def check(output: Path) -> Verdict:
@@ -102,9 +103,8 @@ class _Check:
         try:
             switch = generation.read_switch(ledger)
         except RunError as error:
-            remedy = error.remedy or ""
             text = error.problem.removeprefix(f"{self.output / SWITCH}: ")
-            wrong = Problem("switch", SWITCH, text, remedy)
+            wrong = Problem("switch", SWITCH, text, error.remedy or "")
             note = "nothing else was checked: it is not known which results are current"
             return Verdict(self.output, Counts(), None, [wrong], [note])
         new = generation.next_ledger(ledger)
@@ -124,9 +124,12 @@ class _Check:
         if switch is None and generation.is_begun(ledger):
             growing = Results(self.output, beside, self.examiner)
             growing.look()
-            problems += [_of_next(problem) for problem in growing.problems]
+            problems += [
+                replace(problem, text=f"new results: {problem.text}", remedy=_OF_NEXT)
+                for problem in growing.problems
+            ]
         notes = [*self._notes(ledger, ledgers, beside, held, growing is not None)]
-        problems.sort(key=lambda problem: (_KINDS.index(problem.kind), problem.path))
+        problems.sort(key=lambda problem: (get_args(Kind).index(problem.kind), problem.path))
         return Verdict(self.output, results.counts, growing.counts if growing else None, problems, notes)
 
     def _notes(
@@ -154,14 +157,6 @@ class _Check:
 
     def _name(self, path: Path) -> str:
         return key_of(str(path.relative_to(self.output)))
-
-
-def _of_next(problem: Problem) -> Problem:
-    remedy = (
-        "run the job with --fresh again to recreate what is lost; or, to give up the new results, remove"
-        f" {NEXT}"
-    )
-    return replace(problem, text=f"new results: {problem.text}", remedy=remedy)
 
 
 def _count(directory: Path) -> int:

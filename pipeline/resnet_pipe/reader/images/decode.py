@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,20 +16,75 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images import heif, jpeg, tiff
 from resnet_pipe.reader.images.metadata import without_metadata
-from resnet_pipe.reader.images.png import lacks_rows
-from resnet_pipe.reader.images.signature import identify
-from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
-from resnet_pipe.reader.source import Item
-
-_ORDINARY_BYTES = 64 << 20
-"""What an ordinary photograph needs, and more."""
+from resnet_pipe.reader.source import Item, check_size
 
 _PLAIN_MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"])
 """Pillow's 8-bit modes, which `convert("RGB")` maps to RGB as everyone does; alpha is dropped."""
 
 _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 """How the decoders say that a file ends too early."""
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and the steps, of the seven passes of an interlaced PNG."""
+
+
+_DECODED = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n(?!.{4}CgBI)", re.DOTALL),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+}
+"""The supported formats, by Pillow's names; JPEG is checked before."""
+
+_OTHERS = {
+    "PNG with Apple's changes (CgBI)": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "JPEG XR": rb"II\xbc",
+    "JNG": rb"\x8bJNG\r\n\x1a\n",
+    "MNG": rb"\x8aMNG\r\n\x1a\n",
+    "Photoshop (PSD)": rb"8BPS",
+    "GIMP (XCF)": rb"gimp xcf",
+    "SVG": rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.{0,2000}?|<!--.{0,2000}?|<!DOCTYPE svg.{0,2000}?)?<svg[\s>]",
+    "PDF": rb"%PDF-",
+    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
+    "PNM (PBM, PGM, PPM or PAM)": rb"P[1-7][\s#]",
+    "PFM": rb"P[Ff][\r\n]",
+    "icon (ICO)": rb"\0\0[\x01\x02]\0[^\0]\0.{3}[\0\xff]",
+    "icon (ICNS)": rb"icns",
+    "DDS": rb"DDS \x7c\0\0\0",
+    "KTX": rb"\xabKTX (?:11|20)\xbb",
+    "QOI": rb"qoif",
+    "FLIF": rb"FLIF",
+    "BPG": rb"BPG\xfb",
+    "FITS": rb"SIMPLE  =",
+    "DICOM": rb".{128}DICM",
+    "DPX": rb"SDPX|XPDS",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]",
+    "Sun raster": rb"\x59\xa6\x6a\x95",
+    "Windows metafile (WMF)": rb"\xd7\xcd\xc6\x9a",
+    "Windows metafile (EMF)": rb"\x01\0\0\0.{36} EMF",
+    "DjVu": rb"AT&TFORM",
+    "raw camera (Canon CR3)": rb".{4}ftypcrx ",
+    "raw camera (Canon CRW)": rb"II\x1a\0\0\0HEAPCCDR",
+    "raw camera (Fujifilm RAF)": rb"FUJIFILMCCD-RAW",
+    "raw camera (Olympus ORF)": rb"II(?:RO|RS)\x08\0\0\0|MMOR\0\0\0\x08",
+    "raw camera (Panasonic RW2)": rb"IIU\0",
+    "raw camera (Minolta MRW)": rb"\0MRM",
+    "raw camera (Sigma X3F)": rb"FOVb",
+}
+"""Unsupported image formats; the patterns are tried in this order."""
+
+_BRANDS = {
+    "AVIF": frozenset([b"avif", b"avis"]),
+    "HEIF": frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split()),
+}
+"""Of each format that is told by the brands a file claims; AVIF files often claim those of HEIF, too."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -51,7 +108,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
     except (SourceError, ImportError):
         raise
     except MemoryError:
-        np.empty(_ORDINARY_BYTES, np.uint8)  # raises it once more if others would find no memory either
+        np.empty(64 << 20, np.uint8)  # what a photograph needs, and more: raises it again if there is none
         raise SourceError("reader", "too_large", "not enough memory to decode it") from None
     except Exception as error:  # whatever a decoder may raise on hostile bytes
         text = " ".join(str(error).split()) or type(error).__name__
@@ -62,7 +119,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
 
 
 def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    name = identify(data)
+    name = _identify(data)
     if name == "HEIF":
         return heif.decode(data, max_pixels, accept_truncated)
     if _is_short(name, data):
@@ -81,7 +138,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
         with image:
             check_size(image.width, image.height, max_pixels)
             image.load()
-            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and lacks_rows(data):
+            if name == "PNG" and not accept_truncated and _may_lack_rows(image) and _lacks_rows(data):
                 problem = "its compressed data are whole, but not the whole image"
                 raise SourceError("reader", "truncated", problem)
             frame = _rgb(image)
@@ -91,10 +148,51 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
             return upright(frame, metadata_orientation(info))
 
 
+def _identify(data: bytes) -> str:
+    """Return Pillow's name for the format of a file that is not a JPEG, such as `PNG`, or `HEIF`.
+
+    Raises `SourceError`: `unsupported`, with the name of the format, or `unknown_format`.
+    """
+    for name, pattern in _DECODED.items():
+        if pattern.match(data):
+            return name
+    if data[4:8] == b"ftyp":
+        end = min(int.from_bytes(data[:4], "big"), 4096)  # ISO/IEC 14496-12, section 4.3
+        brands = {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+        for name, known in _BRANDS.items():
+            if brands & known:
+                return name
+    for other, begin in _OTHERS.items():
+        if re.match(begin, data, re.DOTALL):
+            raise SourceError("reader", "unsupported", f"an unsupported image format: {other}")
+    raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
+
+
 def _may_lack_rows(image: Image.Image) -> bool:
     """Tell whether Pillow may have left rows as they were before decoding, all zero."""
     last_row = image.crop((0, image.height - 1, image.width, image.height))
     return "interlace" in image.info or last_row.getbbox(alpha_only=False) is None
+
+
+def _lacks_rows(data: bytes) -> bool:
+    """Inflate the image data of a PNG file that Pillow has decoded: are they fewer than its header promises?
+
+    Pillow does not, and leaves the missing rows black. The format: https://www.w3.org/TR/png-3/, sections 5,
+    8 (interlacing) and 10 (compression).
+    """
+    width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    missing = 0
+    for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // right), -((top - height) // down)
+        missing += max(0, rows) * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    inflater, start = zlib.decompressobj(), 8
+    while missing > 0 and start + 12 <= len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] == b"IDAT":
+            missing -= len(inflater.decompress(data[start + 8 : start + 8 + length], missing))
+        start += 12 + length
+    return missing > 0
 
 
 def _is_short(name: str, data: bytes) -> bool:

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.limit import check_size
 from resnet_pipe.reader.orientation import Frame
+from resnet_pipe.reader.source import check_size
 
 _BOXES = frozenset([b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"idat", b"styp", b"sidx"])
 """The top-level boxes of a file; anything after them is not part of it."""

@@ -10,20 +10,17 @@ import io
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.images import libtiff
 from resnet_pipe.reader.images.tiff_directory import Directory
 from resnet_pipe.reader.images.tiff_layout import CMYK, LOSSLESS, PALETTE, WHITE_IS_ZERO, YCBCR, Layout
-from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples
-from resnet_pipe.reader.limit import check_size
+from resnet_pipe.reader.images.tiff_samples import Samples, check_it_is_whole, read_samples, strict_libtiff
 from resnet_pipe.reader.orientation import ORIENTATION, Frame, upright, xmp_orientation
+from resnet_pipe.reader.source import check_size
 
 _TILES = 1 << 26
 """Pixels that the tiles of an image may have together, whatever its size: they may extend far beyond it."""
-_XMP = 700
-_COLOUR_MAP = 320
 _OF_PIXELS = frozenset(
     [
         *range(256, 260),  # size, bits, compression
@@ -61,7 +58,7 @@ def _orientation(directory: Directory) -> int:
     with suppress(SourceError):  # damaged; the pixels are whole
         if orientation := directory.number(ORIENTATION, 0):
             return orientation
-    return xmp_orientation(directory.raw(_XMP)) or 1
+    return xmp_orientation(directory.raw(700)) or 1
 
 
 def _rgb(directory: Directory, layout: Layout, samples: Samples) -> Frame:
@@ -93,7 +90,7 @@ def _eight_bits(samples: Samples, bits: int) -> Frame:
 
 def _palette(directory: Directory, bits: int) -> Frame:
     """Return the colours of a palette, shape (2 ** bits, 3)."""
-    numbers = np.array(directory.numbers(_COLOUR_MAP), np.int64)
+    numbers = np.array(directory.numbers(320), np.int64)
     if numbers.size != 3 << bits:
         raise SourceError("reader", "damaged", f"its palette has {numbers.size} values, not {3 << bits}")
     colours = numbers.reshape(3, -1).T
@@ -105,15 +102,7 @@ def _with_pillow(directory: Directory) -> Frame:
     file = io.BytesIO(directory.only(_OF_PIXELS))
     before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True  # for uncompressed YCbCr too
     try:
-        with libtiff.strict(), _open(file) as image:
+        with strict_libtiff(), Image.open(file, formats=("TIFF",)) as image:
             return np.asarray(image.convert("RGB"))
     finally:
         TiffImagePlugin.READ_LIBTIFF = before
-
-
-def _open(file: io.BytesIO) -> Image.Image:
-    try:
-        return Image.open(file, formats=("TIFF",))
-    except UnidentifiedImageError:  # the tags make sense, or we would not be here
-        problem = "a TIFF file with a combination of tags that Pillow does not support"
-        raise SourceError("reader", "unsupported", problem) from None

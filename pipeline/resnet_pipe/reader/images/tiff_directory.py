@@ -1,4 +1,4 @@
-"""Read the first directory of a TIFF file: its tags, and their positions.
+"""The first directory of a TIFF file: read its tags and their positions, and write files of a single one.
 
 The format: TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.html.
 """
@@ -6,7 +6,7 @@ The format: TIFF 6.0, section 2; BigTIFF: https://www.awaresystems.be/imaging/ti
 from __future__ import annotations
 
 import struct
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,23 +101,35 @@ class Directory:
         they must not depend on the byte order. Values that are not in the file are a `SourceError`:
         `truncated`.
         """
-        entry, number, offset, room = ("<HHQ", "<Q", "<Q", 8) if self.big else ("<HHI", "<H", "<I", 4)
-        values, entries = bytes(len(self.data) % 2), b""
-        known = sorted(tags & self.entries.keys())
-        for tag in known:
+        kept = {}
+        for tag in tags & self.entries.keys():
             kind, count, start = self._value(tag)
             size = _SIZES.get(kind, 1)
             stored = self.data[start : start + count * size]
             if self.order == ">":
                 unit = 4 if kind in _FRACTIONS else size
                 stored = np.frombuffer(stored, f">u{unit}").astype(f"<u{unit}").tobytes()
-            entries += struct.pack(entry, tag, kind, count)
-            if len(stored) > room:
-                entries += struct.pack(offset, len(self.data) + len(values))
-                values += stored + bytes(len(stored) % 2)
-            else:
-                entries += stored.ljust(room, b"\0")
-        start = len(self.data) + len(values)
-        head = struct.pack("<HHHQ", 43, 8, 0, start) if self.big else struct.pack("<HI", 42, start)
-        directory = struct.pack(number, len(known)) + entries + bytes(room)
-        return b"".join((b"II", head, self.data[2 + len(head) :], values, directory))
+            kept[tag] = kind, count, stored
+        return tiff_file([memoryview(self.data)[16 if self.big else 8 :]], kept, self.big)
+
+
+def tiff_file(
+    content: Sequence[bytes | memoryview], tags: Mapping[int, tuple[int, int, bytes]], big: bool
+) -> bytes:
+    """Return a little-endian TIFF file: a header of 8 bytes, or 16 of a `big` one, the content, a directory.
+
+    `tags` are type, count, and the values as they are stored.
+    """
+    entry, number, offset, room = ("<HHQ", "<Q", "<Q", 8) if big else ("<HHI", "<H", "<I", 4)
+    end = (16 if big else 8) + sum(map(len, content))
+    values, entries = bytes(end % 2), b""
+    for tag, (kind, count, stored) in sorted(tags.items()):
+        entries += struct.pack(entry, tag, kind, count)
+        if len(stored) > room:
+            entries += struct.pack(offset, end + len(values))
+            values += stored + bytes(len(stored) % 2)
+        else:
+            entries += stored.ljust(room, b"\0")
+    start = end + len(values)
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, start) if big else struct.pack("<2sHI", b"II", 42, start)
+    return b"".join((head, *content, values, struct.pack(number, len(tags)), entries, bytes(room)))

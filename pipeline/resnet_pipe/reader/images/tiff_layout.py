@@ -49,8 +49,6 @@ _OTHER_COMPRESSIONS = {
 }
 _CANON = b"II*\0\x10\0\0\0CR\x02\0"
 """The first bytes of Canon's raw format (CR2)."""
-_MOST_OTHERS = 4
-"""How many samples per pixel may have besides its colours; an image with more is not a photograph."""
 _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
 """Values of the tag SampleFormat."""
 
@@ -107,7 +105,7 @@ class Layout:
         _, colours = _COLOURS[photometric]
         if samples < colours:
             _refuse(f"{samples} samples per pixel, although its colours need {colours}")
-        if samples > colours + _MOST_OTHERS:
+        if samples > colours + 4:  # no photograph has as many besides
             _refuse(f"{samples} samples per pixel")
         if photometric == CMYK and directory.number(332, 1) != 1:
             _refuse("inks other than cyan, magenta, yellow and black")

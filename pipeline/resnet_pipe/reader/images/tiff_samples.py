@@ -1,13 +1,19 @@
-"""Read the samples of a TIFF image: its strips or tiles are combined into one array of integers."""
+"""Read the samples of a TIFF image from its strips or tiles, which the libtiff in Pillow decompresses."""
 
 from __future__ import annotations
 
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.images import libtiff
-from resnet_pipe.reader.images.tiff_directory import Directory
+from resnet_pipe.reader.images.library_stderr import standard_error
+from resnet_pipe.reader.images.tiff_directory import Directory, tiff_file
 from resnet_pipe.reader.images.tiff_layout import NONE, YCBCR, Layout
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
@@ -15,6 +21,8 @@ Samples = NDArray[np.uint8] | NDArray[np.uint16]
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _BLOCK = 1 << 20
 """How many samples are unpacked at a time, to limit memory."""
+_LONG, _LONG8, _BIG_HEADER = 4, 16, 16
+"""TIFF types of 4 and of 8 bytes; bytes of the header of a BigTIFF file."""
 
 
 def read_samples(directory: Directory, layout: Layout, accept_truncated: bool) -> Samples:
@@ -97,12 +105,21 @@ class _Chunks:
         return np.frombuffer(data, np.uint8).reshape(self._rows, self._row_bytes)
 
     def _decompressed(self, chunks: range) -> NDArray[np.uint8]:
-        layout = self._layout
-        return libtiff.decompress(
-            [self.compressed(chunk) for chunk in chunks],
-            *(layout.compression, layout.reversed_bits),
-            *(self._row_bytes, self._rows, layout.chunk_height),
-        )
+        """Return the rows of chunks that libtiff decompresses to their original bytes, whatever these mean.
+
+        It gets an 8-bit greyscale BigTIFF file, of strips, in which every byte is a pixel.
+        """
+        layout, pieces = self._layout, [self.compressed(chunk) for chunk in chunks]
+        sizes = np.array([len(piece) for piece in pieces], "<u8")
+        numbers = {256: self._row_bytes, 257: self._rows, 258: 8, 259: layout.compression, 262: 1}
+        numbers |= {266: 2 if layout.reversed_bits else 1, 277: 1, 278: layout.chunk_height}
+        tags = {tag: (_LONG, 1, struct.pack("<I", value)) for tag, value in numbers.items()}
+        places = _BIG_HEADER + np.cumsum(sizes) - sizes
+        for tag, values in ((273, places), (279, sizes)):
+            tags[tag] = _LONG8, len(pieces), values.astype("<u8").tobytes()
+        file = io.BytesIO(tiff_file(pieces, tags, big=True))
+        with strict_libtiff(), Image.open(file, formats=("TIFF",)) as image:
+            return np.asarray(image)
 
     def compressed(self, chunk: int) -> bytes:
         """Return the stored bytes of a strip or tile; raise `SourceError`: `truncated` or `unsupported`."""
@@ -136,3 +153,28 @@ def _unpack(rows: NDArray[np.uint8], count: int, bits: int, order: str) -> Sampl
         words = padded[:, place] << 16 | padded[:, place + 1] << 8 | padded[:, place + 2]
         values[start : start + step] = words >> shift & (1 << bits) - 1
     return values
+
+
+@contextmanager
+def strict_libtiff() -> Iterator[None]:
+    """Raise libtiff's messages as exceptions while the block decodes a TIFF file.
+
+    Meanwhile, the standard error of the whole process is redirected: decode in one thread only. Tags that
+    Pillow does not support and a compression that libtiff was built without are a `SourceError`; all else is
+    a `ValueError`, with the error of the block, if there is one, and the first line that libtiff wrote.
+    """
+    failed: Exception | None = None
+    with standard_error() as first_line:
+        try:
+            yield
+        except UnidentifiedImageError:  # the tags make sense, or we would not be here
+            problem = "a TIFF file with a combination of tags that Pillow does not support"
+            raise SourceError("reader", "unsupported", problem) from None
+        except (OSError, SyntaxError, ValueError) as error:
+            failed = error
+        line = first_line()
+    if "is not configured" in line or "is not implemented" in line:
+        problem = f"a TIFF file that this build of libtiff cannot read: {line}"
+        raise SourceError("reader", "unsupported", problem) from failed
+    if failed is not None or line:
+        raise ValueError(": ".join(str(each) for each in (failed, line) if each)) from failed

@@ -121,8 +121,8 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
     if position >= len(start) or not start[position]:
         return position >= size
     width = 9 - start[position].bit_length()
-    length = int.from_bytes(start[position : position + width], "big") & ((1 << 7 * width) - 1)
     unknown = (1 << 7 * width) - 1
+    length = int.from_bytes(start[position : position + width], "big") & unknown
     return length != unknown and position + width + length > size
 
 

@@ -16,19 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame
+from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index
 from resnet_pipe.reader.video.pyav import is_interlaced
 
 # What FFmpeg has to say of damaged files would go to the terminal.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-_PARAMETERS: tuple[list[int], ...] = (
-    [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY, cv2.CAP_PROP_N_THREADS, 1],
-    [],  # for backends that do not know these
-)
 
 _ROUNDING_S = 0.002
 """Times that differ by less are the same."""
@@ -39,16 +34,19 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
 
     Its `SourceError` may also be `unsupported` or `too_large`.
     """
-    if video.track.number:
-        text = f"OpenCV can only read video track 0, not {video.track.number}: use reader.backend: pyav"
+    if video.track:
+        text = f"OpenCV can only read video track 0, not {video.track}: use reader.backend: pyav"
         raise SourceError("reader", "unsupported", text)
     if not video.timeline.is_plain:
         raise SourceError("reader", "unsupported", "OpenCV cannot read joined recordings: use backend: pyav")
     if is_interlaced(video, index):
         raise SourceError("reader", "unsupported", "OpenCV does not convert interlaced frames")
     taken = set(wanted.tolist())
+    times = index.pts * float(index.time_base)
+    steps = np.diff(times, prepend=-np.inf, append=np.inf)
+    tolerance = np.clip(np.minimum(steps[:-1], steps[1:]) / 2, _ROUNDING_S, 0.5)
+    offset = 0.0
     capture = _open(video)
-    clock = _Clock(index)
     try:
         for position in range(max(taken, default=-1) + 1):
             if not capture.grab():
@@ -58,7 +56,10 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
                 raise video.fault(f"OpenCV decodes {position} of {len(index.pts)} frames")
             video.decoded += 1
             video.alive()
-            if not clock.agrees(position, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000):
+            seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # from any moment on; 0: it knows none
+            if not position:
+                offset = times[0] - seconds
+            elif seconds and abs(seconds + offset - times[position]) >= tolerance[position]:
                 raise video.fault("OpenCV skips a frame")
             if position in taken:
                 yield position, _rgb(capture, video)
@@ -71,7 +72,8 @@ def _open(video: Video) -> cv2.VideoCapture:
         str(video.path).encode()
     except UnicodeEncodeError:  # OpenCV would crash
         raise SourceError("reader", "unsupported", "OpenCV cannot open names that are not UTF-8") from None
-    for parameters in _PARAMETERS:
+    hardware = [cv2.CAP_PROP_HW_ACCELERATION, cv2.VIDEO_ACCELERATION_ANY, cv2.CAP_PROP_N_THREADS, 1]
+    for parameters in hardware, []:  # some backends do not know these
         capture = cv2.VideoCapture(str(video.path), cv2.CAP_ANY, parameters)
         if capture.isOpened():
             return capture
@@ -85,21 +87,3 @@ def _rgb(capture: cv2.VideoCapture, video: Video) -> Frame:
     height, width = frame.shape[:2]
     check_pixels(width, height, video.max_pixels)
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-
-
-class _Clock:
-    """Compares OpenCV's times, which begin anywhere and are 0 where it knows none, with the index."""
-
-    def __init__(self, index: Index) -> None:
-        self._seconds = index.pts * float(index.time_base)
-        self._offset: float | None = None
-
-    def agrees(self, position: int, seconds: float) -> bool:
-        """Tell whether the frame at `position` can be the one that OpenCV is at."""
-        if position and not seconds:
-            return True
-        if self._offset is None:
-            self._offset = self._seconds[position] - seconds
-        neighbours = self._seconds[max(0, position - 1) : position + 2]
-        tolerance = max(_ROUNDING_S, np.diff(neighbours).min(initial=1) / 2)
-        return bool(abs(seconds + self._offset - self._seconds[position]) < tolerance)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
 import av
-from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import check_readable
-from resnet_pipe.reader.limit import check_pixels
+from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
-from resnet_pipe.reader.video.decoder import Decoder, describe, pixel_limit
+from resnet_pipe.reader.video.decoder import Decoder, VideoPacket, describe, pixel_limit
 from resnet_pipe.reader.video.timeline import Timeline
-from resnet_pipe.reader.video.track import Track, choose
-
-VideoPacket: TypeAlias = "Packet[VideoStream]"
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,live_flv,asf,asf_o,ogg,mxf,mxf_opatom,nut,ivf"
@@ -37,6 +33,10 @@ _SILENT = frozenset(["matroska,webm", "avi", "mpegts"])
 """Demuxers that take a missing end for the end, without a word."""
 _GENERATE_TIMES = 1
 """FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets."""
+_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+"""Dispositions of video tracks that are not videos, such as covers."""
+_DEFAULT_PIXELS = 5_000_000
+"""How many pixels the default flag counts as in ffmpeg's automatic stream selection."""
 
 
 class Video:
@@ -45,7 +45,9 @@ class Video:
     Attributes:
         max_pixels: width times height of the largest frame to decode.
         alive: called for every packet that is read.
-        track: the one with the given number; if none is given, the one that ffmpeg selects.
+        track: number of the track that is read, as in ffmpeg's `v:N`: the given one, or the one that ffmpeg
+            selects; `stream` is the track itself.
+        note: which track was selected, if there are several and none was given.
         time_base: seconds per unit of time.
         count: packets that have been read.
         decoded: frames that have come out of the decoder; counted by the code that decodes.
@@ -63,7 +65,9 @@ class Video:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
     """
 
-    track: Track
+    track: int
+    note: str | None
+    stream: VideoStream
     decoder: Decoder
 
     def __init__(
@@ -137,26 +141,24 @@ class Video:
     def _prepare(self) -> None:
         """Choose the track, and get ready to read its packets and to decode them."""
         tracks = self._container.streams.video
-        if not tracks:
-            if ends_early(self.path):
-                raise SourceError("reader", "truncated", "it ends before its contents are described")
-            raise SourceError("reader", "no_video", "there is no video in it")
-        self.track = choose(tracks, self._asked)
+        if not tracks and ends_early(self.path):
+            raise SourceError("reader", "truncated", "it ends before its contents are described")
+        self.track, self.note = _choose(tracks, self._asked)
+        self.stream = tracks[self.track]
         for other in self._container.streams:
-            if other.index != self.track.stream.index:
+            if other.index != self.stream.index:
                 other.discard = Discard.all
-        self._stream = self.track.stream
-        context = self._stream.codec_context
-        if context is None or not self._stream.time_base:
-            text = f"there is no decoder for its video track {self.track.number}"
-            if self.track.note is not None:
+        context = self.stream.codec_context
+        if context is None or not self.stream.time_base:
+            text = f"there is no decoder for its video track {self.track}"
+            if self.note is not None:
                 text += ", the one that ffmpeg selects; reader.track selects another"
             raise SourceError("reader", "unsupported", text)
         check_pixels(context.width, context.height, self.max_pixels)
         self.decoder = Decoder(context, self.max_pixels)
         # Times that the file does not hold would be guesses.
         self._container.flags &= ~_GENERATE_TIMES
-        self.time_base = self._stream.time_base
+        self.time_base = self.stream.time_base
         self._start()
         self.count = 0
         self.marked: int | None = None
@@ -194,15 +196,13 @@ class Video:
         except av.FFmpegError as error:
             self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
         else:
-            short = name == _MP4 and (not self._stream.frames or self.count < self._stream.frames)
+            short = name == _MP4 and (not self.stream.frames or self.count < self.stream.frames)
             if (short or name in _SILENT) and ends_early(self.path):
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
     def _stream_packets(self) -> Iterator[VideoPacket]:
-        try:
-            yield from self._container.demux(self._stream)
-        except IndexError:
-            return  # of PyAV, at the end of a file in which streams have appeared after it was opened
+        with suppress(IndexError):  # PyAV's, at the end of a file in which streams have appeared since
+            yield from self._container.demux(self.stream)
 
     def begin(self, number: int) -> VideoCodecContext:
         """Reset the decoder for a packet that does not depend on earlier ones, and return it."""
@@ -216,8 +216,44 @@ class Video:
     def seek(self, pts: int) -> bool:
         """Go somewhere near a presentation time; False if the demuxer cannot."""
         try:
-            self._container.seek(pts, stream=self._stream)
+            self._container.seek(pts, stream=self.stream)
         except av.FFmpegError:
             return False
         self._start()
         return True
+
+
+def _choose(streams: Sequence[VideoStream], asked: int | None) -> tuple[int, str | None]:
+    """Choose the track that is asked for, or that ffmpeg selects; raises `SourceError`: `no_video`.
+
+    Return its number, and if there was a choice, a note that tells so.
+    """
+    if asked is not None and streams:
+        if asked >= len(streams):
+            raise SourceError("reader", "no_video", f"it has {_count(streams)}, but reader.track is {asked}")
+        if streams[asked].disposition & _PICTURE:
+            raise SourceError("reader", "no_video", f"its video track {asked} is a picture, not a video")
+        return asked, None
+    videos = [number for number, stream in enumerate(streams) if not stream.disposition & _PICTURE]
+    if not videos:
+        raise SourceError("reader", "no_video", "there is no video in it")
+    number = max(videos, key=lambda each: _weight(streams[each]))
+    if len(videos) == 1:
+        return number, None
+    return number, f"it has {_count(streams)}: track {number} was read; reader.track selects another"
+
+
+def _weight(stream: VideoStream) -> tuple[bool, int]:
+    """Return ffmpeg's criteria: whether there are packets, as the header says, and the size; the first wins.
+
+    Without a decoder, the size is unknown: a track with one comes first, unless only the other is the
+    default.
+    """
+    is_default = bool(stream.disposition & Disposition.default)
+    pixels = stream.width * stream.height if stream.codec_context else 0
+    return bool(stream.frames), pixels + _DEFAULT_PIXELS * is_default
+
+
+def _count(streams: Sequence[VideoStream]) -> str:
+    last = len(streams) - 1
+    return f"{last + 1} video tracks (0 to {last})" if last else "1 video track (number 0)"

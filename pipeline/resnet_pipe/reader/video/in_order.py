@@ -13,10 +13,9 @@ from av.video.frame import PictureType, VideoFrame
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.video.decoder import describe
-from resnet_pipe.reader.video.demux import Video, VideoPacket
+from resnet_pipe.reader.video.decoder import VideoPacket, describe
+from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index
-from resnet_pipe.reader.video.passage import read_all
 from resnet_pipe.reader.video.timeline import UNKNOWN
 
 _MOST_B_FRAMES = 16
@@ -31,11 +30,9 @@ def index_by_decoding(video: Video) -> Index:
     """
     times, key = array("q"), bytearray()
     problem = None
-    best = _BestEffort()
     following = None
     try:
-        for frame in _all_frames(video):
-            guess = best.time(frame)
+        for frame, guess in _timed(_all_frames(video)):
             time = following if guess is None else guess
             if time is None:
                 raise SourceError("reader", "no_times", "the file has no presentation times for its frames")
@@ -48,25 +45,21 @@ def index_by_decoding(video: Video) -> Index:
     return Index(video.time_base, pts, is_key, None, problem, video.left_out)
 
 
-class _BestEffort:
-    """Chooses between the two times of each frame, as FFmpeg does (its `guess_correct_pts`)."""
-
-    def __init__(self) -> None:
-        self._last_pts = self._last_dts = UNKNOWN
-        self._faulty_pts = self._faulty_dts = 0
-
-    def time(self, frame: VideoFrame) -> int | None:
-        """Return the better time of the next frame; None if it has none."""
+def _timed(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, int | None]]:
+    """Yield frames, each with the better of its times, if any, as FFmpeg finds it: `guess_correct_pts`."""
+    last_pts = last_dts = UNKNOWN
+    faulty_pts = faulty_dts = 0
+    for frame in frames:
         pts, dts = frame.pts, frame.dts
         if dts is not None:
-            self._faulty_dts += dts <= self._last_dts
-            self._last_dts = dts
+            faulty_dts += dts <= last_dts
+            last_dts = dts
         if pts is not None:
-            self._faulty_pts += pts <= self._last_pts
-            self._last_pts = pts
+            faulty_pts += pts <= last_pts
+            last_pts = pts
         elif dts is not None:
-            self._last_pts = dts
-        return pts if pts is not None and (dts is None or self._faulty_pts <= self._faulty_dts) else dts
+            last_pts = dts
+        yield frame, pts if pts is not None and (dts is None or faulty_pts <= faulty_dts) else dts
 
 
 def decode_all(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, VideoFrame]]:
@@ -85,12 +78,26 @@ def decode_all(video: Video, wanted: NDArray[np.int64]) -> Iterator[tuple[int, V
 def _all_frames(video: Video) -> Iterator[VideoFrame]:
     """Yield all frames in presentation order, starting each stretch with its first complete frame."""
     begun, video.left_out = False, 0
-    for stretch, packets in groupby(read_all(video), lambda each: video.timeline.at(each[0])):
+    for stretch, packets in groupby(_read_all(video), lambda each: video.timeline.at(each[0])):
         begun |= yield from _frames_of_stretch(video, packets, stretch.first)
     if video.problem is not None:
         raise video.problem
     if not begun and video.count:
         raise video.fault("none of its frames can be decoded")
+
+
+def _read_all(video: Video) -> Iterator[tuple[int, VideoPacket]]:
+    """Yield all packets with their numbers, from the first to the end, `problem` or `damage`.
+
+    Frames that are cut off by a join are left out.
+    """
+    video.rewind()
+    for number, packet in enumerate(video.packets):
+        if video.damage is not None and number == video.damage[0]:
+            video.problem = video.damage[1]
+            return
+        if number not in video.timeline.cut_off:
+            yield number, video.timeline.at(number).moved(packet)
 
 
 def _frames_of_stretch(

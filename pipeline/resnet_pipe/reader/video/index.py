@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -129,8 +129,7 @@ def index_packets(
     left_out = int((visible & ~belongs)[firsts[1] :].sum()) if len(firsts) > 1 else 0
     if problem is not None:
         # A packet that is missing may come, in presentation, before so many that are there.
-        uncertain = max(reorder, depth)
-        order = order[: max(0, len(order) - uncertain)]
+        order = order[: max(0, len(order) - max(reorder, depth))]
     begins = np.asarray([begin for begin, _ in parts])
     horizon = np.maximum.accumulate(np.where(belongs, times, times[begins[0]]))
     of_frame = order[visible[order]]
@@ -149,26 +148,9 @@ def plan(index: Index, packets: Packets, wanted: NDArray[np.int64]) -> list[Run]
     if not len(wanted):
         return []
     entries = np.searchsorted(packets.pts[packets.entry], index.pts[wanted], side="right") - 1
-    begins = np.flatnonzero(np.diff(entries, prepend=-1))
-    lasts = np.maximum.reduceat(packets.of_frame[wanted], begins)
-    runs: list[tuple[int, int, int]] = []  # entry, last packet, and where the frames begin in `wanted`
-    for entry, last, begin in zip(entries[begins].tolist(), lasts.tolist(), begins.tolist(), strict=True):
-        if runs and not packets.fresh[entry] and packets.entry[entry] <= runs[-1][1] + 1:
-            entry, before, begin = runs.pop()
-            last = max(before, last)
-        runs.append((entry, last, begin))
-    stops = [begin for _, _, begin in runs[1:]] + [len(wanted)]
-    return [
-        Run(entry, last, wanted[begin:stop]) for (entry, last, begin), stop in zip(runs, stops, strict=True)
-    ]
-
-
-def joined(packets: Packets, runs: Sequence[Run]) -> list[Run]:
-    """Return runs that decode the same frames as those of `plan`, each from the beginning of a stretch."""
-    begins = np.flatnonzero(packets.fresh)
-    entries = begins[np.searchsorted(begins, [run.entry for run in runs], side="right") - 1].tolist()
-    return [
-        Run(entry, mine[-1].last, np.concatenate([run.frames for run in mine]))
-        for entry, group in groupby(zip(entries, runs, strict=True), key=lambda each: each[0])
-        for mine in [[run for _, run in group]]
-    ]
+    last = np.maximum.accumulate(packets.of_frame[wanted])  # packet that is needed up to each frame
+    skips = packets.entry[entries] > np.concatenate([[-2], last[:-1]]) + 1
+    begins = np.flatnonzero((np.diff(entries, prepend=-1) > 0) & (packets.fresh[entries] | skips))
+    ends = np.append(begins[1:], len(wanted)) - 1
+    parts = np.split(wanted, begins[1:])
+    return list(map(Run, entries[begins].tolist(), last[ends].tolist(), parts))

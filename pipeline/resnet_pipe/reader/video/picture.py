@@ -10,8 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.limit import check_pixels
 from resnet_pipe.reader.orientation import Frame, upright
+from resnet_pipe.reader.source import check_pixels
 
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
 """swscale's numbers, SWS_CS_*."""
@@ -109,8 +109,4 @@ def _orientation(frame: VideoFrame) -> int:
         b = c = 0
     else:
         a = d = 0
-    return _ORIENTATIONS.get((_sign(a), _sign(b), _sign(c), _sign(d)), 1)
-
-
-def _sign(value: int) -> int:
-    return (value > 0) - (value < 0)
+    return _ORIENTATIONS.get(tuple(np.sign([a, b, c, d]).tolist()), 1)

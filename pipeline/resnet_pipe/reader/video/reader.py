@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
-from resnet_pipe.reader.file_reader import FileReader
+from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.sampling import Sampling
 from resnet_pipe.store.names import path_of
@@ -47,15 +47,14 @@ class VideoReader(FileReader):
         """How many items a source may give: a guess, made without looking at any."""
         sampling = self.sampling
         seconds = float((sampling.end or (sampling.start or 0) + _CLIP_S) - (sampling.start or 0))
-        items = seconds * _CLIP_FPS
-        if sampling.every is not None:
-            items /= sampling.every
-        elif sampling.fps is not None:
+        if sampling.fps is not None:
             items = seconds * float(sampling.fps)
         elif sampling.count is not None:
             items = sampling.count
         elif sampling.keyframes:
             items = _CLIP_KEY_FRAMES
+        else:
+            items = seconds * _CLIP_FPS / (sampling.every or 1)
         return max(1, round(min(items, sampling.max_frames or items)))
 
     def load(self) -> None:
@@ -79,7 +78,7 @@ class VideoReader(FileReader):
         if not self.may_split(source):
             return ()
         from resnet_pipe.reader.video.demux import Video
-        from resnet_pipe.reader.video.spans import divide
+        from resnet_pipe.reader.video.reading import divide
 
         path = path_of(self.root, source.key)
         try:
@@ -116,8 +115,8 @@ class VideoReader(FileReader):
         video, counts = None, FrameCounts() if counts is None else counts
         try:
             with Video(path, self.max_pixels, alive, self.track) as video:
-                if video.track.note is not None:
-                    counts.notes.append(video.track.note)
+                if video.note is not None:
+                    counts.notes.append(video.note)
                 reading = whole(video, self.sampling) if span is None else of_span(video, span)
                 counts.notes += video.notes
                 yield from self._items(video, reading, min_side, counts)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 
 from resnet_pipe.reader.source import Span
 from resnet_pipe.reader.video.container import appended_at
-from resnet_pipe.reader.video.demux import Video, VideoPacket
+from resnet_pipe.reader.video.decoder import VideoPacket
+from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index, index_packets
-from resnet_pipe.reader.video.passage import search
 from resnet_pipe.reader.video.timeline import UNKNOWN, Table, find_stretches, is_even
 from resnet_pipe.reader.video.transport import find_jumps
 
@@ -51,6 +53,29 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
     problem = video.problem if video.damage is None else video.damage[1]
     reorder = video.decoder.context.reorder_depth
     return index_packets(pts, table.key, table.shown, video.time_base, reorder, problem, firsts or [0])
+
+
+def search(video: Video, targets: Iterable[int], low: int | None, high: int) -> None:
+    """Go to the first key frame that is presented from `low` (None: any time) to `high`.
+
+    Where a demuxer lands is uncertain: some go by decoding time, some estimate it from byte positions. So it
+    seeks to each of the targets, presentation times; the last resort is the beginning. Finding none is a
+    `SourceError`.
+    """
+    for target in chain(targets, [None]):
+        if target is None:
+            video.rewind()
+        elif not video.seek(target):
+            continue
+        for packet in video.packets:
+            if packet.pts is None:
+                continue
+            if packet.pts > high:
+                break
+            if packet.is_keyframe and (low is None or packet.pts >= low):
+                video.packets = chain([packet], video.packets)
+                return
+    raise video.fault("a key frame was not found again")
 
 
 def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
@@ -124,7 +149,7 @@ def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     how many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
-    for jump in find_jumps(video.path, video.track.stream.id, video.alive):
+    for jump in find_jumps(video.path, video.stream.id, video.alive):
         found = True
         following = bisect_left(table.offset, jump.offset)
         if following == len(table.offset) and not jump.whole:

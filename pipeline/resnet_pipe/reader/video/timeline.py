@@ -7,9 +7,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resnet_pipe.reader.video.decoder import VideoPacket
 
 UNKNOWN = -(2**63)
 """A missing time of a packet; FFmpeg's AV_NOPTS_VALUE."""
@@ -57,6 +60,13 @@ class Stretch:
     shift: int = 0
     extradata: bytes | None = None
 
+    def moved(self, packet: VideoPacket) -> VideoPacket:
+        """Shift the times of a packet."""
+        if self.shift:
+            packet.pts = None if packet.pts is None else packet.pts + self.shift
+            packet.dts = None if packet.dts is None else packet.dts + self.shift
+        return packet
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -84,11 +94,6 @@ class Timeline:
         """Whether there is a single stretch with unchanged times."""
         return len(self.stretches) == 1
 
-    @property
-    def is_moved(self) -> bool:
-        """Whether times were changed: a time of the container may occur several times, or never."""
-        return any(stretch.shift for stretch in self.stretches)
-
 
 def find_stretches(
     table: Table,
@@ -107,9 +112,9 @@ def find_stretches(
     pts, time = np.asarray(table.pts, np.int64), _times(table)
     joins, lost = _joins(table, time, time_base, may_jump, torn)
     stretches = [Stretch(0, 0, described.get(0))]
-    for first in sorted({*joins, *described} - {0}):
+    firsts = sorted({*joins, *described} - {0})
+    for first, following in pairwise([*firsts, len(time)]):
         old, begin = stretches[-1], stretches[-1].first
-        following = min((each for each in (*joins, *described) if each > first), default=len(time))
         step = _step(time[begin:first], time)
         shift = old.shift
         if joins.get(first):

@@ -14,8 +14,6 @@ from resnet_pipe.reader.video.container import IN_STEP, TS_SYNC, transport_packe
 _AT_ONCE = 1 << 15
 """Packets that are examined at a time: about 6 MB."""
 _LENGTH = 188
-_COUNT = 16
-"""Number of values of the continuity counter."""
 _PES_HEADER = 6
 """Bytes of a frame's packet that are not included in its length (section 2.4.3.6)."""
 
@@ -92,7 +90,7 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
             continue
         holds, begins = bool(packet[3] & 0x10), bool(packet[1] & 0x40)
         field_bytes, announced, is_padding = _adaptation_field(packet)
-        jumps = not announced and packet[3] & 0x0F != (last + holds) % _COUNT
+        jumps = not announced and packet[3] & 0x0F != (last + holds) & 0x0F
         if begins:
             if pes.torn is not None:
                 yield Jump(pes.torn, pes.is_whole)

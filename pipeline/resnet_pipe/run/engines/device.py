@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnet_pipe.errors import EngineError
-from resnet_pipe.machine.gpu_memory import VramMeter
+from resnet_pipe.machine.nvidia import VramMeter
 from resnet_pipe.run.engines.remote_engine import RemoteEngine
 from resnet_pipe.run.observe.clock import StageClock, utilisation
 from resnet_pipe.run.workers.messages import Outputs

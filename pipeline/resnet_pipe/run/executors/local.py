@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.failure_limit import check_failures
 from resnet_pipe.run.observe.effort import Effort

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.head.scores import top_k
+from resnet_pipe.head.classify import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
 from resnet_pipe.run.observe.observer import Forward

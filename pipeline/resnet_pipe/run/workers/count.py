@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.machine.memory import available_bytes
+from resnet_pipe.machine.limits import available_bytes
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.section import ReaderDescription
 from resnet_pipe.run.plan import Plan

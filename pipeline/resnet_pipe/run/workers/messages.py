@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.source import FrameCounts, Source, Span
 from resnet_pipe.run.workers.slots import SlotShape

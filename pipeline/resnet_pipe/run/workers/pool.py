@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.process.child import Child, EndedError
 from resnet_pipe.process.patience import LOOK_S, Waiting

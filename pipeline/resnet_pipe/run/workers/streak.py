@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.ledger.failure import RETRYABLE, Failure
+from resnet_pipe.ledger.record import RETRYABLE, Failure
 from resnet_pipe.run.workers.messages import ReadyBatch, Split
 
 LONGEST = 5

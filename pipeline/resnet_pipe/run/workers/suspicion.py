@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.run.workers.messages import ReadyBatch, Task
 
 

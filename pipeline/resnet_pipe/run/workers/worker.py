@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.reader.file import announce, refusal
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span

@@ -1,21 +1,18 @@
-"""What the writers that draw labels on pictures have in common."""
+"""The writers of annotated pictures: the sources again, with their best labels drawn on."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from resnet_pipe.head.arrays import as_numpy
-from resnet_pipe.head.rows import LABELS, by_source
-from resnet_pipe.job.document import looks_at_disk
-from resnet_pipe.job.location import located
-from resnet_pipe.writer.annotated.annotator import Annotator
-from resnet_pipe.writer.annotated.drawing_messages import DrawingSetup, Request, joined
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Target, Writer, Written
+from resnet_pipe.head.rows import LABELS, as_numpy, by_source
+from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.writer.annotated.annotator import Annotator, DrawingSetup, Request
+from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +25,7 @@ def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - wh
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of a TrueType or OpenType font")
     path = located(value, info.context["base"] if info.context else Path()).absolute()
-    from resnet_pipe.writer.annotated.lettering import load  # Pillow is loaded only where it is needed
+    from resnet_pipe.writer.annotated.panel import load  # Pillow is loaded only where it is needed
 
     try:
         load(path, 16)
@@ -61,6 +58,44 @@ class AnnotatedSection(WriterSection):
         return ("top_k",)
 
 
+class AnnotatedVideoSection(AnnotatedSection):
+    """An H.264 video in MP4 for each source, video/PATH.mp4, with the source's frames and times.
+
+    All frames are included, even if the job takes only some of them: labels stay until the next ones. There
+    is no sound.
+    """
+
+    suffixes: ClassVar = (".mp4",)
+    needs_frames: ClassVar = True
+
+    kind: Literal["video"]
+    crf: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=51,
+            description="constant rate factor of x264: lower means better quality and larger files",
+        ),
+    ] = 23
+
+    def open(self, target: Target) -> AnnotatedWriter:
+        """Begin the videos of a chunk."""
+        return AnnotatedWriter(self, target, self.crf)
+
+
+class AnnotatedImagesSection(AnnotatedSection):
+    """A JPEG for each image, images/PATH.jpg, or for each selected video frame, images/PATH/FRAME.jpg."""
+
+    suffixes: ClassVar = (".jpg",)
+
+    kind: Literal["images"]
+    quality: Annotated[int, Field(ge=1, le=100, description="JPEG quality")] = 90
+
+    def open(self, target: Target) -> AnnotatedWriter:
+        """Begin the pictures of a chunk."""
+        return AnnotatedWriter(self, target, self.quality)
+
+
 class AnnotatedWriter(Writer):
     """The annotated files of a chunk's sources, while they are being made, in the quality of `DrawingSetup`.
 
@@ -74,7 +109,7 @@ class AnnotatedWriter(Writer):
         setup = DrawingSetup(kind, target.root, target.directory, labels, section.font, quality, target.track)
         self._annotator = Annotator(setup, section.timeout_s)
         self._parts: list[Request] = []
-        """What has come of the last source."""
+        """Rows of the last source, in order, as they have come."""
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there; the files of the sources before the last one are begun."""
@@ -108,6 +143,15 @@ class AnnotatedWriter(Writer):
         self.discard()
 
     def _submit(self) -> None:
-        if self._parts:
-            self._annotator.put(joined(self._parts))
-            self._parts = []
+        """Have the files of the last source made, if there is one."""
+        if not self._parts:
+            return
+        frames = [part.frame_index for part in self._parts if part.frame_index is not None]
+        request = Request(
+            self._parts[0].key,
+            np.concatenate(frames) if frames else None,
+            np.concatenate([part.index for part in self._parts]),
+            np.concatenate([part.score for part in self._parts]),
+        )
+        self._annotator.put(request)
+        self._parts = []

@@ -4,15 +4,76 @@ from __future__ import annotations
 
 import queue
 import threading
+from dataclasses import dataclass
+from enum import Enum
 from math import inf
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, SourceError
 from resnet_pipe.process.child import Child, ChildError, SilentError
-from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
 
-_MODULE = "resnet_pipe.writer.annotated.drawing_process"
 _START_S = 60.0
 """The longest that a process may take to start."""
+
+
+@dataclass(frozen=True)
+class DrawingSetup:
+    """What is the same for all sources of a chunk: the first message.
+
+    Attributes:
+        root: the directory that the keys of the sources start from.
+        labels: by class index.
+        quality: of the pictures: constant rate factor of the video, or JPEG's quality.
+        track: as for `Target`.
+    """
+
+    kind: Literal["video", "images"]
+    root: Path
+    directory: Path
+    labels: tuple[str, ...]
+    font: Path | None
+    quality: int
+    track: int | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One source, and what the network saw in it.
+
+    Attributes:
+        frame_index: int64, shape (rows,), increasing; None for an image, which has one row.
+        index: int32, shape (rows, k): the best classes.
+        score: float32, shape (rows, k).
+    """
+
+    key: str
+    frame_index: NDArray[np.int64] | None
+    index: NDArray[np.int32]
+    score: NDArray[np.float32]
+
+
+class Step(Enum):
+    """Signs of life of the process."""
+
+    READY = "it has started"
+    ALIVE = "it reads, draws or encodes"
+    CLOSING = "it closes a file, which takes as long as the disk takes"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What has become of a source: its files, relative to the directory, and why they are not complete."""
+
+    files: tuple[Path, ...] = ()
+    failure: SourceError | None = None
+
+
+Message = Step | Answer | OSError
+"""An `OSError`: nothing can be written."""
 
 
 class Annotator:
@@ -78,7 +139,7 @@ class Annotator:
             with self._lock:
                 if self._ends:
                     return Answer()
-                self._process = Child(_MODULE)
+                self._process = Child("resnet_pipe.writer.annotated.drawing_process")
             self._process.send(self._setup)
             try:
                 self._process.receive(_START_S)
@@ -87,20 +148,15 @@ class Annotator:
                 remedy = "check its messages above, the memory limits and the installation"
                 raise RunError(text, remedy) from None
         try:
-            return _drawn(self._process, request, self._timeout_s)
+            self._process.send(request)
+            message: Message = Step.ALIVE
+            while isinstance(message, Step):
+                message = self._process.receive(inf if message is Step.CLOSING else self._timeout_s)
         except ChildError as error:
             self._process.end()
             self._process = None
             name = "timeout" if isinstance(error, SilentError) else "worker_died"
             return Answer(failure=SourceError("writer", name, f"the process that draws labels {error}"))
-
-
-def _drawn(process: Child, request: Request, timeout_s: float) -> Answer:
-    """Have the files of a source made. After a `ChildError` the process cannot be asked again."""
-    process.send(request)
-    message: Message = Step.ALIVE
-    while isinstance(message, Step):
-        message = process.receive(inf if message is Step.CLOSING else timeout_s)
-    if isinstance(message, OSError):
-        raise message
-    return message
+        if isinstance(message, OSError):
+            raise message
+        return message

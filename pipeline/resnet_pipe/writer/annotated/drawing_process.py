@@ -1,16 +1,12 @@
-"""The process that draws labels on pictures.
-
-It reads the sources again. A decoder that crashes or hangs on a hostile file takes this process down, and
-nothing else.
-"""
+"""The process that draws labels on pictures, with decoders of its own: it reads the sources again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import simplejpeg
@@ -19,13 +15,11 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import SourceError
 from resnet_pipe.store import atomic
 from resnet_pipe.store.names import path_of
-from resnet_pipe.writer.annotated.drawing_messages import Answer, DrawingSetup, Message, Request, Step
+from resnet_pipe.writer.annotated.annotator import Answer, DrawingSetup, Message, Request, Step
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.annotated.second_reading import Picture, read_image, read_video
-
-_T = TypeVar("_T")
 
 _LARGEST_JPEG = 65_500
 """Width and height in pixels: libjpeg's limit."""
@@ -43,10 +37,10 @@ class Painter:
         self._panel: Panel | None = None
         self._panel_shape: tuple[int, ...] = ()
 
-    def paint(self, request: Request) -> Answer:
+    def paint(self, request: Request) -> Message:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
 
-        OSError if one cannot be written; with its name, or that of the directory.
+        An OSError, if one cannot be written, has its name, or that of the directory.
         """
         files: list[Path] = []
         try:
@@ -59,14 +53,16 @@ class Painter:
         except SourceError as error:
             return Answer(tuple(files), SourceError("writer", error.error, error.message))
         except OSError as error:  # one of writing names no file
-            raise OSError(error.errno, error.strerror, str(error.filename or self._setup.directory)) from None
+            return OSError(error.errno, error.strerror, str(error.filename or self._setup.directory))
+        except Exception as error:
+            return Answer(failure=_surprise(error))
         return Answer(tuple(files))
 
     def _make_video(self, request: Request, files: list[Path]) -> None:
         path = mirrored(self._setup.kind, request.key, ".mp4", (".mp4",))
         video: VideoFile | None = None
         try:
-            for picture in _guarded(self._video(request, None)):
+            for picture in self._video(request, None):
                 if video is None:
                     video = VideoFile(self._place(path), picture.form, self._setup.quality)
                 self._label(picture.pixels, request, picture.position)
@@ -80,18 +76,21 @@ class Painter:
 
     def _make_pictures(self, request: Request, wanted: NDArray[np.int64], files: list[Path]) -> None:
         folder = mirrored(self._setup.kind, request.key, "", (".jpg",))
-        for picture in _guarded(self._video(request, wanted)):
+        for picture in self._video(request, wanted):
             self._label(picture.pixels, request, picture.position)
             self._save(picture.pixels, folder / f"{picture.position:08d}.jpg", files)
 
     def _make_picture(self, request: Request, files: list[Path]) -> None:
-        for pixels in _guarded(read_image(self._source(request))):
-            self._label(pixels, request, 0)
-            self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
+        with _guarded():
+            pixels = read_image(self._source(request))
+        self._label(pixels, request, 0)
+        self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
     def _label(self, pixels: NDArray[np.uint8], request: Request, position: int) -> None:
-        row = request.row_at(position)
-        if row is None:
+        row = 0
+        if request.frame_index is not None:
+            row = int(np.searchsorted(request.frame_index, position, side="right")) - 1
+        if row < 0:  # before the first frame that the network saw
             return
         if self._panel is None or self._panel_shape != pixels.shape:
             height, width, _ = self._panel_shape = pixels.shape
@@ -112,7 +111,8 @@ class Painter:
             self._say(Step.ALIVE)
 
     def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
-        return read_video(self._source(request), self._setup.track, wanted, self._live)
+        with _guarded():
+            yield from read_video(self._source(request), self._setup.track, wanted, self._live)
 
     def _source(self, request: Request) -> Path:
         return path_of(self._setup.root, request.key)
@@ -123,10 +123,11 @@ class Painter:
         return place
 
 
-def _guarded(pictures: Iterator[_T]) -> Iterator[_T]:
+@contextmanager
+def _guarded() -> Iterator[None]:
     """Make a library's surprise on one source cost that source."""
     try:
-        yield from pictures
+        yield
     except SourceError:
         raise
     except Exception as error:
@@ -142,13 +143,4 @@ def serve(connection: Connection) -> None:
     painter = Painter(connection.recv(), connection.send)
     connection.send(Step.READY)
     while True:
-        connection.send(_answer(painter, connection.recv()))
-
-
-def _answer(painter: Painter, request: Request) -> Message:
-    try:
-        return painter.paint(request)
-    except OSError as error:
-        return error
-    except Exception as error:
-        return Answer(failure=_surprise(error))
+        connection.send(painter.paint(connection.recv()))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 
-_PRESET = "veryfast"
 _THREADS = 8
 """At most; each holds pictures of its own."""
 
@@ -86,25 +85,22 @@ class VideoFile:
         }
         with self._errors():
             self._container = av.open(str(path), "w", format="mp4", options=options)
-            settings = {"preset": _PRESET, "crf": str(crf)}
+            settings = {"preset": "veryfast", "crf": str(crf)}
             self._stream = self._container.add_stream("libx264", rate=form.fps, options=settings)
             self._stream.time_base = self._unit
-            self._open_encoder()
-
-    def _open_encoder(self) -> None:
-        context = self._stream.codec_context
-        context.time_base = self._unit
-        context.width, context.height = self._size
-        context.pix_fmt = "yuv420p"
-        context.sample_aspect_ratio = self._form.aspect
-        context.colorspace = self._matrix
-        _, context.color_primaries, context.color_trc = self._form.colours
-        context.color_range = ColorRange.MPEG
-        context.thread_count = min(_THREADS, os.cpu_count() or 1)
-        # Decoding in the order of presentation, the only one in which the last frame has a length of its own.
-        context.max_b_frames = 0
-        context.flags |= CodecFlags.frame_duration
-        context.open()
+            context = self._stream.codec_context
+            context.time_base = self._unit
+            context.width, context.height = self._size
+            context.pix_fmt = "yuv420p"
+            context.sample_aspect_ratio = form.aspect
+            context.colorspace = self._matrix
+            _, context.color_primaries, context.color_trc = form.colours
+            context.color_range = ColorRange.MPEG
+            context.thread_count = min(_THREADS, os.cpu_count() or 1)
+            # Decoded in the order of presentation, the only one in which the last frame has its own length.
+            context.max_b_frames = 0
+            context.flags |= CodecFlags.frame_duration
+            context.open()
 
     def write(self, picture: NDArray[np.uint8], pts: int, duration: int) -> None:
         """Add a picture, uint8, shape (H, W, 3), RGB; its times are in units of the time base."""

@@ -1,19 +1,15 @@
-"""The panel with labels and scores that is drawn on frames."""
+"""The panel that is drawn on frames: scores, and labels as a font can draw them."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-
-from resnet_pipe.writer.annotated.lettering import Lettering
-
-Colour = tuple[int, int, int]
-"""RGB."""
+from PIL import Image, ImageDraw, ImageFont
 
 _LINES = 27
 """So many lines of text are as high as a frame; or, if it is tall, as one of 16:9 that is as wide."""
@@ -24,11 +20,16 @@ _WIDTH = 17
 _MOST_NAMES = 256
 """So many drawn labels are kept for the next time."""
 
-_BAND, _BAND_OPACITY = (10, 12, 16), 170
-_TRACK, _TRACK_OPACITY = (70, 74, 82), 200
-_BARS = ((58, 150, 255), (150, 165, 185))
-_TEXTS = ((255, 255, 255), (218, 223, 230))
+_BAND = (10, 12, 16, 170)
+_TRACK = (70, 74, 82, 200)
+"""Red, green, blue and opacity."""
+_BARS = ((58, 150, 255, 255), (150, 165, 185, 255))
+_TEXTS = ((255, 255, 255, 255), (218, 223, 230, 255))
 """For the best class, and for the others."""
+
+_ELLIPSIS = "..."
+_NO_CHARACTER = "\U0010ffff"
+"""Never assigned: a font draws for it what it draws for all that it does not have, mostly a box."""
 
 
 class Panel:
@@ -71,18 +72,23 @@ class Panel:
         shape (height, width, 3).
         """
         width, pad, thickness = self._width, self._pad, max(2, self._line // 12)
-        sheet = _Sheet(width, 2 * pad + self._line * len(entries), pad)
+        height, length = 2 * pad + self._line * len(entries), max(0, width - 2 * pad)
+        sheet = Image.new("RGBA", (width, height), (*_BAND[:3], 0))
+        canvas = ImageDraw.Draw(sheet)
+        canvas.rounded_rectangle((0, 0, width - 1, height - 1), pad, _BAND)
         for rank, (index, per_mille) in enumerate(entries):
-            top, shade = pad + rank * self._line, _TEXTS[rank > 0]
+            top = pad + rank * self._line
             bar = top + self._line - 2 * thickness
-            length = max(0, width - 2 * pad)
-            sheet.rectangle(pad, bar, length, thickness, _TRACK, _TRACK_OPACITY)
             part = min(max(per_mille, 0), 1000) / 1000
-            sheet.rectangle(pad, bar, round(length * part), thickness, _BARS[rank > 0], 255)
+            for pixels, colour in (length, _TRACK), (round(length * part), _BARS[rank > 0]):
+                if pixels:
+                    canvas.rectangle((pad, bar, pad + pixels - 1, bar + thickness - 1), colour)
             share = self._text(f"{per_mille / 10:.1f}%")
-            sheet.paste(pad, top, self._name(index), shade)
-            sheet.paste(width - pad - share.width, top, share, shade)
-        return sheet.weights(self._room)
+            for left, text in (pad, self._name(index)), (width - pad - share.width, share):
+                sheet.paste(_TEXTS[rank > 0], (left, top), text)
+        drawn = np.asarray(sheet)[: self._room]
+        opacity = np.repeat(drawn[..., 3:], 3, axis=2)
+        return 255 - opacity, np.multiply(drawn[..., :3], opacity, dtype=np.uint16) + np.uint16(128)
 
     def _name(self, index: int) -> Image.Image:
         if index not in self._names:
@@ -100,29 +106,59 @@ class Panel:
         return image
 
 
-class _Sheet:
-    """A drawing, and how opaque it is: at first a band with round corners. All measures are pixels."""
+class Lettering:
+    """A font at one size in pixels; without a file Pillow's own, which has the letters of ASCII."""
 
-    def __init__(self, width: int, height: int, radius: int) -> None:
-        self._colour = Image.new("RGB", (width, height), _BAND)
-        self._opacity = Image.new("L", (width, height))
-        corners = (0, 0, width - 1, height - 1)
-        ImageDraw.Draw(self._opacity).rounded_rectangle(corners, radius, _BAND_OPACITY)
+    def __init__(self, font: Path | None, size: int) -> None:
+        self.font = load(font, size)
+        self._missing = self._picture(_NO_CHARACTER)
+        self._has: dict[str, bool] = {}
 
-    def rectangle(self, left: int, top: int, width: int, height: int, shade: Colour, opacity: int) -> None:
-        """Fill a rectangle; without width, nothing."""
-        if width:
-            box = (left, top, left + width - 1, top + height - 1)
-            ImageDraw.Draw(self._colour).rectangle(box, shade)
-            ImageDraw.Draw(self._opacity).rectangle(box, opacity)
+    def label(self, label: str, index: int) -> str:
+        """Return the label of a class on one line.
 
-    def paste(self, left: int, top: int, mask: Image.Image, shade: Colour) -> None:
-        """Fill where a mask is."""
-        self._colour.paste(shade, (left, top), mask)
-        self._opacity.paste(255, (left, top), mask)
+        Accents that the font lacks are left out. Characters that it lacks altogether stay, as boxes, but the
+        index of the class comes before them: it is all that can be read.
+        """
+        text = "".join(" " if char.isspace() else char for char in unicodedata.normalize("NFC", label))
+        shown = " ".join("".join(char for char in text if unicodedata.category(char)[0] != "C").split())
+        shown = "".join(char if self._draws(char) else _plain(char) for char in shown)
+        if not shown:
+            return f"class {index}"
+        return shown if all(map(self._draws, shown)) else f"{index}: {shown}"
 
-    def weights(self, height: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """Return what a frame's pixels are to be multiplied by, and what to add, for rows up to `height`."""
-        alpha = np.asarray(Image.merge("RGB", [self._opacity] * 3))[:height]
-        add = np.multiply(np.asarray(self._colour)[:height], alpha, dtype=np.uint16)
-        return 255 - alpha, add + np.uint16(128)
+    def fit(self, text: str, width: int) -> str:
+        """Return the text, or the start of it with three dots, at most `width` pixels wide."""
+        if self.font.getlength(text) <= width:
+            return text
+        low, high = 0, len(text)  # characters: the first fits, the second does not
+        while low + 1 < high:
+            middle = (low + high) // 2
+            fits = self.font.getlength(text[:middle].rstrip() + _ELLIPSIS) <= width
+            low, high = (middle, high) if fits else (low, middle)
+        return text[:low].rstrip() + _ELLIPSIS
+
+    def _draws(self, char: str) -> bool:
+        if char not in self._has:
+            self._has[char] = char == " " or self._picture(char) != self._missing
+        return self._has[char]
+
+    def _picture(self, char: str) -> tuple[tuple[int, int], bytes]:
+        mask = self.font.getmask(char)
+        return mask.size, bytes(mask)
+
+
+def load(font: Path | None, size: int) -> ImageFont.FreeTypeFont:
+    """Load a font, None for Pillow's own, at a size in pixels; OSError if there is none in the file."""
+    if font is not None:
+        with font.open("rb") as file:  # Pillow takes no name that is not UTF-8
+            return ImageFont.truetype(file, size)
+    own = ImageFont.load_default(size)
+    if not isinstance(own, ImageFont.FreeTypeFont):
+        raise OSError("this build of Pillow cannot draw text: it lacks FreeType")
+    return own
+
+
+def _plain(char: str) -> str:
+    """Return a character without its accents; nothing for an accent alone."""
+    return "".join(part for part in unicodedata.normalize("NFKD", char) if unicodedata.category(part) != "Mn")

@@ -21,7 +21,6 @@ from resnet_pipe.writer.annotated.encoder import Format
 
 _MAX_PIXELS = 2**31 - 1
 """The reader of the job has its own limit, and there are no labels of what is beyond that."""
-_LEAST_FPS, _MOST_FPS = 1, 240
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Picture:
     form: Format
 
 
-def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pixels of an image, once: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the pixels of an image: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
     It raises what `ImageReader.read` does.
     """
@@ -51,7 +50,7 @@ def read_image(path: Path) -> Iterator[NDArray[np.uint8]]:
         data = file.read()
     # Where the job does not accept a file that ends too early, there are no labels for it.
     item = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
-    yield np.require(item.frame, requirements=["C", "W"])
+    return np.require(item.frame, requirements=["C", "W"])
 
 
 def read_video(
@@ -88,7 +87,7 @@ def _format(video: Video, index: Index, longest: int, frame: VideoFrame, pixels:
         height=height,
         time_base=index.time_base,
         longest=longest,
-        fps=Fraction(min(max(fps, _LEAST_FPS), _MOST_FPS)).limit_denominator(1001),
+        fps=Fraction(min(max(fps, 1), 240)).limit_denominator(1001),
         aspect=aspect if height == frame.height else 1 / aspect,
         colours=(frame.colorspace, frame.color_primaries, frame.color_trc),
     )

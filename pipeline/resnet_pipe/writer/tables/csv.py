@@ -1,4 +1,9 @@
-"""CSV shards (RFC 4180, UTF-8, a header line): labels and scores for spreadsheets."""
+"""CSV shards (RFC 4180, UTF-8, a header line): labels and scores for spreadsheets.
+
+File names and labels must not become formulas there. What OWASP says of CSV injection: a cell that begins
+with one of some signs gets a single quote before it, and is text then. So does one that begins with a quote
+already: whoever takes one quote away has what was meant.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,40 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.rows import ENTRIES, ONE
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
-from resnet_pipe.writer.tables.table import Block, TableSection
-from resnet_pipe.writer.tables.text import TextWriter, python_values
-from resnet_pipe.writer.writer import Target
+from resnet_pipe.writer.tables.table import Block, TableSection, TextWriter, python_values
+from resnet_pipe.writer.writer import RowKey, Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIX = ".csv"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What may begin a formula; the last four are the full-width forms of the first four."""
+_QUOTED = ("'", *_FORMULA)
+
+
+def to_cell(text: str) -> str:
+    """Return the cell of a text. Numbers are none: a minus sign is theirs."""
+    return f"'{text}" if text.startswith(_QUOTED) else text
+
+
+def from_cell(cell: str) -> str:
+    """Return the text of a cell; one from before cells were quoted is its own, unless it looks quoted."""
+    return cell[1:] if cell.startswith("'") and cell.startswith(_QUOTED, 1) else cell
+
+
+def lines_in(path: Path) -> Iterator[list[str]]:
+    """Yield the cells of each line of a CSV file, without those of its header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        yield from lines
+
+
+def keys_in(path: Path) -> Iterator[RowKey]:
+    """Yield the source and the frame of each line of a file whose first columns they are."""
+    for line in lines_in(path):
+        yield from_cell(line[0]), int(line[1]) if line[1] else None
 
 
 class CsvSection(TableSection):

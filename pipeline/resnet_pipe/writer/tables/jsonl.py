@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.head.registry import FieldName
-from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.table import Block, TableSection
-from resnet_pipe.writer.tables.text import TextWriter, python_values
-from resnet_pipe.writer.writer import Target
+from resnet_pipe.writer.tables.table import Block, TableSection, TextWriter, python_values
+from resnet_pipe.writer.writer import RowKey, Target
 
 if TYPE_CHECKING:
     import pyarrow as pa

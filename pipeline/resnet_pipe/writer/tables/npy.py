@@ -15,17 +15,15 @@ from pydantic import Field
 from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
-from resnet_pipe.writer.section import RowKey
-from resnet_pipe.writer.tables.cells import from_cell, keys_in, lines_in, to_cell
+from resnet_pipe.writer.tables.csv import from_cell, keys_in, lines_in, to_cell
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+from resnet_pipe.writer.writer import Portion, RowKey, Target, Writer, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIX = ".npy"
 INDEX_SUFFIX = ".index.csv"
-FOLDER = "npy"
 
 _SUFFIXES = (SUFFIX, ".csv")
 _DTYPE = np.dtype("<f4")
@@ -126,7 +124,7 @@ class ArraysWriter(Writer):
             self._array.close()
 
     def _begin(self, key: str) -> _Array:
-        array, index = (mirrored(FOLDER, key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
+        array, index = (mirrored("npy", key, suffix, _SUFFIXES) for suffix in _SUFFIXES)
         self._files[key] = array, index
         directory = self._target.directory
         atomic.make_folder((directory / array).parent, directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -11,9 +12,8 @@ from pydantic import Field
 
 from resnet_pipe.head.registry import FieldName
 from resnet_pipe.head.rows import by_source
-from resnet_pipe.writer.section import RowKey
 from resnet_pipe.writer.tables.table import Block, TableSection, TableWriter
-from resnet_pipe.writer.writer import Target, Written
+from resnet_pipe.writer.writer import RowKey, Target, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,24 +44,23 @@ class ParquetSection(TableSection):
     @staticmethod
     def row_keys(path: Path) -> Iterator[RowKey]:
         """Yield which rows a shard has."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with pa.OSFile(os.fsencode(path), "rb") as source:
-            file = pq.ParquetFile(source)
-            for number in range(file.num_row_groups):
-                group = file.read_row_group(number, columns=["path", "frame_index"])
-                yield from zip(group["path"].to_pylist(), group["frame_index"].to_pylist(), strict=True)
+        for group in _row_groups(path, ["path", "frame_index"]):
+            yield from zip(group["path"].to_pylist(), group["frame_index"].to_pylist(), strict=True)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the rows of a shard as tables, row group by row group and source by source."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        # A loop's variable would hold one group while the next one is read.
+        yield from chain.from_iterable(map(by_source, _row_groups(target.shard(SUFFIX, directory))))
 
-        with pa.OSFile(os.fsencode(target.shard(SUFFIX, directory)), "rb") as source:
-            file = pq.ParquetFile(source)
-            for number in range(file.num_row_groups):  # not `iter_batches`, which holds all groups at once
-                yield from by_source(file.read_row_group(number))
+
+def _row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(os.fsencode(path), "rb") as source:
+        file = pq.ParquetFile(source)
+        for number in range(file.num_row_groups):  # not `iter_batches`, which holds all groups at once
+            yield file.read_row_group(number, columns)
 
 
 class ParquetWriter(TableWriter):

@@ -1,18 +1,22 @@
-"""What the writers of tables have in common: their section, and how shards are merged."""
+"""What the writers of tables have in common: their section, how shards are merged, and numbers as text."""
 
 from __future__ import annotations
 
 import heapq
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from resnet_pipe.writer.section import WriterSection
-from resnet_pipe.writer.writer import Portion, Target, Writer, Written
+from resnet_pipe.head.rows import as_numpy
+from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Block = tuple[str, Any]
 """The key of a source, and consecutive rows of it in the form that the format copies them in."""
@@ -64,3 +68,38 @@ class TableWriter(Writer):
     @abstractmethod
     def copy(self, rows: Any) -> None:  # noqa: ANN401 - in the form of the format
         """Add the rows of a block after those already there."""
+
+
+class TextWriter(TableWriter):
+    """A shard of lines that is being written, in CSV or JSON."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def discard(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """Return the values of a column, with floats whose shortest text, read as float32, gives the same bits.
+
+    `float(np.float32(0.1))` prints 0.10000000149011612: digits that the network never gave. The shortest text
+    of the float32 itself is 0.1, so each value goes through it once.
+    """
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_float32(kind):
+        return [float(text) for text in as_numpy(column).astype(str).tolist()]
+    if types.is_fixed_size_list(kind):
+        values, width = python_values(column.flatten()), kind.list_size
+        return [values[start : start + width] for start in range(0, len(values), width)]
+    if types.is_list(kind):
+        values, offsets = python_values(column.flatten()), column.offsets.to_pylist()
+        return [values[start - offsets[0] : end - offsets[0]] for start, end in pairwise(offsets)]
+    if types.is_struct(kind):
+        names = [field.name for field in kind]
+        members = map(python_values, column.flatten())
+        return [dict(zip(names, values, strict=True)) for values in zip(*members, strict=True)]
+    return list(column.to_pylist())

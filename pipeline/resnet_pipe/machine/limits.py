@@ -1,34 +1,47 @@
-"""What the control groups of this process allow it: those that a container or systemd has put it into.
+"""How many cores and how much memory this process may use.
 
+That is what the machine has, cut by the control groups that a container or systemd has put the process into.
 A group has no more than every group above it has (cgroups(7)), so all of them count: a service with a limit
 of its own may run in a container with a smaller one.
 """
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
 
 
-def cpu_quota(root: Path = ROOT) -> float | None:
-    """Return the CPU quota in cores; None without one."""
+def available_cores(root: Path = ROOT) -> int:
+    """Return the cores this process may use: its CPU affinity, cut by the quotas of its control groups.
+
+    A container with `--cpus 2` on a 64-core host sees 64 cores; threads for all of them would fight.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (_quota(directory) for directory in _directories("cpu", root))
-    return min((quota for quota in quotas if quota is not None), default=None)
+    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas if quota is not None)]))
 
 
-def memory_limit(root: Path = ROOT) -> int | None:
-    """Return the limit of memory, bytes: where processes are ended, or held up; None without one.
+def available_bytes(root: Path = ROOT) -> int:
+    """Return the memory this process may have, bytes: beyond a limit it would be ended, or held up.
 
-    Version 1 has no word for no limit, but a number that no machine reaches.
+    A container with `--memory 1g` sees the memory of its host. Version 1 has no word for no limit, but a
+    number that no machine reaches.
     """
     limits = (
         _number(directory / name)
         for directory in _directories("memory", root)
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes")
     )
-    return min((limit for limit in limits if limit is not None), default=None)
+    return min([physical_bytes(), *(limit for limit in limits if limit is not None)])
+
+
+def physical_bytes() -> int:
+    """Return the memory of the machine, regardless of limits."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _quota(directory: Path) -> float | None:
