@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.preprocess.resizing import Interpolation
 from resnet_pipe.preprocess.preprocessing import BYTE, Preprocessing
+from resnet_pipe.preprocess.resizing import Interpolation
 
 NAME = "preprocessor_config.json"
 SAY_IT = "say it yourself: --preprocess '{resize: 256, crop: 224, mean: [...], std: [...]}'"
