@@ -90,7 +90,7 @@ def run(
     from resnet_pipe.cli.display import Display
     from resnet_pipe.cli.signals import on_signals
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.run import resolution
+    from resnet_pipe.run import preparation
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
@@ -100,7 +100,7 @@ def run(
         raise click.UsageError("--now only works together with --fresh")
 
     loaded = jobs.load(job, overrides)
-    resolved = resolution.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
+    resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:

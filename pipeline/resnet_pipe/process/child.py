@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from resnet_pipe.process.patience import LOOK_S, Waiting
-from resnet_pipe.process.send_queue import SendQueue
 
 DYING_S = 10.0
 """The longest to wait for a killed process: a driver may keep it in the kernel, where no signal arrives."""
@@ -86,7 +89,7 @@ class Child:
                 start_new_session=own_group,
             )
         self.pid = self._process.pid
-        self._to_send = SendQueue(self._connection)
+        self._to_send = _SendQueue(self._connection)
 
     def __enter__(self) -> Child:
         return self
@@ -144,6 +147,34 @@ class Child:
             self._process.wait(DYING_S)
             self._to_send.close()
             self._connection.close()
+
+
+class _SendQueue:
+    """Messages to a child process, sent by a separate thread.
+
+    A child that hangs reads nothing, and one that waits for its parent to read its own message does not
+    either: a parent that itself sent a message larger than the socket's buffer would wait for ever.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._deliver, name="send queue", daemon=True)
+        self._thread.start()
+
+    def put(self, message: object) -> None:
+        """Send a message soon, as it is now. A child that is dead gets nothing."""
+        self._messages.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def close(self) -> None:
+        """End the thread. The child must be dead, or this may wait for it."""
+        self._messages.put(None)
+        self._thread.join()
+
+    def _deliver(self) -> None:
+        with suppress(OSError):  # it is dead; whoever listens to it finds out
+            while (message := self._messages.get()) is not None:
+                self._connection.send_bytes(message)
 
 
 def ending(status: int) -> str:

@@ -17,10 +17,10 @@ from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.gpu_memory import VramMeter
 from resnet_pipe.machine.memory import keep_freed_memory
 from resnet_pipe.run.engines import loading
-from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
-from resnet_pipe.run.observe.guard import Guard, Guarded
 from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.observer import Guard, Guarded
+from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.observe.trace import traced
 from resnet_pipe.run.pipeline import Counts, Pipeline
 from resnet_pipe.run.plan import Chunk, Plan

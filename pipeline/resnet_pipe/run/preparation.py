@@ -1,17 +1,17 @@
-"""The output directory as a run finds it: recovered, checked, and planned against."""
+"""What comes before a run: every choice made; the output directory recovered, checked, planned against."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import self_feeding
-from resnet_pipe.job.job import Job
-from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.job.job import Job, LoadedJob
+from resnet_pipe.job.resolve import Resolved, resolve
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
@@ -26,6 +26,23 @@ _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
 _CHUNK_BYTES = 8 << 10
 """Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
+
+
+def resolved(loaded: LoadedJob, fresh: bool, say: Callable[[str], None]) -> Resolved:
+    """Return a job with its model and every choice made; of `engine: auto`, `say` is told.
+
+    If `fresh`, the results in the output directory will be dropped.
+
+    Raises:
+        UsageError: the job and its model do not fit, or no engine can run the model as the job asks.
+    """
+    job, doc = loaded
+    choice = None
+    if job.infer.engine == "auto":
+        from resnet_pipe.study.choice import choose
+
+        job, choice = choose(job, doc, fresh, say)
+    return resolve(job, doc, choice)
 
 
 def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:

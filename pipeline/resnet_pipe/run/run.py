@@ -20,11 +20,10 @@ from resnet_pipe.run import preparation
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.executors.local import LocalExecutor
 from resnet_pipe.run.observe.events import EventLog, Events, Listener
-from resnet_pipe.run.observe.guard import Guard
 from resnet_pipe.run.observe.history import History
-from resnet_pipe.run.observe.leavings import leave
+from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
-from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.observe.run_folder import leave, make_run_folder, prune_run_folders, save_job
 from resnet_pipe.run.plan import Rules, empty_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.run.chunk_runner import ChunkRunner
-from resnet_pipe.run.failure_limit import check_failures
-from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
-from resnet_pipe.run.observe.outcome import SourceCounts
+from resnet_pipe.run.observe.outcome import Effort, SourceCounts
 from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Staged
@@ -47,7 +48,7 @@ class LocalExecutor:
             failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
             self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            check_failures(failure, failed, limit, runner.root)
+            _check(failure, failed, limit, runner.root)
 
         if self.stop.signal is None:
             if plan.chunk_count:
@@ -74,3 +75,29 @@ class LocalExecutor:
                 )
         shards = [file.name for file in record.shards]
         self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
+
+
+def _check(failure: Failure, count: int, limit: int, root: Path) -> None:
+    """Let a run go on after a source has failed, the `count`th that has, or not.
+
+    Raises:
+        RunError: more than the limit have failed, or the input, below `root`, is gone.
+    """
+    if count > limit:
+        raise RunError(
+            f"{count} source{'' if count == 1 else 's'} failed, more than run.max_failures allows",
+            "see the failures in the log; committed results are kept",
+        )
+    if failure.error in ("missing", "unreadable") and not _has_entries(root):
+        raise RunError(
+            f"the input is gone: {root} cannot be read or is empty now",
+            "restore it (is the disk mounted?) and run the same command again",
+        )
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False

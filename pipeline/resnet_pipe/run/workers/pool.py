@@ -17,8 +17,7 @@ from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import ReadyBatch, Split, Suspect, Task, WorkerSetup
 from resnet_pipe.run.workers.slots import Slots, SlotShape
-from resnet_pipe.run.workers.streak import Streak
-from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
+from resnet_pipe.run.workers.suspicion import Streak, given_up, pieces, rest
 from resnet_pipe.run.workers.worker_process import WorkerBroken, WorkerReady
 
 TASKS_AHEAD = 2
