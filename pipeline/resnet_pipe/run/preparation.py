@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,17 +16,26 @@ from resnet_pipe.job.resolve import Resolved, resolve
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
+from resnet_pipe.reader.listing import split
 from resnet_pipe.reader.nothing import nothing_found
 from resnet_pipe.reader.passed_over import PassedOver
-from resnet_pipe.run import disappeared
+from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.names import key_of
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
 _CHUNK_BYTES = 8 << 10
 """Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
+_FEW = 10
+"""Fewer than these are no share of anything: they are removed by hand."""
+_ADVICE = "is a disk missing, or has reader.path changed?"
+_REMEDY = (
+    f"{_ADVICE} Restore it and run the same command again; if they were really removed, add"
+    " --set run.max_disappeared=100% once"
+)
 
 
 def resolved(loaded: LoadedJob, fresh: bool, say: Callable[[str], None]) -> Resolved:
@@ -131,13 +141,67 @@ def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh
     sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
     if stop is not None:
         sources = stop.during(sources)
-    plan = make_plan(disappeared.striking_off(sources, unseen), found.records, per_chunk, rules)
+    plan = make_plan(_striking_off(sources, unseen), found.records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, gone)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
-    warning = disappeared.check(job, found.there, gone, rules, replaced)
+    warning = _check_disappeared(job, found.there, gone, rules, replaced)
     return replace(plan, warning=warning, passed_over=passed_over)
+
+
+def _striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:
+    """Yield the sources that are listed, and take their keys from those that the listing has not come to."""
+    for source in sources:
+        unseen.discard(source.key)
+        yield source
+
+
+def _check_disappeared(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: bool) -> str:
+    """Refuse to give up the rows of many sources that are gone at once; the job says how many may be.
+
+    Of the records, which are those of the ledger as it is, this run's division counts: `gone` is how many of
+    their sources the reader has not listed. If `fresh`, all rows are replaced by those of what is there.
+
+    Returns what to warn of in a run that keeps their rows; empty if there is nothing unusual.
+
+    Raises:
+        RunError: too many are gone, and their rows would be lost. Nothing has been changed.
+    """
+    mine = [record for record in records if rules.owns(record.chunk)]
+    known = sum(len(record.entries) for record in mine)
+    limit = job.run.disappeared_limit(known)
+    if gone == 0 or limit >= known:
+        return ""
+    problem = _emptied(job, mine)
+    if not problem and gone > limit and (isinstance(job.run.max_disappeared, int) or gone >= _FEW):
+        allowed = f"more than run.max_disappeared ({job.run.max_disappeared}) allows"
+        problem = f"{gone} of {known} known sources have disappeared, {allowed}"
+    if not problem:
+        return ""
+    if fresh or rules.prune:
+        raise RunError(f"{problem}: {'--fresh' if fresh else '--prune'} would drop their rows", _REMEDY)
+    return f"{problem}; their rows are kept: {_ADVICE}"
+
+
+def _emptied(job: Job, records: Iterable[Record]) -> str:
+    """Tell of an entry of `reader.path` that is empty now, as is the mount point of a missing disk."""
+    root = job.reader.make_reader().root
+    for start in {split(entry)[0] for entry in job.reader.path}:
+        if not start.is_dir() or not _is_empty(start):
+            continue
+        prefix = "" if start == root else f"{key_of(str(start.relative_to(root)))}/"
+        keys = (entry.source.key for record in records for entry in record.entries)
+        below = sum(key.startswith(prefix) for key in keys)
+        if below:
+            return f"{start} is empty now, but {below} known sources were in it"
+    return ""
+
+
+def _is_empty(directory: Path) -> bool:
+    """Tell whether a directory holds nothing but hidden names, which no reader takes."""
+    with os.scandir(directory) as entries:
+        return all(entry.name.startswith(".") for entry in entries)
 
 
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:

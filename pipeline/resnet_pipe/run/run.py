@@ -24,7 +24,7 @@ from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.run_folder import leave, make_run_folder, prune_run_folders, save_job
-from resnet_pipe.run.plan import Rules, empty_plan
+from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
@@ -165,7 +165,7 @@ class _Run:
         prepared, output = self.prepared, self.resolved.job.output
         outcome = Outcome(
             resolved=self.resolved,
-            plan=prepared.plan if prepared else empty_plan(),
+            plan=prepared.plan if prepared else Plan(),
             counts=self.executor.counts,
             effort=self.executor.effort,
             started_at=self.started_at,

@@ -172,7 +172,7 @@ class Stager:
             del expected.arrived[ready.span]
             if not any(batch.failures for batch, _ in arrived):
                 arrived.sort(key=lambda each: each[0].number)
-                parts = [SpanResult(batch.rows, values, batch.notes) for batch, values in arrived]
+                parts = [SpanResult(batch.rows, values, tuple(batch.notes)) for batch, values in arrived]
                 self.spool.save(expected.source, expected.spans[ready.span], parts)
 
     def _loaded(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> tuple[ReadyBatch, Outputs]:
@@ -180,7 +180,7 @@ class Stager:
         if expected.source is None or not ready.from_spool:
             return ready, outputs
         known = self.spool.load(expected.source, expected.spans[ready.span])
-        return replace(ready, rows=known.rows, notes=known.notes), known.outputs
+        return replace(ready, rows=known.rows, notes=[*known.notes]), known.outputs
 
     def _end_task(self, task: int) -> None:
         expected = self._expected.pop(task)

@@ -50,8 +50,6 @@ def given_up(task: Task, posted: ReadyBatch | None, failure: Failure) -> ReadyBa
         task=task.index,
         span=task.span.index if task.span else 0,
         number=rest(task, posted).first_number,
-        slot=None,
-        rows=[],
         failures=[failure],
         sources=task.sources if task.final else 0.0,
         finished=1,
