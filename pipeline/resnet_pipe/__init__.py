@@ -105,7 +105,7 @@ def run(
     from resnet_pipe.run.stop import Stop
 
     rules, replaced = _options(retry_failed, prune, fresh)
-    return runs.run(_resolved(job, fresh), runs.RunOptions(rules, replaced), Stop(), on_event)
+    return runs.run(_resolved(job, fresh), rules, replaced, Stop(), on_event)
 
 
 def convert(

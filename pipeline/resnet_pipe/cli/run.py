@@ -107,7 +107,7 @@ def run(
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
     with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
-        outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
+        outcome = runs.run(resolved, rules, replaced, stop, display)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")
     if as_json:

@@ -65,7 +65,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     ledger = Ledger(resolved.job.output)
     generation.refuse_half_switched(ledger)
     found = _find(resolved, ledger, list(ledger.records()), rules, fresh)
-    return _plan(resolved.job, None, found, rules, fresh)
+    return _plan(resolved.job, Stop(), found, rules, fresh)
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
@@ -130,7 +130,7 @@ def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Ru
     return _Found(target, kept, lost, there)
 
 
-def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
+def _plan(job: Job, stop: Stop, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
     replaced = fresh is not Fresh.NO
@@ -138,9 +138,7 @@ def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
-    sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
-    if stop is not None:
-        sources = stop.during(sources)
+    sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
     plan = make_plan(_striking_off(sources, unseen), found.records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:

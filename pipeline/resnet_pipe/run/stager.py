@@ -72,6 +72,11 @@ class Stager:
     `deliver` gets each chunk; before that, `on_failure` is told of each source in it that failed, and of the
     chunk's id, and may raise to end the run. `on_write` is told of each result that is written, and from when
     to when that was, in seconds of `time.perf_counter`.
+
+    Attributes:
+        waiting_bytes: memory of the results that have overtaken what is written next.
+        failures: sources that did not give all their rows or files.
+        chunks: delivered.
     """
 
     resolved: Resolved
@@ -87,8 +92,7 @@ class Stager:
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[ReadyBatch, Outputs]] = {}
         self._next = _Place(0, 0, 0)
-        self.waiting_bytes = 0
-        """Memory of the results that have overtaken what is written next."""
+        self.waiting_bytes = self.failures = self.chunks = 0
         self._open: OpenChunk | None = None
         self._given_up = False
         self._spooled: list[tuple[Source, Span]] = []
@@ -158,8 +162,12 @@ class Stager:
     def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
         if self._open is None:
             self._open = OpenChunk(expected.chunk, self.resolved, self.ledger, self.root)
-        for failure in self._open.add(ready, outputs):
-            self.on_failure(failure, expected.chunk.id)
+        self._tell(self._open.add(ready, outputs), expected.chunk)
+
+    def _tell(self, failures: list[Failure], chunk: Chunk) -> None:
+        for failure in failures:
+            self.failures += 1
+            self.on_failure(failure, chunk.id)
 
     def _keep(self, ready: ReadyBatch, outputs: Outputs) -> None:
         """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
@@ -190,9 +198,9 @@ class Stager:
             return
         if self._given_up:
             raise GivenUpError
-        for failure in self._open.close():
-            self.on_failure(failure, expected.chunk.id)
+        self._tell(self._open.close(), expected.chunk)
         self.deliver(Staged(expected.chunk, self._open.stage()))
+        self.chunks += 1
         self._open = None
         for source, span in self._spooled:
             self.spool.forget(source, span)

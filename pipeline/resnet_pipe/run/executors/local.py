@@ -34,7 +34,7 @@ class LocalExecutor:
         Raises:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
-        ledger, plan = prepared.ledger, prepared.plan
+        ledger = prepared.ledger
         spool = Spool(ledger.store.spool, ledger.store.home, self.resolved.digest)
         sources, failed = prepared.allowance
         limit = self.resolved.job.run.failure_limit(sources)
@@ -51,11 +51,11 @@ class LocalExecutor:
             _check(failure, failed, limit, runner.root)
 
         if self.stop.signal is None:
-            if plan.chunk_count:
+            if prepared.plan.chunk_count:
                 self.effort = runner.effort
                 with runner.started():
                     prepared.begin()
-                    runner.run(plan.chunks(), ledger, spool, commit, on_failure)
+                    runner.run(ledger, spool, commit, on_failure)
             else:
                 prepared.begin()
         if self.stop.signal is None:

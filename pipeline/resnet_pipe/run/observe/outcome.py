@@ -50,6 +50,8 @@ class Effort:
         run_seconds: from engine ready to last commit.
         first_batch_s: the part of these in which the engine waited for the first batch.
         warmup_s: loading the network and its first forward pass.
+        items: that the engine has seen.
+        sources: that it has seen to their end; of one that is read in spans, the share that it has.
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
         peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if not measured.
@@ -62,6 +64,7 @@ class Effort:
     first_batch_s: float = 0.0
     warmup_s: float = 0.0
     items: int = 0
+    sources: float = 0.0
     frames: FrameCounts = field(default_factory=FrameCounts)
     batch_size: int = 0
     workers: int = 0

@@ -91,7 +91,7 @@ def _with_report(outcome: Outcome, folder: Path, events: Events) -> Outcome:
     try:
         return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
     except MissingExtraError as error:  # nothing is wrong: it has not been installed
-        events.log.event("note", text=str(error))
+        events.log("note", text=str(error))
         return replace(outcome, no_report=f"{error.remedy}")
 
 
