@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,11 @@ class Child:
                 start_new_session=own_group,
             )
         self.pid = self._process.pid
-        self._to_send = _SendQueue(self._connection)
+        self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # Sent by a thread of its own. A child that hangs reads nothing, and one that waits for us to read its
+        # message does not either: after a message larger than the socket's buffer we would wait for ever.
+        self._sender = threading.Thread(target=self._deliver, name="send queue", daemon=True)
+        self._sender.start()
 
     def __enter__(self) -> Child:
         return self
@@ -102,8 +105,13 @@ class Child:
         return self._connection.fileno()
 
     def send(self, message: object) -> None:
-        """Send a message soon, without waiting for anything. A child that is dead gets nothing."""
-        self._to_send.put(message)
+        """Send a message soon, as it is now, without waiting for anything. A dead child gets nothing."""
+        self._messages.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def _deliver(self) -> None:
+        with suppress(OSError):  # it is dead; whoever listens to it finds out
+            while (message := self._messages.get()) is not None:
+                self._connection.send_bytes(message)
 
     def receive(self, patience_s: float = inf, look: Callable[[], object] | None = None) -> Any:  # noqa: ANN401
         """Return the next message from the child.
@@ -145,36 +153,9 @@ class Child:
         self.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(DYING_S)
-            self._to_send.close()
+            self._messages.put(None)
+            self._sender.join()  # which may wait for a child that is not dead
             self._connection.close()
-
-
-class _SendQueue:
-    """Messages to a child process, sent by a separate thread.
-
-    A child that hangs reads nothing, and one that waits for its parent to read its own message does not
-    either: a parent that itself sent a message larger than the socket's buffer would wait for ever.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._deliver, name="send queue", daemon=True)
-        self._thread.start()
-
-    def put(self, message: object) -> None:
-        """Send a message soon, as it is now. A child that is dead gets nothing."""
-        self._messages.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-
-    def close(self) -> None:
-        """End the thread. The child must be dead, or this may wait for it."""
-        self._messages.put(None)
-        self._thread.join()
-
-    def _deliver(self) -> None:
-        with suppress(OSError):  # it is dead; whoever listens to it finds out
-            while (message := self._messages.get()) is not None:
-                self._connection.send_bytes(message)
 
 
 def ending(status: int) -> str:

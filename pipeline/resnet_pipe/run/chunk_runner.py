@@ -16,7 +16,7 @@ from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.cores import available_cores
 from resnet_pipe.machine.gpu_memory import VramMeter
 from resnet_pipe.machine.memory import keep_freed_memory
-from resnet_pipe.run.engines import loading
+from resnet_pipe.run.engines import device
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard, Guarded
@@ -63,11 +63,6 @@ class ChunkRunner:
         """Only on GPUs."""
         self.effort = Effort(batch_size=self.resolved.batch_size)
 
-    @property
-    def root(self) -> Path:
-        """Return the directory that the keys of the sources start from."""
-        return self._reader.root
-
     @contextmanager
     def started(self) -> Iterator[None]:
         """Start the workers and load the engine, at the same time; both end with the block.
@@ -75,7 +70,7 @@ class ChunkRunner:
         It begins when they are proved to work: until then, nothing has been changed.
 
         Raises:
-            ResnetPipeError: the workers or the engine cannot work; see `loading.loaded`.
+            ResnetPipeError: the workers or the engine cannot work; see `device.loaded`.
         """
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
@@ -88,12 +83,12 @@ class ChunkRunner:
         with ExitStack() as stack:
             self._pool = stack.enter_context(closing(self._start_workers(cores)))
             started = time.perf_counter()
-            devices = loading.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
+            devices = device.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
             self._devices = stack.enter_context(devices)
             self._pool.wait_until_ready(self.stop)
             self._ready(started)
             if self.trace is not None:
-                tracing = traced(self.trace, self.effort.workers, loading.lanes(self._devices))
+                tracing = traced(self.trace, self.effort.workers, device.lanes(self._devices))
                 trace = self.guard.enter(stack, "trace", tracing)
                 if trace is not None:
                     self._observers.add("trace", trace)
@@ -115,11 +110,11 @@ class ChunkRunner:
     def _ready(self, started: float) -> None:
         """Note what runs, and tell of it; loading began at `started`."""
         self.effort.warmup_s = time.perf_counter() - started
-        resolved, info = self.resolved, loading.describe(self._devices)
+        resolved, info = self.resolved, device.describe(self._devices)
         chosen = resolved.choice.note if resolved.choice else ""
         self.effort.engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if self._devices[0].info.device.startswith(("cuda", "tensorrt")):
-            self._vram = self.guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
+            self._vram = self.guard.call(_VRAM, VramMeter, [one.pid for one in self._devices])
         self.events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note:
             self.events.note(info.note, unusual=False)
@@ -138,8 +133,8 @@ class ChunkRunner:
             ResnetPipeError: the run cannot go on; what has been delivered stays.
         """
         effort, observers = self.effort, self._observers
-        root, clock = self._reader.root, effort.clocks["writer"]
-        stager = Stager(self.resolved, ledger, spool, root, clock, deliver, on_failure, observers.written)
+        clock = effort.clocks["writer"]
+        stager = Stager(self.resolved, ledger, spool, clock, deliver, on_failure, observers.written)
         share = max(1, self.plan.planned // effort.workers)
         tasks = TaskList(self.plan.chunks(), self._reader, effort.batch_size, share, stager, spool)
         grace_s = self.resolved.job.run.grace_s
@@ -165,7 +160,7 @@ class ChunkRunner:
             effort.run_seconds = time.perf_counter() - started
             effort.first_batch_s = (pipeline.first_batch_at or started) - started
             effort.workers_replaced = self._pool.deaths
-            effort.devices = tuple(device.use(self._vram) for device in self._devices)
+            effort.devices = tuple(one.use(self._vram) for one in self._devices)
             effort.peak_vram_mb = self._vram.peak_mb if self._vram else None
         progress()
 

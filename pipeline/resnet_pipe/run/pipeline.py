@@ -11,11 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from resnet_pipe.errors import ResnetPipeError
-from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.observe.outcome import Effort
-from resnet_pipe.run.stager import Stager
+from resnet_pipe.run.stager import GivenUpError, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch

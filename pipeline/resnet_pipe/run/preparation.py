@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
@@ -64,8 +64,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     """
     ledger = Ledger(resolved.job.output)
     generation.refuse_half_switched(ledger)
-    found = _find(resolved, ledger, list(ledger.records()), rules, fresh)
-    return _plan(resolved.job, Stop(), found, rules, fresh)
+    return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
@@ -85,36 +84,19 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     _refuse_strangers(ledger, known)
     if fresh is Fresh.AT_THE_END and generation.goes_on(ledger, resolved.fingerprint):
         generation.next_ledger(ledger).recover()
-    found = _find(resolved, ledger, known, rules, fresh)
-    plan = _plan(resolved.job, stop, found, rules, fresh)
+    prepared = _planned(resolved, ledger, known, rules, fresh, stop)
     freed = 0
     if fresh is Fresh.NOW:
         looks = (ledger.store.look(file.name) for record in known for file in record.files)
         freed = sum(file.size for file in looks if file)
-    _refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
-    return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
+    _refuse_full(resolved, prepared.plan, ledger.output, freed)
+    return prepared
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is in the output directory, for this run.
-
-    Attributes:
-        target: the ledger that the run commits to.
-        records: its records, by chunk, without those that are lost.
-        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to the
-            division whose chunk it is, which forgets the record before.
-        there: the records of the rows that are there, whether the run adds to them or replaces them.
-    """
-
-    target: Ledger
-    records: Mapping[str, Record]
-    lost: tuple[Record, ...]
-    there: Sequence[Record]
-
-
-def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh) -> _Found:
-    """Return what is there for a run; refuse rows, of the `known` records, made with different settings."""
+def _planned(
+    resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh, stop: Stop
+) -> Prepared:
+    """Plan against what is there; refuse rows, of the `known` records, made with different settings."""
     target, records = ledger, known
     if fresh is Fresh.AT_THE_END:
         target = generation.next_ledger(ledger)
@@ -123,28 +105,41 @@ def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Ru
         records = []
     elif known:
         fingerprint.check(ledger.store, resolved.fingerprint, {one.fingerprint for one in known})
+    # Rows that are gone make their sources new again; but only for the division whose chunk it is, which
+    # forgets the record before.
     lost = tuple(one for one in records if rules.owns(one.chunk) and not target.is_intact(one))
     gone = {one.chunk for one in lost}
     kept = {one.chunk: one for one in records if one.chunk not in gone}
     there = [*kept.values()] if fresh is Fresh.NO else [one for one in known if ledger.is_intact(one)]
-    return _Found(target, kept, lost, there)
+    plan = _plan(resolved.job, stop, kept, there, rules, replaced=fresh is not Fresh.NO)
+    return Prepared(resolved, plan, ledger, target, lost, fresh)
 
 
-def _plan(job: Job, stop: Stop, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
+def _plan(
+    job: Job,
+    stop: Stop,
+    records: Mapping[str, Record],
+    there: Sequence[Record],
+    rules: Rules,
+    replaced: bool,
+) -> Plan:
+    """Have the sources listed, and compare them with the records that the run adds to, by chunk.
+
+    Of the rows that are `there`, whether the run adds to them or replaces them, not too many may go.
+    """
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
-    replaced = fresh is not Fresh.NO
-    unseen = {entry.source.key for one in found.there for entry in one.entries} if replaced else set()
+    unseen = {entry.source.key for one in there for entry in one.entries} if replaced else set()
     if replaced:
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
     passed_over = PassedOver()
     sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
-    plan = make_plan(_striking_off(sources, unseen), found.records, per_chunk, rules)
+    plan = make_plan(_striking_off(sources, unseen), records, per_chunk, rules)
     gone = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, gone)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
-    warning = _check_disappeared(job, found.there, gone, rules, replaced)
+    warning = _check_disappeared(job, there, gone, rules, replaced)
     return replace(plan, warning=warning, passed_over=passed_over)
 
 
@@ -215,7 +210,7 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         )
 
 
-def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
+def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> None:
     """Refuse a run whose disk has no room for its first chunk, with what is freed before that is written.
 
     What is counted is the numbers of the rows; pictures and videos with labels come on top.
@@ -225,7 +220,8 @@ def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Pa
         return
     writers = resolved.job.writer
     row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
-    needed = _CHUNK_BYTES + len(chunk.sources) * expected_items * row_bytes
+    rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
+    needed = _CHUNK_BYTES + rows * row_bytes
     free = shutil.disk_usage(output).free + freed
     if free < needed:
         raise RunError(

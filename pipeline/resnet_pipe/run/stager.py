@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, Record
+from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.source import Source, Span
-from resnet_pipe.run.chunk import GivenUpError, OpenChunk
+from resnet_pipe.run.chunk import OpenChunk
 from resnet_pipe.run.observe.clock import StageClock
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import SpanResult, Spool
@@ -23,24 +22,12 @@ _ROW_BYTES = 128
 """Of a row, beside what the network gave for it."""
 
 
-class Staged(NamedTuple):
-    """A chunk of which everything is complete in its staging directory, and nothing is committed.
-
-    The record is for the ledger: files with their SHA-256, and the entries of the sources.
-    """
-
-    chunk: Chunk
-    record: Record
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Return the entries of the sources that were processed, without those of kept rows."""
-        keys = {source.key for source in self.chunk.sources}
-        return [entry for entry in self.record.entries if entry.source.key in keys]
+Deliver = Callable[[Chunk, Record], None]
+"""Takes each chunk as soon as it is staged, in order, and its record. When it returns, both are committed."""
 
 
-Deliver = Callable[[Staged], None]
-"""Takes each chunk as soon as it is staged, in order. When it returns, the chunk is committed."""
+class GivenUpError(Exception):
+    """Somebody does not want to wait until a chunk is complete."""
 
 
 class _Place(NamedTuple):
@@ -82,7 +69,6 @@ class Stager:
     resolved: Resolved
     ledger: Ledger
     spool: Spool
-    root: Path
     clock: StageClock
     deliver: Deliver
     on_failure: Callable[[Failure, str], None]
@@ -130,7 +116,9 @@ class Stager:
             ready, outputs = self._waiting.pop(self._next)
             self.waiting_bytes -= _bytes(ready, outputs)
             ready, outputs = self._loaded(expected, ready, outputs)
-            self._write(expected, ready, outputs)
+            if self._open is None:
+                self._open = OpenChunk(expected.chunk, self.resolved, self.ledger)
+            self._tell(self._open.add(ready, outputs), expected.chunk)
             self._next = self._after(expected, ready)
             ended += ready.last
             if self._next.task != ready.task:
@@ -144,7 +132,7 @@ class Stager:
         """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
         self._given_up = True
         if (chunk := self._open) is not None:  # another thread may close it now
-            chunk.give_up()
+            chunk.hurry()
 
     def abandon(self) -> None:
         """Remove the files of the chunk in flight."""
@@ -158,11 +146,6 @@ class Stager:
         if ready.span + 1 < len(expected.spans):
             return _Place(ready.task, ready.span + 1, 0)
         return _Place(ready.task + 1, 0, 0)
-
-    def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
-        if self._open is None:
-            self._open = OpenChunk(expected.chunk, self.resolved, self.ledger, self.root)
-        self._tell(self._open.add(ready, outputs), expected.chunk)
 
     def _tell(self, failures: list[Failure], chunk: Chunk) -> None:
         for failure in failures:
@@ -196,10 +179,11 @@ class Stager:
             self._spooled += [(expected.source, span) for span in expected.spans]
         if not expected.final or self._open is None:
             return
-        if self._given_up:
+        failures = [] if self._given_up else self._open.close()
+        if self._given_up:  # before, or meanwhile
             raise GivenUpError
-        self._tell(self._open.close(), expected.chunk)
-        self.deliver(Staged(expected.chunk, self._open.stage()))
+        self._tell(failures, expected.chunk)
+        self.deliver(expected.chunk, self._open.stage())
         self.chunks += 1
         self._open = None
         for source, span in self._spooled:

@@ -80,7 +80,7 @@ class RemoteEngine:
     def __init__(
         self, module: str, request: EngineRequest, slots: Slots, name: str, timeout_s: float
     ) -> None:
-        self._name = name
+        self.name = name
         self._device = name or f"device {request.device}"
         self._pace = Pace(timeout_s)
         self._process = Child(_PROCESS, slots.descriptor)
@@ -170,7 +170,7 @@ class RemoteEngine:
             return  # it has been given up
         if isinstance(answer.outputs, EngineError):
             error = answer.outputs
-            problem = f"{self._name}: {error.problem}" if self._name else error.problem
+            problem = f"{self.name}: {error.problem}" if self.name else error.problem
             asked.set_exception(EngineError(problem, error.remedy, error.check))
         elif isinstance(answer.outputs, ResnetPipeError):
             asked.set_exception(answer.outputs)
@@ -195,7 +195,7 @@ class RemoteEngine:
 
     def _hangs(self, rows: int, seconds: float) -> RunError:
         return RunError(
-            f"the engine hangs: {self._name or self.info.device} has not answered a batch of {rows} for"
+            f"the engine hangs: {self.name or self.info.device} has not answered a batch of {rows} for"
             f" {seconds:.0f} s, {self._pace.excess(rows)}",
             "committed results are kept: run the same command again; if it hangs again, use another"
             " infer.engine",

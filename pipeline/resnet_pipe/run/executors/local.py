@@ -9,12 +9,13 @@ from pathlib import Path
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.failure import Failure
+from resnet_pipe.ledger.record import Record
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.outcome import Effort, SourceCounts
+from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.spool import Spool
-from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
 
 
@@ -38,17 +39,18 @@ class LocalExecutor:
         spool = Spool(ledger.store.spool, ledger.store.home, self.resolved.digest)
         sources, failed = prepared.allowance
         limit = self.resolved.job.run.failure_limit(sources)
+        root = self.resolved.job.reader.make_reader().root
 
-        def commit(staged: Staged) -> None:
-            ledger.commit(staged.record, staged.chunk.replaces)
-            self._count(staged)
+        def commit(chunk: Chunk, record: Record) -> None:
+            ledger.commit(record, chunk.replaces)
+            self._count(chunk, record)
 
         def on_failure(failure: Failure, chunk: str) -> None:
             nonlocal failed
             failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
             self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            _check(failure, failed, limit, runner.root)
+            _check(failure, failed, limit, root)
 
         if self.stop.signal is None:
             if prepared.plan.chunk_count:
@@ -61,8 +63,9 @@ class LocalExecutor:
         if self.stop.signal is None:
             spool.clear()
 
-    def _count(self, staged: Staged) -> None:
-        entries, record = staged.entries, staged.record
+    def _count(self, chunk: Chunk, record: Record) -> None:
+        keys = {source.key for source in chunk.sources}  # without those of kept rows
+        entries = [entry for entry in record.entries if entry.source.key in keys]
         states = [entry.status for entry in entries]
         self.counts.done += states.count("done")
         self.counts.partial += states.count("partial")

@@ -146,15 +146,11 @@ class WorkerPool:
         self._wake_sender.close()
 
     def _hear(self, member: _Member) -> ReadyBatch | Split | None:
+        message: ReadyBatch | Split | WorkerReady | WorkerBroken | Suspect
         try:
             message = member.process.receive()
         except EndedError as ended:
             return self._replace(member, ended)
-        return self._accept(member, message)
-
-    def _accept(
-        self, member: _Member, message: ReadyBatch | Split | WorkerReady | WorkerBroken | Suspect
-    ) -> ReadyBatch | Split | None:
         if isinstance(message, WorkerReady):
             member.ready = True
             return None
