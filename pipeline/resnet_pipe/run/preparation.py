@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +96,10 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
 def _planned(
     resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh, stop: Stop
 ) -> Prepared:
-    """Plan against what is there; refuse rows, of the `known` records, made with different settings."""
+    """Have the sources listed, and plan against what is there: rows of the `known` records, in the ledger.
+
+    Refused are rows made with different settings, if they are to stay; no input; and to lose too many rows.
+    """
     target, records = ledger, known
     if fresh is Fresh.AT_THE_END:
         target = generation.next_ledger(ledger)
@@ -110,37 +113,25 @@ def _planned(
     lost = tuple(one for one in records if rules.owns(one.chunk) and not target.is_intact(one))
     gone = {one.chunk for one in lost}
     kept = {one.chunk: one for one in records if one.chunk not in gone}
-    there = [*kept.values()] if fresh is Fresh.NO else [one for one in known if ledger.is_intact(one)]
-    plan = _plan(resolved.job, stop, kept, there, rules, replaced=fresh is not Fresh.NO)
-    return Prepared(resolved, plan, ledger, target, lost, fresh)
+    replaced, there = fresh is not Fresh.NO, [*kept.values()]
+    unseen: set[str] = set()
+    if replaced:
+        there = [one for one in known if ledger.is_intact(one)]
+        unseen = {entry.source.key for one in there for entry in one.entries}
+        rules = replace(rules, prune=True)  # of what an earlier run of this command has made
 
-
-def _plan(
-    job: Job,
-    stop: Stop,
-    records: Mapping[str, Record],
-    there: Sequence[Record],
-    rules: Rules,
-    replaced: bool,
-) -> Plan:
-    """Have the sources listed, and compare them with the records that the run adds to, by chunk.
-
-    Of the rows that are `there`, whether the run adds to them or replaces them, not too many may go.
-    """
+    job, passed_over = resolved.job, PassedOver()
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
-    unseen = {entry.source.key for one in there for entry in one.entries} if replaced else set()
-    if replaced:
-        rules = replace(rules, prune=True)  # of what an earlier run of this command has made
-    passed_over = PassedOver()
     sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
-    plan = make_plan(_striking_off(sources, unseen), records, per_chunk, rules)
-    gone = len(unseen) if replaced else plan.disappeared
+    plan = make_plan(_striking_off(sources, unseen), kept, per_chunk, rules)
+    disappeared = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
-        problem, remedy = nothing_found(job.reader, passed_over, gone)
+        problem, remedy = nothing_found(job.reader, passed_over, disappeared)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
-    warning = _check_disappeared(job, there, gone, rules, replaced)
-    return replace(plan, warning=warning, passed_over=passed_over)
+    warning = _check_disappeared(job, there, disappeared, rules, replaced)
+    plan = replace(plan, warning=warning, passed_over=passed_over)
+    return Prepared(resolved, plan, ledger, target, lost, fresh)
 
 
 def _striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:

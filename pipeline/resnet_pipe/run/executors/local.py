@@ -50,7 +50,7 @@ class LocalExecutor:
             failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
             self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            _check(failure, failed, limit, root)
+            _check_failure(failure, failed, limit, root)
 
         if self.stop.signal is None:
             if prepared.plan.chunk_count:
@@ -80,7 +80,7 @@ class LocalExecutor:
         self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
 
 
-def _check(failure: Failure, count: int, limit: int, root: Path) -> None:
+def _check_failure(failure: Failure, count: int, limit: int, root: Path) -> None:
     """Let a run go on after a source has failed, the `count`th that has, or not.
 
     Raises:

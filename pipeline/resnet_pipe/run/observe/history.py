@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resnet_pipe.head.scores import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
-from resnet_pipe.run.observe.observer import Forward
+from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.workers.messages import SLOWEST, Outputs, ReadyBatch, Row
 
 MOMENTS = 240
@@ -38,7 +38,7 @@ class _Moment(NamedTuple):
 
 
 @dataclass(eq=False)
-class History:
+class History(Observer):
     """Remembers little of a run of any length. Used from several threads.
 
     `logits` is the name of the network's output that holds them; None if the job does not ask for it. Sample
@@ -94,9 +94,6 @@ class History:
                 if len(self._samples) > SAMPLES:
                     self._samples = self._samples[::2]
                     self._every *= 2
-
-    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
-        """Note nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +84,11 @@ class Forward(NamedTuple):
     end: float
 
 
-class Observer(Protocol):
-    """Is told what every batch went through. Times are of `time.perf_counter`, which all processes share."""
+class Observer:
+    """Is told what every batch went through, and notes some of it.
+
+    Times are of `time.perf_counter`, which all processes share.
+    """
 
     def ready(self, ready: ReadyBatch) -> None:
         """A worker has posted a message."""
@@ -97,8 +100,8 @@ class Observer(Protocol):
         """The rows of a message have been written. From the writer's thread."""
 
 
-class Guarded:
-    """The observers of a run, called by a guard: an `Observer` made of others."""
+class Guarded(Observer):
+    """The observers of a run, called by a guard."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard

@@ -28,13 +28,13 @@ def count(resolved: Resolved, plan: Plan, cores: int, slots: SlotShape, say: Cal
     Unless the job says how many it wants, there is one for each core, as far as there is memory for them: if
     there is not, `say` is told. The slots are those of one worker.
     """
-    job, auto = resolved.job, resolved.job.run.workers == "auto"
-    reader, wanted = job.reader.make_reader(), cores if auto else int(job.run.workers)
+    job, reader = resolved.job, resolved.job.reader.make_reader()
+    wanted = cores if job.run.workers == "auto" else job.run.workers
     batches = -(-plan.planned * reader.expected_items // slots.batch_size)
     if batches < wanted and any(map(reader.may_split, plan.sources())):
         batches = wanted  # whatever was expected of it
     busy = max(1, min(wanted, batches))
-    if not auto:
+    if job.run.workers != "auto":
         return busy
     available, network_bytes = available_bytes(), resolved.model.path.stat().st_size
     needed = needs(job.infer.engine, job.reader.description, network_bytes, slots)
