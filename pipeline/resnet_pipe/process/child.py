@@ -154,7 +154,7 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(DYING_S)
             self._messages.put(None)
-            self._sender.join()  # which may wait for a child that is not dead
+            self._sender.join()  # the child is dead, so this does not wait for it
             self._connection.close()
 
 

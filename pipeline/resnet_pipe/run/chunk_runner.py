@@ -158,7 +158,6 @@ class ChunkRunner:
             pipeline.run(tasks, tick)
         finally:
             effort.run_seconds = time.perf_counter() - started
-            effort.first_batch_s = (pipeline.first_batch_at or started) - started
             effort.workers_replaced = self._pool.deaths
             effort.devices = tuple(one.use(self._vram) for one in self._devices)
             effort.peak_vram_mb = self._vram.peak_mb if self._vram else None

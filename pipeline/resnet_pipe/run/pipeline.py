@@ -30,9 +30,6 @@ class Pipeline:
 
     Each device takes the next batch as soon as a stream of it is idle. In the effort, what concerns batches
     and the memory of workers is kept up to date. A stop may take `grace_s`.
-
-    Attributes:
-        first_batch_at: when there was something for the engine to do, time.perf_counter().
     """
 
     pool: WorkerPool
@@ -47,7 +44,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         """Guards the numbers of items and sources, which several lanes change."""
-        self.first_batch_at: float | None = None
+        self._started = time.perf_counter()
         self._to_infer: queue.SimpleQueue[ReadyBatch | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[ReadyBatch, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -145,7 +142,7 @@ class Pipeline:
         preprocess.wait_out_s += times.wait_slot_s
         self.effort.frames.add(ready.counts)
         if ready.slot is not None:
-            self.first_batch_at = self.first_batch_at or time.perf_counter()
+            self.effort.first_batch_s = self.effort.first_batch_s or time.perf_counter() - self._started
             worker = ready.slot // self.pool.slots.shape.per_worker
             peaks = self.effort.worker_rss_kb
             peaks[worker] = max(peaks.get(worker, 0), times.peak_rss_kb)
