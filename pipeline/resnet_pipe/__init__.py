@@ -105,7 +105,7 @@ def run(
     from resnet_pipe.run.stop import Stop
 
     rules, replaced = _options(retry_failed, prune, fresh)
-    return runs.run(_resolved(job, fresh), runs.RunOptions(rules, replaced), Stop(), on_event)
+    return runs.run(_resolved(job, fresh), rules, replaced, Stop(), on_event)
 
 
 def convert(
@@ -205,7 +205,7 @@ def _options(retry_failed: bool, prune: bool, fresh: bool) -> tuple[Rules, Fresh
 
 def _resolved(job: LoadedJob, fresh: bool) -> Resolved:
     from resnet_pipe.process.descriptors import occupy_standard_ones
-    from resnet_pipe.run.resolution import resolved
+    from resnet_pipe.run.preparation import resolved
 
     occupy_standard_ones()
     return resolved(job, fresh, _ignore)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from resnet_pipe.job.job import load
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.run.engines.loading import devices_of
+from resnet_pipe.run.engines.device import devices_of
 from tests.photographs import encode
 from tests.report.browser import Outline
 from tests.run.commands import Result

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from resnet_pipe.cli import display
-from resnet_pipe.run.engines import pace, remote_engine
-from resnet_pipe.run.engines.pace import Pace
+from resnet_pipe.run.engines import remote_engine
+from resnet_pipe.run.engines.remote_engine import Pace
 from tests.photographs import encode
 from tests.run.faults import ENGINE, GATE, Gate
 from tests.run.jobs import JobFolder, assert_clean, assert_same_rows, numbered
@@ -91,8 +91,8 @@ def test_a_batch_that_takes_far_longer_than_the_first_ones_ends_the_run(
     job.write(infer="streams: 1", chunk_items=4)
     job.add(*numbered(10))
     add_white(job, *numbered(2, start=10))
-    monkeypatch.setattr(pace, "_LEAST_S", 2)
-    monkeypatch.setattr(pace, "_FACTOR", 1)
+    monkeypatch.setattr(remote_engine, "_LEAST_S", 2)
+    monkeypatch.setattr(remote_engine, "_FACTOR", 1)
     said = job.run(children=HANGS).expect(1).stderr
     assert re.search(
         r"a batch of 2 for \d+ s, while none of the first 5 of this size took longer than ", said

@@ -89,7 +89,7 @@ def run(
     """
     from resnet_pipe.cli.display import Display
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.run import resolution
+    from resnet_pipe.run import preparation
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
@@ -99,14 +99,14 @@ def run(
         raise click.UsageError("--now only works together with --fresh")
 
     loaded = jobs.load(job, overrides)
-    resolved = resolution.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
+    resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
     if dry_run:
         _print_plan(resolved, rules, replaced)
         sys.exit(ExitCode.DONE)
     with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
-        outcome = runs.run(resolved, runs.RunOptions(rules, replaced), stop, display)
+        outcome = runs.run(resolved, rules, replaced, stop, display)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")
     if as_json:

@@ -126,13 +126,13 @@ def tune(
     from resnet_pipe.cli.display import TrialDisplay
     from resnet_pipe.job import document, revision
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.run import resolution
+    from resnet_pipe.run import preparation
     from resnet_pipe.study import tuning
 
     loaded = jobs.load(job, overrides)
     if write:
         revision.check_writable(job)
-    resolved = resolution.resolved(loaded, False, (lambda _text: None) if quiet else say)
+    resolved = preparation.resolved(loaded, False, (lambda _text: None) if quiet else say)
     options = tuning.TuneOptions(seconds, "engine" in allowed, "precision" in allowed)
     with on_signals() as stop, closing(TrialDisplay(seconds, quiet)) as display:
         tuned = tuning.tune(resolved.job, loaded.job, options, stop, display.tick, display.trial)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -14,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.process.patience import LOOK_S, Waiting
-from resnet_pipe.process.send_queue import SendQueue
 
 DYING_S = 10.0
 """The longest to wait for a killed process: a driver may keep it in the kernel, where no signal arrives."""
@@ -86,7 +88,11 @@ class Child:
                 start_new_session=own_group,
             )
         self.pid = self._process.pid
-        self._to_send = SendQueue(self._connection)
+        self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # Sent by a thread of its own. A child that hangs reads nothing, and one that waits for us to read its
+        # message does not either: after a message larger than the socket's buffer we would wait for ever.
+        self._sender = threading.Thread(target=self._deliver, name="send queue", daemon=True)
+        self._sender.start()
 
     def __enter__(self) -> Child:
         return self
@@ -99,8 +105,13 @@ class Child:
         return self._connection.fileno()
 
     def send(self, message: object) -> None:
-        """Send a message soon, without waiting for anything. A child that is dead gets nothing."""
-        self._to_send.put(message)
+        """Send a message soon, as it is now, without waiting for anything. A dead child gets nothing."""
+        self._messages.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def _deliver(self) -> None:
+        with suppress(OSError):  # it is dead; whoever listens to it finds out
+            while (message := self._messages.get()) is not None:
+                self._connection.send_bytes(message)
 
     def receive(self, patience_s: float = inf, look: Callable[[], object] | None = None) -> Any:  # noqa: ANN401
         """Return the next message from the child.
@@ -142,7 +153,8 @@ class Child:
         self.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(DYING_S)
-            self._to_send.close()
+            self._messages.put(None)
+            self._sender.join()  # the child is dead, so this does not wait for it
             self._connection.close()
 
 

@@ -5,20 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 LOOK_S = 0.25
 """How often to look, and the most that one look adds: whoever looks may have been stopped meanwhile."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 """Units of processor time in a second."""
-
-
-class _Look(NamedTuple):
-    """What Linux says of a process: it is held, a thread has or waits for a processor, its time so far."""
-
-    stopped: bool
-    runnable: bool
-    cpu_s: float
 
 
 class Waiting:
@@ -52,26 +43,19 @@ class Waiting:
         return self._counted_s
 
     def _evident(self, passed: float) -> float:
-        seen = _look(self._pid)
-        if seen is None:
+        """Return how much of the time since the last look counts."""
+        place = Path("/proc", str(self._pid))
+        try:
+            whole = _fields(place / "stat")
+            states = {_fields(thread / "stat")[0] for thread in (place / "task").iterdir()}
+        except OSError:  # not on Linux, or a thread has just ended
             return passed
-        before, self._cpu_s = self._cpu_s, seen.cpu_s
-        if seen.stopped:
+        before, self._cpu_s = self._cpu_s, (int(whole[11]) + int(whole[12])) / _TICKS
+        if whole[0] in ("T", "t"):  # it is stopped
             return 0.0
-        if not seen.runnable:
+        if "R" not in states:  # no thread has a processor, or waits for one
             return passed
-        return 0.0 if before is None else min(passed, seen.cpu_s - before)
-
-
-def _look(pid: int) -> _Look | None:
-    """Examine a process; None if that is not possible."""
-    place = Path("/proc", str(pid))
-    try:
-        whole = _fields(place / "stat")
-        states = {_fields(thread / "stat")[0] for thread in (place / "task").iterdir()}
-    except OSError:  # not on Linux, or a thread has just ended
-        return None
-    return _Look(whole[0] in ("T", "t"), "R" in states, (int(whole[11]) + int(whole[12])) / _TICKS)
+        return 0.0 if before is None else min(passed, self._cpu_s - before)
 
 
 def _fields(stat: Path) -> list[str]:

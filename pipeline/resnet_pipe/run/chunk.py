@@ -27,21 +27,16 @@ _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""
 
 
-class GivenUpError(Exception):
-    """Somebody does not want to wait until a chunk is complete."""
-
-
 class OpenChunk:
-    """A chunk that is being written. The keys of its sources start from `root`."""
+    """A chunk that is being written."""
 
-    def __init__(self, chunk: Chunk, resolved: Resolved, ledger: Ledger, root: Path) -> None:
+    def __init__(self, chunk: Chunk, resolved: Resolved, ledger: Ledger) -> None:
         self._chunk = chunk
         self._resolved = resolved
         self._ledger = ledger
         self._staging = ledger.stage(chunk.id)
-        self._files = ChunkFiles(chunk.id, resolved, self._staging, root)
+        self._files = ChunkFiles(chunk.id, resolved, self._staging)
         self._written: list[Written] = []
-        self._given_up = False
         self._failures: dict[str, Failure] = {}
         """The first failure of each source that has one."""
         self._ended: set[str] = set()
@@ -80,14 +75,8 @@ class OpenChunk:
         return [Failure(row.key, "infer", "not_finite", text) for row in compress(rows, ~finite)]
 
     def close(self) -> list[Failure]:
-        """Complete the files; return the failures of sources that had none before.
-
-        Raises:
-            GivenUpError: `give_up` was called meanwhile.
-        """
+        """Complete the files; return the failures of sources that had none before."""
         self._written = self._files.close()
-        if self._given_up:
-            raise GivenUpError
         return self._remember(
             [
                 Failure(key, error.stage, error.error, error.message)
@@ -96,9 +85,8 @@ class OpenChunk:
             ]
         )
 
-    def give_up(self) -> None:
-        """Make `close` return soon. The only method for other threads."""
-        self._given_up = True
+    def hurry(self) -> None:
+        """Make `close` return soon, be the files complete or not. The only method for other threads."""
         self._files.hurry()
 
     def stage(self) -> Record:
@@ -168,10 +156,11 @@ class _Output:
 class ChunkFiles:
     """The files of a chunk while they are written, in an empty directory laid out as the output directory."""
 
-    def __init__(self, chunk: str, resolved: Resolved, directory: Path, root: Path) -> None:
+    def __init__(self, chunk: str, resolved: Resolved, directory: Path) -> None:
         self._head = resolved.head
         self._directory = directory
         self._outputs = []
+        root = resolved.job.reader.make_reader().root
         for section in resolved.job.writer:
             target = Target(directory, chunk, resolved.schema([section]), root, resolved.job.reader.track)
             aggregate = Aggregate(section.over_frames) if section.over_frames else None

@@ -16,19 +16,19 @@ from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.memory import keep_freed_memory
 from resnet_pipe.machine.nvidia import VramMeter
-from resnet_pipe.run.engines import loading
-from resnet_pipe.run.observe.effort import Effort
+from resnet_pipe.run.engines import device
 from resnet_pipe.run.observe.events import Events
-from resnet_pipe.run.observe.guard import Guard, Guarded
 from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.observer import Guard, Guarded
+from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.observe.trace import traced
-from resnet_pipe.run.pipeline import Counts, Pipeline
-from resnet_pipe.run.plan import Chunk, Plan
+from resnet_pipe.run.pipeline import Pipeline
+from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.spool import Spool
-from resnet_pipe.run.stager import Deliver, Staged, Stager
+from resnet_pipe.run.stager import Deliver, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
-from resnet_pipe.run.workers.count import busy, fitting
+from resnet_pipe.run.workers.count import count
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -43,7 +43,7 @@ _VRAM = "measure of GPU memory"
 class ChunkRunner:
     """Runs chunks through all stages, on this machine. As many workers are started as can share the plan.
 
-    Its effort and its counts are those so far. Without a path, there is no trace.
+    Its effort is that so far. Without a path, there is no trace.
     """
 
     resolved: Resolved
@@ -62,12 +62,6 @@ class ChunkRunner:
         self._vram: VramMeter | None = None
         """Only on GPUs."""
         self.effort = Effort(batch_size=self.resolved.batch_size)
-        self.counts = Counts()
-
-    @property
-    def root(self) -> Path:
-        """Return the directory that the keys of the sources start from."""
-        return self._reader.root
 
     @contextmanager
     def started(self) -> Iterator[None]:
@@ -76,43 +70,35 @@ class ChunkRunner:
         It begins when they are proved to work: until then, nothing has been changed.
 
         Raises:
-            ResnetPipeError: the workers or the engine cannot work; see `loading.loaded`.
+            ResnetPipeError: the workers or the engine cannot work; see `device.loaded`.
         """
-        with ExitStack() as stack:
-            self._start(stack)
-            yield
-
-    def _start(self, stack: ExitStack) -> None:
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         cores = available_cores()
-        self._pool = stack.enter_context(closing(self._start_workers(cores)))
-        started = time.perf_counter()
 
         def look() -> None:
             self.stop.check("loading the network")
             self._pool.poll(0)  # a worker that cannot work need not wait for the network
 
-        loading_all = loading.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
-        self._devices = stack.enter_context(loading_all)
-        self._pool.wait_until_ready(self.stop)
-        self._ready(started)
-        if self.trace is not None:
-            tracing = traced(self.trace, self.effort.workers, loading.lanes(self._devices))
-            trace = self.guard.enter(stack, "trace", tracing)
-            if trace is not None:
-                self._observers.add("trace", trace)
+        with ExitStack() as stack:
+            self._pool = stack.enter_context(closing(self._start_workers(cores)))
+            started = time.perf_counter()
+            devices = device.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
+            self._devices = stack.enter_context(devices)
+            self._pool.wait_until_ready(self.stop)
+            self._ready(started)
+            if self.trace is not None:
+                tracing = traced(self.trace, self.effort.workers, device.lanes(self._devices))
+                trace = self.guard.enter(stack, "trace", tracing)
+                if trace is not None:
+                    self._observers.add("trace", trace)
+            yield
 
     def _start_workers(self, cores: int) -> WorkerPool:
-        job, batch_size = self.resolved.job, self.effort.batch_size
-        wanted = cores if job.run.workers == "auto" else job.run.workers
-        workers = busy(wanted, self.plan, self._reader, batch_size)
-        geometry = self.resolved.geometry
-        shape = SlotShape(1, SLOTS_PER_WORKER, batch_size, geometry.size)
-        if job.run.workers == "auto":
-            model, tell = self.resolved.model.path, partial(self.events.note, unusual=False)
-            workers = fitting(workers, job.infer.engine, job.reader.description, model, shape, tell)
-        self.effort.workers = workers
+        job, geometry = self.resolved.job, self.resolved.geometry
+        shape = SlotShape(1, SLOTS_PER_WORKER, self.effort.batch_size, geometry.size)
+        tell = partial(self.events.note, unusual=False)
+        workers = self.effort.workers = count(self.resolved, self.plan, cores, shape, tell)
         for stage in ("reader", "preprocess"):
             self.effort.clocks[stage].lanes = workers
         shape = replace(shape, workers=workers)
@@ -124,11 +110,11 @@ class ChunkRunner:
     def _ready(self, started: float) -> None:
         """Note what runs, and tell of it; loading began at `started`."""
         self.effort.warmup_s = time.perf_counter() - started
-        resolved, info = self.resolved, loading.describe(self._devices)
+        resolved, info = self.resolved, device.describe(self._devices)
         chosen = resolved.choice.note if resolved.choice else ""
         self.effort.engine = replace(info, note="; ".join(filter(None, (chosen, info.note))))
         if self._devices[0].info.device.startswith(("cuda", "tensorrt")):
-            self._vram = self.guard.call(_VRAM, VramMeter, [device.pid for device in self._devices])
+            self._vram = self.guard.call(_VRAM, VramMeter, [one.pid for one in self._devices])
         self.events.tell("engine_ready", device=info.device, precision=info.precision, proof=info.proof)
         if info.note:
             self.events.note(info.note, unusual=False)
@@ -136,14 +122,9 @@ class ChunkRunner:
             self.events.note(resolved.metadata["weights"], unusual=False)
 
     def run(
-        self,
-        chunks: Iterator[Chunk],
-        ledger: Ledger,
-        spool: Spool,
-        deliver: Deliver,
-        on_failure: Callable[[Failure, str], None],
+        self, ledger: Ledger, spool: Spool, deliver: Deliver, on_failure: Callable[[Failure, str], None]
     ) -> None:
-        """Run chunks, the next one before the last is complete. Call it once.
+        """Run the chunks of the plan, the next one before the last is complete. Call it once.
 
         They are delivered in their order, each as soon as it is staged. Before that, `on_failure` is told of
         each source in it that failed, and of the chunk's id; it may raise to end the run.
@@ -151,47 +132,36 @@ class ChunkRunner:
         Raises:
             ResnetPipeError: the run cannot go on; what has been delivered stays.
         """
-        effort, counts = self.effort, self.counts
-
-        def delivered(staged: Staged) -> None:
-            deliver(staged)
-            counts.chunks += 1
-
-        def failed(failure: Failure, chunk: str) -> None:
-            counts.failures += 1
-            on_failure(failure, chunk)
-
-        root, clock, written = self._reader.root, effort.clocks["writer"], self._observers.written
-        stager = Stager(self.resolved, ledger, spool, root, clock, delivered, failed, written)
+        effort, observers = self.effort, self._observers
+        clock = effort.clocks["writer"]
+        stager = Stager(self.resolved, ledger, spool, clock, deliver, on_failure, observers.written)
         share = max(1, self.plan.planned // effort.workers)
-        tasks = TaskList(chunks, self._reader, effort.batch_size, share, stager, spool)
+        tasks = TaskList(self.plan.chunks(), self._reader, effort.batch_size, share, stager, spool)
+        grace_s = self.resolved.job.run.grace_s
         pipeline = Pipeline(
-            self._pool, self._devices, stager, effort.clocks, counts, self._observers, self._unusual
+            self._pool, self._devices, stager, effort, observers, self._unusual, self.stop, grace_s
         )
 
+        def progress() -> None:
+            # Of spans, it may be a little less than it should.
+            self.events.progress(int(effort.sources + 1e-6), effort.items, stager.failures)
+
         def tick() -> None:
-            self.guard.call("history", self.history.tick, counts.items, *pipeline.waiting)
+            self.guard.call("history", self.history.tick, effort.items, *pipeline.waiting)
             if self._vram is not None:
                 self.guard.call(_VRAM, self._vram.look)
-            self._progress()
+            progress()
 
         started = time.perf_counter()
         self.guard.call("history", self.history.start)
         try:
-            pipeline.run(tasks, self.stop, self.resolved.job.run.grace_s, tick)
+            pipeline.run(tasks, tick)
         finally:
             effort.run_seconds = time.perf_counter() - started
-            effort.first_batch_s = (pipeline.first_batch_at or started) - started
-            effort.items, effort.frames = counts.items, counts.frames
-            effort.worker_rss_kb = pipeline.peak_rss_kb
             effort.workers_replaced = self._pool.deaths
-            effort.devices = tuple(device.use(self._vram) for device in self._devices)
+            effort.devices = tuple(one.use(self._vram) for one in self._devices)
             effort.peak_vram_mb = self._vram.peak_mb if self._vram else None
-        self._progress()
-
-    def _progress(self) -> None:
-        # Of spans, it may be a little less than it should.
-        self.events.progress(int(self.counts.sources + 1e-6), self.counts.items, self.counts.failures)
+        progress()
 
     def _on_retry(self, failure: Failure) -> None:
         self.events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)

@@ -8,15 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from resnet_pipe.errors import ResnetPipeError
-from resnet_pipe.reader.source import FrameCounts
-from resnet_pipe.run.chunk import GivenUpError
 from resnet_pipe.run.engines.device import Device
-from resnet_pipe.run.observe.clock import StageClock
 from resnet_pipe.run.observe.observer import Forward, Observer
-from resnet_pipe.run.stager import Stager
+from resnet_pipe.run.observe.outcome import Effort
+from resnet_pipe.run.stager import GivenUpError, Stager
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch
@@ -26,49 +24,27 @@ _TICK_S = 0.2
 _POLL_S = 0.01
 
 
-@dataclass
-class Counts:
-    """What has happened so far in this run.
-
-    Attributes:
-        items: that the engine has seen.
-        sources: that the engine has seen to their end; of one that is read in spans, the share that it has.
-        failures: sources that did not give all their rows or files.
-        chunks: committed.
-    """
-
-    items: int = 0
-    sources: float = 0.0
-    failures: int = 0
-    chunks: int = 0
-    frames: FrameCounts = field(default_factory=FrameCounts)
-
-
 @dataclass(eq=False)
 class Pipeline:
     """Runs chunks through all stages.
 
-    Each device takes the next batch as soon as a stream of it is idle. The counts are kept up to date, but
-    for failures and chunks: whoever is told of these counts them.
-
-    Attributes:
-        peak_rss_kb: highest resident memory of each worker, KiB.
-        first_batch_at: when there was something for the engine to do, time.perf_counter().
+    Each device takes the next batch as soon as a stream of it is idle. In the effort, what concerns batches
+    and the memory of workers is kept up to date. A stop may take `grace_s`.
     """
 
     pool: WorkerPool
     devices: Sequence[Device]
     stager: Stager
-    clocks: dict[str, StageClock]
-    counts: Counts
+    effort: Effort
     observer: Observer
     say: Callable[[str], None]
+    stop: Stop
+    grace_s: float
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        """Guards the counts of items and sources, which several lanes change."""
-        self.peak_rss_kb: dict[int, int] = {}
-        self.first_batch_at: float | None = None
+        """Guards the numbers of items and sources, which several lanes change."""
+        self._started = time.perf_counter()
         self._to_infer: queue.SimpleQueue[ReadyBatch | None] = queue.SimpleQueue()
         self._to_write: queue.Queue[tuple[ReadyBatch, Outputs] | None] = queue.Queue(maxsize=8)
         self._released: deque[int] = deque()
@@ -88,11 +64,10 @@ class Pipeline:
         """How many batches wait for the engine, and how many for the writer."""
         return self._to_infer.qsize(), self._to_write.qsize()
 
-    def run(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
+    def run(self, tasks: TaskList, tick: Callable[[], None]) -> None:
         """Carry out the tasks; workers and engines end with them. Calls `tick` several times a second.
 
-        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for, which
-        may take `grace_s`.
+        Returns when all chunks are committed, or after the chunk in flight when a stop was asked for.
 
         Raises:
             RunError: the run cannot go on; an engine hangs.
@@ -101,7 +76,7 @@ class Pipeline:
         for thread in (*self._lanes, self._writer):
             thread.start()
         try:
-            self._loop(tasks, stop, grace_s, tick)
+            self._loop(tasks, tick)
         finally:
             self._ending = True
             self.pool.end()
@@ -109,35 +84,41 @@ class Pipeline:
                 self._to_infer.put(None)
             for device in self.devices:
                 device.close()  # a lane that waits for it goes on
-            self._wait_for(lambda: not any(lane.is_alive() for lane in self._lanes), stop, grace_s)
+            self._wait_for(lambda: not any(lane.is_alive() for lane in self._lanes))
             for lane in self._lanes:
                 lane.join()
-            self._wait_for(lambda: not self._to_write.full(), stop, grace_s)
+            self._wait_for(lambda: not self._to_write.full())
             self._to_write.put(None)
-            self._wait_for(lambda: not self._writer.is_alive(), stop, grace_s)
+            self._wait_for(lambda: not self._writer.is_alive())
             self._writer.join()
             self.stager.abandon()
         if self._error is not None:
             raise self._error
 
-    def _wait_for(self, true: Callable[[], bool], stop: Stop, grace_s: float) -> None:
+    def _wait_for(self, true: Callable[[], bool]) -> None:
         """Wait until a condition holds; if the run has to end at once, abandon what is in flight instead."""
         while not true():
-            if _at_once(stop, grace_s):
+            if self._ends_at_once:
                 self.stager.give_up()
                 return
             time.sleep(_POLL_S)
 
-    def _loop(self, tasks: TaskList, stop: Stop, grace_s: float, tick: Callable[[], None]) -> None:
+    @property
+    def _ends_at_once(self) -> bool:
+        stop = self.stop
+        return stop.now or (stop.signal is not None and time.monotonic() - stop.at > self.grace_s)
+
+    def _loop(self, tasks: TaskList, tick: Callable[[], None]) -> None:
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
-            if stop.signal is not None and last is None:
-                last = self.counts.chunks
+            if self.stop.signal is not None and last is None:
+                last = self.stager.chunks
                 if tasks.newest >= last:
-                    self.say(f"{stop.signal.name}: finishing the chunk in flight, at most {grace_s:g} s")
-            if last is not None and (tasks.newest < last or self.counts.chunks > last):
+                    name = self.stop.signal.name
+                    self.say(f"{name}: finishing the chunk in flight, at most {self.grace_s:g} s")
+            if last is not None and (tasks.newest < last or self.stager.chunks > last):
                 return
-            if _at_once(stop, grace_s):
+            if self._ends_at_once:
                 self.say("stopping at once: the chunk in flight is dropped; committed results are kept")
                 return
             while self.pool.wants_task() and (task := tasks.take(last)) is not None:
@@ -153,17 +134,18 @@ class Pipeline:
             tick()
 
     def _count(self, ready: ReadyBatch) -> None:
-        reader, preprocess = self.clocks["reader"], self.clocks["preprocess"]
+        reader, preprocess = self.effort.clocks["reader"], self.effort.clocks["preprocess"]
         times, items = ready.times, len(ready.rows)
         reader.add(times.busy_s["reader"], items)
         reader.wait_in_s += times.wait_task_s
         preprocess.add(times.busy_s["preprocess"], items)
         preprocess.wait_out_s += times.wait_slot_s
-        self.counts.frames.add(ready.counts)
+        self.effort.frames.add(ready.counts)
         if ready.slot is not None:
-            self.first_batch_at = self.first_batch_at or time.perf_counter()
+            self.effort.first_batch_s = self.effort.first_batch_s or time.perf_counter() - self._started
             worker = ready.slot // self.pool.slots.shape.per_worker
-            self.peak_rss_kb[worker] = max(self.peak_rss_kb.get(worker, 0), times.peak_rss_kb)
+            peaks = self.effort.worker_rss_kb
+            peaks[worker] = max(peaks.get(worker, 0), times.peak_rss_kb)
         self.observer.ready(ready)
 
     @contextmanager
@@ -189,8 +171,8 @@ class Pipeline:
                         return  # the engine was ended, because nobody wants its answer any more
                     raise
                 with self._lock:
-                    self.counts.items += len(ready.rows)
-                    self.counts.sources += ready.sources
+                    self.effort.items += len(ready.rows)
+                    self.effort.sources += ready.sources
                 with clock.waiting_out():
                     self._to_write.put((ready, outputs))
 
@@ -209,7 +191,7 @@ class Pipeline:
         return outputs
 
     def _write_loop(self) -> None:
-        clock = self.clocks["writer"]
+        clock = self.effort.clocks["writer"]
         while True:
             with clock.waiting_in():
                 result = self._to_write.get()
@@ -222,7 +204,3 @@ class Pipeline:
                 if ended:
                     self._written += ended
                     self.pool.wake()
-
-
-def _at_once(stop: Stop, grace_s: float) -> bool:
-    return stop.now or (stop.signal is not None and time.monotonic() - stop.at > grace_s)

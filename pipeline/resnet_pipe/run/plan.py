@@ -116,7 +116,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """What a run has to do; by default nothing, as far as one knows that ended before planning.
 
     Attributes:
         found: sources the reader found, those of other divisions included.
@@ -131,13 +131,13 @@ class Plan:
         passed_over: files that are not sources because of their extension.
     """
 
-    found: int
-    skipped: int
-    disappeared: int
-    new: SourceTable
-    rewrites: list[Chunk]
-    next_number: int
-    per_chunk: int
+    found: int = 0
+    skipped: int = 0
+    disappeared: int = 0
+    new: SourceTable = field(default_factory=SourceTable)
+    rewrites: list[Chunk] = field(default_factory=list)
+    next_number: int = 0
+    per_chunk: int = 1
     prefix: str = ""
     failed_before: int = 0
     warning: str = ""
@@ -172,11 +172,6 @@ class Plan:
         while group := tuple(islice(sources, self.per_chunk)):
             yield Chunk(f"{self.prefix}{number:06d}", group)
             number += 1
-
-
-def empty_plan() -> Plan:
-    """Return the plan of a run that ended before planning."""
-    return Plan(0, 0, 0, SourceTable(), [], 0, 1)
 
 
 @dataclass

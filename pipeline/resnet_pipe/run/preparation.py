@@ -1,31 +1,57 @@
-"""The output directory as a run finds it: recovered, checked, and planned against."""
+"""What comes before a run: every choice made; the output directory recovered, checked, planned against."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job import self_feeding
-from resnet_pipe.job.job import Job
-from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.job.job import Job, LoadedJob
+from resnet_pipe.job.resolve import Resolved, resolve
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
-from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.listing import PassedOver, split
 from resnet_pipe.reader.section import nothing_found
-from resnet_pipe.run import disappeared
+from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.names import key_of
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
 _CHUNK_BYTES = 8 << 10
 """Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
+_FEW = 10
+"""Fewer than these are no share of anything: they are removed by hand."""
+_ADVICE = "is a disk missing, or has reader.path changed?"
+_REMEDY = (
+    f"{_ADVICE} Restore it and run the same command again; if they were really removed, add"
+    " --set run.max_disappeared=100% once"
+)
+
+
+def resolved(loaded: LoadedJob, fresh: bool, say: Callable[[str], None]) -> Resolved:
+    """Return a job with its model and every choice made; of `engine: auto`, `say` is told.
+
+    If `fresh`, the results in the output directory will be dropped.
+
+    Raises:
+        UsageError: the job and its model do not fit, or no engine can run the model as the job asks.
+    """
+    job, doc = loaded
+    choice = None
+    if job.infer.engine == "auto":
+        from resnet_pipe.study.choice import choose
+
+        job, choice = choose(job, doc, fresh, say)
+    return resolve(job, doc, choice)
 
 
 def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
@@ -37,8 +63,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
     """
     ledger = Ledger(resolved.job.output)
     generation.refuse_half_switched(ledger)
-    found = _find(resolved, ledger, list(ledger.records()), rules, fresh)
-    return _plan(resolved.job, None, found, rules, fresh)
+    return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
@@ -58,36 +83,22 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     _refuse_strangers(ledger, known)
     if fresh is Fresh.AT_THE_END and generation.goes_on(ledger, resolved.fingerprint):
         generation.next_ledger(ledger).recover()
-    found = _find(resolved, ledger, known, rules, fresh)
-    plan = _plan(resolved.job, stop, found, rules, fresh)
+    prepared = _planned(resolved, ledger, known, rules, fresh, stop)
     freed = 0
     if fresh is Fresh.NOW:
         looks = (ledger.store.look(file.name) for record in known for file in record.files)
         freed = sum(file.size for file in looks if file)
-    _refuse_full(resolved, plan, resolved.job.reader.make_reader().expected_items, ledger.output, freed)
-    return Prepared(resolved, plan, ledger, found.target, found.lost, fresh)
+    _refuse_full(resolved, prepared.plan, ledger.output, freed)
+    return prepared
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is in the output directory, for this run.
+def _planned(
+    resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh, stop: Stop
+) -> Prepared:
+    """Have the sources listed, and plan against what is there: rows of the `known` records, in the ledger.
 
-    Attributes:
-        target: the ledger that the run commits to.
-        records: its records, by chunk, without those that are lost.
-        lost: those whose files are gone. Their rows are gone, so their sources are new again; but only to the
-            division whose chunk it is, which forgets the record before.
-        there: the records of the rows that are there, whether the run adds to them or replaces them.
+    Refused are rows made with different settings, if they are to stay; no input; and to lose too many rows.
     """
-
-    target: Ledger
-    records: Mapping[str, Record]
-    lost: tuple[Record, ...]
-    there: Sequence[Record]
-
-
-def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Rules, fresh: Fresh) -> _Found:
-    """Return what is there for a run; refuse rows, of the `known` records, made with different settings."""
     target, records = ledger, known
     if fresh is Fresh.AT_THE_END:
         target = generation.next_ledger(ledger)
@@ -96,31 +107,84 @@ def _find(resolved: Resolved, ledger: Ledger, known: Sequence[Record], rules: Ru
         records = []
     elif known:
         fingerprint.check(ledger.store, resolved.fingerprint, {one.fingerprint for one in known})
+    # Rows that are gone make their sources new again; but only for the division whose chunk it is, which
+    # forgets the record before.
     lost = tuple(one for one in records if rules.owns(one.chunk) and not target.is_intact(one))
     gone = {one.chunk for one in lost}
     kept = {one.chunk: one for one in records if one.chunk not in gone}
-    there = [*kept.values()] if fresh is Fresh.NO else [one for one in known if ledger.is_intact(one)]
-    return _Found(target, kept, lost, there)
+    replaced, there = fresh is not Fresh.NO, [*kept.values()]
+    unseen: set[str] = set()
+    if replaced:
+        there = [one for one in known if ledger.is_intact(one)]
+        unseen = {entry.source.key for one in there for entry in one.entries}
+        rules = replace(rules, prune=True)  # of what an earlier run of this command has made
 
-
-def _plan(job: Job, stop: Stop | None, found: _Found, rules: Rules, fresh: Fresh) -> Plan:
+    job, passed_over = resolved.job, PassedOver()
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
-    replaced = fresh is not Fresh.NO
-    unseen = {entry.source.key for one in found.there for entry in one.entries} if replaced else set()
-    if replaced:
-        rules = replace(rules, prune=True)  # of what an earlier run of this command has made
-    passed_over = PassedOver()
-    sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
-    if stop is not None:
-        sources = stop.during(sources)
-    plan = make_plan(disappeared.striking_off(sources, unseen), found.records, per_chunk, rules)
-    gone = len(unseen) if replaced else plan.disappeared
+    sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
+    plan = make_plan(_striking_off(sources, unseen), kept, per_chunk, rules)
+    disappeared = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
-        problem, remedy = nothing_found(job.reader, passed_over, gone)
+        problem, remedy = nothing_found(job.reader, passed_over, disappeared)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
-    warning = disappeared.check(job, found.there, gone, rules, replaced)
-    return replace(plan, warning=warning, passed_over=passed_over)
+    warning = _check_disappeared(job, there, disappeared, rules, replaced)
+    plan = replace(plan, warning=warning, passed_over=passed_over)
+    return Prepared(resolved, plan, ledger, target, lost, fresh)
+
+
+def _striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:
+    """Yield the sources that are listed, and take their keys from those that the listing has not come to."""
+    for source in sources:
+        unseen.discard(source.key)
+        yield source
+
+
+def _check_disappeared(job: Job, records: Iterable[Record], gone: int, rules: Rules, fresh: bool) -> str:
+    """Refuse to give up the rows of many sources that are gone at once; the job says how many may be.
+
+    Of the records, which are those of the ledger as it is, this run's division counts: `gone` is how many of
+    their sources the reader has not listed. If `fresh`, all rows are replaced by those of what is there.
+
+    Returns what to warn of in a run that keeps their rows; empty if there is nothing unusual.
+
+    Raises:
+        RunError: too many are gone, and their rows would be lost. Nothing has been changed.
+    """
+    mine = [record for record in records if rules.owns(record.chunk)]
+    known = sum(len(record.entries) for record in mine)
+    limit = job.run.disappeared_limit(known)
+    if gone == 0 or limit >= known:
+        return ""
+    problem = _emptied(job, mine)
+    if not problem and gone > limit and (isinstance(job.run.max_disappeared, int) or gone >= _FEW):
+        allowed = f"more than run.max_disappeared ({job.run.max_disappeared}) allows"
+        problem = f"{gone} of {known} known sources have disappeared, {allowed}"
+    if not problem:
+        return ""
+    if fresh or rules.prune:
+        raise RunError(f"{problem}: {'--fresh' if fresh else '--prune'} would drop their rows", _REMEDY)
+    return f"{problem}; their rows are kept: {_ADVICE}"
+
+
+def _emptied(job: Job, records: Iterable[Record]) -> str:
+    """Tell of an entry of `reader.path` that is empty now, as is the mount point of a missing disk."""
+    root = job.reader.make_reader().root
+    for start in {split(entry)[0] for entry in job.reader.path}:
+        if not start.is_dir() or not _is_empty(start):
+            continue
+        prefix = "" if start == root else f"{key_of(str(start.relative_to(root)))}/"
+        keys = (entry.source.key for record in records for entry in record.entries)
+        below = sum(key.startswith(prefix) for key in keys)
+        if below:
+            return f"{start} is empty now, but {below} known sources were in it"
+    return ""
+
+
+def _is_empty(directory: Path) -> bool:
+    """Tell whether a directory holds nothing but hidden names, which no reader takes."""
+    with os.scandir(directory) as entries:
+        return all(entry.name.startswith(".") for entry in entries)
 
 
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
@@ -136,7 +200,7 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         )
 
 
-def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Path, freed: int) -> None:
+def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> None:
     """Refuse a run whose disk has no room for its first chunk, with what is freed before that is written.
 
     What is counted is the numbers of the rows; pictures and videos with labels come on top.
@@ -146,7 +210,8 @@ def _refuse_full(resolved: Resolved, plan: Plan, expected_items: int, output: Pa
         return
     writers = resolved.job.writer
     row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
-    needed = _CHUNK_BYTES + len(chunk.sources) * expected_items * row_bytes
+    rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
+    needed = _CHUNK_BYTES + rows * row_bytes
     free = shutil.disk_usage(output).free + freed
     if free < needed:
         raise RunError(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,28 +19,21 @@ from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.executors.local import LocalExecutor
-from resnet_pipe.run.observe.events import EventLog, Events, Listener
-from resnet_pipe.run.observe.guard import Guard
+from resnet_pipe.run.observe.events import Events, Listener
 from resnet_pipe.run.observe.history import History
-from resnet_pipe.run.observe.leavings import leave
+from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
-from resnet_pipe.run.observe.run_folder import make_run_folder, prune_run_folders, save_job
-from resnet_pipe.run.plan import Rules, empty_plan
+from resnet_pipe.run.observe.run_folder import leave, make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
 from resnet_pipe.store.lock import output_lock
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What a caller adds to a job: which sources are processed, and what becomes of earlier results."""
-
-    rules: Rules = field(default_factory=Rules)
-    fresh: Fresh = Fresh.NO
-
-
-def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener | None = None) -> Outcome:
+def run(
+    resolved: Resolved, rules: Rules, fresh: Fresh, stop: Stop, listener: Listener | None = None
+) -> Outcome:
     """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 130 or 143.
 
     The stop ends the run after the chunk in flight; a second request, at once. The listener is told what
@@ -51,8 +44,8 @@ def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener 
         ResnetPipeError: the run could not finish; committed results are kept, and run.json says so.
     """
     started_at = datetime.now(timezone.utc)
-    tag = options.rules.tag
-    if options.fresh is not Fresh.NO and tag:
+    tag = rules.tag
+    if fresh is not Fresh.NO and tag:
         raise UsageError(
             "--fresh needs exclusive use of the output directory", "run it once without --divide"
         )
@@ -65,12 +58,12 @@ def run(resolved: Resolved, options: RunOptions, stop: Stop, listener: Listener 
             guard = Guard(events)
             folder = guard.call("folder for this run", make_run_folder, home, started_at, tag)
             if folder is not None:
-                events.log = guard.call("log", EventLog, folder / "log.jsonl") or events.log
+                guard.call("log", events.open_log, folder / "log.jsonl")
                 guard.call("removal of old run folders", prune_run_folders, folder, tag)
             try:
-                return _Run(resolved, options, stop, ledger, folder, started_at, events, guard).run()
+                return _Run(resolved, rules, fresh, stop, ledger, folder, started_at, events, guard).run()
             finally:
-                events.log.close()
+                events.close()
 
 
 @dataclass
@@ -78,7 +71,8 @@ class _Run:
     """A run that holds the lock. It has no folder if that could not be made."""
 
     resolved: Resolved
-    options: RunOptions
+    rules: Rules
+    fresh: Fresh
     stop: Stop
     ledger: Ledger
     folder: Path | None
@@ -123,18 +117,19 @@ class _Run:
                 failed=counts.failed,
             )
             self._ping(str(int(code)))
-            if events.log.error is not None:
-                self.guard.warn("log", f"log.jsonl is not complete: {events.log.error.strerror}")
+            if events.log_error is not None:
+                self.guard.warn("log", f"log.jsonl is not complete: {events.log_error.strerror}")
 
     def _process(self) -> None:
-        resolved, rules, fresh = self.resolved, self.options.rules, self.options.fresh
+        resolved = self.resolved
         if self.folder is not None:
             self.guard.call("job.yaml", save_job, self.folder, resolved.job)
-        self.prepared = prepared = preparation.prepare(resolved, self.ledger, rules, fresh, self.stop)
+        prepared = preparation.prepare(resolved, self.ledger, self.rules, self.fresh, self.stop)
+        self.prepared = prepared
         plan = prepared.plan
         self.events.tell("planned", sources=plan.planned, skipped=plan.skipped, chunks=plan.chunk_count)
         if plan.warning:
-            self.events.log.event("note", text=plan.warning)  # the outcome has it, for the caller
+            self.events.log("note", text=plan.warning)  # the outcome has it, for the caller
         if plan.passed_over and plan.chunk_count:
             self.events.note(plan.passed_over.describe(), unusual=False)
         trace = self.folder / "trace.json" if self.folder and resolved.job.run.trace else None
@@ -166,7 +161,7 @@ class _Run:
         prepared, output = self.prepared, self.resolved.job.output
         outcome = Outcome(
             resolved=self.resolved,
-            plan=prepared.plan if prepared else empty_plan(),
+            plan=prepared.plan if prepared else Plan(),
             counts=self.executor.counts,
             effort=self.executor.effort,
             started_at=self.started_at,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, Failure, Record
+from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.reader.source import Source, Span
-from resnet_pipe.run.chunk import GivenUpError, OpenChunk
+from resnet_pipe.run.chunk import OpenChunk
 from resnet_pipe.run.observe.clock import StageClock
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import SpanResult, Spool
@@ -22,24 +21,12 @@ _ROW_BYTES = 128
 """Of a row, beside what the network gave for it."""
 
 
-class Staged(NamedTuple):
-    """A chunk of which everything is complete in its staging directory, and nothing is committed.
-
-    The record is for the ledger: files with their SHA-256, and the entries of the sources.
-    """
-
-    chunk: Chunk
-    record: Record
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Return the entries of the sources that were processed, without those of kept rows."""
-        keys = {source.key for source in self.chunk.sources}
-        return [entry for entry in self.record.entries if entry.source.key in keys]
+Deliver = Callable[[Chunk, Record], None]
+"""Takes each chunk as soon as it is staged, in order, and its record. When it returns, both are committed."""
 
 
-Deliver = Callable[[Staged], None]
-"""Takes each chunk as soon as it is staged, in order. When it returns, the chunk is committed."""
+class GivenUpError(Exception):
+    """Somebody does not want to wait until a chunk is complete."""
 
 
 class _Place(NamedTuple):
@@ -71,12 +58,16 @@ class Stager:
     `deliver` gets each chunk; before that, `on_failure` is told of each source in it that failed, and of the
     chunk's id, and may raise to end the run. `on_write` is told of each result that is written, and from when
     to when that was, in seconds of `time.perf_counter`.
+
+    Attributes:
+        waiting_bytes: memory of the results that have overtaken what is written next.
+        failures: sources that did not give all their rows or files.
+        chunks: delivered.
     """
 
     resolved: Resolved
     ledger: Ledger
     spool: Spool
-    root: Path
     clock: StageClock
     deliver: Deliver
     on_failure: Callable[[Failure, str], None]
@@ -86,8 +77,7 @@ class Stager:
         self._expected: dict[int, _Expected] = {}
         self._waiting: dict[_Place, tuple[ReadyBatch, Outputs]] = {}
         self._next = _Place(0, 0, 0)
-        self.waiting_bytes = 0
-        """Memory of the results that have overtaken what is written next."""
+        self.waiting_bytes = self.failures = self.chunks = 0
         self._open: OpenChunk | None = None
         self._given_up = False
         self._spooled: list[tuple[Source, Span]] = []
@@ -125,7 +115,9 @@ class Stager:
             ready, outputs = self._waiting.pop(self._next)
             self.waiting_bytes -= _bytes(ready, outputs)
             ready, outputs = self._loaded(expected, ready, outputs)
-            self._write(expected, ready, outputs)
+            if self._open is None:
+                self._open = OpenChunk(expected.chunk, self.resolved, self.ledger)
+            self._tell(self._open.add(ready, outputs), expected.chunk)
             self._next = self._after(expected, ready)
             ended += ready.last
             if self._next.task != ready.task:
@@ -139,7 +131,7 @@ class Stager:
         """Do not wait until a chunk is complete that waits for its annotated files. For any thread."""
         self._given_up = True
         if (chunk := self._open) is not None:  # another thread may close it now
-            chunk.give_up()
+            chunk.hurry()
 
     def abandon(self) -> None:
         """Remove the files of the chunk in flight."""
@@ -154,11 +146,10 @@ class Stager:
             return _Place(ready.task, ready.span + 1, 0)
         return _Place(ready.task + 1, 0, 0)
 
-    def _write(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> None:
-        if self._open is None:
-            self._open = OpenChunk(expected.chunk, self.resolved, self.ledger, self.root)
-        for failure in self._open.add(ready, outputs):
-            self.on_failure(failure, expected.chunk.id)
+    def _tell(self, failures: list[Failure], chunk: Chunk) -> None:
+        for failure in failures:
+            self.failures += 1
+            self.on_failure(failure, chunk.id)
 
     def _keep(self, ready: ReadyBatch, outputs: Outputs) -> None:
         """Put a span into the spool as soon as all of it has come, be it out of turn; not if it failed."""
@@ -171,7 +162,7 @@ class Stager:
             del expected.arrived[ready.span]
             if not any(batch.failures for batch, _ in arrived):
                 arrived.sort(key=lambda each: each[0].number)
-                parts = [SpanResult(batch.rows, values, batch.notes) for batch, values in arrived]
+                parts = [SpanResult(batch.rows, values, tuple(batch.notes)) for batch, values in arrived]
                 self.spool.save(expected.source, expected.spans[ready.span], parts)
 
     def _loaded(self, expected: _Expected, ready: ReadyBatch, outputs: Outputs) -> tuple[ReadyBatch, Outputs]:
@@ -179,7 +170,7 @@ class Stager:
         if expected.source is None or not ready.from_spool:
             return ready, outputs
         known = self.spool.load(expected.source, expected.spans[ready.span])
-        return replace(ready, rows=known.rows, notes=known.notes), known.outputs
+        return replace(ready, rows=known.rows, notes=[*known.notes]), known.outputs
 
     def _end_task(self, task: int) -> None:
         expected = self._expected.pop(task)
@@ -187,11 +178,12 @@ class Stager:
             self._spooled += [(expected.source, span) for span in expected.spans]
         if not expected.final or self._open is None:
             return
-        if self._given_up:
+        failures = [] if self._given_up else self._open.close()
+        if self._given_up:  # before, or meanwhile
             raise GivenUpError
-        for failure in self._open.close():
-            self.on_failure(failure, expected.chunk.id)
-        self.deliver(Staged(expected.chunk, self._open.stage()))
+        self._tell(failures, expected.chunk)
+        self.deliver(expected.chunk, self._open.stage())
+        self.chunks += 1
         self._open = None
         for source, span in self._spooled:
             self.spool.forget(source, span)

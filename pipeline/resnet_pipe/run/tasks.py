@@ -95,7 +95,7 @@ class TaskList:
         share = 1 / len(split.spans)
         for span in split.spans:
             if self._spool.has(split.source, span):
-                yield ReadyBatch(split.task, span.index, 0, None, [], [], share, from_spool=True)
+                yield ReadyBatch(split.task, span.index, 0, sources=share, from_spool=True)
             else:
                 task = Task(split.task, (split.source.key,), span, sources=share)
                 heapq.heappush(self._spans, (split.task, span.index, task))

@@ -1,19 +1,26 @@
-"""A device of a run: an engine that processes batches in place, and its statistics."""
+"""The devices of a run: the network is loaded on each, and executed on batches in place; their statistics."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from resnet_pipe.errors import EngineError
-from resnet_pipe.machine.nvidia import VramMeter
+from resnet_pipe.errors import EngineError, ModelError
+from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer.engine import EngineInfo, EngineRequest
+from resnet_pipe.infer.probe import others_that_run
+from resnet_pipe.infer.section import InferSection
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.machine.nvidia import VramMeter, visible_gpus
 from resnet_pipe.run.engines.remote_engine import RemoteEngine
 from resnet_pipe.run.observe.clock import StageClock, utilisation
 from resnet_pipe.run.workers.messages import Outputs
+from resnet_pipe.run.workers.slots import Slots
 
 
 class Device:
@@ -25,8 +32,8 @@ class Device:
         clock: of the infer stage, as far as this device is concerned.
     """
 
-    def __init__(self, engine: RemoteEngine, name: str, batch_size: int, say: Callable[[str], None]) -> None:
-        self.name = name
+    def __init__(self, engine: RemoteEngine, batch_size: int, say: Callable[[str], None]) -> None:
+        self.name = engine.name
         self.info = engine.info
         self.pid = engine.pid
         self.clock = StageClock(lanes=engine.info.streams)
@@ -108,3 +115,98 @@ class DeviceUse:
             f"{items} {what} in {batches} batches, {rate:.1f} {what}/s,"
             f" busy {utilisation(self.clock, seconds):.0%} of the run"
         )
+
+
+@contextmanager
+def loaded(
+    resolved: Resolved, cores: int, slots: Slots, look: Callable[[], object], say: Callable[[str], None]
+) -> Iterator[tuple[Device, ...]]:
+    """Load the network on the devices of a job; their engines end with the block.
+
+    Each device has a process of its own: nothing else ends an engine that hangs in a library or a driver, and
+    none waits for another one's lock. All load at the same time, and share the cores unless the job says how
+    many threads they have. Meanwhile `look` is called several times a second; what it raises ends the
+    loading.
+
+    Raises:
+        DeviceError: a device is not to be had.
+        ModelError: the engine cannot run the model.
+        RunError: an engine's process ended while it was loading, or hangs.
+    """
+    infer = resolved.job.infer
+    names = devices_of(infer)
+    requests = [_request(resolved, name, cores, len(names)) for name in names]
+    with ExitStack() as stack:
+        remotes: list[RemoteEngine] = []
+        for index, request in enumerate(requests):
+            name = f"device {index} ({request.device})" if len(requests) > 1 else ""
+            remote = RemoteEngine(engines.ENGINES[infer.engine], request, slots, name, infer.timeout_s)
+            remotes.append(stack.enter_context(closing(remote)))
+        try:
+            for remote in remotes:
+                remote.wait_until_ready(look)
+        except ModelError as error:
+            raise _with_others(error, requests[0], infer.engine) from None
+        yield tuple(Device(remote, resolved.batch_size, say) for remote in remotes)
+
+
+def devices_of(infer: InferSection) -> tuple[str, ...]:
+    """Return the devices of a job; of all GPUs, those that are there now.
+
+    If there is none, the first one is returned: the engine knows best what is missing.
+    """
+    if not infer.all_devices:
+        return infer.devices
+    kind = infer.first_device.partition(":")[0]
+    return tuple(f"{kind}:{index}" for index in range(max(1, visible_gpus())))
+
+
+def describe(devices: Sequence[Device]) -> EngineInfo:
+    """Return what runs on all devices together; streams are those of each."""
+    infos = [device.info for device in devices]
+    if len(infos) == 1:
+        return infos[0]
+    return replace(
+        infos[0],
+        device=f"{len(infos)} devices: {', '.join(info.device for info in infos)}",
+        threads=sum(info.threads for info in infos),
+        streams=max(info.streams for info in infos),
+        load_s=max(info.load_s for info in infos),
+        proof="; ".join(dict.fromkeys(info.proof for info in infos)),
+        note="; ".join(dict.fromkeys(info.note for info in infos if info.note)),
+    )
+
+
+def lanes(devices: Sequence[Device]) -> list[str]:
+    """Return a name for each stream of each device, in the order of the pipeline's lanes."""
+    return [
+        f"{device.name} stream {stream}" if device.name else f"engine stream {stream}"
+        for device in devices
+        for stream in range(device.clock.lanes)
+    ]
+
+
+def _request(resolved: Resolved, device: str, cores: int, devices: int) -> EngineRequest:
+    infer = resolved.job.infer
+    threads = cores if infer.threads == "auto" else infer.threads
+    return EngineRequest(
+        model=resolved.model.path,
+        preprocessing=resolved.preprocessing.network_input,
+        outputs=resolved.head.names,
+        batch_size=resolved.batch_size,
+        device=device,
+        precision=resolved.precision,
+        threads=max(1, threads // devices),
+        streams=None if infer.streams == "auto" else infer.streams,
+        widths=resolved.head.widths,
+        extract=resolved.network.has_odd_outputs,
+    )
+
+
+def _with_others(error: ModelError, request: EngineRequest, engine: str) -> ModelError:
+    """Return an error of a model with the names of the installed engines that can run it."""
+    able = others_that_run(request, engine)
+    if not able:
+        return error
+    remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"
+    return ModelError(error.problem, "; or ".join(filter(None, (remedy, error.remedy))))

@@ -17,12 +17,14 @@ from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.process.child import DYING_S, Child, EndedError, SilentError, ending
 from resnet_pipe.process.patience import LOOK_S, Waiting
-from resnet_pipe.run.engines.pace import Pace
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 
 LOADING_S = 1800.0
 """How long a network may take to load: TensorRT compiles for minutes."""
+_FIRST = 5
+_FACTOR = 50.0
+_LEAST_S = 60.0
 _PROCESS = "resnet_pipe.run.engines.engine_process"
 
 
@@ -78,7 +80,7 @@ class RemoteEngine:
     def __init__(
         self, module: str, request: EngineRequest, slots: Slots, name: str, timeout_s: float
     ) -> None:
-        self._name = name
+        self.name = name
         self._device = name or f"device {request.device}"
         self._pace = Pace(timeout_s)
         self._process = Child(_PROCESS, slots.descriptor)
@@ -168,7 +170,7 @@ class RemoteEngine:
             return  # it has been given up
         if isinstance(answer.outputs, EngineError):
             error = answer.outputs
-            problem = f"{self._name}: {error.problem}" if self._name else error.problem
+            problem = f"{self.name}: {error.problem}" if self.name else error.problem
             asked.set_exception(EngineError(problem, error.remedy, error.check))
         elif isinstance(answer.outputs, ResnetPipeError):
             asked.set_exception(answer.outputs)
@@ -193,9 +195,43 @@ class RemoteEngine:
 
     def _hangs(self, rows: int, seconds: float) -> RunError:
         return RunError(
-            f"the engine hangs: {self._name or self.info.device} has not answered a batch of {rows} for"
+            f"the engine hangs: {self.name or self.info.device} has not answered a batch of {rows} for"
             f" {seconds:.0f} s, {self._pace.excess(rows)}",
             "committed results are kept: run the same command again; if it hangs again, use another"
             " infer.engine",
             "engines",
+        )
+
+
+class Pace:
+    """What a forward pass may take. Used from several threads.
+
+    That is `infer.timeout_s`; but once the first batches of a size have shown what they take, no more than
+    many times the slowest of them, and a minute at least.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._first: dict[int, list[float]] = {}
+        """Seconds of the first batches, by the number of their rows."""
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Note what a batch of so many rows has taken."""
+        first = self._first.setdefault(rows, [])
+        if len(first) < _FIRST:
+            first.append(seconds)
+
+    def limit_s(self, rows: int) -> float:
+        """Return the seconds that a batch of so many rows may take."""
+        first = self._first.get(rows, ())
+        if len(first) < _FIRST:
+            return self._timeout_s
+        return min(self._timeout_s, max(_LEAST_S, _FACTOR * max(first)))
+
+    def excess(self, rows: int) -> str:
+        """Return in words what the limit for so many rows comes from."""
+        if self.limit_s(rows) == self._timeout_s:
+            return "longer than infer.timeout_s (raise it if a batch may take that long)"
+        return (
+            f"while none of the first {_FIRST} of this size took longer than {max(self._first[rows]):.2g} s"
         )

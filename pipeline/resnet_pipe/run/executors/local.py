@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.record import Failure
+from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.run.chunk_runner import ChunkRunner
-from resnet_pipe.run.failure_limit import check_failures
-from resnet_pipe.run.observe.effort import Effort
 from resnet_pipe.run.observe.events import Events
-from resnet_pipe.run.observe.outcome import SourceCounts
+from resnet_pipe.run.observe.outcome import Effort, SourceCounts
+from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.spool import Spool
-from resnet_pipe.run.stager import Staged
 from resnet_pipe.run.stop import Stop
 
 
@@ -33,35 +34,37 @@ class LocalExecutor:
         Raises:
             ResnetPipeError: it could not be finished; what was committed stays.
         """
-        ledger, plan = prepared.ledger, prepared.plan
+        ledger = prepared.ledger
         spool = Spool(ledger.store.spool, ledger.store.home, self.resolved.digest)
         sources, failed = prepared.allowance
         limit = self.resolved.job.run.failure_limit(sources)
+        root = self.resolved.job.reader.make_reader().root
 
-        def commit(staged: Staged) -> None:
-            ledger.commit(staged.record, staged.chunk.replaces)
-            self._count(staged)
+        def commit(chunk: Chunk, record: Record) -> None:
+            ledger.commit(record, chunk.replaces)
+            self._count(chunk, record)
 
         def on_failure(failure: Failure, chunk: str) -> None:
             nonlocal failed
             failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
             self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            check_failures(failure, failed, limit, runner.root)
+            _check_failure(failure, failed, limit, root)
 
         if self.stop.signal is None:
-            if plan.chunk_count:
+            if prepared.plan.chunk_count:
                 self.effort = runner.effort
                 with runner.started():
                     prepared.begin()
-                    runner.run(plan.chunks(), ledger, spool, commit, on_failure)
+                    runner.run(ledger, spool, commit, on_failure)
             else:
                 prepared.begin()
         if self.stop.signal is None:
             spool.clear()
 
-    def _count(self, staged: Staged) -> None:
-        entries, record = staged.entries, staged.record
+    def _count(self, chunk: Chunk, record: Record) -> None:
+        keys = {source.key for source in chunk.sources}  # without those of kept rows
+        entries = [entry for entry in record.entries if entry.source.key in keys]
         states = [entry.status for entry in entries]
         self.counts.done += states.count("done")
         self.counts.partial += states.count("partial")
@@ -74,3 +77,29 @@ class LocalExecutor:
                 )
         shards = [file.name for file in record.shards]
         self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
+
+
+def _check_failure(failure: Failure, count: int, limit: int, root: Path) -> None:
+    """Let a run go on after a source has failed, the `count`th that has, or not.
+
+    Raises:
+        RunError: more than the limit have failed, or the input, below `root`, is gone.
+    """
+    if count > limit:
+        raise RunError(
+            f"{count} source{'' if count == 1 else 's'} failed, more than run.max_failures allows",
+            "see the failures in the log; committed results are kept",
+        )
+    if failure.error in ("missing", "unreadable") and not _has_entries(root):
+        raise RunError(
+            f"the input is gone: {root} cannot be read or is empty now",
+            "restore it (is the disk mounted?) and run the same command again",
+        )
+
+
+def _has_entries(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,21 +29,49 @@ Listener = Callable[[Event], None]
 """Is told of each event, from several threads. It watches: if it raises, it is told no more."""
 
 
-class EventLog:
-    """Appends events to a file, one JSON object a line, each flushed at once; without a path, drops them.
+class Events:
+    """Tells a listener of events, and the log of the run once that is open. Used from several threads.
 
-    Used from several threads. An event that cannot be written (the disk is full) is dropped: what matters is
-    committed elsewhere, and there the same fault ends the run with its reason. `error` is the first such
-    reason.
+    In the log, each is a JSON object on a line of its own, flushed at once. An event that cannot be written
+    (the disk is full) is dropped: what matters is committed elsewhere, and there the same fault ends the run
+    with its reason.
+
+    Attributes:
+        log_error: the first reason why an event could not be written to the log.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, listener: Listener | None) -> None:
+        self._listener = listener
         self._lock = threading.Lock()
-        self._file = path.open("ab", buffering=0) if path else None
-        self.error: OSError | None = None
+        self._file: RawIOBase | None = None
+        self.log_error: OSError | None = None
 
-    def event(self, name: str, **values: object) -> None:
-        """Append one event, with the time (UTC) and its details: chunk, source, text."""
+    def open_log(self, path: Path) -> None:
+        """Append to a file from now on."""
+        self._file = path.open("ab", buffering=0)
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+
+    def tell(self, name: str, **fields: object) -> None:
+        """Tell the log and the listener of an event."""
+        self.log(name, **fields)
+        self._show(name, fields)
+
+    def note(self, text: str, unusual: bool) -> None:
+        """Tell of something; see `Event`."""
+        self.log("note", text=text)
+        self._show("note", {"text": text, "unusual": unusual})
+
+    def progress(self, sources: int, items: int, failures: int) -> None:
+        """Tell the listener the totals so far; the log has no room for them."""
+        self._show("progress", {"sources": sources, "items": items, "failures": failures})
+
+    def log(self, name: str, **values: object) -> None:
+        """Tell the log alone of an event: the time (UTC) and its details, such as chunk, source, text."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": name, **values}, ensure_ascii=False) + "\n"
         with self._lock:
@@ -51,35 +80,7 @@ class EventLog:
                     # A path in an error may hold bytes that are not UTF-8; JSON has an escape for these.
                     self._file.write(line.encode(errors="backslashreplace"))
             except OSError as error:
-                self.error = self.error or error
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-
-
-class Events:
-    """Tells a listener, and the log of the run once that is open, of events. Used from several threads."""
-
-    def __init__(self, listener: Listener | None) -> None:
-        self.log = EventLog(None)
-        self._listener = listener
-
-    def tell(self, name: str, **fields: object) -> None:
-        """Tell the log and the listener of an event."""
-        self.log.event(name, **fields)
-        self._show(name, fields)
-
-    def note(self, text: str, unusual: bool) -> None:
-        """Tell of something; see `Event`."""
-        self.log.event("note", text=text)
-        self._show("note", {"text": text, "unusual": unusual})
-
-    def progress(self, sources: int, items: int, failures: int) -> None:
-        """Tell the listener the totals so far; the log has no room for them."""
-        self._show("progress", {"sources": sources, "items": items, "failures": failures})
+                self.log_error = self.log_error or error
 
     def _show(self, name: str, fields: dict[str, Any]) -> None:
         listener = self._listener
@@ -89,4 +90,4 @@ class Events:
             listener(Event(name, fields))
         except Exception as error:
             self._listener = None
-            self.log.event("warning", text=f"events are told no more: {type(error).__name__}: {error}")
+            self.log("warning", text=f"events are told no more: {type(error).__name__}: {error}")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resnet_pipe.head.classify import top_k
 from resnet_pipe.model.output import Activation
 from resnet_pipe.report.page import data_url
-from resnet_pipe.run.observe.observer import Forward
+from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.workers.messages import SLOWEST, Outputs, ReadyBatch, Row
 
 MOMENTS = 240
@@ -38,7 +38,7 @@ class _Moment(NamedTuple):
 
 
 @dataclass(eq=False)
-class History:
+class History(Observer):
     """Remembers little of a run of any length. Used from several threads.
 
     `logits` is the name of the network's output that holds them; None if the job does not ask for it. Sample
@@ -55,7 +55,10 @@ class History:
         self._started = time.perf_counter()
         self._moments: list[_Moment] = []
         self._apart_s = _APART_S
-        self._samples = _Thinned(SAMPLES)
+        self._samples: list[dict[str, Any]] = []
+        """Evenly spread: every so many items one, of all that were seen."""
+        self._every = 1
+        self._seen = 0
         self._slowest: list[tuple[float, str]] = []
 
     def start(self) -> None:
@@ -85,11 +88,12 @@ class History:
             return
         with self._lock:
             for at, row in enumerate(done.ready.rows):
-                if self._samples.wants():
-                    self._samples.add(self._sample(row, done.batch[at], done.outputs, at))
-
-    def written(self, ready: ReadyBatch, start: float, end: float) -> None:
-        """Note nothing."""
+                if self._seen % self._every == 0:
+                    self._samples.append(self._sample(row, done.batch[at], done.outputs, at))
+                self._seen += 1
+                if len(self._samples) > SAMPLES:
+                    self._samples = self._samples[::2]
+                    self._every *= 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of history.json."""
@@ -101,7 +105,7 @@ class History:
                 {"source": key, "seconds": round(seconds, 4)}
                 for seconds, key in sorted(self._slowest, reverse=True)
             ],
-            "samples": self._samples.kept,
+            "samples": self._samples,
         }
 
     def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
@@ -115,29 +119,6 @@ class History:
                 for index, score in zip(best.index[0], best.score[0], strict=True)
             ]
         return {"name": name, "image": _thumbnail(image), "top": top}
-
-
-class _Thinned:
-    """At most `limit` of the samples that come by, evenly spread, however many come."""
-
-    def __init__(self, limit: int) -> None:
-        self.kept: list[dict[str, Any]] = []
-        self._limit = limit
-        self._every = 1
-        self._seen = 0
-
-    def wants(self) -> bool:
-        """Count one that comes by, and tell whether it is to be kept."""
-        wanted = self._seen % self._every == 0
-        self._seen += 1
-        return wanted
-
-    def add(self, sample: dict[str, Any]) -> None:
-        """Keep it; if that is too many, drop every second one."""
-        self.kept.append(sample)
-        if len(self.kept) > self._limit:
-            self.kept = self.kept[::2]
-            self._every *= 2
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> str:

@@ -1,16 +1,26 @@
-"""The folder of one run: its log, its resolved job and run.json. The last thirty are kept."""
+"""What a run leaves besides its results: a folder with its log, job, run.json, history; report and metrics.
+
+The folders of the last thirty runs are kept.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from resnet_pipe.errors import UsageError
+from resnet_pipe.errors import MissingExtraError, UsageError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
+from resnet_pipe.report import metrics, run_report
+from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.history import History
+from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.store import atomic
 from resnet_pipe.store.disk import HOME
@@ -47,14 +57,42 @@ def save_job(folder: Path, job: Job) -> None:
     atomic.write_bytes(folder / "job.yaml", dump(job.model_dump(mode="json")))
 
 
-def save_outcome(folder: Path, outcome: Outcome) -> None:
-    """Write run.json."""
-    atomic.write_bytes(folder / "run.json", json.dumps(outcome.to_json(), indent=1).encode())
+def leave(
+    outcome: Outcome, history: History, folder: Path | None, tag: str, events: Events, guard: Guard
+) -> Outcome:
+    """Write run.json, history.json, metrics and report; return the outcome with its report.
+
+    Anything that fails is a warning. The tag is that of the run's division.
+    """
+    if folder is not None:
+        guard.call("run.json", _save_json, folder / "run.json", outcome.to_json, 1)
+        if outcome.effort.items:
+            guard.call("history", _save_json, folder / "history.json", history.to_json)
+    guard.call("metrics", _write_metrics, outcome, tag)
+    if not outcome.resolved.job.run.report or folder is None or guard.is_broken("run.json"):
+        return outcome
+    return guard.call("report", _with_report, outcome, folder, events) or outcome
 
 
-def save_history(folder: Path, history: History) -> None:
-    """Write history.json, for the report."""
-    atomic.write_bytes(folder / "history.json", json.dumps(history.to_json()).encode())
+def _save_json(path: Path, content: Callable[[], dict[str, Any]], indent: int | None = None) -> None:
+    atomic.write_bytes(path, json.dumps(content(), indent=indent).encode())
+
+
+def _write_metrics(outcome: Outcome, tag: str) -> None:
+    job = outcome.resolved.job
+    path = job.run.metrics
+    if path is None:
+        (job.output / HOME).stat()  # its disk may be unmounted: nothing goes into the mount point
+        path = job.output / "metrics.prom"
+    metrics.write(path, outcome.to_json(), time.time(), tag)
+
+
+def _with_report(outcome: Outcome, folder: Path, events: Events) -> Outcome:
+    try:
+        return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
+    except MissingExtraError as error:  # nothing is wrong: it has not been installed
+        events.log("note", text=str(error))
+        return replace(outcome, no_report=f"{error.remedy}")
 
 
 def newest_run_folder(output: Path) -> Path:

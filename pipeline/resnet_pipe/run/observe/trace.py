@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from resnet_pipe.run.observe.observer import Forward
+from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.workers.messages import ReadyBatch
 from resnet_pipe.store import atomic
 
@@ -25,15 +25,12 @@ _FIRST_LANE, _WRITER = 1000, 2000
 @contextmanager
 def traced(path: Path, workers: int, lanes: Sequence[str]) -> Iterator[Trace]:
     """Write a trace into a file, which is there when the block ends without an error; see `Trace`."""
-    with (
-        atomic.replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8") as file,
-        closing(Trace(file, workers, lanes)) as trace,
-    ):
-        yield trace
+    with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield Trace(file, workers, lanes)
+        file.write("\n]}\n")
 
 
-class Trace:
+class Trace(Observer):
     """Writes events to a text file as they happen. Used from several threads.
 
     Lanes are the names of those who infer, in the order of their numbers.
@@ -76,11 +73,6 @@ class Trace:
         if ready.slot is not None:
             events.append(_flow("f", ready, _WRITER, start))
         self._write(events)
-
-    def close(self) -> None:
-        """End the document."""
-        with self._lock:
-            self._file.write("\n]}\n")
 
     def _write(self, events: list[dict[str, Any]]) -> None:
         text = "".join(",\n" + json.dumps(event) for event in events)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from resnet_pipe.infer import engine as engines
+from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.limits import available_bytes
-from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.section import ReaderDescription
 from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.workers.slots import SlotShape
@@ -23,12 +22,26 @@ a process of its own takes 25 to 61 MiB more, with torch 220.
 """
 
 
-def busy(wanted: int, plan: Plan, reader: Reader, batch_size: int) -> int:
-    """Return how many of the workers wanted would have something to do; at least one."""
-    batches = -(-plan.planned * reader.expected_items // batch_size)
+def count(resolved: Resolved, plan: Plan, cores: int, slots: SlotShape, say: Callable[[str], None]) -> int:
+    """Return how many workers a run starts: not more than have something to do; at least one.
+
+    Unless the job says how many it wants, there is one for each core, as far as there is memory for them: if
+    there is not, `say` is told. The slots are those of one worker.
+    """
+    job, reader = resolved.job, resolved.job.reader.make_reader()
+    wanted = cores if job.run.workers == "auto" else job.run.workers
+    batches = -(-plan.planned * reader.expected_items // slots.batch_size)
     if batches < wanted and any(map(reader.may_split, plan.sources())):
         batches = wanted  # whatever was expected of it
-    return max(1, min(wanted, batches))
+    busy = max(1, min(wanted, batches))
+    if job.run.workers != "auto":
+        return busy
+    available, network_bytes = available_bytes(), resolved.model.path.stat().st_size
+    needed = needs(job.infer.engine, job.reader.description, network_bytes, slots)
+    workers = needed.workers(busy, available)
+    if workers < busy:
+        say(f"{workers} workers instead of {busy}: memory is limited to {available / 2**30:.1f} GiB")
+    return workers
 
 
 @dataclass(frozen=True)
@@ -51,22 +64,3 @@ def needs(engine: str, reader: ReaderDescription, network_bytes: int, slots: Slo
     """Estimate the memory of a run, from the bytes of the network's file and the slots of one worker."""
     run = engines.description(engine).run_bytes
     return Needs(run + NETWORK_FACTOR * network_bytes, reader.worker_bytes + slots.total_bytes)
-
-
-def fitting(
-    wanted: int,
-    engine: str,
-    reader: ReaderDescription,
-    model: Path,
-    slots: SlotShape,
-    say: Callable[[str], None],
-) -> int:
-    """Return how many of the workers wanted there is memory for, and say so if that is not all of them.
-
-    The model is an ONNX file; the slots are those of one worker.
-    """
-    available = available_bytes()
-    workers = needs(engine, reader, model.stat().st_size, slots).workers(wanted, available)
-    if workers < wanted:
-        say(f"{workers} workers instead of {wanted}: memory is limited to {available / 2**30:.1f} GiB")
-    return workers

@@ -91,7 +91,8 @@ class WorkSpan(NamedTuple):
 class ReadyBatch:
     """A worker's word that a batch is ready, or that a task has ended without one.
 
-    Failures, counts of frames, notes, slowest and spans are what has come since the last such word.
+    Failures, counts of frames, notes, slowest and spans are what has come since the last such word: they are
+    collected in it while the batch is filled.
 
     Attributes:
         span: index of the span; 0 for a source that is read as a whole.
@@ -111,19 +112,19 @@ class ReadyBatch:
     task: int
     span: int
     number: int
-    slot: int | None
-    rows: list[Row]
-    failures: list[Failure]
+    slot: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     sources: float = 0.0
     finished: int = 0
     items: int = 0
     counts: FrameCounts = field(default_factory=FrameCounts)
     times: StageTimes = field(default_factory=StageTimes)
     last: bool = True
-    notes: tuple[Note, ...] = ()
+    notes: list[Note] = field(default_factory=list)
     worker: int | None = None
-    slowest: tuple[tuple[str, float], ...] = ()
-    spans: tuple[WorkSpan, ...] = ()
+    slowest: list[tuple[str, float]] = field(default_factory=list)
+    spans: list[WorkSpan] = field(default_factory=list)
     from_spool: bool = False
 
 

@@ -17,8 +17,7 @@ from resnet_pipe.reader.reader import Reader
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.run.workers.messages import ReadyBatch, Split, Suspect, Task, WorkerSetup
 from resnet_pipe.run.workers.slots import Slots, SlotShape
-from resnet_pipe.run.workers.streak import Streak
-from resnet_pipe.run.workers.suspicion import given_up, pieces, rest
+from resnet_pipe.run.workers.suspicion import Streak, given_up, pieces, rest
 from resnet_pipe.run.workers.worker_process import WorkerBroken, WorkerReady
 
 TASKS_AHEAD = 2
@@ -147,15 +146,11 @@ class WorkerPool:
         self._wake_sender.close()
 
     def _hear(self, member: _Member) -> ReadyBatch | Split | None:
+        message: ReadyBatch | Split | WorkerReady | WorkerBroken | Suspect
         try:
             message = member.process.receive()
         except EndedError as ended:
             return self._replace(member, ended)
-        return self._accept(member, message)
-
-    def _accept(
-        self, member: _Member, message: ReadyBatch | Split | WorkerReady | WorkerBroken | Suspect
-    ) -> ReadyBatch | Split | None:
         if isinstance(message, WorkerReady):
             member.ready = True
             return None

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -26,7 +26,6 @@ from resnet_pipe.run.workers.messages import (
     ReadyBatch,
     Row,
     Split,
-    StageTimes,
     Suspect,
     Task,
     WorkerSetup,
@@ -53,7 +52,10 @@ class Worker:
         self._free: deque[int] = deque(self._setup.free)
         self._tasks: deque[Task] = deque()
         self._task = Task(0, ())
-        self._batch = _Batch(0)
+        self._batch = ReadyBatch(0, 0, 0)
+        """The one that is being filled; what it says of the task is put in when it is posted."""
+        self._seconds: list[tuple[str, float]] = []
+        """What each source took that was finished since the last batch."""
         self._finished = 0
         """Sources of the task that are done with."""
         self._items = 0
@@ -88,7 +90,7 @@ class Worker:
     def _work(self, task: Task, waited: float) -> Failure | None:
         """Carry out a task; or return why a source is suspect, with all that comes before it posted."""
         self._task = task
-        self._batch = _Batch(task.first_number)
+        self._next_batch(task.first_number)
         self._batch.times.wait_task_s = waited
         self._finished = 0
         if task.may_split is not None and (spans := self._spans(task.may_split)):
@@ -106,7 +108,7 @@ class Worker:
                 return failure  # the status word stays: it names the suspect
             if failure is not None:
                 self._batch.failures.append(failure)
-            self._batch.seconds.append((key, time.perf_counter() - started))
+            self._seconds.append((key, time.perf_counter() - started))
             self._finished = position + 1
         self._items = self._skip = 0
         self._slots.end(self._setup.worker)
@@ -160,7 +162,7 @@ class Worker:
                     before = FrameCounts(before.decoded, counts.used, counts.seconds)
                 self._batch.counts.add(counts, before)
                 before = copy(counts)
-                self._batch.notes += [Note(key, text) for text in counts.notes]
+                self._batch.notes.extend(Note(key, text) for text in counts.notes)
                 counts.notes.clear()
             if item is None:
                 return
@@ -173,21 +175,26 @@ class Worker:
         """Post the batch if it is full."""
         if len(self._batch.rows) == self._setup.shape.batch_size:
             self._post(last=False)
-            self._batch = _Batch(self._batch.number + 1)
+            self._next_batch(self._batch.number + 1)
+
+    def _next_batch(self, number: int) -> None:
+        span = self._task.span.index if self._task.span else 0
+        self._batch, self._seconds = ReadyBatch(self._task.index, span, number, worker=self._setup.worker), []
 
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
 
     def _place(self, key: str, position: int, item: Item) -> None:
-        batch = self._batch
-        if batch.slot is None:
+        slot, rows = self._batch.slot, self._batch.rows
+        if slot is None:
             self._slots.end(self._setup.worker)  # waiting for room is not hanging
-            batch.slot = self._free_slot()
+            slot = self._free_slot()
+            self._batch = replace(self._batch, slot=slot)
             self._begin(position)
         with self._timed("preprocess", key):
-            out: NDArray[np.uint8] = self._slots.batch(batch.slot)[len(batch.rows)]
+            out: NDArray[np.uint8] = self._slots.batch(slot)[len(rows)]
             self._setup.geometry.apply(item.frame, out, item.extent)
-            batch.rows.append(Row(key, item.frame_index, item.pts_s))
+            rows.append(Row(key, item.frame_index, item.pts_s))
 
     @contextmanager
     def _timed(self, stage: str, key: str) -> Iterator[None]:
@@ -212,41 +219,15 @@ class Worker:
         batch = self._batch
         if batch.slot is not None and not batch.rows:  # the only source in it failed in preprocessing
             self._free.append(batch.slot)
-            batch.slot = None
+            batch = replace(batch, slot=None)
         batch.times.peak_rss_kb = peak_rss_kb()
         self._connection.send(
-            ReadyBatch(
-                task=self._task.index,
-                span=self._task.span.index if self._task.span else 0,
-                number=batch.number,
-                slot=batch.slot,
-                rows=batch.rows,
-                failures=batch.failures,
+            replace(
+                batch,
                 sources=self._task.sources if last else 0.0,
                 finished=self._finished,
                 items=max(self._items, self._skip),
-                counts=batch.counts,
-                times=batch.times,
                 last=last,
-                notes=tuple(batch.notes),
-                worker=self._setup.worker,
-                slowest=tuple(heapq.nlargest(SLOWEST, batch.seconds, key=lambda each: each[1])),
-                spans=tuple(batch.spans),
+                slowest=heapq.nlargest(SLOWEST, self._seconds, key=lambda each: each[1]),
             )
         )
-
-
-@dataclass
-class _Batch:
-    """A batch that is being filled."""
-
-    number: int
-    slot: int | None = None
-    rows: list[Row] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    counts: FrameCounts = field(default_factory=FrameCounts)
-    times: StageTimes = field(default_factory=StageTimes)
-    seconds: list[tuple[str, float]] = field(default_factory=list)
-    """Sources finished since the last batch, with the time each took."""
-    spans: list[WorkSpan] = field(default_factory=list)
