@@ -28,9 +28,9 @@ def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> N
     """
     from onnx import ModelProto
 
-    from resnet_pipe.convert import graph  # it needs torch, which is looked for above
+    from resnet_pipe.convert import export as exporting  # it needs torch, which is looked for above
 
-    export = graph.export
+    export = exporting.export
 
     def remembered(network: nn.Module, size: tuple[int, int]) -> ModelProto:
         digest = hashlib.sha256(repr(size).encode())
@@ -42,4 +42,4 @@ def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> N
         kept: ModelProto = ModelProto.FromString(exported[key])
         return kept
 
-    monkeypatch.setattr(graph, "export", remembered)
+    monkeypatch.setattr(exporting, "export", remembered)

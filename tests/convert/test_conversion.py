@@ -12,12 +12,20 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.convert import conversion
-from resnet_pipe.convert.conversion import Conversion, convert, photographs
+from resnet_pipe.convert import check
+from resnet_pipe.convert.conversion import Conversion, convert
+from resnet_pipe.convert.original import normalized
+from resnet_pipe.convert.photographs import photographs
 from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import DocumentError, ModelError, UsageError
 from resnet_pipe.model.model import open_model, read_sidecar
 from resnet_pipe.store.digest import file_sha256
+
+
+def given(result: Conversion) -> NDArray[np.float32]:
+    """Return photographs as the network's input."""
+    preprocessing = result.sidecar.preprocessing
+    return normalized(photographs(preprocessing), preprocessing.network_input)
 
 
 def outputs(path: Path, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -58,7 +66,7 @@ def test_the_graph_is_clean(resnet18: Conversion) -> None:
 
 
 def test_cv2_gives_the_same_for_any_batch_size(resnet18: Conversion) -> None:
-    batch = photographs(resnet18.sidecar.preprocessing)
+    batch = given(resnet18)
     whole = outputs(resnet18.path, batch)
     for count in (1, 3):
         for name, values in outputs(resnet18.path, batch[:count]).items():
@@ -66,7 +74,7 @@ def test_cv2_gives_the_same_for_any_batch_size(resnet18: Conversion) -> None:
 
 
 def test_the_logits_of_random_weights_are_finite_and_vary_between_images(resnet18: Conversion) -> None:
-    logits = outputs(resnet18.path, photographs(resnet18.sidecar.preprocessing))["logits"]
+    logits = outputs(resnet18.path, given(resnet18))["logits"]
     assert np.isfinite(logits).all()
     assert logits.std(axis=0).mean() > 0.1 * logits.std()
 
@@ -79,8 +87,8 @@ def test_the_sidecar_says_what_the_file_is(resnet18: Conversion) -> None:
     assert (sidecar.depth, sidecar.features, len(sidecar.classes)) == (18, 512, 1000)
     assert sidecar.weights.kind == sidecar.weights.requested == "random"
     assert sidecar.preprocessing.resize == 256
-    assert 0 < sidecar.max_relative_difference <= conversion.TOLERANCE
-    assert set(sidecar.versions) == {"torch", "torchvision", "onnx"}
+    assert 0 < sidecar.max_relative_difference <= check.TOLERANCE
+    assert set(sidecar.versions) == {"torch", "torchvision", "onnx", "onnxscript"}
     assert open_model(resnet18.path).sidecar == sidecar
 
 
@@ -135,8 +143,8 @@ def test_a_damaged_file_is_converted_again_to_the_same_bytes(
 def test_a_file_that_is_not_the_network_is_never_kept(
     resnet18: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "TOLERANCE", 1e-12)
-    with pytest.raises(ModelError, match="differs from its source network"):
+    monkeypatch.setattr(check, "TOLERANCE", 1e-12)
+    with pytest.raises(ModelError, match="no engine gives what the original gives"):
         convert("resnet18", weights="random", out=tmp_path)
     assert files_in(tmp_path) == set()
 
@@ -179,7 +187,7 @@ def test_a_wrong_recipe_names_every_problem_and_its_place(tmp_path: Path) -> Non
 @pytest.mark.parametrize("depth", ARCHITECTURES.values())
 def test_every_depth_converts(depth: int, tmp_path: Path) -> None:
     result = convert(f"resnet{depth}", weights="random", out=tmp_path)
-    batch = photographs(result.sidecar.preprocessing)
+    batch = given(result)
     logits = outputs(result.path, batch)["logits"]
     assert np.isfinite(logits).all()
     assert logits.std(axis=0).mean() > 0.1 * logits.std()

@@ -104,32 +104,19 @@ def real(tmp_path_factory: pytest.TempPathFactory, resnet18: Conversion, network
 @pytest.fixture(scope="module")
 def reference(real: RealRun, resnet18: Conversion) -> dict[str, dict[str, NDArray[np.float32]]]:
     """What torch and torchvision give for the same files."""
-    import torch
     from torchvision import transforms
 
     from resnet_pipe.convert import recipe
-    from resnet_pipe.convert.conversion import photographs
     from resnet_pipe.convert.sources import torchvision
 
-    preprocessing = resnet18.sidecar.preprocessing
-    chosen = recipe.load(recipe.find("resnet18"))
-    network: Any = torchvision.build(chosen, "random", photographs(preprocessing), print).network
-    pipeline = transforms.Compose(
-        [
-            transforms.Resize(256),
-            transforms.CenterCrop(224),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
+    original = torchvision.original(recipe.load(recipe.find("resnet18")), "random", print)
+    pipeline = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
     found = {}
     for name in FILES:
         with Image.open(real.job.images / name) as image:
             pixels = ImageOps.exif_transpose(image).convert("RGB")
-        with torch.inference_mode():
-            before = torch.nn.Sequential(*list(network.children())[:-1])(pipeline(pixels)[None])
-            features = torch.flatten(before, 1)
-            found[name] = {"features": features[0].numpy(), "logits": network.fc(features)[0].numpy()}
+        outputs = original.run(np.asarray(pipeline(pixels))[None])
+        found[name] = {output: values[0] for output, values in outputs.items()}
     return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnet_pipe.convert.photographs import photographs
+from resnet_pipe.convert.recipe import TORCHVISION
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.convert.spec import LIBRARIES, Say, wanted
 from resnet_pipe.errors import MissingExtraError, ModelError, UsageError
@@ -82,14 +83,16 @@ def convert(
 
 
 def _refuse_other(target: Path, original: Original) -> None:
-    """Refuse to replace a model that came from elsewhere: nobody can tell which of the two is meant later."""
+    """Refuse to replace a model that came from elsewhere: it may be the only copy, and jobs name it."""
+    if not target.exists():
+        return
+    there, known = f"{target} is there already, without a sidecar", original.source == TORCHVISION
     with suppress(ModelError):
         before = read_sidecar(target.with_suffix(".json"))
-        if (before.source, before.architecture) != (original.source, original.architecture):
-            raise UsageError(
-                f"{target} is another network: {before.architecture} of {before.source}",
-                "give this one another name: --name NAME; or remove that file",
-            )
+        there = f"{target} is another network: {before.architecture} of {before.source}"
+        known = (before.source, before.architecture) == (original.source, original.architecture)
+    if not known:
+        raise UsageError(there, "give this one another name: --name NAME; or remove that file")
 
 
 def _convert(original: Original, target: Path, digest: str, versions: dict[str, str], say: Say) -> Sidecar:

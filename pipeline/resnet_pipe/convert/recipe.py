@@ -15,6 +15,8 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """torchvision's name -> depth."""
+TORCHVISION = "torchvision"
+"""Where the networks of recipes come from."""
 NAMED_WEIGHTS = ("imagenet", "random", "auto")
 """Weights that are not a file."""
 OF_A_CHECKPOINT = Preprocessing(resize=256, crop=224, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

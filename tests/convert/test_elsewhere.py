@@ -1,0 +1,78 @@
+"""Networks that other libraries have saved give the same numbers here as there, images included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.convert import elsewhere
+from tests.convert.elsewhere import Saved
+from tests.photographs import encode, photograph
+from tests.run.jobs import Cli, JobFolder
+
+BASIC = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}
+TOLERANCE = 1e-4
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> dict[str, Image.Image]:
+    """Photographs of odd sizes, by name."""
+    sizes = {"chelsea.png": (451, 300), "coffee.png": (599, 333), "rocket.jpg": (241, 427)}
+    return {name: photograph(name).resize(size) for name, size in sizes.items()}
+
+
+def check(saved: Saved, images: dict[str, Image.Image], cli: Cli, tmp_path: Path) -> None:
+    """Convert a directory, run a job over images, and compare with the library that wrote the directory."""
+    cli("convert", saved.directory, "--out", tmp_path / "models").expect(0)
+    model = tmp_path / "models" / f"{saved.directory.name}.onnx"
+    (tmp_path / "job").mkdir()
+    job = JobFolder(tmp_path / "job", model)
+    for name, image in images.items():
+        (job.images / name).with_suffix(".png").write_bytes(encode(image, "PNG"))
+    job.file.write_text(
+        "name: elsewhere\nreader: {kind: images, path: images}\n"
+        f"infer: {{model: {model}, device: cpu, batch_size: 2}}\n"
+        "writer: {kind: parquet, path: out, fields: [logits, features, top_k]}\n"
+        "run: {report: false}\n"
+    )
+    job.run().expect(0)
+    rows = {row["path"]: row for row in job.rows()}
+    for name, image in images.items():
+        expected = saved.logits(image)
+        found = np.array(rows[Path(name).with_suffix(".png").name]["logits"], np.float32)
+        assert np.abs(found - expected).max() / np.abs(expected).max() <= TOLERANCE, name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({"depths": [1, 1, 1, 1], **BASIC}, id="basic"),
+        pytest.param({"depths": [1, 1, 1, 1]}, id="bottleneck"),
+        pytest.param({"depths": [2, 2, 2, 2], **BASIC}, id="18", marks=pytest.mark.slow),
+        pytest.param({}, id="50", marks=pytest.mark.slow),
+    ],
+)
+def test_a_directory_of_transformers_gives_what_transformers_gives(
+    config: dict[str, Any], images: dict[str, Image.Image], cli: Cli, tmp_path: Path
+) -> None:
+    check(elsewhere.of_transformers(tmp_path / "saved", config), images, cli, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("resnet50", "resnext50_32x4d", "wide_resnet50_2", "resnet50d", "seresnet50")
+        ),
+    ],
+)
+def test_a_directory_of_timm_gives_what_timm_gives(
+    name: str, images: dict[str, Image.Image], cli: Cli, tmp_path: Path
+) -> None:
+    check(elsewhere.of_timm(tmp_path / "saved", name), images, cli, tmp_path)
