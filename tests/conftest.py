@@ -15,7 +15,7 @@ from hypothesis import settings
 from resnet_pipe.cli.main import main
 from resnet_pipe.convert.conversion import Conversion, convert
 from resnet_pipe.infer import engine
-from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.infer.engine import DEFAULT, ENGINES
 from tests.made_once import made_once
 from tests.networks import write_pixels, write_tiny
 from tests.photographs import NAMES, encode, photograph
@@ -101,9 +101,13 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """ResNet-18 with random weights, converted once for all who only look at it. Do not change its files."""
     pytest.importorskip("torchvision", reason="needs the extra `convert`")
-    return made_once(
-        tmp_path_factory, "resnet18", lambda folder: convert("resnet18", weights="random", out=folder)
-    )
+    from resnet_pipe.convert import check
+
+    def make(folder: Path) -> Conversion:
+        with mock.patch.object(check, "ENGINES", {DEFAULT: ENGINES[DEFAULT]}):
+            return convert("resnet18", weights="random", out=folder)
+
+    return made_once(tmp_path_factory, "resnet18", make)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from resnet_pipe.infer.engine import DEFAULT, ENGINES
+
 if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
 pytest.importorskip("torchvision", reason="needs the extra `convert`")
+
+
+@pytest.fixture(autouse=True)
+def _one_engine(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Compare what is converted in the default engine alone: all of them take ten seconds."""
+    from resnet_pipe.convert import check
+
+    if "every_engine" not in request.fixturenames:
+        monkeypatch.setattr(check, "ENGINES", {DEFAULT: ENGINES[DEFAULT]})
+
+
+@pytest.fixture
+def every_engine() -> None:
+    """Compare what is converted in every installed engine, as users do."""
 
 
 @pytest.fixture(scope="session")

@@ -50,10 +50,10 @@ def check(saved: Saved, images: dict[str, Image.Image], cli: Cli, tmp_path: Path
 @pytest.mark.parametrize(
     "config",
     [
-        pytest.param({"depths": [1, 1, 1, 1], **BASIC}, id="basic"),
-        pytest.param({"depths": [1, 1, 1, 1]}, id="bottleneck"),
-        pytest.param({"depths": [2, 2, 2, 2], **BASIC}, id="18", marks=pytest.mark.slow),
-        pytest.param({}, id="50", marks=pytest.mark.slow),
+        pytest.param({"depths": [1, 1, 1, 1], "num_labels": 10, **BASIC}, id="basic"),
+        pytest.param({"depths": [1, 1, 1, 1], "num_labels": 10}, id="bottleneck"),
+        pytest.param({"depths": [2, 2, 2, 2], "num_labels": 10, **BASIC}, id="18", marks=pytest.mark.slow),
+        pytest.param({"num_labels": 10}, id="50", marks=pytest.mark.slow),
     ],
 )
 def test_a_directory_of_transformers_gives_what_transformers_gives(
