@@ -84,11 +84,14 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
             raise _refused(place, "size", dict(size), "a shortest_edge")
         if edge >= _WARPED_FROM:
             return {**found, "fit": "squash", "crop": edge}
-        return {**found, "resize": int(edge / config.get("crop_pct", _CROP_PCT)), "crop": edge}
+        part = config.get("crop_pct", _CROP_PCT)
+        if not (isinstance(part, int | float) and 0 < part <= 1):
+            raise _refused(place, "crop_pct", part, "a share from 0 to 1")
+        return {**found, "resize": int(edge / part), "crop": edge, "rounding": "down"}
     resize = edge if edge is not None else (size["height"], size["width"])
     if config.get("do_center_crop", kind.crops):
         crop = _size(config.get("crop_size", {"height": 224, "width": 224}), True, "crop_size", place)
-        return {**found, "resize": resize, "crop": (crop["height"], crop["width"])}
+        return {**found, "resize": resize, "crop": (crop["height"], crop["width"]), "rounding": "down"}
     if edge is not None:
         raise _refused(place, "size", dict(size), "a height and a width, or do_center_crop: true")
     return {**found, "fit": "squash", "crop": resize}
