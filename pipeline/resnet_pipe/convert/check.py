@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.convert.original import Outputs
+from resnet_pipe.convert.original import Original, Outputs
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
@@ -20,6 +20,8 @@ from resnet_pipe.study.agreement import compare
 
 TOLERANCE = 1e-4
 """Largest relative difference that float32 arithmetic in another order explains."""
+HALF_TOLERANCE = 5e-3
+"""The same where the original computes in half precision: 11 bits, over 50 layers."""
 _BATCH = 4
 """Images in a forward pass: more than one, because some engines are wrong from two on with some graphs."""
 _FEW = 2
@@ -28,21 +30,22 @@ _FEW = 2
 
 def differences(
     path: Path,
-    wanted: NetworkInput,
+    original: Original,
     images: NDArray[np.uint8],
-    expected: Outputs,
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return, by engine, the largest relative difference between an ONNX file and its original.
 
     For each output: the largest absolute difference, divided by the largest absolute value expected. Engines
     compute in float32 on the CPU, each in its own process. Those that are not installed, cannot run the file,
-    or differ by more than `TOLERANCE` are not in the result; the user is told of the last two. The images are
-    uint8, shape (n, H, W, 3), RGB, and `expected` is what the original gives for these.
+    or differ by more than the tolerance are not in the result; the user is told of the last two. The images
+    are uint8, shape (n, H, W, 3), RGB.
 
     Raises:
         ModelError: no engine gives the same.
     """
+    expected, wanted = original.run(images), original.preprocessing.network_input
+    tolerance = HALF_TOLERANCE if original.half else TOLERANCE
     same: dict[str, float] = {}
     others: dict[str, str] = {}
     for name in ENGINES:
@@ -54,10 +57,10 @@ def differences(
                 others[name] = error.refusal.reason
             continue
         difference = _largest(found, {output: values[:count] for output, values in expected.items()})
-        if difference <= TOLERANCE:
+        if difference <= tolerance:
             same[name] = difference
         else:  # also if it is not a number
-            others[name] = f"its results differ by {difference:.1e} (at most {TOLERANCE:.0e})"
+            others[name] = f"its results differ by {difference:.1e} (at most {tolerance:.0e})"
     if not same:
         told = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise ModelError(

@@ -36,6 +36,7 @@ class Original:
         run: executes it in the library that defines it, on images: uint8, shape (n, H, W, 3), RGB, of the
             size of its input.
         runs_in: that library and its version.
+        half: whether the library computes it in half precision, so that float32 gives something else.
         licence: under which the weights may be used, as their publisher names it; None if that is not said.
         revision: the commit of the repository it comes from.
         files: of the original besides the weights, with their SHA-256.
@@ -52,6 +53,7 @@ class Original:
     graph: ModelProto
     run: Run
     runs_in: str
+    half: bool = False
     licence: str | None = None
     revision: str | None = None
     files: dict[str, str] = field(default_factory=dict)

@@ -56,7 +56,9 @@ def original(path: Path, ask: Ask) -> Original:
             f"{path}: its input is {network.size} (height, width), and images would be {preprocessing.size}",
             image_processor.SAY_IT,
         )
-    cleaned, names = graph.clean(onnx.load(path))
+    proto = onnx.load(path)
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
+    cleaned, names = graph.clean(proto)
     weights = Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=ask.spec)
     classes, assumed = _labels(path, graph.width(cleaned, LOGITS))
     run, runs_in = _run(path, network, preprocessing, names)
@@ -71,6 +73,7 @@ def original(path: Path, ask: Ask) -> Original:
         graph=cleaned,
         run=run,
         runs_in=runs_in,
+        half=half,
         licence=licence_of_card(path.with_name(CARD)),
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in (*network.data, *beside(path))},
