@@ -63,7 +63,7 @@ def convert(
         ModelError: the weights are not available, or the result is not the same network. No file is left.
         UsageError: there is nothing of this name, or a model of this name is another network.
     """
-    found = wanted(spec, weights, ask or Ask(spec))
+    found = wanted(spec, weights, ask or Ask(spec), say)
     target = (out or models_dir()) / f"{name or found.name}.onnx"
     versions = versions_of(*LIBRARIES, extra="convert", purpose="Converting a model")
     digest = hashlib.sha256(json.dumps([found.decides, versions], sort_keys=True).encode()).hexdigest()

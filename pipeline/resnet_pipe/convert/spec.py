@@ -38,8 +38,8 @@ class Wanted:
     build: Callable[[Say], Original]
 
 
-def wanted(spec: str, weights: str | None, ask: Ask) -> Wanted:
-    """Find out what is meant.
+def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
+    """Find out what is meant, and fetch it if it is on a hub.
 
     Raises:
         UsageError: nothing is; or weights are given for what has its own.
@@ -55,11 +55,11 @@ def wanted(spec: str, weights: str | None, ask: Ask) -> Wanted:
             f"--weights is for recipes: {spec} has its own", f"resnet-pipe convert {spec}, without --weights"
         )
     if spec.startswith(HUBS):
-        return _of_hub(spec, ask)
+        return _of_hub(spec, ask, say)
     return _of_directory(path, path.resolve().name, ask) if path.is_dir() else _of_file(path, ask)
 
 
-def _of_hub(spec: str, ask: Ask) -> Wanted:
+def _of_hub(spec: str, ask: Ask, say: Say) -> Wanted:
     from resnet_pipe.convert.sources import hub
 
     kind, _, name = spec.partition(":")
@@ -69,6 +69,7 @@ def _of_hub(spec: str, ask: Ask) -> Wanted:
             f"{spec} is not the name of a network there", f"write {kind}:NAME, as its page shows it"
         )
     repository = f"timm/{repository}" if kind == "timm" and "/" not in repository else repository
+    say(f"fetching {repository} ...")
     directory, commit = hub.fetch(repository, revision or None, (*FILES, NAMES[0]))
     if not (directory / NAMES[0]).exists():  # the other file has the same numbers
         directory, commit = hub.fetch(repository, commit, (*FILES, *NAMES))

@@ -21,36 +21,39 @@ def fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> tupl
         ModelError: there is no such repository or revision, or no network.
     """
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
             HFValidationError,
-            LocalEntryNotFoundError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
+        from huggingface_hub.utils import disable_progress_bars, get_session
     except ImportError:
         raise MissingExtraError("huggingface-hub", "hub", f"Fetching {repository}") from None
     name = repository if revision is None else f"{repository}@{revision}"
+    disable_progress_bars()
+    get_session().timeout = TIMEOUT_S  # by itself, the library waits for ever
+    problem, commit = "", revision
     try:
-        found = snapshot_download(
-            repository, revision=revision, allow_patterns=list(files), etag_timeout=TIMEOUT_S
-        )
+        commit = HfApi().repo_info(repository, revision=revision, timeout=TIMEOUT_S).sha
     except HFValidationError as error:
         raise ModelError(f"{name} is not the name of a repository: {error}", "write OWNER/NAME") from None
-    except GatedRepoError as error:
-        raise ModelError(f"{name} is not open to this user: {_line(error)}", "hf auth login") from None
     except RevisionNotFoundError:
         raise ModelError(f"{repository} has no revision {revision}", "leave out @REVISION") from None
-    except RepositoryNotFoundError:
+    except RepositoryNotFoundError:  # also one that is gated
         raise ModelError(
-            f"there is no repository {repository}, or it is private and not open to this user",
-            "check the name; for a private one: hf auth login",
+            f"there is no repository {repository}, or it is not open to this user",
+            "check the name; for a private or a gated one: hf auth login",
         ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # of the hub's library, or of the one below it, which has changed before
+        problem = _line(error)
+    try:
+        found = snapshot_download(
+            repository, revision=commit, allow_patterns=list(files), local_files_only=bool(problem)
+        )
+    except Exception as error:
         raise ModelError(
-            f"{name} is not on this machine and cannot be fetched: {_line(error)}",
+            f"{name} is not on this machine and cannot be fetched: {problem or _line(error)}",
             "run this once with network access, or through a mirror: HF_ENDPOINT=URL; or copy the repository"
             " to this machine, and convert its directory. HF_HUB_OFFLINE=1 uses only what has been fetched",
         ) from None
