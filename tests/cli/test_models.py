@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onnx import helper
 
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.syntax import parse
 from resnet_pipe.model.model import read_sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
-from tests.networks import write_tiny
+from tests.networks import write, write_tiny
 from tests.odd_networks import write_with_others
 from tests.run.jobs import SIDECAR, Cli, JobFolder
 
@@ -327,6 +328,20 @@ def test_outputs_that_no_job_uses_are_shown_too(cli: Cli, models: Path) -> None:
     said = shown(cli, "others")["output"]
     assert "logits (N, 10): logits" in said
     assert any(text.endswith(": not used, unless a job names it") for text in said)
+
+
+def test_if_it_is_not_clear_which_output_is_used_that_is_said(cli: Cli, models: Path) -> None:
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["one"], axis=1),
+        helper.make_node("Relu", ["one"], ["two"]),
+    ]
+    write(models / "unclear.onnx", nodes, {"one": 3, "two": 3}, {})
+    said = shown(cli, "unclear")
+    assert len(said["output"]) == 2
+    (unclear,) = said["outputs"]
+    assert "several outputs could hold values for classes: one (N, 3), two (N, 3); name the right" in unclear
+    assert "several outputs could hold" in " ".join(lines(cli))
 
 
 @pytest.mark.parametrize(

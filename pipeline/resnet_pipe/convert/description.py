@@ -126,7 +126,8 @@ def describe(spec: str) -> Description:
     try:
         return Description(model, network, size, of_network(network))
     except ModelError as error:
-        return Description(model, network, size, Classify(), f"{error.problem}; {error.remedy}")
+        unclear = "; ".join(filter(None, (error.problem, error.remedy)))
+        return Description(model, network, size, Classify(), unclear)
 
 
 def _of_sidecar(sidecar: Sidecar) -> Iterator[Line]:
