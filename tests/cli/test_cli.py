@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,33 +11,11 @@ from pathlib import Path
 import pytest
 
 from resnet_pipe.cli.main import commands
-from resnet_pipe.convert import catalogue
-from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.job import json_schema
-from resnet_pipe.model import model
-from tests.networks import write_tiny
-from tests.run.jobs import Cli, JobFolder, numbered
+from tests.run.jobs import Cli, JobFolder
 
 HEAVY = {"torch", "torchvision", "cv2", "onnx", "pyarrow"}
-
-
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory in which converted models are looked for."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    for module in (model, catalogue):
-        monkeypatch.setattr(module, "models_dir", lambda: folder)
-    return folder
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> JobFolder:
-    """A job of five images."""
-    job = JobFolder(tmp_path, write_tiny(tmp_path / "tiny.onnx"))
-    job.add(*numbered(5))
-    return job
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in sorted(commands.commands))], ids=" ".join)
@@ -92,10 +69,12 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
         ("tune job.yaml --seconds 0", "0.0 is not in the range x>=1"),
         ("tune job.yaml --allow speed", "'speed' is not one of 'engine', 'precision'"),
         ("tune nowhere.yaml", "nowhere.yaml: no such file"),
-        ("convert resnet19", "use one of resnet18, resnet34, resnet50, resnet101, resnet152"),
+        ("convert resnet19", "give one of resnet18, resnet34, resnet50, resnet101, resnet152"),
         ("convert nowhere.yaml", "nowhere.yaml: no such file"),
         ("convert resnet18 --out job.yaml", "Directory 'job.yaml' is a file"),
-        ("models resnet18", "unexpected extra argument"),
+        ("models resnet18", "No such command 'resnet18'"),
+        ("models show", "Missing argument 'NAME'"),
+        ("models show resnet18 resnet34", "unexpected extra argument"),
     ],
 )
 def test_a_wrong_command_ends_with_code_2_and_a_message(
@@ -109,51 +88,13 @@ def test_a_wrong_command_ends_with_code_2_and_a_message(
     assert not list(job.out.glob("part-*"))
 
 
-def test_models_lists_five_depths_with_their_costs_and_how_to_convert_them(cli: Cli, models: Path) -> None:
-    header, *lines = cli("models").expect(0).stdout.splitlines()
-    assert header.split() == ["model", "params", "GMACs", "weights", "converted"]
-    assert [line.split("  no: ")[0].split() for line in lines] == [
-        ["resnet18", "11.7", "M", "1.81", "47", "MB"],
-        ["resnet34", "21.8", "M", "3.66", "87", "MB"],
-        ["resnet50", "25.6", "M", "4.09", "102", "MB"],
-        ["resnet101", "44.5", "M", "7.80", "178", "MB"],
-        ["resnet152", "60.2", "M", "11.51", "241", "MB"],
-    ]
-    assert all(line.endswith(f"no: resnet-pipe convert {line.split()[0]}") for line in lines)
-
-
-def test_models_says_which_are_converted_and_with_which_weights(
-    cli: Cli, models: Path, resnet18: Conversion
-) -> None:
-    shutil.copy2(resnet18.path.with_suffix(".json"), models)
-    (models / "resnet18.onnx").touch()
-    (models / "resnet34.onnx").touch()
-    (models / "resnet34.json").write_text("{}")
-    (models / "resnet50.onnx").touch()
-    status = [line.partition(" MB  ")[2] for line in cli("models").expect(0).stdout.splitlines()[1:]]
-    assert status[0].startswith("yes, random weights")
-    assert status[1].startswith("without a usable sidecar: ")
-    assert status[2].startswith("without a usable sidecar: ")
-    assert status[3] == "no: resnet-pipe convert resnet101"
-
-
-def test_models_says_what_the_outputs_of_other_models_hold(cli: Cli, models: Path) -> None:
-    write_tiny(models / "people.onnx")
-    (models / "torn.onnx").write_bytes(b"")
-    _, said = cli("models").expect(0).stdout.split("\n\n")
-    header, people, torn = said.splitlines()
-    assert header.split() == ["other", "models", "outputs"]
-    assert people.split(maxsplit=1) == ["people", "logits (N, 10): logits; features (N, 3): features"]
-    assert torn.split(maxsplit=1)[0] == "torn"
-    assert "is empty" in torn
-
-
 @pytest.mark.parametrize(
     ("name", "command"),
     [
         ("resnet34", "; make it with: resnet-pipe convert resnet34"),
         ("resnet34-int8", "; make it with: resnet-pipe convert resnet34 --quantize --calibration IMAGES"),
         ("resnet35-int8", ""),
+        ("microsoft--resnet-50", ""),
     ],
 )
 def test_a_model_that_is_not_converted_yet_is_an_error_with_the_command_that_converts_it(
@@ -161,6 +102,25 @@ def test_a_model_that_is_not_converted_yet_is_an_error_with_the_command_that_con
 ) -> None:
     said = cli("run", job.file, "--set", f"infer.model={name}").expect(ExitCode.USAGE).stderr
     assert said == f"error: --set infer.model: infer.model: no such model: {models}/{name}.onnx{command}\n"
+
+
+@pytest.mark.parametrize("name", ["hf:microsoft/resnet-50", "timm:resnet50.a1_in1k"])
+def test_a_network_of_a_hub_that_is_not_converted_yet_is_such_an_error_too(
+    cli: Cli, job: JobFolder, models: Path, name: str
+) -> None:
+    said = cli("run", job.file, "--set", f"infer.model={name}").expect(ExitCode.USAGE).stderr
+    assert f"infer.model: no such model: {models}/" in said
+    assert said.endswith(f".onnx; make it with: resnet-pipe convert {name}\n")
+
+
+@pytest.mark.parametrize("name", ["images", "./images", "images/"])
+def test_a_directory_is_no_model_and_the_error_says_how_to_make_one_of_it(
+    cli: Cli, job: JobFolder, models: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(job.folder)
+    said = cli("run", job.file, "--set", f"infer.model={name}").expect(ExitCode.USAGE).stderr
+    assert f"{job.images} is a directory, not an .onnx file; convert it first" in said
+    assert said.endswith(f"resnet-pipe convert {job.images}\n")
 
 
 def test_schema_prints_the_schema_of_jobs(cli: Cli) -> None:

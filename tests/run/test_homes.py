@@ -99,7 +99,7 @@ def test_a_user_without_a_home_is_told_where_models_may_be(
 ) -> None:
     job.add("a.jpg")
     listed = user.calls("models").expect(0)
-    assert listed.stdout.count("no: resnet-pipe convert resnet") == 5
+    assert listed.stdout.count("  resnet-pipe convert resnet") == 5
     user.calls("doctor", "models").expect(0)
     bare = ("run", str(job.file), "--set", "infer.model=resnet18")
     assert "--set infer.model: infer.model: no such model: " in user.calls(*bare).expect(2).stderr

@@ -1,4 +1,4 @@
-"""convert, models and schema: what a job refers to."""
+"""convert and schema: what a job refers to."""
 
 from __future__ import annotations
 
@@ -108,27 +108,6 @@ def _preprocessing(text: str | None) -> Preprocessing | None:
             "--preprocess: expected keys and values", "--preprocess '{resize: 256, crop: 224, ...}'"
         )
     return Document(Path("--preprocess"), values, {}).validate(Preprocessing, {})
-
-
-@click.command()
-def models() -> None:
-    """List the ResNets and which are converted, and what the outputs of your other models hold."""
-    from resnet_pipe.convert import catalogue
-
-    show(f"{'model':<15}{'params':>9}{'GMACs':>8}{'weights':>10}  converted")
-    for entry in catalogue.entries():
-        show(
-            f"{entry.name:<15}{entry.params / 1e6:>7.1f} M{entry.macs / 1e9:>8.2f}"
-            f"{entry.weight_bytes / 1e6:>7.0f} MB  {entry.status}"
-        )
-    others = catalogue.others()
-    if not others:
-        return
-    show("")
-    rows = [("other models", "outputs"), *others]
-    width = max(len(name) for name, _ in rows)
-    for name, outputs in rows:
-        show(f"{name:<{width}}  {outputs}")
 
 
 @click.command()

@@ -12,7 +12,8 @@ import click
 
 from resnet_pipe import __version__
 from resnet_pipe.cli.check import check, doctor
-from resnet_pipe.cli.convert import convert, models, schema
+from resnet_pipe.cli.convert import convert, schema
+from resnet_pipe.cli.models import models
 from resnet_pipe.cli.run import report, run
 from resnet_pipe.cli.study import depth, tune, verify
 from resnet_pipe.cli.terminal import prepare_streams, say

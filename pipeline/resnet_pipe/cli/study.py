@@ -65,8 +65,8 @@ def verify(
 ) -> NoReturn:
     """Compare the results of each engine for MODEL with float32 torch, or with float32 ONNX Runtime.
 
-    MODEL is a bare name such as resnet50, an .onnx file, or a job file with model and preprocessing. ONNX
-    Runtime is the reference only if torch is not installed.
+    MODEL is a name such as resnet50 or hf:microsoft/resnet-50, an .onnx file, or a job file with model and
+    preprocessing. ONNX Runtime is the reference only if torch is not installed.
 
     Exits with 1 if an engine crashes or an image's cosine similarity is below the precision's threshold, with
     2 if an engine that was named is not installed or cannot run the model.

@@ -1,14 +1,16 @@
-"""The ResNets there are, what each one costs, and which are converted."""
+"""The models there are, the ResNets that can be converted, and what each one costs."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resnet_pipe.errors import HomeError, ModelError
+from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.head.output_choice import of_network
-from resnet_pipe.model.model import INT8_SUFFIX, how_to_make, models_dir, read_sidecar
+from resnet_pipe.model.model import INT8_SUFFIX, Sidecar, how_to_make, models_dir, read_sidecar
 from resnet_pipe.model.network import inspect
 from resnet_pipe.store.names import key_of
 
@@ -25,62 +27,112 @@ _COSTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One ResNet, or its int8 model: its costs with 1000 classes and 224 x 224 pixels, and its state.
+    """A model, or one of the five ResNets that is not converted yet.
 
-    Its weights have four bytes for each parameter, or one in an int8 model.
+    Attributes:
+        name: of its file without `.onnx`, in the text form of `key_of`.
+        path: None if it is not converted.
+        params: of one of the five that is not converted, with 1000 classes; None without a sidecar.
+        macs: for one image, likewise, of 224 x 224 pixels.
+        file_bytes: of the file; if it is not converted, of its weights; None if it cannot be looked at.
+        sidecar: None if there is none that can be used.
+        outputs: `logits` and `features`, or one of them -> how many values for an image; None if that is not
+            known before a run.
+        held: what the outputs are, in words, for a model without a sidecar.
+        problem: what is wrong with the sidecar, or without one, with the file.
     """
 
     name: str
-    params: int
-    macs: int
-    weight_bytes: int
-    status: str
+    path: Path | None
+    params: int | None
+    macs: int | None
+    file_bytes: int | None
+    sidecar: Sidecar | None = None
+    outputs: dict[str, int | None] = field(default_factory=dict)
+    held: str | None = None
+    problem: str | None = None
+
+    @property
+    def source(self) -> str | None:
+        """Where the network came from, if the sidecar says it."""
+        return self.sidecar.source if self.sidecar else None
+
+    @property
+    def command(self) -> str | None:
+        """What makes it, if it is not converted."""
+        return None if self.path else how_to_make(self.name)
+
+    @property
+    def weights(self) -> str | None:
+        """A word on the weights, if the sidecar says it."""
+        if self.sidecar is None:
+            return None
+        quantization = self.sidecar.quantization
+        return f"int8 {quantization.cosine_min:.4f}" if quantization else self.sidecar.weights.kind
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        sidecar = self.sidecar
+        quantization = sidecar.quantization if sidecar else None
+        return {
+            "name": self.name,
+            "path": key_of(str(self.path)) if self.path else None,
+            "source": self.source,
+            "architecture": sidecar.architecture if sidecar else None,
+            "params": self.params,
+            "macs": self.macs,
+            "file_bytes": self.file_bytes,
+            "outputs": self.outputs,
+            "held": self.held,
+            "weights": sidecar.weights.kind if sidecar else None,
+            "weights_name": sidecar.weights.name if sidecar else None,
+            "int8_cosine_min": quantization.cosine_min if quantization else None,
+            "converted": self.path is not None,
+            "command": self.command,
+            "problem": self.problem,
+        }
 
 
 def entries() -> list[Entry]:
-    """Return the five depths, the shallowest first, each followed by its int8 model if there is one."""
-    result = []
-    for source, (params, macs) in _COSTS.items():
-        for name, width in ((source, _FLOAT_BYTES), (source + INT8_SUFFIX, 1)):
-            path = _find(name)
-            if name == source or path is not None:
-                result.append(Entry(name, params, macs, width * params, _status(name, path)))
-    return result
+    """Return the five depths, the shallowest first, each before its int8 model, and then all other models."""
+    found = {path.stem: path for path in _files()}
+    pairs = ((name, name + INT8_SUFFIX) for name in _COSTS)
+    names = [name for pair in pairs for name in pair if name in _COSTS or name in found]
+    names += sorted(found.keys() - set(names))
+    return [_converted(found[name]) if name in found else _not_converted(name) for name in names]
 
 
-def others() -> list[tuple[str, str]]:
-    """Return the other models in the directory: their names, and what their outputs hold or what is wrong."""
-    known = {name + suffix for name in _COSTS for suffix in ("", INT8_SUFFIX)}
+def _files() -> list[Path]:
     try:
-        paths = sorted(path for path in models_dir().glob("*.onnx") if path.stem not in known)
+        return list(models_dir().glob("*.onnx"))
     except (HomeError, OSError):
         return []
-    return [(key_of(path.stem), _outputs(path)) for path in paths]
 
 
-def _outputs(path: Path) -> str:
+def _not_converted(name: str) -> Entry:
+    params, macs = _COSTS[name]
+    return Entry(name, None, params, macs, _FLOAT_BYTES * params)
+
+
+def _converted(path: Path) -> Entry:
+    name, beside = key_of(path.stem), path.with_suffix(".json")
     try:
-        return of_network(inspect(path)).describe()
+        size = path.stat().st_size
+    except OSError:
+        size = None
+    try:
+        if os.path.lexists(beside):
+            return _described(name, path, size, read_sidecar(beside))
+        head = of_network(inspect(path))
     except ModelError as error:
-        return error.problem
+        return Entry(name, path, None, None, size, problem=error.problem)
+    roles = {LOGITS: head.logits, FEATURES: head.features}
+    widths = {role: output.width for role, output in roles.items() if output is not None}
+    return Entry(name, path, None, None, size, outputs=widths, held=head.describe())
 
 
-def _find(name: str) -> Path | None:
-    """Return the ONNX file; None if there is none, or none that this user may see."""
-    try:
-        path = models_dir() / f"{name}.onnx"
-    except HomeError:
-        return None
-    return path if os.path.isfile(path) else None  # noqa: PTH113 - Path.is_file raises what is forbidden
-
-
-def _status(name: str, path: Path | None) -> str:
-    if path is None:
-        return f"no: {how_to_make(name)}"
-    try:
-        sidecar = read_sidecar(path.with_suffix(".json"))
-    except ModelError as error:
-        return f"without a usable sidecar: {error.problem}"
-    if sidecar.quantization is None:
-        return f"yes, {sidecar.weights.describe()}"
-    return f"yes, cosine similarity {sidecar.quantization.cosine_min:.4f}, {sidecar.weights.describe()}"
+def _described(name: str, path: Path, size: int | None, sidecar: Sidecar) -> Entry:
+    outputs: dict[str, int | None] = {LOGITS: len(sidecar.classes)} if sidecar.classes else {}
+    if sidecar.features is not None:
+        outputs[FEATURES] = sidecar.features
+    return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, outputs)

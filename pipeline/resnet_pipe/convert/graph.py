@@ -44,8 +44,7 @@ def clean(proto: ModelProto) -> Clean:
     """
     _to_float32(proto)
     proto = _optimized(proto)
-    shapes = _shapes(proto)
-    _pool_globally(proto, shapes)
+    _pool_globally(proto, _shapes(proto))
     given = [value.name for value in proto.graph.output]
     names = _name_outputs(proto)
     _rename(proto, {_input(proto): INPUT})

@@ -21,7 +21,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.model.model import how_to_make, model_path
+from resnet_pipe.model.model import HUBS, convert_first, how_to_make, model_path
 from resnet_pipe.model.network import LARGEST_BATCH, Network
 from resnet_pipe.model.output import Activation
 
@@ -37,14 +37,17 @@ _PATH = re.compile(r"/|\.onnx$|^~")
 def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pydantic hands over anything
     if not isinstance(value, str) or not value:
         raise ValueError("expected a model's name, such as resnet18, or the path of an .onnx file")
-    named = located(value, info.context["base"] if info.context else Path())
+    base, of_hub = info.context["base"] if info.context else Path(), value.startswith(HUBS)
+    named = base / value if of_hub else located(value, base)
     try:
-        path = model_path(str(named) if _PATH.search(value) else value, Path())
+        path = model_path(str(named) if _PATH.search(value) and not of_hub else value, Path())
     except HomeError as error:
         text = f"no such model: {value}: {error.problem}"
         raise ValueError(f"{text}; give its path, or {error.remedy}") from None
     if not path.is_file():
-        command = how_to_make(path.stem)
+        command = how_to_make(value if of_hub else path.stem)
+        if command is None and named.is_dir():
+            raise ValueError(f"{named} is a directory, not an .onnx file; {convert_first(named)}")
         raise ValueError(f"no such model: {path}{f'; make it with: {command}' if command else ''}")
     return path.resolve()
 
@@ -79,7 +82,10 @@ class InferSection(BaseModel):
     model: Annotated[
         Path,
         BeforeValidator(_model_file, json_schema_input_type=str),
-        Field(description="resnet18, 34, 50, 101, 152 once converted, or the path of an .onnx file"),
+        Field(
+            description="the name of a converted model, such as resnet50, hf:microsoft/resnet-50 or "
+            "timm:resnet50.a1_in1k, or the path of an .onnx file"
+        ),
     ]
     engine: Annotated[
         str,

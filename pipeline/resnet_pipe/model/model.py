@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -177,12 +178,38 @@ def hub_name(spec: str) -> str:
     return (name if kind == "hf" else f"{kind}/{name}").replace("/", "--")
 
 
+def find_model(spec: str, base: Path) -> Path:
+    """Return the ONNX file that a job means by `spec`, as `model_path` does; ModelError if there is none."""
+    path = model_path(spec, base)
+    if not path.is_file():
+        raise _missing(path, spec if spec.startswith(HUBS) else path.stem, base / spec)
+    return path
+
+
 def how_to_make(name: str) -> str | None:
-    """Return the command that makes a model such as `resnet50` or `resnet50-int8`, if there is one."""
+    """Return the command that makes a model, if there is one.
+
+    That is so for `resnet50`, `resnet50-int8`, and what is on a hub, such as `hf:microsoft/resnet-50`.
+    """
     source = name.removesuffix(INT8_SUFFIX)
-    if source not in {f"resnet{depth}" for depth in DEPTHS}:
+    if not source.startswith(HUBS) and source not in {f"resnet{depth}" for depth in DEPTHS}:
         return None
-    return f"resnet-pipe convert {source}{' --quantize --calibration IMAGES' if source != name else ''}"
+    return (
+        f"resnet-pipe convert {quote(source)}{' --quantize --calibration IMAGES' if source != name else ''}"
+    )
+
+
+def convert_first(directory: Path) -> str:
+    """Return what to do with a directory that a library has saved, where a model is wanted."""
+    return f"convert it first, then give the model's name: resnet-pipe convert {quote(str(directory))}"
+
+
+def _missing(path: Path, name: str, given: Path) -> ModelError:
+    """Return the error about a model that is not there; `given` is the path that may be meant."""
+    command = how_to_make(name)
+    if command is None and given.is_dir():
+        return ModelError(f"{given} is a directory, not an .onnx file", convert_first(given))
+    return ModelError(f"model {path} does not exist", command or "give the path of an .onnx file")
 
 
 def open_model(path: Path) -> Model:
@@ -192,9 +219,7 @@ def open_model(path: Path) -> Model:
         ModelError: the file is missing, or the sidecar is not of this file or not readable.
     """
     if not path.is_file():
-        raise ModelError(
-            f"model {path} does not exist", how_to_make(path.stem) or "give the path of an .onnx file"
-        )
+        raise _missing(path, path.stem, path)
     name, digest = key_of(path.stem), file_sha256(path)
     sidecar_path = path.with_suffix(".json")
     if not sidecar_path.exists():

@@ -34,6 +34,8 @@ class Network:
         data: files next to the ONNX file that hold its weights.
         quantized: whether it computes in int8 (it has QuantizeLinear nodes).
         full_range: whether its int8 weights need more than 7 bits, or how many is unknown.
+        input_name: of its only input.
+        input_type: of its values: `float32` or `float16`.
     """
 
     path: Path
@@ -43,6 +45,8 @@ class Network:
     data: tuple[Path, ...] = ()
     quantized: bool = False
     full_range: bool = False
+    input_name: str = "input"
+    input_type: str = "float32"
 
     @property
     def has_odd_outputs(self) -> bool:
@@ -61,7 +65,8 @@ def inspect(path: Path) -> Network:
     _refuse_cut_weights(model, path)
     data = _external_data(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
-    batch_size, height, width = _image(path, [v for v in model.graph.input if v.name not in weights])
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    batch_size, height, width = _image(path, inputs)
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return Network(
         path=path,
@@ -71,6 +76,8 @@ def inspect(path: Path) -> Network:
         data=data,
         quantized=quantized,
         full_range=quantized and _full_range(model, path),
+        input_name=inputs[0].name,
+        input_type=value_type(inputs[0]),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.job import job as jobs
-from resnet_pipe.model.model import model_path
+from resnet_pipe.model.model import find_model
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found
@@ -123,7 +123,7 @@ def verify(
         job, doc = jobs.load(Path(spec))
         subject, section = subjects.of_job(job, doc), job.reader
     else:
-        subject = subjects.of_model(model_path(spec, Path()))
+        subject = subjects.of_model(find_model(spec, Path()))
     if images is not None:
         section = ImagesSection(kind="images", path=[images])
     if section is None:
