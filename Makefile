@@ -11,8 +11,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := -m pip --quiet --disable-pip-version-check
-# Two processes, the one that ends first takes tests from the other: often they wait for what they have started.
-PARALLEL := --numprocesses 2 --dist worksteal
+# Three processes, the one that ends first takes tests from the others: often they wait for what they have started.
+PARALLEL := --numprocesses 3 --dist worksteal
 
 .PHONY: run test test-cv4 lint wheel docs latest clean
 
