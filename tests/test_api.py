@@ -94,6 +94,18 @@ def test_a_job_may_be_a_mapping_with_overrides(
         resnet_pipe.load_job({**job, "name": object()})
 
 
+def test_a_wrong_override_is_named_by_its_key_and_not_as_on_the_command_line(five: JobFolder) -> None:
+    for overrides, expected in (
+        ({"infer.batch_size": 0}, "overrides: infer.batch_size: input should be "),
+        ({"infer.modle": "x"}, "overrides: unknown key 'infer.modle'; did you mean 'model'?"),
+        ({"name.first": "x"}, 'overrides: name.first="x": name is not a section'),
+    ):
+        with pytest.raises(DocumentError) as caught:
+            resnet_pipe.load_job(five.file, overrides)
+        (problem,) = caught.value.problems
+        assert problem.startswith(expected)
+
+
 def test_events_are_those_of_the_log_and_the_progress(five: JobFolder) -> None:
     five.add_bad("bad.jpg")
     told: list[Event] = []
