@@ -347,6 +347,7 @@ def test_the_examples_of_the_page_do_what_it_says(
     assert len(variables["table"]) == len(variables["features"]) == photographs
     assert variables["failed"] == []
     said = capsys.readouterr().out
-    assert said.startswith(f"0 sources are new or have changed since\n0 {photographs} 0\n")
+    rows = f"{photographs} rows of path, frame_index, pts_s, features, top_k\n"
+    assert said.startswith(f"{rows}0 sources are new or have changed since\n0 {photographs} 0\n")
     assert f"{photographs} sources, {photographs} items" in said
-    assert "reader.path: no such file" in said
+    assert "overrides: reader.path: no such file" in said

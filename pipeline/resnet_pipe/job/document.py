@@ -73,7 +73,9 @@ class Document:
             name, equals, text = assignment.partition("=")
             place = tuple(name.strip().split("."))
             if not equals or not all(place):
-                problems.append(f"{given_by} {assignment}: expected key.key=value, such as infer.batch_size=32")
+                problems.append(
+                    f"{given_by} {assignment}: expected key.key=value, such as infer.batch_size=32"
+                )
                 continue
             try:
                 value = parse(text)
