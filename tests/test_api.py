@@ -94,6 +94,18 @@ def test_a_job_may_be_a_mapping_with_overrides(
         resnet_pipe.load_job({**job, "name": object()})
 
 
+def test_a_wrong_override_is_named_by_its_key_and_not_as_on_the_command_line(five: JobFolder) -> None:
+    for overrides, expected in (
+        ({"infer.batch_size": 0}, "overrides: infer.batch_size: input should be "),
+        ({"infer.modle": "x"}, "overrides: unknown key 'infer.modle'; did you mean 'model'?"),
+        ({"name.first": "x"}, 'overrides: name.first="x": name is not a section'),
+    ):
+        with pytest.raises(DocumentError) as caught:
+            resnet_pipe.load_job(five.file, overrides)
+        (problem,) = caught.value.problems
+        assert problem.startswith(expected)
+
+
 def test_events_are_those_of_the_log_and_the_progress(five: JobFolder) -> None:
     five.add_bad("bad.jpg")
     told: list[Event] = []
@@ -335,6 +347,7 @@ def test_the_examples_of_the_page_do_what_it_says(
     assert len(variables["table"]) == len(variables["features"]) == photographs
     assert variables["failed"] == []
     said = capsys.readouterr().out
-    assert said.startswith(f"0 sources are new or have changed since\n0 {photographs} 0\n")
+    rows = f"{photographs} rows of path, frame_index, pts_s, features, top_k\n"
+    assert said.startswith(f"{rows}0 sources are new or have changed since\n0 {photographs} 0\n")
     assert f"{photographs} sources, {photographs} items" in said
-    assert "reader.path: no such file" in said
+    assert "overrides: reader.path: no such file" in said

@@ -1,4 +1,4 @@
-"""The seams of the design, held: which room knows which, and what only the command line may do."""
+"""The seams of the design, held: which folder knows which, and what only the command line may do."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ KNOWS: dict[str, set[str]] = {
     "report": BELOW | {"ledger", "study", "writer"},
     "doctor": BELOW | STAGES | {"run", "study"},
 }
-"""The other rooms that each one imports from. Whoever adds to these has found a new seam: say why."""
+"""The other folders that each one imports from. Whoever adds to these has found a new seam: say why."""
 SPOKEN_OF = {"reader.source", "preprocess.network_input", "head.rows", "head.registry"}
 """What passes from one stage to the next: sources and items, a network's input, rows and their columns."""
 READ_AGAIN = "writer/annotated/second_reading.py"
 """The one place where a stage uses another: pictures to draw on are read a second time, in full size."""
 
 
-def room_of(path: Path) -> str:
+def folder_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -57,30 +57,30 @@ def imports(path: Path) -> Iterator[str]:
             )
 
 
-@pytest.mark.parametrize("room", KNOWS)
-def test_a_room_knows_only_those_that_it_needs(room: str) -> None:
+@pytest.mark.parametrize("folder", KNOWS)
+def test_a_folder_knows_only_those_that_it_needs(folder: str) -> None:
     found = {
         (str(path.relative_to(PACKAGE)), module)
         for path in FILES
-        if room_of(path) == room
+        if folder_of(path) == folder
         for module in imports(path)
-        if module.partition(".")[0] not in {room, "__version__"} | KNOWS[room]
+        if module.partition(".")[0] not in {folder, "__version__"} | KNOWS[folder]
     }
     assert found == set()
 
 
-def test_every_room_is_in_the_table() -> None:
+def test_every_folder_is_in_the_table() -> None:
     outside = {"cli", "__init__", "__main__"}
-    assert {room_of(path) for path in FILES} - outside == set(KNOWS)
+    assert {folder_of(path) for path in FILES} - outside == set(KNOWS)
 
 
 def test_stages_do_not_know_each_other() -> None:
     found = {
         str(path.relative_to(PACKAGE)): module
         for path in FILES
-        if room_of(path) in STAGES
+        if folder_of(path) in STAGES
         for module in imports(path)
-        if module.partition(".")[0] in STAGES - {room_of(path)} and module not in SPOKEN_OF
+        if module.partition(".")[0] in STAGES - {folder_of(path)} and module not in SPOKEN_OF
     }
     assert set(found) <= {READ_AGAIN}, found
 
@@ -90,7 +90,7 @@ def test_only_the_command_line_prints_exits_and_installs_signals() -> None:
     found = {
         f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.unparse(node.func)}"
         for path in FILES
-        if room_of(path) not in ("cli", "__main__")
+        if folder_of(path) not in ("cli", "__main__")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden
     }

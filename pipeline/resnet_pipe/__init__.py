@@ -45,7 +45,8 @@ def load_job(
     Args:
         job: a job file, or the same as a mapping. Relative paths start from the file's directory, or from the
             current directory.
-        overrides: values that replace those of the job, by dotted key: `{"infer.batch_size": 16}`.
+        overrides: values that replace those of the job, by dotted key: `{"infer.batch_size": 16}`. Relative
+            paths start where the job's do.
 
     Raises:
         DocumentError: with every problem found, each with its place.

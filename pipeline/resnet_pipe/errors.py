@@ -23,10 +23,10 @@ class ExitCode(IntEnum):
         return made
 
     DONE = 0, "all done, or nothing new"
-    FAILED = 1, "the run could not finish; committed results are kept"
-    USAGE = 2, "the command, the job or the environment is wrong"
-    SOME_FAILED = 3, "finished, but some sources failed"
-    LOCKED = 11, "another run held the output directory"
+    FAILED = 1, "the run could not finish; the same command continues it"
+    USAGE = 2, "wrong usage, job or environment; no row was changed"
+    SOME_FAILED = 3, "finished, but some sources failed or are partial"
+    LOCKED = 11, "another run is using the output directory"
     SIGINT = 130, "stopped by SIGINT"
     SIGTERM = 143, "stopped by SIGTERM"
 

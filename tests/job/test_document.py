@@ -48,7 +48,7 @@ def values(folder: Path, text: str | bytes) -> dict[str, Any]:
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
     """Return what is wrong with a machine, without the folder in front of each place."""
     with pytest.raises(DocumentError) as caught:
-        document(folder, text).with_overrides(overrides).validate(Machine, {})
+        document(folder, text).with_overrides(overrides, "--set").validate(Machine, {})
     return [problem.removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path, text: str = MINIMAL, *overrides: str) -> Job:
     (folder / "job.yaml").write_text(text)
-    return jobs.load(folder / "job.yaml", overrides)[0]
+    return jobs.load(folder / "job.yaml", overrides, "--set")[0]
 
 
 def problems(folder: Path, text: str = MINIMAL, *overrides: str) -> list[str]:

@@ -98,7 +98,7 @@ def run(
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
-    loaded = jobs.load(job, overrides)
+    loaded = jobs.load(job, overrides, "--set")
     resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO

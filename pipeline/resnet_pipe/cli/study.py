@@ -129,7 +129,7 @@ def tune(
     from resnet_pipe.run import preparation
     from resnet_pipe.study import tuning
 
-    loaded = jobs.load(job, overrides)
+    loaded = jobs.load(job, overrides, "--set")
     if write:
         revision.check_writable(job)
     resolved = preparation.resolved(loaded, False, (lambda _text: None) if quiet else say)
@@ -217,7 +217,7 @@ def depth(
 
     document.read(job)  # before the networks are converted, which takes minutes
     networks = depth_study.prepare(depths, weights, say)
-    loaded, _ = jobs.load(job, (*overrides, networks.override))
+    loaded, _ = jobs.load(job, (*overrides, networks.override), "--set")
     folder = out or loaded.output
     self_feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)

@@ -1,4 +1,4 @@
-"""The heads there are, and what a job may ask them for. Another one is a line in each."""
+"""The heads, and the fields that a job may ask for. To add a head, add it to both."""
 
 from __future__ import annotations
 

@@ -202,5 +202,5 @@ def _library() -> Any:  # noqa: ANN401 - the module
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("onnxruntime", "onnxruntime", "Engine onnxruntime") from None
+        raise MissingExtraError("onnxruntime", "onnxruntime", "engine onnxruntime") from None
     return onnxruntime

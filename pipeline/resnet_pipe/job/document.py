@@ -29,36 +29,43 @@ class Document:
     """A parsed YAML mapping of plain dicts, lists and scalars.
 
     Positions are place of a value (keys and indices from the root) -> its 1-based (line, column). Overrides
-    are the places that were set on the command line, so that errors can say so.
+    are the places that were set besides, with an option of the command line, so that errors can say so; a
+    program sets them without one.
     """
 
     path: Path
     values: dict[str, Any]
     positions: Mapping[Place, tuple[int, int]]
     overrides: frozenset[Place] = frozenset()
+    option: str = ""
 
     def where(self, place: Place) -> str:
-        """Return where a value was written: `--set key.key`, or `file:line:column`.
+        """Return where a value was written: `--set key.key`, `overrides`, or `file:line:column`.
 
         A place that was written nowhere, such as that of a missing key, is where its nearest ancestor is.
         """
         for end in range(len(place), 0, -1):
             if place[:end] in self.overrides:
-                return f"--set {'.'.join(map(str, place[:end]))}"
+                return self._override(place[:end])
         for end in range(len(place), 0, -1):
             if place[:end] in self.positions:
                 line, column = self.positions[place[:end]]
                 return f"{self.path}:{line}:{column}"
             below = [override for override in self.overrides if override[:end] == place[:end]]
             if below:  # an override made this section
-                return f"--set {'.'.join(map(str, min(below, key=str)))}"
+                return self._override(min(below, key=str))
         return f"{self.path}:1:1" if self.positions else str(self.path)
 
-    def with_overrides(self, assignments: Sequence[str]) -> Document:
+    def _override(self, place: Place) -> str:
+        return f"{self.option} {'.'.join(map(str, place))}" if self.option else "overrides"
+
+    def with_overrides(self, assignments: Sequence[str], option: str = "") -> Document:
         """Return a copy with `key.key=value` assignments applied; values are YAML.
 
-        DocumentError if one is malformed or goes through a value that has no keys.
+        Errors name the option that has given them. DocumentError if one is malformed or goes through a value
+        that has no keys.
         """
+        given_by = option or "overrides:"
         values = copy.deepcopy(self.values)
         places: set[Place] = set()
         problems = []
@@ -66,24 +73,26 @@ class Document:
             name, equals, text = assignment.partition("=")
             place = tuple(name.strip().split("."))
             if not equals or not all(place):
-                problems.append(f"--set {assignment}: expected key.key=value, such as infer.batch_size=32")
+                problems.append(
+                    f"{given_by} {assignment}: expected key.key=value, such as infer.batch_size=32"
+                )
                 continue
             try:
                 value = parse(text)
             except Exception as error:
-                problems.append(f"--set {assignment}: the value is not valid YAML: {one_line(error)}")
+                problems.append(f"{given_by} {assignment}: the value is not valid YAML: {one_line(error)}")
                 continue
             target: Any = values
             for key in place[:-1]:
                 target = target.setdefault(key, {}) if isinstance(target, dict) else None
             if not isinstance(target, dict):
-                problems.append(f"--set {assignment}: {'.'.join(place[:-1])} is not a section")
+                problems.append(f"{given_by} {assignment}: {'.'.join(place[:-1])} is not a section")
                 continue
             target[place[-1]] = value
             places.add(place)
         if problems:
             raise DocumentError(problems)
-        return Document(self.path, values, self.positions, self.overrides | places)
+        return Document(self.path, values, self.positions, self.overrides | places, option)
 
     def validate(self, model: type[_M], context: Mapping[str, Any]) -> _M:
         """Return the document as a pydantic model, whose validators see the context.

@@ -186,13 +186,14 @@ class LoadedJob(NamedTuple):
     document: Document
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> LoadedJob:
+def load(path: Path, overrides: Sequence[str] = (), option: str = "") -> LoadedJob:
     """Read and check a job file; relative paths in it start from its directory.
 
-    Overrides are `key.key=value` assignments, applied before anything is checked. DocumentError has every
-    problem found, each as `file:line:column: what is wrong`.
+    Overrides are `key.key=value` assignments, given with an option of the command line or by a program, and
+    applied before anything is checked. DocumentError has every problem found, each as
+    `file:line:column: what is wrong`.
     """
-    return _checked(document.read(path), path.absolute().parent, overrides)
+    return _checked(document.read(path), path.absolute().parent, overrides, option)
 
 
 def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[str, object]) -> LoadedJob:
@@ -206,8 +207,8 @@ def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[st
     return load(Path(job), assignments)
 
 
-def _checked(doc: Document, base: Path, overrides: Sequence[str]) -> LoadedJob:
-    doc = doc.with_overrides(overrides)
+def _checked(doc: Document, base: Path, overrides: Sequence[str], option: str = "") -> LoadedJob:
+    doc = doc.with_overrides(overrides, option)
     job = doc.validate(Job, {"base": base})
     if problems := self_feeding.problems(job):
         raise found_in(doc, problems)

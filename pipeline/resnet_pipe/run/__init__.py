@@ -1,1 +1,1 @@
-"""The run: composes the four stages, times them, and commits what they produce."""
+"""The run: composes the stages, times them, and commits what they produce."""

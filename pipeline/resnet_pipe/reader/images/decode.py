@@ -15,6 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images import heif, jpeg, tiff
+from resnet_pipe.reader.images.format import format_of
 from resnet_pipe.reader.images.metadata import without_metadata
 from resnet_pipe.reader.orientation import Frame, metadata_orientation, upright
 from resnet_pipe.reader.source import Item, check_size
@@ -27,64 +28,6 @@ _TRUNCATED = re.compile(r"truncated|premature end of jpeg file", re.IGNORECASE)
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row, and the steps, of the seven passes of an interlaced PNG."""
-
-
-_DECODED = {
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n(?!.{4}CgBI)", re.DOTALL),
-    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-    "BMP": re.compile(rb"BM"),
-    "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "DIB": re.compile(rb"[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
-}
-"""The supported formats, by Pillow's names; JPEG is checked before."""
-
-_OTHERS = {
-    "PNG with Apple's changes (CgBI)": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
-    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
-    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    "JPEG XR": rb"II\xbc",
-    "JNG": rb"\x8bJNG\r\n\x1a\n",
-    "MNG": rb"\x8aMNG\r\n\x1a\n",
-    "Photoshop (PSD)": rb"8BPS",
-    "GIMP (XCF)": rb"gimp xcf",
-    "SVG": rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.{0,2000}?|<!--.{0,2000}?|<!DOCTYPE svg.{0,2000}?)?<svg[\s>]",
-    "PDF": rb"%PDF-",
-    "PostScript": rb"%!PS|\xc5\xd0\xd3\xc6",
-    "OpenEXR": rb"\x76\x2f\x31\x01",
-    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
-    "PNM (PBM, PGM, PPM or PAM)": rb"P[1-7][\s#]",
-    "PFM": rb"P[Ff][\r\n]",
-    "icon (ICO)": rb"\0\0[\x01\x02]\0[^\0]\0.{3}[\0\xff]",
-    "icon (ICNS)": rb"icns",
-    "DDS": rb"DDS \x7c\0\0\0",
-    "KTX": rb"\xabKTX (?:11|20)\xbb",
-    "QOI": rb"qoif",
-    "FLIF": rb"FLIF",
-    "BPG": rb"BPG\xfb",
-    "FITS": rb"SIMPLE  =",
-    "DICOM": rb".{128}DICM",
-    "DPX": rb"SDPX|XPDS",
-    "SGI": rb"\x01\xda[\0\x01][\x01\x02]",
-    "Sun raster": rb"\x59\xa6\x6a\x95",
-    "Windows metafile (WMF)": rb"\xd7\xcd\xc6\x9a",
-    "Windows metafile (EMF)": rb"\x01\0\0\0.{36} EMF",
-    "DjVu": rb"AT&TFORM",
-    "raw camera (Canon CR3)": rb".{4}ftypcrx ",
-    "raw camera (Canon CRW)": rb"II\x1a\0\0\0HEAPCCDR",
-    "raw camera (Fujifilm RAF)": rb"FUJIFILMCCD-RAW",
-    "raw camera (Olympus ORF)": rb"II(?:RO|RS)\x08\0\0\0|MMOR\0\0\0\x08",
-    "raw camera (Panasonic RW2)": rb"IIU\0",
-    "raw camera (Minolta MRW)": rb"\0MRM",
-    "raw camera (Sigma X3F)": rb"FOVb",
-}
-"""Unsupported image formats; the patterns are tried in this order."""
-
-_BRANDS = {
-    "AVIF": frozenset([b"avif", b"avis"]),
-    "HEIF": frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split()),
-}
-"""Of each format that is told by the brands a file claims; AVIF files often claim those of HEIF, too."""
 
 
 def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int | None) -> Item:
@@ -102,9 +45,10 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         MemoryError: there is not enough memory even for an ordinary image.
     """
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        name = format_of(data)
+        if name == "JPEG":
             return jpeg.decode(data, max_pixels, accept_truncated, min_side)
-        return Item(_decode_with_pillow(data, max_pixels, accept_truncated))
+        return Item(_decode_with_pillow(name, data, max_pixels, accept_truncated))
     except (SourceError, ImportError):
         raise
     except MemoryError:
@@ -118,8 +62,7 @@ def decode(data: bytes, max_pixels: int, accept_truncated: bool, min_side: int |
         raise SourceError("reader", kind, text) from error
 
 
-def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
-    name = _identify(data)
+def _decode_with_pillow(name: str, data: bytes, max_pixels: int, accept_truncated: bool) -> Frame:
     if name == "HEIF":
         return heif.decode(data, max_pixels, accept_truncated)
     if _is_short(name, data):
@@ -146,26 +89,6 @@ def _decode_with_pillow(data: bytes, max_pixels: int, accept_truncated: bool) ->
             if name == "AVIF":  # its properties say how it is turned: Pillow tells it as EXIF, and not as XMP
                 info = {"exif": info.get("exif", b"")}
             return upright(frame, metadata_orientation(info))
-
-
-def _identify(data: bytes) -> str:
-    """Return Pillow's name for the format of a file that is not a JPEG, such as `PNG`, or `HEIF`.
-
-    Raises `SourceError`: `unsupported`, with the name of the format, or `unknown_format`.
-    """
-    for name, pattern in _DECODED.items():
-        if pattern.match(data):
-            return name
-    if data[4:8] == b"ftyp":
-        end = min(int.from_bytes(data[:4], "big"), 4096)  # ISO/IEC 14496-12, section 4.3
-        brands = {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
-        for name, known in _BRANDS.items():
-            if brands & known:
-                return name
-    for other, begin in _OTHERS.items():
-        if re.match(begin, data, re.DOTALL):
-            raise SourceError("reader", "unsupported", f"an unsupported image format: {other}")
-    raise SourceError("reader", "unknown_format", f"not a known image format: it begins with {data[:16]!r}")
 
 
 def _may_lack_rows(image: Image.Image) -> bool:

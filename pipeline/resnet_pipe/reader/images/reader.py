@@ -8,11 +8,10 @@ from typing import ClassVar
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file, refusal
+from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import path_of
-
-_NAMES = "avif bmp dib gif heic heif hif jfif jpe jpeg jpg mpo png tif tiff webp"
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class ImageReader(FileReader):
     With `accept_truncated`, a file that ends too early is processed as far as it goes.
     """
 
-    extensions = frozenset(f".{name}" for name in _NAMES.split())
+    extensions = EXTENSIONS
     expected_items: ClassVar[int] = 1
 
     accept_truncated: bool
