@@ -33,9 +33,9 @@ def fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> tupl
     name = repository if revision is None else f"{repository}@{revision}"
     disable_progress_bars()
     get_session().timeout = TIMEOUT_S  # by itself, the library waits for ever
-    problem, commit = "", revision
+    problem = ""
     try:
-        commit = HfApi().repo_info(repository, revision=revision, timeout=TIMEOUT_S).sha
+        HfApi().repo_info(repository, revision=revision, timeout=TIMEOUT_S)
     except HFValidationError as error:
         raise ModelError(f"{name} is not the name of a repository: {error}", "write OWNER/NAME") from None
     except RevisionNotFoundError:
@@ -49,7 +49,7 @@ def fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> tupl
         problem = _line(error)
     try:
         found = snapshot_download(
-            repository, revision=commit, allow_patterns=list(files), local_files_only=bool(problem)
+            repository, revision=revision, allow_patterns=list(files), local_files_only=bool(problem)
         )
     except Exception as error:
         raise ModelError(
