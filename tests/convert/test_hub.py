@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from resnet_pipe.convert.sources import hub as hub_of_ours
 from resnet_pipe.model.model import read_sidecar
 from tests.convert import elsewhere
 from tests.run.commands import Result
+from tests.run.jobs import Cli
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -108,19 +110,44 @@ def convert(spec: str, tmp_path: Path, endpoint: str, **environment: str) -> Res
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def test_a_repository_is_fetched_once_and_its_commit_is_in_the_sidecar(
-    hub: Hub, saved: Path, tmp_path: Path
+def fetch(tmp_path: Path, endpoint: str, **environment: str) -> tuple[Path, str]:
+    """Fetch a repository in a process of its own; return where it is, and its commit."""
+    script = (
+        "from resnet_pipe.convert.sources import directory, hub\n"
+        "print(*hub.fetch('me/tiny', None, (*directory.FILES, 'model.safetensors')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stderr == ""
+    directory, commit = done.stdout.split()
+    return Path(directory), commit
+
+
+def test_a_repository_is_fetched_once_and_known_without_a_network(hub: Hub, tmp_path: Path) -> None:
+    wanted = {"config.json", "preprocessor_config.json", "README.md", "model.safetensors"}
+    directory, commit = fetch(tmp_path, hub.url)
+    assert commit == COMMIT
+    assert {file.name for file in directory.iterdir()} == wanted == set(hub.asked)
+    hub.server.shutdown()
+    assert fetch(tmp_path, hub.url, HF_HUB_OFFLINE="1") == (directory, COMMIT)
+    assert len(hub.asked) == len(wanted)
+
+
+def test_its_commit_and_its_licence_are_in_the_sidecar(
+    saved: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = convert("hf:me/tiny", tmp_path, hub.url).expect(0)
-    assert result.stderr == ""
-    sidecar = read_sidecar(tmp_path / "models" / "me--tiny.json")
+    monkeypatch.setattr(hub_of_ours, "fetch", lambda *_: (saved, COMMIT))
+    cli("convert", "hf:me/tiny", "--out", tmp_path).expect(0)
+    sidecar = read_sidecar(tmp_path / "me--tiny.json")
     assert (sidecar.source, sidecar.architecture, sidecar.revision) == ("transformers", "resnet10", COMMIT)
     assert (sidecar.licence, sidecar.weights.requested) == ("cc-by-nc-4.0", "hf:me/tiny")
-    assert set(hub.asked) == {"config.json", "preprocessor_config.json", "README.md", "model.safetensors"}
-    hub.server.shutdown()
-    again = convert("hf:me/tiny", tmp_path, hub.url, HF_HUB_OFFLINE="1").expect(0)
-    assert "unchanged" in again.stdout
-    assert len(hub.asked) == 4
+    assert set(sidecar.files) == {"config.json", "preprocessor_config.json", "README.md"}
 
 
 @pytest.mark.parametrize(

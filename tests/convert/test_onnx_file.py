@@ -45,7 +45,7 @@ def export(network: torch.nn.Module) -> bytes:
         torch.onnx.export(
             network,
             (torch.zeros(1, 3, 64, 64),),
-            file,
+            file,  # type: ignore[arg-type]
             dynamo=False,
             do_constant_folding=False,
             training=torch.onnx.TrainingMode.PRESERVE,

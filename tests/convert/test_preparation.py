@@ -49,7 +49,8 @@ def prepared(preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[np.
     """Return an image as the network is given it here."""
     pixels = np.empty((1, *preprocessing.size, 3), np.uint8)
     preprocessing.geometry().apply(np.asarray(image(size)), pixels[0])
-    return normalized(pixels, preprocessing.network_input)[0]
+    found: NDArray[np.float32] = normalized(pixels, preprocessing.network_input)[0]
+    return found
 
 
 def tolerance(ours: Preprocessing, expected: NDArray[np.float32]) -> float:
