@@ -103,7 +103,7 @@ def _of_transformers(
         raise ModelError(
             f"{place}: model_type: {config.get('model_type')!r} is not a network that can be converted;"
             f" expected {hugging_face.MODEL_TYPE!r}, or timm's `architecture`",
-            "export it to ONNX with its own library, then: resnet-pipe convert FILE.onnx",
+            hugging_face.EXPORT_IT,
         )
     module, architecture = hugging_face.network(config, state, place)
     processor = directory / image_processor.NAME
@@ -174,7 +174,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds names and values; ModelError if it is anything else."""
     try:
         if path.stat().st_size > _LARGEST:
-            raise ModelError(f"{path} is too large for what it should be: over {_LARGEST >> 20} MB")
+            raise ModelError(
+                f"{path} is too large for what it should be: over {_LARGEST >> 20} MB",
+                "copy or download it again",
+            )
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MODEL_TYPE = "resnet"
+EXPORT_IT = "export it to ONNX with its own library, then: resnet-pipe convert FILE.onnx"
 _WIDTHS = (64, 128, 256, 512)
 """Of the four stages of a ResNet; its bottleneck blocks give four times that."""
 _EXPRESSED = {
@@ -64,13 +65,15 @@ def network(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path)
         if config.get(key, expected) != expected:
             raise ModelError(
                 f"{place}: {key}: torchvision's ResNet has {expected!r}, not {config[key]!r}",
-                "export the network to ONNX with its own library, then: resnet-pipe convert FILE.onnx",
+                EXPORT_IT,
             )
     depths = config.get("depths", [3, 4, 6, 3])
     if not (
         isinstance(depths, list) and len(depths) == 4 and all(type(n) is int and 0 < n < 100 for n in depths)
     ):
-        raise ModelError(f"{place}: depths: expected the numbers of blocks of four stages, not {depths!r}")
+        raise ModelError(
+            f"{place}: depths: expected the numbers of blocks of four stages, not {depths!r}", EXPORT_IT
+        )
     named = {renamed(name): tensor for name, tensor in state.items()}
     classifier = named.get("fc.weight")
     made = ResNet(block, depths, num_classes=1 if classifier is None else len(classifier))
@@ -96,17 +99,17 @@ def labels_of(config: Mapping[str, Any]) -> list[str] | None:
 
 def reference(directory: Path, has_classifier: bool, wanted: NetworkInput) -> Run:
     """Return how transformers itself runs the network in a directory; it is not asked for anything else."""
-    import torch
-    from transformers import ResNetForImageClassification, ResNetModel
-    from transformers.utils import logging
-
-    kind = ResNetForImageClassification if has_classifier else ResNetModel
-    logging.disable_progress_bar()
-    with silenced("transformers"):
-        made = kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
-    body = made.resnet if has_classifier else made
 
     def run(images: NDArray[np.uint8]) -> Outputs:
+        import torch
+        from transformers import ResNetForImageClassification, ResNetModel
+        from transformers.utils import logging
+
+        kind = ResNetForImageClassification if has_classifier else ResNetModel
+        logging.disable_progress_bar()
+        with silenced("transformers"):
+            made = kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
+        body = made.resnet if has_classifier else made
         with torch.inference_mode():
             pooled = body(torch.from_numpy(normalized(images, wanted))).pooler_output
             features = {"features": pooled.flatten(1).numpy()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.convert.sources.image_processor import SAY_IT
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.preprocess.preprocessing import Preprocessing
@@ -32,7 +33,7 @@ def architecture(config: Mapping[str, Any], place: Path) -> str:
     """Return timm's name of the network that a config.json describes, without the tag of its weights."""
     name = config.get("architecture")
     if not isinstance(name, str):
-        raise ModelError(f"{place}: architecture: expected a name, not {name!r}")
+        raise ModelError(f"{place}: architecture: expected a name, not {name!r}", "copy or download it again")
     return name.partition(".")[0]
 
 
@@ -46,7 +47,7 @@ def network(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path)
     name = architecture(config, place)
     arguments = config.get("model_args") or {}
     if not isinstance(arguments, Mapping):
-        raise ModelError(f"{place}: model_args: expected names and values, not {arguments!r}")
+        raise ModelError(f"{place}: model_args: expected names and values, not {arguments!r}", EXPORT_IT)
     is_plain = name in PLAIN and all(
         key in _PLAIN_ARGUMENTS and value in (_PLAIN_ARGUMENTS[key] or (value,))
         for key, value in arguments.items()
@@ -103,7 +104,7 @@ def _made_by_timm(config: Mapping[str, Any], place: Path) -> nn.Module:
                 name, pretrained=False, exportable=True, **{"num_classes": classes, **arguments}
             )
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(f"{place}: timm cannot make {name} as described: {error}") from None
+        raise ModelError(f"{place}: timm cannot make {name} as described: {error}", EXPORT_IT) from None
     return made
 
 
@@ -114,7 +115,7 @@ def _classifier(made: nn.Module, config: Mapping[str, Any], place: Path) -> str:
         return told
     raise ModelError(
         f"{place}: pretrained_cfg.classifier: the network has no layer {told!r}",
-        "export it to ONNX with timm, then: resnet-pipe convert FILE.onnx",
+        EXPORT_IT,
     )
 
 
