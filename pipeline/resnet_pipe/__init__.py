@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 # These have the names of two functions below. Whoever imports them first binds the name: so it is done here.
 import resnet_pipe.convert
@@ -110,36 +110,50 @@ def run(
 
 
 def convert(
-    recipe: str,
+    network: str,
     *,
     weights: str | None = None,
+    size: Literal["train", "test"] = "train",
+    preprocess: Mapping[str, Any] | None = None,
+    name: str | None = None,
     out: str | PathLike[str] | None = None,
     calibration: str | PathLike[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Conversion:
-    """Convert a ResNet to ONNX, with its sidecar. Needs the extra `convert`.
+    """Convert a network to ONNX, with its sidecar. Needs the extra `convert`, and for a hub `hub`.
 
     Args:
-        recipe: a recipe file, or a bare name such as `resnet50`.
-        weights: imagenet, random, auto, or a checkpoint file; None for the recipe's own.
+        network: a bare name such as `resnet50`, a recipe file, `hf:OWNER/NAME[@REVISION]`, `timm:NAME`, a
+            directory as transformers or timm save it, or an .onnx file.
+        weights: of a recipe: imagenet, random, auto, or a checkpoint file; None for its own.
+        size: of timm's networks: of the images they were trained with, or evaluated with.
+        preprocess: how images are prepared, with the keys of a job's section, if no file says it.
+        name: of the model; None for that of what is converted.
         out: directory for the files; None for `models/`.
         calibration: a directory of images: also make an int8 model, which is returned.
         say: told what is being done.
 
     Raises:
-        UsageError: the recipe, the weights or the environment is wrong, or the result differs from the source
-            network. No file is left.
+        UsageError: the network, the weights or the environment is wrong, or the result differs from the
+            original. No file is left.
     """
     from pathlib import Path
 
     from resnet_pipe.convert import conversion, quantize
+    from resnet_pipe.convert.sources.directory import Ask
+    from resnet_pipe.job.document import Document
+    from resnet_pipe.preprocess.preprocessing import Preprocessing
     from resnet_pipe.process.descriptors import occupy_standard_ones
 
     occupy_standard_ones()
     target, tell = Path(out) if out is not None else None, say or _ignore
+    told = Document(Path("preprocess"), dict(preprocess), {}) if preprocess is not None else None
+    ask = Ask(network, size, told.validate(Preprocessing, {}) if told else None)
     if calibration is None:
-        return conversion.convert(recipe, weights=weights, out=target, say=tell)
-    return quantize.convert_int8(recipe, Path(calibration), weights=weights, out=target, say=tell)
+        return conversion.convert(network, weights=weights, ask=ask, name=name, out=target, say=tell)
+    return quantize.convert_int8(
+        network, Path(calibration), weights=weights, ask=ask, name=name, out=target, say=tell
+    )
 
 
 def verify(
