@@ -9,8 +9,8 @@ from unittest import mock
 import pytest
 
 from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.infer.probe import Probe
 from resnet_pipe.run import canary
-from resnet_pipe.study import subject
 from tests.networks import write_int8, write_residual, write_tiny
 from tests.report.browser import Outline
 from tests.run.commands import Result
@@ -116,7 +116,7 @@ def test_a_run_whose_engine_is_right_says_how_right(watched: JobFolder, cli: Cli
 @pytest.mark.parametrize("why", ["turned off", "nothing new"])
 def test_a_run_without_a_canary_starts_no_process_for_it(watched: JobFolder, why: str) -> None:
     watched.write(batch_size=4, chunk_items=4, canary=0)
-    with mock.patch.object(subject, "Probe", wraps=subject.Probe) as probe:
+    with mock.patch("resnet_pipe.study.subject.Probe", wraps=Probe) as probe:
         watched.run().expect(0)
         if why == "nothing new":
             watched.run("--set", "run.canary=4").expect(0)
@@ -216,7 +216,7 @@ def test_finished_spans_of_a_wrong_engine_are_not_used_again(
     right = dict(ENGINES)
     shorten_spans(monkeypatch)
     install(opencv="batching")
-    film.describe(canary=4)
+    film.describe(canary=4, workers=2)
     film.add_video("a.mkv", 36)
     film.run().expect(1)
     assert_nothing_is_committed(film)
@@ -233,7 +233,7 @@ def test_a_stop_waits_for_the_canary_and_the_chunk_in_flight_is_committed(watche
         assert records(watched.out) == []
         Gate(watched, "reference").open()
         run.end().expect(143)
-    assert watched.paths() == numbered(4)
+    assert watched.paths()[:4] == numbered(4)
     assert found(watched)["items"] == 4
 
 
