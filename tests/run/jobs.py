@@ -144,8 +144,8 @@ class JobFolder:
             f"preprocess: {preprocess or preprocess_yaml()}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}{infer and ', ' + infer}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}, canary: {canary}, report: false"
-            f"{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}"
+            f", canary: {canary}}}\n"
         )
 
     def add(self, *names: str, comment: str = "") -> None:
@@ -300,8 +300,8 @@ class VideoFolder(JobFolder):
             f"preprocess: {{resize: {CROP}, crop: {CROP}, mean: [0, 0, 0], std: [1, 1, 1]}}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}, canary: {canary}, report: false"
-            f"{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}"
+            f", canary: {canary}}}\n"
         )
 
     def add_video(self, name: str, frames: int = 12, shift: int = 0) -> Path:

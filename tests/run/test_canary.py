@@ -11,6 +11,7 @@ import pytest
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.infer.probe import Probe
 from resnet_pipe.run import canary
+from tests.machine.test_control_groups import SMALL, pages
 from tests.networks import write_int8, write_residual, write_tiny
 from tests.report.browser import Outline
 from tests.run.commands import Result
@@ -251,3 +252,11 @@ def test_a_stop_that_does_not_wait_ends_the_canary_and_commits_nothing(
         run.end().expect(143)
     assert_nothing_is_committed(watched)
     assert not list((watched.out / HOME).rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(("items", "workers"), [(0, 2), (4, 1)])
+def test_where_memory_is_small_there_is_room_for_the_canary(job: JobFolder, items: int, workers: int) -> None:
+    job.write(batch_size=1, canary=items)
+    job.add(*numbered(8))
+    job.run("--set", "run.workers=auto", faults=SMALL.format(pages=pages(job, 2))).expect(0)
+    assert job.summary()["workers"] == workers
