@@ -186,13 +186,7 @@ class _Canary:
                 raise _LateError(f"it has taken longer than {PATIENCE_S:.0f} s")
 
         resolved = self._resolved
-        subject = Subject(
-            resolved.model,
-            resolved.network,
-            resolved.head,
-            resolved.preprocessing,
-            resolved.job.preprocess.mode,
-        )
+        subject = Subject(resolved.model, resolved.network, resolved.head, resolved.preprocessing)
         try:
             names = _references(resolved, self._device.info)
             reference = subject.reference(sample.items, names, singly=True, look=look)
@@ -218,8 +212,8 @@ class _Canary:
                 f"{self._place}: for {figures.items} items of a batch of {sample.rows}, the smallest cosine"
                 f" similarity of the output `{compared}` to {by} is {digits(figures.cosine_min)},"
                 f" and must be {THRESHOLDS[precision]} at least",
-                "compare the engines with `resnet-pipe verify JOB`: use one that passes as infer.engine, or, if"
-                " this one does, run.canary: 0; no row of this engine has been committed",
+                "compare the engines with `resnet-pipe verify JOB`: use one that passes as infer.engine, or,"
+                " if this one does, run.canary: 0; no row of this engine has been committed",
             )
         self.figures = figures
         self._events.tell("canary", device=self._device.name or info.device, **figures._asdict())
