@@ -130,10 +130,12 @@ class JobFolder:
         chunk_items: int = 2,
         workers: int = 1,
         writer: str = "",
+        canary: int = 0,
     ) -> None:
         """Write the job file: two images a batch, two a chunk, one worker, unless told otherwise.
 
-        Without a report, which takes a second: `--set run.report=true` where it matters.
+        Without a report, which takes a second, and without a canary, which takes half of one: `--set
+        run.report=true` or `canary` where it matters.
         """
         writer = writer or f"{{kind: {kind}, path: out, fields: {fields}, k: 3}}"
         self.file.write_text(
@@ -142,7 +144,8 @@ class JobFolder:
             f"preprocess: {preprocess or preprocess_yaml()}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}{infer and ', ' + infer}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}"
+            f", canary: {canary}}}\n"
         )
 
     def add(self, *names: str, comment: str = "") -> None:
@@ -288,6 +291,7 @@ class VideoFolder(JobFolder):
         batch_size: int = 4,
         chunk_items: int = 1_000_000,
         workers: int = 1,
+        canary: int = 0,
     ) -> None:
         """Write the job file: four frames a batch, one chunk, one worker, unless told otherwise."""
         self.file.write_text(
@@ -296,7 +300,8 @@ class VideoFolder(JobFolder):
             f"preprocess: {{resize: {CROP}, crop: {CROP}, mean: [0, 0, 0], std: [1, 1, 1]}}\n"
             f"infer: {{model: tiny.onnx, device: cpu, batch_size: {batch_size}}}\n"
             f"writer: {writer}\n"
-            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}}}\n"
+            f"run: {{workers: {workers}, chunk_items: {chunk_items}, report: false{run and ', ' + run}"
+            f", canary: {canary}}}\n"
         )
 
     def add_video(self, name: str, frames: int = 12, shift: int = 0) -> Path:

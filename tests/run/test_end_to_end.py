@@ -269,6 +269,8 @@ def test_run_json_says_what_ran(real: RealRun, resnet18: Conversion) -> None:
         "weights": sidecar.weights.describe(),
         "outputs": OUTPUTS,
     }
+    assert 1 <= summary["canary"]["items"] <= 4  # of a batch that is cut at the end of its chunk
+    assert summary["canary"]["cosine_min"] > 0.99999
     assert summary["job"] == "real"
     assert {record["fingerprint"] for record in records(real.job.out)} == {summary["fingerprint"]}
     assert datetime.fromisoformat(summary["started_at"]).utcoffset() == timedelta(0)

@@ -6,7 +6,7 @@ A crash is its own, and so are its memory and its threads: it disturbs neither t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -98,10 +98,14 @@ class RefusedError(Exception):
 
 
 class Probe:
-    """One engine, given by its module, in a process of its own, which ends with the block."""
+    """One engine, given by its module, in a process of its own, which ends with the block.
 
-    def __init__(self, module: str) -> None:
+    While it is waited for, `look` is called several times a second; what it raises ends the waiting.
+    """
+
+    def __init__(self, module: str, look: Callable[[], object] | None = None) -> None:
         self._module = module
+        self._look = look
         self._process = Child("resnet_pipe.infer.probe_process")
 
     def __enter__(self) -> Probe:
@@ -126,6 +130,8 @@ class Probe:
         end = time.monotonic() + patience_s
 
         def look() -> None:
+            if self._look is not None:
+                self._look()
             if time.monotonic() >= end:
                 raise RefusedError(Refusal("given up", f"not ready within {patience_s:.0f} s"))
 

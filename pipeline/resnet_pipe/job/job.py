@@ -97,6 +97,15 @@ class RunSection(_Section):
     grace_s: Annotated[
         float, Field(ge=0, description="seconds the chunk in flight gets to finish after SIGTERM or SIGINT")
     ] = 30.0
+    canary: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="items that are computed again in float32 on the CPU, one at a time; the run ends "
+            "before it commits anything if they differ too much; 0: none",
+        ),
+    ] = 4
     trace: Annotated[
         bool, Field(description="write trace.json into the run's folder, for ui.perfetto.dev")
     ] = False

@@ -42,6 +42,22 @@ class File(NamedTuple):
     sha256: str
 
 
+class Canary(NamedTuple):
+    """How well a few items agree with what they give in float32 on the CPU, one at a time.
+
+    Attributes:
+        items: how many were computed again.
+        reference: by what: library, version, precision, device.
+        cosine_min: the smallest cosine similarity of all.
+        top1: share of them whose best class is the same; None for a network without classes.
+    """
+
+    items: int
+    reference: str
+    cosine_min: float
+    top1: float | None
+
+
 @dataclass(frozen=True)
 class Entry:
     """One source in a record.
@@ -78,6 +94,7 @@ class Record:
         shards: the files with the rows of all sources, one for each writer.
         committed_at: UTC, ISO 8601.
         entries: sorted by key of the source.
+        canary: that of the run which has committed it; None if it has had none.
     """
 
     chunk: str
@@ -85,6 +102,7 @@ class Record:
     fingerprint: str
     committed_at: str
     entries: tuple[Entry, ...]
+    canary: Canary | None = None
 
     @property
     def rows(self) -> int:
@@ -120,7 +138,7 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
         if entry.notes:
             line["notes"] = entry.notes
         sources.append(line)
-    head = {
+    head: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "chunk": record.chunk,
         "shards": [file._asdict() for file in record.shards],
@@ -128,6 +146,8 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
         "fingerprint": record.fingerprint,
         "committed_at": record.committed_at,
     }
+    if record.canary is not None:
+        head["canary"] = record.canary._asdict()
     body = json.dumps({**head, "removed": obsolete, "sources": sources}, ensure_ascii=False)[:-1].encode()
     return body + f', "sha256": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
 
@@ -204,10 +224,12 @@ def _parse(data: dict[str, Any]) -> Record:
                 tuple(line.get("notes", ())),
             )
         )
+    canary = data.get("canary")
     return Record(
         chunk=data["chunk"],
         shards=tuple(File(**file) for file in data["shards"]),
         fingerprint=data["fingerprint"],
         committed_at=data["committed_at"],
         entries=tuple(entries),
+        canary=Canary(**canary) if canary else None,
     )

@@ -16,6 +16,7 @@ from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
+from resnet_pipe.study.agreement import digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,6 +121,14 @@ def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
     ]
     if model["weights"].lower().startswith("random weights"):
         said.append(f"The model has {model['weights']}.")
+    if canary := run.get("canary"):  # runs of earlier versions have none
+        top1 = "" if canary["top1"] is None else f", and the same best class for {canary['top1']:.0%}"
+        said.append(
+            f"{canary['items']} {'item was' if canary['items'] == 1 else 'items were'} computed again with"
+            f" {canary['reference']}: a cosine similarity of {digits(canary['cosine_min'])} at least{top1}."
+        )
+    elif run.get("no_canary"):
+        said.append(f"No item was computed again in float32: {run['no_canary']}.")
     if run["video"]:
         video = run["video"]
         said.append(

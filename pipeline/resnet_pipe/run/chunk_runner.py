@@ -16,6 +16,7 @@ from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.memory import keep_freed_memory
 from resnet_pipe.machine.nvidia import VramMeter
+from resnet_pipe.run.canary import Canaries
 from resnet_pipe.run.engines import device
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.history import History
@@ -62,6 +63,7 @@ class ChunkRunner:
         self._vram: VramMeter | None = None
         """Only on GPUs."""
         self.effort = Effort(batch_size=self.resolved.batch_size)
+        self.canaries = Canaries(self.resolved, self.events)
 
     @contextmanager
     def started(self) -> Iterator[None]:
@@ -139,7 +141,15 @@ class ChunkRunner:
         tasks = TaskList(self.plan.chunks(), self._reader, effort.batch_size, share, stager, spool)
         grace_s = self.resolved.job.run.grace_s
         pipeline = Pipeline(
-            self._pool, self._devices, stager, effort, observers, self._unusual, self.stop, grace_s
+            self._pool,
+            self._devices,
+            stager,
+            effort,
+            observers,
+            self.canaries,
+            self._unusual,
+            self.stop,
+            grace_s,
         )
 
         def progress() -> None:
@@ -157,9 +167,11 @@ class ChunkRunner:
         try:
             pipeline.run(tasks, tick)
         finally:
+            self.canaries.close()
             effort.run_seconds = time.perf_counter() - started
             effort.workers_replaced = self._pool.deaths
             effort.devices = tuple(one.use(self._vram) for one in self._devices)
+            effort.canary, effort.no_canary = self.canaries.figures, self.canaries.reason
             effort.peak_vram_mb = self._vram.peak_mb if self._vram else None
         progress()
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from resnet_pipe.errors import ResnetPipeError
+from resnet_pipe.run.canary import Canaries
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.observe.outcome import Effort
@@ -37,6 +38,7 @@ class Pipeline:
     stager: Stager
     effort: Effort
     observer: Observer
+    canaries: Canaries
     say: Callable[[str], None]
     stop: Stop
     grace_s: float
@@ -72,6 +74,7 @@ class Pipeline:
         Raises:
             RunError: the run cannot go on; an engine hangs.
             EngineError: the engine cannot execute a batch of one.
+            CanaryError: what a device gives is wrong.
         """
         for thread in (*self._lanes, self._writer):
             thread.start()
@@ -100,6 +103,7 @@ class Pipeline:
         while not true():
             if self._ends_at_once:
                 self.stager.give_up()
+                self.canaries.close()
                 return
             time.sleep(_POLL_S)
 
@@ -111,6 +115,7 @@ class Pipeline:
     def _loop(self, tasks: TaskList, tick: Callable[[], None]) -> None:
         last: int | None = None  # the chunk to end with, once a stop was asked for
         while self._error is None:
+            self.canaries.check()
             if self.stop.signal is not None and last is None:
                 last = self.stager.chunks
                 if tasks.newest >= last:
@@ -185,6 +190,7 @@ class Pipeline:
         now = time.perf_counter()
         device.clock.add(now - started, len(ready.rows))
         batch = self.pool.slots.batch(slot)[: len(ready.rows)]
+        self.canaries.look_at(device, batch, outputs)
         self.observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)
         self.pool.wake()

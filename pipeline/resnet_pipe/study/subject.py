@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -102,12 +102,20 @@ class Subject:
             extract=self.network.has_odd_outputs,
         )
 
-    def reference(self, items: NDArray[np.uint8], names: Sequence[str] = REFERENCES) -> Reference:
+    def reference(
+        self,
+        items: NDArray[np.uint8],
+        names: Sequence[str] = REFERENCES,
+        *,
+        singly: bool = False,
+        look: Callable[[], object] | None = None,
+    ) -> Reference:
         """Execute the network in float32 on the CPU, in the first engine of `names` that can.
 
         For an int8 model, that is the float32 model it was made from, if that is still beside it; otherwise
         the int8 model itself, with its rounding, but without int8 arithmetic. Items: uint8, shape
-        (n, H, W, 3), RGB, n at least 1.
+        (n, H, W, 3), RGB, n at least 1. If `singly`, they are executed one at a time, unless the network
+        takes another number only. Meanwhile `look` is called several times a second; what it raises ends it.
 
         Raises:
             UsageError: none of these engines is installed.
@@ -121,8 +129,10 @@ class Subject:
         refusals: dict[str, Refusal] = {}
         for name in ("onnxruntime",) if subject.network.quantized else names:
             try:
-                with Probe(ENGINES[name]) as probe:
+                with Probe(ENGINES[name], look) as probe:
                     request = subject.request(probe.abilities("cpu"), "cpu", "fp32")
+                    if singly:
+                        request = replace(request, streams=1, batch_size=subject.network.batch_size or 1)
                     if subject.network.quantized:
                         request = replace(request, streams=1, as_written=True)
                     result = probe.result(Work(request, items))

@@ -163,7 +163,7 @@ def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[
     values = job.model_dump(mode="json")
     values["reader"] |= reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
-    values["run"] |= nothing_beside_the_rows | {"max_failures": None}
+    values["run"] |= nothing_beside_the_rows | {"max_failures": None, "canary": 0}
     for writer in values["writer"]:
         writer["path"] = str(place / "out")
     for name, value in changes.items():

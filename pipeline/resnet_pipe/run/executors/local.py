@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Failure, Record
+from resnet_pipe.run.canary import CanaryError
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.outcome import Effort, SourceCounts
@@ -41,6 +42,8 @@ class LocalExecutor:
         root = self.resolved.job.reader.make_reader().root
 
         def commit(chunk: Chunk, record: Record) -> None:
+            runner.canaries.require()
+            record = replace(record, canary=runner.canaries.figures)
             ledger.commit(record, chunk.replaces)
             self._count(chunk, record)
 
@@ -56,7 +59,11 @@ class LocalExecutor:
                 self.effort = runner.effort
                 with runner.started():
                     prepared.begin()
-                    runner.run(ledger, spool, commit, on_failure)
+                    try:
+                        runner.run(ledger, spool, commit, on_failure)
+                    except CanaryError:
+                        spool.clear()  # what the engine gave for finished spans is as wrong
+                        raise
             else:
                 prepared.begin()
         if self.stop.signal is None:

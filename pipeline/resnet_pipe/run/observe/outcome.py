@@ -12,6 +12,7 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import EngineInfo
 from resnet_pipe.job.outputs import outputs_of
 from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.record import Canary
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.machine import description
 from resnet_pipe.machine.memory import peak_rss_kb
@@ -55,6 +56,8 @@ class Effort:
         workers_replaced: how often one died or was killed for hanging.
         worker_rss_kb: highest resident memory of each, KiB.
         peak_vram_mb: highest memory of the GPUs that the engines have used, MiB; None if not measured.
+        canary: of all devices together; None if no items were computed again.
+        no_canary: why not, if that was wanted; of several devices, for any of them.
     """
 
     engine: EngineInfo | None = None
@@ -71,6 +74,8 @@ class Effort:
     workers_replaced: int = 0
     worker_rss_kb: dict[int, int] = field(default_factory=dict)
     peak_vram_mb: float | None = None
+    canary: Canary | None = None
+    no_canary: str = ""
 
     @property
     def all_clocks(self) -> dict[str, StageClock]:
@@ -164,6 +169,8 @@ class Outcome:
             "batch_size": effort.batch_size,
             "engine": asdict(effort.engine) if effort.engine else None,
             "devices": [use.to_json(effort.run_seconds) for use in effort.devices],
+            "canary": effort.canary._asdict() if effort.canary else None,
+            "no_canary": effort.no_canary or None,
             "choice": self.resolved.choice.model_dump() if self.resolved.choice else None,
             "model": {
                 "name": self.resolved.model.name,
