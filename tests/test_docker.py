@@ -123,7 +123,7 @@ def test_extras_that_name_others_are_those_others_and_an_unknown_one_is_refused(
     assert requirements("").stdout.splitlines() == PROJECT["dependencies"]
     refused = requirements("openvin")
     assert refused.returncode == 1
-    assert "unknown extra 'openvin'; available: convert, openvino" in refused.stderr
+    assert "unknown extra 'openvin'; available: convert, hub" in refused.stderr
 
 
 def test_a_service_builds_an_image_that_is_there_and_is_stopped_later_than_its_run_stops() -> None:
