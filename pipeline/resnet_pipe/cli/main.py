@@ -13,6 +13,7 @@ import click
 from resnet_pipe import __version__
 from resnet_pipe.cli.check import check, doctor
 from resnet_pipe.cli.convert import convert, models, schema
+from resnet_pipe.cli.diff import diff
 from resnet_pipe.cli.run import report, run
 from resnet_pipe.cli.study import depth, tune, verify
 from resnet_pipe.cli.terminal import prepare_streams, say
@@ -41,7 +42,7 @@ def commands() -> None:
 commands.help = "\n".join(
     [cleandoc(commands.help or ""), "\n\b\nExit codes:", *(f"{code:>4}  {code.meaning}" for code in ExitCode)]
 )
-for command in (run, report, check, convert, models, verify, tune, depth, doctor, schema):
+for command in (run, report, check, convert, models, verify, tune, depth, diff, doctor, schema):
     commands.add_command(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
@@ -18,10 +18,28 @@ _TOLD_FROM_VALUES = ("csv", "json")
 """Formats whose types pyarrow tells from values: those of one shard are not those of all."""
 
 
+class Shards(NamedTuple):
+    """The committed shards of a directory: what pyarrow calls their format, and their paths, by chunk."""
+
+    format: str
+    paths: list[Path]
+
+
 def open_rows(output: Path) -> Dataset:
     """Open the committed shards of a directory; no row is read before the dataset is used.
 
     A chunk that is written again replaces its shard: a dataset is of the moment at which it is opened.
+
+    Raises:
+        UsageError: there are none, in a format that pyarrow reads.
+        RunError: a record of the ledger cannot be read, or a file that it names is missing.
+    """
+    shards = committed(output)
+    return _dataset([str(path) for path in shards.paths], shards.format)
+
+
+def committed(output: Path) -> Shards:
+    """Return the shards that the records of a directory name; of several table writers, those of one.
 
     Raises:
         UsageError: there are none, in a format that pyarrow reads.
@@ -40,7 +58,7 @@ def open_rows(output: Path) -> Dataset:
             names = {f"part-{record.chunk}{section.shard_suffix}" for record in wanted}
             shards = [file.name for record in wanted for file in record.shards if file.name in names]
             if shards:
-                return _dataset([str(ledger.store.path(name)) for name in shards], section.dataset_format)
+                return Shards(section.dataset_format, [ledger.store.path(name) for name in shards])
     raise UsageError(
         f"{output} holds no committed shards in a format that pyarrow reads",
         "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",

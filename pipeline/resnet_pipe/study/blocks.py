@@ -1,0 +1,213 @@
+"""Shards read block by block, in little memory: Parquet, CSV and JSON Lines, with the types that they had."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.head.rows import as_numpy, texts
+from resnet_pipe.writer.tables.csv import from_cell
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY = ("path", "frame_index")
+FIELDS = ("features", "logits", "top_k")
+
+Values = dict[str, NDArray[Any]]
+"""`features` and `logits`, float32, shape (rows, width); of `top_k`, `index` and `score`, shape (rows, k).
+
+A row with fewer than k classes has the index -1 in the place of those that it lacks.
+"""
+Load = Callable[[Collection[str]], "pa.Table"]
+"""Reads these of the fields and of `KEY`, in one block."""
+
+_TEXT_BYTES = 8 << 20
+"""Of a block of text: a few hundred rows of features, some thousands without."""
+_ENTRY = ("index", "score")
+
+
+class Form(ABC):
+    """How the shards of one format are read. Whatever a library says of a broken shard is raised."""
+
+    @abstractmethod
+    def widths(self, path: Path) -> dict[str, int | None]:
+        """Return the fields of a shard, with their width; None where each row has its own."""
+
+    @abstractmethod
+    def blocks(self, path: Path) -> Iterator[Load]:
+        """Yield what reads each block of a shard, in order; it works until the next one is asked for."""
+
+    def paths(self, table: pa.Table) -> pa.Array:
+        """Return the keys of the sources of rows."""
+        return whole(table.column("path"))
+
+    def values(self, table: pa.Table, fields: Collection[str]) -> Values:
+        """Return the numbers of rows, of those fields that the table was read with."""
+        found: Values = {}
+        for name in fields:
+            column = whole(table.column(name))
+            if name == "top_k":
+                found.update(_entries(column))
+            else:
+                found[name] = as_numpy(column.flatten()).reshape(len(column), -1)
+        return found
+
+    def metadata(self, _path: Path) -> Mapping[str, str]:
+        """Return what a shard says of how it was made: nothing, unless it is Parquet."""
+        return {}
+
+
+class _Parquet(Form):
+    def widths(self, path: Path) -> dict[str, int | None]:
+        from pyarrow import types
+
+        schema = self._schema(path)
+        return {
+            name: schema.field(name).type.list_size
+            if types.is_fixed_size_list(schema.field(name).type)
+            else None
+            for name in FIELDS
+            if name in schema.names
+        }
+
+    def blocks(self, path: Path) -> Iterator[Load]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pa.OSFile(os.fsencode(path), "rb") as source:
+            file = pq.ParquetFile(source)
+            for number in range(file.num_row_groups):
+                yield partial(_row_group, file, number)
+
+    def metadata(self, path: Path) -> Mapping[str, str]:
+        texts = {key.decode(): text.decode() for key, text in (self._schema(path).metadata or {}).items()}
+        own = "resnet_pipe."
+        return {key.removeprefix(own): text for key, text in texts.items() if key.startswith(own)}
+
+    @staticmethod
+    def _schema(path: Path) -> pa.Schema:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pa.OSFile(os.fsencode(path), "rb") as source:
+            return pq.read_schema(source)
+
+
+def _row_group(file: Any, number: int, columns: Collection[str]) -> pa.Table:  # noqa: ANN401 - pyarrow has no types
+    return file.read_row_group(number, list(columns))
+
+
+class _Jsonl(Form):
+    def widths(self, path: Path) -> dict[str, int | None]:
+        with path.open("rb") as file:
+            row = json.loads(file.readline())
+        return {name: None if name == "top_k" else len(row[name]) for name in FIELDS if name in row}
+
+    def blocks(self, path: Path) -> Iterator[Load]:
+        with path.open("rb") as file:
+            while lines := file.readlines(_TEXT_BYTES):
+                yield partial(_parsed, b"".join(lines))
+
+
+def _parsed(text: bytes, columns: Collection[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.json
+
+    # Told from values, a name that looks like a date would become one.
+    entry = pa.struct([("index", pa.int32()), ("score", pa.float32())])
+    types = {"path": pa.string(), "frame_index": pa.int64(), "top_k": pa.list_(entry)}
+    schema = pa.schema([(name, types.get(name, pa.list_(pa.float32()))) for name in columns])
+    return pa.json.read_json(
+        pa.BufferReader(text),
+        pa.json.ReadOptions(block_size=len(text) + 1),
+        pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+class _Csv(Form):
+    _COLUMNS: ClassVar[Mapping[str, str]] = {"logits": "logit_", "index": "index_", "score": "score_"}
+
+    def widths(self, path: Path) -> dict[str, int | None]:
+        header = self._header(path)
+        found: dict[str, int | None] = {}
+        if logits := self._names(header, "logits"):
+            found["logits"] = len(logits)
+        if self._names(header, "index"):
+            found["top_k"] = None
+        return found
+
+    def blocks(self, path: Path) -> Iterator[Load]:
+        import pyarrow as pa
+        import pyarrow.csv
+
+        header = self._header(path)
+        types = {"frame_index": pa.int64()}
+        types |= {name: pa.float32() for part in ("logits", "score") for name in self._names(header, part)}
+        types |= {name: pa.int32() for name in self._names(header, "index")}
+        with pa.OSFile(os.fsencode(path), "rb") as source:
+            for batch in pa.csv.open_csv(
+                source,
+                pa.csv.ReadOptions(use_threads=False, block_size=_TEXT_BYTES),
+                pa.csv.ParseOptions(newlines_in_values=True),
+                pa.csv.ConvertOptions(column_types={name: types.get(name, pa.string()) for name in header}),
+            ):
+                yield partial(_given, pa.Table.from_batches([batch]))
+
+    def paths(self, table: pa.Table) -> pa.Array:
+        return texts([from_cell(cell) for cell in table.column("path").to_pylist()])
+
+    def values(self, table: pa.Table, fields: Collection[str]) -> Values:
+        parts = [part for field in fields for part in (_ENTRY if field == "top_k" else (field,))]
+        return {part: self._matrix(table, self._names(table.column_names, part)) for part in parts}
+
+    @staticmethod
+    def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[Any]:
+        return np.column_stack([as_numpy(whole(table.column(name))) for name in names])
+
+    def _names(self, header: Sequence[str], part: str) -> list[str]:
+        """Return the columns of a field, in the order in which they are there: that of their numbers."""
+        start = self._COLUMNS[part]
+        return [name for name in header if name.startswith(start)]
+
+    @staticmethod
+    def _header(path: Path) -> list[str]:
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file))
+
+
+def _given(table: pa.Table, _columns: Collection[str]) -> pa.Table:
+    return table
+
+
+FORMS: Mapping[str, Form] = {"parquet": _Parquet(), "json": _Jsonl(), "csv": _Csv()}
+"""By what pyarrow calls the format."""
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column in one piece."""
+    import pyarrow as pa
+
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _entries(lists: pa.ListArray) -> Values:
+    """Return the classes of rows: index, int32, and score, float32."""
+    offsets = as_numpy(lists.offsets)
+    lengths = np.diff(offsets)
+    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    entries = lists.flatten()
+    found: Values = {}
+    for name, missing in zip(_ENTRY, (np.int32(-1), np.float32(0)), strict=True):
+        found[name] = np.full(there.shape, missing)
+        found[name][there] = as_numpy(entries.field(name))
+    return found

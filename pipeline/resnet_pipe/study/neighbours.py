@@ -1,0 +1,63 @@
+"""Whether the features of two directories put the same rows next to each other, on a sample of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEAREST = 10
+LEAST = NEAREST + 2
+"""Rows. Of fewer, each has all others as neighbours, whatever the features are."""
+_MOST = 1000
+_AS_NEAR = 1e-9
+"""A difference of similarities that means nothing: equal images are equally near, but for rounding."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The mean share of neighbours in common, of so many rows; None, and why, if there are too few rows."""
+
+    rows: int
+    shared: float | None
+    skipped: str | None = None
+
+
+def sample(count: int) -> NDArray[np.int64]:
+    """Return which of so many rows to take: the same ones each time, one out of each equal part of them."""
+    if count <= _MOST:
+        return np.arange(count)
+    edges = np.linspace(0, count, _MOST + 1).astype(np.int64)
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
+
+
+def compare(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Neighbours:
+    """Compare the nearest neighbours of rows, by cosine; features are of shape (rows, any width)."""
+    rows = len(ours)
+    if rows < LEAST:
+        return Neighbours(rows, None, f"{rows} common rows; it takes {LEAST}")
+    one, other = _similarities(ours), _similarities(theirs)
+    # Of both ways the lesser share: where all features are equal, any row is as near as the nearest.
+    shared = np.minimum(_still_near(one, other), _still_near(other, one))
+    return Neighbours(rows, float(shared.mean()))
+
+
+def _similarities(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine similarity of each row with each other; that with itself is less than any."""
+    values = features.astype(np.float64)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    values /= np.where(lengths > 0, lengths, 1)
+    similar: NDArray[np.float64] = values @ values.T
+    np.fill_diagonal(similar, -np.inf)
+    return similar
+
+
+def _still_near(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of each row's nearest neighbours that are among the nearest ones after."""
+    nearest = np.argsort(-before, axis=1, kind="stable")[:, :NEAREST]
+    limit = np.partition(after, -NEAREST, axis=1)[:, -NEAREST]
+    near: NDArray[np.float64] = (
+        np.take_along_axis(after, nearest, axis=1) >= limit[:, None] - _AS_NEAR
+    ).mean(axis=1)
+    return near
