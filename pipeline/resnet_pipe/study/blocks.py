@@ -31,7 +31,7 @@ A row with fewer than k classes has the index -1 in the place of those that it l
 Load = Callable[[Collection[str]], "pa.Table"]
 """Reads these of the fields and of `KEY`, in one block."""
 
-_TEXT_BYTES = 8 << 20
+TEXT_BYTES = 8 << 20
 """Of a block of text: a few hundred rows of features, some thousands without."""
 _ENTRY = ("index", "score")
 
@@ -115,7 +115,7 @@ class _Jsonl(Form):
 
     def blocks(self, path: Path) -> Iterator[Load]:
         with path.open("rb") as file:
-            while lines := file.readlines(_TEXT_BYTES):
+            while lines := file.readlines(TEXT_BYTES):
                 yield partial(_parsed, b"".join(lines))
 
 
@@ -157,7 +157,7 @@ class _Csv(Form):
         with pa.OSFile(os.fsencode(path), "rb") as source:
             for batch in pa.csv.open_csv(
                 source,
-                pa.csv.ReadOptions(use_threads=False, block_size=_TEXT_BYTES),
+                pa.csv.ReadOptions(use_threads=False, block_size=TEXT_BYTES),
                 pa.csv.ParseOptions(newlines_in_values=True),
                 pa.csv.ConvertOptions(column_types={name: types.get(name, pa.string()) for name in header}),
             ):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 NEAREST = 10
 LEAST = NEAREST + 2
 """Rows. Of fewer, each has all others as neighbours, whatever the features are."""
-_MOST = 1000
+MOST = 1000
 _AS_NEAR = 1e-9
 """A difference of similarities that means nothing: equal images are equally near, but for rounding."""
 
@@ -26,9 +26,9 @@ class Neighbours:
 
 def sample(count: int) -> NDArray[np.int64]:
     """Return which of so many rows to take: the same ones each time, one out of each equal part of them."""
-    if count <= _MOST:
+    if count <= MOST:
         return np.arange(count)
-    edges = np.linspace(0, count, _MOST + 1).astype(np.int64)
+    edges = np.linspace(0, count, MOST + 1).astype(np.int64)
     return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 

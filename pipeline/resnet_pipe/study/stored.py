@@ -83,11 +83,10 @@ class Stored:
         import pyarrow.compute as pc
 
         keys = [
-            pc.binary_join_element_wise(
-                path.cast(pa.large_string()), pc.fill_null(frame.cast(pa.large_string()), ""), "\0"
-            )
+            pc.binary_join_element_wise(path, pc.fill_null(frame.cast(pa.string()), ""), "\0")
             for path, frame in zip(self._paths, self._frames, strict=True)
         ]
+        keys = [key.cast(pa.large_string()) for key in keys]  # all together may take more than 2 GiB
         return pa.chunked_array(keys, pa.large_string())
 
     def key(self, row: int) -> RowKey:
