@@ -343,7 +343,7 @@ def test_the_table_says_what_json_says(base: JobFolder, other: Path, cli: Cli) -
     assert lines[-1].endswith(f": FAIL, {judged['beyond']} rows beyond it")
 
 
-HOSTILE = [b"two\nlines.jpg", b"\x1b[31m.jpg", b"\xff\xc3.jpg", b"=1+1.jpg", b"'=2.jpg"]
+HOSTILE = [b"two\nlines.jpg", b"\r.jpg", b"\x1b[31m.jpg", b"\xff\xc3.jpg", b"=1+1.jpg", b"'=2.jpg"]
 LIKE_VALUES = ["2020-01-01", "12", "true", "null"]
 """Names from which nobody may tell that they are dates, numbers or nothing."""
 
@@ -370,8 +370,16 @@ def test_any_name_is_compared_in_every_format_and_shown_on_one_line(tmp_path: Pa
     job.run(
         "--set", f"writer.path={few}", "--set", f"reader.path='{job.images}/plain.jpg'", "--fresh"
     ).expect(0)
-    only = "only in B: 9 rows, with all of 9 sources: \\x1b[31m.jpg; '=2.jpg; 12; 2020-01-01; =1+1.jpg; and 4"
+    only = "only in B: 10 rows, with all of 10 sources: \\x0d.jpg; \\x1b[31m.jpg; '=2.jpg; 12; 2020-01-01; and"
     assert only in cli("diff", few, outs["csv"]).expect(0).stdout
+
+
+def test_a_format_of_which_nothing_is_known_is_read_by_pyarrow(
+    base: JobFolder, other: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = cli("diff", base.out, other).expect(0).stdout
+    monkeypatch.setattr(blocks, "FORMS", {})
+    assert cli("diff", base.out, other).expect(0).stdout == expected
 
 
 def test_what_no_record_names_is_not_read(base: JobFolder, again: Again, cli: Cli) -> None:

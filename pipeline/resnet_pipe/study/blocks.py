@@ -67,18 +67,42 @@ class Form(ABC):
         return {}
 
 
-class _Parquet(Form):
+class _Dataset(Form):
+    """Of any format that pyarrow calls so, if a file of it says which types it has."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def widths(self, path: Path) -> dict[str, int | None]:
         from pyarrow import types
 
-        schema = self._schema(path)
+        found = {field.name: field.type for field in self._schema(path) if field.name in FIELDS}
         return {
-            name: schema.field(name).type.list_size
-            if types.is_fixed_size_list(schema.field(name).type)
-            else None
-            for name in FIELDS
-            if name in schema.names
+            name: kind.list_size if types.is_fixed_size_list(kind) else None for name, kind in found.items()
         }
+
+    def blocks(self, path: Path) -> Iterator[Load]:
+        import pyarrow as pa
+
+        for batch in self._dataset(path).to_batches(batch_readahead=1, fragment_readahead=1):
+            yield partial(_given, pa.Table.from_batches([batch]))
+
+    def metadata(self, path: Path) -> Mapping[str, str]:
+        texts = {key.decode(): text.decode() for key, text in (self._schema(path).metadata or {}).items()}
+        own = "resnet_pipe."
+        return {key.removeprefix(own): text for key, text in texts.items() if key.startswith(own)}
+
+    def _dataset(self, path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
+        import pyarrow.dataset
+
+        return pyarrow.dataset.dataset(str(path), format=self._name)
+
+    def _schema(self, path: Path) -> pa.Schema:
+        return self._dataset(path).schema
+
+
+class _Parquet(_Dataset):
+    """Read one row group at a time: a dataset reads many of them ahead."""
 
     def blocks(self, path: Path) -> Iterator[Load]:
         import pyarrow as pa
@@ -89,17 +113,11 @@ class _Parquet(Form):
             for number in range(file.num_row_groups):
                 yield partial(_row_group, file, number)
 
-    def metadata(self, path: Path) -> Mapping[str, str]:
-        texts = {key.decode(): text.decode() for key, text in (self._schema(path).metadata or {}).items()}
-        own = "resnet_pipe."
-        return {key.removeprefix(own): text for key, text in texts.items() if key.startswith(own)}
-
-    @staticmethod
-    def _schema(path: Path) -> pa.Schema:
+    def _schema(self, path: Path) -> pa.Schema:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pa.OSFile(os.fsencode(path), "rb") as source:
+        with pa.OSFile(os.fsencode(path), "rb") as source:  # a dataset takes no name that is not UTF-8
             return pq.read_schema(source)
 
 
@@ -189,8 +207,13 @@ def _given(table: pa.Table, _columns: Collection[str]) -> pa.Table:
     return table
 
 
-FORMS: Mapping[str, Form] = {"parquet": _Parquet(), "json": _Jsonl(), "csv": _Csv()}
+FORMS: Mapping[str, Form] = {"parquet": _Parquet("parquet"), "json": _Jsonl(), "csv": _Csv()}
 """By what pyarrow calls the format."""
+
+
+def form_of(name: str) -> Form:
+    """Return how shards are read whose format pyarrow calls so."""
+    return FORMS.get(name) or _Dataset(name)
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

@@ -183,12 +183,13 @@ def _comparable(ours: Stored, theirs: Stored) -> tuple[Vector | None, list[str],
 
 
 def _nothing_in_common(ours: Stored, theirs: Stored) -> UsageError:
+    outputs = " and ".join(one_line(str(side.output)) for side in (ours, theirs))
     told = [
-        f"{number(side.count, 'row')}" + (f", such as {name(side.key(0))}" if side.count else "")
+        number(side.count, "row") + (f", such as {name(side.key(0))}" if side.count else "")
         for side in (ours, theirs)
     ]
     return UsageError(
-        f"{ours.output} and {theirs.output} have no row in common: A has {told[0]}; B has {told[1]}",
+        f"{outputs} have no row in common: A has {told[0]}; B has {told[1]}",
         "compare results of the same sources: paths start from reader.path, and frames must be sampled alike",
     )
 
@@ -236,10 +237,14 @@ def _row(key: RowKey) -> dict[str, Any]:
 
 
 def name(key: RowKey) -> str:
-    """Return what a row is called, on one line whatever its path holds."""
+    """Return what a row is called, on one line."""
     path, frame = key
-    path = "".join(f"\\x{ord(one):02x}" if one in "\t\n" else one for one in path)
-    return path if frame is None else f"{path}, frame {frame}"
+    return one_line(path) if frame is None else f"{one_line(path)}, frame {frame}"
+
+
+def one_line(text: str) -> str:
+    """Return a text in which tabs and line breaks are written as other control characters are shown."""
+    return "".join(f"\\x{ord(one):02x}" if one in "\t\n" else one for one in text)
 
 
 def number(count: int, what: str) -> str:

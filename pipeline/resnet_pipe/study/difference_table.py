@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from resnet_pipe.study.agreement import digits
-from resnet_pipe.study.difference import Difference, Side, name, number
+from resnet_pipe.study.difference import Difference, Side, name, number, one_line
 from resnet_pipe.study.neighbours import NEAREST
 
 _WIDTH = 32
-"""Characters of a value of how a directory was made."""
+"""Characters for the first value of how a directory was made; a longer one has a line of its own."""
+_DIGITS = 16
+"""Of a hash: enough to tell one from another."""
 
 
 def table(found: Difference) -> str:
@@ -22,8 +24,7 @@ def table(found: Difference) -> str:
     if found.made_differently:
         lines += ["", f"{'made with':<27}{'A':<{_WIDTH}}  B"]
         for what, pair in found.made_differently.items():
-            a, b = ("unknown" if value is None else _short(value) for value in pair)
-            lines.append(f"{what:<26} {a:<{_WIDTH}}  {b}")
+            lines += _made(what, *("unknown" if value is None else one_line(value) for value in pair))
     lines += ["", *_figures(found)]
     if found.similarity and found.similarity.worst:
         lines += ["", f"{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"]
@@ -64,7 +65,7 @@ def _line(field: str, what: str, value: str, more: str = "") -> str:
 
 
 def _directory(side: Side) -> str:
-    return f"{side.output}, {number(side.rows, 'row')} of {number(side.sources, 'source')}"
+    return f"{one_line(side.output)}, {number(side.rows, 'row')} of {number(side.sources, 'source')}"
 
 
 def _only(side: Side) -> str:
@@ -75,8 +76,12 @@ def _only(side: Side) -> str:
     return f"{text}: {'; '.join(map(name, side.first))}" + (f"; and {more:,} more" if more else "")
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= _WIDTH else f"{value[: _WIDTH - 3]}..."
+def _made(what: str, a: str, b: str) -> list[str]:
+    if what.endswith("sha256"):
+        a, b = a[:_DIGITS], b[:_DIGITS]
+    if len(a) <= _WIDTH:
+        return [f"{what:<26} {a:<{_WIDTH}}  {b}"]
+    return [f"{what:<26} {a}", f"{'':<26} {'':<{_WIDTH}}  {b}"]
 
 
 def _verdict(found: Difference) -> str:

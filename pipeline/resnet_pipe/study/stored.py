@@ -18,14 +18,14 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.head.rows import as_numpy
 from resnet_pipe.ledger import dataset, fingerprint
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.study.blocks import FORMS, KEY, Load, Values
+from resnet_pipe.study.blocks import KEY, Load, Values, form_of
 from resnet_pipe.writer.writer import RowKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_KEPT = 3
-"""Blocks in memory: two directories rarely cut the same rows at the same places."""
+_KEPT = 2
+"""Blocks in memory: rows of one directory's block are often at the end of one and the start of the next."""
 
 
 class Block(NamedTuple):
@@ -47,7 +47,7 @@ class Stored:
     def __init__(self, output: Path) -> None:
         self.output = output
         shards = dataset.committed(output)
-        self._form = FORMS[shards.format]
+        self._form = form_of(shards.format)
         self._shards = shards.paths
         self._states = [_state(path) for path in self._shards]
         self._open: tuple[int, Iterator[tuple[int, Load]]] | None = None
