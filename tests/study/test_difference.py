@@ -370,7 +370,9 @@ def test_any_name_is_compared_in_every_format_and_shown_on_one_line(tmp_path: Pa
     job.run(
         "--set", f"writer.path={few}", "--set", f"reader.path='{job.images}/plain.jpg'", "--fresh"
     ).expect(0)
-    only = "only in B: 10 rows, with all of 10 sources: \\x0d.jpg; \\x1b[31m.jpg; '=2.jpg; 12; 2020-01-01; and"
+    only = (
+        "only in B: 10 rows, with all of 10 sources: \\x0d.jpg; \\x1b[31m.jpg; '=2.jpg; 12; 2020-01-01; and"
+    )
     assert only in cli("diff", few, outs["csv"]).expect(0).stdout
 
 

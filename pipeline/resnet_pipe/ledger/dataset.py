@@ -47,16 +47,21 @@ def committed(output: Path) -> Shards:
     """
     ledger = Ledger(output.absolute())
     generation.refuse_half_switched(ledger)
-    records = list(ledger.records()) if ledger.store.home.is_dir() else []
-    if any(not ledger.is_intact(record) for record in records):
-        raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
-    with_rows = [record for record in records if record.rows]
+    chunks = []
+    for record in ledger.records() if ledger.store.home.is_dir() else ():
+        if not ledger.is_intact(record):
+            raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
+        chunks.append((record.chunk, record.rows, record.shards))  # not its sources, of which there are many
     for section in SECTIONS.values():
         if section.dataset_format is not None:
-            # What a text without rows holds cannot be told; Parquet says it itself.
-            wanted = with_rows if section.dataset_format in _TOLD_FROM_VALUES else records
-            names = {f"part-{record.chunk}{section.shard_suffix}" for record in wanted}
-            shards = [file.name for record in wanted for file in record.shards if file.name in names]
+            shards = [
+                file.name
+                for chunk, rows, files in chunks
+                # What a text without rows holds cannot be told; Parquet says it itself.
+                if rows or section.dataset_format not in _TOLD_FROM_VALUES
+                for file in files
+                if file.name == f"part-{chunk}{section.shard_suffix}"
+            ]
             if shards:
                 return Shards(section.dataset_format, [ledger.store.path(name) for name in shards])
     raise UsageError(

@@ -33,6 +33,7 @@ Load = Callable[[Collection[str]], "pa.Table"]
 
 TEXT_BYTES = 8 << 20
 """Of a block of text: a few hundred rows of features, some thousands without."""
+_BATCH_ROWS = 1024
 _ENTRY = ("index", "score")
 
 
@@ -55,11 +56,12 @@ class Form(ABC):
         """Return the numbers of rows, of those fields that the table was read with."""
         found: Values = {}
         for name in fields:
-            column = whole(table.column(name))
+            column = table.column(name)
             if name == "top_k":
-                found.update(_entries(column))
+                found.update(_entries(whole(column)))
             else:
-                found[name] = as_numpy(column.flatten()).reshape(len(column), -1)
+                parts = [as_numpy(chunk.flatten()).reshape(len(chunk), -1) for chunk in column.chunks]
+                found[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return found
 
     def metadata(self, _path: Path) -> Mapping[str, str]:
@@ -109,7 +111,8 @@ class _Parquet(_Dataset):
         import pyarrow.parquet as pq
 
         with pa.OSFile(os.fsencode(path), "rb") as source:
-            file = pq.ParquetFile(source)
+            # Read as it is decoded: `read_row_group` takes three times as much memory as what it returns.
+            file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
             for number in range(file.num_row_groups):
                 yield partial(_row_group, file, number)
 
@@ -122,7 +125,9 @@ class _Parquet(_Dataset):
 
 
 def _row_group(file: Any, number: int, columns: Collection[str]) -> pa.Table:  # noqa: ANN401 - pyarrow has no types
-    return file.read_row_group(number, list(columns))
+    import pyarrow as pa
+
+    return pa.Table.from_batches(file.iter_batches(_BATCH_ROWS, [number], list(columns), use_threads=False))
 
 
 class _Jsonl(Form):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.head.rows import as_numpy
+from resnet_pipe.head.rows import as_numpy, numbers, texts
 from resnet_pipe.ledger import dataset, fingerprint
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.study.blocks import KEY, Load, Values, form_of
@@ -23,9 +22,6 @@ from resnet_pipe.writer.writer import RowKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_KEPT = 2
-"""Blocks in memory: rows of one directory's block are often at the end of one and the start of the next."""
 
 
 class Block(NamedTuple):
@@ -52,7 +48,8 @@ class Stored:
         self._states = [_state(path) for path in self._shards]
         self._open: tuple[int, Iterator[tuple[int, Load]]] | None = None
         self._at = 0
-        self._cache: OrderedDict[Block, Values] = OrderedDict()
+        self._last: tuple[Block, Values] | None = None
+        """What was read last: rows in the same order as another directory's are in it, or in the next."""
         self.blocks: list[Block] = []
         self._paths: list[pa.Array] = []
         self._frames: list[pa.Array] = []
@@ -82,8 +79,9 @@ class Stored:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        nothing, end = texts(["", "\0"])
         keys = [
-            pc.binary_join_element_wise(path, pc.fill_null(frame.cast(pa.string()), ""), "\0")
+            pc.binary_join_element_wise(path, pc.fill_null(frame.cast(pa.string()), nothing), end)
             for path, frame in zip(self._paths, self._frames, strict=True)
         ]
         keys = [key.cast(pa.large_string()) for key in keys]  # all together may take more than 2 GiB
@@ -96,16 +94,16 @@ class Stored:
         return self._paths[block][at].as_py(), self._frames[block][at].as_py()
 
     def values(self, rows: NDArray[np.int64], fields: Collection[str]) -> Values:
-        """Return the numbers of some rows, at least one, in the order in which these are given."""
+        """Return the numbers of some rows, at least one, in the order that is given; not to be changed."""
         blocks = self._block_of(rows)
         found: Values = {}
         for number in np.unique(blocks):
             block = self.blocks[number]
             wanted = np.flatnonzero(blocks == number)
-            for name, values in self._load(block, fields).items():
-                known = found.get(name, np.empty((len(rows), 0), values.dtype))
-                found[name] = _widened(known, values.shape[1])
-                found[name][wanted, : values.shape[1]] = values[rows[wanted] - block.start]
+            if len(wanted) == len(rows) and _follow(rows):
+                part = slice(rows[0] - block.start, rows[-1] + 1 - block.start)
+                return {name: values[part] for name, values in self._load(block, fields).items()}
+            _put(found, wanted, len(rows), self._load(block, fields), rows[wanted] - block.start)
         return found
 
     def made_with(self) -> dict[str, str]:
@@ -116,10 +114,10 @@ class Stored:
         found: dict[str, list[str]] = {}
         for path in self._shards:
             with self._reading(path):
-                texts = dict(self._form.metadata(path))
+                said = dict(self._form.metadata(path))
             for name in ("preprocessing", "outputs"):
-                texts |= _flat(name, texts.pop(name, "{}"))
-            for name, text in texts.items():
+                said |= _flat(name, said.pop(name, "{}"))
+            for name, text in said.items():
                 if text not in found.setdefault(name, []):
                     found[name].append(text)
         if found:
@@ -145,16 +143,19 @@ class Stored:
                     start += table.num_rows
 
     def _load(self, block: Block, fields: Collection[str]) -> Values:
-        if block in self._cache:
-            self._cache.move_to_end(block)
-            return self._cache[block]
-        while len(self._cache) >= _KEPT:
-            self._cache.popitem(last=False)
+        import pyarrow as pa
+
+        if self._last is not None and self._last[0] == block:
+            return self._last[1]
+        self._last = None  # not in memory beside the next one
         with self._reading(self._shards[block.shard]):
             table = self._loader(block)(list(fields))
             if table.num_rows != block.rows:
                 raise ValueError(f"{table.num_rows} rows, and before there were {block.rows}")
-            values = self._cache[block] = self._form.values(table, fields)
+            values = self._form.values(table, fields)
+            del table
+            pa.default_memory_pool().release_unused()
+        self._last = block, values
         return values
 
     def _loader(self, block: Block) -> Load:
@@ -189,7 +190,8 @@ def matches(ours: Stored, theirs: Stored) -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     found = pc.index_in(ours.keys(), value_set=theirs.keys())
-    return _joined([pc.fill_null(chunk, -1) for chunk in found.chunks]).astype(np.int64)
+    none = numbers(np.array([-1], np.int32))[0]
+    return _joined([pc.fill_null(chunk, none) for chunk in found.chunks]).astype(np.int64)
 
 
 def _joined(arrays: Sequence[pa.Array]) -> NDArray[Any]:
@@ -199,6 +201,18 @@ def _joined(arrays: Sequence[pa.Array]) -> NDArray[Any]:
 def _state(path: Path) -> tuple[int, int, int]:
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _follow(rows: NDArray[np.int64]) -> bool:
+    return bool((np.diff(rows) == 1).all())
+
+
+def _put(found: Values, rows: NDArray[np.int64], count: int, values: Values, at: NDArray[np.int64]) -> None:
+    """Put the values at some places into those found, of so many rows."""
+    for name, each in values.items():
+        known = found.get(name, np.empty((count, 0), each.dtype))
+        found[name] = _widened(known, each.shape[1])
+        found[name][rows, : each.shape[1]] = each[at]
 
 
 def _widened(array: NDArray[Any], width: int) -> NDArray[Any]:
