@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.study import blocks, difference, neighbours
+from resnet_pipe.study import blocks, difference, neighbours, stored
 from resnet_pipe.writer.tables import parquet
 from tests.networks import write_int8, write_residual, write_tiny
 from tests.run.commands import Result
@@ -462,6 +462,24 @@ def test_what_cannot_be_compared_ends_with_code_2_and_what_to_do(
     assert said in result.stderr
     assert "what to do: " in result.stderr
     assert result.stdout == ""
+
+
+def test_a_shard_that_a_run_replaces_meanwhile_is_an_error(
+    again: Again, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = again()
+    shard = sorted(out.glob("part-*"))[1]
+    match = stored.matches
+
+    def match_and_replace(ours: stored.Stored, theirs: stored.Stored) -> NDArray[np.int64]:
+        found = match(ours, theirs)
+        shutil.copy(shard, out / "copy")
+        (out / "copy").replace(shard)
+        return found
+
+    monkeypatch.setattr(stored, "matches", match_and_replace)
+    result = cli("diff", out, out).expect(ExitCode.FAILED)
+    assert f"error: {shard} has been replaced meanwhile\n  what to do: wait until no run" in result.stderr
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "much"])

@@ -34,6 +34,7 @@ Load = Callable[[Collection[str]], "pa.Table"]
 TEXT_BYTES = 8 << 20
 """Of a block of text: a few hundred rows of features, some thousands without."""
 _BATCH_ROWS = 1024
+"""That are decoded together, of a row group."""
 _ENTRY = ("index", "score")
 
 
@@ -65,7 +66,7 @@ class Form(ABC):
         return found
 
     def metadata(self, _path: Path) -> Mapping[str, str]:
-        """Return what a shard says of how it was made: nothing, unless it is Parquet."""
+        """Return what a shard says of how it was made: nothing, if it is text."""
         return {}
 
 
@@ -90,9 +91,9 @@ class _Dataset(Form):
             yield partial(_given, pa.Table.from_batches([batch]))
 
     def metadata(self, path: Path) -> Mapping[str, str]:
-        texts = {key.decode(): text.decode() for key, text in (self._schema(path).metadata or {}).items()}
-        own = "resnet_pipe."
-        return {key.removeprefix(own): text for key, text in texts.items() if key.startswith(own)}
+        own = b"resnet_pipe."
+        said = (self._schema(path).metadata or {}).items()
+        return {key.removeprefix(own).decode(): text.decode() for key, text in said if key.startswith(own)}
 
     def _dataset(self, path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
         import pyarrow.dataset

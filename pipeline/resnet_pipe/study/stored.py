@@ -17,7 +17,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.head.rows import as_numpy, numbers, texts
 from resnet_pipe.ledger import dataset, fingerprint
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.study.blocks import KEY, Load, Values, form_of
+from resnet_pipe.study.blocks import KEY, Load, Values, form_of, whole
 from resnet_pipe.writer.writer import RowKey
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Stored:
         shards = dataset.committed(output)
         self._form = form_of(shards.format)
         self._shards = shards.paths
-        self._states = [_state(path) for path in self._shards]
+        self._states: list[tuple[int, int, int]] = []
         self._open: tuple[int, Iterator[tuple[int, Load]]] | None = None
         self._at = 0
         self._last: tuple[Block, Values] | None = None
@@ -115,8 +115,8 @@ class Stored:
         for path in self._shards:
             with self._reading(path):
                 said = dict(self._form.metadata(path))
-            for name in ("preprocessing", "outputs"):
-                said |= _flat(name, said.pop(name, "{}"))
+                for name in ("preprocessing", "outputs"):
+                    said |= _flat(name, said.pop(name, "{}"))
             for name, text in said.items():
                 if text not in found.setdefault(name, []):
                     found[name].append(text)
@@ -133,12 +133,13 @@ class Stored:
         start = 0
         for shard, path in enumerate(self._shards):
             with self._reading(path):
+                self._states.append(_state(path))
                 for number, load in enumerate(self._form.blocks(path)):
                     table = load(KEY)
                     if not table.num_rows:
                         continue
                     self._paths.append(self._form.paths(table))
-                    self._frames.append(table.column("frame_index").combine_chunks())
+                    self._frames.append(whole(table.column("frame_index")))
                     self.blocks.append(Block(shard, number, start, table.num_rows))
                     start += table.num_rows
 
