@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from resnet_pipe.cli.terminal import show
+
+if TYPE_CHECKING:
+    from resnet_pipe.study.difference import Difference
+
+_WIDTH = 25
+"""Characters for a value of how a directory was made; a longer one has a line of its own."""
+_DIGITS = 16
+"""Of a hash: enough to tell one from another."""
 
 
 def _accepted(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -42,8 +51,76 @@ def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
     Exits with 0; with --max, with 1 if a row differs by more than that, or is in one directory only. With 2
     if there is nothing to compare.
     """
-    from resnet_pipe.study import difference, difference_table
+    from resnet_pipe.study import difference
 
     found = difference.diff(a, b, accepted)
-    show(json.dumps(found.to_json(), indent=1) if as_json else difference_table.table(found))
+    show(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(_table(found)))
     sys.exit(found.exit_code)
+
+
+def _table(found: Difference) -> Iterator[str]:
+    from resnet_pipe.study.agreement import digits
+    from resnet_pipe.study.difference import number
+
+    sides = {"A": found.a, "B": found.b}
+    for letter, side in sides.items():
+        yield f"{letter}: {_one_line(side.output)}, {number(side.rows, 'row')}"
+    yield f"compared: {number(found.common_rows, 'row')} that both have"
+    for letter, side in sides.items():
+        if side.only_rows:
+            yield f"only in {letter}: {number(side.only_rows, 'row')}"
+            yield from (f"  {_one_line(str(row))}" for row in side.first)
+        if side.only_rows > len(side.first):
+            yield f"  and {side.only_rows - len(side.first):,} more"
+    if found.made_differently:
+        yield f"\n{'made with':<27}{'A':<{_WIDTH}}  B"
+        for what, pair in found.made_differently.items():
+            yield _made(what, *(_one_line(value or "unknown") for value in pair.values()))
+    yield ""
+    yield from (f"{field:<10}{what:<45}{value}" for field, what, value in _figures(found))
+    if found.similarity and found.similarity.worst:
+        yield f"\n{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"
+        for row in found.similarity.worst:
+            yield f"{digits(row.cosine):<11}{1 - row.cosine:<12.1e}{_one_line(str(row))}"
+    if found.notes:
+        yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
+    if judged := found.judgement:
+        of = (
+            f"1 - cosine of {found.similarity.of}"
+            if found.similarity
+            else "0 for the same best class, else 1"
+        )
+        yield f"\nlargest difference of a row: {judged.largest:.1e} ({of})"
+        problems = {"beyond it": judged.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
+        told = [f"{number(count, 'row')} {what}" for what, count in problems.items() if count]
+        yield f"--max {judged.accepted:g}: {', '.join(['FAIL', *told]) if told else 'pass'}"
+
+
+def _made(what: str, a: str, b: str) -> str:
+    if what.endswith("sha256"):
+        a, b = a[:_DIGITS], b[:_DIGITS]
+    between = "  " if len(a) <= _WIDTH else "\n" + " " * (29 + _WIDTH)
+    return f"{what:<26} {a:<{_WIDTH}}{between}{b}"
+
+
+def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
+    """Yield of what a figure is, what it is, and its value."""
+    from resnet_pipe.study.agreement import digits
+    from resnet_pipe.study.neighbours import MOST, NEAREST
+
+    if similar := found.similarity:
+        yield similar.of, "cosine similarity, smallest", digits(similar.min)
+        yield "", "mean", digits(similar.mean)
+    if found.neighbours is not None:
+        of = f"of {min(MOST, found.common_rows):,} rows"
+        yield "features", f"{NEAREST} nearest neighbours shared", f"{found.neighbours:.1%} {of}"
+    if classes := found.classes:
+        yield "top_k", "same best class", f"{classes.same_best:.1%}"
+        yield "", f"best {classes.k} classes shared", f"{classes.shared:.1%}"
+        largest = classes.max_score_difference
+        yield "", "score of the best class, largest difference", "-" if largest is None else f"{largest:.1e}"
+
+
+def _one_line(text: str) -> str:
+    """Return a text in which tabs and line breaks are written as other control characters are shown."""
+    return text.replace("\t", "\\x09").replace("\n", "\\x0a")

@@ -5,59 +5,74 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import ExitCode, UsageError
-from resnet_pipe.study import row_differences, stored
-from resnet_pipe.study.neighbours import Neighbours
-from resnet_pipe.study.row_differences import Classes, RowDifferences, Vector
-from resnet_pipe.study.stored import Stored
-from resnet_pipe.writer.writer import RowKey
+from resnet_pipe.study import neighbours, stored_rows
+from resnet_pipe.study.agreement import cosines
+from resnet_pipe.study.stored_rows import StoredRows, Values
+
+Vector = Literal["features", "logits"]
 
 NAMED = 5
 """Of many rows, the first or the worst ones are named."""
+_ROWS = 1024
+"""That are compared at once."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that is named."""
+
+    path: str
+    frame_index: int | None
+
+    def __str__(self) -> str:
+        return self.path if self.frame_index is None else f"{self.path}, frame {self.frame_index}"
+
+
+@dataclass(frozen=True)
+class ApartRow(Row):
+    """A common row, and the cosine similarity of its vectors."""
+
+    cosine: float
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the directories, and what only it has.
-
-    Attributes:
-        only_sources: sources of which the other directory has no row at all; `only_rows` counts their rows,
-            and those of sources of which the other one has others.
-        first: some of these rows.
-        made_with: how its rows were made, as texts by name.
-    """
+    """One of the directories: its rows, how many of them the other one lacks, and the first of these."""
 
     output: str
     rows: int
-    sources: int
     only_rows: int
-    only_sources: int
-    first: Sequence[RowKey]
+    first: Sequence[Row]
     made_with: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {**asdict(self), "first": [_row(key) for key in self.first], "made_with": dict(self.made_with)}
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """The cosine similarity of the common rows, and which rows are the least similar: those below 1."""
+    """The cosine similarity of the common rows, and the least similar rows of those that are not equal."""
 
     of: Vector
     mean: float
     min: float
-    worst: Sequence[tuple[RowKey, float]]
+    worst: Sequence[ApartRow]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
-        worst = [{**_row(key), "cosine": cosine, "difference": 1 - cosine} for key, cosine in self.worst]
-        return {"of": self.of, "mean": self.mean, "min": self.min, "worst": worst}
+
+@dataclass(frozen=True)
+class Classes:
+    """How the k best classes agree: shares of the rows, of the classes in any order, and the scores.
+
+    The largest difference is that of the score of A's best class, in rows where B has that class, too.
+    """
+
+    k: int
+    same_best: float
+    shared: float
+    max_score_difference: float | None
 
 
 @dataclass(frozen=True)
@@ -71,11 +86,11 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two directories differ.
+    """How two directories differ. What they do not both have is None.
 
     Attributes:
         common_rows: rows of the same source and frame.
-        similarity, neighbours, classes: None where the directories do not both have what it takes.
+        neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
         judgement: None without a largest accepted difference.
     """
@@ -84,41 +99,29 @@ class Difference:
     b: Side
     common_rows: int
     similarity: Similarity | None
-    neighbours: Neighbours | None
+    neighbours: float | None
     classes: Classes | None
     notes: Sequence[str]
     judgement: Judgement | None
 
     @property
-    def made_differently(self) -> dict[str, tuple[str | None, str | None]]:
+    def made_differently(self) -> dict[str, dict[str, str | None]]:
         """Return what the directories say differently of how they were made; None where one does not say."""
-        names = dict.fromkeys([*self.a.made_with, *self.b.made_with])
-        both = {name: (self.a.made_with.get(name), self.b.made_with.get(name)) for name in names}
-        return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+        a, b = self.a.made_with, self.b.made_with
+        return {
+            name: {"a": a.get(name), "b": b.get(name)} for name in {**a, **b} if a.get(name) != b.get(name)
+        }
 
     @property
     def exit_code(self) -> ExitCode:
         """Return 1 if there is a largest accepted difference, and a row differs by more or is missing."""
-        if self.judgement is None:
-            return ExitCode.DONE
-        apart = self.judgement.beyond or self.a.only_rows or self.b.only_rows
+        apart = self.judgement and (self.judgement.beyond or self.a.only_rows or self.b.only_rows)
         return ExitCode.FAILED if apart else ExitCode.DONE
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
-        return {
-            "schema_version": 1,
-            "a": self.a.to_json(),
-            "b": self.b.to_json(),
-            "made_differently": {name: {"a": a, "b": b} for name, (a, b) in self.made_differently.items()},
-            "common_rows": self.common_rows,
-            "similarity": self.similarity.to_json() if self.similarity else None,
-            "neighbours": asdict(self.neighbours) if self.neighbours else None,
-            "classes": asdict(self.classes) if self.classes else None,
-            "notes": list(self.notes),
-            "judgement": asdict(self.judgement) if self.judgement else None,
-            "exit_code": int(self.exit_code),
-        }
+        told = {"made_differently": self.made_differently, "exit_code": int(self.exit_code)}
+        return {"schema_version": 1, **asdict(self), **told}
 
 
 def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
@@ -131,9 +134,10 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
         UsageError: a directory has no shards that can be read so, or there is nothing to compare.
         RunError: a shard or a record cannot be read.
     """
-    ours, theirs = Stored(a), Stored(b)
-    matches = stored.matches(ours, theirs)
-    if not (matches >= 0).any():
+    ours, theirs = StoredRows(a), StoredRows(b)
+    matches = stored_rows.matches(ours, theirs)
+    rows = np.flatnonzero(matches >= 0)
+    if not len(rows):
         raise _nothing_in_common(ours, theirs)
     vector, fields, notes = _comparable(ours, theirs)
     if accepted is not None and not vector and "top_k" not in fields:
@@ -141,110 +145,123 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
             "no row can be judged: of features of different widths only the neighbours can be compared",
             "leave out --max, or run both jobs with logits or top_k in writer.fields",
         )
-    found = row_differences.compare(ours, theirs, matches, vector, fields)
-    only_ours, only_theirs = matches < 0, np.ones(theirs.count, np.bool_)
-    only_theirs[matches[~only_ours]] = False
+    found = _compare(ours, theirs, rows, matches[rows], vector, fields)
+    enough = len(rows) >= neighbours.LEAST
+    if "features" in fields and not enough:
+        notes.append(
+            f"neighbours are skipped: {number(len(rows), 'common row')}; it takes {neighbours.LEAST}"
+        )
     return Difference(
-        a=_side(ours, theirs, only_ours),
-        b=_side(theirs, ours, only_theirs),
-        common_rows=len(found.rows),
-        similarity=_similarity(ours, found),
-        neighbours=found.neighbours,
-        classes=found.classes,
+        a=_side(ours, np.flatnonzero(matches < 0)),
+        b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
+        common_rows=len(rows),
+        similarity=_similarity(ours, rows, found["cosine"], vector) if vector else None,
+        neighbours=neighbours.shared(found["ours"], found["theirs"]) if "ours" in found and enough else None,
+        classes=_classes(min(ours.widths["index"], theirs.widths["index"]), found)
+        if "top_k" in fields
+        else None,
         notes=notes,
-        judgement=_judgement(found, accepted),
+        judgement=None if accepted is None else _judgement(found, accepted),
     )
 
 
-def _comparable(ours: Stored, theirs: Stored) -> tuple[Vector | None, list[str], list[str]]:
-    """Return the vector to compare, the fields to read, and what to know about that."""
-    both = [name for name in ours.widths if name in theirs.widths]
-    vector: Vector | None = None
-    fields: list[str] = []
-    notes: list[str] = []
+def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
+    a, b = (
+        number(len(side.keys), "row") + (f", such as {Row(*side.keys[0])}" if side.keys else "")
+        for side in (ours, theirs)
+    )
+    return UsageError(
+        f"{ours.output} and {theirs.output} have no row in common: A has {a}; B has {b}",
+        "compare results of the same sources: paths start from reader.path, and frames must be sampled alike",
+    )
+
+
+def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[Vector | None, list[str], list[str]]:
+    """Return what has a cosine similarity, features if they have one; the fields to read; and notes."""
+    both = [field for field in ours.fields if field in theirs.fields]
+    vectors: list[Vector] = []
+    notes = []
     names: tuple[Vector, ...] = ("features", "logits")
-    for name in (name for name in names if name in both and vector is None):
+    for name in (name for name in names if name in both and not vectors):
         width, other = ours.widths[name], theirs.widths[name]
         if width == other:
-            vector = name
-            fields.append(name)
+            vectors.append(name)
         else:
             notes.append(f"{name} are {width} wide in A and {other} in B: they have no cosine similarity")
-            fields += ["features"] if name == "features" else []
-    if "top_k" in both:
-        fields.append("top_k")
+    fields = [field for field in both if field in ("features", *vectors, "top_k")]
     if fields:
-        return vector, fields, notes
-    a, b = (", ".join(side.widths) for side in (ours, theirs))
+        return vectors[0] if vectors else None, fields, notes
+    a, b = (", ".join(side.fields) for side in (ours, theirs))
     raise UsageError(
         "\n".join([f"no field can be compared: A has {a}, and B has {b}", *notes]),
         "run both jobs with the same field in writer.fields: features, logits or top_k",
     )
 
 
-def _nothing_in_common(ours: Stored, theirs: Stored) -> UsageError:
-    outputs = " and ".join(one_line(str(side.output)) for side in (ours, theirs))
-    told = [
-        number(side.count, "row") + (f", such as {name(side.key(0))}" if side.count else "")
-        for side in (ours, theirs)
-    ]
-    return UsageError(
-        f"{outputs} have no row in common: A has {told[0]}; B has {told[1]}",
-        "compare results of the same sources: paths start from reader.path, and frames must be sampled alike",
-    )
+def _compare(
+    ours: StoredRows,
+    theirs: StoredRows,
+    rows: NDArray[np.int64],
+    others: NDArray[np.int64],
+    vector: Vector | None,
+    fields: Sequence[str],
+) -> Values:
+    """Return how much each row differs from the other one, and the features of a sample of both."""
+    sampled = np.zeros(len(rows), np.bool_)
+    sampled[neighbours.sample(len(rows))] = True
+    parts: list[Values] = []
+    for start in range(0, len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        one, other = ours.values(rows[part], fields), theirs.values(others[part], fields)
+        found: Values = {}
+        if vector:
+            found["cosine"] = cosines(one[vector], other[vector])
+            found["cosine"][(one[vector] == other[vector]).all(axis=1)] = 1.0  # and no rounding error
+        if "features" in fields:
+            found["ours"], found["theirs"] = (side["features"][sampled[part]] for side in (one, other))
+        if "top_k" in fields:
+            found |= _compare_classes(one, other)
+        parts.append(found)
+    ours.refuse_if_changed()
+    theirs.refuse_if_changed()
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _side(side: Stored, other: Stored, alone: NDArray[np.bool_]) -> Side:
-    import pyarrow.compute as pc
-
-    sources, others = pc.unique(side.paths), pc.unique(other.paths)
-    shared = pc.sum(pc.is_in(sources, value_set=others)).as_py() or 0
-    rows = np.flatnonzero(alone)
-    return Side(
-        output=str(side.output),
-        rows=side.count,
-        sources=len(sources),
-        only_rows=len(rows),
-        only_sources=len(sources) - shared,
-        first=[side.key(int(row)) for row in rows[:NAMED]],
-        made_with=side.made_with(),
-    )
+def _compare_classes(ours: Values, theirs: Values) -> Values:
+    k = min(ours["index"].shape[1], theirs["index"].shape[1])
+    best = ours["index"][:, :1]
+    # No class is twice among those of a row: what is there twice is in both.
+    both = np.sort(np.hstack([ours["index"][:, :k], theirs["index"][:, :k]]), axis=1)
+    score = np.abs(theirs["score"].astype(np.float64) - ours["score"][:, :1])
+    return {
+        "same_best": theirs["index"][:, 0] == best[:, 0],
+        "shared": (both[:, 1:] == both[:, :-1]).sum(axis=1) / k,
+        "score": np.where(theirs["index"] == best, score, -1.0).max(axis=1),  # -1: B lacks that class
+    }
 
 
-def _similarity(ours: Stored, found: RowDifferences) -> Similarity | None:
-    if found.cosine is None or found.vector is None:
-        return None
-    order = np.argsort(found.cosine, kind="stable")[:NAMED]
-    return Similarity(
-        of=found.vector,
-        mean=float(found.cosine.mean()),
-        min=float(found.cosine.min()),
-        worst=[
-            (ours.key(int(found.rows[at])), float(found.cosine[at])) for at in order if found.cosine[at] < 1
-        ],
-    )
+def _side(side: StoredRows, alone: NDArray[np.int64]) -> Side:
+    first = [Row(*side.keys[row]) for row in alone[:NAMED]]
+    return Side(str(side.output), len(side.keys), len(alone), first, side.made_with())
 
 
-def _judgement(found: RowDifferences, accepted: float | None) -> Judgement | None:
-    differences = found.differences
-    if accepted is None or differences is None:
-        return None
+def _similarity(
+    ours: StoredRows, rows: NDArray[np.int64], cosine: NDArray[np.float64], of: Vector
+) -> Similarity:
+    least = [at for at in np.argsort(cosine, kind="stable")[:NAMED] if cosine[at] < 1]
+    worst = [ApartRow(*ours.keys[int(rows[at])], float(cosine[at])) for at in least]
+    return Similarity(of, float(cosine.mean()), float(cosine.min()), worst)
+
+
+def _classes(k: int, found: Values) -> Classes:
+    largest = float(found["score"].max())
+    same_best, shared = (float(found[name].mean()) for name in ("same_best", "shared"))
+    return Classes(k, same_best, shared, largest if largest >= 0 else None)
+
+
+def _judgement(found: Values, accepted: float) -> Judgement:
+    differences = 1.0 - found["cosine" if "cosine" in found else "same_best"]
     return Judgement(accepted, float(differences.max()), int((differences > accepted).sum()))
-
-
-def _row(key: RowKey) -> dict[str, Any]:
-    return {"path": key[0], "frame_index": key[1]}
-
-
-def name(key: RowKey) -> str:
-    """Return what a row is called, on one line."""
-    path, frame = key
-    return one_line(path) if frame is None else f"{one_line(path)}, frame {frame}"
-
-
-def one_line(text: str) -> str:
-    """Return a text in which tabs and line breaks are written as other control characters are shown."""
-    return "".join(f"\\x{ord(one):02x}" if one in "\t\n" else one for one in text)
 
 
 def number(count: int, what: str) -> str:

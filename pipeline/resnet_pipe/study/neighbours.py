@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,15 +13,6 @@ _AS_NEAR = 1e-9
 """A difference of similarities that means nothing: equal images are equally near, but for rounding."""
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The mean share of neighbours in common, of so many rows; None, and why, if there are too few rows."""
-
-    rows: int
-    shared: float | None
-    skipped: str | None = None
-
-
 def sample(count: int) -> NDArray[np.int64]:
     """Return which of so many rows to take: the same ones each time, one out of each equal part of them."""
     if count <= MOST:
@@ -32,15 +21,14 @@ def sample(count: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
-def compare(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Neighbours:
-    """Compare the nearest neighbours of rows, by cosine; features are of shape (rows, any width)."""
-    rows = len(ours)
-    if rows < LEAST:
-        return Neighbours(rows, None, f"{rows} common rows; it takes {LEAST}")
+def shared(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    """Return the mean share of a row's nearest rows, by cosine, that are the same in both.
+
+    Features are of shape (rows, any width), with at least `LEAST` rows.
+    """
     one, other = _similarities(ours), _similarities(theirs)
     # Of both ways the lesser share: where all features are equal, any row is as near as the nearest.
-    shared = np.minimum(_still_near(one, other), _still_near(other, one))
-    return Neighbours(rows, float(shared.mean()))
+    return float(np.minimum(_still_near(one, other), _still_near(other, one)).mean())
 
 
 def _similarities(features: NDArray[np.float32]) -> NDArray[np.float64]:
