@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 25
 """Characters for a value of how a directory was made; a longer one has a line of its own."""
-_DIGITS = 16
-"""Of a hash: enough to tell one from another."""
 
 
 def _accepted(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -60,7 +58,7 @@ def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
 
 def _table(found: Difference) -> Iterator[str]:
     from resnet_pipe.study.agreement import digits
-    from resnet_pipe.study.difference import number
+    from resnet_pipe.study.difference import name, number
 
     sides = {"A": found.a, "B": found.b}
     for letter, side in sides.items():
@@ -69,7 +67,7 @@ def _table(found: Difference) -> Iterator[str]:
     for letter, side in sides.items():
         if side.only_rows:
             yield f"only in {letter}: {number(side.only_rows, 'row')}"
-            yield from (f"  {_one_line(str(row))}" for row in side.first)
+            yield from (f"  {_one_line(name(key))}" for key in side.first)
         if side.only_rows > len(side.first):
             yield f"  and {side.only_rows - len(side.first):,} more"
     if found.made_differently:
@@ -80,25 +78,19 @@ def _table(found: Difference) -> Iterator[str]:
     yield from (f"{field:<10}{what:<45}{value}" for field, what, value in _figures(found))
     if found.similarity and found.similarity.worst:
         yield f"\n{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"
-        for row in found.similarity.worst:
-            yield f"{digits(row.cosine):<11}{1 - row.cosine:<12.1e}{_one_line(str(row))}"
+        for key, cosine in found.similarity.worst:
+            yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{_one_line(name(key))}"
     if found.notes:
         yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
-    if judged := found.judgement:
-        of = (
-            f"1 - cosine of {found.similarity.of}"
-            if found.similarity
-            else "0 for the same best class, else 1"
-        )
-        yield f"\nlargest difference of a row: {judged.largest:.1e} ({of})"
-        problems = {"beyond it": judged.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
-        told = [f"{number(count, 'row')} {what}" for what, count in problems.items() if count]
-        yield f"--max {judged.accepted:g}: {', '.join(['FAIL', *told]) if told else 'pass'}"
+    if found.accepted is not None:
+        counts = {"beyond it": found.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
+        problems = [f"{number(count, 'row')} {what}" for what, count in counts.items() if count]
+        yield f"\n--max {found.accepted:g}: {', '.join(['FAIL', *problems]) if problems else 'pass'}"
 
 
 def _made(what: str, a: str, b: str) -> str:
     if what.endswith("sha256"):
-        a, b = a[:_DIGITS], b[:_DIGITS]
+        a, b = a[:16], b[:16]  # enough to tell one from another
     between = "  " if len(a) <= _WIDTH else "\n" + " " * (29 + _WIDTH)
     return f"{what:<26} {a:<{_WIDTH}}{between}{b}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +14,12 @@ from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.study import neighbours, stored_rows
 from resnet_pipe.study.agreement import cosines
 from resnet_pipe.study.stored_rows import StoredRows, Values
-
-Vector = Literal["features", "logits"]
+from resnet_pipe.writer.writer import RowKey
 
 NAMED = 5
 """Of many rows, the first or the worst ones are named."""
 _ROWS = 1024
 """That are compared at once."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row that is named."""
-
-    path: str
-    frame_index: int | None
-
-    def __str__(self) -> str:
-        return self.path if self.frame_index is None else f"{self.path}, frame {self.frame_index}"
-
-
-@dataclass(frozen=True)
-class ApartRow(Row):
-    """A common row, and the cosine similarity of its vectors."""
-
-    cosine: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +29,7 @@ class Side:
     output: str
     rows: int
     only_rows: int
-    first: Sequence[Row]
+    first: Sequence[RowKey]
     made_with: Mapping[str, str]
 
 
@@ -56,10 +37,10 @@ class Side:
 class Similarity:
     """The cosine similarity of the common rows, and the least similar rows of those that are not equal."""
 
-    of: Vector
+    of: str
     mean: float
     min: float
-    worst: Sequence[ApartRow]
+    worst: Sequence[tuple[RowKey, float]]
 
 
 @dataclass(frozen=True)
@@ -76,15 +57,6 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The largest difference of a common row, and how many rows differ by more than is accepted."""
-
-    accepted: float
-    largest: float
-    beyond: int
-
-
-@dataclass(frozen=True)
 class Difference:
     """How two directories differ. What they do not both have is None.
 
@@ -92,7 +64,7 @@ class Difference:
         common_rows: rows of the same source and frame.
         neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
-        judgement: None without a largest accepted difference.
+        accepted, beyond: the largest accepted difference of a row, and how many rows differ by more.
     """
 
     a: Side
@@ -102,26 +74,26 @@ class Difference:
     neighbours: float | None
     classes: Classes | None
     notes: Sequence[str]
-    judgement: Judgement | None
+    accepted: float | None
+    beyond: int | None
 
     @property
     def made_differently(self) -> dict[str, dict[str, str | None]]:
         """Return what the directories say differently of how they were made; None where one does not say."""
         a, b = self.a.made_with, self.b.made_with
-        return {
-            name: {"a": a.get(name), "b": b.get(name)} for name in {**a, **b} if a.get(name) != b.get(name)
-        }
+        both = {name: {"a": a.get(name), "b": b.get(name)} for name in {**a, **b}}
+        return {name: values for name, values in both.items() if values["a"] != values["b"]}
 
     @property
     def exit_code(self) -> ExitCode:
         """Return 1 if there is a largest accepted difference, and a row differs by more or is missing."""
-        apart = self.judgement and (self.judgement.beyond or self.a.only_rows or self.b.only_rows)
-        return ExitCode.FAILED if apart else ExitCode.DONE
+        apart = self.beyond or self.a.only_rows or self.b.only_rows
+        return ExitCode.FAILED if apart and self.accepted is not None else ExitCode.DONE
 
     def to_json(self) -> dict[str, Any]:
         """Return it for machines."""
         told = {"made_differently": self.made_differently, "exit_code": int(self.exit_code)}
-        return {"schema_version": 1, **asdict(self), **told}
+        return {"schema_version": 1, **asdict(self), **told}  # rows as [path, frame_index]
 
 
 def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
@@ -146,28 +118,30 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
             "leave out --max, or run both jobs with logits or top_k in writer.fields",
         )
     found = _compare(ours, theirs, rows, matches[rows], vector, fields)
-    enough = len(rows) >= neighbours.LEAST
-    if "features" in fields and not enough:
-        notes.append(
-            f"neighbours are skipped: {number(len(rows), 'common row')}; it takes {neighbours.LEAST}"
-        )
+    near = None
+    if "features" in fields and len(rows) >= neighbours.LEAST:
+        near = neighbours.shared(found["ours"], found["theirs"])
+    elif "features" in fields:
+        notes.append(f"neighbours are skipped: it takes {neighbours.LEAST} common rows")
+    beyond = None
+    if accepted is not None:
+        beyond = int((1.0 - found["cosine" if vector else "same_best"] > accepted).sum())
     return Difference(
         a=_side(ours, np.flatnonzero(matches < 0)),
         b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
         common_rows=len(rows),
-        similarity=_similarity(ours, rows, found["cosine"], vector) if vector else None,
-        neighbours=neighbours.shared(found["ours"], found["theirs"]) if "ours" in found and enough else None,
-        classes=_classes(min(ours.widths["index"], theirs.widths["index"]), found)
-        if "top_k" in fields
-        else None,
+        similarity=_similarity([ours.keys[row] for row in rows], found["cosine"], vector) if vector else None,
+        neighbours=near,
+        classes=_classes(ours, theirs, found) if "top_k" in fields else None,
         notes=notes,
-        judgement=None if accepted is None else _judgement(found, accepted),
+        accepted=accepted,
+        beyond=beyond,
     )
 
 
 def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
     a, b = (
-        number(len(side.keys), "row") + (f", such as {Row(*side.keys[0])}" if side.keys else "")
+        number(len(side.keys), "row") + (f", such as {name(side.keys[0])}" if side.keys else "")
         for side in (ours, theirs)
     )
     return UsageError(
@@ -176,21 +150,22 @@ def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
     )
 
 
-def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[Vector | None, list[str], list[str]]:
+def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[str | None, list[str], list[str]]:
     """Return what has a cosine similarity, features if they have one; the fields to read; and notes."""
     both = [field for field in ours.fields if field in theirs.fields]
-    vectors: list[Vector] = []
-    notes = []
-    names: tuple[Vector, ...] = ("features", "logits")
-    for name in (name for name in names if name in both and not vectors):
-        width, other = ours.widths[name], theirs.widths[name]
-        if width == other:
-            vectors.append(name)
-        else:
-            notes.append(f"{name} are {width} wide in A and {other} in B: they have no cosine similarity")
-    fields = [field for field in both if field in ("features", *vectors, "top_k")]
+    vector, notes = None, []
+    for field in ("features", "logits"):
+        if field in both and not vector:
+            width, other = ours.widths[field], theirs.widths[field]
+            if width == other:
+                vector = field
+            else:
+                notes.append(
+                    f"{field} are {width} wide in A and {other} in B: they have no cosine similarity"
+                )
+    fields = [field for field in both if field in ("features", vector, "top_k")]
     if fields:
-        return vectors[0] if vectors else None, fields, notes
+        return vector, fields, notes
     a, b = (", ".join(side.fields) for side in (ours, theirs))
     raise UsageError(
         "\n".join([f"no field can be compared: A has {a}, and B has {b}", *notes]),
@@ -203,7 +178,7 @@ def _compare(
     theirs: StoredRows,
     rows: NDArray[np.int64],
     others: NDArray[np.int64],
-    vector: Vector | None,
+    vector: str | None,
     fields: Sequence[str],
 ) -> Values:
     """Return how much each row differs from the other one, and the features of a sample of both."""
@@ -241,27 +216,27 @@ def _compare_classes(ours: Values, theirs: Values) -> Values:
 
 
 def _side(side: StoredRows, alone: NDArray[np.int64]) -> Side:
-    first = [Row(*side.keys[row]) for row in alone[:NAMED]]
+    first = [side.keys[row] for row in alone[:NAMED]]
     return Side(str(side.output), len(side.keys), len(alone), first, side.made_with())
 
 
-def _similarity(
-    ours: StoredRows, rows: NDArray[np.int64], cosine: NDArray[np.float64], of: Vector
-) -> Similarity:
+def _similarity(keys: Sequence[RowKey], cosine: NDArray[np.float64], of: str) -> Similarity:
     least = [at for at in np.argsort(cosine, kind="stable")[:NAMED] if cosine[at] < 1]
-    worst = [ApartRow(*ours.keys[int(rows[at])], float(cosine[at])) for at in least]
+    worst = [(keys[at], float(cosine[at])) for at in least]
     return Similarity(of, float(cosine.mean()), float(cosine.min()), worst)
 
 
-def _classes(k: int, found: Values) -> Classes:
-    largest = float(found["score"].max())
-    same_best, shared = (float(found[name].mean()) for name in ("same_best", "shared"))
-    return Classes(k, same_best, shared, largest if largest >= 0 else None)
+def _classes(ours: StoredRows, theirs: StoredRows, found: Values) -> Classes:
+    k = min(ours.widths["index"], theirs.widths["index"])
+    same_best, shared = (float(found[share].mean()) for share in ("same_best", "shared"))
+    score = float(found["score"].max())
+    return Classes(k, same_best, shared, score if score >= 0 else None)
 
 
-def _judgement(found: Values, accepted: float) -> Judgement:
-    differences = 1.0 - found["cosine" if "cosine" in found else "same_best"]
-    return Judgement(accepted, float(differences.max()), int((differences > accepted).sum()))
+def name(key: RowKey) -> str:
+    """Return what a row is called."""
+    path, frame = key
+    return path if frame is None else f"{path}, frame {frame}"
 
 
 def number(count: int, what: str) -> str:

@@ -45,7 +45,6 @@ def _still_near(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDAr
     """Return the share of each row's nearest neighbours that are among the nearest ones after."""
     nearest = np.argsort(-before, axis=1, kind="stable")[:, :NEAREST]
     limit = np.partition(after, -NEAREST, axis=1)[:, -NEAREST]
-    near: NDArray[np.float64] = (
-        np.take_along_axis(after, nearest, axis=1) >= limit[:, None] - _AS_NEAR
-    ).mean(axis=1)
-    return near
+    still = np.take_along_axis(after, nearest, axis=1) >= limit[:, None] - _AS_NEAR
+    shares: NDArray[np.float64] = still.mean(axis=1)
+    return shares

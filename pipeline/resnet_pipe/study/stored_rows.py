@@ -65,8 +65,7 @@ class StoredRows:
                     if shards.format == "csv":
                         paths = map(from_cell, paths)
                     self.keys += zip(paths, frames, strict=True)
-        self._last: tuple[int, Values] | None = None
-        """The block that was read last: the next rows are often in it, too."""
+        self._last: tuple[int, Values] | None = None  # the block that was read last
 
     @property
     def fields(self) -> list[str]:
@@ -90,10 +89,7 @@ class StoredRows:
         return found
 
     def made_with(self) -> dict[str, str]:
-        """Return how the rows were made: what the shards say, or else the fingerprint, which says less.
-
-        Shards may differ in the engine: then its value names all.
-        """
+        """Return how the rows were made: all that shards say of it, or else the fingerprint says, which is less."""
         said = self._said if any(self._said) else [_noted(self.output)]
         names = dict.fromkeys(name for each in said for name in each)
         return {name: ", ".join(sorted({each[name] for each in said if name in each})) for name in names}
@@ -147,21 +143,19 @@ def _typed(names: Sequence[str]) -> pa.Schema:
 
 
 def _values(table: pa.Table) -> Values:
-    columns: dict[str, list[pa.Array]] = {}
+    parts: dict[str, list[pa.Array]] = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if name == "top_k":
             entries = column.flatten()
-            columns |= {part: [entries.field(part)] for part in ("index", "score")}
+            parts |= {part: [entries.field(part)] for part in ("index", "score")}
         elif name in _COLUMNS:
-            columns[name] = [column.flatten()]
+            parts[name] = [column.flatten()]
         else:  # of CSV, whose columns are in order
-            columns.setdefault(name.partition("_")[0].replace("logit", "logits"), []).append(column)
-    found = {
-        name: [as_numpy(each).reshape(table.num_rows, -1) for each in parts]
-        for name, parts in columns.items()
-    }
-    return {name: parts[0] if len(parts) == 1 else np.hstack(parts) for name, parts in found.items()}
+            parts.setdefault(name.partition("_")[0].replace("logit", "logits"), []).append(column)
+    shape = table.num_rows, -1
+    found = {name: [as_numpy(each).reshape(shape) for each in arrays] for name, arrays in parts.items()}
+    return {name: each[0] if len(each) == 1 else np.hstack(each) for name, each in found.items()}
 
 
 def _said(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -191,5 +185,4 @@ def _text(value: object) -> str:
 
 
 def _states(shards: Sequence[Path]) -> list[tuple[int, int]]:
-    """Return what is another when a file is replaced."""
     return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, shards)]
