@@ -244,7 +244,7 @@ def test_text_has_the_numbers_of_parquet_in_shards_of_any_size(
     assert not made.keys() & {"precision", "model_sha256", "preprocessing.crop", "preprocessing.mean"}
     lines = cli("diff", base.out, out).stdout.split("\n")
     assert ["engine", "opencv", "unknown"] in [line.split() for line in lines]
-    at = lines.index("weights                    weights unknown: the model has no sidecar")
+    at = lines.index("weights                     weights unknown: the model has no sidecar")
     assert lines[at + 1].split() == ["unknown"]
 
 
@@ -332,7 +332,7 @@ def test_the_table_says_what_json_says(base: JobFolder, other: Path, cli: Cli) -
     assert value("          best 3 classes shared") == f"{classes['shared']:.1%}"
     score = "          score of the best class, largest difference"
     assert float(value(score)) == pytest.approx(classes["max_score_difference"], rel=0.05)
-    assert value("model                      tiny") == "noisy"
+    assert value("model                       tiny") == "noisy"
     at = next(number for number, line in enumerate(lines) if line.startswith("cosine     1 - cosine"))
     rows = [line.split() for line in lines[at + 1 : at + 1 + len(similarity["worst"])]]
     assert [row[2] for row in rows] == [path for (path, _), _ in similarity["worst"]]

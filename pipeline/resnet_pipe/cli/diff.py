@@ -16,7 +16,7 @@ from resnet_pipe.cli.terminal import show
 if TYPE_CHECKING:
     from resnet_pipe.study.difference import Difference
 
-_WIDTH = 25
+_WIDTH = 24
 """Characters for a value of how a directory was made; a longer one has a line of its own."""
 
 
@@ -71,7 +71,7 @@ def _table(found: Difference) -> Iterator[str]:
         if side.only_rows > len(side.first):
             yield f"  and {side.only_rows - len(side.first):,} more"
     if found.made_differently:
-        yield f"\n{'made with':<27}{'A':<{_WIDTH}}  B"
+        yield f"\n{'made with':<28}{'A':<{_WIDTH}}  B"
         for what, pair in found.made_differently.items():
             yield _made(what, *(_one_line(value or "unknown") for value in pair.values()))
     yield ""
@@ -91,8 +91,8 @@ def _table(found: Difference) -> Iterator[str]:
 def _made(what: str, a: str, b: str) -> str:
     if what.endswith("sha256"):
         a, b = a[:16], b[:16]  # enough to tell one from another
-    between = "  " if len(a) <= _WIDTH else "\n" + " " * (29 + _WIDTH)
-    return f"{what:<26} {a:<{_WIDTH}}{between}{b}"
+    between = "  " if len(a) <= _WIDTH else "\n" + " " * (30 + _WIDTH)
+    return f"{what:<27} {a:<{_WIDTH}}{between}{b}"
 
 
 def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:

@@ -89,7 +89,7 @@ class StoredRows:
         return found
 
     def made_with(self) -> dict[str, str]:
-        """Return how the rows were made: all that shards say of it, or else the fingerprint says, which is less."""
+        """Return how the rows were made: all that shards say, or else the fingerprint, which says less."""
         said = self._said if any(self._said) else [_noted(self.output)]
         names = dict.fromkeys(name for each in said for name in each)
         return {name: ", ".join(sorted({each[name] for each in said if name in each})) for name in names}
