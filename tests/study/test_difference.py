@@ -244,8 +244,8 @@ def test_text_has_the_numbers_of_parquet_in_shards_of_any_size(
     assert not made.keys() & {"precision", "model_sha256", "preprocessing.crop", "preprocessing.mean"}
     lines = cli("diff", base.out, out).stdout.split("\n")
     assert ["engine", "opencv", "unknown"] in [line.split() for line in lines]
-    at = lines.index("weights                     weights unknown: the model has no sidecar")
-    assert lines[at + 1].split() == ["unknown"]
+    at = lines.index("weights")
+    assert lines[at + 1 : at + 3] == ["  A  weights unknown: the model has no sidecar", "  B  unknown"]
 
 
 def test_sources_on_one_side_are_counted_named_and_refused_by_max(

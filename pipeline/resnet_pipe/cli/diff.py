@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resnet_pipe.study.difference import Difference
 
 _WIDTH = 24
-"""Characters for a value of how a directory was made; a longer one has a line of its own."""
+"""Characters for a value of how a directory was made; longer ones have lines of their own."""
 
 
 def _accepted(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
@@ -89,10 +89,9 @@ def _table(found: Difference) -> Iterator[str]:
 
 
 def _made(what: str, a: str, b: str) -> str:
-    if what.endswith("sha256"):
-        a, b = a[:16], b[:16]  # enough to tell one from another
-    between = "  " if len(a) <= _WIDTH else "\n" + " " * (30 + _WIDTH)
-    return f"{what:<27} {a:<{_WIDTH}}{between}{b}"
+    if max(len(a), len(b)) <= _WIDTH:
+        return f"{what:<27} {a:<{_WIDTH}}  {b}"
+    return f"{what}\n  A  {a}\n  B  {b}"
 
 
 def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
