@@ -69,6 +69,7 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
         ("tune job.yaml --seconds 0", "0.0 is not in the range x>=1"),
         ("tune job.yaml --allow speed", "'speed' is not one of 'engine', 'precision'"),
         ("tune nowhere.yaml", "nowhere.yaml: no such file"),
+        ("diff out", "Missing argument 'OUT_B'"),
         ("convert resnet19", "give one of resnet18, resnet34, resnet50, resnet101, resnet152"),
         ("convert nowhere.yaml", "nowhere.yaml: no such file"),
         ("convert resnet18 --out job.yaml", "Directory 'job.yaml' is a file"),

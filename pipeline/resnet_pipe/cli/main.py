@@ -13,6 +13,7 @@ import click
 from resnet_pipe import __version__
 from resnet_pipe.cli.check import check, doctor
 from resnet_pipe.cli.convert import convert, schema
+from resnet_pipe.cli.diff import diff
 from resnet_pipe.cli.models import models
 from resnet_pipe.cli.run import report, run
 from resnet_pipe.cli.study import depth, tune, verify
@@ -35,6 +36,7 @@ def commands() -> None:
     resnet-pipe run jobs/folder.yaml      process what is new
     resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
     resnet-pipe check out                 verify that results are complete and unchanged
+    resnet-pipe diff out other            compare the results of two engines, networks or settings
     resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
     """  # noqa: D301 - click wants the control character
 
@@ -42,7 +44,7 @@ def commands() -> None:
 commands.help = "\n".join(
     [cleandoc(commands.help or ""), "\n\b\nExit codes:", *(f"{code:>4}  {code.meaning}" for code in ExitCode)]
 )
-for command in (run, report, check, convert, models, verify, tune, depth, doctor, schema):
+for command in (run, report, check, convert, models, verify, tune, depth, diff, doctor, schema):
     commands.add_command(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
@@ -18,6 +18,13 @@ _TOLD_FROM_VALUES = ("csv", "json")
 """Formats whose types pyarrow tells from values: those of one shard are not those of all."""
 
 
+class Shards(NamedTuple):
+    """The committed shards of a directory: what pyarrow calls their format, and their paths, by chunk."""
+
+    format: str
+    paths: list[Path]
+
+
 def open_rows(output: Path) -> Dataset:
     """Open the committed shards of a directory; no row is read before the dataset is used.
 
@@ -27,20 +34,36 @@ def open_rows(output: Path) -> Dataset:
         UsageError: there are none, in a format that pyarrow reads.
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
+    shards = committed(output)
+    return _dataset([str(path) for path in shards.paths], shards.format)
+
+
+def committed(output: Path) -> Shards:
+    """Return the shards that the records of a directory name; of several table writers, those of one.
+
+    Raises:
+        UsageError: there are none, in a format that pyarrow reads.
+        RunError: a record of the ledger cannot be read, or a file that it names is missing.
+    """
     ledger = Ledger(output.absolute())
     generation.refuse_half_switched(ledger)
-    records = list(ledger.records()) if ledger.store.home.is_dir() else []
-    if any(not ledger.is_intact(record) for record in records):
-        raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
-    with_rows = [record for record in records if record.rows]
+    chunks = []
+    for record in ledger.records() if ledger.store.home.is_dir() else ():
+        if not ledger.is_intact(record):
+            raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
+        chunks.append((record.chunk, record.rows, record.shards))  # not its sources, of which there are many
     for section in SECTIONS.values():
         if section.dataset_format is not None:
-            # What a text without rows holds cannot be told; Parquet says it itself.
-            wanted = with_rows if section.dataset_format in _TOLD_FROM_VALUES else records
-            names = {f"part-{record.chunk}{section.shard_suffix}" for record in wanted}
-            shards = [file.name for record in wanted for file in record.shards if file.name in names]
+            shards = [
+                file.name
+                for chunk, rows, files in chunks
+                # What a text without rows holds cannot be told; Parquet says it itself.
+                if rows or section.dataset_format not in _TOLD_FROM_VALUES
+                for file in files
+                if file.name == f"part-{chunk}{section.shard_suffix}"
+            ]
             if shards:
-                return _dataset([str(ledger.store.path(name)) for name in shards], section.dataset_format)
+                return Shards(section.dataset_format, [ledger.store.path(name) for name in shards])
     raise UsageError(
         f"{output} holds no committed shards in a format that pyarrow reads",
         "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",

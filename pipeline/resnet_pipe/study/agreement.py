@@ -47,7 +47,7 @@ def compare(
 
     The reference is finite; `features` names the output whose cosine similarity counts.
     """
-    similarity = _cosine(found[features], reference[features])
+    similarity = cosines(found[features], reference[features])
     top1, top5 = (None, None) if logits is None else _best(found[logits], reference[logits])
     return Agreement(
         cosine_min=float(similarity.min()),
@@ -67,12 +67,7 @@ def _best(found: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[f
     return float((best[:, 0] == expected[:, 0]).mean()), float(shared.mean())
 
 
-def digits(cosine: float) -> str:
-    """Return seven digits of a cosine similarity, cut off: less than a threshold must not look like it."""
-    return f"{int(cosine * 1e7 + 1e-3) / 1e7:.7f}"
-
-
-def _cosine(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+def cosines(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the cosine similarity of each row: 1 of two zero rows, 0 of one or of what is not finite."""
     ours, theirs = found.astype(np.float64), reference.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -82,6 +77,11 @@ def _cosine(found: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArr
     cosine[~ours.any(axis=1) & ~theirs.any(axis=1)] = 1.0
     clipped: NDArray[np.float64] = np.clip(cosine, -1.0, 1.0)
     return clipped
+
+
+def digits(cosine: float) -> str:
+    """Return seven digits of a cosine similarity, cut off: less than a threshold must not look like it."""
+    return f"{int(cosine * 1e7 + 1e-3) / 1e7:.7f}"
 
 
 def _error(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -1,0 +1,117 @@
+"""diff: two directories of results compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from resnet_pipe.cli.terminal import show
+
+if TYPE_CHECKING:
+    from resnet_pipe.study.difference import Difference
+
+_WIDTH = 24
+"""Characters for a value of how a directory was made; longer ones have lines of their own."""
+
+
+def _accepted(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter("expected a number from 0, such as 0.001")
+    return value
+
+
+@click.command()
+@click.argument("a", metavar="OUT_A", type=click.Path(path_type=Path))
+@click.argument("b", metavar="OUT_B", type=click.Path(path_type=Path))
+@click.option(
+    "--max",
+    "accepted",
+    type=float,
+    metavar="X",
+    callback=_accepted,
+    help="Largest accepted difference of a row: 1 - cosine of its features, or else of its logits; or else 0"
+    " for the same best class, 1 for another. Default: any.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
+    """Compare two directories of results: what has another network, engine or preprocessing changed?
+
+    OUT_A and OUT_B are each the writer.path of a job. Rows of the same path and frame are
+    compared: features and logits by their cosine similarity, features also by their nearest neighbours, top_k
+    by its classes. Only committed rows of Parquet, CSV or JSON Lines are read, and nothing is changed.
+
+    Exits with 0; with --max, with 1 if a row differs by more than that, or is in one directory only. With 2
+    if there is nothing to compare.
+    """
+    from resnet_pipe.study import difference
+
+    found = difference.diff(a, b, accepted)
+    show(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(_table(found)))
+    sys.exit(found.exit_code)
+
+
+def _table(found: Difference) -> Iterator[str]:
+    from resnet_pipe.study.agreement import digits
+    from resnet_pipe.study.difference import name, number
+
+    sides = {"A": found.a, "B": found.b}
+    for letter, side in sides.items():
+        yield f"{letter}: {_one_line(side.output)}, {number(side.rows, 'row')}"
+    yield f"compared: {number(found.common_rows, 'row')} that both have"
+    for letter, side in sides.items():
+        if side.only_rows:
+            yield f"only in {letter}: {number(side.only_rows, 'row')}"
+            yield from (f"  {_one_line(name(key))}" for key in side.first)
+        if side.only_rows > len(side.first):
+            yield f"  and {side.only_rows - len(side.first):,} more"
+    if found.made_differently:
+        yield f"\n{'made with':<28}{'A':<{_WIDTH}}  B"
+        for what, pair in found.made_differently.items():
+            yield _made(what, *(_one_line(value or "unknown") for value in pair.values()))
+    yield ""
+    yield from (f"{field:<10}{what:<45}{value}" for field, what, value in _figures(found))
+    if found.similarity and found.similarity.worst:
+        yield f"\n{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"
+        for key, cosine in found.similarity.worst:
+            yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{_one_line(name(key))}"
+    if found.notes:
+        yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
+    if found.accepted is not None:
+        counts = {"beyond it": found.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
+        problems = [f"{number(count, 'row')} {what}" for what, count in counts.items() if count]
+        yield f"\n--max {found.accepted:g}: {', '.join(['FAIL', *problems]) if problems else 'pass'}"
+
+
+def _made(what: str, a: str, b: str) -> str:
+    if max(len(a), len(b)) <= _WIDTH:
+        return f"{what:<27} {a:<{_WIDTH}}  {b}"
+    return f"{what}\n  A  {a}\n  B  {b}"
+
+
+def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
+    """Yield of what a figure is, what it is, and its value."""
+    from resnet_pipe.study.agreement import digits
+    from resnet_pipe.study.neighbours import MOST, NEAREST
+
+    if similar := found.similarity:
+        yield similar.of, "cosine similarity, smallest", digits(similar.min)
+        yield "", "mean", digits(similar.mean)
+    if found.neighbours is not None:
+        of = f"of {min(MOST, found.common_rows):,} rows"
+        yield "features", f"{NEAREST} nearest neighbours shared", f"{found.neighbours:.1%} {of}"
+    if classes := found.classes:
+        yield "top_k", "same best class", f"{classes.same_best:.1%}"
+        yield "", f"best {classes.k} classes shared", f"{classes.shared:.1%}"
+        largest = classes.max_score_difference
+        yield "", "score of the best class, largest difference", "-" if largest is None else f"{largest:.1e}"
+
+
+def _one_line(text: str) -> str:
+    """Return a text in which tabs and line breaks are written as other control characters are shown."""
+    return text.replace("\t", "\\x09").replace("\n", "\\x0a")
