@@ -220,6 +220,19 @@ def test_nothing_beside_it_is_an_error_that_says_what_to_do(
     assert not list((tmp_path / "models").iterdir())
 
 
+def test_labels_that_only_a_tag_suggests_are_noted_as_assumed(tmp_path: Path, cli: Cli) -> None:
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    torch.manual_seed(0)
+    file = write(tmp_path / "own.onnx", export(steady(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=1000))))
+    told = {"num_classes": 1000, "pretrained_cfg": {"tag": "a1_in1k", "input_size": [3, 64, 64]}}
+    file.with_name("config.json").write_text(json.dumps(told))
+    adopt(cli, file)
+    sidecar = read_sidecar(tmp_path / "models" / "own.json")
+    assert sidecar.classes[1] == "goldfish"
+    assert any("a1_in1k" in one for one in sidecar.assumed)
+
+
 def test_a_file_is_never_replaced_by_its_clean_copy(exported: bytes, tmp_path: Path, cli: Cli) -> None:
     file = write(tmp_path / "theirs.onnx", exported)
     result = cli("convert", file, "--out", tmp_path, "--preprocess", PREPROCESS).expect(2)

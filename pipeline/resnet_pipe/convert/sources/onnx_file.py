@@ -87,7 +87,8 @@ def _labels(path: Path, count: int | None) -> tuple[list[str], tuple[str, ...]]:
         return [], ()
     config = path.with_name(CONFIG)
     told = read_json(config) if config.is_file() else {}
-    named = hugging_face.labels_of(told) or timm.labels_of(told)[0]
+    named = hugging_face.labels_of(told)
+    named, assumed = (named, ()) if named else timm.labels_of(told)
     if named is None:
         return [f"class {index}" for index in range(count)], (UNNAMED,)
     if len(named) != count:
@@ -95,7 +96,7 @@ def _labels(path: Path, count: int | None) -> tuple[list[str], tuple[str, ...]]:
             f"{config} names {len(named)} classes, but {path} has {count}",
             "remove the one that does not belong",
         )
-    return named, ()
+    return named, assumed
 
 
 def _preprocessing(path: Path, ask: Ask) -> Preprocessing:
