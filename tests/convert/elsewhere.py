@@ -81,7 +81,8 @@ def of_timm(directory: Path, name: str, **changes: Any) -> Saved:  # noqa: ANN40
     from timm.models import save_for_hf
 
     torch.manual_seed(0)
-    network = steady(timm.create_model(name, pretrained=False))
+    classes = {"num_classes": changes.pop("num_classes")} if "num_classes" in changes else {}
+    network = steady(timm.create_model(name, pretrained=False, **classes))
     network.pretrained_cfg.update(changes)
     save_for_hf(network, directory, safe_serialization=True)
     told = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)

@@ -190,3 +190,69 @@ def test_a_model_of_the_same_name_from_elsewhere_is_kept(
     assert "--name" in cli("convert", of_timm, "--out", tmp_path).expect(2).stderr
     assert (tmp_path / "net.onnx").read_bytes() == before
     cli("convert", of_timm, "--out", tmp_path, "--name", "other").expect(0)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"id2label": None, "num_labels": 7}, "transformers itself cannot load it"),
+        ({"quantization_config": {"load_in_8bit": True}}, "transformers itself cannot load it"),
+    ],
+)
+def test_what_transformers_does_not_load_is_refused(
+    saved: Path, tmp_path: Path, cli: Cli, values: dict[str, object], said: str
+) -> None:
+    assert said in refused(cli, changed(saved, tmp_path / "net", **values)).stderr
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}},
+        {"resample": [3]},
+        {"crop_pct": 1e-308},
+        {"image_processor_type": "BitImageProcessor", "crop_size": {"shortest_edge": 5}},
+    ],
+    ids=lambda processor: next(iter(processor)),
+)
+def test_an_image_processor_that_cannot_be_followed_is_refused(
+    saved: Path, tmp_path: Path, cli: Cli, processor: dict[str, object]
+) -> None:
+    directory = changed(saved, tmp_path / "net")
+    (directory / "preprocessor_config.json").write_text(json.dumps({**elsewhere.PROCESSOR, **processor}))
+    refused(cli, directory)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pretrained_cfg": []},
+        {"pretrained_cfg": {"mean": 0.5}},
+        {"pretrained_cfg": {"crop_pct": float("nan")}},
+        {"pretrained_cfg": {"mean": [float("inf")] * 3, "crop_mode": "border", "crop_pct": 1.0}},
+        {"pretrained_cfg": {"classifier": "conv1"}},
+        {"label_names": {"²": "two"}},
+        {"model_args": {"block": "everything"}},
+        {"model_args": {"layers": []}},
+    ],
+    ids=str,
+)
+def test_whatever_a_file_of_timm_says_ends_in_words(
+    of_timm: Path, tmp_path: Path, cli: Cli, values: dict[str, object]
+) -> None:
+    result = cli("convert", changed(of_timm, tmp_path / "net", **values), "--out", tmp_path / "models")
+    assert result.code in (0, 2)
+    result.expect(result.code)
+
+
+def test_a_network_of_timm_without_a_classifier_gives_features(tmp_path: Path, cli: Cli) -> None:
+    saved = elsewhere.of_timm(tmp_path / "net", "test_resnet", num_classes=0).directory
+    cli("convert", saved, "--out", tmp_path / "models").expect(0)
+    sidecar = read_sidecar(tmp_path / "models" / "net.json")
+    assert sidecar.features
+    assert sidecar.classes == []
+
+
+@pytest.mark.parametrize("spec", ["~nobody-at-all/x", "x" * 5000, "", "hf:a@", "hf:", "timm:"])
+def test_a_spec_that_means_nothing_is_refused(tmp_path: Path, cli: Cli, spec: str) -> None:
+    cli("convert", spec, "--out", tmp_path / "models").expect(2)

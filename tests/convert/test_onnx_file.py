@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from resnet_pipe.convert.original import normalized
 from resnet_pipe.convert.photographs import photographs
 from resnet_pipe.model.model import Sidecar, read_sidecar
+from resnet_pipe.store import atomic
 from tests.convert.elsewhere import PROCESSOR, steady
 from tests.run.commands import Result
 from tests.run.jobs import Cli
@@ -249,3 +252,98 @@ def test_converting_it_again_does_nothing(exported: bytes, tmp_path: Path, cli: 
     assert "wrote" in cli(
         "convert", file, "--out", tmp_path / "models", "--preprocess", PREPROCESS.replace("72", "80")
     ).expect(0).stdout  # fmt: skip
+
+
+def test_another_file_of_the_same_name_does_not_replace_a_model(
+    exported: bytes, tmp_path: Path, cli: Cli
+) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+    one = write(tmp_path / "one" / "model.onnx", exported)
+    two = write(tmp_path / "two" / "model.onnx", ending_in(onnx.load_from_string(exported), "Softmax"))
+    options = ("--out", tmp_path / "models", "--preprocess", PREPROCESS)
+    cli("convert", one, *options).expect(0)
+    before = (tmp_path / "models" / "model.onnx").read_bytes()
+    assert "is another network" in cli("convert", two, *options).expect(2).stderr
+    assert (tmp_path / "models" / "model.onnx").read_bytes() == before
+    cli("convert", one, "--out", tmp_path / "models", "--preprocess", PREPROCESS.replace("72", "80")).expect(
+        0
+    )
+
+
+def test_a_file_of_the_user_in_the_place_of_the_sidecar_is_kept(
+    exported: bytes, tmp_path: Path, cli: Cli
+) -> None:
+    file = write(tmp_path / "theirs.onnx", exported)
+    (tmp_path / "mine.json").write_text("{}")
+    result = cli("convert", file, "--out", tmp_path, "--preprocess", PREPROCESS, "--name", "mine").expect(2)
+    assert "mine.json is there already" in result.stderr
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", ["../escaped", "sub/name", "", ".hidden", "x" * 300])
+def test_the_name_of_a_model_is_no_path(exported: bytes, tmp_path: Path, cli: Cli, name: str) -> None:
+    file = write(tmp_path / "theirs.onnx", exported)
+    result = cli("convert", file, "--out", tmp_path / "models", "--preprocess", PREPROCESS, "--name", name)
+    assert "is not the name of a model" in result.expect(2).stderr
+
+
+def test_what_a_killed_conversion_has_left_is_repaired_and_nothing_stays(
+    exported: bytes, tmp_path: Path, cli: Cli
+) -> None:
+    file = write(tmp_path / "theirs.onnx", exported)
+    adopt(cli, file).expect(0)
+    ours = tmp_path / "models" / "theirs.onnx"
+    before = ours.read_bytes()
+    ours.unlink()  # the sidecar goes first
+    (tmp_path / "models" / ".theirs.onnx.tmp").write_bytes(before[:100])
+    adopt(cli, file).expect(0)
+    assert ours.read_bytes() == before
+    assert sorted(path.name for path in ours.parent.iterdir()) == ["theirs.json", "theirs.onnx"]
+
+
+def test_a_sidecar_that_cannot_be_written_leaves_nothing(
+    exported: bytes, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "write_bytes", full)
+    assert "No space left" in adopt(cli, write(tmp_path / "theirs.onnx", exported)).expect(2).stderr
+    assert not list((tmp_path / "models").iterdir())
+
+
+def test_weights_may_be_inputs_as_well_as_in_old_files(exported: bytes, tmp_path: Path, cli: Cli) -> None:
+    model = onnx.load_from_string(exported)
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        )
+    adopt(cli, write(tmp_path / "old.onnx", model)).expect(0)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [STEPS[2], STEPS[1], STEPS[4]],  # cropped, then resized
+        [{**STEPS[1], "antialias": False}, *STEPS[2:]],
+        [{**STEPS[1], "max_size": 100}, *STEPS[2:]],
+        [{**STEPS[1], "padding": 4}, *STEPS[2:]],
+        ["resize", *STEPS[2:]],
+        [{"type": "pad_to_size", "size": [64, 64]}, *STEPS[1:]],
+    ],
+)
+def test_steps_that_cannot_be_done_here_are_refused(
+    exported: bytes, tmp_path: Path, cli: Cli, steps: list[object]
+) -> None:
+    file = write(tmp_path / "theirs.onnx", exported)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"val": steps}))
+    assert "the step" in cli("convert", file, "--out", tmp_path / "models").expect(2).stderr
+
+
+def test_a_pipe_is_no_network(tmp_path: Path, cli: Cli) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert (
+        "is not a file" in cli("convert", tmp_path / "pipe.onnx", "--preprocess", PREPROCESS).expect(2).stderr
+    )

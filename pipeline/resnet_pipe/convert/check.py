@@ -45,6 +45,8 @@ def differences(
         ModelError: no engine gives the same.
     """
     expected, wanted = original.run(images), original.preprocessing.network_input
+    if not all(np.isfinite(values).all() for values in expected.values()):
+        raise ModelError("the original itself gives values that are not finite", "check its weights")
     tolerance = HALF_TOLERANCE if original.half else TOLERANCE
     same: dict[str, float] = {}
     others: dict[str, str] = {}
@@ -54,7 +56,7 @@ def differences(
             found = _outputs(name, path, wanted, images[:count])
         except RefusedError as error:
             if error.refusal.status != "not installed":
-                others[name] = error.refusal.reason
+                others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
         difference = _largest(found, {output: values[:count] for output, values in expected.items()})
         if difference <= tolerance:
@@ -92,6 +94,6 @@ def _outputs(name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uin
 
 def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs) -> float:
     shared = {name: values for name, values in expected.items() if name in found}
-    if not shared:
+    if not shared or any(found[name].shape != values.shape for name, values in shared.items()):
         return float("nan")
     return compare(found, shared, next(iter(shared)), None).max_relative_error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +26,8 @@ from resnet_pipe.store.digest import file_sha256
 
 if TYPE_CHECKING:
     from resnet_pipe.convert.original import Original
+_NAME = re.compile(r"[\w@+-][\w.@+ -]{0,199}")
+"""Of a model: part of a file's name, and never a path."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,23 @@ def convert(
         ModelError: the weights are not available, or the result is not the same network. No file is left.
         UsageError: there is nothing of this name, or a model of this name is another network.
     """
+    if name is not None and not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--name {name[:100]!r} is not the name of a model", "use letters, digits, ., _ and -"
+        )
     found = wanted(spec, weights, ask or Ask(spec), say)
     target = (out or models_dir()) / f"{name or found.name}.onnx"
     versions = versions_of(*LIBRARIES, extra="convert", purpose="Converting a model")
     digest = hashlib.sha256(json.dumps([found.decides, versions], sort_keys=True).encode()).hexdigest()
-    before = unchanged(target, digest)
-    if before is not None:
-        return Conversion(target, before, changed=False)
     try:
+        before = unchanged(target, digest)
+        if before is not None:
+            return Conversion(target, before, changed=False)
         target.parent.mkdir(parents=True, exist_ok=True)
-        original = found.build(say)
-        _refuse_other(target, original)
-        return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
+        with alone(target.parent):
+            original = found.build(say)
+            _refuse_other(target, original)
+            return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
     except OSError as error:
         raise ModelError(
             f"cannot write {target}: {error.strerror or error}",
@@ -84,13 +93,18 @@ def convert(
 
 def _refuse_other(target: Path, original: Original) -> None:
     """Refuse to replace a model that came from elsewhere: it may be the only copy, and jobs name it."""
-    if not target.exists():
+    beside = target.with_suffix(".json")
+    if not (target.exists() or beside.exists()):
         return
-    there, known = f"{target} is there already, without a sidecar", original.source == TORCHVISION
+    there = f"{target if target.exists() else beside} is there already, and was not made by this program"
+    known = original.source == TORCHVISION and target.exists()
     with suppress(ModelError):
-        before = read_sidecar(target.with_suffix(".json"))
+        before = read_sidecar(beside)
         there = f"{target} is another network: {before.architecture} of {before.source}"
-        known = (before.source, before.architecture) == (original.source, original.architecture)
+        same = before.weights.requested == original.weights.requested
+        if original.source == TORCHVISION:  # whatever its weights
+            same = before.architecture == original.architecture
+        known = same and before.source == original.source
     if not known:
         raise UsageError(there, "give this one another name: --name NAME; or remove that file")
 
@@ -140,13 +154,24 @@ def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:
 
     `make` writes it to the path that it is given, and returns its sidecar. If it raises, nothing changes.
     """
-    beside, process = target.with_suffix(".json"), str(os.getpid())
-    with atomic.replacing(target, process) as temporary:
+    with atomic.replacing(target) as temporary:
         sidecar = make(temporary)
-        # The sidecar goes first when it is stale, so that no crash leaves it beside another model's file.
-        beside.unlink(missing_ok=True)
-    atomic.write_bytes(beside, sidecar.model_dump_json(indent=1).encode(), process)
+        # The sidecar goes first: until the file follows, its SHA-256 says that they do not belong together,
+        # and converting again repairs it.
+        atomic.write_bytes(target.with_suffix(".json"), sidecar.model_dump_json(indent=1).encode())
     return sidecar
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Let one conversion at a time write to a directory; what one that was killed has left is overwritten."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def versions_of(*libraries: str, extra: str, purpose: str) -> dict[str, str]:

@@ -272,8 +272,8 @@ def _input(proto: ModelProto) -> str:
 def _rename(proto: ModelProto, names: Mapping[str, str]) -> None:
     """Give values other names; what has one of these names already gets out of the way."""
     graph = proto.graph
-    known = {name for node in graph.node for name in (*node.input, *node.output)}
-    away = {name: f"{name}_before" for name in names.values() if name in known and name not in names}
+    known = {name for node in graph.node for name in (*node.input, *node.output)} - names.keys()
+    away = {name: f"{name}_before" for name in known.intersection(names.values())}
     renamed: Callable[[str], str] = lambda name: names.get(name) or away.get(name, name)  # noqa: E731
     for node in graph.node:
         node.input[:] = map(renamed, node.input)
@@ -293,8 +293,8 @@ def _strip(proto: ModelProto) -> None:
         del field[:]
         field.extend(copies)
     del graph.value_info[:], proto.metadata_props[:]
+    proto.ir_version = max(proto.ir_version, 4)  # before, weights had to be inputs as well
     graph.name, graph.doc_string, proto.doc_string = "network", "", ""
-    parts: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
-    for part in parts:
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
-from resnet_pipe.convert.conversion import Conversion, convert, unchanged, versions_of, write
+from resnet_pipe.convert.conversion import Conversion, alone, convert, unchanged, versions_of, write
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.batches import Normalizer
@@ -93,7 +93,10 @@ def convert_int8(
     try:
         digest = _digest(source.sidecar, files, versions)
         before = unchanged(target, digest)
-        return Conversion(target, before or write(target, make), changed=before is None)
+        if before is not None:
+            return Conversion(target, before, changed=False)
+        with alone(target.parent):
+            return Conversion(target, write(target, make), changed=True)
     except OSError as error:
         raise ModelError(
             f"cannot make {target}: {error.filename or ''} {error.strerror or error}",

@@ -12,7 +12,8 @@ from resnet_pipe.convert.original import Original
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, find, is_recipe, load
 from resnet_pipe.convert.sources.directory import FILES, Ask
 from resnet_pipe.convert.sources.weights import NAMES
-from resnet_pipe.errors import UsageError
+from resnet_pipe.errors import ModelError, ResnetPipeError, UsageError
+from resnet_pipe.infer.engine import one_line
 from resnet_pipe.job.location import located
 from resnet_pipe.model.model import HUBS, hub_name
 from resnet_pipe.model.network import inspect
@@ -47,16 +48,46 @@ def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
         MissingExtraError: the extra `hub` is not installed.
         ModelError: a hub does not have it.
     """
-    path = Path(spec).expanduser()
-    if not spec.startswith(HUBS) and (is_recipe(spec) or not (path.exists() or spec.endswith(".onnx"))):
-        return _of_recipe(spec, weights, ask)
+    if not spec.startswith(HUBS):
+        path, is_there = _place(spec)
+        if is_recipe(spec) or not (is_there or spec.endswith(".onnx")):
+            return _of_recipe(spec, weights, ask)
     if weights is not None:
         raise UsageError(
             f"--weights is for recipes: {spec} has its own", f"resnet-pipe convert {spec}, without --weights"
         )
     if spec.startswith(HUBS):
         return _of_hub(spec, ask, say)
-    return _of_directory(path, path.resolve().name, ask) if path.is_dir() else _of_file(path, ask)
+    path = path.resolve()
+    ask = replace(ask, spec=str(path))
+    return _of_directory(path, path.name, ask) if path.is_dir() else _of_file(path, ask)
+
+
+def _place(spec: str) -> tuple[Path, bool]:
+    """Return the file or the directory that a spec may mean, and whether it is there."""
+    try:
+        path = Path(spec).expanduser()
+        return path, bool(spec) and path.exists()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a user that is not there
+        raise UsageError(
+            f"{spec[:100]!r} is no network: {error}", "give a name, a directory or a file"
+        ) from None
+
+
+def _understood(path: Path, build: Callable[[], Original]) -> Original:
+    """Build an original from files that may be anybody's: what they make a library raise is about them."""
+    try:
+        return build()
+    except (ResnetPipeError, MemoryError):
+        raise
+    except OSError as error:
+        problem = f"{error.filename or path} cannot be read: {error.strerror or error}"
+        raise ModelError(problem, "check the file, and that this user may read it") from None
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be converted: {type(error).__name__}: {one_line(error)}",
+            "check that its files are whole, and of one network",
+        ) from error
 
 
 def _of_hub(spec: str, ask: Ask, say: Say) -> Wanted:
@@ -64,7 +95,7 @@ def _of_hub(spec: str, ask: Ask, say: Say) -> Wanted:
 
     kind, _, name = spec.partition(":")
     repository, _, revision = name.partition("@")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", name):
         raise UsageError(
             f"{spec} is not the name of a network there", f"write {kind}:NAME, as its page shows it"
         )
@@ -82,17 +113,23 @@ def _of_directory(directory: Path, name: str, ask: Ask) -> Wanted:
     there = (directory / file for file in (*FILES, *NAMES))
     digests = {file.name: file_sha256(file) for file in there if file.is_file()}
     return Wanted(
-        name, ["directory", digests, *_asked(ask)], lambda _say: directories.original(directory, ask)
+        name,
+        ["directory", digests, *_asked(ask)],
+        lambda _say: _understood(directory, lambda: directories.original(directory, ask)),
     )
 
 
 def _of_file(path: Path, ask: Ask) -> Wanted:
     from resnet_pipe.convert.sources import onnx_file
 
+    if not path.is_file():  # such as a pipe, on which everybody would wait
+        raise UsageError(f"{path} is not a file", "give the path of an .onnx file")
     digests = [file_sha256(file) for file in (path, *inspect(path).data)]
     beside = [file_sha256(file) for file in onnx_file.beside(path)]
     return Wanted(
-        path.stem, ["onnx", digests, beside, *_asked(ask)], lambda _say: onnx_file.original(path, ask)
+        path.stem,
+        ["onnx", digests, beside, *_asked(ask)],
+        lambda _say: _understood(path, lambda: onnx_file.original(path, ask)),
     )
 
 

@@ -85,6 +85,8 @@ def _read(path: Path) -> Any:  # noqa: ANN401 - protobuf messages are untyped
     import onnx
     from google.protobuf.message import DecodeError
 
+    if path.exists() and not path.is_file():  # such as a pipe, on which everybody would wait
+        raise ModelError(f"{path} is not a file")
     try:
         data = path.read_bytes()
     except OSError as error:

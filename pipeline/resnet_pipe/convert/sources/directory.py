@@ -159,7 +159,7 @@ def _labels(found: _Network) -> tuple[list[str], tuple[str, ...]]:
     """Return one label for each class, and what had to be assumed for that."""
     if found.classifier is None:
         return [], ()
-    count = len(found.module.get_submodule(found.classifier).bias)  # type: ignore[arg-type]
+    count = len(found.module.get_submodule(found.classifier).weight)  # type: ignore[arg-type]
     if found.labels is not None:
         if len(found.labels) != count:
             raise ModelError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.convert.original import Outputs, Run, normalized
 from resnet_pipe.errors import ModelError
+from resnet_pipe.infer.engine import one_line
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.preprocess.network_input import NetworkInput
 
@@ -94,7 +95,8 @@ def labels_of(config: Mapping[str, Any]) -> list[str] | None:
     named = config.get("id2label")
     if not isinstance(named, Mapping) or named.keys() != {str(index) for index in range(len(named))}:
         return None
-    return [str(named[str(index)]) for index in range(len(named))]
+    labels = [named[str(index)] for index in range(len(named))]
+    return labels if labels and all(isinstance(label, str) for label in labels) else None
 
 
 def reference(directory: Path, has_classifier: bool, wanted: NetworkInput) -> Run:
@@ -107,8 +109,14 @@ def reference(directory: Path, has_classifier: bool, wanted: NetworkInput) -> Ru
 
         kind = ResNetForImageClassification if has_classifier else ResNetModel
         logging.disable_progress_bar()
-        with silenced("transformers"):
-            made = kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
+        try:
+            with silenced("transformers"):
+                made = kind.from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
+        except Exception as error:  # of many libraries
+            raise ModelError(
+                f"{directory}: transformers itself cannot load it: {one_line(error)}",
+                "mend its config.json: num_labels or id2label must have as many classes as the weights",
+            ) from None
         body = made.resnet if has_classifier else made
         with torch.inference_mode():
             pooled = body(torch.from_numpy(normalized(images, wanted))).pooler_output

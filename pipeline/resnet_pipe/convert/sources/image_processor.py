@@ -82,6 +82,8 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
     if name == "ConvNext":
         if edge is None:
             raise _refused(place, "size", dict(size), "a shortest_edge")
+        if config.get("do_center_crop"):
+            raise _refused(place, "do_center_crop", True, "false: this processor crops by crop_pct")
         if edge >= _WARPED_FROM:
             return {**found, "fit": "squash", "crop": edge}
         part = config.get("crop_pct", _CROP_PCT)
@@ -91,6 +93,8 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
     resize = edge if edge is not None else (size["height"], size["width"])
     if config.get("do_center_crop", kind.crops):
         crop = _size(config.get("crop_size", {"height": 224, "width": 224}), True, "crop_size", place)
+        if "shortest_edge" in crop:
+            raise _refused(place, "crop_size", dict(crop), "a height and a width")
         return {**found, "resize": resize, "crop": (crop["height"], crop["width"]), "rounding": "down"}
     if edge is not None:
         raise _refused(place, "size", dict(size), "a height and a width, or do_center_crop: true")

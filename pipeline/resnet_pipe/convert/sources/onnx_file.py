@@ -50,6 +50,10 @@ def original(path: Path, ask: Ask) -> Original:
         ModelError: it is no network for images, or nothing says how they are prepared.
     """
     network = inspect(path)
+    if network.quantized:
+        raise ModelError(
+            f"{path} computes in int8, and is not changed", "run it as it is: set `preprocess` in the job"
+        )
     preprocessing = ask.preprocessing or _preprocessing(path, ask)
     if network.size not in (None, preprocessing.size):
         raise ModelError(

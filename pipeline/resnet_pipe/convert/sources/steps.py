@@ -16,6 +16,15 @@ NAME = "preprocess.json"
 _SETS = ("test", "val", "stages")
 """Keys under which a file may have several lists of steps, the first that is there: as timm evaluates with
 the size `test`, and with the other."""
+_KEYS = {
+    "resize": {"type", "size", "interpolation", "max_size", "antialias"},
+    "center_crop": {"type", "size"},
+    "normalize": {"type", "mean", "std"},
+}
+_ORDER = tuple(_KEYS)
+"""What can be done here, in this order and no other."""
+_OURS = {"resize.size": "resize", "center_crop.size": "crop"}
+_UNUSED = ("type", "antialias", "max_size")
 _WITHOUT_EFFECT = ("convert_rgb", "to_tensor", "maybe_to_tensor")
 
 
@@ -30,19 +39,22 @@ def preprocessing_of(told: Mapping[str, Any], size: str, place: Path) -> Preproc
     if steps is None:
         raise ModelError(f"{place} holds no list of steps: {', '.join(_SETS)}", SAY_IT)
     found: dict[str, Any] = {}
+    done = -1
     for step in steps:
-        kind = step.get("type") if isinstance(step, dict) else step
-        if kind == "resize" and "resize" not in found and not step.get("max_size"):
-            found |= {
-                "resize": _sides(step.get("size")),
-                "interpolation": step.get("interpolation", "bilinear"),
-            }
-        elif kind == "center_crop" and "crop" not in found:
-            found["crop"] = step.get("size")
-        elif kind == "normalize" and "mean" not in found:
-            found |= {"mean": step.get("mean"), "std": step.get("std")}
-        elif kind not in _WITHOUT_EFFECT:
-            raise ModelError(f"{place}: the step {step} cannot be done here", SAY_IT)
+        kind = str(step.get("type")) if isinstance(step, dict) else ""
+        if kind in _WITHOUT_EFFECT:
+            continue
+        place_in_order = _ORDER.index(kind) if kind in _ORDER else done
+        if (
+            place_in_order <= done
+            or not step.keys() <= _KEYS[kind]
+            or not step.get("antialias", True)
+            or step.get("max_size")
+        ):
+            raise ModelError(f"{place}: the step {step} cannot be done here, or not at this place", SAY_IT)
+        done = place_in_order
+        found |= {_OURS.get(f"{kind}.{key}", key): value for key, value in step.items() if key not in _UNUSED}
+    found["resize"] = _sides(found.get("resize"))
     if "crop" not in found and isinstance(found.get("resize"), list):
         found["fit"], found["crop"] = "squash", found.pop("resize")
     try:

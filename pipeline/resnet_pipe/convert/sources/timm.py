@@ -37,8 +37,12 @@ def architecture(config: Mapping[str, Any], place: Path) -> str:
     return name.partition(".")[0]
 
 
-def network(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path) -> tuple[nn.Module, str]:
+def network(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path
+) -> tuple[nn.Module, str | None]:
     """Return the network that a config.json of timm describes, in eval mode, and where its classifier is.
+
+    Without a classifier, that is None, and the network gives features.
 
     Raises:
         MissingExtraError: it needs timm, which is not installed.
@@ -73,12 +77,13 @@ def _with(state: Mapping[str, Tensor], made: nn.Module, name: str, place: Path) 
 
 
 def _plain(name: str, state: Mapping[str, Tensor]) -> nn.Module:
+    from torch import nn
     from torchvision.models import get_model
 
-    classifier = state.get("fc.weight")
-    made: nn.Module = get_model(
-        name, weights=None, num_classes=1000 if classifier is None else len(classifier)
-    )
+    classes = len(state["fc.weight"]) if "fc.weight" in state else 0
+    made: nn.Module = get_model(name, weights=None, num_classes=classes or 1)
+    if not classes:
+        made.set_submodule("fc", nn.Identity())
     return made
 
 
@@ -108,11 +113,12 @@ def _made_by_timm(config: Mapping[str, Any], place: Path) -> nn.Module:
     return made
 
 
-def _classifier(made: nn.Module, config: Mapping[str, Any], place: Path) -> str:
-    """Return the name of the last layer, whose input are the features."""
+def _classifier(made: nn.Module, config: Mapping[str, Any], place: Path) -> str | None:
+    """Return the name of the last layer, whose input are the features; None if there is none."""
     told = (config.get("pretrained_cfg") or {}).get("classifier", "fc")
-    if isinstance(told, str) and told in dict(made.named_modules()):
-        return told
+    layer = dict(made.named_modules()).get(told) if isinstance(told, str) else None
+    if layer is not None:
+        return told if hasattr(layer, "weight") else None
     raise ModelError(
         f"{place}: pretrained_cfg.classifier: the network has no layer {told!r}",
         EXPORT_IT,
@@ -191,7 +197,7 @@ def labels_of(config: Mapping[str, Any]) -> tuple[list[str] | None, tuple[str, .
 def _told_labels(config: Mapping[str, Any]) -> list[str] | None:
     names = config.get("label_names")
     if isinstance(names, Mapping):
-        by_index = {int(index): str(name) for index, name in names.items() if str(index).isdigit()}
+        by_index = {int(index): str(name) for index, name in names.items() if str(index).isdecimal()}
         names = (
             [by_index[index] for index in sorted(by_index)]
             if by_index.keys() == set(range(len(names)))

@@ -31,7 +31,8 @@ def read(directory: Path) -> tuple[dict[str, Tensor], Path]:
     found = f"; it has {parts[0].name}" if parts else ""
     raise ModelError(
         f"{directory} has no weights: neither {' nor '.join(NAMES)}{found}",
-        "give a directory as save_pretrained of transformers, or save_for_hf of timm, writes it",
+        "give a directory as save_pretrained of transformers (in one file: max_shard_size), or save_for_hf of"
+        " timm, writes it",
     )
 
 
