@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from resnet_pipe.infer.engine import DEFAULT, ENGINES
+from tests.made_once import made_once
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,15 +31,18 @@ def every_engine() -> None:
     """Compare what is converted in every installed engine, as users do."""
 
 
-@pytest.fixture(scope="session")
-def exported() -> dict[str, bytes]:
-    """The graphs that `one_export` has kept."""
-    return {}
-
-
 @pytest.fixture
-def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> None:
-    """Ask torch's exporter once about the same network, for tests of what comes before it and after it.
+def own_export() -> None:
+    """Ask torch's exporter in this very test."""
+
+
+@pytest.fixture(autouse=True)
+def _one_export(
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Ask torch's exporter once about the same network, in one of the processes that run tests.
 
     It takes three quarters of a conversion. Each conversion still compares its file with its network.
     """
@@ -49,13 +53,14 @@ def one_export(monkeypatch: pytest.MonkeyPatch, exported: dict[str, bytes]) -> N
     export = exporting.export
 
     def remembered(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-        digest = hashlib.sha256(repr(size).encode())
+        digest = hashlib.sha256(f"{size} {network}".encode())
         for name, values in network.state_dict().items():
             digest.update(name.encode() + values.numpy().tobytes())
-        key = digest.hexdigest()
-        if key not in exported:
-            exported[key] = export(network, size).SerializeToString()
-        kept: ModelProto = ModelProto.FromString(exported[key])
+        name = f"export-{digest.hexdigest()}"
+        kept: ModelProto = ModelProto.FromString(
+            made_once(tmp_path_factory, name, lambda _: export(network, size).SerializeToString())
+        )
         return kept
 
-    monkeypatch.setattr(exporting, "export", remembered)
+    if "own_export" not in request.fixturenames:
+        monkeypatch.setattr(exporting, "export", remembered)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from resnet_pipe.convert import check
 from resnet_pipe.convert.original import normalized
 from resnet_pipe.convert.photographs import photographs
+from resnet_pipe.infer.engine import ENGINES, description
 from resnet_pipe.model.model import Sidecar, read_sidecar
+from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.store import atomic
 from tests.convert.elsewhere import PROCESSOR, steady
 from tests.run.commands import Result
@@ -347,3 +351,30 @@ def test_a_pipe_is_no_network(tmp_path: Path, cli: Cli) -> None:
     assert (
         "is not a file" in cli("convert", tmp_path / "pipe.onnx", "--preprocess", PREPROCESS).expect(2).stderr
     )
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_it_is_compared_in_every_installed_engine(exported: bytes, tmp_path: Path, cli: Cli) -> None:
+    adopt(cli, write(tmp_path / "theirs.onnx", exported)).expect(0)
+    proved = read_sidecar(tmp_path / "models" / "theirs.json").proved
+    assert set(proved) == {name for name in ENGINES if find_spec(description(name).library)}
+    assert all(0 <= difference <= check.TOLERANCE for difference in proved.values())
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_an_engine_that_gives_something_else_is_not_claimed(
+    exported: bytes, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs_of = check._outputs
+
+    def wrong(
+        name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8]
+    ) -> dict[str, NDArray[np.float32]]:
+        found = outputs_of(name, path, wanted, images)
+        return {output: values * 1.01 for output, values in found.items()} if name == "opencv" else found
+
+    monkeypatch.setattr(check, "ENGINES", {name: ENGINES[name] for name in ("opencv", "onnxruntime")})
+    monkeypatch.setattr(check, "_outputs", wrong)
+    result = adopt(cli, write(tmp_path / "theirs.onnx", exported)).expect(0)
+    assert "do not use this model with opencv: its results differ by" in result.stdout
+    assert set(read_sidecar(tmp_path / "models" / "theirs.json").proved) == {"onnxruntime"}

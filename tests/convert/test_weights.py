@@ -80,7 +80,7 @@ def test_weights_are_downloaded_where_the_user_can_write(
     assert [path.name for path in tmp_path.iterdir()] == ["models"], "and no directory called ~"
 
 
-@pytest.mark.usefixtures("no_network", "one_export")
+@pytest.mark.usefixtures("no_network")
 def test_auto_takes_random_weights_loudly(tmp_path: Path) -> None:
     said: list[str] = []
     result = convert("resnet18", weights="auto", out=tmp_path, say=said.append)
@@ -90,7 +90,6 @@ def test_auto_takes_random_weights_loudly(tmp_path: Path) -> None:
     assert "random" in result.sidecar.weights.describe()
 
 
-@pytest.mark.usefixtures("one_export")
 @pytest.mark.parametrize("wrapping", ["plain", "state_dict", "module."])
 def test_a_fine_tuned_checkpoint_brings_its_own_number_of_classes(tmp_path: Path, wrapping: str) -> None:
     torch.manual_seed(1)
