@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resnet_pipe.cli.table import on_one_line
 from resnet_pipe.cli.terminal import show
 
 if TYPE_CHECKING:
@@ -62,24 +63,24 @@ def _table(found: Difference) -> Iterator[str]:
 
     sides = {"A": found.a, "B": found.b}
     for letter, side in sides.items():
-        yield f"{letter}: {_one_line(side.output)}, {number(side.rows, 'row')}"
+        yield f"{letter}: {on_one_line(side.output)}, {number(side.rows, 'row')}"
     yield f"compared: {number(found.common_rows, 'row')} that both have"
     for letter, side in sides.items():
         if side.only_rows:
             yield f"only in {letter}: {number(side.only_rows, 'row')}"
-            yield from (f"  {_one_line(name(key))}" for key in side.first)
+            yield from (f"  {on_one_line(name(key))}" for key in side.first)
         if side.only_rows > len(side.first):
             yield f"  and {side.only_rows - len(side.first):,} more"
     if found.made_differently:
         yield f"\n{'made with':<28}{'A':<{_WIDTH}}  B"
         for what, pair in found.made_differently.items():
-            yield _made(what, *(_one_line(value or "unknown") for value in pair.values()))
+            yield _made(what, *(on_one_line(value or "unknown") for value in pair.values()))
     yield ""
     yield from (f"{field:<10}{what:<45}{value}" for field, what, value in _figures(found))
     if found.similarity and found.similarity.worst:
         yield f"\n{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"
         for key, cosine in found.similarity.worst:
-            yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{_one_line(name(key))}"
+            yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{on_one_line(name(key))}"
     if found.notes:
         yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
     if found.accepted is not None:
@@ -110,8 +111,3 @@ def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
         yield "", f"best {classes.k} classes shared", f"{classes.shared:.1%}"
         largest = classes.max_score_difference
         yield "", "score of the best class, largest difference", "-" if largest is None else f"{largest:.1e}"
-
-
-def _one_line(text: str) -> str:
-    """Return a text in which tabs and line breaks are written as other control characters are shown."""
-    return text.replace("\t", "\\x09").replace("\n", "\\x0a")

@@ -64,15 +64,11 @@ def width(proto: ModelProto, name: str) -> int | None:
 
 def multiply_accumulates(proto: ModelProto) -> int:
     """Count those of the convolutions and the classifier for one image."""
-    graph = onnx.shape_inference.infer_shapes(proto).graph
-    weights = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
-    shapes = {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.output)
-    }
+    shapes = _shapes(proto)
+    weights = {tensor.name: prod(tensor.dims) for tensor in proto.graph.initializer}
     return sum(
         weights[node.input[1]] * prod(shapes[node.output[0]][2:])
-        for node in graph.node
+        for node in proto.graph.node
         if node.op_type in ("Conv", "Gemm")
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
 
@@ -241,10 +241,8 @@ def read_sidecar(path: Path) -> Sidecar:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        first: Any = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path}: not a valid sidecar: {place}: {first['msg'].removeprefix('Value error, ')}",
+            f"{path}: not a valid sidecar: {first_problem(error)}",
             "convert the model again",
             "models",
         ) from None

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
@@ -155,6 +163,12 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
         least = max(height, width)
         text += ", the size of a resized square image"
     return "crop", f"{text}; write resize: {told(least)}, or a smaller crop"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of the problems that pydantic has found: where, and what."""
+    first: Any = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def told(size: int | tuple[int, int]) -> str:

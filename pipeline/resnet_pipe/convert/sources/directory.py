@@ -138,7 +138,9 @@ def _of_timm(directory: Path, config: Mapping[str, Any], state: Mapping[str, Ten
     module, classifier = timm.network(config, state, place)
     preprocessing = ask.preprocessing or timm.preprocessing_of(config, ask.size, place)
     reference, library = module, "torch"
-    if is_installed("timm"):
+    if not timm.is_plain(config, place):
+        library = "timm"  # which has made it
+    elif is_installed("timm"):
         reference, library = timm.reference(config, state, place), "timm"
     labels, assumed = timm.labels_of(config)
     return _Network(

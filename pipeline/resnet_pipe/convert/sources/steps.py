@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from resnet_pipe.convert.sources.image_processor import SAY_IT
 from resnet_pipe.errors import ModelError
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 
 NAME = "preprocess.json"
 _SETS = ("test", "val", "stages")
@@ -60,8 +60,7 @@ def preprocessing_of(told: Mapping[str, Any], size: str, place: Path) -> Preproc
     try:
         return Preprocessing(**found)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False)[0]
-        raise ModelError(f"{place}: {'.'.join(map(str, first['loc']))}: {first['msg']}", SAY_IT) from None
+        raise ModelError(f"{place}: {first_problem(error)}", SAY_IT) from None
 
 
 def _sides(size: object) -> object:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.convert.sources.image_processor import SAY_IT
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,12 +52,16 @@ def network(
     arguments = config.get("model_args") or {}
     if not isinstance(arguments, Mapping):
         raise ModelError(f"{place}: model_args: expected names and values, not {arguments!r}", EXPORT_IT)
-    is_plain = name in PLAIN and all(
+    made = _plain(name, state) if is_plain(config, place) else _made_by_timm(config, place)
+    return _with(state, made, name, place), _classifier(made, config, place)
+
+
+def is_plain(config: Mapping[str, Any], place: Path) -> bool:
+    """Tell whether a config.json describes a network that torchvision has as well."""
+    return architecture(config, place) in PLAIN and all(
         key in _PLAIN_ARGUMENTS and value in (_PLAIN_ARGUMENTS[key] or (value,))
-        for key, value in arguments.items()
+        for key, value in (config.get("model_args") or {}).items()
     )
-    made = _with(state, _plain(name, state) if is_plain else _made_by_timm(config, place), name, place)
-    return made, _classifier(made, config, place)
 
 
 def reference(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path) -> nn.Module:
@@ -161,14 +165,8 @@ def preprocessing_of(config: Mapping[str, Any], size: Size, place: Path) -> Prep
             raise ModelError(f"{place}: crop_mode: {mode} with crop_pct {part} and size {sides}", SAY_IT)
         return Preprocessing(**found)
     except (ValidationError, TypeError, ZeroDivisionError) as error:
-        raise ModelError(f"{place}: pretrained_cfg cannot be understood: {_first(error)}", SAY_IT) from None
-
-
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first: Any = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
+        raise ModelError(f"{place}: pretrained_cfg cannot be understood: {problem}", SAY_IT) from None
 
 
 def licence_of(config: Mapping[str, Any]) -> str | None:
