@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.infer.probe import Probe
@@ -18,6 +23,7 @@ from tests.run.commands import Result
 from tests.run.faults import GATE, Gate, shorten_spans
 from tests.run.jobs import (
     HOME,
+    SIDECAR,
     Cli,
     JobFolder,
     VideoFolder,
@@ -180,6 +186,41 @@ def test_an_int8_model_is_compared_with_itself_without_int8(job: JobFolder) -> N
     job.run().expect(0)
     assert found(job)["reference"].endswith("fp32 cpu, the int8 model itself, computed without int8")
     assert found(job)["cosine_min"] > 0.99
+
+
+def write_far_int8(folder: Path, measured: float) -> None:
+    """Write an int8 model and its source, whose first weights have been changed, with a figure of both."""
+    source = write_residual(folder / "far.onnx")
+    model = write_int8(source, folder / "far-int8.onnx")
+    network = onnx.load(source)
+    weights = numpy_helper.to_array(network.graph.initializer[0])
+    noise = np.random.default_rng(0).normal(size=weights.shape).astype(np.float32) * weights.std() * 0.5
+    network.graph.initializer[0].raw_data = (weights + noise).tobytes()
+    onnx.save(network, source)
+    sidecar: dict[str, Any] = {**SIDECAR, "onnx_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+    sidecar["quantization"] = {
+        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "method": "x",
+        **dict.fromkeys(("calibrated", "held_out", "skipped", "max_relative_error"), 0),
+        **dict.fromkeys(("top1", "top5", "cosine_mean"), 1),
+        "cosine_min": measured,
+    }
+    model.with_suffix(".json").write_text(json.dumps(sidecar))
+    sidecar |= {"onnx_sha256": sidecar["quantization"]["source_sha256"], "quantization": None}
+    source.with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+@pytest.mark.parametrize(("measured", "code"), [(0.98, 0), (0.999, 1)])
+def test_an_int8_model_may_be_as_far_off_as_its_conversion_leads_to_expect(
+    job: JobFolder, measured: float, code: int
+) -> None:
+    pytest.importorskip("onnxruntime")
+    write_far_int8(job.folder, measured)
+    job.write(infer="engine: onnxruntime", canary=4)
+    job.add(*numbered(4))
+    job.run("--set", f"infer.model={job.folder / 'far-int8.onnx'}").expect(code)
+    assert 0.96 < found(job)["cosine_min"] < 0.99
+    assert found(job)["reference"].endswith("far, which it was made from")
 
 
 def test_a_run_too_small_for_a_whole_batch_has_one_of_its_largest(
