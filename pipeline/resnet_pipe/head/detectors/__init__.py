@@ -1,0 +1,1 @@
+"""From what detection networks give to detections: numpy, one item at a time."""

@@ -1,0 +1,41 @@
+"""The kinds of detection networks, and what reads each. To add one, add it here and to `settings.Kind`."""
+
+from __future__ import annotations
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.head.detectors.detector import Detector, Network
+from resnet_pipe.head.detectors.detr import Detr
+from resnet_pipe.head.detectors.faster_rcnn import FasterRcnn
+from resnet_pipe.head.detectors.fcos import Fcos
+from resnet_pipe.head.detectors.retinanet import RetinaNet
+from resnet_pipe.head.detectors.rt_detr import RtDetr
+from resnet_pipe.head.detectors.settings import DetectorSettings, Kind
+from resnet_pipe.head.detectors.yolo import Yolo, Yolo5, YoloEndToEnd
+
+DETECTORS: dict[Kind, type[Detector]] = {
+    "yolo5": Yolo5,
+    "yolo": Yolo,
+    "yolo_end_to_end": YoloEndToEnd,
+    "detr": Detr,
+    "rt_detr": RtDetr,
+    "faster_rcnn": FasterRcnn,
+    "retinanet": RetinaNet,
+    "fcos": Fcos,
+}
+TWO_STAGE: frozenset[Kind] = frozenset({"faster_rcnn"})
+"""The kinds that have a second network, the box head."""
+
+
+def detector(settings: DetectorSettings, network: Network | None = None) -> Detector:
+    """Return what makes detections of the outputs of a network of this kind.
+
+    Args:
+        settings: the kind, and which detections are kept.
+        network: executes the second network, for the kinds of `TWO_STAGE`.
+
+    Raises:
+        ModelError: the second network is missing.
+    """
+    if settings.kind in TWO_STAGE and network is None:
+        raise ModelError(f"a {settings.kind} needs its second network, the box head", "convert it again")
+    return DETECTORS[settings.kind](settings, network)
