@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.model.detection import Detection
 from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
@@ -88,6 +89,7 @@ class Sidecar(_Section):
         source: the library or the format that the network came from.
         architecture: its name there.
         classes: their labels, in the order of the logits; empty if it gives none.
+        detection: how its outputs become boxes; None for a network that finds no objects.
         features: how many it gives for an image; None if it gives none.
         macs: multiply-accumulates of one forward pass of one image at the crop size.
         compared_with: the library, and its version, that said what the results should be.
@@ -123,6 +125,7 @@ class Sidecar(_Section):
     files: dict[str, str] = {}
     assumed: tuple[str, ...] = ()
     quantization: Quantization | None = None
+    detection: Detection | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The kinds of detection networks, and what reads each. To add one, add it here and to `settings.Kind`."""
+"""The kinds of detection networks, and what reads each. To add one, add it here and to `model.detection.Kind`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from resnet_pipe.head.detectors.faster_rcnn import FasterRcnn
 from resnet_pipe.head.detectors.fcos import Fcos
 from resnet_pipe.head.detectors.retinanet import RetinaNet
 from resnet_pipe.head.detectors.rt_detr import RtDetr
-from resnet_pipe.head.detectors.settings import DetectorSettings, Kind
+from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.detectors.yolo import Yolo, Yolo5, YoloEndToEnd
+from resnet_pipe.model.detection import Kind
 
 DETECTORS: dict[Kind, type[Detector]] = {
     "yolo5": Yolo5,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["yolo5", "yolo", "yolo_end_to_end", "detr", "rt_detr", "faster_rcnn", "retinanet", "fcos"]
-"""What the outputs of a network mean. yolo5 has an objectness, yolo has none, yolo_end_to_end no NMS."""
+from resnet_pipe.model.detection import Kind
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""What a sidecar says of a network that finds objects: how its outputs become boxes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["yolo5", "yolo", "yolo_end_to_end", "detr", "rt_detr", "faster_rcnn", "retinanet", "fcos"]
+"""What the outputs of a network mean. yolo5 has an objectness, yolo has none, yolo_end_to_end no NMS."""
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+MEANINGS = {
+    "kind": "what the outputs of a network that finds objects mean",
+    "score": "boxes have a score above this, 0 to 1",
+    "nms": "of two boxes of a class that overlap by more than this (IoU, 0 to 1), the better one is kept",
+    "max_detections": "boxes of an item, the best ones",
+}
+
+
+class Detection(BaseModel):
+    """The section `detection` of a sidecar: the kind, and which boxes its source keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Annotated[Kind, Field(description=MEANINGS["kind"])]
+    score: Annotated[Share, Field(description=MEANINGS["score"])]
+    nms: Annotated[Share, Field(description=MEANINGS["nms"])]
+    max_detections: Annotated[Count, Field(description=MEANINGS["max_detections"])]
