@@ -21,6 +21,7 @@ from resnet_pipe.model.output import Output
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import TableSection
 from resnet_pipe.writer.writer import Portion, Target, WriterSection
+from tests.writer import boxes
 
 CLASSES = (
     "plain",
@@ -65,7 +66,10 @@ class Rows:
     top_k: TopK | None = None
 
     def batch(self, made: pa.Schema) -> pa.RecordBatch:
-        """Return them as a record batch with some columns."""
+        """Return them as a record batch with some columns; of boxes, each has two."""
+        if "detections" in made.names:
+            found = map(boxes.some, self.path, [2] * len(self.path), self.frame_index)
+            return boxes.batch(list(found))
         columns = {"path": self.path, "frame_index": self.frame_index, "pts_s": self.pts_s}
         arrays = [pa.array(values, made.field(name).type) for name, values in columns.items()]
         for field in list(made)[len(columns) :]:
@@ -94,7 +98,9 @@ def columns(
     classes: Sequence[str] = CLASSES,
     metadata: Mapping[str, str] | None = None,
 ) -> pa.Schema:
-    """Return the columns of rows with some fields."""
+    """Return the columns of rows with some fields, or of boxes."""
+    if "boxes" in fields:
+        return boxes.columns(classes)
     logits = Output("logits", "float32", (None, len(classes)))
     features = Output("features", "float32", (None, WIDTH))
     return Classify(logits, features, tuple(classes)).schema(fields, k).with_metadata(metadata)

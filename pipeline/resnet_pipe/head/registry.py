@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 
 from resnet_pipe.head import classify
 from resnet_pipe.head.classify import Classify
@@ -10,8 +11,8 @@ from resnet_pipe.head.classify import Classify
 HEADS: dict[str, type[Classify]] = {"classify": Classify}
 """Kind of network -> what its outputs mean."""
 
-FieldName = classify.FieldName
-"""What a job may ask for: a column that a head makes."""
+FieldName = Literal[classify.FieldName, "boxes"]
+"""What a job may ask for: a column that a head makes; of `boxes`, three: `rows.BOXES`."""
 
 
 def head_for(fields: Collection[str]) -> type[Classify] | None:

@@ -22,6 +22,13 @@ Place = tuple[str, int | None, float | None]
 PLACE = ("path", "frame_index", "pts_s")
 """The first columns, which say of which item a row is. Rows are sorted by them."""
 
+BOXES = ("detections", "width", "height")
+"""The columns of the field `boxes`: what was found in an item, and how large its source is, in pixels.
+
+`detections` is list<struct<x1, y1, x2, y2, score: float32, label: int32, name: string>>, falling by score;
+corners are in pixels of the source as it is displayed.
+"""
+
 ONE = b"one"
 """In the metadata of a column with a fixed number of values: what one of them is called."""
 ENTRIES = b"entries"
@@ -53,13 +60,14 @@ def by_source(batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[str, pa.Record
 
 
 def view(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the columns of a schema, of lists the first `ENTRIES`, from rows that have at least these."""
+    """Return the columns of a schema, of lists the first `ENTRIES` or all, from rows with at least these."""
     import pyarrow as pa
 
     columns = []
     for field in schema:
         column = batch.column(field.name)
-        columns.append(_cut(column, int(field.metadata[ENTRIES])) if pa.types.is_list(field.type) else column)
+        limit = (field.metadata or {}).get(ENTRIES) if pa.types.is_list(field.type) else None
+        columns.append(column if limit is None else _cut(column, int(limit)))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

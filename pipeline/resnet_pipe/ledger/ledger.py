@@ -14,7 +14,7 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.store.disk import HOME, Change, Disk
 
 LEDGER = f"{HOME}/ledger"
-TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json")
+TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json", "merged.json")
 """What a killed run may leave under a temporary name. No other files are touched."""
 
 

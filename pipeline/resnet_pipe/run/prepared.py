@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger import fingerprint, generation, standing
+from resnet_pipe.ledger import fingerprint, generation, merged, standing
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.run.plan import Plan
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.lock import neighbours_run
+from resnet_pipe.writer.writer import Target
 
 
 class Fresh(Enum):
@@ -70,6 +72,7 @@ class Prepared:
             self.ledger.remove(record)
 
     def _drop(self) -> None:
+        merged.remove(self.results)
         for record in list(self.results.records()):
             self.results.remove(record)
         shutil.rmtree(self.results.store.spool, ignore_errors=True)
@@ -88,6 +91,28 @@ class Prepared:
         if self.ledger is not self.results and generation.is_begun(self.results):
             standing.write(self.ledger)
         return standing.write(self.results)
+
+    def merge(self, stop: Stop) -> None:
+        """Make the files of all chunks together; of `--fresh`, when the new results are in their place.
+
+        Raises:
+            RunError: they cannot be made; those of before are still there.
+            StoppedError: somebody has asked twice for a stop.
+        """
+        if self.ledger is not self.results:
+            return  # those of before are of the old results, which still count
+        resolved, reader = self.resolved, self.resolved.job.reader
+        root, has_frames = reader.make_reader().root, reader.description.has_frames
+        targets = [
+            Target(self.results.output, "", resolved.schema([section]), root, reader.track, has_frames)
+            for section in resolved.job.writer
+        ]
+
+        def go_on() -> None:
+            if stop.now:
+                stop.check("making one file of all chunks")
+
+        merged.write(self.results, list(zip(resolved.job.writer, targets, strict=True)), go_on)
 
     def unfinished(self) -> str | None:
         """Return a note on new results that are not in place yet; None if there are none."""

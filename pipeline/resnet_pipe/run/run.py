@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger import standing
+from resnet_pipe.ledger import fingerprint, standing
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report.ping import ping
@@ -81,6 +81,8 @@ class _Run:
     guard: Guard
     prepared: Prepared | None = None
     standing: Standing | None = None
+    merging: bool = False
+    """Whether all is committed, and what is left is to make one file of it."""
 
     def __post_init__(self) -> None:
         resolved = self.resolved
@@ -138,6 +140,8 @@ class _Run:
         if self.stop.signal is None:
             self.prepared = prepared = prepared.end()
         self.standing = prepared.write_failures()
+        self.merging = True
+        prepared.merge(self.stop)
 
     def _save_what_is_left(self, error: BaseException) -> None:
         """Leave a consistent directory after an error, as far as what has just failed allows."""
@@ -148,6 +152,10 @@ class _Run:
         with suppress(OSError, ResnetPipeError):
             self.ledger.recover()
             self.standing = self.prepared.write_failures() if self.prepared else standing.write(self.ledger)
+            if self.prepared and not self.merging and not self.stop.now:
+                # Where the results are still those of other settings, nothing is made of them.
+                fingerprint.check(self.ledger.store, self.resolved.fingerprint)
+                self.prepared.merge(self.stop)
 
     @property
     def _exit_code(self) -> ExitCode:

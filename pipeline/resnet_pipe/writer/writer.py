@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -33,6 +33,7 @@ class Target:
         schema: of the record batches that it will be given; see `resnet_pipe.head.rows`.
         root: the directory that the keys of the sources start from.
         track: for videos, the number of the track to read; None for the one that ffmpeg selects.
+        has_frames: whether the sources are videos.
     """
 
     directory: Path
@@ -40,6 +41,7 @@ class Target:
     schema: pa.Schema
     root: Path
     track: int | None = None
+    has_frames: bool = False
 
     def shard(self, suffix: str, directory: Path | None = None) -> Path:
         """Return the path of a table's shard; the suffix has a dot, and another directory may be given."""
@@ -55,6 +57,13 @@ class Written:
 
     files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     failures: Mapping[str, SourceError] = field(default_factory=dict)
+
+
+class Committed(NamedTuple):
+    """A committed chunk: its shard, and the sources that gave no rows, by key, with the reason in words."""
+
+    shard: Path
+    failures: Mapping[str, str]
 
 
 class Writer(ABC):
@@ -96,6 +105,8 @@ class WriterSection(BaseModel):
     """What the name of its shard ends in, or of the file that says which rows the shard has; None without."""
     dataset_format: ClassVar[str | None] = None
     """What pyarrow calls the format of its shards; None where pyarrow does not read them."""
+    merged: ClassVar[tuple[str, ...]] = ()
+    """The files, below the output directory, that `finish` makes of all chunks; in a folder of its kind."""
     number_bytes: ClassVar[int] = 4
     """That a number takes in its files: a float32, unless it is text."""
     fields_key: ClassVar[str] = "fields"
@@ -140,3 +151,11 @@ class WriterSection(BaseModel):
         Writers that make files for single sources have no shard, and nothing to do. The portions, which have
         no source in common, are none of them in the target's directory.
         """
+
+    def finish(self, target: Target, chunks: Iterable[Committed]) -> None:
+        """Make the `merged` files, whose folder is there, of the shards of all chunks, in little memory.
+
+        The chunks come in their order, each while its shard is there. Whoever calls puts the files in place
+        when all are complete: the target's directory is empty, and laid out as the output directory.
+        """
+        raise NotImplementedError

@@ -1,4 +1,4 @@
-"""CSV shards (RFC 4180, UTF-8, a header line): labels and scores for spreadsheets.
+"""CSV shards (RFC 4180, UTF-8, a header line): labels, scores and boxes for spreadsheets.
 
 File names and labels must not become formulas there. What OWASP says of CSV injection: a cell that begins
 with one of some signs gets a single quote before it, and is text then. So does one that begins with a quote
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.head.rows import ENTRIES, ONE
+from resnet_pipe.head.rows import BOXES, ENTRIES, ONE, PLACE
 from resnet_pipe.writer.tables.table import Block, TableSection, TextWriter, python_values
 from resnet_pipe.writer.writer import RowKey, Target
 
@@ -25,6 +26,9 @@ SUFFIX = ".csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What may begin a formula; the last four are the full-width forms of the first four."""
 _QUOTED = ("'", *_FORMULA)
+_FOUND, *_SIZE = BOXES
+_BOX = ("x1", "y1", "x2", "y2", "score", "label", "name")
+"""The last columns of a file of boxes: those of one box, or nothing for an item without any."""
 
 
 def to_cell(text: str) -> str:
@@ -46,9 +50,17 @@ def lines_in(path: Path) -> Iterator[list[str]]:
 
 
 def keys_in(path: Path) -> Iterator[RowKey]:
-    """Yield the source and the frame of each line of a file whose first columns they are."""
-    for line in lines_in(path):
-        yield from_cell(line[0]), int(line[1]) if line[1] else None
+    """Yield the source and the frame of each row of a file whose first columns they are.
+
+    A row is a line, or, in a file of boxes, all lines of an item.
+    """
+    keys = ((from_cell(line[0]), int(line[1]) if line[1] else None) for line in lines_in(path))
+    yield from (key for key, _ in groupby(keys)) if _has_boxes(path) else keys
+
+
+def _has_boxes(path: Path) -> bool:
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(next(csv.reader(file)))[-len(_BOX) :] == _BOX
 
 
 class CsvSection(TableSection):
@@ -61,13 +73,17 @@ class CsvSection(TableSection):
 
     kind: Literal["csv"]
     fields: Annotated[
-        tuple[Literal["logits", "top_k"], ...],
-        Field(min_length=1, description="columns besides path, frame_index and pts_s"),
+        tuple[Literal["logits", "top_k", "boxes"], ...],
+        Field(
+            min_length=1,
+            description="columns besides path, frame_index and pts_s; of boxes, each has a line",
+        ),
     ] = ("top_k",)
 
     def open(self, target: Target) -> CsvWriter:
         """Begin the shard of a chunk."""
-        return CsvWriter(target.shard(SUFFIX), target.schema)
+        writer = BoxesCsvWriter if _FOUND in target.schema.names else CsvWriter
+        return writer(target.shard(SUFFIX), target.schema)
 
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source, and what their cells mean."""
@@ -99,6 +115,17 @@ class CsvWriter(TextWriter):
         self._csv.writerow(rows)
 
 
+class BoxesCsvWriter(CsvWriter):
+    """A shard of boxes that is being written, a line for each; an item without boxes has a line, too."""
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add rows after those already there."""
+        names = [*PLACE, *_SIZE, _FOUND]
+        for *item, boxes in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+            for box in boxes or [dict.fromkeys(_BOX, "")]:
+                self.copy([*item, *(box[member] for member in _BOX)])
+
+
 def _flat(value: Any) -> list[Any]:  # noqa: ANN401 - of any column
     if not isinstance(value, list):
         return [value]
@@ -111,6 +138,9 @@ def _columns(schema: pa.Schema) -> Iterator[tuple[str, bool]]:
     """Yield the columns of a file, and whether each holds text."""
     from pyarrow import types
 
+    if _FOUND in schema.names:
+        yield from ((name, name in ("path", "name")) for name in (*PLACE, *_SIZE, *_BOX))
+        return
     for field in schema:
         if types.is_fixed_size_list(field.type):
             one = field.metadata[ONE].decode()

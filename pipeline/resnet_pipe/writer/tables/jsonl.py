@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,12 +19,31 @@ if TYPE_CHECKING:
 SUFFIX = ".jsonl"
 
 
+def rows_in(path: Path) -> Iterator[Any]:
+    """Yield the object of each line of a file."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        yield from map(json.loads, file)
+
+
+def keys_in(path: Path) -> Iterator[RowKey]:
+    """Yield the source and the frame of each line of a file."""
+    return ((row["path"], row["frame_index"]) for row in rows_in(path))
+
+
+def blocks_in(path: Path) -> Iterator[Block]:
+    """Yield the lines of a file, each with the key of its source."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield json.loads(line)["path"], line
+
+
 class JsonlSection(TableSection):
     """One JSON Lines file for each chunk."""
 
     shard_suffix: ClassVar = SUFFIX
     dataset_format: ClassVar = "json"
     number_bytes: ClassVar = 12
+    row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["jsonl"]
     fields: Annotated[
@@ -35,18 +54,9 @@ class JsonlSection(TableSection):
         """Begin the shard of a chunk."""
         return JsonlWriter(target.shard(SUFFIX))
 
-    @staticmethod
-    def row_keys(path: Path) -> Iterator[RowKey]:
-        """Yield which rows a shard has."""
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for row in map(json.loads, file):
-                yield row["path"], row["frame_index"]
-
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
         """Yield the lines of a shard, each with the key of its source."""
-        with target.shard(SUFFIX, directory).open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield json.loads(line)["path"], line
+        return blocks_in(target.shard(SUFFIX, directory))
 
 
 class JsonlWriter(TextWriter):

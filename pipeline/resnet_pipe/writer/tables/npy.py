@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from resnet_pipe.head.rows import PLACE, by_source, matrix
 from resnet_pipe.store import atomic
@@ -30,6 +30,15 @@ _DTYPE = np.dtype("<f4")
 _BLOCK_ROWS = 4096
 
 
+def _of_fixed_width(value: object) -> object:
+    if value == "boxes":
+        raise ValueError(
+            "arrays have a fixed width, and the number of boxes differs from item to item: write boxes with a"
+            " writer of kind parquet, jsonl, csv, coco or megadetector"
+        )
+    return value
+
+
 class NpySection(TableSection):
     """NumPy arrays of float32, each with a CSV file that maps rows to frames."""
 
@@ -39,9 +48,11 @@ class NpySection(TableSection):
     row_keys: ClassVar = staticmethod(keys_in)
 
     kind: Literal["npy"]
-    field: Annotated[Literal["features", "logits"], Field(description="which output the arrays hold")] = (
-        "features"
-    )
+    field: Annotated[
+        Literal["features", "logits"],
+        BeforeValidator(_of_fixed_width),
+        Field(description="which output the arrays hold"),
+    ] = "features"
     layout: Annotated[
         Literal["per_source", "matrix"],
         Field(

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from resnet_pipe.head.rows import as_numpy
 from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
@@ -22,18 +22,8 @@ Block = tuple[str, Any]
 """The key of a source, and consecutive rows of it in the form that the format copies them in."""
 
 
-class TableSection(WriterSection):
-    """What the sections of these writers have in common."""
-
-    aggregate: Annotated[
-        Literal["none", "mean", "max"],
-        Field(description="one row per source: the mean or the maximum over its frames"),
-    ] = "none"
-
-    @property
-    def over_frames(self) -> Literal["mean", "max"] | None:
-        """How the frames of a source become one row; None if each is one."""
-        return None if self.aggregate == "none" else self.aggregate
+class ShardSection(WriterSection):
+    """What the sections of writers have in common that make one shard of a chunk, or two."""
 
     @abstractmethod
     def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
@@ -51,6 +41,29 @@ class TableSection(WriterSection):
         for _, rows in heapq.merge(*kept, key=itemgetter(0)):
             merged.copy(rows)
         merged.close()
+
+
+class TableSection(ShardSection):
+    """What the sections of the writers of tables have in common."""
+
+    aggregate: Annotated[
+        Literal["none", "mean", "max"],
+        Field(description="one row per source: the mean or the maximum over its frames"),
+    ] = "none"
+
+    @property
+    def over_frames(self) -> Literal["mean", "max"] | None:
+        """How the frames of a source become one row; None if each is one."""
+        return None if self.aggregate == "none" else self.aggregate
+
+    @field_validator("fields", check_fields=False)
+    @classmethod
+    def _of_each_frame(cls, fields: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "boxes" in fields and info.data.get("aggregate", "none") != "none":
+            raise ValueError(
+                "boxes are of one frame each, and have no mean or maximum over frames: set aggregate: none"
+            )
+        return fields
 
 
 def _without(blocks: Iterator[Block], drop: Collection[str]) -> Iterator[Block]:

@@ -1,0 +1,80 @@
+"""What the writers of boxes have in common: shards of JSON Lines, of which one file is made at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+
+from resnet_pipe.head.rows import BOXES, LABELS
+from resnet_pipe.writer.tables.jsonl import JsonlWriter, blocks_in, keys_in
+from resnet_pipe.writer.tables.table import Block, ShardSection
+from resnet_pipe.writer.writer import Target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+"""A line of a shard: the columns of a row by name."""
+
+
+class BoxesSection(ShardSection):
+    """What the sections of these writers have in common."""
+
+    number_bytes: ClassVar = 12
+    row_keys: ClassVar = staticmethod(keys_in)
+
+    @property
+    def fields(self) -> tuple[Literal["boxes"]]:
+        """What is written of each row."""
+        return ("boxes",)
+
+    def open(self, target: Target) -> JsonlWriter:
+        """Begin the shard of a chunk."""
+        return JsonlWriter(target.shard(str(self.shard_suffix)))
+
+    def blocks(self, target: Target, directory: Path) -> Iterator[Block]:
+        """Yield the lines of a shard, each with the key of its source."""
+        return blocks_in(target.shard(str(self.shard_suffix), directory))
+
+
+def names_of(schema: pa.Schema) -> list[str]:
+    """Return the names of the classes, by label."""
+    # A name may be half of a surrogate pair, which no file can hold.
+    names = json.loads(schema.field(BOXES[0]).metadata[LABELS])
+    return [name.encode(errors="replace").decode() for name in names]
+
+
+def category_of(label: int) -> int:
+    """Return the number of a class in these formats, whose first one is 1."""
+    return label + 1
+
+
+def compact(value: object) -> str:
+    """Return a value as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class ListFile:
+    """A JSON list that is being written, an entry a line; its text may begin and end in an object."""
+
+    def __init__(self, file: IO[str], start: str = "[", end: str = "]") -> None:
+        self._file = file
+        self._end = end
+        self._separator = "\n"
+        file.write(start)
+
+    def add(self, value: object) -> None:
+        """Add an entry."""
+        self.add_text([compact(value)])
+
+    def add_text(self, parts: Iterable[str]) -> None:
+        """Add an entry, given its JSON in parts."""
+        self._file.write(self._separator)
+        self._file.writelines(parts)
+        self._separator = ",\n"
+
+    def close(self) -> None:
+        """End the list."""
+        self._file.write(f"\n{self._end}\n")

@@ -1,0 +1,102 @@
+"""The output format of MegaDetector, version 1.6, which Timelapse and other tools for camera traps read.
+
+https://lila.science/megadetector-output-format describes it. Boxes are relative to the picture, rounded as
+MegaDetector rounds them. A source without rows is there, too, with its failure.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any, ClassVar, Literal
+
+from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, category_of, compact, names_of
+from resnet_pipe.writer.tables.jsonl import rows_in
+from resnet_pipe.writer.writer import Committed, Target
+
+DETECTIONS = "megadetector/detections.json"
+FORMAT_VERSION = "1.6"
+_BOX_DIGITS = 4
+_SCORE_DIGITS = 3
+_RATE_DIGITS = 3
+_SOME_RATE = 1.0
+"""Frames per second where nothing tells: of a video that gave one frame, or none. Readers want a number."""
+
+
+class MegadetectorSection(BoxesSection):
+    """MegaDetector's JSON: boxes and failures of all sources in megadetector/detections.json."""
+
+    shard_suffix: ClassVar = ".megadetector"
+    merged: ClassVar = (DETECTIONS,)
+
+    kind: Literal["megadetector"]
+
+    def finish(self, target: Target, chunks: Iterable[Committed]) -> None:
+        """Make the file of the shards of all chunks."""
+        names = names_of(target.schema)
+        # No name may be blank.
+        categories = {
+            str(category_of(label)): name if name.strip() else f"class {label}"
+            for label, name in enumerate(names)
+        }
+        info = {"format_version": FORMAT_VERSION}
+        if model := (target.schema.metadata or {}).get(b"resnet_pipe.model"):
+            info["detector"] = model.decode()
+        start = f'{{"info":{compact(info)},\n"detection_categories":{compact(categories)},\n"images":['
+        with (target.directory / DETECTIONS).open("w", encoding="utf-8") as file:
+            images = ListFile(file, start, "]}")
+            for chunk in chunks:
+                for key, rows in _sources(chunk):
+                    if isinstance(rows, str):
+                        rate = {"frame_rate": _SOME_RATE} if target.has_frames else {}
+                        images.add({"file": key, **rate, "failure": rows, "detections": None})
+                    else:
+                        images.add_text(_texts(key, rows))
+            images.close()
+
+
+def _sources(chunk: Committed) -> Iterator[tuple[str, Iterator[Row] | str]]:
+    """Yield the sources of a chunk by key: the rows of each, or why it has none."""
+    done = groupby(rows_in(chunk.shard), key=itemgetter("path"))
+    failed: Any = sorted(chunk.failures.items())
+    return heapq.merge(done, failed, key=itemgetter(0))
+
+
+def _texts(key: str, rows: Iterator[Row]) -> Iterator[str]:
+    """Yield the entry of a source in parts; of a video, its frames' numbers alone are kept in memory."""
+    first = next(rows)
+    if first["frame_index"] is None:
+        yield compact({"file": key, "detections": [_detection(first, box) for box in first["detections"]]})
+        return
+    yield f'{{"file":{compact(key)},"detections":['
+    frames, separator, last = array("q"), "", first
+    for row in chain([first], rows):
+        frames.append(row["frame_index"])
+        for box in row["detections"]:
+            yield separator + compact(_detection(row, box) | {"frame_number": row["frame_index"]})
+            separator = ","
+        last = row
+    yield f'],"frames_processed":{compact(frames.tolist())},"frame_rate":{_rate(first, last)}}}'
+
+
+def _detection(row: Row, box: Row) -> Row:
+    width, height = row["width"], row["height"]
+    left, top = box["x1"] / width, box["y1"] / height
+    corner_and_size = left, top, box["x2"] / width - left, box["y2"] / height - top
+    return {
+        "category": str(category_of(box["label"])),
+        "conf": round(box["score"], _SCORE_DIGITS),
+        "bbox": [round(value, _BOX_DIGITS) for value in corner_and_size],
+    }
+
+
+def _rate(first: Row, last: Row) -> float:
+    """Return the frames per second of a video, on average, by two of its frames."""
+    frames, seconds = last["frame_index"], last["pts_s"]
+    if first is not last:
+        frames, seconds = frames - first["frame_index"], seconds - first["pts_s"]
+    rate = round(frames / seconds, _RATE_DIGITS) if seconds and seconds > 0 else 0.0
+    return rate or _SOME_RATE

@@ -1,0 +1,1 @@
+"""Tests of the writers of boxes in the formats of other tools."""
