@@ -53,12 +53,13 @@ def differences(
     for name in ENGINES:
         try:
             count = len(images) if name == DEFAULT else _FEW
-            found = _outputs(name, path, wanted, images[:count])
+            found = _outputs(name, path, wanted, images[:count], original.detection is not None)
         except RefusedError as error:
             if error.refusal.status != "not installed":
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
-        difference = _largest(found, {output: values[:count] for output, values in expected.items()})
+        same_count = {output: values[:count] for output, values in expected.items()}
+        difference = _largest(found, same_count, original.detection is not None)
         if difference <= tolerance:
             same[name] = difference
         else:  # also if it is not a number
@@ -74,8 +75,11 @@ def differences(
     return same
 
 
-def _outputs(name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8]) -> Outputs:
+def _outputs(
+    name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8], finds_objects: bool
+) -> Outputs:
     network = inspect(path)
+    names = tuple(one.name for one in network.outputs) if finds_objects else of_network(network).names
     with Probe(ENGINES[name]) as probe:
         abilities = probe.abilities("cpu")
         if "fp32" not in precisions(abilities.devices, "cpu"):
@@ -83,17 +87,34 @@ def _outputs(name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uin
         request = EngineRequest(
             model=path,
             preprocessing=wanted,
-            outputs=of_network(network).names,
+            outputs=names,
             batch_size=network.batch_size or min(_BATCH, len(images)),
             device="cpu",
             precision="fp32",
             threads=available_cores(),
+            rows=not finds_objects,
         )
         return probe.result(Work(request, images)).outputs
 
 
-def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs) -> float:
+def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs, finds_objects: bool) -> float:
     shared = {name: values for name, values in expected.items() if name in found}
     if not shared or any(found[name].shape != values.shape for name, values in shared.items()):
         return float("nan")
+    if finds_objects:
+        return max(_of_channels(found[name], values) for name, values in shared.items())
     return compare(found, shared, next(iter(shared)), None).max_relative_error
+
+
+def _of_channels(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference between outputs of shape (n, ...), relative to their channel.
+
+    A channel, along the shorter one of the last two axes, has coordinates up to hundreds, or scores of at
+    most 1: its largest absolute value is what a difference is divided by, or 1 if that is less.
+    """
+    if expected.ndim > 2:
+        channels = min((-1, -2), key=lambda axis: expected.shape[axis])
+        found, expected = (np.moveaxis(values, channels, 0) for values in (found, expected))
+    found, expected = (values.reshape(len(values), -1) for values in (found, expected))
+    difference = np.abs(found.astype(np.float64) - expected).max(axis=1)
+    return float((difference / np.maximum(1, np.abs(expected).max(axis=1))).max())

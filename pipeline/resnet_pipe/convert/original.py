@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.infer.batches import Normalizer
+from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.model import Weights
 from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.preprocessing import Preprocessing
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Outputs = dict[str, NDArray[np.float32]]
-"""`logits` (n, classes) and `features` (n, width), or one of them."""
+"""`logits` (n, classes) and `features` (n, width), or one of them; of a network for boxes, all that it gives."""
 Run = Callable[[NDArray[np.uint8]], Outputs]
 
 
@@ -41,6 +42,7 @@ class Original:
         revision: the commit of the repository it comes from.
         files: of the original besides the weights, with their SHA-256.
         assumed: what no file says, in words.
+        detection: how its outputs become boxes; None for a network that finds no objects.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Original:
     revision: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    detection: Detection | None = None
 
 
 def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:

@@ -51,6 +51,10 @@ class Classify:
         return tuple({one.name: _width(one) for one in self._used}.values())
 
     @property
+    def detector(self) -> None:
+        """Return None: the outputs come as they are."""
+
+    @property
     def binary(self) -> bool:
         """Whether a single value separates two classes: the larger it is, the more likely the second one."""
         return self.logits is not None and self.logits.width == 1

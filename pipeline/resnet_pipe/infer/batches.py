@@ -44,12 +44,14 @@ def black(request: EngineRequest, count: int) -> NDArray[np.uint8]:
     return np.zeros((count, *request.preprocessing.size, 3), np.uint8)
 
 
-def rows_of(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Return a copy of the first rows of an output, float32, shape (count, width).
+def rows_of(request: EngineRequest, values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
+    """Return a copy of the first rows of an output, float32, shape (count, width), or (count, ...) as it is.
 
-    The values are of any type of number, shape (at least count, ...); axes of length 1 are left out.
+    The values are of any type of number, shape (at least count, ...); of rows of numbers, axes of length 1
+    are left out.
     """
-    return np.array(values[:count], np.float32).reshape(count, -1)
+    first = np.array(values[:count], np.float32)
+    return first.reshape(count, -1) if request.rows else first
 
 
 def check_batch_size(request: EngineRequest, size: object) -> None:
@@ -75,7 +77,7 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
         found = f"{request.model}: output {name!r} has shape {shape} for {request.batch_size} images"
         if shape[:1] != (request.batch_size,):
             raise ModelError(found, "export it with a dynamic batch size, or use infer.batch_size: 1")
-        if sum(length != 1 for length in shape[1:]) > 1:
+        if request.rows and sum(length != 1 for length in shape[1:]) > 1:
             raise ModelError(
                 f"{found}, which is not one row of numbers per image",
                 "choose other writer.fields, or export it with a pooled output",

@@ -95,6 +95,7 @@ class EngineRequest:
         streams: forward passes at the same time; None for what suits the engine.
         widths: required of the outputs, in their order; empty: any.
         extract: remove other outputs before a library loads the network: it may not support them.
+        rows: whether each output is one row of numbers per item. Otherwise it comes in its own shape.
         as_written: execute every node as it stands in the file, so that a quantised network computes in
             float32 between its roundings; only onnxruntime on the CPU has it.
     """
@@ -110,6 +111,7 @@ class EngineRequest:
     widths: tuple[int, ...] = ()
     extract: bool = False
     as_written: bool = False
+    rows: bool = True
 
 
 class Engine(Protocol):
@@ -118,7 +120,7 @@ class Engine(Protocol):
     streams: int
 
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute the network; return by output name float32, shape (n, width), see `batches.rows_of`.
+        """Execute the network; return by output name float32, as `batches.rows_of` makes it.
 
         A batch has shape (n, H, W, 3), RGB, 1 <= n <= batch_size. A shorter one must not make the engine
         rebuild its network: where another size would, pad, then cut. After the call, the batch may be

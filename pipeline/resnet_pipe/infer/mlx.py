@@ -90,7 +90,7 @@ class MlxEngine:
             outputs = self._thread.submit(self._forward, padded(batch, self._size)).result()
         except _ERRORS as error:
             raise EngineError(f"MLX failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
+        return {name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`. A network made for one size stays at it."""

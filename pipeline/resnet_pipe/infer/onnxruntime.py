@@ -106,7 +106,7 @@ class OnnxRuntimeEngine:
             outputs = self._run(batch, self._batch_size if self._pads else 0)
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: batches.rows_of(values, len(batch)) for name, values in outputs.items()}
+        return {name: batches.rows_of(self._request, values, len(batch)) for name, values in outputs.items()}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""

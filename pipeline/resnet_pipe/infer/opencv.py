@@ -106,7 +106,7 @@ class OpenCvEngine:
                 outputs = stream.run(batch, self._batch_size if self._pads else 0)
         except (cv2.error, MemoryError) as error:
             raise EngineError(f"cv2.dnn failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
+        return {name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Use a smaller batch from now on; see `Engine.shrink`."""

@@ -21,6 +21,8 @@ from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.syntax import Place
+from resnet_pipe.model import detection
+from resnet_pipe.model.detection import Count, Share
 from resnet_pipe.model.model import HUBS, convert_first, how_to_make, model_path
 from resnet_pipe.model.network import LARGEST_BATCH, Network
 from resnet_pipe.model.output import Activation
@@ -133,6 +135,23 @@ class InferSection(BaseModel):
     features: Annotated[
         str | None,
         Field(min_length=1, description="name of the output with features, if the model has several outputs"),
+    ] = None
+    boxes: Annotated[
+        detection.Kind | None, Field(description=f"{detection.MEANINGS['kind']}; default: as the sidecar says")
+    ] = None
+    score: Annotated[
+        Share | None, Field(description=f"{detection.MEANINGS['score']}; default: as the sidecar says")
+    ] = None
+    nms: Annotated[
+        Share | None, Field(description=f"{detection.MEANINGS['nms']}; default: as the sidecar says")
+    ] = None
+    max_detections: Annotated[
+        Count | None, Field(description=f"{detection.MEANINGS['max_detections']}; default: as the sidecar says")
+    ] = None
+    classes: Annotated[
+        tuple[str, ...] | None,
+        Field(min_length=1, description="names of the classes whose boxes are wanted, such as [person, car]; "
+            "default: all"),
     ] = None
     precision: Annotated[
         Literal["auto", Precision],

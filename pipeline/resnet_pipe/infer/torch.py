@@ -112,7 +112,7 @@ class TorchEngine:
                 outputs = runner.run(whole)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"torch failed on a batch of {len(batch)}: {one_line(error)}") from None
-        return {name: rows_of(outputs[name], len(batch)) for name in self._request.outputs}
+        return {name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
         """Do nothing: a smaller batch runs as it is, or in memory that was taken when loading."""

@@ -8,6 +8,7 @@ from typing import Any
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import FEATURES, LOGITS, Classify
+from resnet_pipe.head.head import Head
 from resnet_pipe.head.registry import head_for
 from resnet_pipe.infer import probe
 from resnet_pipe.infer.engine import EngineRequest
@@ -22,7 +23,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 def head_of(job: Job, network: Network, problems: list[tuple[Place, str]]) -> Classify:
     """Return the outputs that a job uses, but those that are not found, which are added to the problems."""
     kind = head_for(job.fields)
-    if kind is None:
+    if kind is None or not issubclass(kind, Classify):
         problems.append((("writer",), f"no head makes all of these fields: {', '.join(sorted(job.fields))}"))
         return Classify()
     head = kind()
@@ -87,15 +88,15 @@ def activation_of(job: Job, head: Classify) -> Activation:
     return "sigmoid" if head.binary and job.infer.activation == "softmax" else job.infer.activation
 
 
-def outputs_of(job: Job, head: Classify) -> dict[str, Any]:
+def outputs_of(job: Job, head: Head) -> dict[str, Any]:
     """Describe the outputs that a job uses, and the activation for scores, for records."""
-    scores = {"activation": head.activation} if "top_k" in job.fields else {}
-    return {**head.to_json(), **scores}
+    scored = isinstance(head, Classify) and "top_k" in job.fields
+    return {**head.to_json(), **({"activation": head.activation} if scored else {})}
 
 
-def describe(job: Job, head: Classify) -> str:
+def describe(job: Job, head: Head) -> str:
     """Describe the outputs that a job uses, and the activation for scores, in words."""
-    if "top_k" not in job.fields:
+    if not isinstance(head, Classify) or "top_k" not in job.fields:
         return head.describe()
     made = {"none": "as they are", "softmax": "by softmax", "sigmoid": "by sigmoid"}
     return f"{head.describe()}; scores: {made[head.activation]}"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.head import Head
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.infer.section import precision_of
-from resnet_pipe.job import outputs
+from resnet_pipe.job import detection, outputs
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.fingerprint import Fingerprint, canonical
 from resnet_pipe.job.job import Job
@@ -94,7 +95,7 @@ class Resolved:
     job: Job
     model: Model
     network: Network
-    head: Classify
+    head: Head
     preprocessing: Preprocessing
     geometry: Geometry
     precision: str
@@ -148,24 +149,19 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
     precision = precision_of(job.infer, network, problems)
-    head = outputs.head_of(job, network, problems)
-    if 0 in head.widths and preprocessing is not None and not problems:
-        head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
-    labels = outputs.labels_of(model, head)
-    if head.classes not in (0, len(labels)):
-        text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
-        problems.append((("infer", "model"), text))
+    head: Head | None
+    if "boxes" in job.fields:
+        head = detection.head_of(job, model, network, problems)
+    else:
+        head = _classifying(job, model, network, preprocessing, precision, problems)
     for index, writer in enumerate(job.writer):
         place = job.writer_place(index)
         if writer.needs_frames and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), f"writer kind `{writer.kind}` needs reader kind `video`"))
-        if "top_k" in writer.fields and 0 < head.classes < writer.k:
-            problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is listed twice"))
-    if problems or preprocessing is None:
+    if problems or preprocessing is None or head is None:
         raise found_in(doc, problems)
-    head = replace(head, labels=labels, activation=outputs.activation_of(job, head))
     return Resolved(
         job=job,
         model=model,
@@ -177,6 +173,30 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         fingerprint=_fingerprint(job, model, network, head, preprocessing, precision),
         choice=choice,
     )
+
+
+def _classifying(
+    job: Job,
+    model: Model,
+    network: Network,
+    preprocessing: Preprocessing | None,
+    precision: str,
+    problems: list[tuple[Place, str]],
+) -> Classify:
+    """Return the head of a job without boxes; what is wrong is added to the problems."""
+    detection.refuse_boxes(job, model, problems)
+    head = outputs.head_of(job, network, problems)
+    if 0 in head.widths and preprocessing is not None and not problems:
+        head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))
+    labels = outputs.labels_of(model, head)
+    if head.classes not in (0, len(labels)):
+        text = f"the sidecar names {len(labels)} classes, but the network has {head.classes}"
+        problems.append((("infer", "model"), text))
+    for index, writer in enumerate(job.writer):
+        if "top_k" in writer.fields and 0 < head.classes < writer.k:
+            place = (*job.writer_place(index), "k")
+            problems.append((place, f"the network has only {head.classes} classes"))
+    return replace(head, labels=labels, activation=outputs.activation_of(job, head))
 
 
 def preprocessing_of(
@@ -212,7 +232,7 @@ def preprocessing_of(
 
 
 def _fingerprint(
-    job: Job, model: Model, network: Network, head: Classify, preprocessing: Preprocessing, precision: str
+    job: Job, model: Model, network: Network, head: Head, preprocessing: Preprocessing, precision: str
 ) -> Fingerprint:
     settings: dict[str, Any] = {
         "model_sha256": model.sha256,
@@ -220,10 +240,13 @@ def _fingerprint(
         "infer.precision": precision,
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
-    if "top_k" in job.fields:
-        settings["infer.activation"] = head.activation
-    for key, name in output_choice.chosen(network, head, job.infer.logits, job.infer.features).items():
-        settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
+    if head.detector is not None:
+        settings["infer.detector"] = asdict(head.detector)
+    elif isinstance(head, Classify):
+        if "top_k" in job.fields:
+            settings["infer.activation"] = head.activation
+        for key, name in output_choice.chosen(network, head, job.infer.logits, job.infer.features).items():
+            settings[f"infer.{key}"], defaults[f"infer.{key}"] = name
 
     def take(prefix: str, section: BaseModel, without: set[str]) -> None:
         # What has no default is missing in a section made of defaults alone, of which pydantic would warn.

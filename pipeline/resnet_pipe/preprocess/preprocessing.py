@@ -56,7 +56,7 @@ MEANINGS = {
     "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
     "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
     "rounding": "of a crop half a pixel off the middle: even, as in torchvision, or down, as in transformers",
-    "interpolation": "the filter of exact mode, as Pillow has it",
+    "interpolation": "the filter of exact mode, as Pillow has it; linear: OpenCV's, for squash and pad",
     "rescale": "what pixel values of 0 to 255 are multiplied by, before mean and std; 1/255 if not given",
     "mean": "per channel, for rescaled values, in the order of `color`",
     "std": "per channel, for rescaled values, in the order of `color`",
@@ -146,6 +146,8 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
     Each value is valid by itself, `crop` is there, and missing keys have their defaults.
     """
     resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
+    if fit == "crop" and values.get("interpolation") == "linear":
+        return "interpolation", "linear is for fit: squash and fit: pad"
     if values.get("pad_value", 0) != 0 and fit != "pad":
         return "pad_value", f"only fit: pad has margins, and fit is {fit}"
     if fit != "crop":

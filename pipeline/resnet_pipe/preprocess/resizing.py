@@ -8,8 +8,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
-"""Pillow's filters. All but `nearest` take in every pixel of the source when they shrink an image."""
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest", "linear"]
+"""Pillow's filters, and OpenCV's `linear`, which reads four pixels of the source for each new one.
+
+When they shrink an image, the others but `nearest` take in every pixel of the source.
+"""
 Rounding = Literal["even", "down"]
 """Of the first pixel of a crop that cannot be in the exact middle: halves to even, as torchvision does it, or
 down, as transformers does."""
@@ -66,6 +69,13 @@ def exact(
     """
     from PIL import Image
 
+    if interpolation == "linear":
+        import cv2
+
+        image = cv2.resize(frame, resized, interpolation=cv2.INTER_LINEAR)
+        columns, rows = (middle(*side, rounding) for side in zip(resized, out.shape[1::-1], strict=True))
+        out[...] = image[rows, columns]
+        return
     height, width = frame.shape[:2]
     whole = interpolation != "bilinear" and resized[0] * resized[1] <= _WHOLE
     support = _SUPPORT[interpolation]

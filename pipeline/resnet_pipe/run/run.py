@@ -89,8 +89,10 @@ class _Run:
         self.started = time.perf_counter()
         self.executor = LocalExecutor(resolved, self.stop, self.events)
         head = resolved.head
-        logits = head.logits.name if head.logits else None
-        self.history = History(head.labels, logits, head.activation, resolved.job.run.report)
+        logits, activation = None, "none"
+        if isinstance(head, Classify):
+            logits, activation = head.logits.name if head.logits else None, head.activation
+        self.history = History(head.labels, logits, activation, resolved.job.run.report)
 
     def run(self) -> Outcome:
         """Execute, and whatever happens, leave run.json, the metrics and the ping."""

@@ -1,0 +1,60 @@
+"""What a job says of boxes, and what its model's sidecar says: together, how they are made."""
+
+from __future__ import annotations
+
+from resnet_pipe.head.detect import Detect
+from resnet_pipe.head.detectors.settings import DetectorSettings
+from resnet_pipe.job.job import Job
+from resnet_pipe.job.syntax import Place
+from resnet_pipe.model.detection import Detection
+from resnet_pipe.model.model import Model
+from resnet_pipe.model.network import Network
+
+_KEYS = ("boxes", "score", "nms", "max_detections", "classes")
+"""Of the section `infer`: what is for boxes alone."""
+
+
+def refuse_boxes(job: Job, model: Model, problems: list[tuple[Place, str]]) -> None:
+    """Add what a job without boxes says about them, and that its model gives nothing else."""
+    for key in _KEYS:
+        if getattr(job.infer, key) is not None:
+            problems.append((("infer", key), "only for writer.fields: [boxes]"))
+    if model.sidecar is not None and model.sidecar.detection is not None:
+        text = f"{model.name} finds objects, and gives nothing else: write fields: [boxes]"
+        problems.append(((*job.writer_place(0), job.writer[0].fields_key), text))
+
+
+def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> Detect | None:
+    """Return how boxes are made; None if that cannot be told, and why is added to the problems."""
+    sidecar, infer = model.sidecar, job.infer
+    said = sidecar.detection if sidecar is not None else None
+    if sidecar is None or not sidecar.classes:
+        text = f"{model.path.name} has no sidecar, which would name the classes: resnet-pipe convert {model.path}"
+        problems.append((("infer", "model"), text))
+        return None
+    if said is None and infer.boxes is None:
+        fields = ", ".join(("features", "logits", "top_k"))
+        text = f"{model.name} finds no objects: ask for some of {fields}, or use a network that does"
+        problems.append(((*job.writer_place(0), job.writer[0].fields_key), text))
+        return None
+    said = said or Detection(kind="yolo", score=0.25, nms=0.45, max_detections=300)
+    labels = tuple(sidecar.classes)
+    unknown = [name for name in infer.classes or () if name not in labels]
+    if unknown:
+        some = ", ".join(labels[:5]) + (" ..." if len(labels) > 5 else "")
+        text = f"no class is called {', '.join(unknown)}; the model has {len(labels)}: {some}"
+        problems.append((("infer", "classes"), f"{text} (resnet-pipe models show {model.name} --json)"))
+        return None
+    wanted = infer.classes or ()
+    return Detect(
+        DetectorSettings(
+            kind=infer.boxes or said.kind,
+            classes=len(labels),
+            score=said.score if infer.score is None else infer.score,
+            nms=said.nms if infer.nms is None else infer.nms,
+            max_detections=infer.max_detections or said.max_detections,
+            only=tuple(index for index, label in enumerate(labels) if label in wanted),
+        ),
+        tuple(output.name for output in network.outputs),
+        labels,
+    )
