@@ -112,7 +112,9 @@ class OpenVinoEngine:
             with self._streams.one() as stream:
                 outputs = stream.forward(whole)
                 # Copied while the stream is still ours: the next batch overwrites them.
-                return {name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs}
+                return {
+                    name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs
+                }
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"OpenVINO failed on a batch of {len(batch)}: {_words(error)}") from None
 

@@ -137,7 +137,8 @@ class InferSection(BaseModel):
         Field(min_length=1, description="name of the output with features, if the model has several outputs"),
     ] = None
     boxes: Annotated[
-        detection.Kind | None, Field(description=f"{detection.MEANINGS['kind']}; default: as the sidecar says")
+        detection.Kind | None,
+        Field(description=f"{detection.MEANINGS['kind']}; default: as the sidecar says"),
     ] = None
     score: Annotated[
         Share | None, Field(description=f"{detection.MEANINGS['score']}; default: as the sidecar says")
@@ -146,12 +147,15 @@ class InferSection(BaseModel):
         Share | None, Field(description=f"{detection.MEANINGS['nms']}; default: as the sidecar says")
     ] = None
     max_detections: Annotated[
-        Count | None, Field(description=f"{detection.MEANINGS['max_detections']}; default: as the sidecar says")
+        Count | None,
+        Field(description=f"{detection.MEANINGS['max_detections']}; default: as the sidecar says"),
     ] = None
     classes: Annotated[
         tuple[str, ...] | None,
-        Field(min_length=1, description="names of the classes whose boxes are wanted, such as [person, car]; "
-            "default: all"),
+        Field(
+            min_length=1,
+            description="names of the classes whose boxes are wanted, such as [person, car]; default: all",
+        ),
     ] = None
     precision: Annotated[
         Literal["auto", Precision],

@@ -90,8 +90,9 @@ def activation_of(job: Job, head: Classify) -> Activation:
 
 def outputs_of(job: Job, head: Head) -> dict[str, Any]:
     """Describe the outputs that a job uses, and the activation for scores, for records."""
-    scored = isinstance(head, Classify) and "top_k" in job.fields
-    return {**head.to_json(), **({"activation": head.activation} if scored else {})}
+    if isinstance(head, Classify) and "top_k" in job.fields:
+        return {**head.to_json(), "activation": head.activation}
+    return head.to_json()
 
 
 def describe(job: Job, head: Head) -> str:

@@ -70,11 +70,7 @@ def exact(
     from PIL import Image
 
     if interpolation == "linear":
-        import cv2
-
-        image = cv2.resize(frame, resized, interpolation=cv2.INTER_LINEAR)
-        columns, rows = (middle(*side, rounding) for side in zip(resized, out.shape[1::-1], strict=True))
-        out[...] = image[rows, columns]
+        _linear(frame, resized, out)
         return
     height, width = frame.shape[:2]
     whole = interpolation != "bilinear" and resized[0] * resized[1] <= _WHOLE
@@ -89,6 +85,13 @@ def exact(
         box=(columns.start, rows.start, columns.stop, rows.stop),
     )
     out[...] = np.asarray(image)[rows.kept, columns.kept]
+
+
+def _linear(frame: NDArray[np.uint8], resized: tuple[int, int], out: NDArray[np.uint8]) -> None:
+    """Resize all of a frame to what `out` holds, with OpenCV's linear interpolation."""
+    import cv2
+
+    out[...] = frame if frame.shape[1::-1] == resized else cv2.resize(frame, resized)
 
 
 def _exact_side(size: int, resized: int, place: slice, support: int, whole: bool, exact: bool) -> _ExactSide:

@@ -89,10 +89,9 @@ class _Run:
         self.started = time.perf_counter()
         self.executor = LocalExecutor(resolved, self.stop, self.events)
         head = resolved.head
-        logits, activation = None, "none"
-        if isinstance(head, Classify):
-            logits, activation = head.logits.name if head.logits else None, head.activation
-        self.history = History(head.labels, logits, activation, resolved.job.run.report)
+        scored = head if isinstance(head, Classify) else Classify()
+        logits = scored.logits.name if scored.logits else None
+        self.history = History(head.labels, logits, scored.activation, resolved.job.run.report)
 
     def run(self) -> Outcome:
         """Execute, and whatever happens, leave run.json, the metrics and the ping."""
