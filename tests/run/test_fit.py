@@ -96,7 +96,7 @@ REFUSED = {
     "crop: [24, 12]": "tiny.onnx has no sidecar, so the job must set: resize",
     "resize: [24], crop: 24x12": "crop: expected pixels, or [height, width]; each from 1 to 8192",
     "fit: pad, pad_value: 256": "pad_value: expected a grey level, or [red, green, blue]",
-    "fit: stretch": "fit: input should be 'crop', 'squash' or 'pad'",
+    "fit: stretch": "fit: input should be 'crop', 'squash', 'pad' or 'shortest'",
 }
 
 

@@ -16,8 +16,11 @@ from numpy.typing import DTypeLike, NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Place = tuple[str, int | None, float | None]
-"""Of an item: the key of its source, its number and its time in seconds; without both for an image."""
+Place = tuple[str, int | None, float | None] | tuple[str, int | None, float | None, object]
+"""Of an item: the key of its source, its number and its time in seconds; without both for an image.
+
+In a run, its `Placement` comes after these.
+"""
 
 PLACE = ("path", "frame_index", "pts_s")
 """The first columns, which say of which item a row is. Rows are sorted by them."""
@@ -46,7 +49,7 @@ def place_schema() -> pa.Schema:
 
 def place_columns(places: Sequence[Place]) -> list[pa.Array]:
     """Return the values of the columns of `PLACE`."""
-    keys, frames, times = zip(*places, strict=True)
+    keys, frames, times, *_ = zip(*places, strict=True)
     return [texts(keys), numbers_or_null(frames, np.int64), numbers_or_null(times, np.float64)]
 
 

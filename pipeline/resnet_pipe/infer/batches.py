@@ -10,22 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.infer.engine import EngineRequest
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.infer.engine import EngineRequest, one_line
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
+
+Forward = Callable[[Pixels], Mapping[str, NDArray[np.generic]]]
+"""Executes a network on a batch; returns its outputs by name."""
 
 
-def padded(batch: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def padded(batch: Pixels, size: int) -> Pixels:
     """Return a contiguous batch of at least `size` images: the one given, or a copy with black ones added."""
     if len(batch) >= size:
         return np.ascontiguousarray(batch)
-    whole = np.zeros((size, *batch.shape[1:]), np.uint8)
+    whole: Pixels = np.zeros((size, *batch.shape[1:]), batch.dtype)
     whole[: len(batch)] = batch
     return whole
 
 
 def takes_any_size(
     request: EngineRequest,
-    forward: Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.generic]]],
+    forward: Forward,
     errors: type[Exception] | tuple[type[Exception], ...],
 ) -> bool:
     """Tell whether a network can be given a short batch as it is: a file may be made for one size only.
@@ -39,9 +42,40 @@ def takes_any_size(
     return all(len(outputs[name]) == 1 for name in request.outputs if name in outputs)
 
 
-def black(request: EngineRequest, count: int) -> NDArray[np.uint8]:
-    """Return a batch of black images, uint8, shape (count, H, W, 3)."""
-    return np.zeros((count, *request.preprocessing.size, 3), np.uint8)
+def check_sizes(
+    request: EngineRequest,
+    forward: Forward,
+    errors: type[Exception] | tuple[type[Exception], ...],
+    first: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Execute a network that is to take any size on a batch of another size than `first` had.
+
+    `forward` and the errors are as of `takes_any_size`; `first` are the shapes of the outputs.
+
+    Raises:
+        ModelError: it cannot be executed, or a row of an output has another width then.
+    """
+    other = request.preprocessing.other
+    if other is None:
+        return
+    remedy = "export it with a dynamic height and width, or use another infer.engine"
+    height, width = other
+    found = f"{request.model} cannot be given images of many sizes: with {width} x {height}"
+    try:
+        outputs = forward(black(request, request.batch_size, other))
+    except errors as error:
+        raise ModelError(f"{found}: {one_line(error)}", remedy) from None
+    for name in request.outputs:
+        shape, before = outputs[name].shape, first[name]
+        if math.prod(shape[1:]) != math.prod(before[1:]):
+            text = f"output {name!r} has shape {tuple(shape)}, and with the largest size {tuple(before)}"
+            raise ModelError(f"{found}, {text}", "choose other writer.fields, or write another fit")
+
+
+def black(request: EngineRequest, count: int, size: tuple[int, int] | None = None) -> Pixels:
+    """Return a batch of black images, shape (count, H, W, 3), of a size; without one, of the largest."""
+    taken = request.preprocessing
+    return np.zeros((count, *(size or taken.size), 3), np.float32 if taken.floats else np.uint8)
 
 
 def rows_of(request: EngineRequest, values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
@@ -92,9 +126,13 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
 class Normalizer:
     """Normalises batches on the CPU, for engines without a way of their own.
 
-    It computes (value / 255 - mean) / std for each channel, in float32, in torchvision's order. A channel has
-    256 values, so each one is computed once and looked up: bit for bit what torchvision gives, at the cost of
-    a copy. The output array is allocated once.
+    It computes (value / 255 - mean) / std for each channel, in float32, in torchvision's order. A channel of
+    uint8 has 256 values, so each one is computed once and looked up: bit for bit what torchvision gives, at
+    the cost of a copy. The output array is allocated once; where items have many sizes, it has room for the
+    largest.
+
+    Attributes:
+        output: float32, shape (batch_size, 3, H, W): the network's input after fill().
     """
 
     def __init__(self, preprocessing: NetworkInput, batch_size: int) -> None:
@@ -104,16 +142,29 @@ class Normalizer:
             (channel, (levels - np.float32(mean)) / np.float32(std))
             for channel, mean, std in zip(order, preprocessing.mean, preprocessing.std, strict=True)
         ]
+        self._constants = [*zip(order, preprocessing.mean, preprocessing.std, strict=True)]
+        self._varies = preprocessing.other is not None
         self.output = np.zeros((batch_size, 3, *preprocessing.size), np.float32)
-        """float32, shape (batch_size, 3, H, W): the network's input after fill()."""
+        self._room = self.output.reshape(-1)
 
-    def fill(self, batch: NDArray[np.uint8], count: int = 0) -> NDArray[np.float32]:
-        """Normalise a batch, uint8, (n, H, W, 3), RGB, into the first rows of `output`.
+    def fill(self, batch: Pixels, count: int = 0) -> NDArray[np.float32]:
+        """Normalise a batch, (n, H, W, 3), RGB, into the first rows of `output`.
 
-        Returns a view of it, float32, (max(n, count), 3, H, W): rows beyond the batch stay as they were.
+        Returns a view of it, float32, (max(n, count), 3, H, W): rows beyond the batch stay as they were, or
+        mean nothing where items have many sizes.
         """
         import cv2
 
+        if self._varies:
+            shape = len(self.output), 3, *batch.shape[1:3]
+            self.output = self._room[: math.prod(shape)].reshape(shape)
+        if batch.dtype == np.float32:
+            for image, planes in zip(batch, self.output, strict=False):
+                for plane, (channel, mean, std) in zip(planes, self._constants, strict=True):
+                    np.divide(image[..., channel], np.float32(255), out=plane)
+                    plane -= np.float32(mean)
+                    plane /= np.float32(std)
+            return self.output[: max(count, len(batch))]
         for image, planes in zip(batch, self.output, strict=False):
             channels = cv2.split(image)
             for plane, (channel, table) in zip(planes, self._tables, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.machine import processor
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
 if TYPE_CHECKING:
     from resnet_pipe.model.network import Network
@@ -31,6 +32,8 @@ DEFAULT = "opencv"
 """What a job has that names no engine, and what others are compared with."""
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """What a network computes in."""
+_USUAL = 224 * 224
+"""Pixels of an item with which the batch sizes of engines were measured."""
 SATURATION_REMEDY = (
     "convert the model again with `resnet-pipe convert --quantize`, which uses 7-bit weights if they are "
     "accurate enough; or use infer.engine: onnxruntime, which sums exactly"
@@ -119,12 +122,13 @@ class Engine(Protocol):
 
     streams: int
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; return by output name float32, as `batches.rows_of` makes it.
 
-        A batch has shape (n, H, W, 3), RGB, 1 <= n <= batch_size. A shorter one must not make the engine
-        rebuild its network: where another size would, pad, then cut. After the call, the batch may be
-        overwritten, and the outputs are the caller's.
+        A batch has shape (n, H, W, 3), RGB, 1 <= n <= batch_size. H and W are those of the request; if it has
+        an `other` size, any with no more pixels. A shorter one must not make the engine rebuild its network:
+        where another size would, pad, then cut. After the call, the batch may be overwritten, and the outputs
+        are the caller's.
 
         Raises:
             EngineError: the network could not be executed on this batch.
@@ -217,6 +221,14 @@ def saturation(name: str, network: Network) -> str | None:
 def batch_size(name: str, device: str) -> int:
     """Return the batch size with which an engine is fastest; see `EngineModule.batch_size`."""
     return _module(name).batch_size(device)
+
+
+def fitting(size: int, taken: NetworkInput) -> int:
+    """Return the batch size that an engine is fastest with; if items have many sizes, one that suits them.
+
+    Those are large, and a batch ends where the next item has another size: it has as many pixels.
+    """
+    return size if taken.other is None else max(1, size * _USUAL // math.prod(taken.size))
 
 
 def load(name: str, request: EngineRequest) -> Engine:

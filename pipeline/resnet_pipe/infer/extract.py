@@ -50,6 +50,8 @@ def normalizing(
 ) -> bytes:
     """Return a network with one float input (N, 3, H, W) as one that normalises: its only input is `PIXELS`.
 
+    That is uint8, or float32 if the preprocessing says so.
+
     With `half`, it computes in float16, and its outputs stay float32. `outputs` are those to keep; None: all.
     """
     model = load(path, outputs)
@@ -121,8 +123,9 @@ def _normalize(model: ModelProto, preprocessing: NetworkInput) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     batch = image.type.tensor_type.shape.dim[0]
-    shape = [batch.dim_value or "N", *preprocessing.size, 3]
-    image.CopyFrom(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
+    size: tuple[int | str, int | str] = preprocessing.size if preprocessing.other is None else ("H", "W")
+    kind = TensorProto.FLOAT if preprocessing.floats else TensorProto.UINT8
+    image.CopyFrom(helper.make_tensor_value_info(PIXELS, kind, [batch.dim_value or "N", *size, 3]))
 
 
 def _name(part: str) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_outputs, check_sizes, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
+from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx")
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
@@ -79,12 +80,14 @@ class MlxEngine:
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
         first = self._forward(black(request, request.batch_size))
-        check_outputs(request, {name: output.shape for name, output in first.items()})
+        shapes = {name: output.shape for name, output in first.items()}
+        check_outputs(request, shapes)
+        check_sizes(request, self._forward, _ERRORS, shapes)
         self._fixed = not takes_any_size(request, self._forward, _ERRORS)
         self._size = request.batch_size if self._fixed or on_gpu else 0
         """What a short batch is padded to: another size would be compiled again."""
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         try:
             outputs = self._thread.submit(self._forward, padded(batch, self._size)).result()
@@ -111,7 +114,7 @@ class MlxEngine:
             note=self._note,
         )
 
-    def _forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def _forward(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         mx = _library()
         with mx.stream(self._device):
             outputs = self._network(mx.array(batch))

@@ -16,6 +16,7 @@ from resnet_pipe.infer import batches, extract
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, check_supported, index_of, load_where_it_runs
 from resnet_pipe.machine import processor
+from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(
     library="onnxruntime",
@@ -74,7 +75,7 @@ class OnnxRuntimeEngine:
         self._on_gpu = on_gpu = request.device.startswith(tuple(_PROVIDERS))
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
-        self._inputs: Streams[Callable[[NDArray[np.uint8], int], NDArray[Any]]] = Streams(
+        self._inputs: Streams[Callable[[Pixels, int], NDArray[Any]]] = Streams(
             batches.padded if on_gpu else batches.Normalizer(request.preprocessing, request.batch_size).fill
             for _ in range(self.streams)
         )
@@ -97,10 +98,11 @@ class OnnxRuntimeEngine:
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
             raise ModelError(problem, remedy) from None
         batches.check_outputs(request, shapes)
+        batches.check_sizes(request, self._run, Exception, shapes)
         # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
         self._pads = on_gpu or not batches.takes_any_size(request, self._run, Exception)
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         try:
             outputs = self._run(batch, self._batch_size if self._pads else 0)
@@ -133,7 +135,7 @@ class OnnxRuntimeEngine:
             note=self._note,
         )
 
-    def _run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
+    def _run(self, batch: Pixels, count: int = 0) -> dict[str, Any]:
         """Execute the network on a batch, with other images added if that is not `count` of them."""
         names = self._request.outputs
         with self._inputs.one() as fill:
@@ -180,6 +182,11 @@ def _gpu_session(request: EngineRequest) -> Any:  # noqa: ANN401 - an InferenceS
     device = {"device_id": index or "0"}
     half = request.precision == "fp16"
     providers = [(_PROVIDERS["cuda"], {**device, "use_tf32": "0"})]
+    if request.preprocessing.other is not None:
+        if kind == "tensorrt":
+            problem = "TensorRT compiles a network for one size, and images have many (fit: shortest)"
+            raise DeviceError(problem, f"infer.device: cuda{index and ':'}{index}")
+        providers[0][1]["cudnn_conv_algo_search"] = "HEURISTIC"  # instead of a search for every size
     if kind == "tensorrt":
         providers.insert(0, (wanted, {**device, "trt_fp16_enable": str(int(half))}))
         half = False  # of the file: TensorRT converts it itself

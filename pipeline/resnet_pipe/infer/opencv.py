@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import Normalizer, black, check_outputs, rows_of, takes_any_size
+from resnet_pipe.infer.batches import Normalizer, black, check_outputs, check_sizes, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, existing, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
+from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(
     library="cv2",
@@ -83,7 +84,9 @@ class OpenCvEngine:
             self._load_s = time.perf_counter() - started
             whole = black(request, request.batch_size)
             first = streams[0].run(whole)
-            check_outputs(request, {name: output.shape for name, output in first.items()})
+            shapes = {name: output.shape for name, output in first.items()}
+            check_outputs(request, shapes)
+            check_sizes(request, streams[0].run, cv2.error, shapes)
             self._proof = _prove(streams[0].net.dump(), self._on_cuda)
             self._pads = self._on_cuda or not takes_any_size(request, streams[0].run, cv2.error)
             for stream in streams[1:]:
@@ -95,7 +98,7 @@ class OpenCvEngine:
         self._batch_size = request.batch_size
         self._streams = Streams(streams)
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         import cv2
 
@@ -138,7 +141,7 @@ class _Stream:
         # OpenCV 5 gives all outputs of a network or none.
         self._names = list(net.getUnconnectedOutLayersNames())
 
-    def run(self, batch: NDArray[np.uint8], count: int = 0) -> dict[str, Any]:
+    def run(self, batch: Pixels, count: int = 0) -> dict[str, Any]:
         """Execute the network on a batch, with other images added if that is not `count` of them."""
         # Always float32: one uint8 input poisons later inputs of the classic engine.
         self.net.setInput(self._normalizer.fill(batch, count))

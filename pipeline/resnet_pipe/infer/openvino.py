@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import black, check_batch_size, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.batches import (
+    black,
+    check_batch_size,
+    check_outputs,
+    check_sizes,
+    padded,
+    rows_of,
+    takes_any_size,
+)
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
+from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(
     library="openvino", distributions=("openvino",), extra="openvino", int8=True, saturates=True
@@ -97,6 +106,7 @@ class OpenVinoEngine:
             first = streams[0].forward(black(request, count))
             shapes = {name: output.shape for name, output in first.items()}
             check_outputs(replace(request, batch_size=count), shapes)
+            check_sizes(replace(request, batch_size=count), streams[0].forward, RuntimeError, shapes)
             self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
             raise
@@ -105,7 +115,7 @@ class OpenVinoEngine:
             raise ModelError(problem) from None
         self._streams = Streams(streams)
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         whole = padded(batch, self._request.batch_size if self._pads else 0)
         try:
@@ -142,7 +152,7 @@ class _Stream:
         self._request = compiled.create_infer_request()
         self._outputs = {name: port for port in compiled.outputs for name in sorted(port.names)}
 
-    def forward(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def forward(self, batch: Pixels) -> dict[str, NDArray[Any]]:
         """Execute the network on a batch that is contiguous, and return views of all of its outputs."""
         self._request.set_input_tensor(_library().Tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
@@ -162,7 +172,7 @@ def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:
 
 
 def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module and a Model
-    """Return the network with uint8 NHWC RGB input, which normalises in torchvision's order."""
+    """Return the network with NHWC RGB input, which normalises in torchvision's order."""
     # By name: Core.read_model tries every format it knows on a file that is none of them.
     onnx = ov.frontend.FrontEndManager().load_by_framework("onnx")
     model: Path | io.BytesIO = request.model
@@ -174,8 +184,10 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
     preprocessing = request.preprocessing
     fused = ov.preprocess.PrePostProcessor(network)
     image = fused.input()
-    image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    image.tensor().set_shape(ov.PartialShape([count, *preprocessing.size, 3]))
+    size = preprocessing.size if preprocessing.other is None else (-1, -1)
+    kind = ov.Type.f32 if preprocessing.floats else ov.Type.u8
+    image.tensor().set_element_type(kind).set_layout(ov.Layout("NHWC"))
+    image.tensor().set_shape(ov.PartialShape([count, *size, 3]))
     image.tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
     image.model().set_layout(ov.Layout("NCHW"))
     steps = image.preprocess()

@@ -6,7 +6,7 @@ A crash is its own, and so are its memory and its threads: it disturbs neither t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.batches import black
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.process.child import Child, EndedError, SilentError
 
 LIMIT_S = 300.0
@@ -34,13 +35,14 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Work:
-    """What an engine that is probed is to do with items, uint8, shape (n, H, W, 3), RGB; None: only load.
+    """What an engine that is probed is to do with items, shape (n, H, W, 3), RGB; None: only load.
 
-    It then measures for about so many seconds, unless that is 0, and times single batches, whole and short.
+    Those of several sizes are several arrays; the results have their order. It then measures for about so
+    many seconds, unless that is 0, and times single batches, whole and short.
     """
 
     request: EngineRequest
-    items: NDArray[np.uint8] | None = None
+    items: Pixels | Sequence[Pixels] | None = None
     seconds: float = 0.0
     single_batches: bool = False
 

@@ -14,11 +14,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import Engine
 from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
+from resnet_pipe.preprocess.network_input import Pixels
 
 _ROUNDS, _MOST_ROUNDS = 3, 10
 """How often single batches are timed: the more where another size seems to cost something, as the machine may
@@ -57,23 +57,27 @@ def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     if work.items is None:
         return Result(engine.describe(), {})
     size = work.request.batch_size
-    cuts = range(0, len(work.items), size)
+    several = work.items if isinstance(work.items, Sequence) else [work.items]
+    batches = [items[start : start + size] for items in several for start in range(0, len(items), size)]
     with ThreadPoolExecutor(engine.streams) as threads:
         parts = []
-        for part in threads.map(engine.infer, (work.items[start : start + size] for start in cuts)):
+        for part in threads.map(engine.infer, batches):
             parts.append(part)
             alive()
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in work.request.outputs}
     rate = None
     if work.seconds:
-        rows = [np.arange(start, start + size) % len(work.items) for start in cuts]
-        rate = _rate(engine, [np.ascontiguousarray(work.items[some]) for some in rows], work.seconds)
-    times = _batch_times(engine, work.items[:size]) if work.single_batches else None
+        if len(several) == 1:
+            items = several[0]
+            starts = range(0, len(items), size)
+            batches = [items[np.arange(start, start + size) % len(items)] for start in starts]
+        rate = _rate(engine, batches, work.seconds)
+    times = _batch_times(engine, batches[0]) if work.single_batches else None
     return Result(engine.describe(), outputs, rate, times)
 
 
-def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
-    def seconds(batch: NDArray[np.uint8]) -> float:
+def _batch_times(engine: Engine, whole: Pixels) -> BatchTimes:
+    def seconds(batch: Pixels) -> float:
         started = time.perf_counter()
         engine.infer(batch)
         return time.perf_counter() - started
@@ -90,11 +94,11 @@ def _batch_times(engine: Engine, whole: NDArray[np.uint8]) -> BatchTimes:
     return shortest
 
 
-def _rate(engine: Engine, batches: Sequence[NDArray[np.uint8]], seconds: float) -> float:
+def _rate(engine: Engine, batches: Sequence[Pixels], seconds: float) -> float:
     """Return the items per second of an engine that is warm, all its streams at work as in a run.
 
-    The batches, all of one size, are used again and again; none is begun after so many seconds, but each
-    stream gets at least one.
+    The batches, each as full as the others, are used again and again; none is begun after so many seconds,
+    but each stream gets at least one.
     """
     upcoming = itertools.cycle(batches)
     counted = [0] * engine.streams

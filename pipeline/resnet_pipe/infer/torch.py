@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import black, check_outputs, padded, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_outputs, check_sizes, padded, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
+from resnet_pipe.preprocess.network_input import Pixels
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ class TorchEngine:
         import torch
 
         from resnet_pipe.infer.onnx_graph.graph import read
-        from resnet_pipe.infer.torch_network import Replay, TorchNetwork
+        from resnet_pipe.infer.torch_network import Eager, Replay, TorchNetwork
 
         self._request = request
         kind = request.device.partition(":")[0]
@@ -84,11 +85,16 @@ class TorchEngine:
         try:
             network = TorchNetwork(graph, request.preprocessing, device, dtype, self._threads)
             self._load_s = time.perf_counter() - started
-            runners: list[TorchNetwork | Replay] = [network] * self.streams
-            if kind == "cuda":
+            runners: list[TorchNetwork | Eager | Replay] = [network] * self.streams
+            recorded = kind == "cuda" and request.preprocessing.other is None
+            if recorded:
                 runners = [Replay(network, device, whole.shape) for _ in range(self.streams)]
+            elif kind == "cuda":
+                runners = [Eager(network, device) for _ in range(self.streams)]
             first = runners[0].run(whole)
-            check_outputs(request, {name: output.shape for name, output in first.items()})
+            shapes = {name: output.shape for name, output in first.items()}
+            check_outputs(request, shapes)
+            check_sizes(request, runners[0].run, (RuntimeError, IndexError, ValueError), shapes)
             self._pads = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
         except torch.OutOfMemoryError as error:
             raise DeviceError(
@@ -100,11 +106,11 @@ class TorchEngine:
             version, words = torch.__version__, one_line(error)
             problem = f"torch {version} cannot run {request.model} on {self._device}: {words}"
             raise (ModelError if kind == "cpu" else DeviceError)(problem) from None
-        self._proof = _prove(network, request.precision, kind)
+        self._proof = _prove(network, request.precision, kind, recorded)
         self._note = "; ".join(filter(None, [note, _slow_bf16(request)]))
         self._runners = Streams(runners)
 
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         try:
             whole = padded(np.require(batch, requirements="W"), self._request.batch_size if self._pads else 0)
@@ -170,7 +176,7 @@ def _select(request: EngineRequest) -> tuple[torch.device, str]:
     return torch.device("cuda", index), f"cuda:{index} (architecture {major}.{minor})"
 
 
-def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
+def _prove(network: TorchNetwork, precision: str, kind: str, recorded: bool) -> str:
     import torch
 
     proof = f"a forward pass ran there: {network.convolutions} convolutions in {precision}"
@@ -178,7 +184,7 @@ def _prove(network: TorchNetwork, precision: str, kind: str) -> str:
         proof += f", {network.fused} of them fused by oneDNN with what follows"
     if kind == "cpu":
         proof += f"; {torch.backends.cpu.get_cpu_capability()}"
-    return proof if kind != "cuda" else f"{proof}, recorded as a CUDA graph; TF32 is off"
+    return proof if kind != "cuda" else f"{proof}{', recorded as a CUDA graph' * recorded}; TF32 is off"
 
 
 def _slow_bf16(request: EngineRequest) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from torch.nn import functional
 from resnet_pipe.infer import torch_onednn
 from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
+_WIDTHS = 64
+"""Widths of images for which constants are kept."""
 Function = Callable[..., torch.Tensor]
 
 
@@ -56,10 +58,8 @@ class TorchNetwork:
         self._dtype = dtype
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
         self._bgr = preprocessing.color == "bgr"
-        # The channels of a row of pixels, one after the other: long rows are fast, three values are not.
-        width = preprocessing.size[1]
-        mean, std = (np.tile(values, width) for values in (preprocessing.mean, preprocessing.std))
-        self._scale, self._shift = self._float32(1 / (255 * std)), self._float32(-mean / std)
+        self._mean, self._std = np.array(preprocessing.mean), np.array(preprocessing.std)
+        self._rows = lru_cache(maxsize=_WIDTHS)(self._row)
         self._constants = {name: self._float32(value) for name, value in graph.constants.items()}
         on_cpu = device.type == "cpu" and torch_onednn.available()
         self._fusions = torch_onednn.fusions(graph) if on_cpu else {}
@@ -71,7 +71,7 @@ class TorchNetwork:
     def __call__(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return all outputs, float32, shape (n, ...).
 
-        The pixels are uint8, shape (n, H, W, 3), RGB, contiguous, on the network's device.
+        The pixels are uint8 or float32, shape (n, H, W, 3), RGB, contiguous, on the network's device.
         """
         values = {**self._constants, self._graph.image: self._normalize(pixels)}
         for step in self._program:
@@ -80,8 +80,8 @@ class TorchNetwork:
                 del values[name]
         return {name: values[name].float() for name in self._graph.outputs}
 
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Execute it, operation by operation, on a batch, uint8, shape (n, H, W, 3), contiguous."""
+    def run(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
+        """Execute it, operation by operation, on a batch, shape (n, H, W, 3), contiguous."""
         if self._threads:
             torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
         with torch.inference_mode():
@@ -93,8 +93,17 @@ class TorchNetwork:
         if self._bgr:
             pixels = pixels.flip(3)
         rows = pixels.view(count, height, width * channels).to(torch.float32)
-        image = torch.addcmul(self._shift, rows, self._scale).view(count, height, width, channels)
+        scale, shift = self._rows(width)
+        image = torch.addcmul(shift, rows, scale).view(count, height, width, channels)
         return image.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+
+    def _row(self, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the values of a row of pixels are multiplied by, and what is added then.
+
+        The channels lie one after the other: long rows are fast, three values are not.
+        """
+        mean, std = np.tile(self._mean, width), np.tile(self._std, width)
+        return self._float32(1 / (255 * std)), self._float32(-mean / std)
 
     def _float32(self, values: Any) -> torch.Tensor:  # noqa: ANN401 - an array of any dtype
         return torch.tensor(values, dtype=torch.float32, device=self._device)
@@ -167,6 +176,26 @@ class TorchNetwork:
         return run
 
 
+class Eager:
+    """A network on a CUDA stream of its own, for one thread at a time, on batches of any size.
+
+    It computes as `Replay` does, but launches each operation.
+    """
+
+    def __init__(self, network: TorchNetwork, device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        torch.backends.cudnn.allow_tf32 = False
+
+    def run(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
+        """Execute the network on a batch, shape (n, H, W, 3), contiguous."""
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            return self._network.run(batch)
+
+
 class Replay:
     """A forward pass of a whole batch as a CUDA graph on a stream of its own, for one thread at a time.
 
@@ -200,7 +229,7 @@ class Replay:
                 for name, output in self._outputs.items()
             }
 
-    def run(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network on a batch, uint8, shape (n, H, W, 3), contiguous.
 
         Rows beyond the batch hold old pixels, and their results are dropped.

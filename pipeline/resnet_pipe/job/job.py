@@ -21,7 +21,9 @@ from resnet_pipe.preprocess.preprocessing import (
     Crop,
     Deviations,
     Factor,
+    Longest,
     Means,
+    Multiple,
     PadValue,
     Resize,
 )
@@ -40,6 +42,8 @@ class PreprocessSection(_Section):
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
     fit: Annotated[Fit | None, Field(description=MEANINGS["fit"])] = None
+    longest: Annotated[Longest | None, Field(description=MEANINGS["longest"])] = None
+    multiple: Annotated[Multiple | None, Field(description=MEANINGS["multiple"])] = None
     pad_value: Annotated[PadValue | None, Field(description=MEANINGS["pad_value"])] = None
     rounding: Annotated[Rounding | None, Field(description=MEANINGS["rounding"])] = None
     interpolation: Annotated[Interpolation | None, Field(description=MEANINGS["interpolation"])] = None

@@ -56,7 +56,7 @@ def measured(
     """
     request = EngineRequest(
         model=network.path,
-        preprocessing=preprocessing.network_input,
+        preprocessing=preprocessing.network_input_in(job.preprocess.mode),
         outputs=head.names,
         batch_size=network.batch_size or 1,
         device=job.infer.first_device,

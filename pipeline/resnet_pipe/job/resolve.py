@@ -24,6 +24,7 @@ from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import Model, open_model
 from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry, sides
+from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.preprocessing import Preprocessing, conflict, told
 from resnet_pipe.preprocess.resizing import FAST
 from resnet_pipe.store.digest import file_sha256
@@ -122,11 +123,17 @@ class Resolved:
         return self.fingerprint.digest
 
     @property
+    def network_input(self) -> NetworkInput:
+        """Return the part of the preprocessing that the engine does."""
+        return self.preprocessing.network_input_in(self.job.preprocess.mode)
+
+    @property
     def batch_size(self) -> int:
         """Return how many items one forward pass takes, even if the job leaves that to the engine."""
         infer = self.job.infer
         if infer.batch_size == "auto":
-            return self.network.batch_size or engines.batch_size(infer.engine, infer.first_device)
+            fastest = engines.batch_size(infer.engine, infer.first_device)
+            return self.network.batch_size or engines.fitting(fastest, self.network_input)
         return infer.batch_size
 
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
@@ -209,18 +216,23 @@ def preprocessing_of(
     chosen = job.preprocess.model_dump(exclude={"mode"}, exclude_none=True)
     if model.sidecar is not None:
         chosen = model.sidecar.preprocessing.overridden(chosen)
-    if network.size is not None:
+    fit = chosen.get("fit", "crop")
+    if network.size is not None and fit != "shortest":
         chosen.setdefault("crop", network.size)
     needed = ["crop", "mean", "std"]
-    if chosen.get("fit", "crop") == "crop":
+    if fit == "crop":
         needed.insert(0, "resize")
+    if fit == "shortest":
+        needed[:1] = ["resize", "longest"]
+        if any(network.sides):
+            problems.append((("preprocess", "fit"), _fixed(network)))
     missing = [name for name in needed if name not in chosen]
     if missing and model.sidecar is None:
         text = f"{model.path.name} has no sidecar, so the job must set: {', '.join(missing)}"
         problems.append((("preprocess",), text))
         return None
-    crop, size = chosen["crop"], network.size
-    if size not in (None, sides(crop)):
+    crop, size = chosen.get("crop"), network.size
+    if crop is not None and size is not None and size != sides(crop):
         wanted = told(size[0] if size[0] == size[1] else size)
         text = f"{told(crop)}, but the network's input is {size[0]} x {size[1]}; write crop: {wanted}"
         problems.append((("preprocess", "crop"), text))
@@ -229,6 +241,15 @@ def preprocessing_of(
         problems.append((("preprocess", key), text))
         return None
     return Preprocessing(**chosen)
+
+
+def _fixed(network: Network) -> str:
+    """Return what is wrong if images are to have the sizes of `fit: shortest`."""
+    size = " x ".join(str(side or "any") for side in network.sides)
+    return (
+        f"shortest makes images of many sizes, but the network's input is {size}; export it with a dynamic"
+        " height and width, or write fit: pad"
+    )
 
 
 def _fingerprint(

@@ -30,6 +30,7 @@ class Network:
 
     Attributes:
         size: (H, W) of the input if it is fixed, else None.
+        sides: H and W of the input, each None if it is not fixed.
         batch_size: images per forward pass if that is fixed, else None.
         data: files next to the ONNX file that hold its weights.
         quantized: whether it computes in int8 (it has QuantizeLinear nodes).
@@ -47,6 +48,7 @@ class Network:
     full_range: bool = False
     input_name: str = "input"
     input_type: str = "float32"
+    sides: tuple[int | None, int | None] = (None, None)
 
     @property
     def has_odd_outputs(self) -> bool:
@@ -78,6 +80,7 @@ def inspect(path: Path) -> Network:
         full_range=quantized and _full_range(model, path),
         input_name=inputs[0].name,
         input_type=value_type(inputs[0]),
+        sides=(height, width),
     )
 
 

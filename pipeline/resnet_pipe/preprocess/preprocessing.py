@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from resnet_pipe.preprocess import shortest
 from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
@@ -46,15 +47,20 @@ _ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=
 
 Resize = Annotated[int | tuple[int, int], BeforeValidator(_size, json_schema_input_type=_SizeSchema)]
 Crop = Annotated[Resize, AfterValidator(_single)]
+Longest = Annotated[int, Field(ge=1, le=_LARGEST)]
+Multiple = Annotated[int, Field(ge=1, le=1024)]
 PadValue = Annotated[
     int | tuple[int, int, int],
     BeforeValidator(_colour, json_schema_input_type=_ColourSchema),
     AfterValidator(_single),
 ]
 MEANINGS = {
-    "resize": "for fit: crop, the size after resizing, in pixels: the shorter side, or [height, width]",
+    "resize": "the size after resizing, in pixels: the shorter side, or for fit: crop [height, width]",
     "crop": "size of the network's input, in pixels: the side of a square, or [height, width]",
-    "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop",
+    "fit": "crop: resize, then crop the centre; squash: resize to crop; pad: resize to fit inside crop; "
+    "shortest: resize, for a network that takes any size",
+    "longest": "for fit: shortest, the most that the longer side becomes, in pixels",
+    "multiple": "for fit: shortest, both sides are filled up to a multiple of this; 1: they are not",
     "rounding": "of a crop half a pixel off the middle: even, as in torchvision, or down, as in transformers",
     "interpolation": "the filter of exact mode, as Pillow has it; linear: OpenCV's, for squash and pad",
     "rescale": "what pixel values of 0 to 255 are multiplied by, before mean and std; 1/255 if not given",
@@ -67,8 +73,15 @@ MEANINGS = {
 BYTE = 1 / 255
 """What brings a pixel's values to 0..1: nearly all networks are trained with that."""
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_USUAL: dict[str, Any] = {"rescale": BYTE, "rounding": "even"}
+_USUAL: dict[str, Any] = {"rescale": BYTE, "rounding": "even", "multiple": 1}
 """Values of keys that need not be told."""
+_UNUSED: dict[Fit, set[str]] = {
+    "crop": {"fit", "pad_value", "longest", "multiple"},
+    "squash": {"resize", "pad_value", "longest", "multiple"},
+    "pad": {"resize", "longest", "multiple"},
+    "shortest": {"crop", "pad_value", "rounding"},
+}
+"""Keys that do not apply to a fit, or are the default."""
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
 Deviations = Annotated[
     list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=3, max_length=3)
@@ -84,8 +97,10 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
-    crop: Annotated[Crop, Field(description=MEANINGS["crop"])]
+    crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
     fit: Annotated[Fit, Field(description=MEANINGS["fit"])] = "crop"
+    longest: Annotated[Longest | None, Field(description=MEANINGS["longest"])] = None
+    multiple: Annotated[Multiple, Field(description=MEANINGS["multiple"])] = 1
     pad_value: Annotated[PadValue, Field(description=MEANINGS["pad_value"])] = 0
     rounding: Annotated[Rounding, Field(description=MEANINGS["rounding"])] = "even"
     interpolation: Annotated[Interpolation, Field(description=MEANINGS["interpolation"])] = "bilinear"
@@ -103,35 +118,60 @@ class Preprocessing(BaseModel):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the network's input, pixels."""
-        return sides(self.crop)
+        """Height and width of the network's input, pixels; if they vary, none has more pixels than these."""
+        return self.geometry().size
+
+    @property
+    def varies(self) -> bool:
+        """Whether images of different shapes have different sizes."""
+        return self.fit == "shortest"
 
     @property
     def network_input(self) -> NetworkInput:
-        """The part that the engine does: it divides by 255, so mean and std take in what else rescales."""
-        mean, std = self.mean, self.std
-        if self.rescale != BYTE:
-            mean, std = ([value / (255 * self.rescale) for value in one] for one in (mean, std))
-        return NetworkInput(self.size, tuple(mean), tuple(std), self.color)
+        """The part that the engine does, in exact mode; see `network_input_in`."""
+        return self.network_input_in("exact")
+
+    def network_input_in(self, mode: Mode) -> NetworkInput:
+        """Return the part that the engine does. It divides by 255, and mean and std do the rest."""
+        mean, std = ([value / self._divisor for value in one] for one in (self.mean, self.std))
+        made = self.geometry(mode)
+        return NetworkInput(made.size, tuple(mean), tuple(std), self.color, made.other, made.floats)
+
+    @property
+    def _divisor(self) -> float:
+        """What mean and std are divided by, for values that have been divided by 255."""
+        return 1.0 if self.rescale == BYTE else 255 * self.rescale
 
     def geometry(self, mode: Mode = "exact") -> Geometry:
         """Return the part that the workers do."""
+        mean = [value / self._divisor for value in self.mean][:: 1 if self.color == "rgb" else -1]
         return Geometry(
-            self.resize, self.crop, self.interpolation, mode, self.fit, self.pad_value, self.rounding
+            resize=self.resize,
+            crop=self.crop,
+            interpolation=self.interpolation,
+            mode=mode,
+            fit=self.fit,
+            pad_value=self.pad_value,
+            rounding=self.rounding,
+            longest=self.longest,
+            multiple=self.multiple,
+            margin=shortest.margin(tuple(mean)) if self.varies else (0.0, 0.0, 0.0),
         )
 
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values by key, with a job's; if these change `fit`, keys that only apply to ours go."""
         own = self.model_dump(exclude_none=True)
-        if values.get("fit", self.fit) != self.fit:
-            own = {key: value for key, value in own.items() if key not in ("resize", "pad_value")}
+        fit = values.get("fit", self.fit)
+        if fit != self.fit:
+            gone = {"resize", "pad_value", "longest", "multiple"}
+            gone |= {"crop", "interpolation"} if fit == "shortest" else set()
+            own = {key: value for key, value in own.items() if key not in gone}
         return {**own, **values}
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON, without the keys that do not apply, as a job or a recipe may contain it."""
-        unused = {"crop": {"fit", "pad_value"}, "squash": {"resize", "pad_value"}, "pad": {"resize"}}
         usual = {key for key, value in _USUAL.items() if getattr(self, key) == value}
-        return self.model_dump(mode="json", exclude=unused[self.fit] | usual)
+        return self.model_dump(mode="json", exclude=_UNUSED[self.fit] | usual)
 
     def describe(self) -> str:
         """Return it as the value of the key `preprocess` in YAML."""
@@ -145,7 +185,14 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
 
     Each value is valid by itself, `crop` is there, and missing keys have their defaults.
     """
-    resize, crop, fit = values.get("resize"), values["crop"], values.get("fit", "crop")
+    resize, crop, fit = values.get("resize"), values.get("crop"), values.get("fit", "crop")
+    if fit == "shortest":
+        return _conflict_of_shortest(values)
+    if crop is None:
+        return "crop", "required"
+    for key, none in ("longest", None), ("multiple", 1):
+        if values.get(key, none) != none:
+            return key, f"only fit: shortest has it, and fit is {fit}"
     if fit == "crop" and values.get("interpolation") == "linear":
         return "interpolation", "linear is for fit: squash and fit: pad"
     if values.get("pad_value", 0) != 0 and fit != "pad":
@@ -165,6 +212,24 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
         least = max(height, width)
         text += ", the size of a resized square image"
     return "crop", f"{text}; write resize: {told(least)}, or a smaller crop"
+
+
+def _conflict_of_shortest(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return a conflict between values with `fit: shortest`, as `conflict` does."""
+    resize, longest = values.get("resize"), values.get("longest")
+    if values.get("crop") is not None:
+        return "crop", "with fit: shortest the size is that of each image; remove crop, or write fit: pad"
+    if not isinstance(resize, int):
+        return "resize", "with fit: shortest it is the length of the shorter side: one number"
+    if longest is None:
+        return "longest", "required for fit: shortest: the most that the longer side becomes"
+    if longest < resize:
+        return "longest", f"{longest} is smaller than resize, {resize}, the shorter side"
+    if values.get("interpolation", "bilinear") != "bilinear":
+        return "interpolation", "with fit: shortest it is bilinear, as in torchvision's detectors; remove it"
+    if values.get("pad_value", 0) != 0:
+        return "pad_value", "with fit: shortest the margins have the mean as their colour; remove it"
+    return None
 
 
 def first_problem(error: ValidationError) -> str:

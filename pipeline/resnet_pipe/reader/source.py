@@ -32,12 +32,20 @@ class Item(NamedTuple):
         pts_s: presentation time in seconds; None for an image.
         extent: width and height of the image in pixels of the frame, where its last column or row is only
             partly covered, as in a JPEG decoded to an eighth of a size that is no multiple of 8; else None.
+        whole: width and height of the image as it is displayed, where a reader has made the frame smaller;
+            else None.
     """
 
     frame: NDArray[np.uint8]
     frame_index: int | None = None
     pts_s: float | None = None
     extent: tuple[float, float] | None = None
+    whole: tuple[int, int] | None = None
+
+    @property
+    def displayed(self) -> tuple[int, int]:
+        """Width and height of the image as it is displayed, pixels."""
+        return self.whole or (self.frame.shape[1], self.frame.shape[0])
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.errors import ResnetPipeError, RunError
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, one_line
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Canary
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.stager import GivenUpError
@@ -38,13 +38,13 @@ class _LateError(Exception):
 
 @dataclass(frozen=True)
 class _Sample:
-    """Items of a batch of `rows`, uint8, shape (n, H, W, 3), and what the engine gave for them in it.
+    """Items of a batch of `rows`, shape (n, H, W, 3), and what the engine gave for them in it.
 
     They are copies, spread over the batch: some graphs come out wrong from the second item of a batch on.
     """
 
     rows: int
-    items: NDArray[np.uint8]
+    items: Pixels
     outputs: Outputs
 
 
@@ -61,7 +61,7 @@ class Canaries:
         self._lock = threading.Lock()
         self._canaries: dict[Device, _Canary] = {}
 
-    def look_at(self, device: Device, batch: NDArray[np.uint8], outputs: Outputs) -> None:
+    def look_at(self, device: Device, batch: Pixels, outputs: Outputs) -> None:
         """Take a sample of a batch that a device has executed; only of a few, and all of it is copied."""
         if not self._resolved.job.run.canary:
             return
@@ -137,7 +137,7 @@ class _Canary:
         self.figures: Canary | None = None
         self.reason = ""
 
-    def look_at(self, batch: NDArray[np.uint8], outputs: Outputs) -> None:
+    def look_at(self, batch: Pixels, outputs: Outputs) -> None:
         with self._lock:
             if self._thread is not None or (self._sample is not None and len(batch) <= self._sample.rows):
                 return
@@ -186,7 +186,8 @@ class _Canary:
                 raise _LateError(f"it has taken longer than {PATIENCE_S:.0f} s")
 
         resolved = self._resolved
-        subject = Subject(resolved.model, resolved.network, resolved.head, resolved.preprocessing)
+        mode = resolved.job.preprocess.mode
+        subject = Subject(resolved.model, resolved.network, resolved.head, resolved.preprocessing, mode)
         try:
             names = _references(resolved, self._device.info)
             reference = subject.reference(sample.items, names, singly=True, look=look)
@@ -236,7 +237,7 @@ def _least(resolved: Resolved) -> float:
     return min(threshold, 1 - 2 * (1 - sidecar.quantization.cosine_min))
 
 
-def _sample(batch: NDArray[np.uint8], outputs: Outputs, count: int) -> _Sample | None:
+def _sample(batch: Pixels, outputs: Outputs, count: int) -> _Sample | None:
     """Return a sample of a batch; None if all rows are failures, because they are not finite."""
     finite = np.flatnonzero(np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0))
     if not len(finite):

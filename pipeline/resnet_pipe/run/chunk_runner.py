@@ -98,7 +98,7 @@ class ChunkRunner:
 
     def _start_workers(self, cores: int) -> WorkerPool:
         job, geometry = self.resolved.job, self.resolved.geometry
-        shape = SlotShape(1, SLOTS_PER_WORKER, self.effort.batch_size, geometry.size)
+        shape = SlotShape(1, SLOTS_PER_WORKER, self.effort.batch_size, geometry.size, geometry.floats)
         tell = partial(self.events.note, unusual=False)
         workers = self.effort.workers = count(self.resolved, self.plan, cores, shape, tell)
         for stage in ("reader", "preprocess"):

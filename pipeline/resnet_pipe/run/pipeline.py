@@ -186,10 +186,10 @@ class Pipeline:
         if slot is None:
             return {}
         started = time.perf_counter()
-        outputs = device.infer(slot, len(ready.rows))
+        outputs = device.infer(slot, len(ready.rows), ready.size)
         now = time.perf_counter()
         device.clock.add(now - started, len(ready.rows))
-        batch = self.pool.slots.batch(slot)[: len(ready.rows)]
+        batch = self.pool.slots.batch(slot, ready.size)[: len(ready.rows)]
         self.canaries.look_at(device, batch, outputs)
         self.observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)

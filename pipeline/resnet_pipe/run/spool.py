@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError
+from resnet_pipe.preprocess.network_input import Placement
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.workers.messages import Note, Outputs, Row
 from resnet_pipe.store import atomic
 
-_FORMAT = 2
+_FORMAT = 3
 """Version of the files; those of another version are ignored."""
-_KEYS = ("frame_index", "pts_s", "notes")
+_KEYS = ("frame_index", "pts_s", "placement", "notes")
 
 
 class SpanResult(NamedTuple):
@@ -54,6 +55,8 @@ class Spool:
         }
         arrays["frame_index"] = np.array([row.frame_index for row in rows], np.int64)
         arrays["pts_s"] = np.array([row.pts_s for row in rows], np.float64)
+        placements = [row.placement for row in rows if row.placement is not None]
+        arrays["placement"] = np.array(placements, np.int64).reshape(-1, len(Placement._fields))
         arrays["notes"] = np.array([note.text for batch in batches for note in batch.notes], np.str_)
         with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -72,10 +75,11 @@ class Spool:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
+                placements = [Placement(*values) for values in arrays["placement"].tolist()]
                 notes = tuple(Note(source.key, text) for text in arrays["notes"].tolist())
                 outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
-            rows = [Row(source.key, frame, at) for frame, at in zip(index, pts, strict=True)]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            rows = [Row(source.key, *values) for values in zip(index, pts, placements, strict=True)]
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
             raise RunError(
                 f"{path}: a finished part of {source.key} can no longer be read: {error}",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
@@ -29,12 +30,13 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class Items:
-    """A sample of what a reader gives, ready for an engine: uint8, shape (n, H, W, 3), RGB.
+    """A sample of what a reader gives, ready for an engine: shape (n, H, W, 3), RGB.
 
-    It was spread among as many sources as were `found`; the failures are of those that could not be read.
+    Where items have many sizes, it is several of these, with one item each. It was spread among as many
+    sources as were `found`; the failures are of those that could not be read.
     """
 
-    items: NDArray[np.uint8]
+    items: Pixels | Sequence[Pixels]
     found: int
     passed_over: PassedOver
     failures: list[Failure] = field(default_factory=list)
@@ -52,11 +54,13 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
     if not workers:
         return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources), passed_over)
-    pool = WorkerPool(reader, geometry, SlotShape(workers, 2, 1, geometry.size), timeout_s, traced=False)
-    with closing(pool):
+    shape = SlotShape(workers, 2, 1, geometry.size, geometry.floats)
+    with closing(WorkerPool(reader, geometry, shape, timeout_s, traced=False)) as pool:
         items, failures = collect(pool, chosen, count)
-    stacked = [items[place] for place in sorted(items)[:count]]
-    read = np.array(stacked, np.uint8).reshape(-1, *geometry.size, 3)
+    found = [items[place] for place in sorted(items)[:count]]
+    read: Pixels | Sequence[Pixels] = [one[np.newaxis] for one in found]
+    if not geometry.varies:
+        read = np.array(found, np.uint8).reshape(-1, *geometry.size, 3)
     return Items(read, len(sources), passed_over, failures)
 
 
@@ -69,13 +73,13 @@ def _spread(sources: list[Source], count: int) -> list[Source]:
 
 def collect(
     pool: WorkerPool, sources: list[Source], count: int
-) -> tuple[dict[tuple[int, int], NDArray[np.uint8]], list[Failure]]:
+) -> tuple[dict[tuple[int, int], Pixels], list[Failure]]:
     """Read sources until there are `count` items, through a pool with batches of one item.
 
-    Returned are the items by position of the source and in it, uint8, shape (H, W, 3), RGB; and the failures.
+    Returned are the items by position of the source and in it, shape (H, W, 3), RGB; and the failures.
     RunError if the worker processes do not work at all.
     """
-    items: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    items: dict[tuple[int, int], Pixels] = {}
     failures: list[Failure] = []
     given = ended = 0
     while len(items) < count and (ended < given or given < len(sources)):
@@ -89,6 +93,6 @@ def collect(
             failures += message.failures
             ended += message.last
             if message.slot is not None:
-                items[message.task, message.number] = pool.slots.batch(message.slot)[0].copy()
+                items[message.task, message.number] = pool.slots.batch(message.slot, message.size)[0].copy()
                 pool.release(message.slot)
     return items, failures

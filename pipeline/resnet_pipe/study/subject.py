@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
-from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest
+from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, fitting
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
@@ -25,6 +25,7 @@ from resnet_pipe.model import network as onnx_network
 from resnet_pipe.model.model import INT8_SUFFIX, Model, open_model
 from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 REFERENCES = ("torch", "onnxruntime")
@@ -91,11 +92,12 @@ class Subject:
         That is for all outputs, with batches that suit it, if any do for the network, and a thread for each
         core.
         """
+        taken = self.preprocessing.network_input_in(self.mode)
         return EngineRequest(
             model=self.model.path,
-            preprocessing=self.preprocessing.network_input,
+            preprocessing=taken,
             outputs=self.head.names,
-            batch_size=self.network.batch_size or abilities.batch_size,
+            batch_size=self.network.batch_size or fitting(abilities.batch_size, taken),
             device=device,
             precision=precision,
             threads=available_cores(),
@@ -104,7 +106,7 @@ class Subject:
 
     def reference(
         self,
-        items: NDArray[np.uint8],
+        items: Pixels | Sequence[Pixels],
         names: Sequence[str] = REFERENCES,
         *,
         singly: bool = False,
@@ -113,9 +115,10 @@ class Subject:
         """Execute the network in float32 on the CPU, in the first engine of `names` that can.
 
         For an int8 model, that is the float32 model it was made from, if that is still beside it; otherwise
-        the int8 model itself, with its rounding, but without int8 arithmetic. Items: uint8, shape
-        (n, H, W, 3), RGB, n at least 1. If `singly`, they are executed one at a time, unless the network
-        takes another number only. Meanwhile `look` is called several times a second; what it raises ends it.
+        the int8 model itself, with its rounding, but without int8 arithmetic. Items: shape (n, H, W, 3), RGB,
+        n at least 1; or several such, of other sizes. If `singly`, they are executed one at a time, unless
+        the network takes another number only. Meanwhile `look` is called several times a second; what it
+        raises ends it.
 
         Raises:
             UsageError: none of these engines is installed.

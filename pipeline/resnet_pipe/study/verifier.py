@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, precisions
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.study.agreement import Agreement, compare, digits
 from resnet_pipe.study.subject import Reference, Subject
 
@@ -92,12 +90,12 @@ class Verdict:
 class Verifier:
     """Tries engines and precisions one after the other, each in its own process.
 
-    The items are uint8, shape (n, H, W, 3), RGB, n at least 1. In a race, only the fastest matters: whatever
+    The items are as those of `Work`, one at least. In a race, only the fastest matters: whatever
     takes far longer than one that passes is given up.
     """
 
     subject: Subject
-    items: NDArray[np.uint8]
+    items: Pixels | Sequence[Pixels]
     reference: Reference
     wishes: Wishes
     race: bool = False

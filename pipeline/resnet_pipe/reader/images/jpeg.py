@@ -133,10 +133,13 @@ def _decode(
     size = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
     inks = space in ("CMYK", "YCCK")
     frame = upright(_pixels(data, inks, size, accept_truncated), orientation)
-    if height % factor == 0 and width % factor == 0:
+    if factor == 1:
         return Item(frame)
-    extent = width / factor, height / factor
-    return Item(frame, extent=extent[::-1] if orientation in TURNED else extent)
+    whole, extent = (width, height), (width / factor, height / factor)
+    if orientation in TURNED:
+        whole, extent = whole[::-1], extent[::-1]
+    partial = height % factor or width % factor
+    return Item(frame, extent=extent if partial else None, whole=whole)
 
 
 def _reduction(height: int, width: int, min_side: int, orientation: int) -> int:

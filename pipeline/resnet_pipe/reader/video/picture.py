@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.orientation import Frame, upright
+from resnet_pipe.reader.orientation import TURNED, Frame, upright
 from resnet_pipe.reader.source import check_pixels
 
 _BT709, _FCC, _BT601, _SMPTE240M, _BT2020 = 1, 4, 5, 7, 9
@@ -46,12 +46,16 @@ class Converter:
     """Converts the frames of one video, of up to `max_pixels` each.
 
     With `min_side`, those of at least twice that size are made smaller: that is then their shorter side.
+
+    Attributes:
+        whole: width and height of the last frame as it is displayed, if it was made smaller; else None.
     """
 
     def __init__(self, min_side: int | None, max_pixels: int) -> None:
         self._min_side = min_side
         self._max_pixels = max_pixels
         self._reformatter = VideoReformatter()
+        self.whole: tuple[int, int] | None = None
 
     def rgb(self, frame: VideoFrame) -> Frame:
         """Convert a frame to uint8, shape (H, W, 3), RGB, contiguous, turned as its display matrix says.
@@ -78,7 +82,12 @@ class Converter:
         pixels = np.ascontiguousarray(converted.to_ndarray(), np.uint8)
         if frame.color_range == ColorRange.MPEG and frame.format.name.startswith("gray"):
             pixels = _STRETCHED[pixels]  # swscale takes every grey for full range
-        return upright(pixels, _orientation(frame))
+        orientation = _orientation(frame)
+        self.whole = None
+        if width < frame.width:
+            turned = orientation in TURNED
+            self.whole = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        return upright(pixels, orientation)
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         shorter = min(width, height)

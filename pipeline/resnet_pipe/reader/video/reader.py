@@ -132,27 +132,31 @@ class VideoReader(FileReader):
         video.decoded = counted = 0
         covered = 0.0
         try:
-            for position, frame in self._frames(video, reading, min_side):
+            for position, frame, whole in self._frames(video, reading, min_side):
                 seconds = index.seconds(reading.within.start, position + 1)
                 counts.add(FrameCounts(video.decoded - counted, 1, seconds - covered))
                 counted, covered = video.decoded, seconds
                 pts_s = int(index.pts[position]) * index.time_base.numerator / index.time_base.denominator
-                yield Item(frame, reading.first_frame + position, pts_s)
+                yield Item(frame, reading.first_frame + position, pts_s, whole=whole)
             counts.seconds += index.seconds(reading.within.start, reading.within.stop) - covered
         finally:
             counts.decoded += video.decoded - counted
         if index.problem is not None:
             raise index.problem
 
-    def _frames(self, video: Video, reading: Reading, min_side: int | None) -> Iterator[tuple[int, Frame]]:
+    def _frames(
+        self, video: Video, reading: Reading, min_side: int | None
+    ) -> Iterator[tuple[int, Frame, tuple[int, int] | None]]:
+        """Yield position, frame and, if that was made smaller, its width and height before."""
         if self.backend == "opencv":
             from resnet_pipe.reader.video import cv2_capture
 
-            yield from cv2_capture.decode(video, reading.index, reading.wanted)
+            for position, frame in cv2_capture.decode(video, reading.index, reading.wanted):
+                yield position, frame, None
             return
         from resnet_pipe.reader.video import pyav
         from resnet_pipe.reader.video.picture import Converter
 
         converter = Converter(min_side, self.max_pixels)
-        for position, frame in pyav.decode(video, reading.index, reading.wanted):
-            yield position, converter.rgb(frame)
+        for position, decoded in pyav.decode(video, reading.index, reading.wanted):
+            yield position, converter.rgb(decoded), converter.whole

@@ -43,8 +43,10 @@ class Device:
         self._lock = threading.Lock()
         """Guards the limit, which several streams may change."""
 
-    def infer(self, slot: int, count: int) -> Outputs:
+    def infer(self, slot: int, count: int, size: tuple[int, int] | None = None) -> Outputs:
         """Execute the network on the first rows of a slot, in halves where all do not fit into memory.
+
+        The height and width of the items are given where they have many sizes.
 
         Raises:
             EngineError: not even one item can be executed.
@@ -54,7 +56,7 @@ class Device:
             limit = self._limit
             try:
                 parts = [
-                    self._engine.infer(slot, range(start, min(start + limit, count)))
+                    self._engine.infer(slot, range(start, min(start + limit, count)), size)
                     for start in range(0, count, limit)
                 ]
             except EngineError as error:
@@ -191,7 +193,7 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
     threads = cores if infer.threads == "auto" else infer.threads
     return EngineRequest(
         model=resolved.model.path,
-        preprocessing=resolved.preprocessing.network_input,
+        preprocessing=resolved.network_input,
         outputs=resolved.head.names,
         batch_size=resolved.batch_size,
         device=device,

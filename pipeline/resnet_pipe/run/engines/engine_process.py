@@ -38,7 +38,8 @@ def _execute(connection: Connection, engine: Engine, slots: Slots) -> None:
     def execute(work: ForwardPass) -> None:
         outputs: Any
         try:
-            outputs = engine.infer(slots.batch(work.slot)[work.rows.start : work.rows.stop])
+            batch = slots.batch(work.slot, work.size)
+            outputs = engine.infer(batch[work.rows.start : work.rows.stop])
         except EngineError as error:
             outputs = error
         except Exception as error:  # what nobody foresaw ends the run, and is told on one line

@@ -25,6 +25,8 @@ LOADING_S = 1800.0
 _FIRST = 5
 _FACTOR = 50.0
 _LEAST_S = 60.0
+Size = tuple[int, int] | None
+"""Height and width of items where they have many sizes; else None."""
 _PROCESS = "resnet_pipe.run.engines.engine_process"
 
 
@@ -47,11 +49,15 @@ class EngineReady:
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """Rows of a slot to execute the network on; the answer will have its number."""
+    """Rows of a slot to execute the network on; the answer will have its number.
+
+    The size is height and width of the items where they have many; else it is None.
+    """
 
     number: int
     slot: int
     rows: range
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,8 @@ class RemoteEngine:
         self.info, self.peak_rss_kb = answer.info, answer.peak_rss_kb
         self._receiver.start()
 
-    def infer(self, slot: int, rows: range) -> Outputs:
-        """Execute the network on some rows of a slot; see `Engine.infer`.
+    def infer(self, slot: int, rows: range, size: Size = None) -> Outputs:
+        """Execute the network on some rows of a slot, of items of a size; see `Engine.infer`.
 
         Raises:
             EngineError: the network could not be executed on them.
@@ -131,14 +137,14 @@ class RemoteEngine:
                 raise self._over
             number = next(self._numbers)
             self._asked[number] = asked
-            self._process.send(ForwardPass(number, slot, rows))
+            self._process.send(ForwardPass(number, slot, rows, size))
         waiting, started = Waiting(self.pid), time.perf_counter()
         while not wait((asked,), LOOK_S).done:
             seconds = waiting.look(number)
-            if seconds > self._pace.limit_s(len(rows)):
-                self._end(self._hangs(len(rows), seconds))
+            if seconds > self._pace.limit_s(len(rows), size):
+                self._end(self._hangs(len(rows), size, seconds))
         outputs = asked.result()
-        self._pace.note(len(rows), time.perf_counter() - started)
+        self._pace.note(len(rows), time.perf_counter() - started, size)
         return outputs
 
     def shrink(self, batch_size: int) -> None:
@@ -193,10 +199,10 @@ class RemoteEngine:
             "engines",
         )
 
-    def _hangs(self, rows: int, seconds: float) -> RunError:
+    def _hangs(self, rows: int, size: Size, seconds: float) -> RunError:
         return RunError(
             f"the engine hangs: {self.name or self.info.device} has not answered a batch of {rows} for"
-            f" {seconds:.0f} s, {self._pace.excess(rows)}",
+            f" {seconds:.0f} s, {self._pace.excess(rows, size)}",
             "committed results are kept: run the same command again; if it hangs again, use another"
             " infer.engine",
             "engines",
@@ -207,31 +213,31 @@ class Pace:
     """What a forward pass may take. Used from several threads.
 
     That is `infer.timeout_s`; but once the first batches of a size have shown what they take, no more than
-    many times the slowest of them, and a minute at least.
+    many times the slowest of them, and a minute at least. The size of a batch is the number of its rows and,
+    where items have many, their height and width.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._first: dict[int, list[float]] = {}
-        """Seconds of the first batches, by the number of their rows."""
+        self._first: dict[tuple[int, Size], list[float]] = {}
+        """Seconds of the first batches, by their size."""
 
-    def note(self, rows: int, seconds: float) -> None:
+    def note(self, rows: int, seconds: float, size: Size = None) -> None:
         """Note what a batch of so many rows has taken."""
-        first = self._first.setdefault(rows, [])
+        first = self._first.setdefault((rows, size), [])
         if len(first) < _FIRST:
             first.append(seconds)
 
-    def limit_s(self, rows: int) -> float:
+    def limit_s(self, rows: int, size: Size = None) -> float:
         """Return the seconds that a batch of so many rows may take."""
-        first = self._first.get(rows, ())
+        first = self._first.get((rows, size), ())
         if len(first) < _FIRST:
             return self._timeout_s
         return min(self._timeout_s, max(_LEAST_S, _FACTOR * max(first)))
 
-    def excess(self, rows: int) -> str:
+    def excess(self, rows: int, size: Size = None) -> str:
         """Return in words what the limit for so many rows comes from."""
-        if self.limit_s(rows) == self._timeout_s:
+        if self.limit_s(rows, size) == self._timeout_s:
             return "longer than infer.timeout_s (raise it if a batch may take that long)"
-        return (
-            f"while none of the first {_FIRST} of this size took longer than {max(self._first[rows]):.2g} s"
-        )
+        slowest = max(self._first[rows, size])
+        return f"while none of the first {_FIRST} of this size took longer than {slowest:.2g} s"

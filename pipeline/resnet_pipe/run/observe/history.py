@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.head.classify import top_k
 from resnet_pipe.model.output import Activation
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.report.page import data_url
 from resnet_pipe.run.observe.observer import Forward, Observer
 from resnet_pipe.run.workers.messages import SLOWEST, Outputs, ReadyBatch, Row
@@ -108,7 +108,7 @@ class History(Observer):
             "samples": self._samples,
         }
 
-    def _sample(self, row: Row, image: NDArray[np.uint8], outputs: Outputs, at: int) -> dict[str, Any]:
+    def _sample(self, row: Row, image: Pixels, outputs: Outputs, at: int) -> dict[str, Any]:
         name = row.key if row.pts_s is None else f"{row.key}, {row.pts_s:.2f} s"
         top: list[tuple[str, float]] = []
         if self.logits is not None:
@@ -121,12 +121,13 @@ class History(Observer):
         return {"name": name, "image": _thumbnail(image), "top": top}
 
 
-def _thumbnail(image: NDArray[np.uint8]) -> str:
-    """Return an image, uint8, shape (H, W, 3), RGB, as a data URL of a small JPEG."""
+def _thumbnail(image: Pixels) -> str:
+    """Return an image, shape (H, W, 3), RGB, 0 to 255, as a data URL of a small JPEG."""
     from PIL import Image
 
     content = io.BytesIO()
     height, width = (max(1, round(_SIDE * side / max(image.shape[:2]))) for side in image.shape[:2])
-    small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
+    levels = image if image.dtype == np.uint8 else image.round().clip(0, 255).astype(np.uint8)
+    small = Image.fromarray(levels).resize((width, height), Image.Resampling.BOX)
     small.save(content, "JPEG", quality=_QUALITY)
     return data_url("image/jpeg", content.getvalue())

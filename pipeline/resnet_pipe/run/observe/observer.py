@@ -8,10 +8,8 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import NamedTuple, ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.errors import ResnetPipeError
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch
 
@@ -74,10 +72,10 @@ class Guard:
 
 
 class Forward(NamedTuple):
-    """A forward pass on a batch, uint8, shape (rows, H, W, 3): what it gave, its lane, from when to when."""
+    """A forward pass on a batch of items: what it gave, its lane, from when to when."""
 
     ready: ReadyBatch
-    batch: NDArray[np.uint8]
+    batch: Pixels
     outputs: Outputs
     lane: int
     start: float

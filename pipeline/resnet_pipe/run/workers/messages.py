@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.preprocess.network_input import Placement
 from resnet_pipe.reader.source import FrameCounts, Source, Span
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -30,11 +31,12 @@ class Note(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Which item sits in a row of a slot."""
+    """Which item sits in a row of a slot, and where its image lies in what the network sees."""
 
     key: str
     frame_index: int | None
     pts_s: float | None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class ReadyBatch:
         span: index of the span; 0 for a source that is read as a whole.
         number: position among the messages of this task and span, from 0: several streams may mix them up.
         slot: where the batch is; None if no row was filled.
+        size: height and width of its items, where they have many sizes; else None.
         failures: sources of this task that give no more rows.
         sources: done with, as the task says; 0 unless this is the last message.
         finished: sources of the task, as it was sent, of which everything has been posted.
@@ -126,6 +129,7 @@ class ReadyBatch:
     slowest: list[tuple[str, float]] = field(default_factory=list)
     spans: list[WorkSpan] = field(default_factory=list)
     from_spool: bool = False
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

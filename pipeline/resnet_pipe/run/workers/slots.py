@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.machine.memory import memory_file
+from resnet_pipe.preprocess.network_input import Pixels
 
 _WORD = np.dtype([("task", np.int64), ("position", np.int64), ("number", np.int64)])
 _PAGE = 4096
@@ -22,13 +22,20 @@ class SlotShape:
     """How the shared memory is divided: each worker has a status word and `per_worker` slots of its own.
 
     Attributes:
-        size: height and width of an item, pixels.
+        size: height and width of an item, pixels; where items have many sizes, none has more pixels.
+        floats: whether pixels are float32, and not uint8.
     """
 
     workers: int
     per_worker: int
     batch_size: int
     size: tuple[int, int]
+    floats: bool = False
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of a slot: those of a batch of shape (batch_size, H, W, 3)."""
+        return self.batch_size * math.prod(self.size) * 3 * (4 if self.floats else 1)
 
     @property
     def header_bytes(self) -> int:
@@ -37,9 +44,8 @@ class SlotShape:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all of it: a slot is a uint8 batch of shape (batch_size, H, W, 3)."""
-        slot_bytes = self.batch_size * math.prod(self.size) * 3
-        return self.header_bytes + self.workers * self.per_worker * slot_bytes
+        """Bytes of all of it."""
+        return self.header_bytes + self.workers * self.per_worker * self.slot_bytes
 
     def slots_of(self, worker: int) -> range:
         """Return the slots that a worker fills."""
@@ -62,19 +68,28 @@ class Slots:
         self._begun = 0
         self._map = mmap.mmap(self.descriptor, shape.total_bytes)
         self._words = np.frombuffer(self._map, _WORD, shape.workers)
-        self._batches: NDArray[np.uint8] = np.frombuffer(
-            self._map, np.uint8, offset=shape.header_bytes
-        ).reshape(-1, shape.batch_size, *shape.size, 3)
+        dtype = np.float32 if shape.floats else np.uint8
+        self._values = np.frombuffer(self._map, dtype, offset=shape.header_bytes).reshape(
+            shape.workers * shape.per_worker, -1
+        )
+        self._batches: Pixels = self._values.reshape(-1, shape.batch_size, *shape.size, 3)
 
     def close(self) -> None:
         """Give the memory back; it is freed once no batch is in use any more. Nothing else may follow."""
         os.close(self.descriptor)
-        del self._batches, self._words, self._map  # now, whoever still knows of these slots
+        del self._batches, self._values, self._words, self._map  # now, whoever still knows of these slots
 
-    def batch(self, slot: int) -> NDArray[np.uint8]:
-        """Return the uint8 array, shape (batch_size, H, W, 3), of a slot: a view, not a copy."""
-        batch: NDArray[np.uint8] = self._batches[slot]
-        return batch
+    def batch(self, slot: int, size: tuple[int, int] | None = None) -> Pixels:
+        """Return the array, shape (batch_size, H, W, 3), of a slot: a view, not a copy.
+
+        The height and width of its items are given where they have many sizes. Such a batch begins where the
+        slot does, and has no gaps.
+        """
+        if size is None:
+            batch: Pixels = self._batches[slot]
+            return batch
+        shape = (self.shape.batch_size, *size, 3)
+        return self._values[slot, : math.prod(shape)].reshape(shape)
 
     def begin(self, worker: int, task: int, position: int) -> None:
         """Note that a worker starts on a source now, or gets on with it. Survives the worker."""

@@ -12,12 +12,10 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.errors import SourceError
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
+from resnet_pipe.preprocess.geometry import is_picture
 from resnet_pipe.reader.file import announce, refusal
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.run.workers.messages import (
@@ -157,7 +155,7 @@ class Worker:
                     item = next(items, None)
             finally:
                 if item is not None and self._items >= skip:
-                    self._make_room()  # before the item is counted, which is not posted yet
+                    self._make_room(item)  # before the item is counted, which is not posted yet
                 if self._items < skip:  # decoded once more, but it was used and counted when it was posted
                     before = FrameCounts(before.decoded, counts.used, counts.seconds)
                 self._batch.counts.add(counts, before)
@@ -171,9 +169,11 @@ class Worker:
             self._items += 1
             alive()  # the time limit is for each item
 
-    def _make_room(self) -> None:
-        """Post the batch if it is full."""
-        if len(self._batch.rows) == self._setup.shape.batch_size:
+    def _make_room(self, item: Item) -> None:
+        """Post the batch if it is full, or has items of another size."""
+        batch = self._batch
+        full = len(batch.rows) == self._setup.shape.batch_size
+        if full or (batch.size is not None and batch.rows and batch.size != self._size(item)):
             self._post(last=False)
             self._next_batch(self._batch.number + 1)
 
@@ -181,20 +181,28 @@ class Worker:
         span = self._task.span.index if self._task.span else 0
         self._batch, self._seconds = ReadyBatch(self._task.index, span, number, worker=self._setup.worker), []
 
+    def _size(self, item: Item) -> tuple[int, int] | None:
+        """Return height and width of what an item becomes, where they have many; of no picture, None."""
+        geometry = self._setup.geometry
+        return geometry.size_of(*item.displayed) if geometry.varies and is_picture(item.frame) else None
+
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
 
     def _place(self, key: str, position: int, item: Item) -> None:
-        slot, rows = self._batch.slot, self._batch.rows
+        geometry, slot, rows = self._setup.geometry, self._batch.slot, self._batch.rows
         if slot is None:
             self._slots.end(self._setup.worker)  # waiting for room is not hanging
             slot = self._free_slot()
             self._batch = replace(self._batch, slot=slot)
             self._begin(position)
         with self._timed("preprocess", key):
-            out: NDArray[np.uint8] = self._slots.batch(slot)[len(rows)]
-            self._setup.geometry.apply(item.frame, out, item.extent)
-            rows.append(Row(key, item.frame_index, item.pts_s))
+            if not rows and geometry.varies:
+                self._batch = replace(self._batch, size=self._size(item))
+            batch = self._slots.batch(slot, self._batch.size)
+            placement = geometry.placement(*item.displayed) if is_picture(item.frame) else None
+            geometry.apply(item.frame, batch[len(rows)], item.extent, placement)
+            rows.append(Row(key, item.frame_index, item.pts_s, placement))
 
     @contextmanager
     def _timed(self, stage: str, key: str) -> Iterator[None]:
