@@ -29,7 +29,7 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
     sidecar, infer = model.sidecar, job.infer
     said = sidecar.detection if sidecar is not None else None
     if sidecar is None or not sidecar.classes:
-        text = f"{model.path.name} has no sidecar, which would name the classes: resnet-pipe convert {model.path}"
+        text = f"{model.path.name} has no sidecar that names its classes: resnet-pipe convert {model.path}"
         problems.append((("infer", "model"), text))
         return None
     if said is None and infer.boxes is None:

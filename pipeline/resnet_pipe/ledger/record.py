@@ -48,14 +48,16 @@ class Canary(NamedTuple):
     Attributes:
         items: how many were computed again.
         reference: by what: library, version, precision, device.
-        cosine_min: the smallest cosine similarity of all.
+        cosine_min: the smallest cosine similarity of all; None for a network that finds objects.
         top1: share of them whose best class is the same; None for a network without classes.
+        matched: share of the boxes that are the same; None for a network that finds none.
     """
 
     items: int
     reference: str
-    cosine_min: float
+    cosine_min: float | None
     top1: float | None
+    matched: float | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _lines(
     run: dict[str, Any], labels: str, ended_at: float, success: float | None, standing: dict[str, int]
 ) -> Iterator[str]:
     done, partial, failed = (run["sources"][how] for how in ("done", "partial", "failed"))
-    canary = run["canary"]["cosine_min"] if run["canary"] else None
+    canary = run["canary"] or {}
     figures = [
         (_SUCCESS, "When a run last ended with exit code 0 or 3, seconds since 1970.", success),
         ("last_run_timestamp_seconds", "When the last run ended, seconds since 1970.", ended_at),
@@ -60,7 +60,16 @@ def _lines(
         ("sources_done", "Sources that gave all their rows in the last run.", done),
         ("sources_partial", "Sources that gave some of their rows or files in the last run.", partial),
         ("sources_failed", "Sources that failed in the last run.", failed),
-        ("canary_cosine", "Smallest cosine similarity to float32 of items that were computed again.", canary),
+        (
+            "canary_cosine",
+            "Smallest cosine similarity to float32 of items that were computed again.",
+            canary.get("cosine_min"),
+        ),
+        (
+            "canary_matched",
+            "Share of the boxes found in such items that were the same.",
+            canary.get("matched"),
+        ),
         ("exit_code", "Exit code of the last run.", run["exit_code"]),
     ]
     for name, meaning, value in figures:

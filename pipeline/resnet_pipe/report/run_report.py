@@ -122,10 +122,15 @@ def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
     if model["weights"].lower().startswith("random weights"):
         said.append(f"The model has {model['weights']}.")
     if canary := run.get("canary"):  # runs of earlier versions have none
-        top1 = "" if canary["top1"] is None else f", and the same best class for {canary['top1']:.0%}"
+        if canary["cosine_min"] is None:
+            agrees = f"{canary['matched']:.1%} of the boxes were the same"
+        else:
+            agrees = f"a cosine similarity of {digits(canary['cosine_min'])} at least"
+        if canary["top1"] is not None:
+            agrees += f", and the same best class for {canary['top1']:.0%}"
         said.append(
             f"{canary['items']} {'item was' if canary['items'] == 1 else 'items were'} computed again with"
-            f" {canary['reference']}: a cosine similarity of {digits(canary['cosine_min'])} at least{top1}."
+            f" {canary['reference']}: {agrees}."
         )
     elif run.get("no_canary"):
         said.append(f"No item was computed again in float32: {run['no_canary']}.")

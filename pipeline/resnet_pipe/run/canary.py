@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
-
-import numpy as np
 
 from resnet_pipe.errors import ResnetPipeError, RunError
-from resnet_pipe.infer.engine import ENGINES, EngineInfo, one_line
+from resnet_pipe.head.detectors.detector import Placements
+from resnet_pipe.infer.engine import one_line
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Canary
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.events import Events
+from resnet_pipe.run.sample import Finding, Sample, references, sample_of
 from resnet_pipe.run.stager import GivenUpError
 from resnet_pipe.run.workers.messages import Outputs
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
-from resnet_pipe.study.subject import Reference, Subject
+from resnet_pipe.study.subject import Subject
 
 PATIENCE_S = 120.0
 """How long the first commit waits for a reference at most; without one, the run goes on."""
@@ -36,18 +34,6 @@ class _LateError(Exception):
     """The reference takes too long."""
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Items of a batch of `rows`, shape (n, H, W, 3), and what the engine gave for them in it.
-
-    They are copies, spread over the batch: some graphs come out wrong from the second item of a batch on.
-    """
-
-    rows: int
-    items: Pixels
-    outputs: Outputs
-
-
 class Canaries:
     """Those of all devices of a run. Used from several threads.
 
@@ -61,7 +47,7 @@ class Canaries:
         self._lock = threading.Lock()
         self._canaries: dict[Device, _Canary] = {}
 
-    def look_at(self, device: Device, batch: Pixels, outputs: Outputs) -> None:
+    def look_at(self, device: Device, batch: Pixels, outputs: Outputs, placements: Placements | None) -> None:
         """Take a sample of a batch that a device has executed; only of a few, and all of it is copied."""
         if not self._resolved.job.run.canary:
             return
@@ -69,7 +55,7 @@ class Canaries:
             if device not in self._canaries:
                 self._canaries[device] = _Canary(self._resolved, self._events, device)
             canary = self._canaries[device]
-        canary.look_at(batch, outputs)
+        canary.look_at(batch, outputs, placements)
 
     def check(self) -> None:
         """Return at once if nothing is known to be wrong; CanaryError if it is."""
@@ -102,8 +88,9 @@ class Canaries:
         return Canary(
             items=items,
             reference="; ".join(dict.fromkeys(one.reference for one in found)),
-            cosine_min=min(one.cosine_min for one in found),
+            cosine_min=min((one.cosine_min for one in found if one.cosine_min is not None), default=None),
             top1=sum(same) / items if same else None,
+            matched=min((one.matched for one in found if one.matched is not None), default=None),
         )
 
     @property
@@ -130,18 +117,18 @@ class _Canary:
         self._device = device
         self._lock = threading.Lock()
         """Guards the sample, and that there is one thread."""
-        self._sample: _Sample | None = None
+        self._sample: Sample | None = None
         self._thread: threading.Thread | None = None
         self._ended = False
         self._error: CanaryError | None = None
         self.figures: Canary | None = None
         self.reason = ""
 
-    def look_at(self, batch: Pixels, outputs: Outputs) -> None:
+    def look_at(self, batch: Pixels, outputs: Outputs, placements: Placements | None) -> None:
         with self._lock:
             if self._thread is not None or (self._sample is not None and len(batch) <= self._sample.rows):
                 return
-            sample = _sample(batch, outputs, self._resolved.job.run.canary)
+            sample = sample_of(batch, outputs, placements, self._resolved.job.run.canary)
             if sample is None:
                 return
             self._sample = sample
@@ -171,12 +158,12 @@ class _Canary:
         if thread is not None:
             thread.join()
 
-    def _start(self, sample: _Sample) -> threading.Thread:
+    def _start(self, sample: Sample) -> threading.Thread:
         self._thread = threading.Thread(target=self._judge, args=(sample,), name="canary", daemon=True)
         self._thread.start()
         return self._thread
 
-    def _judge(self, sample: _Sample) -> None:
+    def _judge(self, sample: Sample) -> None:
         late = time.monotonic() + PATIENCE_S
 
         def look() -> None:
@@ -189,9 +176,9 @@ class _Canary:
         mode = resolved.job.preprocess.mode
         subject = Subject(resolved.model, resolved.network, resolved.head, resolved.preprocessing, mode)
         try:
-            names = _references(resolved, self._device.info)
+            names = references(resolved, self._device.info)
             reference = subject.reference(sample.items, names, singly=True, look=look)
-            agreement = compare(sample.outputs, reference.outputs, subject.compared, subject.logits)
+            finding = sample.compared(resolved, subject, reference)
         except _EndedError:
             return
         except Exception as error:  # whatever it is, the run itself has not failed
@@ -199,65 +186,20 @@ class _Canary:
             text = f"no canary{self._place}: no items can be computed again in float32: {self.reason}"
             self._events.note(text, unusual=False)
             return
-        self._tell(sample, reference, agreement, subject.compared)
+        self._tell(finding)
 
-    def _tell(self, sample: _Sample, reference: Reference, agreement: Agreement, compared: str) -> None:
+    def _tell(self, finding: Finding) -> None:
         info, precision = self._device.info, self._resolved.precision
-        ran = reference.info
-        by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
-        by = f"{by}, {reference.what}" if reference.what else by
-        figures = Canary(len(sample.items), by, agreement.cosine_min, agreement.top1)
-        least = _least(self._resolved)
-        if figures.cosine_min < least:
+        if finding.wrong:
             self._error = CanaryError(
                 f"engine {info.name} {info.version} on {info.device} in {precision} gives wrong numbers"
-                f"{self._place}: for {figures.items} items of a batch of {sample.rows}, the smallest cosine"
-                f" similarity of the output `{compared}` to {by} is {digits(figures.cosine_min)},"
-                f" and must be {least:.6g} at least",
+                f"{self._place}: {finding.wrong}",
                 "compare the engines with `resnet-pipe verify JOB`: use one that passes as infer.engine, or,"
                 " if this one does, run.canary: 0; no row of this engine has been committed",
             )
-        self.figures = figures
+        figures = self.figures = finding.figures
         self._events.tell("canary", device=self._device.name or info.device, **figures._asdict())
 
     @property
     def _place(self) -> str:
         return f" ({self._device.name})" if self._device.name else ""
-
-
-def _least(resolved: Resolved) -> float:
-    """Return the cosine similarity that each item must reach.
-
-    That is the threshold of `verify`; but an int8 model may be twice as far off as on the worst of the images
-    that its conversion measured, which were others.
-    """
-    threshold, sidecar = THRESHOLDS[resolved.precision], resolved.model.sidecar
-    if sidecar is None or sidecar.quantization is None:
-        return threshold
-    return min(threshold, 1 - 2 * (1 - sidecar.quantization.cosine_min))
-
-
-def _sample(batch: Pixels, outputs: Outputs, count: int) -> _Sample | None:
-    """Return a sample of a batch; None if all rows are failures, because they are not finite."""
-    finite = np.flatnonzero(np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0))
-    if not len(finite):
-        return None
-    places = np.linspace(0, len(finite) - 1, min(count, len(finite))).round().astype(np.int64)
-    rows = finite[places]
-    return _Sample(len(batch), batch[rows], {name: values[rows] for name, values in outputs.items()})
-
-
-def _references(resolved: Resolved, info: EngineInfo) -> tuple[str, ...]:
-    """Return the engines that may give the reference, another library than the device's first.
-
-    Raises:
-        RunError: there is none.
-    """
-    itself = resolved.job.infer.engine == "onnxruntime" and info.device == "cpu"
-    names = [name for name in (("opencv",) if itself else ("onnxruntime", "opencv")) if name in ENGINES]
-    size = resolved.network.batch_size or 1
-    if size > 1 and "opencv" in names:  # which is to be trusted with one item at a time only
-        names.remove("opencv")
-    if not names:
-        raise RunError(f"the network takes exactly {size} images at a time")
-    return tuple(names)

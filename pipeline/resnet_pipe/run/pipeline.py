@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.run.canary import Canaries
 from resnet_pipe.run.engines.device import Device
@@ -186,11 +189,12 @@ class Pipeline:
         if slot is None:
             return {}
         started = time.perf_counter()
-        outputs = device.infer(slot, len(ready.rows), ready.size)
+        placements = _placements(ready) if device.finds_objects else None
+        outputs = device.infer(slot, len(ready.rows), ready.size, placements)
         now = time.perf_counter()
         device.clock.add(now - started, len(ready.rows))
         batch = self.pool.slots.batch(slot, ready.size)[: len(ready.rows)]
-        self.canaries.look_at(device, batch, outputs)
+        self.canaries.look_at(device, batch, outputs, placements)
         self.observer.inferred(Forward(ready, batch, outputs, lane, started, now))
         self._released.append(slot)
         self.pool.wake()
@@ -210,3 +214,9 @@ class Pipeline:
                 if ended:
                     self._written += ended
                     self.pool.wake()
+
+
+def _placements(ready: ReadyBatch) -> NDArray[np.int32]:
+    """Return where the images of a batch lie in the network's input: left, top, width, height, pixels."""
+    found = [row.placement[2:] for row in ready.rows if row.placement is not None]
+    return np.array(found, np.int32)

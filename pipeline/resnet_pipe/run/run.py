@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
+from resnet_pipe.head.classify import Classify
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, standing
 from resnet_pipe.ledger.ledger import Ledger

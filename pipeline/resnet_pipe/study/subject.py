@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.head import Head
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, fitting
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
 from resnet_pipe.job.document import Document, found_in
@@ -55,7 +56,7 @@ class Subject:
 
     model: Model
     network: Network
-    head: Classify
+    head: Head
     preprocessing: Preprocessing
     mode: Literal["exact", "fast"] = "exact"
 
@@ -67,7 +68,8 @@ class Subject:
     @property
     def logits(self) -> str | None:
         """The name of the class output, if it has one."""
-        return self.head.logits.name if self.head.logits else None
+        classes = self.head.logits if isinstance(self.head, Classify) else None
+        return classes.name if classes else None
 
     @property
     def geometry(self) -> Geometry:
@@ -101,7 +103,8 @@ class Subject:
             device=device,
             precision=precision,
             threads=available_cores(),
-            extract=self.network.has_odd_outputs,
+            extract=self.network.has_odd_outputs and self.head.detector is None,
+            rows=self.head.detector is None,
         )
 
     def reference(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.convert import graph
 from resnet_pipe.convert.original import Original, Outputs, Run
-from resnet_pipe.convert.sources import hugging_face, image_processor, steps, timm
+from resnet_pipe.convert.sources import hugging_face, image_processor, steps, timm, yolo
 from resnet_pipe.convert.sources.directory import (
     CARD,
     CONFIG,
@@ -54,18 +54,20 @@ def original(path: Path, ask: Ask) -> Original:
         raise ModelError(
             f"{path} computes in int8, and is not changed", "run it as it is: set `preprocess` in the job"
         )
+    proto = onnx.load(path)
+    if yolo.may_be(proto):
+        return _finding_boxes(path, network, proto, ask)
     preprocessing = ask.preprocessing or _preprocessing(path, ask)
     if network.size not in (None, preprocessing.size):
         raise ModelError(
             f"{path}: its input is {network.size} (height, width), and images would be {preprocessing.size}",
             image_processor.SAY_IT,
         )
-    proto = onnx.load(path)
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     cleaned, names = graph.clean(proto)
     weights = Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=ask.spec)
     classes, assumed = _labels(path, graph.width(cleaned, LOGITS))
-    run, runs_in = _run(path, network, preprocessing, names)
+    run, runs_in = _run(path, network, preprocessing, names, rows=True)
     return Original(
         source="onnx",
         architecture=path.stem,
@@ -82,6 +84,38 @@ def original(path: Path, ask: Ask) -> Original:
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in (*network.data, *beside(path))},
         assumed=assumed,
+    )
+
+
+def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: Ask) -> Original:
+    """Read a YOLO, which stays as it is, but for the size of its input if it takes any."""
+    yolo.refuse_other_tasks(path, proto)
+    size = yolo.size_of(path, proto, network.size)
+    preprocessing = ask.preprocessing or yolo.preprocessing_for(size)
+    run, runs_in = _run(
+        path, network, preprocessing, {one.name: one.name for one in network.outputs}, rows=False
+    )
+    shape = yolo.shape_of(run(np.zeros((1, *preprocessing.size, 3), np.uint8)))
+    kind = yolo.kind_of(path, shape, preprocessing.size)
+    classes, named = yolo.classes_of(path, proto, kind, shape)
+    said = yolo.metadata_of(proto)
+    return Original(
+        source="onnx",
+        architecture=said.get("description", path.stem)[:100],
+        depth=None,
+        preprocessing=preprocessing,
+        weights=Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=ask.spec),
+        classes=classes,
+        params=sum(prod(tensor.dims) for tensor in proto.graph.initializer),
+        graph=proto if network.size else yolo.with_size(proto, preprocessing.size),
+        run=run,
+        runs_in=runs_in,
+        half=any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer),
+        licence=said.get("license"),
+        revision=ask.revision,
+        files={file.name: file_sha256(file) for file in network.data},
+        assumed=() if named else (UNNAMED,),
+        detection=yolo.detection_of(kind),
     )
 
 
@@ -119,9 +153,12 @@ def _preprocessing(path: Path, ask: Ask) -> Preprocessing:
 
 
 def _run(
-    path: Path, network: Network, preprocessing: Preprocessing, names: Mapping[str, str]
+    path: Path, network: Network, preprocessing: Preprocessing, names: Mapping[str, str], *, rows: bool
 ) -> tuple[Run, str]:
-    """Return how the file itself is run, and in what; its outputs get the names of ours."""
+    """Return how the file itself is run, and in what; its outputs get the names of ours.
+
+    They are `rows` of numbers, one for each image, or come in their own shape.
+    """
     outputs = tuple(one.name for one in network.outputs if one.name in names)
     request = EngineRequest(
         model=path,
@@ -131,6 +168,7 @@ def _run(
         device="cpu",
         precision="fp32",
         threads=available_cores(),
+        rows=rows,
     )
     name = next((one for one in _RUNS if is_installed(one)), None)
     if name is None:

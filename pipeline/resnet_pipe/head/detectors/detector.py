@@ -19,6 +19,8 @@ Network: TypeAlias = Callable[[Floats], Outputs]
 """Executes a detector's second network on a batch."""
 Placement: TypeAlias = NDArray[np.int32]
 """Of an item's image in the network's input, (4,): left, top, width, height, in pixels."""
+Placements: TypeAlias = NDArray[np.int32]
+"""The same of each item of a batch, (n, 4)."""
 
 
 class Detector(ABC):
@@ -33,7 +35,7 @@ class Detector(ABC):
         self.settings = settings
         self.network = network
 
-    def detect(self, outputs: Outputs, placements: NDArray[np.int32], input_size: tuple[int, int]) -> Floats:
+    def detect(self, outputs: Outputs, placements: Placements, input_size: tuple[int, int]) -> Floats:
         """Return the detections of each item, which depend on nothing else in the batch.
 
         Args:

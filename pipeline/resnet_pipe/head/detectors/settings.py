@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from resnet_pipe.model.detection import Kind
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_pipe.errors import EngineError, ModelError
 from resnet_pipe.infer import engine as engines
@@ -18,6 +19,7 @@ from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.nvidia import VramMeter, visible_gpus
 from resnet_pipe.run.engines.remote_engine import RemoteEngine
+from resnet_pipe.run.engines.remote_engine import lanes as lanes_of
 from resnet_pipe.run.observe.clock import StageClock, utilisation
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.run.workers.slots import Slots
@@ -30,23 +32,32 @@ class Device:
         name: for messages and the trace; empty where the run has no other device.
         info: what really runs.
         clock: of the infer stage, as far as this device is concerned.
+        finds_objects: whether it gives detections, for which it needs placements.
     """
 
     def __init__(self, engine: RemoteEngine, batch_size: int, say: Callable[[str], None]) -> None:
         self.name = engine.name
         self.info = engine.info
         self.pid = engine.pid
-        self.clock = StageClock(lanes=engine.info.streams)
+        self.finds_objects = engine.finds_objects
+        self.clock = StageClock(lanes=lanes_of(engine.info.streams, engine.finds_objects))
         self._engine = engine
         self._limit = batch_size
         self._say = say
         self._lock = threading.Lock()
         """Guards the limit, which several streams may change."""
 
-    def infer(self, slot: int, count: int, size: tuple[int, int] | None = None) -> Outputs:
+    def infer(
+        self,
+        slot: int,
+        count: int,
+        size: tuple[int, int] | None = None,
+        placements: NDArray[np.int32] | None = None,
+    ) -> Outputs:
         """Execute the network on the first rows of a slot, in halves where all do not fit into memory.
 
-        The height and width of the items are given where they have many sizes.
+        The height and width of the items are given where they have many sizes; the placements, one for each
+        row, where it finds objects: see `ForwardPass`.
 
         Raises:
             EngineError: not even one item can be executed.
@@ -56,8 +67,8 @@ class Device:
             limit = self._limit
             try:
                 parts = [
-                    self._engine.infer(slot, range(start, min(start + limit, count)), size)
-                    for start in range(0, count, limit)
+                    self._engine.infer(slot, rows, size, None if placements is None else placements[rows])
+                    for rows in (range(start, min(start + limit, count)) for start in range(0, count, limit))
                 ]
             except EngineError as error:
                 self._shrink(min(limit, count), error)
@@ -142,7 +153,8 @@ def loaded(
         remotes: list[RemoteEngine] = []
         for index, request in enumerate(requests):
             name = f"device {index} ({request.device})" if len(requests) > 1 else ""
-            remote = RemoteEngine(engines.ENGINES[infer.engine], request, slots, name, infer.timeout_s)
+            module, detector = engines.ENGINES[infer.engine], resolved.head.detector
+            remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detector)
             remotes.append(stack.enter_context(closing(remote)))
         try:
             for remote in remotes:
@@ -201,7 +213,8 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
         threads=max(1, threads // devices),
         streams=None if infer.streams == "auto" else infer.streams,
         widths=resolved.head.widths,
-        extract=resolved.network.has_odd_outputs,
+        extract=resolved.network.has_odd_outputs and resolved.head.detector is None,
+        rows=resolved.head.detector is None,
     )
 
 

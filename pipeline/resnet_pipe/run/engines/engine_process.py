@@ -9,9 +9,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from resnet_pipe.errors import EngineError, ModelError, ResnetPipeError, RunError
+from resnet_pipe.head.detectors.registry import detector
 from resnet_pipe.infer.engine import Engine, one_line
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
-from resnet_pipe.run.engines.remote_engine import EngineReady, EngineSetup, ForwardPass, ForwardResult
+from resnet_pipe.run.engines.detecting import Detecting
+from resnet_pipe.run.engines.remote_engine import EngineReady, EngineSetup, ForwardPass, ForwardResult, lanes
 from resnet_pipe.run.workers.slots import Slots
 
 
@@ -21,6 +23,9 @@ def serve(connection: Connection, memory: int) -> None:
     setup: EngineSetup = connection.recv()
     try:
         engine: Engine = importlib.import_module(setup.module).load(setup.request)
+        detecting = Detecting(engine, detector(setup.detector)) if setup.detector else None
+        if detecting is not None:
+            detecting.prove(setup.request)
     except ResnetPipeError as error:
         connection.send(error)
         return
@@ -29,25 +34,28 @@ def serve(connection: Connection, memory: int) -> None:
         connection.send(ModelError(problem))
         return
     connection.send(EngineReady(engine.describe(), peak_rss_kb()))
-    _execute(connection, engine, Slots(setup.shape, memory))
+    _execute(connection, engine, detecting, Slots(setup.shape, memory))
 
 
-def _execute(connection: Connection, engine: Engine, slots: Slots) -> None:
+def _execute(connection: Connection, engine: Engine, detecting: Detecting | None, slots: Slots) -> None:
     lock = threading.Lock()
 
     def execute(work: ForwardPass) -> None:
         outputs: Any
         try:
-            batch = slots.batch(work.slot, work.size)
-            outputs = engine.infer(batch[work.rows.start : work.rows.stop])
-        except EngineError as error:
+            batch = slots.batch(work.slot, work.size)[work.rows.start : work.rows.stop]
+            if detecting is None or work.placements is None:
+                outputs = engine.infer(batch)
+            else:
+                outputs = detecting.infer(batch, work.placements)
+        except (EngineError, ModelError) as error:
             outputs = error
         except Exception as error:  # what nobody foresaw ends the run, and is told on one line
             outputs = RunError(f"the engine failed: {type(error).__name__}: {one_line(error)}")
         with lock:
             connection.send(ForwardResult(work.number, outputs, peak_rss_kb()))
 
-    threads = ThreadPoolExecutor(engine.streams, "stream")
+    threads = ThreadPoolExecutor(lanes(engine.streams, detecting is not None), "stream")
     while True:
         message: ForwardPass | int = connection.recv()
         if isinstance(message, int):

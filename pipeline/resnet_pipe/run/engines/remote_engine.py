@@ -13,7 +13,11 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
+from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.process.child import DYING_S, Child, EndedError, SilentError, ending
 from resnet_pipe.process.patience import LOOK_S, Waiting
@@ -30,13 +34,25 @@ Size = tuple[int, int] | None
 _PROCESS = "resnet_pipe.run.engines.engine_process"
 
 
+def lanes(streams: int, finds_objects: bool) -> int:
+    """Return how many batches an engine may be given at the same time.
+
+    Beside its streams, one whose detections are being made.
+    """
+    return streams + finds_objects
+
+
 @dataclass(frozen=True)
 class EngineSetup:
-    """The first message to the process: the engine's module, what it is to load, where batches will be."""
+    """The first message to the process: the engine's module, what it is to load, where batches will be.
+
+    The detector is what makes detections of the outputs, for a network that finds objects.
+    """
 
     module: str
     request: EngineRequest
     shape: SlotShape
+    detector: DetectorSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +67,15 @@ class EngineReady:
 class ForwardPass:
     """Rows of a slot to execute the network on; the answer will have its number.
 
-    The size is height and width of the items where they have many; else it is None.
+    The size is height and width of the items where they have many; else it is None. For detections, there is
+    the part of the network's input that each item's image fills: int32, (n, 4), left, top, width, height.
     """
 
     number: int
     slot: int
     rows: range
     size: tuple[int, int] | None = None
+    placements: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,7 @@ class RemoteEngine:
 
     Attributes:
         info: what really runs, once it is ready.
+        finds_objects: whether it gives detections.
         pid: of the process.
         peak_rss_kb: highest resident memory of it so far, KiB.
     """
@@ -84,9 +103,16 @@ class RemoteEngine:
     info: EngineInfo
 
     def __init__(
-        self, module: str, request: EngineRequest, slots: Slots, name: str, timeout_s: float
+        self,
+        module: str,
+        request: EngineRequest,
+        slots: Slots,
+        name: str,
+        timeout_s: float,
+        detector: DetectorSettings | None = None,
     ) -> None:
         self.name = name
+        self.finds_objects = detector is not None
         self._device = name or f"device {request.device}"
         self._pace = Pace(timeout_s)
         self._process = Child(_PROCESS, slots.descriptor)
@@ -101,7 +127,7 @@ class RemoteEngine:
         self._receiver = threading.Thread(
             target=self._receive, name=f"answers of {self._device}", daemon=True
         )
-        self._process.send(EngineSetup(module, request, slots.shape))
+        self._process.send(EngineSetup(module, request, slots.shape, detector))
 
     def wait_until_ready(self, look: Callable[[], object]) -> None:
         """Wait until the network is loaded. Comes first.
@@ -124,8 +150,10 @@ class RemoteEngine:
         self.info, self.peak_rss_kb = answer.info, answer.peak_rss_kb
         self._receiver.start()
 
-    def infer(self, slot: int, rows: range, size: Size = None) -> Outputs:
-        """Execute the network on some rows of a slot, of items of a size; see `Engine.infer`.
+    def infer(
+        self, slot: int, rows: range, size: Size = None, placements: NDArray[np.int32] | None = None
+    ) -> Outputs:
+        """Execute the network on some rows of a slot; see `ForwardPass` and `Engine.infer`.
 
         Raises:
             EngineError: the network could not be executed on them.
@@ -137,7 +165,7 @@ class RemoteEngine:
                 raise self._over
             number = next(self._numbers)
             self._asked[number] = asked
-            self._process.send(ForwardPass(number, slot, rows, size))
+            self._process.send(ForwardPass(number, slot, rows, size, placements))
         waiting, started = Waiting(self.pid), time.perf_counter()
         while not wait((asked,), LOOK_S).done:
             seconds = waiting.look(number)

@@ -1,0 +1,151 @@
+"""A YOLO that somebody exported to ONNX, as ultralytics does it: its metadata, and the shape of its output."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from resnet_pipe.errors import ModelError
+from resnet_pipe.model.detection import Detection, Kind
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+
+OUTPUT = "the output"
+_USUAL_SIZE = (640, 640)
+_STRIDES = (8, 16, 32, 64)
+"""Pixels of the input between the boxes of a level; small networks lack the last."""
+_ANCHORS = 3
+"""Boxes of each shape in a place of the original v5."""
+_END_TO_END = 6
+"""Numbers of a box that the network itself has chosen: corners, score, class."""
+_MOST_END_TO_END = 1000
+_TASK = "detect"
+_LONGEST = 1 << 20
+"""Characters of metadata that are read; names of 80 classes take 1,500."""
+_LETTERBOX = {"fit": "pad", "pad_value": 114, "interpolation": "linear", "mean": [0, 0, 0], "std": [1, 1, 1]}
+"""How ultralytics prepares an image (`LetterBox` in its `data/augment.py`): levels of 0 to 1, no mean."""
+_USUAL = {"score": 0.25, "nms": 0.7, "max_detections": 300}
+"""What `predict` of ultralytics keeps if nothing is said; the original v5: 0.45 for NMS."""
+_USUAL_NMS_OF_V5 = 0.45
+
+
+def metadata_of(proto: Any) -> dict[str, str]:  # noqa: ANN401 - protobuf messages are untyped
+    """Return what an exporter has written into a file beside the network."""
+    return {entry.key: entry.value for entry in proto.metadata_props if len(entry.value) <= _LONGEST}
+
+
+def may_be(proto: Any) -> bool:  # noqa: ANN401
+    """Tell whether a file says that it is a YOLO, or has the one output of one: a list of boxes an image."""
+    said = metadata_of(proto)
+    if {"stride", "names"} <= said.keys():
+        return True
+    shapes = [one.type.tensor_type.shape.dim for one in proto.graph.output]
+    return len(shapes) == 1 and len(shapes[0]) == 3
+
+
+def size_of(path: Path, proto: Any, size: tuple[int, int] | None) -> tuple[int, int]:  # noqa: ANN401
+    """Return height and width of the input: that of the file, or else what its metadata says, or 640."""
+    if size is not None:
+        return size
+    said = _value(path, metadata_of(proto), "imgsz")
+    if isinstance(said, list | tuple) and len(said) == 2 and all(type(side) is int for side in said):
+        return said[0], said[1]
+    return _USUAL_SIZE
+
+
+def with_size(proto: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
+    """Return a copy for images of one size: cv2.dnn's engine for CUDA does not take a network for any."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(proto)
+    weights = {tensor.name for tensor in fixed.graph.initializer}
+    image = next(value for value in fixed.graph.input if value.name not in weights)
+    for dimension, side in zip(image.type.tensor_type.shape.dim[2:], size, strict=True):
+        dimension.Clear()
+        dimension.dim_value = side
+    return fixed
+
+
+def preprocessing_for(size: tuple[int, int]) -> Preprocessing:
+    """Return how ultralytics prepares an image for an input of this height and width."""
+    return Preprocessing.model_validate({"crop": list(size), **_LETTERBOX})
+
+
+def refuse_other_tasks(path: Path, proto: Any) -> None:  # noqa: ANN401
+    """Raise a `ModelError` for a network of ultralytics that does not give boxes, or more than these."""
+    task = metadata_of(proto).get("task", _TASK)
+    if task != _TASK:
+        raise ModelError(
+            f"{path} is a YOLO for the task {task[:50]!r}, and only {_TASK!r} is supported",
+            "give a network that finds boxes",
+        )
+    if len(proto.graph.output) != 1:
+        names = ", ".join(value.name for value in proto.graph.output)
+        raise ModelError(f"{path}: a YOLO has one output, this file has {names}", "export it again")
+
+
+def kind_of(path: Path, shape: Sequence[int], size: tuple[int, int]) -> Kind:
+    """Return what an output means by its shape (n, ...) for an input of height and width `size`.
+
+    ModelError if there is no telling.
+    """
+    places = [(size[0] // stride) * (size[1] // stride) for stride in _STRIDES]
+    counts = list(accumulate(places))[2:]
+    if len(shape) == 3:
+        if shape[2] == _END_TO_END and shape[1] <= _MOST_END_TO_END:
+            return "yolo_end_to_end"
+        if shape[2] in counts and shape[1] > 4:
+            return "yolo"
+        if shape[1] in [_ANCHORS * count for count in counts] and shape[2] > 5:
+            return "yolo5"
+    raise ModelError(
+        f"{path}: its output has shape {tuple(shape)} for an image of {size[1]} x {size[0]}, which is that of no"
+        " YOLO: (n, 4 + classes, boxes), (n, boxes, 5 + classes) or (n, boxes, 6)",
+        "export it with ultralytics, for the task detect",
+    )
+
+
+def detection_of(kind: Kind) -> Detection:
+    """Return which boxes ultralytics keeps of a network of this kind."""
+    nms = {"yolo5": _USUAL_NMS_OF_V5, "yolo_end_to_end": 1.0}.get(kind, _USUAL["nms"])
+    return Detection.model_validate({"kind": kind, **_USUAL, "nms": nms})
+
+
+def classes_of(path: Path, proto: Any, kind: Kind, shape: Sequence[int]) -> tuple[list[str], bool]:  # noqa: ANN401
+    """Return the names of the classes, and whether the file has them; ModelError if there are too few."""
+    names = _value(path, metadata_of(proto), "names")
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    count = {"yolo": shape[1] - 4, "yolo5": shape[2] - 5}.get(kind)
+    if not isinstance(names, dict) or not all(type(key) is int for key in names):
+        if count is None:
+            raise ModelError(
+                f"{path} does not say what its classes are called, and its output not how many there are",
+                "export it with ultralytics, which writes their names into the file",
+            )
+        return [f"class {index}" for index in range(count)], False
+    if sorted(names) != list(range(len(names))) or count not in (None, len(names)):
+        raise ModelError(
+            f"{path}: its metadata names {len(names)} classes, and its output has {count}", "export it again"
+        )
+    return [str(names[index]) for index in range(len(names))], True
+
+
+def shape_of(outputs: dict[str, np.ndarray[Any, Any]]) -> tuple[int, ...]:
+    """Return the shape of the only output."""
+    (values,) = outputs.values()
+    return tuple(values.shape)
+
+
+def _value(path: Path, said: dict[str, str], key: str) -> Any:  # noqa: ANN401
+    """Return a value of the metadata, which is written as Python prints it; None if it is not there."""
+    if key not in said:
+        return None
+    try:
+        return ast.literal_eval(said[key])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ModelError(f"{path}: its metadata {key!r} is no list of values", "export it again") from None

@@ -1,0 +1,41 @@
+"""An engine and what makes detections of its outputs, beside it: while one thread does, another infers."""
+
+from __future__ import annotations
+
+from threading import Semaphore
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.head.detect import DETECTIONS
+from resnet_pipe.head.detectors.detector import Detector
+from resnet_pipe.infer.batches import black
+from resnet_pipe.infer.engine import Engine, EngineRequest
+from resnet_pipe.preprocess.network_input import Pixels
+from resnet_pipe.run.workers.messages import Outputs
+
+
+class Detecting:
+    """Executes the network of an engine on batches, and makes detections of what it gives.
+
+    One thread more than the engine has streams may call `infer` at the same time.
+    """
+
+    def __init__(self, engine: Engine, detector: Detector) -> None:
+        self._engine = engine
+        self._detector = detector
+        self._streams = Semaphore(engine.streams)
+
+    def prove(self, request: EngineRequest) -> None:
+        """Raise a `ModelError` if the network is not of the detector's kind."""
+        height, width = request.preprocessing.size
+        whole = np.array([[0, 0, width, height]] * request.batch_size, np.int32)
+        self.infer(black(request, request.batch_size), whole)
+
+    def infer(self, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
+        """Return the output `DETECTIONS` of a batch, (n, H, W, 3); see `Detector.detect`."""
+        with self._streams:
+            outputs = self._engine.infer(batch)
+        height, width = batch.shape[1:3]
+        found = self._detector.detect(outputs, placements, (height, width))
+        return {DETECTIONS: found.reshape(len(batch), -1)}

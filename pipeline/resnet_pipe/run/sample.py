@@ -1,0 +1,103 @@
+"""A few items of a batch, what an engine gave for them in it, and how well that agrees with a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from resnet_pipe.errors import RunError
+from resnet_pipe.head.detect import DETECTIONS
+from resnet_pipe.head.detectors.detector import Placements
+from resnet_pipe.head.detectors.registry import detector
+from resnet_pipe.infer.engine import ENGINES, EngineInfo
+from resnet_pipe.job.resolve import Resolved
+from resnet_pipe.ledger.record import Canary
+from resnet_pipe.preprocess.network_input import Pixels
+from resnet_pipe.run.workers.messages import Outputs
+from resnet_pipe.study.agreement import THRESHOLDS, compare, digits
+from resnet_pipe.study.matching import LEAST, matched
+from resnet_pipe.study.subject import Reference, Subject
+
+
+class Finding(NamedTuple):
+    """How well a sample agrees with the reference; and what is wrong, in words, or nothing."""
+
+    figures: Canary
+    wrong: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Items of a batch of `rows`, shape (n, H, W, 3), and what the engine gave for them in it.
+
+    They are copies, spread over the batch: some graphs come out wrong from the second item of a batch on.
+    The placements are there where the network finds objects.
+    """
+
+    rows: int
+    items: Pixels
+    outputs: Outputs
+    placements: Placements | None
+
+    def compared(self, resolved: Resolved, subject: Subject, reference: Reference) -> Finding:
+        """Compare what a reference gives for the items with what the engine of a job gave."""
+        ran, settings = reference.info, resolved.head.detector
+        by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
+        by = f"{by}, {reference.what}" if reference.what else by
+        count = len(self.items)
+        if settings is None or self.placements is None:
+            found = compare(self.outputs, reference.outputs, subject.compared, subject.logits)
+            figures = Canary(count, by, found.cosine_min, found.top1)
+            least, agrees = _least(resolved), digits(found.cosine_min)
+            right = found.cosine_min >= least
+            what = f"the smallest cosine similarity of the output `{subject.compared}` to"
+        else:
+            height, width = self.items.shape[1:3]
+            expected = detector(settings).detect(reference.outputs, self.placements, (height, width))
+            share = matched(self.outputs[DETECTIONS], expected.reshape(count, -1), settings)
+            figures = Canary(count, by, None, None, share)
+            least, agrees = LEAST[resolved.precision], f"{share:.3f}"
+            right, what = share >= least, "the share of boxes that are the same with"
+        wrong = f"for {count} items of a batch of {self.rows}, {what} {by} is {agrees}"
+        return Finding(figures, "" if right else f"{wrong}, and must be {least:.6g} at least")
+
+
+def sample_of(batch: Pixels, outputs: Outputs, placements: Placements | None, count: int) -> Sample | None:
+    """Return a sample of a batch; None if all rows are failures, because they are not finite."""
+    finite = np.flatnonzero(np.all([np.isfinite(values).all(axis=1) for values in outputs.values()], axis=0))
+    if not len(finite):
+        return None
+    places = np.linspace(0, len(finite) - 1, min(count, len(finite))).round().astype(np.int64)
+    rows = finite[places]
+    where = None if placements is None else placements[rows]
+    return Sample(len(batch), batch[rows], {name: values[rows] for name, values in outputs.items()}, where)
+
+
+def references(resolved: Resolved, info: EngineInfo) -> tuple[str, ...]:
+    """Return the engines that may give the reference, another library than the device's first.
+
+    Raises:
+        RunError: there is none.
+    """
+    itself = resolved.job.infer.engine == "onnxruntime" and info.device == "cpu"
+    names = [name for name in (("opencv",) if itself else ("onnxruntime", "opencv")) if name in ENGINES]
+    size = resolved.network.batch_size or 1
+    if size > 1 and "opencv" in names:  # which is to be trusted with one item at a time only
+        names.remove("opencv")
+    if not names:
+        raise RunError(f"the network takes exactly {size} images at a time")
+    return tuple(names)
+
+
+def _least(resolved: Resolved) -> float:
+    """Return the cosine similarity that each item must reach.
+
+    That is the threshold of `verify`; but an int8 model may be twice as far off as on the worst of the images
+    that its conversion measured, which were others.
+    """
+    threshold, sidecar = THRESHOLDS[resolved.precision], resolved.model.sidecar
+    if sidecar is None or sidecar.quantization is None:
+        return threshold
+    return min(threshold, 1 - 2 * (1 - sidecar.quantization.cosine_min))
