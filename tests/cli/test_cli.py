@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -26,13 +27,25 @@ def test_every_command_explains_itself_and_loads_nothing_heavy(command: list[str
         "from resnet_pipe.cli.main import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "80"},
     )
     assert done.stderr == "loaded:\n"
     assert done.stdout.startswith("Usage: ")
     assert "--help" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout.partition("Commands:")[2]  # where click cuts off
     for parameter in commands.commands[command[0]].params if command else []:
         assert parameter.opts[0] in done.stdout or parameter.human_readable_name in done.stdout
+
+
+def test_each_kind_of_network_has_a_line_of_its_own_in_the_help_of_convert(cli: Cli) -> None:
+    lines = [line.split() for line in cli("convert", "--help").expect(0).stdout.splitlines()]
+    first = [words[0] for words in lines if words]
+    assert {"resnet50", "recipe.yaml", "hf:OWNER/NAME[@REVISION]", "DIRECTORY", "FILE.onnx"} <= set(first)
 
 
 def test_the_console_script_and_the_module_are_the_same_program() -> None:
