@@ -70,7 +70,10 @@ def test_the_console_script_and_the_module_are_the_same_program() -> None:
             "run job.yaml --set infer.batchsize=3",
             "--set infer.batchsize: unknown key 'infer.batchsize'; did you",
         ),
-        ("run job.yaml --set writer.k=11", "--set writer.k: writer.k: the network has only 10 classes"),
+        (
+            "run job.yaml --set writer.k=11",
+            "--set writer.k: writer.k: the network has only 10 classes; write k: 10",
+        ),
         (
             "run job.yaml --set preprocess.crop=64",
             "--set preprocess.crop: preprocess.crop: 64 is larger than",
@@ -107,8 +110,8 @@ def test_a_wrong_command_ends_with_code_2_and_a_message(
     [
         ("resnet34", "; make it with: resnet-pipe convert resnet34"),
         ("resnet34-int8", "; make it with: resnet-pipe convert resnet34 --quantize --calibration IMAGES"),
-        ("resnet35-int8", ""),
-        ("microsoft--resnet-50", ""),
+        ("resnet35-int8", "; `resnet-pipe models` lists those that are there"),
+        ("microsoft--resnet-50", "; `resnet-pipe models` lists those that are there"),
     ],
 )
 def test_a_model_that_is_not_converted_yet_is_an_error_with_the_command_that_converts_it(
