@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Outputs = dict[str, NDArray[np.float32]]
-"""`logits` (n, classes) and `features` (n, width), or one of them; of a network for boxes, all that it gives."""
+"""`logits` (n, classes) and `features` (n, width), or one of them; or all that a network gives, for boxes."""
 Run = Callable[[NDArray[np.uint8]], Outputs]
 
 

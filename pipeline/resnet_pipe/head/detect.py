@@ -50,7 +50,7 @@ class Detect:
         return 2 + self.detector.max_detections * (COLUMNS + 1)  # the name takes about one more
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
-        """Return the columns of rows: those of `rows.PLACE`, and if asked for `boxes`, those of `rows.BOXES`."""
+        """Return the columns of rows: those of `rows.PLACE`, and for `boxes`, those of `rows.BOXES`."""
         import pyarrow as pa
 
         del k

@@ -202,7 +202,7 @@ def _classifying(
     for index, writer in enumerate(job.writer):
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
             place = (*job.writer_place(index), "k")
-            problems.append((place, f"the network has only {head.classes} classes"))
+            problems.append((place, f"the network has only {head.classes} classes; write k: {head.classes}"))
     return replace(head, labels=labels, activation=outputs.activation_of(job, head))
 
 

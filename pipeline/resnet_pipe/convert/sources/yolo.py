@@ -1,4 +1,4 @@
-"""A YOLO that somebody exported to ONNX, as ultralytics does it: its metadata, and the shape of its output."""
+"""A YOLO in an ONNX file, as ultralytics exports it: its metadata, and the shape of its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.model.detection import Detection, Kind
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
-OUTPUT = "the output"
 _USUAL_SIZE = (640, 640)
 _STRIDES = (8, 16, 32, 64)
 """Pixels of the input between the boxes of a level; small networks lack the last."""
@@ -103,8 +102,8 @@ def kind_of(path: Path, shape: Sequence[int], size: tuple[int, int]) -> Kind:
         if shape[1] in [_ANCHORS * count for count in counts] and shape[2] > 5:
             return "yolo5"
     raise ModelError(
-        f"{path}: its output has shape {tuple(shape)} for an image of {size[1]} x {size[0]}, which is that of no"
-        " YOLO: (n, 4 + classes, boxes), (n, boxes, 5 + classes) or (n, boxes, 6)",
+        f"{path}: its output has shape {tuple(shape)} for an image of {size[1]} x {size[0]}, which is that of"
+        " no YOLO: (n, 4 + classes, boxes), (n, boxes, 5 + classes) or (n, boxes, 6)",
         "export it with ultralytics, for the task detect",
     )
 

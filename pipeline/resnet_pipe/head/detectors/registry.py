@@ -1,4 +1,4 @@
-"""The kinds of detection networks, and what reads each. To add one, add it here and to `model.detection.Kind`."""
+"""The kinds of detection networks, and what reads each. A new one also goes into `model.detection.Kind`."""
 
 from __future__ import annotations
 
