@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from resnet_pipe.writer.writer import Committed
 from tests.writer.boxes import NAMES, Found, batch, columns, some
 from tests.writer.shards import section, target
