@@ -44,7 +44,13 @@ class Found:
     def row(self, names: Sequence[str] = NAMES) -> Row:
         """Return its row, with numbers as float32 has them."""
         boxes = [
-            dict(zip(MEMBERS, [*map(float, np.float32(box[:5])), box[5], names[box[5]]], strict=True))
+            dict(
+                zip(
+                    MEMBERS,
+                    [*(float(np.float32(each)) for each in box[:5]), box[5], names[box[5]]],
+                    strict=True,
+                )
+            )
             for box in self.boxes
         ]
         pts = None if self.frame is None else self.frame / 25

@@ -13,7 +13,7 @@ from resnet_pipe.writer.writer import Committed
 from tests.writer.boxes import NAMES, SIZE, Found, batch, columns, some
 from tests.writer.shards import section, target
 
-CHUNKS = (
+CHUNKS: tuple[list[Found], ...] = (
     [some("a.jpg", 3), Found("b/none.jpg"), some('c "☃".jpg', 1)],
     [some("0.mp4", count, frame * 10) for frame, count in enumerate((2, 0, 5))],
     [],

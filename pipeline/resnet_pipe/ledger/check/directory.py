@@ -11,6 +11,7 @@ from typing import get_args
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import fingerprint, generation
+from resnet_pipe.ledger.check import merged_check
 from resnet_pipe.ledger.check.committed import Examiner
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem, Verdict
 from resnet_pipe.ledger.check.generation_check import Ledgers, Results
@@ -120,6 +121,8 @@ class _Check:
         results = Results(self.output, ledgers, self.examiner)
         results.look()
         problems += results.problems
+        if switch is None:
+            problems += merged_check.problems(ledger)
         growing = None
         if switch is None and generation.is_begun(ledger):
             growing = Results(self.output, beside, self.examiner)
@@ -143,6 +146,7 @@ class _Check:
                 f"new results have been started, in {NEXT}, and the old ones are still"
                 " current; --fresh continues, or remove that directory"
             )
+        yield from merged_check.notes(ledger)
         for path in (*results.pending, *beside.pending):
             yield f"{self._name(path)}: interrupted commit; the next run completes it"
         for path in (*results.torn, *beside.torn):

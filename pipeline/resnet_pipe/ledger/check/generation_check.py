@@ -8,7 +8,6 @@ directory or in place already, and the next run completes it. While results are 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +17,13 @@ from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.check.committed import Examiner, Stored
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem
+from resnet_pipe.ledger.check.merged_check import WRITER_KIND
 from resnet_pipe.ledger.fingerprint import Noted
 from resnet_pipe.ledger.ledger import LEDGER, Ledger, chunk_of
 from resnet_pipe.store.disk import Disk, Pending
 from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.registry import SECTIONS
 
-_KIND = re.compile(r"writer(\.\d+)?\.kind")
 _FRESH = "or run the job with --fresh, which makes all rows again"
 _TWICE = "remove the files that one of the two records lists in `shards` and `files`, then run the job again"
 _UNKNOWN = (
@@ -199,7 +198,7 @@ def _found_in(output: Disk, noted: Noted | None) -> set[str]:
     """
     found = {file.name for file in output.list("") if file.name.startswith("part-")}
     for setting, kind in noted.settings.items() if noted else ():
-        if not (_KIND.fullmatch(setting) and kind in SECTIONS and SECTIONS[kind].suffixes):
+        if not (WRITER_KIND.fullmatch(setting) and kind in SECTIONS and SECTIONS[kind].suffixes):
             continue
         for directory, _, names in os.walk(output.root / kind, onerror=_refuse):
             place, ours = Path(directory).relative_to(output.root), SECTIONS[kind].suffixes

@@ -15,6 +15,8 @@ from resnet_pipe.writer.writer import Target
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+"""`json.dumps` would make one for each value."""
 Row = dict[str, Any]
 """A line of a shard: the columns of a row by name."""
 
@@ -53,7 +55,7 @@ def category_of(label: int) -> int:
 
 def compact(value: object) -> str:
     """Return a value as JSON on one line."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 class ListFile:
