@@ -23,7 +23,7 @@ KNOWS: dict[str, set[str]] = {
     "preprocess": {"errors"},
     "reader": BELOW | {"job"},
     "infer": BELOW | {"job", "preprocess"},
-    "head": BELOW,
+    "head": BELOW | {"preprocess"},  # which says where the image of an item lies in the network's input
     "writer": BELOW | {"job", "reader", "head"},
     "ledger": BELOW | {"reader", "writer", "job"},  # whose fingerprint a directory holds
     "job": BELOW | STAGES,

@@ -10,9 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.detect import DETECTIONS, Detect
+from resnet_pipe.head.detectors.settings import DetectorSettings
+from resnet_pipe.head.head import Head
 from resnet_pipe.head.registry import HEADS, FieldName
-from resnet_pipe.head.rows import ENTRIES, ONE, PLACE, Place, by_source, view
+from resnet_pipe.head.rows import BOXES, ENTRIES, LABELS, ONE, PLACE, Place, by_source, view
 from resnet_pipe.model.output import Output
+from resnet_pipe.preprocess.network_input import Placement
 
 PLACES: list[Place] = [
     ("a.jpg", None, None),
@@ -22,12 +26,20 @@ PLACES: list[Place] = [
 ]
 
 
-class Example(NamedTuple):
-    """A head, what it can make, and outputs for `PLACES`."""
+PLACED: list[Place] = [
+    (*place, Placement(width, 40, left, 2, 20, 10))
+    for place, width, left in zip(PLACES, (80, 60, 4, 8), (0, 3, 0, 0), strict=True)
+]
+"""The same items, with where their images lie in the network's input."""
 
-    head: Classify
+
+class Example(NamedTuple):
+    """A head, what it can make, outputs for `PLACES`, and the columns of the fields."""
+
+    head: Head
     fields: tuple[FieldName, ...]
     outputs: dict[str, NDArray[np.float32]]
+    columns: tuple[str, ...]
 
 
 def values(*shape: int) -> NDArray[np.float32]:
@@ -35,17 +47,30 @@ def values(*shape: int) -> NDArray[np.float32]:
 
 
 def classify() -> Example:
-    head = HEADS["classify"](
+    head = Classify(
         Output("classes", "float32", (None, 7)),
         Output("pooled", "float32", (None, 5)),
         ("plain", "", "☃", "half \ud800", *"efg"),
         "softmax",
     )
     outputs = {"classes": values(len(PLACES), 7), "pooled": values(len(PLACES), 5)}
-    return Example(head, ("features", "logits", "top_k"), outputs)
+    fields: tuple[FieldName, ...] = ("features", "logits", "top_k")
+    return Example(head, fields, outputs, fields)
 
 
-EXAMPLES = {"classify": classify}
+def detect() -> Example:
+    """Return a head for boxes: three of the first item, none of the second, one and two of the others."""
+    settings = DetectorSettings("yolo", classes=3, score=0.2, nms=0.5, max_detections=3)
+    head = Detect(settings, ("output0",), ("plain", "half \ud800", "☃"))
+    found = np.zeros((len(PLACES), 3, 6), np.float32)
+    for item, count in enumerate((3, 0, 1, 2)):
+        found[item, :count, :4] = [2, 4, 12, 8]
+        found[item, :count, 4] = [0.9, 0.5, 0.3][:count]
+        found[item, :count, 5] = range(count)
+    return Example(head, ("boxes",), {DETECTIONS: found.reshape(len(PLACES), -1)}, BOXES)
+
+
+EXAMPLES = {"classify": classify, "detect": detect}
 """A new head adds its line."""
 
 
@@ -55,23 +80,28 @@ def example(request: pytest.FixtureRequest) -> Example:
     return EXAMPLES[request.param]()
 
 
-def test_it_names_its_outputs_and_how_wide_they_are(example: Example) -> None:
-    widths = dict(zip(example.head.names, example.head.widths, strict=True))
-    assert widths == {name: array.shape[1] for name, array in example.outputs.items()}
+def test_it_names_its_outputs_and_how_wide_they_are_or_has_a_detector_read_them(example: Example) -> None:
+    assert example.head.names
+    if example.head.detector is None:
+        widths = dict(zip(example.head.names, example.head.widths, strict=True))
+        assert widths == {name: array.shape[1] for name, array in example.outputs.items()}
+    else:
+        assert example.head.widths == ()
 
 
 def test_a_schema_has_the_place_of_a_row_and_then_the_fields_in_their_order(example: Example) -> None:
     for fields in (example.fields, example.fields[::-1], *((field,) for field in example.fields)):
         schema = example.head.schema(fields, 2)
-        assert schema.names == [*PLACE, *fields]
+        assert schema.names == [*PLACE, *(fields if example.columns == example.fields else example.columns)]
         assert schema.types[:3] == [pa.string(), pa.int64(), pa.float64()]
         for field in list(schema)[3:]:  # what a writer cannot see from its type
-            assert (ENTRIES in (field.metadata or {})) is pa.types.is_list(field.type), field
+            said = field.metadata or {}
+            assert (ENTRIES in said or LABELS in said) is pa.types.is_list(field.type), field
 
 
 def test_rows_are_those_of_the_items_and_have_the_schema_with_all_its_metadata(example: Example) -> None:
     schema = example.head.schema(example.fields, 2).with_metadata({"made": "by a test"})
-    batch = example.head.rows(example.outputs, PLACES, schema)
+    batch = example.head.rows(example.outputs, PLACED, schema)
     assert batch.schema.equals(schema, check_metadata=True)
     batch.validate(full=True)
     assert list(zip(*(batch.column(name).to_pylist() for name in PLACE), strict=True)) == PLACES
@@ -79,17 +109,19 @@ def test_rows_are_those_of_the_items_and_have_the_schema_with_all_its_metadata(e
 
 def test_a_row_does_not_depend_on_its_neighbours(example: Example) -> None:
     schema = example.head.schema(example.fields, 3)
-    whole = example.head.rows(example.outputs, PLACES, schema)
+    whole = example.head.rows(example.outputs, PLACED, schema)
     for at in range(len(PLACES)):
         alone = {name: array[at : at + 1] for name, array in example.outputs.items()}
-        assert example.head.rows(alone, PLACES[at : at + 1], schema).equals(whole.slice(at, 1))
+        assert example.head.rows(alone, PLACED[at : at + 1], schema).equals(whole.slice(at, 1))
 
 
-def test_a_row_has_as_many_numbers_as_the_head_says(example: Example) -> None:
+def test_a_row_has_no_more_numbers_than_the_head_says(example: Example) -> None:
     for fields in (example.fields, example.fields[:1], example.fields[1:]):
-        batch = example.head.rows(example.outputs, PLACES, example.head.schema(fields, 3))
+        batch = example.head.rows(example.outputs, PLACED, example.head.schema(fields, 3))
         for row in batch.drop_columns(list(PLACE)).to_pylist():
-            assert count(row) == example.head.numbers(fields, 3)
+            assert count(row) <= example.head.numbers(fields, 3)
+            if example.head.detector is None:
+                assert count(row) == example.head.numbers(fields, 3)
 
 
 def count(value: object) -> int:
@@ -100,7 +132,7 @@ def count(value: object) -> int:
 
 def test_a_view_has_the_fields_and_the_entries_that_a_writer_wants(example: Example) -> None:
     head, outputs = example.head, example.outputs
-    whole = head.rows(outputs, PLACES, head.schema(example.fields, 5))
+    whole = head.rows(outputs, PLACED, head.schema(example.fields, 5))
     for fields in (example.fields, example.fields[::-1], example.fields[:1]):
         for k in (1, 3, 5):
             schema = head.schema(fields, k).with_metadata({"of": "the writer"})
@@ -108,12 +140,12 @@ def test_a_view_has_the_fields_and_the_entries_that_a_writer_wants(example: Exam
                 seen = view(part, schema)
                 assert seen.schema.equals(schema, check_metadata=True)
                 seen.validate(full=True)
-            assert view(whole, schema).equals(head.rows(outputs, PLACES, schema))
-            assert view(whole.slice(1, 2), schema).equals(head.rows(outputs, PLACES, schema).slice(1, 2))
+            assert view(whole, schema).equals(head.rows(outputs, PLACED, schema))
+            assert view(whole.slice(1, 2), schema).equals(head.rows(outputs, PLACED, schema).slice(1, 2))
 
 
 def test_rows_of_a_source_are_found_together(example: Example) -> None:
-    batch = example.head.rows(example.outputs, PLACES, example.head.schema(example.fields, 2))
+    batch = example.head.rows(example.outputs, PLACED, example.head.schema(example.fields, 2))
     found = [(key, rows.num_rows, rows.column("frame_index").to_pylist()) for key, rows in by_source(batch)]
     assert found == [("a.jpg", 1, [None]), ("raw\\xff.jpg", 1, [None]), ("v.mp4", 2, [3, 9])]
 
