@@ -112,7 +112,7 @@ def test_pixels_are_torchvisions_for_shapes_that_no_camera_makes() -> None:
 
 
 def test_a_large_photograph_is_torchvisions_too() -> None:
-    """Places between pixels are large numbers there: float32 has few digits for what comes after the point."""
+    """Places between pixels are large numbers there: float32 is coarse there."""
     frame = np.random.default_rng(2).integers(0, 256, (1999, 3007, 3), dtype=np.uint8)
     small = {**KEYS, "resize": 320, "longest": 500}
     assert (
