@@ -17,7 +17,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CLASSES = 10
 WIDTH = 3
 
-Crop = int | tuple[int, int] | tuple[str, str]
+Crop = int | tuple[int, int] | tuple[str | int, str | int]
 ANY = ("H", "W")
 """The size of the input of a network that takes images of any."""
 Weights = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
@@ -61,7 +61,7 @@ def write(
     return path
 
 
-def _sides(crop: Crop) -> tuple[int, int] | tuple[str, str]:
+def _sides(crop: Crop) -> tuple[str | int, str | int]:
     return (crop, crop) if isinstance(crop, int) else crop
 
 

@@ -193,7 +193,12 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
         steps.convert_color(ov.preprocess.ColorFormat.BGR)
     steps.convert_element_type(ov.Type.f32)
     steps.scale(255.0).mean(preprocessing.mean).scale(preprocessing.std)
-    return fused.build()
+    built = fused.build()
+    if preprocessing.other is not None:
+        # With dynamic sizes, OpenVINO multiplies matrices that do not fit, and reads whatever lies behind them.
+        for side in (preprocessing.size, preprocessing.other):
+            built.clone().reshape([count, *side, 3])
+    return built
 
 
 def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledModel

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import black, check_outputs, check_sizes, padded, rows_of, singly, takes_any_size
+from resnet_pipe.infer.batches import (
+    black,
+    check_outputs,
+    check_sizes,
+    padded,
+    rows_of,
+    singly,
+    takes_any_size,
+)
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
@@ -118,7 +126,7 @@ class TorchEngine:
     def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         try:
-            whole = padded(np.require(batch, requirements="W"), self._self._size)
+            whole = padded(np.require(batch, requirements="W"), self._size)
             with self._runners.one() as runner:
                 outputs = singly(runner.run, whole) if self._singly else runner.run(whole)
         except (RuntimeError, MemoryError) as error:
