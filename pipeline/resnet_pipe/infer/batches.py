@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest, one_line
 from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
+T = TypeVar("T", bound=np.generic)
 Forward = Callable[[Pixels], Mapping[str, NDArray[np.generic]]]
 """Executes a network on a batch; returns its outputs by name."""
 
@@ -76,6 +78,16 @@ def black(request: EngineRequest, count: int, size: tuple[int, int] | None = Non
     """Return a batch of black images, shape (count, H, W, 3), of a size; without one, of the largest."""
     taken = request.preprocessing
     return np.zeros((count, *(size or taken.size), 3), np.float32 if taken.floats else np.uint8)
+
+
+def singly(forward: Callable[[Pixels], Mapping[str, NDArray[T]]], batch: Pixels) -> dict[str, NDArray[T]]:
+    """Execute a network on the items of a batch one by one; return all outputs, as `forward` does.
+
+    For items of many sizes, in an engine that gives other bits for another batch size: how many come together
+    depends on which sizes the neighbours have.
+    """
+    parts = [forward(batch[place : place + 1]) for place in range(len(batch))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def rows_of(request: EngineRequest, values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
