@@ -77,6 +77,8 @@ def check_sizes(
 def black(request: EngineRequest, count: int, size: tuple[int, int] | None = None) -> Pixels:
     """Return a batch of black images, shape (count, H, W, 3), of a size; without one, of the largest."""
     taken = request.preprocessing
+    if taken.shape is not None:
+        return np.zeros((count, *taken.shape), np.float32)
     return np.zeros((count, *(size or taken.size), 3), np.float32 if taken.floats else np.uint8)
 
 
@@ -133,6 +135,16 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
                 f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
                 "export it again with the correct shape, or without one",
             )
+
+
+def filler(request: EngineRequest) -> Callable[[Pixels, int], NDArray[np.float32]]:
+    """Return how an engine without a way of its own makes the network's input of a batch; one thread's own.
+
+    It is given the batch, and how many items the input is to have at least.
+    """
+    if request.preprocessing.shape is not None:
+        return padded
+    return Normalizer(request.preprocessing, request.batch_size).fill
 
 
 class Normalizer:

@@ -182,6 +182,8 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
     count = network.input().partial_shape[0]
     check_batch_size(request, count.get_length() if count.is_static else None)
     preprocessing = request.preprocessing
+    if preprocessing.shape is not None:
+        return network
     fused = ov.preprocess.PrePostProcessor(network)
     image = fused.input()
     sides = preprocessing.size if preprocessing.other is None else (-1, -1)

@@ -57,6 +57,7 @@ class TorchNetwork:
         self._threads = threads
         self._dtype = dtype
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+        self._as_is = preprocessing.shape is not None
         self._bgr = preprocessing.color == "bgr"
         self._mean, self._std = np.array(preprocessing.mean), np.array(preprocessing.std)
         self._rows = lru_cache(maxsize=_WIDTHS)(self._row)
@@ -73,7 +74,8 @@ class TorchNetwork:
 
         The pixels are uint8 or float32, shape (n, H, W, 3), RGB, contiguous, on the network's device.
         """
-        values = {**self._constants, self._graph.image: self._normalize(pixels)}
+        image = pixels if self._as_is else self._normalize(pixels)
+        values = {**self._constants, self._graph.image: image}
         for step in self._program:
             values[step.output] = step.run(*(values[name] for name in step.inputs))
             for name in step.dead:
