@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.errors import ModelError
@@ -47,18 +47,15 @@ def kind_of(model: nn.Module) -> Kind:
 
 
 def _body(model: Any) -> Iterator[_Check]:  # noqa: ANN401 - torchvision's classes have no types
-    body = model.backbone
-    yield "backbone", type(body).__name__, "BackboneWithFPN"
-    if type(body).__name__ == "BackboneWithFPN":
-        blocks = type(body.fpn.extra_blocks).__name__
-        yield (
-            "backbone.fpn.extra_blocks",
-            blocks,
-            "LastLevelMaxPool" if hasattr(model, "rpn") else "LastLevelP6P7",
-        )
-        levels = faster_rcnn.POOLED_LEVELS if hasattr(model, "rpn") else pyramid.ONE_STAGE_LEVELS[:3]
+    name = type(model.backbone).__name__
+    yield "backbone", name, "BackboneWithFPN"
+    if name == "BackboneWithFPN":
+        body, blocks = model.backbone.body, type(model.backbone.fpn.extra_blocks).__name__
+        two = hasattr(model, "rpn")
+        levels = faster_rcnn.POOLED_LEVELS if two else pyramid.ONE_STAGE_LEVELS[:3]
         returned = {f"layer{level - 1}": str(number) for number, level in enumerate(levels)}
-        yield "backbone.body.return_layers", dict(body.body.return_layers), returned
+        yield "backbone.body.return_layers", dict(body.return_layers), returned
+        yield "backbone.fpn.extra_blocks", blocks, "LastLevelMaxPool" if two else "LastLevelP6P7"
 
 
 def _faster_rcnn(model: Any) -> Iterator[_Check]:  # noqa: ANN401
@@ -92,7 +89,7 @@ def _fcos(model: Any) -> Iterator[_Check]:  # noqa: ANN401
 def _anchors(
     place: str,
     generator: Any,  # noqa: ANN401
-    sizes: dict[int, tuple[int, ...]],
+    sizes: Mapping[int, tuple[int, ...]],
     ratios: tuple[float, ...],
 ) -> Iterator[_Check]:
     yield f"{place} anchor sizes", tuple(map(tuple, generator.sizes)), tuple(sizes.values())
