@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from onnx import ModelProto
@@ -15,11 +16,13 @@ OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
 
 
-def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
+def export(
+    network: nn.Module, size: tuple[int, int], *, channels: int = 3, outputs: Sequence[str] = ("output",)
+) -> ModelProto:
     """Export a network in eval mode, which is left as it was, for images of a size (H, W).
 
-    The graph has the input `input`, float32 (N, 3, H, W), and one output, `output`, as the exporter writes
-    them.
+    The graph has the input `input`, float32 (N, channels, H, W), and these outputs, in the network's order,
+    as the exporter writes them.
 
     Raises:
         ModelError: torch cannot export it.
@@ -29,10 +32,10 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
         try:
             program = torch.onnx.export(
                 network,
-                (torch.zeros(2, 3, *size),),
+                (torch.zeros(2, channels, *size),),
                 dynamo=True,
                 input_names=["input"],
-                output_names=["output"],
+                output_names=list(outputs),
                 dynamic_shapes=({0: torch.export.Dim("N")},),
                 opset_version=OPSET,
                 external_data=False,
