@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.convert.original import Original, Outputs
+from resnet_pipe.convert.original import Original, Outputs, SecondNetwork
+from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
+from resnet_pipe.infer.second import second_request
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.network_input import NetworkInput
@@ -24,6 +26,8 @@ HALF_TOLERANCE = 5e-3
 """The same where the original computes in half precision: 11 bits, over 50 layers."""
 _BATCH = 4
 """Images in a forward pass: more than one, because some engines are wrong from two on with some graphs."""
+_PARTS = 8
+"""For a second network."""
 _FEW = 2
 """Images for engines other than the default one: some take seconds for each."""
 
@@ -44,7 +48,12 @@ def differences(
     Raises:
         ModelError: no engine gives the same.
     """
-    expected, wanted = original.run(images), original.preprocessing.network_input
+    expected = original.run(images)
+    wanted = original.preprocessing.at_one_size(ANY_SIZE).network_input
+    second = original.second
+    parts = None if second is None else _parts(second)
+    if second is not None and parts is not None:
+        expected |= second.run(parts)
     if not all(np.isfinite(values).all() for values in expected.values()):
         raise ModelError("the original itself gives values that are not finite", "check its weights")
     tolerance = HALF_TOLERANCE if original.half else TOLERANCE
@@ -53,12 +62,12 @@ def differences(
     for name in ENGINES:
         try:
             count = len(images) if name == DEFAULT else _FEW
-            found = _outputs(name, path, wanted, images[:count], original.detection is not None)
+            found = _outputs(name, path, wanted, images[:count], parts, original.detection is not None)
         except RefusedError as error:
             if error.refusal.status != "not installed":
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
-        same_count = {output: values[:count] for output, values in expected.items()}
+        same_count = {output: values[: len(found.get(output, ()))] for output, values in expected.items()}
         difference = _largest(found, same_count, original.detection is not None)
         if difference <= tolerance:
             same[name] = difference
@@ -76,10 +85,15 @@ def differences(
 
 
 def _outputs(
-    name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8], finds_objects: bool
+    name: str,
+    path: Path,
+    wanted: NetworkInput,
+    images: NDArray[np.uint8],
+    parts: NDArray[np.float32] | None,
+    finds_objects: bool,
 ) -> Outputs:
     network = inspect(path)
-    names = tuple(one.name for one in network.outputs) if finds_objects else of_network(network).names
+    names = network.first_outputs if finds_objects else of_network(network).names
     with Probe(ENGINES[name]) as probe:
         abilities = probe.abilities("cpu")
         if "fp32" not in precisions(abilities.devices, "cpu"):
@@ -92,9 +106,21 @@ def _outputs(
             device="cpu",
             precision="fp32",
             threads=available_cores(),
+            extract=network.second is not None,
             rows=not finds_objects,
         )
-        return probe.result(Work(request, images)).outputs
+        found = probe.result(Work(request, images)).outputs
+    if (other := second_request(request, network)) is not None:
+        with Probe(ENGINES[name]) as probe:
+            probe.abilities("cpu")
+            found |= probe.result(Work(other, parts)).outputs
+    return found
+
+
+def _parts(second: SecondNetwork) -> NDArray[np.float32]:
+    """Return parts of an image as the second network may see them: values like those after a ReLU."""
+    rng = np.random.default_rng(0)
+    return np.maximum(rng.normal(size=(_PARTS, *second.shape)), 0).astype(np.float32)
 
 
 def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs, finds_objects: bool) -> float:

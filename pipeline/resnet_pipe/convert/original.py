@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.model import Weights
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, NDArray[np.float32]]
 """`logits` (n, classes) and `features` (n, width), or one of them; or all that a network gives, for boxes."""
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Run = Callable[[Pixels], Outputs]
+
+
+@dataclass(frozen=True)
+class SecondNetwork:
+    """What is given parts of the first network's outputs, float32 (n, *shape), in the library it is from."""
+
+    shape: tuple[int, ...]
+    run: Callable[[NDArray[np.float32]], Outputs]
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Original:
         files: of the original besides the weights, with their SHA-256.
         assumed: what no file says, in words.
         detection: how its outputs become boxes; None for a network that finds no objects.
+        second: its second network, which is in the same graph; or None.
     """
 
     source: str
@@ -61,6 +70,7 @@ class Original:
     files: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     detection: Detection | None = None
+    second: SecondNetwork | None = None
 
 
 def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:

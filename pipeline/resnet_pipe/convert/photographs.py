@@ -24,15 +24,22 @@ NAMES = (
 )
 
 
+ANY_SIZE = (256, 320)
+"""Height and width of photographs for a network that takes any: multiples of 32, and small."""
+
+
 def photographs(preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return ten photographs of the size of a network's input: uint8, shape (10, H, W, 3), RGB."""
+    """Return ten photographs of the size of a network's input, or of `ANY_SIZE` if it takes many.
+
+    They are uint8, shape (10, H, W, 3), RGB.
+    """
     try:
         import skimage
     except ImportError:
         raise MissingExtraError("scikit-image", "convert", "Converting a model") from None
     from PIL import Image
 
-    geometry = preprocessing.geometry()
+    geometry = preprocessing.at_one_size(ANY_SIZE).geometry()
     batch = np.empty((len(NAMES), *geometry.size, 3), np.uint8)
     for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:

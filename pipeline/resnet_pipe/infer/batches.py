@@ -67,7 +67,7 @@ def check_sizes(
         outputs = forward(black(request, request.batch_size, other))
     except errors as error:
         raise ModelError(f"{found}: {one_line(error)}", remedy) from None
-    for name in request.outputs:
+    for name in request.outputs if request.rows else ():
         shape, before = outputs[name].shape, first[name]
         if math.prod(shape[1:]) != math.prod(before[1:]):
             text = f"output {name!r} has shape {tuple(shape)}, and with the largest size {tuple(before)}"

@@ -76,8 +76,7 @@ class OnnxRuntimeEngine:
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
         self._inputs: Streams[Callable[[Pixels, int], NDArray[Any]]] = Streams(
-            batches.padded if on_gpu else batches.filler(request)
-            for _ in range(self.streams)
+            batches.padded if on_gpu else batches.filler(request) for _ in range(self.streams)
         )
         started = time.perf_counter()
         try:

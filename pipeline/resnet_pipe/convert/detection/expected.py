@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.detectors import faster_rcnn, fcos, pyramid, retinanet
 from resnet_pipe.head.detectors.roi_align import SIDE
-from resnet_pipe.head.detectors.settings import Kind
+from resnet_pipe.model.detection import Kind
 
 if TYPE_CHECKING:
     from torch import nn

@@ -38,12 +38,14 @@ class Ask:
         size: of timm's networks: that of the images they were trained with, or evaluated with.
         preprocessing: in place of what the directory says.
         revision: the commit it was fetched from.
+        labels: of the classes, of weights that do not name them.
     """
 
     spec: str
     size: timm.Size = "train"
     preprocessing: Preprocessing | None = None
     revision: str | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
