@@ -15,7 +15,7 @@ from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.network import inspect
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.study.agreement import compare
 
 TOLERANCE = 1e-4
@@ -31,7 +31,7 @@ _FEW = 2
 def differences(
     path: Path,
     original: Original,
-    images: NDArray[np.uint8],
+    images: Pixels,
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return, by engine, the largest relative difference between an ONNX file and its original.
@@ -74,7 +74,7 @@ def differences(
     return same
 
 
-def _outputs(name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8]) -> Outputs:
+def _outputs(name: str, path: Path, wanted: NetworkInput, images: Pixels) -> Outputs:
     network = inspect(path)
     with Probe(ENGINES[name]) as probe:
         abilities = probe.abilities("cpu")

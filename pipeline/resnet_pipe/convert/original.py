@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.model.model import Weights
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, NDArray[np.float32]]
 """`logits` (n, classes) and `features` (n, width), or one of them."""
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Run = Callable[[Pixels], Outputs]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Original:
         classes: the labels, in the order of the logits; empty for a network without.
         params: numbers that were trained.
         graph: its ONNX graph, clean.
-        run: executes it in the library that defines it, on images: uint8, shape (n, H, W, 3), RGB, of the
+        run: executes it in the library that defines it, on images: shape (n, H, W, 3), RGB, of the
             size of its input.
         runs_in: that library and its version.
         half: whether the library computes it in half precision, so that float32 gives something else.
@@ -60,7 +60,7 @@ class Original:
     assumed: tuple[str, ...] = ()
 
 
-def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:
+def normalized(images: Pixels, wanted: NetworkInput) -> NDArray[np.float32]:
     """Return images, shape (n, H, W, 3), as a network's input: float32, shape (n, 3, H, W)."""
     return Normalizer(wanted, len(images)).fill(images)
 
@@ -72,7 +72,7 @@ def in_torch(network: Any, classifier: str | None, wanted: NetworkInput) -> Run:
     """
     import torch
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         seen: list[torch.Tensor] = []
         given = torch.from_numpy(normalized(images, wanted))
         with torch.inference_mode():

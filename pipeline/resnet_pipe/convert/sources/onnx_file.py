@@ -7,9 +7,7 @@ from importlib import metadata
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from resnet_pipe.convert import graph
 from resnet_pipe.convert.original import Original, Outputs, Run
@@ -30,6 +28,7 @@ from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
 
@@ -136,7 +135,7 @@ def _run(
     if name is None:
         raise MissingExtraError("onnxruntime", "onnxruntime", "Checking an ONNX file")
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         try:
             with Probe(ENGINES[name]) as probe:
                 probe.abilities("cpu")
