@@ -15,8 +15,8 @@ OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
 
 
-def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-    """Export a network in eval mode, which is left as it was, for images of a size (H, W).
+def export(network: nn.Module, size: tuple[int, int], varies: bool = False) -> ModelProto:
+    """Export a network in eval mode, which is left as it was, for images of a size (H, W), or of many sizes.
 
     The graph has the input `input`, float32 (N, 3, H, W), and one output, `output`, as the exporter writes
     them.
@@ -24,6 +24,7 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     Raises:
         ModelError: torch cannot export it.
     """
+    names = ("N", None, "H", "W") if varies else ("N",)
     with warnings.catch_warnings(), silenced("torch.onnx"):
         warnings.simplefilter("ignore")
         try:
@@ -33,7 +34,7 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
                 dynamo=True,
                 input_names=["input"],
                 output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in enumerate(names) if name},),
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
@@ -62,9 +63,12 @@ def width(proto: ModelProto, name: str) -> int | None:
     return shapes[0][1].dim_value if shapes else None
 
 
-def multiply_accumulates(proto: ModelProto) -> int:
-    """Count those of the convolutions and the classifier for one image."""
-    shapes = _shapes(proto)
+def multiply_accumulates(proto: ModelProto, size: tuple[int, int]) -> int:
+    """Count those of the convolutions and the classifier for one image of a height and width."""
+    sized = copy.deepcopy(proto)
+    for axis, length in zip(sized.graph.input[0].type.tensor_type.shape.dim[2:], size, strict=True):
+        axis.dim_value = length
+    shapes = _shapes(sized)
     weights = {tensor.name: prod(tensor.dims) for tensor in proto.graph.initializer}
     return sum(
         weights[node.input[1]] * prod(shapes[node.output[0]][2:])

@@ -59,6 +59,12 @@ def original(path: Path, ask: Ask) -> Original:
             f"{path}: its input is {network.size} (height, width), and images would be {preprocessing.size}",
             image_processor.SAY_IT,
         )
+    if preprocessing.varies and any(network.sides):
+        size = " x ".join(str(side or "any") for side in network.sides)
+        raise ModelError(
+            f"{path}: its input is {size}, and fit: shortest makes images of many sizes",
+            "export it with a dynamic height and width, or give another fit",
+        )
     proto = onnx.load(path)
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     cleaned, names = graph.clean(proto)
