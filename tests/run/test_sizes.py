@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from onnx import helper
 from PIL import Image, ImageOps
 
 from resnet_pipe.infer import engine as engines
+from resnet_pipe.infer import opencv
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.preprocess.geometry import Mode
@@ -291,3 +293,12 @@ def test_an_engine_is_chosen_for_them_too(job: JobFolder) -> None:
     result = job.run("--set", "infer.engine=auto").expect(0)
     assert "engine auto chose" in result.stderr + result.stdout
     assert len(job.rows()) == len(PICTURES) + 1
+
+
+def test_an_engine_that_takes_one_size_only_is_refused_with_those_that_can(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opencv, "DESCRIPTION", replace(opencv.DESCRIPTION, any_size=False))
+    text = said(job, infer="engine: opencv")
+    assert "infer.engine: opencv takes images of one size only, and fit: shortest makes many" in text
+    assert "write openvino or onnxruntime or torch or mlx" in text

@@ -17,7 +17,7 @@ from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.infer.second import second_request
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.network import inspect
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.study.agreement import compare
 
 TOLERANCE = 1e-4
@@ -35,7 +35,7 @@ _FEW = 2
 def differences(
     path: Path,
     original: Original,
-    images: NDArray[np.uint8],
+    images: Pixels,
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return, by engine, the largest relative difference between an ONNX file and its original.
@@ -88,7 +88,7 @@ def _outputs(
     name: str,
     path: Path,
     wanted: NetworkInput,
-    images: NDArray[np.uint8],
+    images: Pixels,
     parts: NDArray[np.float32] | None,
     finds_objects: bool,
 ) -> Outputs:

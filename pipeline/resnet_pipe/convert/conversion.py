@@ -127,7 +127,7 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
             features=None if original.detection else graph.width(original.graph, FEATURES),
             preprocessing=original.preprocessing,
             params=original.params,
-            macs=graph.multiply_accumulates(original.graph),
+            macs=graph.multiply_accumulates(original.graph, original.preprocessing.size),
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
@@ -159,7 +159,9 @@ def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:
         sidecar = make(temporary)
         # The sidecar goes first: until the file follows, its SHA-256 says that they do not belong together,
         # and converting again repairs it.
-        atomic.write_bytes(target.with_suffix(".json"), sidecar.model_dump_json(indent=1).encode())
+        unused = set() if sidecar.preprocessing.varies else {"longest", "multiple"}
+        text = sidecar.model_dump_json(indent=1, exclude={"preprocessing": unused})
+        atomic.write_bytes(target.with_suffix(".json"), text.encode())
     return sidecar
 
 

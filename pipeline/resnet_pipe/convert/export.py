@@ -17,9 +17,14 @@ OPSET = 18
 
 
 def export(
-    network: nn.Module, size: tuple[int, int], *, channels: int = 3, outputs: Sequence[str] = ("output",)
+    network: nn.Module,
+    size: tuple[int, int],
+    varies: bool = False,
+    *,
+    channels: int = 3,
+    outputs: Sequence[str] = ("output",),
 ) -> ModelProto:
-    """Export a network in eval mode, which is left as it was, for images of a size (H, W).
+    """Export a network in eval mode, which is left as it was, for images of a size (H, W), or of many sizes.
 
     The graph has the input `input`, float32 (N, channels, H, W), and these outputs, in the network's order,
     as the exporter writes them.
@@ -27,6 +32,7 @@ def export(
     Raises:
         ModelError: torch cannot export it.
     """
+    names = ("N", None, "H", "W") if varies else ("N",)
     with warnings.catch_warnings(), silenced("torch.onnx"):
         warnings.simplefilter("ignore")
         try:
@@ -36,7 +42,7 @@ def export(
                 dynamo=True,
                 input_names=["input"],
                 output_names=list(outputs),
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in enumerate(names) if name},),
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,

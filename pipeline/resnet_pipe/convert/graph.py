@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
@@ -61,9 +62,12 @@ def width(proto: ModelProto, name: str) -> int | None:
     return shapes[0][1].dim_value if shapes else None
 
 
-def multiply_accumulates(proto: ModelProto) -> int:
-    """Count those of the convolutions and the classifier for one image."""
-    shapes = shapes_of(proto)
+def multiply_accumulates(proto: ModelProto, size: tuple[int, int]) -> int:
+    """Count those of the convolutions and the classifier for one image of a height and width."""
+    sized = copy.deepcopy(proto)
+    for axis, length in zip(sized.graph.input[0].type.tensor_type.shape.dim[2:], size, strict=True):
+        axis.dim_value = length
+    shapes = shapes_of(sized)
     weights = {tensor.name: prod(tensor.dims) for tensor in proto.graph.initializer}
     return sum(
         weights[node.input[1]] * prod(shapes[node.output[0]][2:])

@@ -42,7 +42,7 @@ class Original:
         classes: the labels, in the order of the logits; empty for a network without.
         params: numbers that were trained.
         graph: its ONNX graph, clean.
-        run: executes it in the library that defines it, on images: uint8, shape (n, H, W, 3), RGB, of the
+        run: executes it in the library that defines it, on images: shape (n, H, W, 3), RGB, of the
             size of its input.
         runs_in: that library and its version.
         half: whether the library computes it in half precision, so that float32 gives something else.
@@ -73,7 +73,7 @@ class Original:
     second: SecondNetwork | None = None
 
 
-def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:
+def normalized(images: Pixels, wanted: NetworkInput) -> NDArray[np.float32]:
     """Return images, shape (n, H, W, 3), as a network's input: float32, shape (n, 3, H, W)."""
     return Normalizer(wanted, len(images)).fill(images)
 
@@ -85,7 +85,7 @@ def in_torch(network: Any, classifier: str | None, wanted: NetworkInput) -> Run:
     """
     import torch
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         seen: list[torch.Tensor] = []
         given = torch.from_numpy(normalized(images, wanted))
         with torch.inference_mode():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (
@@ -28,7 +28,7 @@ ANY_SIZE = (256, 320)
 """Height and width of photographs for a network that takes any: multiples of 32, and small."""
 
 
-def photographs(preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def photographs(preprocessing: Preprocessing) -> Pixels:
     """Return ten photographs of the size of a network's input, or of `ANY_SIZE` if it takes many.
 
     They are uint8, shape (10, H, W, 3), RGB.

@@ -24,6 +24,7 @@ DESCRIPTION = EngineDescription(
     extra="onnxruntime",
     int8=True,
     compiles_for=("tensorrt",),
+    any_size=True,
 )
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _GPU_WHEEL = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device: cpu"

@@ -27,6 +27,7 @@ DESCRIPTION = EngineDescription(
         "opencv-contrib-python",
     ),
     extra="",
+    any_size=True,
 )
 _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 MAX_STREAMS = 4

@@ -32,7 +32,12 @@ from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(
-    library="openvino", distributions=("openvino",), extra="openvino", int8=True, saturates=True
+    library="openvino",
+    distributions=("openvino",),
+    extra="openvino",
+    int8=True,
+    saturates=True,
+    any_size=True,
 )
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""

@@ -36,6 +36,7 @@ DESCRIPTION = EngineDescription(
     library="torch",
     distributions=("torch",),
     extra="torch",
+    any_size=True,
     run_bytes=1120 << 20,  # its libraries are large
 )
 MAX_STREAMS = 8

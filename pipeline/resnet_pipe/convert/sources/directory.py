@@ -87,7 +87,7 @@ def original(directory: Path, ask: Ask) -> Original:
         weights=Weights(kind="checkpoint", name=file.name, sha256=file_sha256(file), requested=ask.spec),
         classes=labels,
         params=sum(parameter.numel() for parameter in found.module.parameters()),
-        graph=clean(export(found.module, found.preprocessing.size)).proto,
+        graph=clean(export(found.module, found.preprocessing.size, found.preprocessing.varies)).proto,
         run=found.run,
         runs_in=found.runs_in,
         licence=found.licence or licence_of_card(directory / CARD),

@@ -56,7 +56,7 @@ def original(recipe: Recipe, spec: str, say: Callable[[str], None]) -> Original:
         weights=weights,
         classes=classes,
         params=sum(parameter.numel() for parameter in network.parameters()),
-        graph=clean(export(network, recipe.preprocess.size)).proto,
+        graph=clean(export(network, recipe.preprocess.size, recipe.preprocess.varies)).proto,
         run=in_torch(network, "fc", recipe.preprocess.network_input),
         runs_in=f"torch {metadata.version('torch')}",
     )
