@@ -40,10 +40,12 @@ _SPREAD = {
     "roi_heads.box_predictor.cls_score": (3.0, 0.0),
     "roi_heads.box_predictor.bbox_pred": (1.0, 0.0),
     "head.classification_head.cls_logits": (1.5, -4.0),
-    "head.regression_head.bbox_reg": (0.3, 1.0),
+    "head.regression_head.bbox_reg": (0.3, 0.0),
     "head.regression_head.bbox_ctrness": (1.0, 2.0),
 }
 """Layer -> standard deviation and mean of what it says of photographs."""
+_DISTANCES = (0.3, 1.0)
+"""The same of the boxes of FCOS, which are no boxes where they are negative."""
 
 
 def images() -> list[NDArray[np.uint8]]:
@@ -101,7 +103,8 @@ def _see(model: nn.Module) -> None:
         if isinstance(module, BasicBlock | Bottleneck):
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             nn.init.constant_(last.weight, _BRANCH_WEIGHT)
-    layers = [(module, _SPREAD[name]) for name, module in model.named_modules() if name in _SPREAD]
+    spreads = _SPREAD | ({"head.regression_head.bbox_reg": _DISTANCES} if isinstance(model, FCOS) else {})
+    layers = [(module, spreads[name]) for name, module in model.named_modules() if name in spreads]
     hooks = [layer.register_forward_hook(_spreading(*spread)) for layer, spread in layers]
     with torch.inference_mode():
         model([tensor(image) for image in images()[:2]])
