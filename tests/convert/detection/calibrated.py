@@ -40,7 +40,7 @@ _SPREAD = {
     "roi_heads.box_predictor.cls_score": (3.0, 0.0),
     "roi_heads.box_predictor.bbox_pred": (1.0, 0.0),
     "head.classification_head.cls_logits": (1.5, -4.0),
-    "head.regression_head.bbox_reg": (0.3, 0.0),
+    "head.regression_head.bbox_reg": (0.1, 0.0),
     "head.regression_head.bbox_ctrness": (1.0, 2.0),
 }
 """Layer -> standard deviation and mean of what it says of photographs."""

@@ -37,7 +37,7 @@ def test_the_boxes_that_survive_are_those_of_torchvision(count: int, labels: int
 
 def test_equal_scores_are_taken_by_their_index() -> None:
     boxes = _boxes(600, 50, 40)
-    scores = np.repeat(np.float32([0.5, 0.75, 0.25]), 200)
+    scores = np.repeat(np.array([0.5, 0.75, 0.25], np.float32), 200)
     given = Candidates(boxes, scores, np.zeros(600, np.intp))
     expected = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5)
     assert nms(given, 0.5, 600).tolist() == expected.tolist()
@@ -50,16 +50,22 @@ def test_no_more_than_the_limit_survive_and_they_are_the_best() -> None:
     assert nms(given, 0.4, 20).tolist() == nms(given, 0.4, 900)[:20].tolist()
 
 
-def test_boxes_that_overlap_as_much_as_the_threshold_survive() -> None:
-    boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 10]])  # 0.6 is no float32 number
-    assert nms(Candidates(boxes[:2], np.float32([1, 0.5]), np.array([0, 0])), 0.5999, 9).tolist() == [0]
-    assert nms(Candidates(boxes, np.float32([1, 0.5, 0.4]), np.zeros(3, np.intp)), 0.61, 9).tolist() == [0, 1]
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_an_overlap_as_large_as_the_threshold_is_judged_as_by_torchvision(tenths: int) -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, tenths]], np.float32)
+    given = Candidates(boxes, np.array([1, 0.5], np.float32), np.zeros(2, np.intp))
+    expected = torchvision.ops.nms(*map(torch.from_numpy, given[:2]), tenths / 10)
+    assert nms(given, tenths / 10, 2).tolist() == expected.tolist()
 
 
 def test_boxes_without_an_area_suppress_nothing() -> None:
     boxes = np.zeros((3, 4), np.float32)
     assert np.isnan(overlaps(boxes, boxes)).all()
-    assert nms(Candidates(boxes, np.float32([1, 2, 3]), np.zeros(3, np.intp)), 0.5, 9).tolist() == [2, 1, 0]
+    assert nms(Candidates(boxes, np.array([1, 2, 3], np.float32), np.zeros(3, np.intp)), 0.5, 9).tolist() == [
+        2,
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("k", [1, 4, 50, 99])
@@ -73,9 +79,11 @@ def test_what_boxes_see_of_the_maps_is_what_torchvision_pools() -> None:
     maps = [
         random.standard_normal((16, side, side + side // 2)).astype(np.float32) for side in (64, 32, 16, 8)
     ]
-    boxes = np.concatenate([_boxes(60, 200, 40), _boxes(60, 150, 300, 1), np.float32([[0, 0, 384, 256]])])
-    boxes = np.clip(boxes, 0, np.float32([384, 256, 384, 256]))
-    thin = np.float32([[10, 10, 10.01, 200], [383.9, 255.9, 384, 256], [3, 3, 3, 3]])
+    boxes = np.concatenate(
+        [_boxes(60, 200, 40), _boxes(60, 150, 300, 1), np.array([[0, 0, 384, 256]], np.float32)]
+    )
+    boxes = np.clip(boxes, 0, np.array([384, 256, 384, 256], np.float32))
+    thin = np.array([[10, 10, 10.01, 200], [383.9, 255.9, 384, 256], [3, 3, 3, 3]], np.float32)
     boxes = np.concatenate([boxes, thin])
     pool = torchvision.ops.MultiScaleRoIAlign(["0", "1", "2", "3"], 7, 2)
     tensors = OrderedDict((str(number), torch.from_numpy(one[None])) for number, one in enumerate(maps))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ Floats = NDArray[np.float32]
 CLASSES = 6
 QUERIES = 40
 SIZE = (256, 320)
-PLACES = np.int32([[0, 0, 300, 200], [20, 28, 280, 200]])
+PLACES = np.array([[0, 0, 300, 200], [20, 28, 280, 200]], np.int32)
 
 
 def _outputs(columns: int) -> dict[str, Floats]:
@@ -29,14 +28,13 @@ def _outputs(columns: int) -> dict[str, Floats]:
     return {"logits": logits, "pred_boxes": random.uniform(0, 1, (2, QUERIES, 4)).astype(np.float32)}
 
 
-def _of_transformers(processor: Any, outputs: dict[str, Floats], score: float) -> list[Floats]:
+def _of_transformers(processor: str, outputs: dict[str, Floats], score: float) -> list[Floats]:
     """Return transformers' detections in pixels of the input, (n, 6) of each image, the best first."""
     given = SimpleNamespace(**{name: torch.from_numpy(values) for name, values in outputs.items()})
     sizes = [(int(height), int(width)) for _, _, width, height in PLACES]
+    read = getattr(transformers, processor)().post_process_object_detection
     rows = []
-    for place, found in zip(
-        PLACES, processor.post_process_object_detection(given, score, sizes), strict=True
-    ):
+    for place, found in zip(PLACES, read(given, score, sizes), strict=True):
         boxes = found["boxes"].numpy() + np.tile(place[:2], 2).astype(np.float32)
         order = torch.argsort(found["scores"], descending=True, stable=True).numpy()
         both = np.column_stack([boxes, found["scores"].numpy(), found["labels"].numpy()])
@@ -59,7 +57,7 @@ CASES = [
 def test_detections_are_those_of_transformers(kind: Kind, columns: int, processor: str) -> None:
     outputs = _outputs(columns)
     found = detector(_settings(kind)).detect(outputs, PLACES, SIZE)
-    expected = _of_transformers(getattr(transformers, processor)(), outputs, 0.4)
+    expected = _of_transformers(processor, outputs, 0.4)
     for mine, its in zip(found, expected, strict=True):
         assert len(its) > 10
         assert mine[: len(its)] == pytest.approx(its, abs=1e-4)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cv2
 Floats = NDArray[np.float32]
 CLASSES = 5
 SIZE = (320, 320)
-PLACES = np.tile(np.int32([0, 40, 320, 240]), (2, 1))
+PLACES = np.tile(np.array([0, 40, 320, 240], np.int32), (2, 1))
 
 
 def _settings(kind: Kind, **changes: object) -> DetectorSettings:
@@ -26,13 +26,16 @@ def _settings(kind: Kind, **changes: object) -> DetectorSettings:
 
 
 def _outputs(count: int = 300) -> tuple[Floats, Floats, Floats]:
-    """Return boxes (2, n, 4) by centre and size, objectness (2, n) and scores (2, n, classes) of two images."""
+    """Return boxes by centre and size, objectness, and scores of classes: (2, n, 4), (2, n), (2, n, 5)."""
     random = np.random.default_rng(count)
-    boxes = np.concatenate(
-        [random.uniform(0, 320, (2, count, 2)), random.uniform(5, 120, (2, count, 2))], axis=2
-    )
+    centres, sides = random.uniform(0, 320, (2, count, 2)), random.uniform(5, 120, (2, count, 2))
+    boxes = np.concatenate([centres, sides], axis=2)
     scores = random.uniform(0, 1, (2, count, CLASSES)) ** 3
-    return boxes.astype(np.float32), random.uniform(0, 1, (2, count)).astype(np.float32), np.float32(scores)
+    return (
+        boxes.astype(np.float32),
+        random.uniform(0, 1, (2, count)).astype(np.float32),
+        scores.astype(np.float32),
+    )
 
 
 def _plainly(boxes: Floats, scores: Floats, settings: DetectorSettings) -> list[list[float]]:
@@ -60,7 +63,7 @@ def _overlap(one: list[float], other: list[float]) -> float:
 
 def _assert_are(found: Floats, expected: list[list[float]]) -> None:
     assert len(expected) > 3
-    assert found[: len(expected)] == pytest.approx(np.float32(expected), abs=1e-3)
+    assert found[: len(expected)] == pytest.approx(np.array(expected, np.float32), abs=1e-3)
     assert not found[len(expected) :].any()
 
 
@@ -90,7 +93,7 @@ def test_boxes_with_objectness(changes: dict[str, object]) -> None:
 
 def test_what_the_network_itself_has_chosen_is_only_sorted() -> None:
     row = [10.0, 20.0, 30.0, 40.0]
-    output = np.float32([[[*row, 0.5, 2], [*row, 0.9, 1], [*row, 0.1, 0], [*row, 0.8, 4]]])
+    output = np.array([[[*row, 0.5, 2], [*row, 0.9, 1], [*row, 0.1, 0], [*row, 0.8, 4]]], np.float32)
     found = detector(_settings("yolo_end_to_end")).detect({"output0": output}, PLACES[:1], SIZE)
     assert found[0, :3, 4:].tolist() == [[np.float32(0.9), 1], [np.float32(0.8), 4], [0.5, 2]]
     assert found[0, :3, :4].tolist() == [row] * 3
@@ -102,7 +105,7 @@ def test_what_the_network_itself_has_chosen_is_only_sorted() -> None:
 def test_many_candidates_of_one_class_take_little_memory() -> None:
     import tracemalloc
 
-    boxes = np.tile(np.float32([160, 160, 100, 100]), (20_000, 1))
+    boxes = np.tile(np.array([160, 160, 100, 100], np.float32), (20_000, 1))
     output = np.concatenate([boxes, np.full((20_000, CLASSES), 0.5, np.float32)], axis=1).T[None]
     tracemalloc.start()
     found = detector(_settings("yolo", score=0.001)).detect({"output0": output}, PLACES[:1], SIZE)
