@@ -31,7 +31,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from tests.photographs import NAMES, photograph
 
 CLASSES = 12
-SMALL = {"min_size": 256, "max_size": 320}
+SMALL = {"min_size": 224, "max_size": 320}
 """Pixels of the sides that images are resized to."""
 _BRANCH_WEIGHT = 0.25
 _SPREAD = {
@@ -54,7 +54,14 @@ def images() -> list[NDArray[np.uint8]]:
 
 
 def detector(name: str, **sizes: int) -> nn.Module:
-    """Return a detector by name: a function of torchvision, or one of three with ResNet-18."""
+    """Return a detector that has seen photographs, in eval mode."""
+    model = untouched(name, **sizes)
+    _see(model)
+    return model.eval()
+
+
+def untouched(name: str, **sizes: int) -> nn.Module:
+    """Return a new detector by name: a function of torchvision, or one of three with ResNet-18."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "faster_rcnn": lambda: FasterRCNN(_backbone(), CLASSES, **sizes),
         "retinanet": lambda: RetinaNet(_backbone(2, 3, 4), CLASSES, **sizes),
@@ -71,9 +78,7 @@ def detector(name: str, **sizes: int) -> nn.Module:
     makers |= {one.__name__: lambda one=one: one(**options) for one in full}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = makers[name]()
-    _see(model)
-    return model.eval()
+        return makers[name]().eval()
 
 
 def tensor(image: NDArray[np.uint8]) -> Tensor:
