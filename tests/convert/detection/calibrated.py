@@ -31,7 +31,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from tests.photographs import NAMES, photograph
 
 CLASSES = 12
-SMALL = {"min_size": 256, "max_size": 320}
+SMALL = {"min_size": 224, "max_size": 320}
 """Pixels of the sides that images are resized to."""
 _BRANCH_WEIGHT = 0.25
 _SPREAD = {
@@ -40,10 +40,12 @@ _SPREAD = {
     "roi_heads.box_predictor.cls_score": (3.0, 0.0),
     "roi_heads.box_predictor.bbox_pred": (1.0, 0.0),
     "head.classification_head.cls_logits": (1.5, -4.0),
-    "head.regression_head.bbox_reg": (0.3, 1.0),
+    "head.regression_head.bbox_reg": (0.1, 0.0),
     "head.regression_head.bbox_ctrness": (1.0, 2.0),
 }
 """Layer -> standard deviation and mean of what it says of photographs."""
+_DISTANCES = (0.3, 1.0)
+"""The same of the boxes of FCOS, which are no boxes where they are negative."""
 
 
 def images() -> list[NDArray[np.uint8]]:
@@ -52,7 +54,14 @@ def images() -> list[NDArray[np.uint8]]:
 
 
 def detector(name: str, **sizes: int) -> nn.Module:
-    """Return a detector by name: a function of torchvision, or one of three with ResNet-18."""
+    """Return a detector that has seen photographs, in eval mode."""
+    model = untouched(name, **sizes)
+    _see(model)
+    return model.eval()
+
+
+def untouched(name: str, **sizes: int) -> nn.Module:
+    """Return a new detector by name: a function of torchvision, or one of three with ResNet-18."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "faster_rcnn": lambda: FasterRCNN(_backbone(), CLASSES, **sizes),
         "retinanet": lambda: RetinaNet(_backbone(2, 3, 4), CLASSES, **sizes),
@@ -69,9 +78,7 @@ def detector(name: str, **sizes: int) -> nn.Module:
     makers |= {one.__name__: lambda one=one: one(**options) for one in full}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = makers[name]()
-    _see(model)
-    return model.eval()
+        return makers[name]().eval()
 
 
 def tensor(image: NDArray[np.uint8]) -> Tensor:
@@ -101,7 +108,8 @@ def _see(model: nn.Module) -> None:
         if isinstance(module, BasicBlock | Bottleneck):
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             nn.init.constant_(last.weight, _BRANCH_WEIGHT)
-    layers = [(module, _SPREAD[name]) for name, module in model.named_modules() if name in _SPREAD]
+    spreads = _SPREAD | ({"head.regression_head.bbox_reg": _DISTANCES} if isinstance(model, FCOS) else {})
+    layers = [(module, spreads[name]) for name, module in model.named_modules() if name in spreads]
     hooks = [layer.register_forward_hook(_spreading(*spread)) for layer, spread in layers]
     with torch.inference_mode():
         model([tensor(image) for image in images()[:2]])

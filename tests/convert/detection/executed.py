@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
-import onnxruntime
-import openvino
+import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto
 
@@ -17,12 +16,14 @@ Executed: TypeAlias = Callable[[Floats], Mapping[str, Floats]]
 
 
 def _onnxruntime(proto: ModelProto) -> Executed:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnxruntime`")
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
     return lambda array: dict(zip(names, session.run(names, {"input": array}), strict=True))
 
 
 def _openvino(proto: ModelProto) -> Executed:
+    openvino = pytest.importorskip("openvino", reason="needs the extra `openvino`")
     core = openvino.Core()
     model = core.compile_model(
         core.read_model(proto.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -54,7 +55,10 @@ def _opencv(engine: str) -> Callable[[ModelProto], Executed]:
 ENGINES: dict[str, Callable[[ModelProto], Executed]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
-    "opencv classic": _opencv("ENGINE_CLASSIC"),
-    "opencv new": _opencv("ENGINE_NEW"),
+    **{
+        f"opencv {name.lower()}": _opencv(f"ENGINE_{name}")
+        for name in ("CLASSIC", "NEW")
+        if hasattr(cv2.dnn, f"ENGINE_{name}")
+    },
 }
 """Every engine that executes the graphs, by name."""
