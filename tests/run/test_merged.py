@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import resnet_pipe
 from resnet_pipe.writer.detections.coco import CocoSection
 from resnet_pipe.writer.writer import Committed, Target
 from tests.networks import write_tiny
@@ -169,6 +170,26 @@ def test_a_failure_fails_the_run_and_the_next_one_makes_it(
     assert "not of everything that is committed" in command("check", str(job.out)).expect(0).stdout
     job.run().expect(0)
     assert_merged(job)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_boxes_of_all_chunks_are_read_as_one_dataset(job: JobFolder, kind: str) -> None:
+    job.add("none-1.jpg", "none-2.jpg", "none-3.jpg")
+    job.write(writer=f"{{path: out, kind: {kind}, fields: [boxes]}}")
+    job.run().expect(0)
+    job.add("none-4.jpg", "a.jpg")
+    job.run("--set", "run.chunk_items=1").expect(0)
+    rows = resnet_pipe.read(job.out).to_table().to_pylist()
+    command("check", str(job.out)).expect(0)
+    if kind == "csv":
+        assert {row["path"] for row in rows if row["x1"] is None} == {f"none-{n}.jpg" for n in range(1, 5)}
+        assert {row["path"] for row in rows if row["x1"] is not None} == {*numbered(5), "a.jpg"}
+        assert len(rows) > 10
+        return
+    found = {row["path"]: row["detections"] for row in rows}
+    assert len(found) == len(rows) == 10
+    assert {path for path, boxes in found.items() if not boxes} == {f"none-{n}.jpg" for n in range(1, 5)}
+    assert all(box["name"] == f"class {box['label']}" for boxes in found.values() for box in boxes)
 
 
 KILLED = f"""
