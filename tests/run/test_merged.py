@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 import resnet_pipe
+from resnet_pipe.errors import RunError
+from resnet_pipe.ledger.record import Record
+from resnet_pipe.run.executors.local import LocalExecutor
+from resnet_pipe.run.plan import Chunk
 from resnet_pipe.writer.detections.coco import CocoSection
 from resnet_pipe.writer.writer import Committed, Target
 from tests.networks import write_tiny
@@ -120,6 +125,41 @@ def test_what_a_failed_run_has_committed_is_in_it(job: JobFolder) -> None:
     assert 0 < len(load(job.out)[0]["images"]) == len(job.rows())
     job.run().expect(3)
     assert_merged(job, ["zz-1.jpg", "zz-2.jpg"])
+
+
+def test_what_a_stopped_run_has_committed_is_in_it(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = LocalExecutor._count
+
+    def stop(self: LocalExecutor, chunk: Chunk, record: Record) -> None:
+        count(self, chunk, record)
+        if self.stop.signal is None:
+            self.stop.note(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "_count", stop)
+        job.run().expect(143)
+    assert 0 < len(load(job.out)[0]["images"]) < 5
+    assert_merged(job)
+    job.run().expect(0)
+    assert len(load(job.out)[0]["images"]) == 5
+    assert_merged(job)
+
+
+def test_a_run_that_is_refused_makes_none(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("no device", "plug one in")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "run", refuse)
+        job.run().expect(1)
+        assert not (job.out / "coco").exists()
+    job.run().expect(0)
+    before = load(job.out)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "run", refuse)
+        job.write(writer="{path: out, kind: coco}")
+        job.run("--fresh", "--now").expect(1)
+    assert load(job.out) == before
 
 
 def test_fresh_results_bring_their_own(job: JobFolder) -> None:
