@@ -128,6 +128,7 @@ def test_what_a_failed_run_has_committed_is_in_it(job: JobFolder) -> None:
 
 
 def test_what_a_stopped_run_has_committed_is_in_it(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.add(*numbered(15, 5))
     count = LocalExecutor._count
 
     def stop(self: LocalExecutor, chunk: Chunk, record: Record) -> None:
@@ -137,11 +138,11 @@ def test_what_a_stopped_run_has_committed_is_in_it(job: JobFolder, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalExecutor, "_count", stop)
-        job.run().expect(143)
-    assert 0 < len(load(job.out)[0]["images"]) < 5
+        job.run("--set", "run.grace_s=0").expect(143)
+    assert load(job.out)[0]["images"]
     assert_merged(job)
     job.run().expect(0)
-    assert len(load(job.out)[0]["images"]) == 5
+    assert len(load(job.out)[0]["images"]) == 20
     assert_merged(job)
 
 
