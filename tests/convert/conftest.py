@@ -61,7 +61,7 @@ def _one_export(
         name = f"export-{digest.hexdigest()}"
 
         def export_it(_folder: Path) -> bytes:
-            return export(network, size, *given, **named).SerializeToString()
+            return bytes(export(network, size, *given, **named).SerializeToString())
 
         kept: ModelProto = ModelProto.FromString(made_once(tmp_path_factory, name, export_it))
         return kept

@@ -33,7 +33,7 @@ LABELS = [f"thing {index}" for index in range(1, CLASSES)]
 
 
 class Known(NamedTuple):
-    """A folder with a checkpoint and its model `tuned.onnx`, and what torchvision finds: float32 (n, 6) each."""
+    """A folder with a checkpoint and its model `tuned.onnx`; and what torchvision finds, float32 (n, 6)."""
 
     folder: Path
     expected: list[Floats]
@@ -99,6 +99,7 @@ def found_in(rows: list[dict[str, Any]]) -> list[Floats]:
         ("faster_rcnn", "opencv"),
         ("faster_rcnn", "onnxruntime"),
         ("faster_rcnn", "openvino"),
+        ("faster_rcnn", "torch"),
         ("retinanet", "opencv"),
         ("fcos", "opencv"),
         *(
