@@ -6,7 +6,6 @@ import io
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,9 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import (
-    black,
-    check_batch_size,
-    check_outputs,
-    check_sizes,
-    padded,
-    rows_of,
-    takes_any_size,
-)
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.batches import check_batch_size, padded, rows_of
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import execute, trusted
 from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
@@ -67,7 +59,7 @@ def batch_size(device: str) -> int:
     return 8
 
 
-def load(request: EngineRequest) -> OpenVinoEngine:
+def load(request: EngineRequest) -> Engine:
     """Compile an ONNX file for the CPU and run it once; see `EngineModule.load`."""
     had = devices()["cpu"]
     if request.device not in ("auto", "cpu"):
@@ -78,7 +70,7 @@ def load(request: EngineRequest) -> OpenVinoEngine:
         raise DeviceError(problem, f"use one of: {', '.join(had)}")
     if request.precision == "int8" and (wrong := engines.saturation("openvino", inspect(request.model))):
         raise ModelError(f"{request.model}: {wrong}", engines.SATURATION_REMEDY)
-    return OpenVinoEngine(request)
+    return trusted(request, OpenVinoEngine)
 
 
 class OpenVinoEngine:
@@ -105,13 +97,8 @@ class OpenVinoEngine:
                 )
             streams = [_Stream(self._compiled) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            self._pads = not takes_any_size(request, streams[0].forward, RuntimeError)
-            # A network that takes one image and two takes as many as there are; a whole batch takes longer.
-            count = request.batch_size if self._pads else min(2, request.batch_size)
-            first = streams[0].forward(black(request, count))
-            shapes = {name: output.shape for name, output in first.items()}
-            check_outputs(replace(request, batch_size=count), shapes)
-            check_sizes(replace(request, batch_size=count), streams[0].forward, RuntimeError, shapes)
+            self.first = execute(request, streams[0].forward, RuntimeError)
+            self._pads = not self.first.any_size
             self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
             raise

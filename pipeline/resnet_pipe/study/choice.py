@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
@@ -101,7 +101,7 @@ class _Chooser:
         return choice.model_copy(update={"origin": "to be remembered"})
 
     def _circumstances(self, precision: str) -> dict[str, Any]:
-        infer = self.job.infer
+        infer, detector = self.job.infer, self.subject.head.detector
         return {
             "machine": description.identity(engines.distributions()),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
@@ -109,6 +109,7 @@ class _Chooser:
             "device": infer.first_device,
             "precision": precision,
             **infer.model_dump(include={"batch_size", "streams", "threads"}),
+            **({} if detector is None else {"detector": {**asdict(detector), "only": list(detector.only)}}),
         }
 
     def _fastest(self, sample: Items) -> Choice:
@@ -118,7 +119,7 @@ class _Chooser:
         names = (*REFERENCES, DEFAULT)  # without the others, what it would be without auto
         reference = self.subject.reference(sample.items, names)
         tried = {}
-        for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
+        for verdict in Verifier(self.subject, sample, reference, wishes, race=True).verdicts():
             tried[verdict.engine] = verdict  # the only one, as there is one precision
             self.say(f"engine auto: {verdict.describe()}")
         passed = (one for one in tried.values() if one.status == "pass")

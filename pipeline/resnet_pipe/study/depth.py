@@ -51,6 +51,15 @@ class Networks:
         return f"infer.model={json.dumps(str(_path(next(iter(self.known)))))}"
 
 
+def refuse_boxes(job: Job) -> None:
+    """Raise a `UsageError` for a job that asks for boxes: no ResNet finds objects."""
+    if "boxes" in job.fields:
+        raise UsageError(
+            "depth measures ResNets, which find no objects, and the job asks for boxes",
+            "give a job with other fields, such as --set 'writer.fields=[features]'",
+        )
+
+
 def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
     """Convert the ResNets that have not been converted yet; for timing, any `weights` will do.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.detect import as_said
+from resnet_pipe.head.detectors.registry import TWO_STAGE, detector
 from resnet_pipe.head.head import Head
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, fitting
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.job import detection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.outputs import head_of
@@ -28,6 +31,8 @@ from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.study.agreement import Agreed, Agreement, compare
+from resnet_pipe.study.box_agreement import BoxAgreement, compare_boxes
 
 REFERENCES = ("torch", "onnxruntime")
 """Engines that give the reference, the first that can."""
@@ -35,7 +40,7 @@ REFERENCES = ("torch", "onnxruntime")
 
 @dataclass(frozen=True)
 class Reference:
-    """What everything else is compared with: finite outputs by name, float32, shape (n, width).
+    """What everything else is compared with: finite outputs by name, float32, shape (n, ...).
 
     `what` is the network that was executed, where that is not the model itself; else empty.
     """
@@ -62,8 +67,15 @@ class Subject:
 
     @property
     def compared(self) -> str:
-        """The name of the output by which two executions are compared: the features, if it has any."""
+        """What two executions are compared by: boxes, or the name of an output: the features, if any."""
+        if self.head.detector is not None:
+            return "boxes"
         return self.head.names[-1]  # features come last, and there is one output at least
+
+    @property
+    def agreed(self) -> type[Agreed]:
+        """The kind of figures that say how well two executions agree."""
+        return Agreement if self.head.detector is None else BoxAgreement
 
     @property
     def logits(self) -> str | None:
@@ -75,6 +87,33 @@ class Subject:
     def geometry(self) -> Geometry:
         """The part of the preprocessing that the workers do."""
         return self.preprocessing.geometry(self.mode)
+
+    def agreement(
+        self,
+        found: Mapping[str, NDArray[np.float32]],
+        reference: Reference,
+        placements: NDArray[np.int32],
+    ) -> Agreed:
+        """Compare what an engine gave for some items, one at least, with the reference for them.
+
+        For boxes, it takes where the image of each item lies in it: see `Items.placements`.
+
+        Raises:
+            ModelError: the outputs are not those of such a network.
+        """
+        settings = self.head.detector
+        if settings is None:
+            return compare(found, reference.outputs, self.compared, self.logits)
+        ours, theirs = (self.detections(outputs, placements) for outputs in (found, reference.outputs))
+        return compare_boxes(ours, theirs, settings)
+
+    def detections(
+        self, outputs: Mapping[str, NDArray[np.float32]], placements: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Return the boxes of some items of the usual size, (n, max_detections * 6), as a run makes them."""
+        assert self.head.detector is not None  # noqa: S101 - it finds objects
+        size = self.geometry.size
+        return detector(self.head.detector).detect(outputs, placements, size).reshape(len(placements), -1)
 
     def _source(self) -> Subject | None:
         """Return the float32 model that an int8 model was made from; None if it no longer exists."""
@@ -166,8 +205,11 @@ def of_model(path: Path) -> Subject:
             f"{path} has no sidecar with its preprocessing",
             "give a job file that sets it instead of the model: resnet-pipe verify job.yaml",
         )
-    network = onnx_network.inspect(path)
-    return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
+    network, said = onnx_network.inspect(path), model.sidecar.detection
+    if said is None:
+        return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
+    boxes = as_said(said, model.sidecar.classes, network)
+    return _comparable(Subject(model, network, boxes, model.sidecar.preprocessing))
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -181,10 +223,34 @@ def of_job(job: Job, doc: Document) -> Subject:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
+    finds_objects = "boxes" in job.fields
+    boxes = detection.head_of(job, model, network, problems) if finds_objects else None
+    if not finds_objects:
+        detection.refuse_boxes(job, model, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
+    if boxes is not None:
+        return _comparable(Subject(model, network, boxes, preprocessing, job.preprocess.mode))
     asked = head_of(job, network, [])  # what is asked in vain is for a run to say
     head = output_choice.with_named(network, asked)
     if not head.names:
         head = output_choice.of_network(network)
     return Subject(model, network, head, preprocessing, job.preprocess.mode)
+
+
+def _comparable(subject: Subject) -> Subject:
+    """Return a subject that finds objects, if its boxes can be compared.
+
+    Raises:
+        UsageError: it has two networks, or images of many sizes.
+    """
+    settings = subject.head.detector
+    why = ""
+    if settings is not None and settings.kind in TWO_STAGE:
+        why = f"a {settings.kind} has two networks, of which engines are compared on one only"
+    elif subject.geometry.varies:
+        why = "boxes can be compared for images of one size only, and fit: shortest makes many"
+    if why:
+        remedy = "name an engine in infer.engine; the canary of its runs compares it with float32"
+        raise UsageError(f"{subject.model.path}: no engines can be compared: {why}", remedy)
+    return subject

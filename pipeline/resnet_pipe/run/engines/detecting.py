@@ -29,8 +29,7 @@ class Detecting:
     def prove(self, request: EngineRequest) -> None:
         """Raise a `ModelError` if the network is not of the detector's kind."""
         height, width = request.preprocessing.size
-        whole = np.array([[0, 0, width, height]] * request.batch_size, np.int32)
-        self.infer(black(request, request.batch_size), whole)
+        self.infer(black(request, 1), np.array([[0, 0, width, height]], np.int32))
 
     def infer(self, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
         """Return the output `DETECTIONS` of a batch, (n, H, W, 3); see `Detector.detect`."""
