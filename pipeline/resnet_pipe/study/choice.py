@@ -34,7 +34,8 @@ from resnet_pipe.study.subject import REFERENCES, Subject
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
-"""Items that the engines are compared on."""
+"""Items that the engines are compared on; of large ones, which have many sizes, not so many."""
+_FEWEST = 4
 _NAME = "engines.json"
 _KEPT = 100
 """Choices in the file; the oldest are forgotten."""
@@ -86,10 +87,12 @@ class _Chooser:
 
     def decide(self) -> Choice:
         """Try all engines, and remember the fastest that passes."""
-        self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
+        taken = self.subject.preprocessing.network_input
+        count = max(_FEWEST, engines.fitting(SAMPLE, taken)) if taken.other else SAMPLE
+        self.say(f"engine auto: comparing the engines on up to {count} items of the job, once")
         section = self.job.reader
         try:
-            sample = read_items(section.make_reader(), self.subject.geometry, SAMPLE, section.timeout_s)
+            sample = read_items(section.make_reader(), self.subject.geometry, count, section.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
         if not len(sample.items):

@@ -103,10 +103,15 @@ def study(
     the sources, the preprocessing mode, the writer and the engine; its model does not matter.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine; or the job's images have many sizes.
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
+    if job.preprocess.fit == "shortest":
+        raise UsageError(
+            "the networks that are measured take images of one size, and fit: shortest makes many",
+            "take fit, and the keys that go with it, out of the job: each network brings its own",
+        )
     wanted = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
     for engine in wanted:
         if engine not in ENGINES:
