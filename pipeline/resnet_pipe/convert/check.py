@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.convert import queries
 from resnet_pipe.convert.original import Original, Outputs
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
+from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.network import inspect
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.study.agreement import compare
 
 TOLERANCE = 1e-4
@@ -31,40 +33,43 @@ _FEW = 2
 def differences(
     path: Path,
     original: Original,
-    images: NDArray[np.uint8],
+    images: Sequence[Pixels],
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return, by engine, the largest relative difference between an ONNX file and its original.
 
     For each output: the largest absolute difference, divided by the largest absolute value expected. Engines
     compute in float32 on the CPU, each in its own process. Those that are not installed, cannot run the file,
-    or differ by more than the tolerance are not in the result; the user is told of the last two. The images
-    are uint8, shape (n, H, W, 3), RGB.
+    or differ by more than the tolerance are not in the result; the user is told of the last two. The images,
+    shape (n, H, W, 3), RGB, are an array for each of their sizes.
 
     Raises:
         ModelError: no engine gives the same.
     """
-    expected, wanted = original.run(images), original.preprocessing.network_input
-    if not all(np.isfinite(values).all() for values in expected.values()):
+    wanted = original.preprocessing.network_input
+    expected = [original.run(some) for some in images]
+    if not all(np.isfinite(values).all() for outputs in expected for values in outputs.values()):
         raise ModelError("the original itself gives values that are not finite", "check its weights")
-    tolerance = HALF_TOLERANCE if original.half else TOLERANCE
-    same: dict[str, float] = {}
+    tolerance = _tolerance(original)
+    proved: dict[str, float] = {}
     others: dict[str, str] = {}
     for name in ENGINES:
         try:
-            count = len(images) if name == DEFAULT else _FEW
-            found = _outputs(name, path, wanted, images[:count], original.detection is not None)
+            count = None if name == DEFAULT else _FEW // min(_FEW, len(images))
+            given = [some[:count] for some in images[: None if name == DEFAULT else _FEW]]
+            found = _outputs(name, path, wanted, given, original.detection is not None)
         except RefusedError as error:
             if error.refusal.status != "not installed":
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
-        same_count = {output: values[:count] for output, values in expected.items()}
-        difference = _largest(found, same_count, original.detection is not None)
+        same = expected[: len(given)]
+        wished = {output: np.concatenate([one[output][:count] for one in same]) for output in expected[0]}
+        difference = _largest(found, wished, original.detection)
         if difference <= tolerance:
-            same[name] = difference
+            proved[name] = difference
         else:  # also if it is not a number
             others[name] = f"its results differ by {difference:.1e} (at most {tolerance:.0e})"
-    if not same:
+    if not proved:
         told = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise ModelError(
             f"no engine gives what the original gives:{told}",
@@ -72,11 +77,11 @@ def differences(
         )
     for name, reason in others.items():
         say(f"NOTE: do not use this model with {name}: {reason}")
-    return same
+    return proved
 
 
 def _outputs(
-    name: str, path: Path, wanted: NetworkInput, images: NDArray[np.uint8], finds_objects: bool
+    name: str, path: Path, wanted: NetworkInput, images: Sequence[Pixels], finds_objects: bool
 ) -> Outputs:
     network = inspect(path)
     names = tuple(one.name for one in network.outputs) if finds_objects else of_network(network).names
@@ -88,7 +93,7 @@ def _outputs(
             model=path,
             preprocessing=wanted,
             outputs=names,
-            batch_size=network.batch_size or min(_BATCH, len(images)),
+            batch_size=network.batch_size or min(_BATCH, max(map(len, images))),
             device="cpu",
             precision="fp32",
             threads=available_cores(),
@@ -97,11 +102,21 @@ def _outputs(
         return probe.result(Work(request, images)).outputs
 
 
-def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs, finds_objects: bool) -> float:
+def _tolerance(original: Original) -> float:
+    if original.half:
+        return HALF_TOLERANCE
+    return queries.TOLERANCE if original.detection and original.detection.kind == "rt_detr" else TOLERANCE
+
+
+def _largest(
+    found: Mapping[str, NDArray[np.float32]], expected: Outputs, detection: Detection | None
+) -> float:
     shared = {name: values for name, values in expected.items() if name in found}
     if not shared or any(found[name].shape != values.shape for name, values in shared.items()):
         return float("nan")
-    if finds_objects:
+    if detection is not None and detection.kind in queries.KINDS:
+        return queries.difference(dict(found), expected, detection.kind)
+    if detection is not None:
         return max(_of_channels(found[name], values) for name, values in shared.items())
     return compare(found, shared, next(iter(shared)), None).max_relative_error
 

@@ -127,7 +127,7 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
             features=None if original.detection else graph.width(original.graph, FEATURES),
             preprocessing=original.preprocessing,
             params=original.params,
-            macs=graph.multiply_accumulates(original.graph),
+            macs=graph.multiply_accumulates(original.graph) if original.macs is None else original.macs,
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
@@ -144,7 +144,8 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
 
     sidecar = write(target, make)
     engines, difference = ", ".join(sidecar.proved), sidecar.max_relative_difference
-    say(f"as in {original.runs_in} on {len(photos)} photographs, within {difference:.1e}: {engines}")
+    count = sum(map(len, photos))
+    say(f"as in {original.runs_in} on {count} photographs, within {difference:.1e}: {engines}")
     for assumption in original.assumed:
         say(f"NOTE: assumed {assumption}")
     return sidecar

@@ -34,8 +34,8 @@ class Original:
         classes: the labels, in the order of the logits; empty for a network without.
         params: numbers that were trained.
         graph: its ONNX graph, clean.
-        run: executes it in the library that defines it, on images: uint8, shape (n, H, W, 3), RGB, of the
-            size of its input.
+        run: executes it in the library that defines it, on images: shape (n, H, W, 3), RGB, of a size that
+            it takes.
         runs_in: that library and its version.
         half: whether the library computes it in half precision, so that float32 gives something else.
         licence: under which the weights may be used, as their publisher names it; None if that is not said.
@@ -43,6 +43,7 @@ class Original:
         files: of the original besides the weights, with their SHA-256.
         assumed: what no file says, in words.
         detection: how its outputs become boxes; None for a network that finds no objects.
+        macs: multiply-accumulates of one image, if the graph does not tell them.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Original:
     files: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     detection: Detection | None = None
+    macs: int | None = None
 
 
 def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:

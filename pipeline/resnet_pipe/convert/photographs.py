@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 NAMES = (
@@ -24,8 +24,8 @@ NAMES = (
 )
 
 
-def photographs(preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return ten photographs of the size of a network's input: uint8, shape (10, H, W, 3), RGB."""
+def photographs(preprocessing: Preprocessing) -> list[Pixels]:
+    """Return ten photographs as a network's input: shape (n, H, W, 3), RGB, an array for each size."""
     try:
         import skimage
     except ImportError:
@@ -33,8 +33,12 @@ def photographs(preprocessing: Preprocessing) -> NDArray[np.uint8]:
     from PIL import Image
 
     geometry = preprocessing.geometry()
-    batch = np.empty((len(NAMES), *geometry.size, 3), np.uint8)
-    for name, out in zip(NAMES, batch, strict=True):
+    made: dict[tuple[int, int], list[Pixels]] = {}
+    for name in NAMES:
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
-            geometry.apply(np.asarray(image.convert("RGB")), out)
-    return batch
+            size = geometry.size_of(*image.size)
+            made.setdefault(size, []).append(
+                np.empty((*size, 3), np.float32 if geometry.floats else np.uint8)
+            )
+            geometry.apply(np.asarray(image.convert("RGB")), made[size][-1])
+    return [np.stack(images) for images in made.values()]

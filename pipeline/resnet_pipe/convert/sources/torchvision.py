@@ -136,7 +136,8 @@ def _random(recipe: Recipe, requested: str) -> _Weighted:
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
     with torch.inference_mode():
-        images = normalized(photographs(recipe.preprocess), recipe.preprocess.network_input)
+        (photos,) = photographs(recipe.preprocess)  # of one size, as its networks have
+        images = normalized(photos, recipe.preprocess.network_input)
         network.train()(torch.from_numpy(images))
     kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
     return network.eval(), kind, _labels(recipe, recipe.class_count)
