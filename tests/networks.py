@@ -17,6 +17,9 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CLASSES = 10
 WIDTH = 3
 
+Crop = int | tuple[int, int] | tuple[str | int, str | int]
+ANY = ("H", "W")
+"""The size of the input of a network that takes images of any."""
 Weights = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
@@ -28,7 +31,7 @@ def write(
     *,
     input_name: str = "input",
     batch: int | str = "N",
-    crop: int | tuple[int, int] = 32,
+    crop: Crop = 32,
 ) -> Path:
     """Write a network with one image input.
 
@@ -39,9 +42,9 @@ def write(
         weights: by name.
         input_name: of the input, of shape (batch, 3, H, W).
         batch: a number, or the name of a dynamic size.
-        crop: height and width of the input, pixels, or the side of a square.
+        crop: height and width of the input, pixels, or the side of a square; or names of dynamic ones.
     """
-    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, *sides(crop)])
+    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, *_sides(crop)])
     graph = helper.make_graph(
         nodes,
         path.stem,
@@ -56,6 +59,10 @@ def write(
     model.ir_version = 8
     onnx.save(model, str(path))
     return path
+
+
+def _sides(crop: Crop) -> tuple[str | int, str | int]:
+    return (crop, crop) if isinstance(crop, int) else crop
 
 
 def classifier(inputs: int, seed: int = 0) -> Weights:
@@ -103,12 +110,12 @@ def write_pixels(path: Path, crop: int | tuple[int, int]) -> Path:
     return write(path, nodes, {"logits": CLASSES, "features": width}, classifier(width), crop=crop)
 
 
-def write_residual(path: Path, crop: int = 32) -> Path:
+def write_residual(path: Path, crop: Crop = 32) -> Path:
     """Write what a ResNet is made of, once: convolutions, a shortcut, pooling and a classifier.
 
     Args:
         path: the .onnx file.
-        crop: height and width of its input, pixels, or the side of a square.
+        crop: height and width of its input, pixels, or the side of a square; or names of dynamic ones.
     """
     rng = np.random.default_rng(1)
     weights = {

@@ -86,7 +86,7 @@ run:
         "cpu, cuda, cuda:N, cuda:all, tensorrt, mps",
         "job.yaml:8:62: unknown key 'infer.batchsize'; did you mean 'batch_size'?",
         "job.yaml:9:21: writer.path: not a directory: net.onnx",
-        "job.yaml:9:46: writer.fields.0: input should be 'logits' or 'top_k'",
+        "job.yaml:9:46: writer.fields.0: input should be 'logits', 'top_k' or 'boxes'",
         "job.yaml:11:3: run.workers: input should be 'auto'; or: input should be greater than or equal to 1",
         "job.yaml:12:3: run.max_failures: input should be a valid integer, unable to parse string as an "
         r"integer; or: string should match pattern '^\d+(\.\d+)?%$'",

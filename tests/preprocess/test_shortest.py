@@ -277,7 +277,7 @@ def test_what_is_drawn_on_an_image_is_where_its_placement_says(geometry: Geometr
         assert abs(lit[-1] + 1 - high) <= 1.5
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     "resize: with fit: shortest it is the length": {"resize": [800, 900]},
     "resize: with fit: shortest it is the length of": {"resize": None},
     "longest: required for fit: shortest": {"longest": None},

@@ -232,6 +232,7 @@ def test_frames_may_come_smaller_but_not_too_small(folder: Folder) -> None:
     for min_side in (1, shorter // 3, shorter, 10 * shorter):
         (item, *_) = read(folder.reader, folder.whole[0], min_side)
         assert min(min_side, shorter) <= min(item.frame.shape[:2]) <= shorter
+        assert item.displayed == whole.displayed, "it says how large the image is"
 
 
 def test_there_are_no_more_items_than_the_job_takes(folder: Folder) -> None:

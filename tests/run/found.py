@@ -19,7 +19,7 @@ SIDE = 100
 
 
 class BoxesOfClasses(Classify):
-    """Each class whose value is positive is a box; where it is depends on its number."""
+    """Each class whose value is positive is a box, but not of `none*`; where it is depends on its number."""
 
     MADE_OF: ClassVar[Mapping[str, str]] = {"boxes": "logits"}
 
@@ -42,6 +42,7 @@ class BoxesOfClasses(Classify):
             boxes = [
                 (label, 2 * label, label + 20, SIDE, 1 / (1 + label), label)
                 for label in np.flatnonzero(row > 0).tolist()
+                if not key.startswith("none")
             ]
             found.append(Found(key, boxes, frame, (SIDE, SIDE)))
         made = batch(found, names)

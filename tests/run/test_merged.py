@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import resnet_pipe
+from resnet_pipe.errors import RunError
+from resnet_pipe.ledger.record import Record
+from resnet_pipe.run.executors.local import LocalExecutor
+from resnet_pipe.run.plan import Chunk
 from resnet_pipe.writer.detections.coco import CocoSection
 from resnet_pipe.writer.writer import Committed, Target
 from tests.networks import write_tiny
@@ -121,6 +127,42 @@ def test_what_a_failed_run_has_committed_is_in_it(job: JobFolder) -> None:
     assert_merged(job, ["zz-1.jpg", "zz-2.jpg"])
 
 
+def test_what_a_stopped_run_has_committed_is_in_it(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.add(*numbered(15, 5))
+    count = LocalExecutor._count
+
+    def stop(self: LocalExecutor, chunk: Chunk, record: Record) -> None:
+        count(self, chunk, record)
+        if self.stop.signal is None:
+            self.stop.note(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "_count", stop)
+        job.run("--set", "run.grace_s=0").expect(143)
+    assert load(job.out)[0]["images"]
+    assert_merged(job)
+    job.run().expect(0)
+    assert len(load(job.out)[0]["images"]) == 20
+    assert_merged(job)
+
+
+def test_a_run_that_is_refused_makes_none(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("no device", "plug one in")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "run", refuse)
+        job.run().expect(1)
+        assert not (job.out / "coco").exists()
+    job.run().expect(0)
+    before = load(job.out)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalExecutor, "run", refuse)
+        job.write(writer="{path: out, kind: coco}")
+        job.run("--fresh", "--now").expect(1)
+    assert load(job.out) == before
+
+
 def test_fresh_results_bring_their_own(job: JobFolder) -> None:
     job.run().expect(0)
     (job.images / numbered(1)[0]).unlink()
@@ -169,6 +211,26 @@ def test_a_failure_fails_the_run_and_the_next_one_makes_it(
     assert "not of everything that is committed" in command("check", str(job.out)).expect(0).stdout
     job.run().expect(0)
     assert_merged(job)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_boxes_of_all_chunks_are_read_as_one_dataset(job: JobFolder, kind: str) -> None:
+    job.add("none-1.jpg", "none-2.jpg", "none-3.jpg")
+    job.write(writer=f"{{path: out, kind: {kind}, fields: [boxes]}}")
+    job.run().expect(0)
+    job.add("none-4.jpg", "a.jpg")
+    job.run("--set", "run.chunk_items=1").expect(0)
+    rows = resnet_pipe.read(job.out).to_table().to_pylist()
+    command("check", str(job.out)).expect(0)
+    if kind == "csv":
+        assert {row["path"] for row in rows if row["x1"] is None} == {f"none-{n}.jpg" for n in range(1, 5)}
+        assert {row["path"] for row in rows if row["x1"] is not None} == {*numbered(5), "a.jpg"}
+        assert len(rows) > 10
+        return
+    found = {row["path"]: row["detections"] for row in rows}
+    assert len(found) == len(rows) == 10
+    assert {path for path, boxes in found.items() if not boxes} == {f"none-{n}.jpg" for n in range(1, 5)}
+    assert all(box["name"] == f"class {box['label']}" for boxes in found.values() for box in boxes)
 
 
 KILLED = f"""

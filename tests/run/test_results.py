@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.run.jobs import CROP, VideoFolder, number_in
+from tests.networks import write_tiny
+from tests.run.found import use_boxes
+from tests.run.jobs import CROP, JobFolder, VideoFolder, number_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 WRITERS = """
@@ -106,6 +108,30 @@ def test_text_has_every_row_and_every_name_as_it_is(function: str, as_text: Path
     if function == "pandas.read_csv":
         assert "'=1+1.mkv" in (as_text / "part-000001.csv").read_text()
         assert set(rows["label_1"]) <= {f"class {index}" for index in range(10)}
+
+
+@pytest.fixture
+def boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Results of a detector: four images, one of them without a box, and one that failed."""
+    use_boxes(monkeypatch)
+    job = JobFolder(tmp_path, write_tiny(tmp_path / "network.onnx"))
+    job.add("a.jpg", "b.jpg", "c.jpg", "none.jpg")
+    job.add_bad("bad.jpg")
+    job.write(writer="[{path: out, kind: parquet, fields: [boxes]}, {kind: coco}, {kind: megadetector}]")
+    job.run().expect(3)
+    return job.out
+
+
+def test_boxes_are_rows_of_their_own_and_files_of_other_tools(boxes: Path) -> None:
+    pytest.importorskip("pycocotools")
+    found = execute({"out": boxes}, "pandas", "explode", "pycocotools", "json")
+    each = found["boxes"]
+    assert set(each["path"]) == {"a.jpg", "b.jpg", "c.jpg"}
+    assert {"width", "height", "x1", "y1", "x2", "y2", "score", "label", "name"} < set(each.columns)
+    assert each["score"].tolist() == pytest.approx([each["score"] for each in found["results"].anns.values()])
+    assert len(found["images"].imgs) == 4
+    assert set(found["animals"]) == {"a.jpg", "b.jpg", "c.jpg"}
+    assert sum(map(len, found["animals"].values())) == len(each)
 
 
 def test_duckdb_queries_all_shards(per_source: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_pipe.preprocess.network_input import Placement
 from resnet_pipe.reader.source import Source, Span
 from resnet_pipe.run.spool import SpanResult, Spool
 from resnet_pipe.run.workers.messages import Note, Row
@@ -255,11 +256,15 @@ def test_a_damaged_span_gives_the_rows_of_one_pass(
 def test_a_finished_span_is_kept_with_its_notes_even_without_rows(tmp_path: Path) -> None:
     source, notes = Source("a.mkv", 1, 2), (Note("a.mkv", "its times begin again"), Note("a.mkv", "ünd mehr"))
     features = np.ones((1, 3), np.float32)
-    row, span = Row("a.mkv", 5, 0.2), Span(0, 2, None, 12, 0, 12)
+    place = Placement(641, 480, -3, 0, 299, 224)
+    row, span = Row("a.mkv", 5, 0.2, place), Span(0, 2, None, 12, 0, 12)
     spool = Spool(tmp_path / "spool", tmp_path, "digest")
     spool.save(source, span, [SpanResult([row], {"features": features}, notes), SpanResult([], {}, ())])
     kept = spool.load(source, span)
     assert (kept.rows, kept.notes) == ([row], notes)
     assert np.array_equal(kept.outputs["features"], features)
+    elsewhere = Row("a.mkv", 5, 0.2)
+    spool.save(source, span, [SpanResult([elsewhere], {"features": features}, ())])
+    assert spool.load(source, span).rows == [elsewhere]
     spool.save(source, span, [SpanResult([], {}, notes[:1])])
     assert spool.load(source, span) == SpanResult([], {}, notes[:1])

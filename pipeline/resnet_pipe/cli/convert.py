@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     metavar="YAML",
     help="How images are prepared, if no file says it: '{resize: 256, crop: 224, mean: [...], std: [...]}'.",
 )
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Of a torchvision detector with weights of your own: the names of its classes, one a line.",
+)
 @click.option("--name", metavar="NAME", help="Of the model. Default: that of what is converted.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory for the .onnx and its sidecar."
@@ -54,6 +60,7 @@ def convert(
     weights: str | None,
     size: Literal["train", "test"],
     preprocess: str | None,
+    labels: Path | None,
     name: str | None,
     out: Path | None,
     quantize: bool,
@@ -81,7 +88,7 @@ def convert(
             "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {network} --quantize --calibration IMAGES",
         )
-    ask = Ask(network, size, _preprocessing(preprocess))
+    ask = Ask(network, size, _preprocessing(preprocess), labels=_labels(labels))
     if calibration is None:
         result = convert_network(network, weights=weights, ask=ask, name=name, out=out, say=show)
     else:
@@ -90,6 +97,18 @@ def convert(
     show(f"{done} {result.path}, {result.sidecar.weights.describe()}")
     show(f"preprocess: {result.sidecar.preprocessing.describe()}")
     show("This must match how the weights were trained; a recipe or a job can override it.")
+
+
+def _labels(path: Path | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--labels {path} cannot be read: {error}", "give a text file, a name a line"
+        ) from None
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _preprocessing(text: str | None) -> Preprocessing | None:

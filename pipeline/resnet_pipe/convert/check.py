@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert import queries
-from resnet_pipe.convert.original import Original, Outputs
+from resnet_pipe.convert.original import Original, Outputs, SecondNetwork
+from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
+from resnet_pipe.infer.second import second_request
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.network import inspect
@@ -26,6 +28,8 @@ HALF_TOLERANCE = 5e-3
 """The same where the original computes in half precision: 11 bits, over 50 layers."""
 _BATCH = 4
 """Images in a forward pass: more than one, because some engines are wrong from two on with some graphs."""
+_PARTS = 8
+"""For a second network."""
 _FEW = 2
 """Images for engines other than the default one: some take seconds for each."""
 
@@ -33,43 +37,45 @@ _FEW = 2
 def differences(
     path: Path,
     original: Original,
-    images: Sequence[Pixels],
+    images: Pixels,
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Return, by engine, the largest relative difference between an ONNX file and its original.
 
     For each output: the largest absolute difference, divided by the largest absolute value expected. Engines
     compute in float32 on the CPU, each in its own process. Those that are not installed, cannot run the file,
-    or differ by more than the tolerance are not in the result; the user is told of the last two. The images,
-    shape (n, H, W, 3), RGB, are an array for each of their sizes.
+    or differ by more than the tolerance are not in the result; the user is told of the last two. The images
+    are uint8, shape (n, H, W, 3), RGB.
 
     Raises:
         ModelError: no engine gives the same.
     """
-    wanted = original.preprocessing.network_input
-    expected = [original.run(some) for some in images]
-    if not all(np.isfinite(values).all() for outputs in expected for values in outputs.values()):
+    expected = original.run(images)
+    wanted = original.preprocessing.at_one_size(ANY_SIZE).network_input
+    second = original.second
+    parts = None if second is None else _parts(second)
+    if second is not None and parts is not None:
+        expected |= second.run(parts)
+    if not all(np.isfinite(values).all() for values in expected.values()):
         raise ModelError("the original itself gives values that are not finite", "check its weights")
     tolerance = _tolerance(original)
-    proved: dict[str, float] = {}
+    same: dict[str, float] = {}
     others: dict[str, str] = {}
     for name in ENGINES:
         try:
-            count = None if name == DEFAULT else _FEW // min(_FEW, len(images))
-            given = [some[:count] for some in images[: None if name == DEFAULT else _FEW]]
-            found = _outputs(name, path, wanted, given, original.detection is not None)
+            count = len(images) if name == DEFAULT else _FEW
+            found = _outputs(name, path, wanted, images[:count], parts, original.detection is not None)
         except RefusedError as error:
             if error.refusal.status != "not installed":
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
-        same = expected[: len(given)]
-        wished = {output: np.concatenate([one[output][:count] for one in same]) for output in expected[0]}
-        difference = _largest(found, wished, original.detection)
+        same_count = {output: values[: len(found.get(output, ()))] for output, values in expected.items()}
+        difference = _largest(found, same_count, original.detection)
         if difference <= tolerance:
-            proved[name] = difference
+            same[name] = difference
         else:  # also if it is not a number
             others[name] = f"its results differ by {difference:.1e} (at most {tolerance:.0e})"
-    if not proved:
+    if not same:
         told = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise ModelError(
             f"no engine gives what the original gives:{told}",
@@ -77,14 +83,19 @@ def differences(
         )
     for name, reason in others.items():
         say(f"NOTE: do not use this model with {name}: {reason}")
-    return proved
+    return same
 
 
 def _outputs(
-    name: str, path: Path, wanted: NetworkInput, images: Sequence[Pixels], finds_objects: bool
+    name: str,
+    path: Path,
+    wanted: NetworkInput,
+    images: Pixels,
+    parts: NDArray[np.float32] | None,
+    finds_objects: bool,
 ) -> Outputs:
     network = inspect(path)
-    names = tuple(one.name for one in network.outputs) if finds_objects else of_network(network).names
+    names = network.first_outputs if finds_objects else of_network(network).names
     with Probe(ENGINES[name]) as probe:
         abilities = probe.abilities("cpu")
         if "fp32" not in precisions(abilities.devices, "cpu"):
@@ -93,19 +104,32 @@ def _outputs(
             model=path,
             preprocessing=wanted,
             outputs=names,
-            batch_size=network.batch_size or min(_BATCH, max(map(len, images))),
+            batch_size=network.batch_size or min(_BATCH, len(images)),
             device="cpu",
             precision="fp32",
             threads=available_cores(),
+            extract=network.second is not None,
             rows=not finds_objects,
         )
-        return probe.result(Work(request, images)).outputs
+        found = probe.result(Work(request, images)).outputs
+    if (other := second_request(request, network)) is not None:
+        with Probe(ENGINES[name]) as probe:
+            probe.abilities("cpu")
+            found |= probe.result(Work(other, parts)).outputs
+    return found
+
+
+def _parts(second: SecondNetwork) -> NDArray[np.float32]:
+    """Return parts of an image as the second network may see them: values like those after a ReLU."""
+    rng = np.random.default_rng(0)
+    return np.maximum(rng.normal(size=(_PARTS, *second.shape)), 0).astype(np.float32)
 
 
 def _tolerance(original: Original) -> float:
     if original.half:
         return HALF_TOLERANCE
-    return queries.TOLERANCE if original.detection and original.detection.kind == "rt_detr" else TOLERANCE
+    chosen = original.detection is not None and original.detection.kind == "rt_detr"
+    return queries.TOLERANCE if chosen else TOLERANCE
 
 
 def _largest(

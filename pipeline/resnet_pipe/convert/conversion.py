@@ -127,7 +127,9 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
             features=None if original.detection else graph.width(original.graph, FEATURES),
             preprocessing=original.preprocessing,
             params=original.params,
-            macs=graph.multiply_accumulates(original.graph) if original.macs is None else original.macs,
+            macs=original.macs
+            if original.macs is not None
+            else graph.multiply_accumulates(original.graph, original.preprocessing.size),
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,
@@ -144,8 +146,7 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
 
     sidecar = write(target, make)
     engines, difference = ", ".join(sidecar.proved), sidecar.max_relative_difference
-    count = sum(map(len, photos))
-    say(f"as in {original.runs_in} on {count} photographs, within {difference:.1e}: {engines}")
+    say(f"as in {original.runs_in} on {len(photos)} photographs, within {difference:.1e}: {engines}")
     for assumption in original.assumed:
         say(f"NOTE: assumed {assumption}")
     return sidecar
@@ -160,7 +161,9 @@ def write(target: Path, make: Callable[[Path], Sidecar]) -> Sidecar:
         sidecar = make(temporary)
         # The sidecar goes first: until the file follows, its SHA-256 says that they do not belong together,
         # and converting again repairs it.
-        atomic.write_bytes(target.with_suffix(".json"), sidecar.model_dump_json(indent=1).encode())
+        unused = set() if sidecar.preprocessing.varies else {"longest", "multiple"}
+        text = sidecar.model_dump_json(indent=1, exclude={"preprocessing": unused})
+        atomic.write_bytes(target.with_suffix(".json"), text.encode())
     return sidecar
 
 

@@ -21,25 +21,33 @@ _OPSET_OF_BOXES = 17
 """The newest of the older exporter."""
 
 
-def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-    """Export a network in eval mode, which is left as it was, for images of a size (H, W).
+def export(
+    network: nn.Module,
+    size: tuple[int, int],
+    varies: bool = False,
+    *,
+    channels: int = 3,
+    outputs: Sequence[str] = ("output",),
+) -> ModelProto:
+    """Export a network in eval mode, which is left as it was, for images of a size (H, W), or of many sizes.
 
-    The graph has the input `input`, float32 (N, 3, H, W), and one output, `output`, as the exporter writes
-    them.
+    The graph has the input `input`, float32 (N, channels, H, W), and these outputs, in the network's order,
+    as the exporter writes them.
 
     Raises:
         ModelError: torch cannot export it.
     """
+    names = ("N", None, "H", "W") if varies else ("N",)
     with warnings.catch_warnings(), silenced("torch.onnx"):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
                 network,
-                (torch.zeros(2, 3, *size),),
+                (torch.zeros(2, channels, *size),),
                 dynamo=True,
                 input_names=["input"],
-                output_names=["output"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                output_names=list(outputs),
+                dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in enumerate(names) if name},),
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from resnet_pipe.convert.simplify import constants_of, shapes_of, simplified
 from resnet_pipe.errors import ModelError
-from resnet_pipe.machine.silence import silenced
 
 INPUT, LOGITS, FEATURES = "input", "logits", "features"
 """Names in a clean graph."""
@@ -34,26 +33,27 @@ class Clean(NamedTuple):
 def clean(proto: ModelProto) -> Clean:
     """Return a graph with the input `input` and the outputs `logits` and `features`, or one of them.
 
-    What an exporter has left is computed or dropped, batch norms are folded into what is before them, half
-    precision becomes float32, and every mean over height and width a GlobalAveragePool: cv2.dnn has no CUDA
-    kernel for the other forms, and each forward pass would go back to the CPU for them. The features are what
-    the last linear layer sees, if they are no output yet. The given graph may be changed.
+    It is simplified. The features are what the last linear layer sees, if they are no output yet. The given
+    graph may be changed.
 
     Raises:
         ModelError: it cannot be brought into this form.
     """
-    _to_float32(proto)
-    proto = _optimized(proto)
-    _pool_globally(proto, _shapes(proto))
+    proto = simplified(proto)
     given = [value.name for value in proto.graph.output]
     names = _name_outputs(proto)
     _rename(proto, {_input(proto): INPUT})
+    finish(proto)
+    return Clean(proto, {name: names[name] for name in given if name in names})
+
+
+def finish(proto: ModelProto) -> None:
+    """Remove what no engine reads from a graph whose names are right; a `ModelError` if it is invalid."""
     _strip(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"the network is not valid ONNX: {error}", "export it again") from None
-    return Clean(proto, {name: names[name] for name in given if name in names})
 
 
 def width(proto: ModelProto, name: str) -> int | None:
@@ -62,9 +62,12 @@ def width(proto: ModelProto, name: str) -> int | None:
     return shapes[0][1].dim_value if shapes else None
 
 
-def multiply_accumulates(proto: ModelProto) -> int:
-    """Count those of the convolutions and the classifier for one image."""
-    shapes = _shapes(proto)
+def multiply_accumulates(proto: ModelProto, size: tuple[int, int]) -> int:
+    """Count those of the convolutions and the classifier for one image of a height and width."""
+    sized = copy.deepcopy(proto)
+    for axis, length in zip(sized.graph.input[0].type.tensor_type.shape.dim[2:], size, strict=True):
+        axis.dim_value = length
+    shapes = shapes_of(sized)
     weights = {tensor.name: prod(tensor.dims) for tensor in proto.graph.initializer}
     return sum(
         weights[node.input[1]] * prod(shapes[node.output[0]][2:])
@@ -73,115 +76,11 @@ def multiply_accumulates(proto: ModelProto) -> int:
     )
 
 
-def _optimized(proto: ModelProto) -> ModelProto:
-    """Compute what is constant, drop what is unused, and fold batch norms."""
-    from onnxscript import optimizer, rewriter
-    from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule
-
-    rules = [fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule]
-    with warnings.catch_warnings(), silenced():
-        warnings.simplefilter("ignore")
-        try:
-            found: ModelProto = rewriter.rewrite(optimizer.optimize(proto), rules)
-        except Exception as error:  # the library has no error of its own, and the graph may be anybody's
-            raise ModelError(f"the network cannot be simplified: {error}", "export it again") from None
-    return found
-
-
-def _to_float32(proto: ModelProto) -> None:
-    """Turn half precision into float32: weights, constants, casts, inputs and outputs."""
-    graph = proto.graph
-    for tensor in _tensors(proto):
-        if tensor.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
-
-
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def _shapes(proto: ModelProto) -> dict[str, list[int]]:
-    """Return the shapes of values, as far as they can be inferred; 0 for a length that is not known."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError):
-        graph = proto.graph
-    return {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }
-
-
-def _pool_globally(proto: ModelProto, shapes: Mapping[str, list[int]]) -> None:
-    """Write a mean over height and width as GlobalAveragePool, and the Reshape after it as Flatten."""
-    graph, constants = proto.graph, _constants(proto)
-    made: list[NodeProto] = []
-    for node in graph.node:
-        shape = shapes.get(node.input[0]) if node.input else None
-        if (
-            node.op_type == "ReduceMean"
-            and _axes(node, constants) in ({2, 3}, {-2, -1})
-            and len(shape or ()) == 4
-        ):
-            keeps = next((one.i for one in node.attribute if one.name == "keepdims"), 1)
-            pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
-            made.append(helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
-            if not keeps:
-                made.append(helper.make_node("Flatten", [pooled], [node.output[0]], axis=1))
-        elif node.op_type == "Reshape" and _flattens(shape, shapes.get(node.output[0])):
-            made.append(
-                helper.make_node("Flatten", [node.input[0]], [node.output[0]], name=node.name, axis=1)
-            )
-        else:
-            made.append(node)
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in made]
-    del graph.node[:]
-    graph.node.extend(kept)
-
-
-def _flattens(before: list[int] | None, after: list[int] | None) -> bool:
-    """Tell whether a Reshape of (N, C, 1, 1) gives (N, C)."""
-    return bool(before and after and len(before) == 4 and len(after) == 2 and before[1:] == [after[1], 1, 1])
-
-
-def _axes(node: NodeProto, constants: Mapping[str, TensorProto]) -> set[int] | None:
-    """Return over which axes a ReduceMean is; they are an input from opset 18 on, and an attribute before."""
-    for attribute in node.attribute:
-        if attribute.name == "axes":
-            return set(attribute.ints)
-    if len(node.input) > 1 and node.input[1] in constants:
-        return set(numpy_helper.to_array(constants[node.input[1]]).flatten().tolist())
-    return None
-
-
-def _constants(proto: ModelProto) -> dict[str, TensorProto]:
-    found = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "Constant":
-            found.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
-    return found
-
-
 def _name_outputs(proto: ModelProto) -> dict[str, str]:
     """Make the outputs `logits` and `features`, and drop all others; return their names before."""
     graph = proto.graph
     makers = {name: node for node in graph.node for name in node.output}
-    constants = _constants(proto)
+    constants = constants_of(proto)
     classifiers = {
         value.name: node
         for value in graph.output
@@ -214,7 +113,7 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
     del graph.output[:]
     for name in sorted(names.values(), reverse=True):  # the logits first
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    widths = _shapes(proto)
+    widths = shapes_of(proto)
     for value in graph.output:
         if len(widths.get(value.name, [])) == 2:
             shape = value.type.tensor_type.shape

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.model import Weights
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, NDArray[np.float32]]
 """`logits` (n, classes) and `features` (n, width), or one of them; or all that a network gives, for boxes."""
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Run = Callable[[Pixels], Outputs]
+
+
+@dataclass(frozen=True)
+class SecondNetwork:
+    """What is given parts of the first network's outputs, float32 (n, *shape), in the library it is from."""
+
+    shape: tuple[int, ...]
+    run: Callable[[NDArray[np.float32]], Outputs]
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Original:
         classes: the labels, in the order of the logits; empty for a network without.
         params: numbers that were trained.
         graph: its ONNX graph, clean.
-        run: executes it in the library that defines it, on images: shape (n, H, W, 3), RGB, of a size that
-            it takes.
+        run: executes it in the library that defines it, on images: shape (n, H, W, 3), RGB, of the
+            size of its input.
         runs_in: that library and its version.
         half: whether the library computes it in half precision, so that float32 gives something else.
         licence: under which the weights may be used, as their publisher names it; None if that is not said.
@@ -43,6 +51,7 @@ class Original:
         files: of the original besides the weights, with their SHA-256.
         assumed: what no file says, in words.
         detection: how its outputs become boxes; None for a network that finds no objects.
+        second: its second network, which is in the same graph; or None.
         macs: multiply-accumulates of one image, if the graph does not tell them.
     """
 
@@ -62,10 +71,11 @@ class Original:
     files: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     detection: Detection | None = None
+    second: SecondNetwork | None = None
     macs: int | None = None
 
 
-def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:
+def normalized(images: Pixels, wanted: NetworkInput) -> NDArray[np.float32]:
     """Return images, shape (n, H, W, 3), as a network's input: float32, shape (n, 3, H, W)."""
     return Normalizer(wanted, len(images)).fill(images)
 
@@ -77,7 +87,7 @@ def in_torch(network: Any, classifier: str | None, wanted: NetworkInput) -> Run:
     """
     import torch
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         seen: list[torch.Tensor] = []
         given = torch.from_numpy(normalized(images, wanted))
         with torch.inference_mode():

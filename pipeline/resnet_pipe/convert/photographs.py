@@ -24,21 +24,24 @@ NAMES = (
 )
 
 
-def photographs(preprocessing: Preprocessing) -> list[Pixels]:
-    """Return ten photographs as a network's input: shape (n, H, W, 3), RGB, an array for each size."""
+ANY_SIZE = (256, 320)
+"""Height and width of photographs for a network that takes any: multiples of 32, and small."""
+
+
+def photographs(preprocessing: Preprocessing) -> Pixels:
+    """Return ten photographs of the size of a network's input, or of `ANY_SIZE` if it takes many.
+
+    They are uint8, shape (10, H, W, 3), RGB.
+    """
     try:
         import skimage
     except ImportError:
         raise MissingExtraError("scikit-image", "convert", "Converting a model") from None
     from PIL import Image
 
-    geometry = preprocessing.geometry()
-    made: dict[tuple[int, int], list[Pixels]] = {}
-    for name in NAMES:
+    geometry = preprocessing.at_one_size(ANY_SIZE).geometry()
+    batch = np.empty((len(NAMES), *geometry.size, 3), np.uint8)
+    for name, out in zip(NAMES, batch, strict=True):
         with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
-            size = geometry.size_of(*image.size)
-            made.setdefault(size, []).append(
-                np.empty((*size, 3), np.float32 if geometry.floats else np.uint8)
-            )
-            geometry.apply(np.asarray(image.convert("RGB")), made[size][-1])
-    return [np.stack(images) for images in made.values()]
+            geometry.apply(np.asarray(image.convert("RGB")), out)
+    return batch

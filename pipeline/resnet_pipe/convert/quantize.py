@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
 from resnet_pipe.convert.conversion import Conversion, alone, convert, unchanged, versions_of, write
 from resnet_pipe.convert.sources.directory import Ask
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.machine.limits import available_cores
@@ -72,6 +72,11 @@ def convert_int8(
     versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
     source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say)
+    if source.sidecar.preprocessing.varies:
+        raise UsageError(
+            f"{source.path} takes images of any size (fit: shortest), for which there is no int8 yet",
+            "run it as it is, or convert it with another fit",
+        )
     target = source.path.with_name(f"{source.path.stem}{INT8_SUFFIX}.onnx")
 
     def make(temporary: Path) -> Sidecar:

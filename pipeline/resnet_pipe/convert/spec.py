@@ -11,6 +11,7 @@ from typing import Any
 from resnet_pipe.convert.original import Original
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, find, is_recipe, load
 from resnet_pipe.convert.sources.directory import FILES, Ask
+from resnet_pipe.convert.sources.torchvision_detection import NAMES as DETECTORS
 from resnet_pipe.convert.sources.weights import NAMES
 from resnet_pipe.errors import ModelError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import one_line
@@ -50,6 +51,8 @@ def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
     """
     if not spec.startswith(HUBS):
         path, is_there = _place(spec)
+        if spec in DETECTORS:
+            return _of_detector(spec, weights, ask)
         if is_recipe(spec) or not (is_there or spec.endswith(".onnx")):
             return _of_recipe(spec, weights, ask)
     if weights is not None:
@@ -131,6 +134,20 @@ def _of_file(path: Path, ask: Ask) -> Wanted:
         ["onnx", digests, beside, *_asked(ask)],
         lambda _say: _understood(path, lambda: onnx_file.original(path, ask)),
     )
+
+
+def _of_detector(name: str, weights: str | None, ask: Ask) -> Wanted:
+    from resnet_pipe.convert.sources import torchvision_detection
+
+    chosen = weights or "coco"
+    checkpoint = file_sha256(Path(chosen)) if Path(chosen).is_file() else None
+
+    def build(say: Say) -> Original:
+        say(f"converting {name} with weights {chosen} ...")
+        return torchvision_detection.original(name, chosen, ask.labels, ask.preprocessing, say)
+
+    labels = list(ask.labels or ())
+    return Wanted(name, [name, chosen if checkpoint is None else checkpoint, labels, *_asked(ask)], build)
 
 
 def _asked(ask: Ask) -> list[Any]:

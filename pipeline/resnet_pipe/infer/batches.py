@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import EngineRequest, one_line
 from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
+T = TypeVar("T", bound=np.generic)
 Forward = Callable[[Pixels], Mapping[str, NDArray[np.generic]]]
 """Executes a network on a batch; returns its outputs by name."""
 
@@ -35,8 +37,11 @@ def takes_any_size(
 
     `forward` executes the network on a batch; if that cannot be, its library raises one of `errors`.
     """
+    other = request.preprocessing.other
+    if request.batch_size == 1 and other is not None:
+        return True  # all batches are whole; another forward pass with large images would take seconds
     try:
-        outputs = forward(black(request, 1))
+        outputs = forward(black(request, 1, other))
     except errors:
         return False
     return all(len(outputs[name]) == 1 for name in request.outputs if name in outputs)
@@ -65,7 +70,7 @@ def check_sizes(
         outputs = forward(black(request, request.batch_size, other))
     except errors as error:
         raise ModelError(f"{found}: {one_line(error)}", remedy) from None
-    for name in request.outputs:
+    for name in request.outputs if request.rows else ():
         shape, before = outputs[name].shape, first[name]
         if math.prod(shape[1:]) != math.prod(before[1:]):
             text = f"output {name!r} has shape {tuple(shape)}, and with the largest size {tuple(before)}"
@@ -75,7 +80,19 @@ def check_sizes(
 def black(request: EngineRequest, count: int, size: tuple[int, int] | None = None) -> Pixels:
     """Return a batch of black images, shape (count, H, W, 3), of a size; without one, of the largest."""
     taken = request.preprocessing
+    if taken.shape is not None:
+        return np.zeros((count, *taken.shape), np.float32)
     return np.zeros((count, *(size or taken.size), 3), np.float32 if taken.floats else np.uint8)
+
+
+def singly(forward: Callable[[Pixels], Mapping[str, NDArray[T]]], batch: Pixels) -> dict[str, NDArray[T]]:
+    """Execute a network on the items of a batch one by one; return all outputs, as `forward` does.
+
+    For items of many sizes, in an engine that gives other bits for another batch size: how many come together
+    depends on which sizes the neighbours have.
+    """
+    parts = [forward(batch[place : place + 1]) for place in range(len(batch))]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def rows_of(request: EngineRequest, values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
@@ -121,6 +138,16 @@ def check_outputs(request: EngineRequest, shapes: Mapping[str, tuple[int, ...]])
                 f"{request.model}: output {name!r} has {width} values per image; the file says {wanted}",
                 "export it again with the correct shape, or without one",
             )
+
+
+def filler(request: EngineRequest) -> Callable[[Pixels, int], NDArray[np.float32]]:
+    """Return how an engine without a way of its own makes the network's input of a batch; one thread's own.
+
+    It is given the batch, and how many items the input is to have at least.
+    """
+    if request.preprocessing.shape is not None:
+        return padded
+    return Normalizer(request.preprocessing, request.batch_size).fill
 
 
 class Normalizer:

@@ -50,6 +50,7 @@ class EngineDescription:
         extra: of resnet-pipe that installs it; empty if it is always there.
         saturates: whether its int8 sums are wrong on a processor without VNNI; see `saturation()`.
         compiles_for: kinds of device for which it compiles a network for minutes, so only when asked to.
+        any_size: whether it takes batches of other sizes than the first; see `NetworkInput.other`.
         run_bytes: of the run and the engine's process, beside what that takes for its network.
     """
 
@@ -59,6 +60,7 @@ class EngineDescription:
     int8: bool = False
     saturates: bool = False
     compiles_for: tuple[str, ...] = ()
+    any_size: bool = False
     run_bytes: int = 384 << 20
 
 
@@ -203,6 +205,11 @@ def _may_be_here(kind: str) -> bool:
     if kind == "mps":
         return sys.platform == "darwin"
     return kind == "cpu" or visible_gpus() > 0
+
+
+def of_any_size() -> list[str]:
+    """Return the names of the engines that take batches of several sizes."""
+    return [name for name in ENGINES if description(name).any_size]
 
 
 def saturation(name: str, network: Network) -> str | None:

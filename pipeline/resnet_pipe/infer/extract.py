@@ -50,7 +50,7 @@ def normalizing(
 ) -> bytes:
     """Return a network with one float input (N, 3, H, W) as one that normalises: its only input is `PIXELS`.
 
-    That is uint8, or float32 if the preprocessing says so.
+    That is uint8, or float32 if the preprocessing says so. What is no image is taken as it is.
 
     With `half`, it computes in float16, and its outputs stay float32. `outputs` are those to keep; None: all.
     """
@@ -59,7 +59,8 @@ def normalizing(
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         model = convert_float_to_float16(model, keep_io_types=True)
-    _normalize(model, preprocessing)
+    if preprocessing.shape is None:
+        _normalize(model, preprocessing)
     return bytes(model.SerializeToString())
 
 
@@ -74,6 +75,9 @@ def _keep(graph: Any, outputs: Collection[str]) -> None:  # noqa: ANN401 - proto
     _drop(graph.output, {value.name for value in graph.output}.difference(outputs))
     _drop(graph.initializer, unused)
     _drop(graph.input, unused)  # files of before IR version 4 list weights there, too
+    inputs = {value.name for value in graph.input}
+    if not needed.isdisjoint(inputs):
+        _drop(graph.input, inputs - needed)  # that of another network in the file
 
 
 def _drop(field: Any, names: set[str]) -> None:  # noqa: ANN401

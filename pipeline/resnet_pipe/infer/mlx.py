@@ -15,7 +15,7 @@ from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineReques
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 from resnet_pipe.preprocess.network_input import Pixels
 
-DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx")
+DESCRIPTION = EngineDescription(library="mlx", distributions=("mlx",), extra="mlx", any_size=True)
 _ERRORS = (RuntimeError, ValueError, IndexError, TypeError, MemoryError)
 """What MLX raises; std::bad_alloc is a MemoryError."""
 

@@ -24,6 +24,7 @@ DESCRIPTION = EngineDescription(
     extra="onnxruntime",
     int8=True,
     compiles_for=("tensorrt",),
+    any_size=True,
 )
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _GPU_WHEEL = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or use device: cpu"
@@ -76,8 +77,7 @@ class OnnxRuntimeEngine:
         self.streams = request.streams or (1 if on_gpu else min(request.threads, MAX_STREAMS))
         self._batch_size = request.batch_size
         self._inputs: Streams[Callable[[Pixels, int], NDArray[Any]]] = Streams(
-            batches.padded if on_gpu else batches.Normalizer(request.preprocessing, request.batch_size).fill
-            for _ in range(self.streams)
+            batches.padded if on_gpu else batches.filler(request) for _ in range(self.streams)
         )
         started = time.perf_counter()
         try:

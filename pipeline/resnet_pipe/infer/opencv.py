@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError, UnsupportedError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import Normalizer, black, check_outputs, check_sizes, rows_of, takes_any_size
+from resnet_pipe.infer.batches import black, check_outputs, check_sizes, filler, rows_of, takes_any_size
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, existing, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
@@ -27,6 +27,7 @@ DESCRIPTION = EngineDescription(
         "opencv-contrib-python",
     ),
     extra="",
+    any_size=True,
 )
 _CUDA_WHEEL = "install a cv2 with CUDA (docker/build-opencv-cuda.sh builds one), or use device: cpu"
 MAX_STREAMS = 4
@@ -141,14 +142,14 @@ class _Stream:
 
     def __init__(self, net: Any, request: EngineRequest) -> None:  # noqa: ANN401 - cv2.dnn.Net
         self.net = net
-        self._normalizer = Normalizer(request.preprocessing, request.batch_size)
+        self._fill = filler(request)
         # OpenCV 5 gives all outputs of a network or none.
         self._names = list(net.getUnconnectedOutLayersNames())
 
     def run(self, batch: Pixels, count: int = 0) -> dict[str, Any]:
         """Execute the network on a batch, with other images added if that is not `count` of them."""
         # Always float32: one uint8 input poisons later inputs of the classic engine.
-        self.net.setInput(self._normalizer.fill(batch, count))
+        self.net.setInput(self._fill(batch, count))
         return dict(zip(self._names, self.net.forward(self._names), strict=True))
 
 

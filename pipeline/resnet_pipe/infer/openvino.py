@@ -32,7 +32,12 @@ from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.network_input import Pixels
 
 DESCRIPTION = EngineDescription(
-    library="openvino", distributions=("openvino",), extra="openvino", int8=True, saturates=True
+    library="openvino",
+    distributions=("openvino",),
+    extra="openvino",
+    int8=True,
+    saturates=True,
+    any_size=True,
 )
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """What to compute in where the model does not say it itself. An int8 model says it for nearly all layers."""
@@ -182,12 +187,14 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
     count = network.input().partial_shape[0]
     check_batch_size(request, count.get_length() if count.is_static else None)
     preprocessing = request.preprocessing
+    if preprocessing.shape is not None:
+        return network
     fused = ov.preprocess.PrePostProcessor(network)
     image = fused.input()
-    size = preprocessing.size if preprocessing.other is None else (-1, -1)
+    sides = preprocessing.size if preprocessing.other is None else (-1, -1)
     kind = ov.Type.f32 if preprocessing.floats else ov.Type.u8
     image.tensor().set_element_type(kind).set_layout(ov.Layout("NHWC"))
-    image.tensor().set_shape(ov.PartialShape([count, *size, 3]))
+    image.tensor().set_shape(ov.PartialShape([count, *sides, 3]))
     image.tensor().set_color_format(ov.preprocess.ColorFormat.RGB)
     image.model().set_layout(ov.Layout("NCHW"))
     steps = image.preprocess()
@@ -195,7 +202,12 @@ def _read(ov: Any, request: EngineRequest) -> Any:  # noqa: ANN401 - the module 
         steps.convert_color(ov.preprocess.ColorFormat.BGR)
     steps.convert_element_type(ov.Type.f32)
     steps.scale(255.0).mean(preprocessing.mean).scale(preprocessing.std)
-    return fused.build()
+    built = fused.build()
+    if preprocessing.other is not None:
+        # With dynamic sizes, OpenVINO multiplies matrices that do not fit, and reads what lies behind them.
+        for size in (preprocessing.size, preprocessing.other):
+            built.clone().reshape([count.get_length() if count.is_static else 1, *size, 3])
+    return built
 
 
 def _prove(compiled: Any, precision: str) -> str:  # noqa: ANN401 - a CompiledModel

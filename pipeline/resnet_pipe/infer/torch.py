@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import black, check_outputs, check_sizes, padded, rows_of, takes_any_size
+from resnet_pipe.infer.batches import (
+    black,
+    check_outputs,
+    check_sizes,
+    padded,
+    rows_of,
+    singly,
+    takes_any_size,
+)
 from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
 from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
@@ -28,6 +36,7 @@ DESCRIPTION = EngineDescription(
     library="torch",
     distributions=("torch",),
     extra="torch",
+    any_size=True,
     run_bytes=1120 << 20,  # its libraries are large
 )
 MAX_STREAMS = 8
@@ -95,7 +104,12 @@ class TorchEngine:
             shapes = {name: output.shape for name, output in first.items()}
             check_outputs(request, shapes)
             check_sizes(request, runners[0].run, (RuntimeError, IndexError, ValueError), shapes)
-            self._pads = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
+            fixed = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
+            varies = request.preprocessing.other is not None
+            self._singly = varies and kind != "cuda" and not fixed
+            self._size = request.batch_size if fixed or (varies and not self._singly) else 0
+            """What a short batch is padded to: another size may give other bits."""
+            self._shrinks = not fixed
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self._device} has too little memory for {self.streams} streams of {request.batch_size} "
@@ -113,15 +127,17 @@ class TorchEngine:
     def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""
         try:
-            whole = padded(np.require(batch, requirements="W"), self._request.batch_size if self._pads else 0)
+            whole = padded(np.require(batch, requirements="W"), self._size)
             with self._runners.one() as runner:
-                outputs = runner.run(whole)
+                outputs = singly(runner.run, whole) if self._singly else runner.run(whole)
         except (RuntimeError, MemoryError) as error:
             raise EngineError(f"torch failed on a batch of {len(batch)}: {one_line(error)}") from None
         return {name: rows_of(self._request, outputs[name], len(batch)) for name in self._request.outputs}
 
     def shrink(self, batch_size: int) -> None:
-        """Do nothing: a smaller batch runs as it is, or in memory that was taken when loading."""
+        """Use a smaller batch from now on; see `Engine.shrink`. What is not padded runs as it is."""
+        if self._shrinks:
+            self._size = min(self._size, batch_size)
 
     def describe(self) -> EngineInfo:
         """Return what really runs."""

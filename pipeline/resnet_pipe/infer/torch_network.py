@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ from resnet_pipe.infer.onnx_graph import operations as op
 from resnet_pipe.infer.onnx_graph.graph import Graph
 from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
-_WIDTHS = 64
-"""Widths of images for which constants are kept."""
 Function = Callable[..., torch.Tensor]
 
 
@@ -57,9 +55,13 @@ class TorchNetwork:
         self._threads = threads
         self._dtype = dtype
         self._layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+        self._as_is = preprocessing.shape is not None
         self._bgr = preprocessing.color == "bgr"
-        self._mean, self._std = np.array(preprocessing.mean), np.array(preprocessing.std)
-        self._rows = lru_cache(maxsize=_WIDTHS)(self._row)
+        # The channels of a row of pixels, one after the other: long rows are fast, three values are not.
+        # Where images have many sizes, the largest is the widest; others take the beginning.
+        width = preprocessing.size[1]
+        mean, std = (np.tile(values, width) for values in (preprocessing.mean, preprocessing.std))
+        self._scale, self._shift = self._float32(1 / (255 * std)), self._float32(-mean / std)
         self._constants = {name: self._float32(value) for name, value in graph.constants.items()}
         on_cpu = device.type == "cpu" and torch_onednn.available()
         self._fusions = torch_onednn.fusions(graph) if on_cpu else {}
@@ -73,7 +75,8 @@ class TorchNetwork:
 
         The pixels are uint8 or float32, shape (n, H, W, 3), RGB, contiguous, on the network's device.
         """
-        values = {**self._constants, self._graph.image: self._normalize(pixels)}
+        image = pixels if self._as_is else self._normalize(pixels)
+        values = {**self._constants, self._graph.image: image}
         for step in self._program:
             values[step.output] = step.run(*(values[name] for name in step.inputs))
             for name in step.dead:
@@ -93,17 +96,9 @@ class TorchNetwork:
         if self._bgr:
             pixels = pixels.flip(3)
         rows = pixels.view(count, height, width * channels).to(torch.float32)
-        scale, shift = self._rows(width)
+        scale, shift = (values[: width * channels] for values in (self._scale, self._shift))
         image = torch.addcmul(shift, rows, scale).view(count, height, width, channels)
         return image.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
-
-    def _row(self, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the values of a row of pixels are multiplied by, and what is added then.
-
-        The channels lie one after the other: long rows are fast, three values are not.
-        """
-        mean, std = np.tile(self._mean, width), np.tile(self._std, width)
-        return self._float32(1 / (255 * std)), self._float32(-mean / std)
 
     def _float32(self, values: Any) -> torch.Tensor:  # noqa: ANN401 - an array of any dtype
         return torch.tensor(values, dtype=torch.float32, device=self._device)
@@ -189,6 +184,7 @@ class Eager:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         torch.backends.cudnn.allow_tf32 = False
+        torch.cuda.synchronize(device)  # the weights are there, for a stream that is not theirs
 
     def run(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network on a batch, shape (n, H, W, 3), contiguous."""

@@ -55,6 +55,6 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
             max_detections=infer.max_detections or said.max_detections,
             only=tuple(index for index, label in enumerate(labels) if label in wanted),
         ),
-        tuple(output.name for output in network.outputs),
+        network.first_outputs,
         labels,
     )

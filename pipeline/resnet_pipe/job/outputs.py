@@ -63,7 +63,7 @@ def measured(
         precision=precision,
         threads=1,
         streams=1,
-        extract=network.has_odd_outputs,
+        extract=network.has_others(rows=True),
     )
     return probe.widths(request, job.infer.engine)
 

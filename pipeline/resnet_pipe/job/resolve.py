@@ -155,6 +155,10 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
+    if preprocessing is not None and preprocessing.varies and job.infer.engine not in engines.of_any_size():
+        able = " or ".join(engines.of_any_size())
+        text = f"{job.infer.engine} takes images of one size only, and fit: shortest makes many; write {able}"
+        problems.append((("infer", "engine"), text))
     precision = precision_of(job.infer, network, problems)
     head: Head | None
     if "boxes" in job.fields:

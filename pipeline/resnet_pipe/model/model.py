@@ -41,7 +41,7 @@ class Weights(_Section):
         taken: which of the checkpoint's tensors were used, in words; None for all, names unchanged.
     """
 
-    kind: Literal["imagenet", "random", "checkpoint"]
+    kind: Literal["imagenet", "coco", "random", "checkpoint"]
     name: str
     sha256: str | None = None
     requested: str

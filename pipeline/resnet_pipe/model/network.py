@@ -18,6 +18,8 @@ SEVEN_BITS = 64
 
 _WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
 """ONNX's codes of the types whose values take at least one byte each."""
+PARTS = "parts"
+"""The name of the input of a second network."""
 LARGEST_BATCH = 4096
 """Images in one forward pass."""
 _CHANNELS = 3
@@ -25,10 +27,24 @@ _INPUT_TYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
+class Second:
+    """A second network in the same file, which is given parts of what the first one gives for an image.
+
+    Attributes:
+        shape: of one part, without the axis for their number.
+        outputs: the names of what it gives.
+    """
+
+    shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Network:
     """Inputs and outputs of a network for images.
 
     Attributes:
+        second: what else is in the file, such as the box head of a Faster R-CNN; or None.
         size: (H, W) of the input if it is fixed, else None.
         sides: H and W of the input, each None if it is not fixed.
         batch_size: images per forward pass if that is fixed, else None.
@@ -49,11 +65,22 @@ class Network:
     input_name: str = "input"
     input_type: str = "float32"
     sides: tuple[int | None, int | None] = (None, None)
+    second: Second | None = None
 
     @property
-    def has_odd_outputs(self) -> bool:
-        """Whether it has outputs that a library may not support."""
-        return not all(one.is_row and one.declared for one in self.outputs)
+    def first_outputs(self) -> tuple[str, ...]:
+        """The names of what it gives for an image, without those of a second network."""
+        others = self.second.outputs if self.second else ()
+        return tuple(one.name for one in self.outputs if one.name not in others)
+
+    def has_others(self, *, rows: bool) -> bool:
+        """Tell whether there is more in the file than is wanted, which a library may not support.
+
+        Args:
+            rows: whether outputs are wanted that are one row of numbers for an image.
+        """
+        odd = not all(one.is_row and one.declared for one in self.outputs)
+        return self.second is not None or (rows and odd)
 
 
 def inspect(path: Path) -> Network:
@@ -68,6 +95,9 @@ def inspect(path: Path) -> Network:
     data = _external_data(model, path)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
+    second = next((value for value in inputs if value.name == PARTS), None) if len(inputs) == 2 else None
+    if second is not None:
+        inputs.remove(second)
     batch_size, height, width = _image(path, inputs)
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return Network(
@@ -80,8 +110,22 @@ def inspect(path: Path) -> Network:
         full_range=quantized and _full_range(model, path),
         input_name=inputs[0].name,
         input_type=value_type(inputs[0]),
+        second=None if second is None else _second(path, model.graph, second),
         sides=(height, width),
     )
+
+
+def _second(path: Path, graph: Any, parts: Any) -> Second:  # noqa: ANN401
+    """Return the network that begins at a second input: all that depends on it."""
+    shape = (value_shape(parts) or ())[1:]
+    if not shape or None in shape or value_type(parts) != "float32":
+        raise ModelError(f"{path}: its second input is {parts.name} {_text(parts)}", "convert it again")
+    known = {parts.name}
+    for node in graph.node:
+        if known.intersection(node.input):
+            known.update(node.output)
+    names = tuple(value.name for value in graph.output if value.name in known)
+    return Second(tuple(length or 0 for length in shape), names)
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - protobuf messages are untyped

@@ -19,10 +19,12 @@ class NetworkInput:
     Plain data, so that the process of an engine needs nothing of what checks jobs and sidecars.
 
     Attributes:
-        size: height and width in pixels; where items have many sizes, of one that no other has more pixels
-            than.
+        size: height and width in pixels; where items have many sizes, of one that no other is wider than, or
+            has more pixels.
         other: another size that items may have; None if all have the same.
         floats: whether pixels come as float32, and not as uint8.
+        shape: of an item of a second network, whose input is no image but what a first one gave: float32, and
+            taken as it is. None for images.
     """
 
     size: tuple[int, int]
@@ -31,6 +33,7 @@ class NetworkInput:
     color: Literal["rgb", "bgr"] = "rgb"
     other: tuple[int, int] | None = None
     floats: bool = False
+    shape: tuple[int, ...] | None = None
 
 
 class Placement(NamedTuple):

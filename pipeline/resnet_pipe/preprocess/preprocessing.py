@@ -160,6 +160,13 @@ class Preprocessing(BaseModel):
             margin=shortest.margin(tuple(mean)) if self.varies else (0.0, 0.0, 0.0),
         )
 
+    def at_one_size(self, size: tuple[int, int]) -> Preprocessing:
+        """Return it for images of one size (H, W), if it has many: they are squashed, and else the same."""
+        if self.fit != "shortest":
+            return self
+        kept = {name: getattr(self, name) for name in ("rescale", "mean", "std", "color")}
+        return Preprocessing(crop=size, fit="squash", **kept)
+
     def overridden(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values by key, with a job's; if these change `fit`, keys that only apply to ours go."""
         own = self.model_dump(exclude_none=True)

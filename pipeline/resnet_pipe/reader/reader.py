@@ -60,9 +60,9 @@ class Reader(Protocol):
     ) -> Iterator[Item]:
         """Decode one source, or the part of it that is one of its `spans`.
 
-        With `min_side`, frames may come smaller, as long as their shorter side keeps this many pixels.
-        `counts` are kept up to date. `alive` is called often between two items: there may be much to read,
-        but nothing hangs.
+        With `min_side`, frames may come smaller, as long as their shorter side keeps this many pixels; then
+        `Item.whole` says how large the image is. `counts` are kept up to date. `alive` is called often
+        between two items: there may be much to read, but nothing hangs.
 
         Raises:
             SourceError: it cannot be read, or not to its end; the items before the damage have been given.

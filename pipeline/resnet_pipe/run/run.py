@@ -154,7 +154,7 @@ class _Run:
         with suppress(OSError, ResnetPipeError):
             self.ledger.recover()
             self.standing = self.prepared.write_failures() if self.prepared else standing.write(self.ledger)
-            if self.prepared and not self.merging and not self.stop.now:
+            if self.prepared and not self.merging and not self.stop.now and not self.ledger.is_empty():
                 # Where the results are still those of other settings, nothing is made of them.
                 fingerprint.check(self.ledger.store, self.resolved.fingerprint)
                 self.prepared.merge(self.stop)

@@ -75,9 +75,10 @@ class Spool:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
-                placements = [Placement(*values) for values in arrays["placement"].tolist()]
+                places = [Placement(*values) for values in arrays["placement"].tolist()]
                 notes = tuple(Note(source.key, text) for text in arrays["notes"].tolist())
                 outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
+            placements: Sequence[Placement | None] = places or [None] * len(index)
             rows = [Row(source.key, *values) for values in zip(index, pts, placements, strict=True)]
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)

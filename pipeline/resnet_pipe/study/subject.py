@@ -103,7 +103,7 @@ class Subject:
             device=device,
             precision=precision,
             threads=available_cores(),
-            extract=self.network.has_odd_outputs and self.head.detector is None,
+            extract=self.network.has_others(rows=self.head.detector is None),
             rows=self.head.detector is None,
         )
 

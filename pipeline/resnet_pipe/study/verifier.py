@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
-from resnet_pipe.infer.engine import ENGINES, EngineInfo, precisions
+from resnet_pipe.infer.engine import ENGINES, EngineInfo, of_any_size, precisions
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.study.agreement import Agreement, compare, digits
@@ -138,6 +138,8 @@ class Verifier:
         wishes = self.wishes
         try:
             abilities = probe.abilities(wishes.device)
+            if self.subject.preprocessing.varies and name not in of_any_size():
+                raise RefusedError(Refusal("cannot run", "it takes images of one size only"))
             if problem := self._problem(precision, precisions(abilities.devices, wishes.device)):
                 raise RefusedError(Refusal("cannot run", problem))
             request = replace(self.subject.request(abilities, wishes.device, precision), **wishes.counts)

@@ -185,6 +185,19 @@ def test_every_exif_orientation_is_undone(format_: str, options: dict[str, objec
     assert np.array_equal(read(data), pillow(data))
 
 
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("size", [(451, 300), (448, 304)])
+def test_a_jpeg_that_comes_smaller_says_how_large_it_is_displayed(
+    size: tuple[int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photograph().resize(size), "JPEG", exif=exif)
+    item = decode(data, 10**8, False, 60)
+    assert (min(item.frame.shape[:2]) < 300) or size == (451, 300), "whose edge may have to be whole"
+    assert item.displayed == pillow(data).shape[1::-1]
+
+
 def jpeg_with(segment: bytes) -> bytes:
     data = encode(small(), "JPEG")
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]

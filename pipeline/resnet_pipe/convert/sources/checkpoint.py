@@ -30,7 +30,7 @@ _ANCHORS = ("conv1.weight", "fc.weight")
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """Tensors in a file that may be a network: the dicts that lead to them, and what their names have lost.
 
     `others` are names in the same dict that lack the prefix.
@@ -83,12 +83,12 @@ def read(path: Path, architecture: str, expected: State) -> Checkpoint:
     Raises:
         ModelError: the file is missing, cannot be loaded, or does not contain exactly one such network.
     """
-    found = list(_networks(load(path)))
+    found = list(networks(load(path)))
     if not found:
         raise ModelError(f"checkpoint {path} holds no state dict", state_dict())
     fitting = [one for one in found if not any(_misfits(expected, one.state))]
     nearest = max(found, key=lambda one: len(expected.keys() & one.state.keys()))
-    taken = _choose(path, fitting) if fitting else nearest
+    taken = choose(path, fitting) if fitting else nearest
     if problems := _problems(expected, taken.state):
         where = "" if taken.plain else f" (closest match: {taken.name})"
         raise ModelError(
@@ -118,8 +118,10 @@ def load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
         raise refusal(path, error) from None
 
 
-def _networks(data: object, place: tuple[str, ...] = ()) -> Iterator[_Found]:
-    """Yield the tensors of each dict, once for each possible prefix."""
+def networks(
+    data: object, place: tuple[str, ...] = (), anchors: tuple[str, ...] = _ANCHORS
+) -> Iterator[Found]:
+    """Yield the tensors of each dict in a file, once for each prefix that the names `anchors` may have."""
     if not isinstance(data, Mapping):
         return
     named = {key: value for key, value in data.items() if isinstance(key, str)}
@@ -128,14 +130,14 @@ def _networks(data: object, place: tuple[str, ...] = ()) -> Iterator[_Found]:
         plain = {key.replace(_COMPILED, ""): value for key, value in tensors.items()}
         compiled = plain.keys() != tensors.keys() and len(plain) == len(tensors)
         known = plain if compiled else tensors
-        prefixes = {key[: -len(end)] for key in known for end in _ANCHORS if f".{key}".endswith(f".{end}")}
+        prefixes = {key[: -len(end)] for key in known for end in anchors if f".{key}".endswith(f".{end}")}
         for prefix in sorted({"", *prefixes}):
             state = {key[len(prefix) :]: value for key, value in known.items() if key.startswith(prefix)}
             others = tuple(key for key in known if not key.startswith(prefix))
-            yield _Found(place, prefix, compiled, state, others)
+            yield Found(place, prefix, compiled, state, others)
     for key, value in data.items():
         if len(place) < _DEPTH:
-            yield from _networks(value, (*place, str(key)))
+            yield from networks(value, (*place, str(key)), anchors)
 
 
 def _misfits(expected: State, state: State) -> tuple[list[str], list[str]]:
@@ -160,7 +162,7 @@ def _problems(expected: State, state: State) -> list[str]:
     return [f"  {kind}: {_several(names)}" for kind, names in kinds if names]
 
 
-def _choose(path: Path, fitting: list[_Found]) -> _Found:
+def choose(path: Path, fitting: list[Found]) -> Found:
     """Choose one of several candidates: not an average, and preferably in a usual place."""
     rest = [one for one in fitting if not one.averaged] or fitting
     if len(rest) > 1:

@@ -38,12 +38,14 @@ class Ask:
         size: of timm's networks: that of the images they were trained with, or evaluated with.
         preprocessing: in place of what the directory says.
         revision: the commit it was fetched from.
+        labels: of the classes, of weights that do not name them.
     """
 
     spec: str
     size: timm.Size = "train"
     preprocessing: Preprocessing | None = None
     revision: str | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def original(directory: Path, ask: Ask) -> Original:
         weights=Weights(kind="checkpoint", name=file.name, sha256=file_sha256(file), requested=ask.spec),
         classes=labels,
         params=sum(parameter.numel() for parameter in found.module.parameters()),
-        graph=clean(export(found.module, found.preprocessing.size)).proto,
+        graph=clean(export(found.module, found.preprocessing.size, found.preprocessing.varies)).proto,
         run=found.run,
         runs_in=found.runs_in,
         licence=found.licence or licence_of_card(directory / CARD),

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from resnet_pipe.convert.original import Outputs, Run, normalized
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.engine import one_line
 from resnet_pipe.machine.silence import silenced
-from resnet_pipe.preprocess.network_input import NetworkInput
+from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -102,7 +99,7 @@ def labels_of(config: Mapping[str, Any]) -> list[str] | None:
 def reference(directory: Path, has_classifier: bool, wanted: NetworkInput) -> Run:
     """Return how transformers itself runs the network in a directory; it is not asked for anything else."""
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         import torch
         from transformers import ResNetForImageClassification, ResNetModel
         from transformers.utils import logging

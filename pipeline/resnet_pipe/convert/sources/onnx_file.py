@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from resnet_pipe.convert import graph
 from resnet_pipe.convert.original import Original, Outputs, Run
@@ -30,6 +29,7 @@ from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
+from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing, told
 from resnet_pipe.store.digest import file_sha256
 
@@ -64,6 +64,12 @@ def original(path: Path, ask: Ask) -> Original:
         raise ModelError(
             f"{path}: its input is {fits[0]} x {fits[1]}, and images would be {given[0]} x {given[1]}",
             f"say how they are prepared: --preprocess '{{..., crop: {crop}, mean: [...], std: [...]}}'",
+        )
+    if preprocessing.varies and any(network.sides):
+        size = " x ".join(str(side or "any") for side in network.sides)
+        raise ModelError(
+            f"{path}: its input is {size}, and fit: shortest makes images of many sizes",
+            "export it with a dynamic height and width, or give another fit",
         )
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     cleaned, names = graph.clean(proto)
@@ -176,7 +182,7 @@ def _run(
     if name is None:
         raise MissingExtraError("onnxruntime", "onnxruntime", "Checking an ONNX file")
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: Pixels) -> Outputs:
         try:
             with Probe(ENGINES[name]) as probe:
                 probe.abilities("cpu")

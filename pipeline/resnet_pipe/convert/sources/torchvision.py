@@ -56,7 +56,7 @@ def original(recipe: Recipe, spec: str, say: Callable[[str], None]) -> Original:
         weights=weights,
         classes=classes,
         params=sum(parameter.numel() for parameter in network.parameters()),
-        graph=clean(export(network, recipe.preprocess.size)).proto,
+        graph=clean(export(network, recipe.preprocess.size, recipe.preprocess.varies)).proto,
         run=in_torch(network, "fc", recipe.preprocess.network_input),
         runs_in=f"torch {metadata.version('torch')}",
     )
@@ -80,12 +80,21 @@ def _imagenet(recipe: Recipe, requested: str) -> _Weighted:
     from torchvision.models import get_model, get_model_weights
 
     weights: Any = get_model_weights(recipe.architecture).DEFAULT
+    state = downloaded(weights)
+    network = get_model(recipe.architecture, weights=None)
+    network.load_state_dict(state)
+    kind = Weights(kind="imagenet", name=str(weights), requested=requested)
+    return network.eval(), kind, list(weights.meta["categories"])
+
+
+def downloaded(weights: Any) -> Any:  # noqa: ANN401 - torchvision's classes of weights have no types
+    """Return the state dict of weights that torchvision publishes; ModelError if they cannot be had."""
     name = Path(weights.url).name
     cache = _cache(name)
     place = cache / name if cache else f"DIR/hub/checkpoints/{name}, with TORCH_HOME=DIR"
     try:
         with _timeout(NETWORK_TIMEOUT_S), TemporaryDirectory(prefix="resnet-pipe-") as temporary:
-            state = weights.get_state_dict(
+            return weights.get_state_dict(
                 model_dir=str(cache or temporary), progress=False, check_hash=True, weights_only=True
             )
     except (OSError, RuntimeError) as error:  # RuntimeError: the checksum does not match
@@ -94,10 +103,6 @@ def _imagenet(recipe: Recipe, requested: str) -> _Weighted:
             f"run this once with network access, or save {weights.url} as {place}; or give your own with"
             " --weights FILE; to measure speed, --weights random is enough",
         ) from None
-    network = get_model(recipe.architecture, weights=None)
-    network.load_state_dict(state)
-    kind = Weights(kind="imagenet", name=str(weights), requested=requested)
-    return network.eval(), kind, list(weights.meta["categories"])
 
 
 def _cache(name: str) -> Path | None:
@@ -136,8 +141,7 @@ def _random(recipe: Recipe, requested: str) -> _Weighted:
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
     with torch.inference_mode():
-        (photos,) = photographs(recipe.preprocess)  # of one size, as its networks have
-        images = normalized(photos, recipe.preprocess.network_input)
+        images = normalized(photographs(recipe.preprocess), recipe.preprocess.network_input)
         network.train()(torch.from_numpy(images))
     kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
     return network.eval(), kind, _labels(recipe, recipe.class_count)

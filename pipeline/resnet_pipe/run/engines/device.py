@@ -15,6 +15,7 @@ from resnet_pipe.errors import EngineError, ModelError, UnsupportedError, UsageE
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.infer.probe import others_that_run
+from resnet_pipe.infer.second import second_request
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.nvidia import VramMeter, visible_gpus
@@ -154,7 +155,8 @@ def loaded(
         for index, request in enumerate(requests):
             name = f"device {index} ({request.device})" if len(requests) > 1 else ""
             module, detector = engines.ENGINES[infer.engine], resolved.head.detector
-            remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detector)
+            second = second_request(request, resolved.network)
+            remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detector, second)
             remotes.append(stack.enter_context(closing(remote)))
         try:
             for remote in remotes:
@@ -213,7 +215,7 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
         threads=max(1, threads // devices),
         streams=None if infer.streams == "auto" else infer.streams,
         widths=resolved.head.widths,
-        extract=resolved.network.has_odd_outputs and resolved.head.detector is None,
+        extract=resolved.network.has_others(rows=resolved.head.detector is None),
         rows=resolved.head.detector is None,
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
 from resnet_pipe.errors import EngineError, ModelError, ResnetPipeError, RunError
 from resnet_pipe.head.detectors.registry import detector
-from resnet_pipe.infer.engine import Engine, one_line
+from resnet_pipe.infer.engine import Engine, EngineRequest, one_line
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.engines.detecting import Detecting
 from resnet_pipe.run.engines.remote_engine import EngineReady, EngineSetup, ForwardPass, ForwardResult, lanes
@@ -22,9 +23,11 @@ def serve(connection: Connection, memory: int) -> None:
     keep_freed_memory()
     setup: EngineSetup = connection.recv()
     try:
-        engine: Engine = importlib.import_module(setup.module).load(setup.request)
-        detecting = Detecting(engine, detector(setup.detector)) if setup.detector else None
-        if detecting is not None:
+        load: Callable[[EngineRequest], Engine] = importlib.import_module(setup.module).load
+        engine, detecting = load(setup.request), None
+        if setup.detector is not None:
+            second = load(setup.second).infer if setup.second else None
+            detecting = Detecting(engine, detector(setup.detector, second))
             detecting.prove(setup.request)
     except ResnetPipeError as error:
         connection.send(error)

@@ -46,13 +46,15 @@ def lanes(streams: int, finds_objects: bool) -> int:
 class EngineSetup:
     """The first message to the process: the engine's module, what it is to load, where batches will be.
 
-    The detector is what makes detections of the outputs, for a network that finds objects.
+    The detector is what makes detections of the outputs, for a network that finds objects; it may need a
+    second network.
     """
 
     module: str
     request: EngineRequest
     shape: SlotShape
     detector: DetectorSettings | None = None
+    second: EngineRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class RemoteEngine:
         name: str,
         timeout_s: float,
         detector: DetectorSettings | None = None,
+        second: EngineRequest | None = None,
     ) -> None:
         self.name = name
         self.finds_objects = detector is not None
@@ -127,7 +130,7 @@ class RemoteEngine:
         self._receiver = threading.Thread(
             target=self._receive, name=f"answers of {self._device}", daemon=True
         )
-        self._process.send(EngineSetup(module, request, slots.shape, detector))
+        self._process.send(EngineSetup(module, request, slots.shape, detector, second))
 
     def wait_until_ready(self, look: Callable[[], object]) -> None:
         """Wait until the network is loaded. Comes first.

@@ -33,9 +33,14 @@ class SlotShape:
     floats: bool = False
 
     @property
+    def batch_pixels(self) -> int:
+        """Pixels of a batch of the largest items."""
+        return self.batch_size * math.prod(self.size)
+
+    @property
     def slot_bytes(self) -> int:
         """Bytes of a slot: those of a batch of shape (batch_size, H, W, 3)."""
-        return self.batch_size * math.prod(self.size) * 3 * (4 if self.floats else 1)
+        return self.batch_pixels * 3 * (4 if self.floats else 1)
 
     @property
     def header_bytes(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 
 from resnet_pipe.errors import SourceError
@@ -32,6 +32,9 @@ from resnet_pipe.run.workers.messages import (
 from resnet_pipe.run.workers.slots import Slots
 from resnet_pipe.store.names import path_of
 
+_SHAPES = 256
+"""Sizes of images for which it is remembered where they are placed: that of all frames of a video is one."""
+
 
 class Worker:
     """The loop of a worker: over the connection tasks and free slots come in, and batches go out.
@@ -46,6 +49,7 @@ class Worker:
         self._setup: WorkerSetup = connection.recv()
         self._setup.reader.load()
         self._setup.geometry.load()
+        self._placement = lru_cache(_SHAPES)(self._setup.geometry.placement)
         self._slots = Slots(self._setup.shape, memory)
         self._free: deque[int] = deque(self._setup.free)
         self._tasks: deque[Task] = deque()
@@ -200,7 +204,7 @@ class Worker:
             if not rows and geometry.varies:
                 self._batch = replace(self._batch, size=self._size(item))
             batch = self._slots.batch(slot, self._batch.size)
-            placement = geometry.placement(*item.displayed) if is_picture(item.frame) else None
+            placement = self._placement(*item.displayed) if is_picture(item.frame) else None
             geometry.apply(item.frame, batch[len(rows)], item.extent, placement)
             rows.append(Row(key, item.frame_index, item.pts_s, placement))
 

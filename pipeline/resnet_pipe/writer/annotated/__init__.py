@@ -1,1 +1,1 @@
-"""Writers of annotated pictures: images and videos with their best labels drawn on."""
+"""Writers of annotated pictures: images and videos with their best labels, or boxes, drawn on."""

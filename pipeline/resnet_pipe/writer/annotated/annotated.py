@@ -1,4 +1,4 @@
-"""The writers of annotated pictures: the sources again, with their best labels drawn on."""
+"""The writers of annotated pictures: the sources again, with their best labels or their boxes drawn on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo
 
-from resnet_pipe.head.rows import LABELS, as_numpy, by_source
+from resnet_pipe.head.rows import BOXES, LABELS, as_numpy, by_source
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.writer.annotated.annotator import Annotator, DrawingSetup, Request
+from resnet_pipe.writer.annotated.seen import Boxes, Labels
 from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - wh
 class AnnotatedSection(WriterSection):
     """What the sections of these writers have in common."""
 
+    draw: Annotated[
+        Literal["labels", "boxes"],
+        Field(description="labels: the k best classes; boxes: all boxes of a detector, with class and score"),
+    ] = "labels"
     k: Annotated[int, Field(ge=1, le=20, description="labels drawn")] = 3
     font: Annotated[
         Path | None,
@@ -53,9 +58,9 @@ class AnnotatedSection(WriterSection):
     ] = 60
 
     @property
-    def fields(self) -> tuple[Literal["top_k"], ...]:
+    def fields(self) -> tuple[Literal["top_k", "boxes"], ...]:
         """What is drawn of each row."""
-        return ("top_k",)
+        return ("top_k",) if self.draw == "labels" else ("boxes",)
 
 
 class AnnotatedVideoSection(AnnotatedSection):
@@ -99,12 +104,15 @@ class AnnotatedImagesSection(AnnotatedSection):
 class AnnotatedWriter(Writer):
     """The annotated files of a chunk's sources, while they are being made, in the quality of `DrawingSetup`.
 
-    What is kept in memory of a source, until all its rows are there, are its labels: 32 bytes a frame for
-    three of them.
+    What is kept in memory of a source, until all its rows are there, are its labels or boxes: 32 bytes a
+    frame for three labels, 24 for each box.
     """
 
     def __init__(self, section: AnnotatedSection, target: Target, quality: int) -> None:
-        labels = tuple(json.loads(target.schema.field("top_k").metadata[LABELS]))
+        has_boxes = section.draw == "boxes"
+        self._kind = Boxes if has_boxes else Labels
+        column = target.schema.field(BOXES[0] if has_boxes else "top_k")
+        labels = tuple(json.loads(column.metadata[LABELS]))
         kind: Any = section.kind
         setup = DrawingSetup(kind, target.root, target.directory, labels, section.font, quality, target.track)
         self._annotator = Annotator(setup, section.timeout_s)
@@ -117,13 +125,8 @@ class AnnotatedWriter(Writer):
             if self._parts and key != self._parts[0].key:
                 self._submit()
             frames = rows.column("frame_index")
-            entries = rows.column("top_k").flatten()
-            # Copies: a view would keep what other writers take.
-            index, score = (
-                as_numpy(entries.field(name)).reshape(len(rows), -1).copy() for name in ("index", "score")
-            )
             numbers = None if frames.null_count else as_numpy(frames).copy()
-            self._parts.append(Request(key, numbers, index, score))
+            self._parts.append(Request(key, numbers, self._kind.of(rows)))
 
     def close(self) -> Written:
         """Complete the files."""
@@ -147,11 +150,9 @@ class AnnotatedWriter(Writer):
         if not self._parts:
             return
         frames = [part.frame_index for part in self._parts if part.frame_index is not None]
+        seen: Any = [part.seen for part in self._parts]
         request = Request(
-            self._parts[0].key,
-            np.concatenate(frames) if frames else None,
-            np.concatenate([part.index for part in self._parts]),
-            np.concatenate([part.score for part in self._parts]),
+            self._parts[0].key, np.concatenate(frames) if frames else None, self._kind.joined(seen)
         )
         self._annotator.put(request)
         self._parts = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, SourceError
 from resnet_pipe.process.child import Child, ChildError, SilentError
+from resnet_pipe.writer.annotated.seen import Seen
 
 _START_S = 60.0
 """The longest that a process may take to start."""
@@ -46,14 +47,11 @@ class Request:
 
     Attributes:
         frame_index: int64, shape (rows,), increasing; None for an image, which has one row.
-        index: int32, shape (rows, k): the best classes.
-        score: float32, shape (rows, k).
     """
 
     key: str
     frame_index: NDArray[np.int64] | None
-    index: NDArray[np.int32]
-    score: NDArray[np.float32]
+    seen: Seen
 
 
 class Step(Enum):

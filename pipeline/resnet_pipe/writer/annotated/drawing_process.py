@@ -1,4 +1,4 @@
-"""The process that draws labels on pictures, with decoders of its own: it reads the sources again."""
+"""The process that draws labels or boxes on pictures, with its own decoders: it reads the sources again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.store import atomic
 from resnet_pipe.store.names import path_of
 from resnet_pipe.writer.annotated.annotator import Answer, DrawingSetup, Message, Request, Step
+from resnet_pipe.writer.annotated.box_painter import BoxPainter
 from resnet_pipe.writer.annotated.encoder import VideoFile
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.annotated.second_reading import Picture, read_image, read_video
+from resnet_pipe.writer.annotated.seen import Labels
 
 _LARGEST_JPEG = 65_500
 """Width and height in pixels: libjpeg's limit."""
@@ -35,7 +37,9 @@ class Painter:
         self._say = say
         self._said_at = 0.0
         self._panel: Panel | None = None
-        self._panel_shape: tuple[int, ...] = ()
+        self._boxes: BoxPainter | None = None
+        self._shape: tuple[int, ...] = ()
+        """Of the pictures that these draw on."""
 
     def paint(self, request: Request) -> Message:
         """Make the files of a source; if it is damaged, of the pictures before the damage.
@@ -92,10 +96,16 @@ class Painter:
             row = int(np.searchsorted(request.frame_index, position, side="right")) - 1
         if row < 0:  # before the first frame that the network saw
             return
-        if self._panel is None or self._panel_shape != pixels.shape:
-            height, width, _ = self._panel_shape = pixels.shape
-            self._panel = Panel(width, height, self._setup.labels, self._setup.font)
-        self._panel.draw(pixels, request.index[row], request.score[row])
+        if self._shape != pixels.shape:
+            self._shape, self._panel, self._boxes = pixels.shape, None, None
+        height, width, _ = pixels.shape
+        seen, labels, font = request.seen, self._setup.labels, self._setup.font
+        if isinstance(seen, Labels):
+            self._panel = self._panel or Panel(width, height, labels, font)
+            self._panel.draw(pixels, seen.index[row], seen.score[row])
+        else:
+            self._boxes = self._boxes or BoxPainter(width, height, labels, font)
+            self._boxes.draw(pixels, seen.of_frame(row))
 
     def _save(self, pixels: NDArray[np.uint8], path: Path, files: list[Path]) -> None:
         if max(pixels.shape) > _LARGEST_JPEG:

@@ -1,0 +1,1 @@
+"""torchvision's detectors as static networks, without what is done better outside of them."""

@@ -1,0 +1,205 @@
+"""torchvision's detectors with a ResNet: Faster R-CNN, RetinaNet, FCOS, and where their weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_pipe.convert.original import Original, Outputs, SecondNetwork, normalized
+from resnet_pipe.convert.photographs import ANY_SIZE, photographs
+from resnet_pipe.convert.recipe import TORCHVISION
+from resnet_pipe.convert.sources.torchvision import SEED, downloaded
+from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.model.detection import Detection
+from resnet_pipe.model.model import Weights
+from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.store.digest import file_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from resnet_pipe.convert.detection.state import State
+
+NAMES = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+)
+NAMED_WEIGHTS = ("coco", "random", "auto")
+"""What is no path of a checkpoint: torchvision's own, from a seed, or the first that can be had."""
+PREPROCESSING = Preprocessing.model_validate(
+    {
+        "fit": "shortest",
+        "resize": 800,
+        "longest": 1333,
+        "multiple": 32,
+        "interpolation": "linear",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+)
+"""torchvision's, of all of them (`GeneralizedRCNNTransform` in `models/detection/transform.py`)."""
+BACKGROUND = "__background__"
+"""What torchvision calls class 0 of a Faster R-CNN, which is never found."""
+_FIRST = "backbone.body.conv1.weight"
+_Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str] | None]"
+"""A detector in eval mode, where its numbers came from, and the names of its classes if they are known."""
+
+
+def original(
+    name: str,
+    spec: str,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | None,
+    say: Callable[[str], None],
+) -> Original:
+    """Build a detector with weights: coco, random, auto, or the path of a checkpoint; and cut it in two.
+
+    Without a preprocessing, it is torchvision's. The user is told when `auto` falls back to random weights,
+    and what there is to know about a checkpoint.
+
+    Raises:
+        MissingExtraError: torch or torchvision is not installed.
+        ModelError: the weights are not available or do not fit, or the labels are not as many as the classes.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torchvision", "convert", "Converting a model") from None
+    from resnet_pipe.convert.detection.cut import cut
+    from resnet_pipe.convert.detection.joined import joined
+    from resnet_pipe.convert.detection.networks import BoxHead, FirstStage, OneStage
+
+    model, weights, named = _with_weights(name, spec, say)
+    pieces = cut(model)
+    classes, assumed = _classes(labels or named, pieces.settings.classes)
+    settings, graph, second = pieces.settings, pieces.network, None
+    if pieces.box_head is not None:
+        graph = joined(pieces.network, pieces.box_head)
+        shape = tuple(
+            axis.dim_value for axis in pieces.box_head.graph.input[0].type.tensor_type.shape.dim[1:]
+        )
+        outputs = [value.name for value in pieces.box_head.graph.output]
+        second = SecondNetwork(shape, _run(BoxHead(model), outputs))
+    taken = preprocessing or PREPROCESSING
+    module = OneStage(model) if second is None else FirstStage(model)
+    first = _run(module, [value.name for value in pieces.network.graph.output])
+    compared = taken.at_one_size(ANY_SIZE).network_input
+    return Original(
+        source=TORCHVISION,
+        architecture=name,
+        depth=None,
+        preprocessing=taken,
+        weights=weights,
+        classes=classes,
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        graph=graph,
+        run=lambda images: first(normalized(images, compared)),
+        runs_in=f"torch {metadata.version('torch')}",
+        assumed=assumed,
+        detection=Detection(
+            kind=settings.kind,
+            score=settings.score,
+            nms=settings.nms,
+            max_detections=settings.max_detections,
+        ),
+        second=second,
+    )
+
+
+def _run(module: nn.Module, names: Sequence[str]) -> Callable[[NDArray[np.float32]], Outputs]:
+    import torch
+
+    def run(values: NDArray[np.float32]) -> Outputs:
+        with torch.inference_mode():
+            found = module(torch.from_numpy(values))
+        return {name: one.numpy() for name, one in zip(names, found, strict=True)}
+
+    return run
+
+
+def _classes(named: Sequence[str] | None, count: int) -> tuple[list[str], tuple[str, ...]]:
+    """Return a name for each class, the background too, and what is assumed."""
+    if named is None:
+        names = [BACKGROUND, *(f"class {index}" for index in range(1, count))]
+        return names, ("the labels `class 1` and on, as no file names the classes",)
+    if len(named) == count - 1:
+        named = [BACKGROUND, *named]
+    if len(named) != count:
+        raise ModelError(
+            f"there are {len(named)} labels, but the weights have {count} classes, with the background",
+            "give one label a line, in the order of the classes, with or without the background as the first",
+        )
+    return list(named), ()
+
+
+def _with_weights(name: str, spec: str, say: Callable[[str], None]) -> _Weighted:
+    if spec not in NAMED_WEIGHTS:
+        return _checkpoint(Path(spec), say)
+    if spec != "random":
+        try:
+            return _coco(name, spec)
+        except ModelError as error:
+            if spec == "coco":
+                raise
+            say(f"NOTE: {error.problem}")
+            say("NOTE: using random weights instead: good for timing, not for results")
+    return _random(name, spec)
+
+
+def _coco(name: str, requested: str) -> _Weighted:
+    from torchvision.models import get_model_weights
+
+    from resnet_pipe.convert.detection.state import model_of
+
+    weights: Any = get_model_weights(name).DEFAULT
+    state = downloaded(weights)
+    kind = Weights(kind="coco", name=str(weights), requested=requested)
+    return model_of(state), kind, list(weights.meta["categories"])
+
+
+def _random(name: str, requested: str) -> _Weighted:
+    """Return a detector with weights from a seed, whose batch norms have seen photographs."""
+    import torch
+    from torchvision.models import get_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model: Any = get_model(name, weights=None, weights_backbone=None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the plain average over all batches seen
+            module.reset_running_stats()
+    images = normalized(photographs(PREPROCESSING), PREPROCESSING.at_one_size(ANY_SIZE).network_input)
+    with torch.inference_mode():
+        model.backbone.train()(torch.from_numpy(images))
+    return model.eval(), Weights(kind="random", name=f"seed {SEED}", requested=requested), None
+
+
+def _checkpoint(path: Path, say: Callable[[str], None]) -> _Weighted:
+    from resnet_pipe.convert.detection.state import is_detector, model_of
+    from resnet_pipe.convert.sources import checkpoint
+
+    every = checkpoint.networks(checkpoint.load(path), anchors=(_FIRST,))
+    fitting = [one for one in every if is_detector(one.state)]
+    if not fitting:
+        raise ModelError(
+            f"{path} has no weights of a Faster R-CNN, RetinaNet or FCOS of torchvision",
+            "give the state dict of one; or convert a directory or an ONNX file of another library",
+        )
+    taken = checkpoint.choose(path, fitting)
+    if not taken.plain:
+        say(f"weights of {path.name}: {taken.name}")
+    state: State = taken.state
+    where = None if taken.plain else taken.name
+    weights = Weights(
+        kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=path.name, taken=where
+    )
+    return model_of(state), weights, None
