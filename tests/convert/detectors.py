@@ -1,4 +1,4 @@
-"""Small DETRs of transformers whose random weights are made to find things, saved as transformers saves them."""
+"""Small DETRs of transformers, saved as it saves them: random weights that are made to find things."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PHOTOGRAPHS: Mapping[str, tuple[int, int]] = {
     "motorcycle_left.png": (450, 300),
     "retina.jpg": (120, 91),
 }
-"""Names of photographs, and the width and height that they are brought to first: some share a network's size."""
+"""Photographs, and the width and height that they are brought to first: some share a network's size."""
 NAMES = ["person", "bicycle", "traffic light", "N/A", "Hut, groß", "person", "dog"]
 """Labels, two of which are the same, as in COCO's with their gaps."""
 BACKBONE = {
@@ -91,7 +91,8 @@ def detr(directory: Path, processor: Mapping[str, Any] = DETR_PROCESSOR, **chang
     network = transformers.DetrForObjectDetection(config)
     with torch.no_grad():
         network.model.query_position_embeddings.weight.normal_()
-    return _saved(directory, network, processor, [network.class_labels_classifier], [network.bbox_predictor])
+    heads = [network.class_labels_classifier], [network.bbox_predictor]
+    return _saved(directory, network, processor, heads, -2.5)
 
 
 def rt_detr(directory: Path, *, v2: bool = False) -> Saved:
@@ -113,32 +114,33 @@ def rt_detr(directory: Path, *, v2: bool = False) -> Saved:
     torch.manual_seed(0)
     network = getattr(transformers, f"{prefix}ForObjectDetection")(config)
     body = network.model
-    scores, boxes = (
+    heads = (
         [body.enc_score_head, *body.decoder.class_embed],
         [body.enc_bbox_head, *body.decoder.bbox_embed],
     )
-    return _saved(directory, network, RT_PROCESSOR, scores, boxes)
+    return _saved(directory, network, RT_PROCESSOR, heads, -6.0)
 
 
 def _saved(
     directory: Path,
-    network: Any,
+    network: Any,  # noqa: ANN401
     processor: Mapping[str, Any],
-    scores: Iterable[Any],
-    boxes: Iterable[Any],  # noqa: ANN401
+    heads: tuple[Iterable[Any], Iterable[Any]],
+    mean: float,
 ) -> Saved:
+    """Save a network whose heads, for scores and for boxes, have been calibrated."""
     directory.mkdir(parents=True)
     (directory / "preprocessor_config.json").write_text(json.dumps(processor))
     prepared = transformers.AutoImageProcessor.from_pretrained(directory, backend="pil")
     squashed = [image.resize((320, 320)) for image in photographs().values()]
-    calibrated(network.eval(), prepared(squashed, return_tensors="pt"), scores, boxes)
+    calibrated(network.eval(), prepared(squashed, return_tensors="pt"), heads, mean)
     network.save_pretrained(directory)
     (directory / "preprocessor_config.json").write_text(json.dumps(processor))
     return Saved(directory, network, prepared)
 
 
 @torch.no_grad()
-def calibrated(network: Any, inputs: Any, scores: Iterable[Any], boxes: Iterable[Any]) -> None:  # noqa: ANN401
+def calibrated(network: Any, inputs: Any, heads: tuple[Iterable[Any], Iterable[Any]], mean: float) -> None:  # noqa: ANN401
     """Make the weights of a network such that its photographs matter, and it is sure of some boxes.
 
     Each convolution and linear layer keeps the size of the signal, each batch norm has the statistics of what
@@ -158,8 +160,8 @@ def calibrated(network: Any, inputs: Any, scores: Iterable[Any], boxes: Iterable
             module.weight.fill_(1)
             module.bias.uniform_(-0.2, 0.2, generator=generator)
             hooks.append(module.register_forward_pre_hook(_normalizes))
-    hooks += [layer.register_forward_hook(_spread(2.5, -2.5)) for layer in scores]
-    hooks += [layers.layers[-1].register_forward_hook(_spread(0.8, 0.0)) for layers in boxes]
+    hooks += [layer.register_forward_hook(_spread(2.5, mean)) for layer in heads[0]]
+    hooks += [layers.layers[-1].register_forward_hook(_spread(0.8, 0.0)) for layers in heads[1]]
     network(**inputs)
     for hook in hooks:
         hook.remove()

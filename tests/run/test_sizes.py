@@ -29,8 +29,8 @@ from tests.run.faults import shorten_spans
 from tests.run.jobs import Cli, JobFolder, VideoFolder
 from tests.videos import Recipe, make, x264
 
-KEYS = "fit: shortest, resize: 64, longest: 100, multiple: 16, interpolation: linear"
-PREPROCESS = f"{{{KEYS}, mean: {MEAN}, std: {STD}}}"
+TOLD = "fit: shortest, resize: 64, longest: 100, multiple: 16, interpolation: linear"
+PREPROCESS = f"{{{TOLD}, mean: {MEAN}, std: {STD}}}"
 KEYS: dict[str, Any] = {
     "fit": "shortest", "resize": 64, "longest": 100, "multiple": 16, "interpolation": "linear",
     "mean": MEAN, "std": STD,
