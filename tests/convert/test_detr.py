@@ -17,6 +17,7 @@ from resnet_pipe.errors import UnsupportedError
 from resnet_pipe.infer import opencv
 from resnet_pipe.infer.engine import EngineRequest
 from resnet_pipe.model.model import Sidecar, read_sidecar
+from resnet_pipe.run.engines.remote_engine import RemoteEngine
 from tests.photographs import encode
 from tests.run.commands import Result, command
 from tests.run.jobs import Cli, JobFolder
@@ -151,6 +152,10 @@ def test_its_sidecar_has_what_transformers_says(made: Made) -> None:
     assert sidecar.params == sum(one.numel() for one in saved.network.parameters())
     assert sidecar.compared_with.startswith("transformers ")
     assert set(sidecar.files) == {"config.json", "preprocessor_config.json"}
+    shown = command("models", "show", str(made.model)).expect(0).stdout
+    count = saved.network.config.num_queries
+    assert re.search(rf"boxes: +{sidecar.detection.kind}; score above 0.5, .* at most {count} an item", shown)
+    assert re.search(r"output: +pred_boxes \(.*\): boxes\n", shown)
 
 
 def test_opencv_on_cuda_cannot_and_names_what_can(
@@ -172,6 +177,30 @@ def test_opencv_on_cuda_cannot_and_names_what_can(
         opencv.load(request)
     assert caught.value.exit_code == 2
     assert "infer.device: cpu" in str(caught.value.remedy)
+
+
+def test_a_job_that_asks_for_cuda_is_told_what_can_run_it(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with a GPU, where the engine's process answers this."""
+
+    def wait(_self: RemoteEngine, _look: object) -> None:
+        raise UnsupportedError("cv2.dnn cannot run it on cuda:0", "infer.device: cpu")
+
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(RemoteEngine, "wait_until_ready", wait)
+    if made.model.stem != "detr":
+        pytest.skip("one is enough")
+    job = JobFolder(tmp_path, made.model)
+    job.add("a.jpg")
+    job.file.write_text(
+        "name: found\nreader: {kind: images, path: images}\n"
+        f"infer: {{model: {made.model}, device: cuda, batch_size: 1}}\n"
+        "writer: {kind: parquet, path: out, fields: [boxes]}\nrun: {workers: 1, report: false, canary: 0}\n"
+    )
+    said = job.run().expect(2).stderr
+    assert "cv2.dnn cannot run it on cuda:0" in said
+    assert re.search(r"what to do: .*onnxruntime can run it: infer.engine: \w+; or infer.device: cpu", said)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,9 @@ _THRESHOLD = 0.5
 _COUNTER = "num_batches_tracked"
 """Of batch norms: it is used in training alone."""
 _SAME = "check that both files are of the same network"
+_PRETRAINED = "use_pretrained_backbone"
+"""A key of config.json with which older versions of transformers fetch weights that are then replaced."""
+_OF_TIMM = "timm_backbone"
 _AT_ONCE = 2
 """Images in a forward pass of the original, which may have a million pixels each."""
 
@@ -167,8 +170,9 @@ def load(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path) ->
     logging.disable_progress_bar()
     try:
         with silenced("transformers"):
-            told = kind.config_class.from_dict(dict(config))
-            if told.backbone_config.model_type == "timm_backbone" and find_spec("timm") is None:
+            given = {**config, **({_PRETRAINED: False} if _PRETRAINED in config else {})}
+            told = kind.config_class.from_dict(given)
+            if getattr(told.backbone_config, "model_type", "") == _OF_TIMM and find_spec("timm") is None:
                 raise MissingExtraError("timm", EXTRA, f"The backbone that {place} describes")
             made, found = kind.from_pretrained(
                 None,
