@@ -107,6 +107,10 @@ class DeviceError(UsageError):
     check = "engines"
 
 
+class UnsupportedError(DeviceError):
+    """A device is there, and the engine cannot run this network on it."""
+
+
 class EngineError(ResnetPipeError):
     """The engine failed while running the network."""
 

@@ -1,4 +1,4 @@
-"""Images of many sizes, for networks that take any: torchvision's sizes and pixels; and placements."""
+"""Images of many sizes, for networks that take any: pixels of torchvision's or of transformers' detectors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from tests.networks import MEAN, STD
 from tests.photographs import NAMES, photograph
 
 KEYS: dict[str, Any] = {
-    "fit": "shortest", "resize": 800, "longest": 1333, "multiple": 32, "mean": MEAN, "std": STD
+    "fit": "shortest", "resize": 800, "longest": 1333, "multiple": 32, "interpolation": "linear",
+    "mean": MEAN, "std": STD,
 }  # fmt: skip
+AS_DETR: dict[str, Any] = {**KEYS, "interpolation": "bilinear", "rounding": "down", "multiple": 1}
+"""How transformers prepares images for DETR."""
 SHAPES = {
     "astronaut.png": (512, 512),
     "chelsea.png": (451, 300),
@@ -88,6 +91,53 @@ def test_sizes_are_torchvisions_for_every_shape(keys: tuple[int, int, int]) -> N
         down, across = geometry.size_of(width, height)
         assert (across, down) == tuple(-(-side // multiple) * multiple for side in inner)
         assert across * down <= most_pixels
+
+
+@pytest.mark.parametrize("keys", [(800, 1333), (64, 1000), (511, 511), (600, 1000)])
+def test_sizes_are_those_of_transformers_if_rounding_is_down(keys: tuple[int, int]) -> None:
+    transforms = pytest.importorskip("transformers.image_transforms")
+    resize, longest = keys
+    geometry = Geometry(resize, None, fit="shortest", longest=longest, rounding="down")
+    rng, most_pixels, others = np.random.default_rng(resize), np.prod(geometry.size), 0
+    sides = np.concatenate(
+        [rng.integers(1, 5000, (400, 2)), rng.integers(1, 60, (100, 2)), [[resize, longest], [1, 9]]]
+    )
+    for width, height in sides.tolist():
+        down, across = transforms.get_size_with_aspect_ratio((height, width), resize, longest)
+        wanted = Placement(width, height, 0, 0, max(1, across), max(1, down))
+        assert geometry.placement(width, height) == wanted
+        assert down * across <= most_pixels
+        others += replace(geometry, rounding="even").placement(width, height) != wanted
+    assert others > 50, "the other rule is another one"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_are_those_of_transformers_for_pillows_filters(name: str) -> None:
+    """Bit for bit those of its processor on Pillow, within a level those of the one on torchvision."""
+    transformers = pytest.importorskip("transformers")
+    photo = photograph(name).resize(SHAPES.get(name, (401, 303)))
+    for size, filter_, number in ((800, "bilinear", 2), (200, "bicubic", 3), (200, "bilinear", 2)):
+        keys = {**AS_DETR, "resize": size, "interpolation": filter_}
+        found = made(np.asarray(photo), Preprocessing(**keys))
+        assert found.dtype == np.uint8
+        for kind, most in ("DetrImageProcessorPil", 0), ("DetrImageProcessor", 1):
+            processor = getattr(transformers, kind)(
+                size={"shortest_edge": size, "longest_edge": 1333},
+                resample=number,
+                do_normalize=False,
+                do_rescale=False,
+            )
+            wanted = processor(photo, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+            assert found.shape == wanted.shape
+            assert np.abs(found.astype(int) - wanted).max() <= most, (kind, filter_)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fast_is_near_pillows_filter(name: str) -> None:
+    frame = np.asarray(photograph(name))
+    keys = AS_DETR | {"resize": 200, "longest": 260}
+    exact, fast = (made(frame, Preprocessing(**keys), mode).astype(int) for mode in ("exact", "fast"))
+    assert np.abs(exact - fast).mean() < 1.5
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -233,7 +283,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "longest: required for fit: shortest": {"longest": None},
     "longest: 700 is smaller than resize, 800": {"longest": 700},
     "crop: with fit: shortest the size is that of each image": {"crop": 224},
-    "interpolation: with fit: shortest it is bilinear": {"interpolation": "bicubic"},
+    "interpolation: linear is for fit: squash, pad and shortest": {
+        "fit": "crop",
+        "crop": 224,
+        "longest": None,
+        "multiple": 1,
+    },
     "pad_value: with fit: shortest the margins have the mean": {"pad_value": 114},
     "longest: only fit: shortest has it, and fit is squash": {"fit": "squash", "crop": 224, "resize": None},
     "multiple: only fit: shortest has it": {"fit": "pad", "crop": 24, "resize": None, "longest": None},
@@ -249,8 +304,9 @@ def test_keys_that_do_not_go_together_are_refused_in_words(text: str) -> None:
 
 def test_it_is_told_without_what_does_not_apply() -> None:
     told = Preprocessing(**KEYS).told()
-    assert told.keys() == {*KEYS, "interpolation", "color"}
-    assert Preprocessing(**told) == Preprocessing(**KEYS)
+    assert told.keys() == {*KEYS, "color"}
+    for keys in KEYS, AS_DETR:
+        assert Preprocessing(**Preprocessing(**keys).told()) == Preprocessing(**keys)
     assert "multiple" not in Preprocessing(**(KEYS | {"multiple": 1})).told()
     assert not {"longest", "multiple"} & Preprocessing(fit="pad", crop=64, mean=MEAN, std=STD).told().keys()
 

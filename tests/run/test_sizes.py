@@ -35,9 +35,11 @@ from tests.run.faults import shorten_spans
 from tests.run.jobs import Cli, JobFolder, VideoFolder
 from tests.videos import Recipe, make, x264
 
-PREPROCESS = f"{{fit: shortest, resize: 64, longest: 100, multiple: 16, mean: {MEAN}, std: {STD}}}"
+TOLD = "fit: shortest, resize: 64, longest: 100, multiple: 16, interpolation: linear"
+PREPROCESS = f"{{{TOLD}, mean: {MEAN}, std: {STD}}}"
 KEYS: dict[str, Any] = {
-    "fit": "shortest", "resize": 64, "longest": 100, "multiple": 16, "mean": MEAN, "std": STD
+    "fit": "shortest", "resize": 64, "longest": 100, "multiple": 16, "interpolation": "linear",
+    "mean": MEAN, "std": STD,
 }  # fmt: skip
 ENGINES = ("opencv", "onnxruntime", "openvino", "torch", "mlx")
 PICTURES = {

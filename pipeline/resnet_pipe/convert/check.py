@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.convert import queries
 from resnet_pipe.convert.original import Original, Outputs, SecondNetwork
 from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.errors import ModelError
@@ -16,6 +17,7 @@ from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.infer.second import second_request
 from resnet_pipe.machine.limits import available_cores
+from resnet_pipe.model.detection import Detection
 from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.network_input import NetworkInput, Pixels
 from resnet_pipe.study.agreement import compare
@@ -56,7 +58,7 @@ def differences(
         expected |= second.run(parts)
     if not all(np.isfinite(values).all() for values in expected.values()):
         raise ModelError("the original itself gives values that are not finite", "check its weights")
-    tolerance = HALF_TOLERANCE if original.half else TOLERANCE
+    tolerance = _tolerance(original)
     same: dict[str, float] = {}
     others: dict[str, str] = {}
     for name in ENGINES:
@@ -68,7 +70,7 @@ def differences(
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
         same_count = {output: values[: len(found.get(output, ()))] for output, values in expected.items()}
-        difference = _largest(found, same_count, original.detection is not None)
+        difference = _largest(found, same_count, original.detection)
         if difference <= tolerance:
             same[name] = difference
         else:  # also if it is not a number
@@ -123,11 +125,22 @@ def _parts(second: SecondNetwork) -> NDArray[np.float32]:
     return np.maximum(rng.normal(size=(_PARTS, *second.shape)), 0).astype(np.float32)
 
 
-def _largest(found: Mapping[str, NDArray[np.float32]], expected: Outputs, finds_objects: bool) -> float:
+def _tolerance(original: Original) -> float:
+    if original.half:
+        return HALF_TOLERANCE
+    chosen = original.detection is not None and original.detection.kind == "rt_detr"
+    return queries.TOLERANCE if chosen else TOLERANCE
+
+
+def _largest(
+    found: Mapping[str, NDArray[np.float32]], expected: Outputs, detection: Detection | None
+) -> float:
     shared = {name: values for name, values in expected.items() if name in found}
     if not shared or any(found[name].shape != values.shape for name, values in shared.items()):
         return float("nan")
-    if finds_objects:
+    if detection is not None and detection.kind in queries.KINDS:
+        return queries.difference(dict(found), expected, detection.kind)
+    if detection is not None:
         return max(_of_channels(found[name], values) for name, values in shared.items())
     return compare(found, shared, next(iter(shared)), None).max_relative_error
 

@@ -127,7 +127,9 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
             features=None if original.detection else graph.width(original.graph, FEATURES),
             preprocessing=original.preprocessing,
             params=original.params,
-            macs=graph.multiply_accumulates(original.graph, original.preprocessing.size),
+            macs=original.macs
+            if original.macs is not None
+            else graph.multiply_accumulates(original.graph, original.preprocessing.size),
             file_bytes=temporary.stat().st_size,
             onnx_sha256=file_sha256(temporary),
             recipe_sha256=digest,

@@ -47,7 +47,7 @@ class Description:
         yield "input", f"{self.network.input_name} {self.network.input_type} {shape_text(self._input_shape)}"
         for output in self.network.outputs:
             yield "output", f"{output.describe()}: {self._held(output) or 'not used, unless a job names it'}"
-        if self.unclear is not None:
+        if self.unclear is not None and not self._finds_objects:
             yield "outputs", self.unclear
         if sidecar is None:
             yield (
@@ -89,8 +89,14 @@ class Description:
     def _input_shape(self) -> tuple[int | None, ...]:
         return (self.network.batch_size, 3, *(self.network.size or (None, None)))
 
+    @property
+    def _finds_objects(self) -> bool:
+        return self.model.sidecar is not None and self.model.sidecar.detection is not None
+
     def _held(self, output: Output) -> str | None:
         """Return what an output holds; None for one that a job would not use."""
+        if self._finds_objects:
+            return "boxes"
         if output == self.head.logits:
             return HELD[output.ending]
         return "features" if output == self.head.features else None
@@ -134,6 +140,12 @@ def _of_sidecar(sidecar: Sidecar) -> Iterator[Line]:
     weights, quantization = sidecar.weights, sidecar.quantization
     yield "preprocess", sidecar.preprocessing.describe()
     yield "classes", _classes(sidecar.classes)
+    if (kept := sidecar.detection) is not None:
+        yield (
+            "boxes",
+            f"{kept.kind}; score above {kept.score:g}, overlap (IoU) up to {kept.nms:g}, at most"
+            f" {kept.max_detections} an item",
+        )
     revision = f", revision {sidecar.revision}" if sidecar.revision else ""
     yield "source", f"{sidecar.source}, architecture {sidecar.architecture}{revision}"
     yield "licence", sidecar.licence or "not said"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import onnx
 import torch
 from onnx import ModelProto
 from torch import nn
@@ -14,6 +17,8 @@ from resnet_pipe.machine.silence import silenced
 
 OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
+_OPSET_OF_BOXES = 17
+"""The newest of the older exporter."""
 
 
 def export(
@@ -51,4 +56,57 @@ def export(
             raise ModelError(f"torch {torch.__version__} cannot export this network: {error}") from error
     assert program is not None  # noqa: S101 - with dynamo=True it always gives one
     proto: ModelProto = program.model_proto
+    return proto
+
+
+def export_boxes(
+    network: nn.Module, size: tuple[int, int], outputs: Sequence[str], *, any_size: bool
+) -> ModelProto:
+    """Export a network in eval mode that finds objects, for images of a size (H, W), or of any.
+
+    The graph has the input `input`, float32 (N, 3, H, W), and the outputs by these names. The older exporter
+    is used, because what it writes runs in OpenCV.
+
+    Raises:
+        ModelError: torch cannot export it.
+    """
+    given = {0: "N", 2: "H", 3: "W"} if any_size else {0: "N"}
+    with (
+        TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        silenced("torch.onnx"),
+        torch.inference_mode(),
+    ):
+        file = Path(folder) / "exported.onnx"
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                network,
+                (torch.zeros(2, 3, *size),),
+                file,
+                dynamo=False,
+                input_names=["input"],
+                output_names=list(outputs),
+                dynamic_axes={"input": given} | {name: {0: "N"} for name in outputs},
+                opset_version=_OPSET_OF_BOXES,
+            )
+        except Exception as error:  # torch has none of its own for this
+            raise ModelError(f"torch {torch.__version__} cannot export this network: {error}") from error
+        return _without_copies(onnx.load(file))
+
+
+def _without_copies(proto: ModelProto) -> ModelProto:
+    """Let nodes take a weight itself, where the exporter has given an equal one a second name."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    copies = {
+        node.output[0]: node.input[0]
+        for node in proto.graph.node
+        if node.op_type == "Identity" and node.input[0] in weights
+    }
+    kept = [node for node in proto.graph.node if node.output[0] not in copies]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = copies.get(name, name)
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
     return proto

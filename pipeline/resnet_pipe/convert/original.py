@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class Original:
         assumed: what no file says, in words.
         detection: how its outputs become boxes; None for a network that finds no objects.
         second: its second network, which is in the same graph; or None.
+        macs: multiply-accumulates of one image, if the graph does not tell them.
     """
 
     source: str
@@ -71,11 +72,12 @@ class Original:
     assumed: tuple[str, ...] = ()
     detection: Detection | None = None
     second: SecondNetwork | None = None
+    macs: int | None = None
 
 
 def normalized(images: Pixels, wanted: NetworkInput) -> NDArray[np.float32]:
     """Return images, shape (n, H, W, 3), as a network's input: float32, shape (n, 3, H, W)."""
-    return Normalizer(wanted, len(images)).fill(images)
+    return Normalizer(replace(wanted, size=images.shape[1:3], other=None), len(images)).fill(images)
 
 
 def in_torch(network: Any, classifier: str | None, wanted: NetworkInput) -> Run:  # noqa: ANN401

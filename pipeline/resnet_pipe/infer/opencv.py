@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import DeviceError, EngineError, ModelError
+from resnet_pipe.errors import DeviceError, EngineError, ModelError, UnsupportedError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.batches import black, filler, rows_of
 from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
@@ -92,7 +92,11 @@ class OpenCvEngine:
         except cv2.error as error:
             version, words = cv2.__version__, one_line(error)
             problem = f"cv2.dnn {version} cannot run {request.model} on {self._device}: {words}"
-            raise (DeviceError if self._on_cuda else ModelError)(problem) from None
+            if self._on_cuda:
+                raise UnsupportedError(
+                    problem, "infer.device: cpu, for which cv2.dnn may have more"
+                ) from None
+            raise ModelError(problem) from None
         self._batch_size = request.batch_size
         self._streams = Streams(streams)
 

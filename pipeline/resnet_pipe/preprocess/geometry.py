@@ -38,7 +38,7 @@ class Geometry:
     `exact` gives what torchvision's `Resize(resize)` and `CenterCrop(crop)` give for a PIL image, or those of
     transformers, if the crop is rounded down: within one grey level at every pixel for bilinear, bit for bit
     for the others (nearly, where the resized image would have more than 2^24 pixels, such as a thin line);
-    for `squash` and `pad`, bit for bit what Pillow's `resize` gives. For `shortest` it gives float32, as
+    for the others, bit for bit what Pillow's `resize` gives. With `linear`, `shortest` gives float32, as
     torchvision's detectors do it, which do not round what they resize. `fast` lets readers shrink the image
     while decoding, and resizes with OpenCV: close, not equal, as measured in docs/images.md.
 
@@ -47,9 +47,10 @@ class Geometry:
             side; None for the others.
         crop: height and width of the input, pixels, or the side of a square; with `crop` no larger than every
             resized image; None for `shortest`.
-        interpolation: the filter of `exact`; `fast` chooses its own.
+        interpolation: the filter of `exact`; `fast` chooses its own. For `shortest`, `linear` is torch's,
+            without antialiasing.
         pad_value: of the margins of `pad`: a grey level, or red, green and blue.
-        rounding: of the place of the crop.
+        rounding: of the place of the crop; for `shortest`, whose sizes: torchvision's, or transformers'.
         longest: for `shortest`: the most that the longer side becomes, pixels.
         margin: for `shortest`: red, green and blue of what an image is filled up with, 0 to 255.
 
@@ -89,7 +90,7 @@ class Geometry:
     @property
     def floats(self) -> bool:
         """Whether `apply` writes float32, and not uint8."""
-        return self.varies and self.mode == "exact"
+        return self.varies and self.mode == "exact" and self.interpolation == "linear"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -179,7 +180,8 @@ class Geometry:
         if not isinstance(self.resize, int):
             return sides(self.resize or self.size)[::-1]
         if self.longest is not None:
-            return shortest.resized(width, height, self.resize, self.longest)
+            rule = shortest.of_transformers if self.rounding == "down" else shortest.resized
+            return rule(width, height, self.resize, self.longest)
         if width <= height:  # torchvision's `_compute_resized_output_size`
             return self.resize, int(self.resize * height / width)
         return int(self.resize * width / height), self.resize
@@ -208,12 +210,17 @@ class Geometry:
         """Write the image, resized to a width and a height, into the corner of `out`, and fill the rest."""
         width, height = size
         part = out[:height, :width]
+        colour: Any = self.margin
         if self.floats:
             shortest.exact(frame, part)
-            colour: Any = self.margin
         else:
-            shortest.fast(frame, extent, part)
             colour = np.clip(np.round(self.margin), 0, 255).astype(np.uint8)
+            if self.interpolation == "linear":
+                shortest.fast(frame, extent, part)
+            elif self.mode == "exact":
+                resizing.exact(frame, size, part, self.interpolation, self.rounding)
+            else:
+                resizing.fast(frame, extent, size, part, True, self.rounding)
         out[:height, width:] = colour
         out[height:] = colour
 

@@ -61,8 +61,10 @@ MEANINGS = {
     "shortest: resize, for a network that takes any size",
     "longest": "for fit: shortest, the most that the longer side becomes, in pixels",
     "multiple": "for fit: shortest, both sides are filled up to a multiple of this; 1: they are not",
-    "rounding": "of a crop half a pixel off the middle: even, as in torchvision, or down, as in transformers",
-    "interpolation": "the filter of exact mode, as Pillow has it; linear: OpenCV's, for squash and pad",
+    "rounding": "of a crop half a pixel off the middle, and of the sizes of shortest: even, as in "
+    "torchvision, or down, as in transformers",
+    "interpolation": "the filter of exact mode, as Pillow has it; linear: OpenCV's, for squash and pad, and "
+    "for shortest torch's, which gives float32",
     "rescale": "what pixel values of 0 to 255 are multiplied by, before mean and std; 1/255 if not given",
     "mean": "per channel, for rescaled values, in the order of `color`",
     "std": "per channel, for rescaled values, in the order of `color`",
@@ -79,7 +81,7 @@ _UNUSED: dict[Fit, set[str]] = {
     "crop": {"fit", "pad_value", "longest", "multiple"},
     "squash": {"resize", "pad_value", "longest", "multiple"},
     "pad": {"resize", "longest", "multiple"},
-    "shortest": {"crop", "pad_value", "rounding"},
+    "shortest": {"crop", "pad_value"},
 }
 """Keys that do not apply to a fit, or are the default."""
 Means = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=3, max_length=3)]
@@ -201,7 +203,7 @@ def conflict(values: Mapping[str, Any]) -> tuple[str, str] | None:
         if values.get(key, none) != none:
             return key, f"only fit: shortest has it, and fit is {fit}"
     if fit == "crop" and values.get("interpolation") == "linear":
-        return "interpolation", "linear is for fit: squash and fit: pad"
+        return "interpolation", "linear is for fit: squash, pad and shortest"
     if values.get("pad_value", 0) != 0 and fit != "pad":
         return "pad_value", f"only fit: pad has margins, and fit is {fit}"
     if fit != "crop":
@@ -232,8 +234,6 @@ def _conflict_of_shortest(values: Mapping[str, Any]) -> tuple[str, str] | None:
         return "longest", "required for fit: shortest: the most that the longer side becomes"
     if longest < resize:
         return "longest", f"{longest} is smaller than resize, {resize}, the shorter side"
-    if values.get("interpolation", "bilinear") != "bilinear":
-        return "interpolation", "with fit: shortest it is bilinear, as in torchvision's detectors; remove it"
     if values.get("pad_value", 0) != 0:
         return "pad_value", "with fit: shortest the margins have the mean as their colour; remove it"
     return None

@@ -19,6 +19,24 @@ def resized(width: float, height: float, shorter: int, longest: int) -> tuple[in
     return max(1, int(width * scale)), max(1, int(height * scale))
 
 
+def of_transformers(width: float, height: float, shorter: int, longest: int) -> tuple[int, int]:
+    """Return width and height of an image after resizing, at least 1: transformers', to the pixel.
+
+    Where the longer side would be too long, DETR's processors round the shorter one to the nearest, halves to
+    even; see `transformers.image_transforms.get_size_with_aspect_ratio`.
+    """
+    least, most = float(min(width, height)), float(max(width, height))
+    short, exactly = shorter, float(shorter)
+    if most / least * shorter > longest:
+        exactly = longest * least / most
+        short = round(exactly)
+    if least == short:
+        return round(width), round(height)
+    if width < height:
+        return max(1, short), max(1, int(exactly * height / width))
+    return max(1, int(exactly * width / height)), max(1, short)
+
+
 def padded(side: int, multiple: int) -> int:
     """Return the next multiple that is not smaller than a side."""
     return -(-side // multiple) * multiple

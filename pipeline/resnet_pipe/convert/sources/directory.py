@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.convert.original import Original, Run, in_torch
-from resnet_pipe.convert.sources import hugging_face, image_processor, timm, weights
+from resnet_pipe.convert.sources import detr, hugging_face, image_processor, timm, weights
 from resnet_pipe.errors import ModelError
 from resnet_pipe.model.model import DEPTHS, Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
@@ -75,10 +75,11 @@ def original(directory: Path, ask: Ask) -> Original:
     from resnet_pipe.convert.graph import clean
 
     config = read_json(directory / CONFIG)
+    if config.get("model_type") in detr.FAMILIES:
+        return _finding_boxes(directory, config, ask)
     state, file = weights.read(directory)
     found = (_of_timm if "architecture" in config else _of_transformers)(directory, config, state, ask)
     labels, assumed = _labels(found)
-    told = [directory / name for name in FILES if (directory / name).is_file()]
     return Original(
         source=found.source,
         architecture=found.architecture,
@@ -92,9 +93,45 @@ def original(directory: Path, ask: Ask) -> Original:
         runs_in=found.runs_in,
         licence=found.licence or licence_of_card(directory / CARD),
         revision=ask.revision,
-        files={file.name: file_sha256(file) for file in told},
+        files=_read(directory),
         assumed=(*found.assumed, *assumed),
     )
+
+
+def _finding_boxes(directory: Path, config: Mapping[str, Any], ask: Ask) -> Original:
+    """Read a network of transformers that finds objects, which its own library builds and runs."""
+    place = directory / CONFIG
+    detr.refuse_other_tasks(config, place)
+    preprocessing = _preprocessing(directory, ask, image_processor.of_detector)
+    state, file = weights.read(directory)
+    found = detr.load(config, state, place)
+    found.check(preprocessing, directory / image_processor.NAME)
+    labels, assumed = _labelled(hugging_face.labels_of(config), found.classes)
+    unused = f"that {', '.join(found.unused[:3])} are of no use, as transformers says"
+    return Original(
+        source="transformers",
+        architecture=str(config["model_type"]),
+        depth=None,
+        preprocessing=preprocessing,
+        weights=Weights(kind="checkpoint", name=file.name, sha256=file_sha256(file), requested=ask.spec),
+        classes=labels,
+        params=sum(parameter.numel() for parameter in found.module.parameters()),
+        graph=found.exported(preprocessing.size),
+        run=found.run(preprocessing.network_input),
+        runs_in=f"transformers {metadata.version('transformers')}",
+        licence=licence_of_card(directory / CARD),
+        revision=ask.revision,
+        files=_read(directory),
+        assumed=(*assumed, *([unused] if found.unused else [])),
+        detection=found.detection,
+        macs=found.macs(preprocessing.size),
+    )
+
+
+def _read(directory: Path) -> dict[str, str]:
+    """Return the files of a directory that are read besides the weights, with their SHA-256."""
+    there = [directory / name for name in FILES if (directory / name).is_file()]
+    return {file.name: file_sha256(file) for file in there}
 
 
 def _of_transformers(
@@ -104,19 +141,12 @@ def _of_transformers(
     if config.get("model_type") != hugging_face.MODEL_TYPE:
         raise ModelError(
             f"{place}: model_type: {config.get('model_type')!r} is not a network that can be converted;"
-            f" expected {hugging_face.MODEL_TYPE!r}, or timm's `architecture`",
+            f" expected {hugging_face.MODEL_TYPE!r}, {', '.join(map(repr, detr.FAMILIES))}, or timm's"
+            " `architecture`",
             hugging_face.EXPORT_IT,
         )
     module, architecture = hugging_face.network(config, state, place)
-    processor = directory / image_processor.NAME
-    preprocessing = ask.preprocessing
-    if preprocessing is None:
-        if not processor.is_file():
-            raise ModelError(
-                f"{processor} does not exist, so nothing says how images are prepared",
-                f"copy it there, or {image_processor.SAY_IT}",
-            )
-        preprocessing = image_processor.preprocessing_of(read_json(processor), str(processor))
+    preprocessing = _preprocessing(directory, ask, image_processor.preprocessing_of)
     has_classifier = hugging_face.has_classifier(state)
     classifier, wanted = "fc" if has_classifier else None, preprocessing.network_input
     if is_installed("transformers"):
@@ -133,6 +163,20 @@ def _of_transformers(
         runs_in=f"{library} {metadata.version(library)}",
         labels=hugging_face.labels_of(config),
     )
+
+
+def _preprocessing(
+    directory: Path, ask: Ask, read: Callable[[Mapping[str, Any], str], Preprocessing]
+) -> Preprocessing:
+    if ask.preprocessing is not None:
+        return ask.preprocessing
+    processor = directory / image_processor.NAME
+    if not processor.is_file():
+        raise ModelError(
+            f"{processor} does not exist, so nothing says how images are prepared",
+            f"copy it there, or {image_processor.SAY_IT}",
+        )
+    return read(read_json(processor), str(processor))
 
 
 def _of_timm(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], ask: Ask) -> _Network:
@@ -164,14 +208,18 @@ def _labels(found: _Network) -> tuple[list[str], tuple[str, ...]]:
     if found.classifier is None:
         return [], ()
     count = len(found.module.get_submodule(found.classifier).weight)  # type: ignore[arg-type]
-    if found.labels is not None:
-        if len(found.labels) != count:
-            raise ModelError(
-                f"{CONFIG} names {len(found.labels)} classes, but the weights have {count}",
-                "check that both files are of the same network",
-            )
-        return found.labels, ()
-    return [f"class {index}" for index in range(count)], (UNNAMED,)
+    return _labelled(found.labels, count)
+
+
+def _labelled(labels: list[str] | None, count: int) -> tuple[list[str], tuple[str, ...]]:
+    if labels is None:
+        return [f"class {index}" for index in range(count)], (UNNAMED,)
+    if len(labels) != count:
+        raise ModelError(
+            f"{CONFIG} names {len(labels)} classes, but the weights have {count}",
+            "check that both files are of the same network",
+        )
+    return labels, ()
 
 
 def read_json(path: Path) -> dict[str, Any]:

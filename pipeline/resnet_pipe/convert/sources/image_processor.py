@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class _Kind:
     std: list[float]
     crops: bool = False
     square: bool = True
+    normalizes: bool = True
 
 
 _KINDS = {
@@ -43,6 +44,14 @@ _KINDS = {
 """The processors that networks of ResNets come with. A size of one number is the side of a square for some
 of them, and the shorter edge for the others."""
 _CROP_PCT = 224 / 256
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+_LONGEST = 1333
+"""The longer edge of DETR's images, where an old file gives the shorter one alone."""
+_DETECTORS = {
+    "Detr": _Kind({"shortest_edge": 800, "longest_edge": _LONGEST}, 2, *_IMAGENET, square=False),
+    "RTDetr": _Kind({"height": 640, "width": 640}, 2, *_IMAGENET, normalizes=False),
+}
+"""Those of networks that find objects. They fill up images that share a batch, which is never needed here."""
 
 
 def preprocessing_of(config: Mapping[str, Any], place: str) -> Preprocessing:
@@ -51,14 +60,28 @@ def preprocessing_of(config: Mapping[str, Any], place: str) -> Preprocessing:
     Raises:
         ModelError: it does something else, or what is not understood; the message names the key.
     """
+    return _made(config, place, _KINDS, _geometry)
+
+
+def of_detector(config: Mapping[str, Any], place: str) -> Preprocessing:
+    """Return the same for the image processor of a network that finds objects."""
+    return _made(config, place, _DETECTORS, _geometry_of_detector)
+
+
+def _made(
+    config: Mapping[str, Any],
+    place: str,
+    kinds: Mapping[str, _Kind],
+    geometry: Callable[[Mapping[str, Any], _Kind, str, str], dict[str, Any]],
+) -> Preprocessing:
     named = config.get("image_processor_type") or config.get("feature_extractor_type") or ""
-    name = str(named).removesuffix("Fast").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
-    kind = _KINDS.get(name)
+    name = str(named).removesuffix("Fast").removesuffix("Pil")
+    name = name.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
+    kind = kinds.get(name)
     if kind is None:
-        raise _refused(place, "image_processor_type", named or "missing", f"one of {', '.join(_KINDS)}")
+        raise _refused(place, "image_processor_type", named or "missing", f"one of {', '.join(kinds)}")
     try:
-        found = {**_geometry(config, kind, name, place), **_values(config, kind, place)}
-        return Preprocessing(**found)
+        return Preprocessing(**geometry(config, kind, name, place), **_values(config, kind, place))
     except ValidationError as error:
         first: Any = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
@@ -67,18 +90,31 @@ def preprocessing_of(config: Mapping[str, Any], place: str) -> Preprocessing:
         ) from None
 
 
+def _geometry_of_detector(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> dict[str, Any]:
+    del name
+    if config.get("pad_size"):
+        raise _refused(place, "pad_size", config["pad_size"], "none: images of one size share a batch")
+    size = config.get("size", kind.size)
+    if type(size) is int:
+        size = {"shortest_edge": size, "longest_edge": config.get("max_size", _LONGEST)}
+    found: dict[str, Any] = {"interpolation": _filter(config, kind, place)}
+    if isinstance(size, Mapping):
+        size = {key: side for key, side in size.items() if side is not None}
+        if all(type(side) is int and side > 0 for side in size.values()):
+            if size.keys() == {"height", "width"}:
+                return {**found, "fit": "squash", "crop": (size["height"], size["width"])}
+            if size.keys() == {"shortest_edge", "longest_edge"}:
+                shorter, longest = size["shortest_edge"], size["longest_edge"]
+                return {**found, "fit": "shortest", "resize": shorter, "longest": longest, "rounding": "down"}
+    raise _refused(place, "size", size, "{shortest_edge, longest_edge} or {height, width}, in pixels")
+
+
 def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> dict[str, Any]:
-    if not config.get("do_resize", True):
-        raise _refused(place, "do_resize", False, "true: networks have one size of images here")
     if config.get("do_pad"):
         raise _refused(place, "do_pad", True, "false")
-    resample = config.get("resample", kind.resample)
-    if resample not in _FILTERS:
-        filters = ", ".join(f"{number} ({text})" for number, text in _FILTERS.items())
-        raise _refused(place, "resample", resample, f"one of {filters}")
+    found: dict[str, Any] = {"interpolation": _filter(config, kind, place)}
     size = _size(config.get("size", kind.size), kind.square, "size", place)
     edge = size.get("shortest_edge")
-    found: dict[str, Any] = {"interpolation": _FILTERS[resample]}
     if name == "ConvNext":
         if edge is None:
             raise _refused(place, "size", dict(size), "a shortest_edge")
@@ -101,6 +137,16 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
     return {**found, "fit": "squash", "crop": resize}
 
 
+def _filter(config: Mapping[str, Any], kind: _Kind, place: str) -> Interpolation:
+    if not config.get("do_resize", True):
+        raise _refused(place, "do_resize", False, "true: a network's images do not have any size here")
+    resample = config.get("resample", kind.resample)
+    if resample not in _FILTERS:
+        filters = ", ".join(f"{number} ({text})" for number, text in _FILTERS.items())
+        raise _refused(place, "resample", resample, f"one of {filters}")
+    return _FILTERS[resample]
+
+
 def _size(value: Any, square: bool, key: str, place: str) -> Mapping[str, int]:  # noqa: ANN401
     """Return a size as {height, width} or {shortest_edge}; old files give one number, or a pair."""
     if type(value) is int:
@@ -121,7 +167,7 @@ def _values(config: Mapping[str, Any], kind: _Kind, place: str) -> dict[str, Any
     if config.get("rescale_offset"):
         raise _refused(place, "rescale_offset", config["rescale_offset"], "false")
     rescale = config.get("rescale_factor", BYTE) if config.get("do_rescale", True) else 1.0
-    if not config.get("do_normalize", True):
+    if not config.get("do_normalize", kind.normalizes):
         return {"rescale": rescale, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
     mean, std = (
         [value] * 3 if isinstance(value, int | float) else value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import EngineError, ModelError
+from resnet_pipe.errors import EngineError, ModelError, UnsupportedError, UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.infer.probe import others_that_run
@@ -161,7 +161,7 @@ def loaded(
         try:
             for remote in remotes:
                 remote.wait_until_ready(look)
-        except ModelError as error:
+        except (ModelError, UnsupportedError) as error:
             raise _with_others(error, requests[0], infer.engine) from None
         yield tuple(Device(remote, resolved.batch_size, say) for remote in remotes)
 
@@ -220,10 +220,10 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
     )
 
 
-def _with_others(error: ModelError, request: EngineRequest, engine: str) -> ModelError:
+def _with_others(error: UsageError, request: EngineRequest, engine: str) -> UsageError:
     """Return an error of a model with the names of the installed engines that can run it."""
     able = others_that_run(request, engine)
     if not able:
         return error
     remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"
-    return ModelError(error.problem, "; or ".join(filter(None, (remedy, error.remedy))))
+    return type(error)(error.problem, "; or ".join(filter(None, (remedy, error.remedy))))
