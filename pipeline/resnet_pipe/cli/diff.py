@@ -84,8 +84,8 @@ def _table(found: Difference) -> Iterator[str]:
         for key, cosine in found.similarity.worst:
             yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{on_one_line(name(key))}"
     if found.boxes and found.boxes.worst:
-        yield "\nboxes on one side only"
-        yield from (f"{count:<24}{on_one_line(name(key))}" for key, count in found.boxes.worst)
+        yield f"\n{'alone':<10}rows with the most boxes that only one side has"
+        yield from (f"{count:<10}{on_one_line(name(key))}" for key, count in found.boxes.worst)
     if found.notes:
         yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
     if found.accepted is not None:

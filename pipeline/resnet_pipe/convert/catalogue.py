@@ -38,7 +38,7 @@ class Entry:
         sidecar: None if there is none that can be used.
         outputs: `logits` and `features`, or one of them -> how many values for an image; None if that is not
             known before a run.
-        held: what the outputs are, in words, for a model without a sidecar.
+        held: what the outputs are, in words, for a model without a sidecar, or one that finds objects.
         problem: what is wrong with the sidecar, or without one, with the file.
     """
 
@@ -84,6 +84,7 @@ class Entry:
             "file_bytes": self.file_bytes,
             "outputs": self.outputs,
             "held": self.held,
+            "detection": sidecar.detection.model_dump() if sidecar and sidecar.detection else None,
             "weights": sidecar.weights.kind if sidecar else None,
             "weights_name": sidecar.weights.name if sidecar else None,
             "int8_cosine_min": quantization.cosine_min if quantization else None,
@@ -132,6 +133,9 @@ def _converted(path: Path) -> Entry:
 
 
 def _described(name: str, path: Path, size: int | None, sidecar: Sidecar) -> Entry:
+    if sidecar.detection is not None:
+        held = f"boxes of {len(sidecar.classes)} classes: {sidecar.detection.describe()}"
+        return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, held=held)
     outputs: dict[str, int | None] = {LOGITS: len(sidecar.classes)} if sidecar.classes else {}
     if sidecar.features is not None:
         outputs[FEATURES] = sidecar.features

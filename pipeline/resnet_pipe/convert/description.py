@@ -10,6 +10,8 @@ from typing import Any
 
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.detect import as_said
+from resnet_pipe.head.head import Head
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import Model, Quantization, Sidecar, find_model, models_dir, open_model
 from resnet_pipe.model.network import Network, inspect
@@ -32,7 +34,7 @@ class Description:
     model: Model
     network: Network
     file_bytes: int
-    head: Classify
+    head: Head
     unclear: str | None = None
 
     def lines(self) -> Iterator[Line]:
@@ -89,17 +91,16 @@ class Description:
     def _input_shape(self) -> tuple[int | None, ...]:
         return (self.network.batch_size, 3, *(self.network.size or (None, None)))
 
-    @property
-    def _finds_objects(self) -> bool:
-        return self.model.sidecar is not None and self.model.sidecar.detection is not None
-
     def _held(self, output: Output) -> str | None:
         """Return what an output holds; None for one that a job would not use."""
-        if self._finds_objects:
-            return "boxes"
-        if output == self.head.logits:
+        head = self.head
+        if head.detector is not None:
+            return f"boxes ({head.detector.kind})" if output.name in head.names else None
+        if not isinstance(head, Classify):
+            return None
+        if output == head.logits:
             return HELD[output.ending]
-        return "features" if output == self.head.features else None
+        return "features" if output == head.features else None
 
     def _costs(self) -> str:
         sidecar, size = self.model.sidecar, f"{self.file_bytes / 1e6:.1f} MB"
@@ -110,10 +111,11 @@ class Description:
 
     def _adopt(self) -> str:
         """Return the command that makes a model with a sidecar of a file without."""
-        height, width = self.network.size or (224, 224)
-        crop = str(height) if height == width else f"[{height}, {width}]"
-        prepared = f"{{resize: ..., crop: {crop}, mean: [...], std: [...]}}"
-        command = f"resnet-pipe convert {quote(str(self.model.path))} --preprocess '{prepared}'"
+        command = f"resnet-pipe convert {quote(str(self.model.path))}"
+        if not _may_be_boxes(self.network):
+            height, width = self.network.size or (224, 224)
+            crop = str(height) if height == width else f"[{height}, {width}]"
+            command += f" --preprocess '{{resize: ..., crop: {crop}, mean: [...], std: [...]}}'"
         try:
             its_own = self.model.path.resolve().parent == models_dir().resolve()
         except (HomeError, OSError):
@@ -129,23 +131,29 @@ def describe(spec: str) -> Description:
         size = sum(path.stat().st_size for path in (model.path, *network.data))
     except OSError as error:
         raise ModelError(f"{error.filename} cannot be read: {error.strerror}") from None
+    sidecar = model.sidecar
+    if sidecar is not None and sidecar.detection is not None:
+        return Description(model, network, size, as_said(sidecar.detection, sidecar.classes, network))
     try:
         return Description(model, network, size, of_network(network))
     except ModelError as error:
         unclear = "; ".join(filter(None, (error.problem, error.remedy)))
+        if _may_be_boxes(network):
+            unclear = "perhaps boxes, as a YOLO gives them; converting it tells"
         return Description(model, network, size, Classify(), unclear)
+
+
+def _may_be_boxes(network: Network) -> bool:
+    """Tell whether the only output has a list for each image, as that of a YOLO."""
+    return len(network.outputs) == 1 and len(network.outputs[0].shape or ()) == 3
 
 
 def _of_sidecar(sidecar: Sidecar) -> Iterator[Line]:
     weights, quantization = sidecar.weights, sidecar.quantization
     yield "preprocess", sidecar.preprocessing.describe()
     yield "classes", _classes(sidecar.classes)
-    if (kept := sidecar.detection) is not None:
-        yield (
-            "boxes",
-            f"{kept.kind}; score above {kept.score:g}, overlap (IoU) up to {kept.nms:g}, at most"
-            f" {kept.max_detections} an item",
-        )
+    if sidecar.detection is not None:
+        yield "boxes", sidecar.detection.describe()
     revision = f", revision {sidecar.revision}" if sidecar.revision else ""
     yield "source", f"{sidecar.source}, architecture {sidecar.architecture}{revision}"
     yield "licence", sidecar.licence or "not said"

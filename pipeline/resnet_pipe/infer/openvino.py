@@ -6,6 +6,7 @@ import io
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import check_batch_size, padded, rows_of
+from resnet_pipe.infer.batches import Forward, check_batch_size, padded, rows_of
 from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
-from resnet_pipe.infer.first_passes import execute, trusted
+from resnet_pipe.infer.first_passes import FirstPasses, execute, trusted
 from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
@@ -97,7 +98,7 @@ class OpenVinoEngine:
                 )
             streams = [_Stream(self._compiled) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            self.first = execute(request, streams[0].forward, RuntimeError)
+            self.first = _first_passes(request, streams[0].forward)
             self._pads = not self.first.any_size
             self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
@@ -149,6 +150,17 @@ class _Stream:
         self._request.set_input_tensor(_library().Tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(port).data for name, port in self._outputs.items()}
+
+
+def _first_passes(request: EngineRequest, forward: Forward) -> FirstPasses:
+    """Execute a network on two images and one; on whole batches if it takes no other number.
+
+    A network that takes one image and two takes as many as there are, and a whole batch takes longer.
+    """
+    try:
+        return execute(replace(request, batch_size=min(2, request.batch_size)), forward, RuntimeError)
+    except (RuntimeError, ModelError):
+        return execute(request, forward, RuntimeError)
 
 
 def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:

@@ -35,3 +35,10 @@ class Detection(BaseModel):
     score: Annotated[Share, Field(description=MEANINGS["score"])]
     nms: Annotated[Share, Field(description=MEANINGS["nms"])]
     max_detections: Annotated[Count, Field(description=MEANINGS["max_detections"])]
+
+    def describe(self) -> str:
+        """Return in words which boxes are kept unless a job says otherwise."""
+        return (
+            f"{self.kind}; score above {self.score:g}, overlap (IoU) up to {self.nms:g},"
+            f" at most {self.max_detections} an item"
+        )
