@@ -49,7 +49,7 @@ class Description:
         yield "input", f"{self.network.input_name} {self.network.input_type} {shape_text(self._input_shape)}"
         for output in self.network.outputs:
             yield "output", f"{output.describe()}: {self._held(output) or 'not used, unless a job names it'}"
-        if self.unclear is not None and not self._finds_objects:
+        if self.unclear is not None:
             yield "outputs", self.unclear
         if sidecar is None:
             yield (
