@@ -120,7 +120,7 @@ class _Chooser:
         counts = {name: count for name, count in asked.items() if count != "auto"}
         wishes = Wishes((), (self.precision,), self.job.infer.first_device, counts)
         names = (*REFERENCES, DEFAULT)  # without the others, what it would be without auto
-        reference = self.subject.reference(sample.items, names)
+        reference = self.subject.reference(sample.items, sample.placements, names)
         tried = {}
         for verdict in Verifier(self.subject, sample, reference, wishes, race=True).verdicts():
             tried[verdict.engine] = verdict  # the only one, as there is one precision

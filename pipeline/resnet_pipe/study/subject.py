@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
-from resnet_pipe.head.detect import as_said
-from resnet_pipe.head.detectors.registry import TWO_STAGE, detector
+from resnet_pipe.head.detect import DETECTIONS, as_said
+from resnet_pipe.head.detectors.detector import Placements
 from resnet_pipe.head.head import Head
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, fitting
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.infer.second import second_request
 from resnet_pipe.job import detection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
@@ -31,6 +32,7 @@ from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.run.engines.detecting import MakesDetections
 from resnet_pipe.study.agreement import Agreed, Agreement, compare
 from resnet_pipe.study.box_agreement import BoxAgreement, compare_boxes
 
@@ -92,28 +94,26 @@ class Subject:
         self,
         found: Mapping[str, NDArray[np.float32]],
         reference: Reference,
-        placements: NDArray[np.int32],
     ) -> Agreed:
-        """Compare what an engine gave for some items, one at least, with the reference for them.
-
-        For boxes, it takes where the image of each item lies in it: see `Items.placements`.
-
-        Raises:
-            ModelError: the outputs are not those of such a network.
-        """
+        """Compare what an engine gave for some items, one at least, with the reference for them."""
         settings = self.head.detector
         if settings is None:
             return compare(found, reference.outputs, self.compared, self.logits)
-        ours, theirs = (self.detections(outputs, placements) for outputs in (found, reference.outputs))
-        return compare_boxes(ours, theirs, settings)
+        return compare_boxes(found[DETECTIONS], reference.outputs[DETECTIONS], settings)
 
-    def detections(
-        self, outputs: Mapping[str, NDArray[np.float32]], placements: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        """Return the boxes of some items of the usual size, (n, max_detections * 6), as a run makes them."""
-        assert self.head.detector is not None  # noqa: S101 - it finds objects
-        size = self.geometry.size
-        return detector(self.head.detector).detect(outputs, placements, size).reshape(len(placements), -1)
+    def work(
+        self,
+        request: EngineRequest,
+        items: Pixels | Sequence[Pixels],
+        placements: Placements,
+        seconds: float = 0,
+    ) -> Work:
+        """Return what an engine that is probed is to do with items, and where the images lie in these."""
+        settings = self.head.detector
+        if settings is None:
+            return Work(request, items, seconds)
+        beside = MakesDetections(settings, second_request(request, self.network))
+        return Work(request, items, seconds, beside=beside, placements=placements)
 
     def _source(self) -> Subject | None:
         """Return the float32 model that an int8 model was made from; None if it no longer exists."""
@@ -149,6 +149,7 @@ class Subject:
     def reference(
         self,
         items: Pixels | Sequence[Pixels],
+        placements: Placements,
         names: Sequence[str] = REFERENCES,
         *,
         singly: bool = False,
@@ -180,7 +181,7 @@ class Subject:
                         request = replace(request, streams=1, batch_size=subject.network.batch_size or 1)
                     if subject.network.quantized:
                         request = replace(request, streams=1, as_written=True)
-                    result = probe.result(Work(request, items))
+                    result = probe.result(subject.work(request, items, placements))
             except RefusedError as error:
                 refusals[name] = error.refusal
                 continue
@@ -209,7 +210,7 @@ def of_model(path: Path) -> Subject:
     if said is None:
         return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
     boxes = as_said(said, model.sidecar.classes, network)
-    return _comparable(Subject(model, network, boxes, model.sidecar.preprocessing))
+    return Subject(model, network, boxes, model.sidecar.preprocessing)
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -230,27 +231,9 @@ def of_job(job: Job, doc: Document) -> Subject:
     if problems or preprocessing is None:
         raise found_in(doc, problems)
     if boxes is not None:
-        return _comparable(Subject(model, network, boxes, preprocessing, job.preprocess.mode))
+        return Subject(model, network, boxes, preprocessing, job.preprocess.mode)
     asked = head_of(job, network, [])  # what is asked in vain is for a run to say
     head = output_choice.with_named(network, asked)
     if not head.names:
         head = output_choice.of_network(network)
     return Subject(model, network, head, preprocessing, job.preprocess.mode)
-
-
-def _comparable(subject: Subject) -> Subject:
-    """Return a subject that finds objects, if its boxes can be compared.
-
-    Raises:
-        UsageError: it has two networks, or images of many sizes.
-    """
-    settings = subject.head.detector
-    why = ""
-    if settings is not None and settings.kind in TWO_STAGE:
-        why = f"a {settings.kind} has two networks, of which engines are compared on one only"
-    elif subject.geometry.varies:
-        why = "boxes can be compared for images of one size only, and fit: shortest makes many"
-    if why:
-        remedy = "name an engine in infer.engine; the canary of its runs compares it with float32"
-        raise UsageError(f"{subject.model.path}: no engines can be compared: {why}", remedy)
-    return subject

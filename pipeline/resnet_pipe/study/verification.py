@@ -121,7 +121,7 @@ def verify(
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     if not len(sample.items):
         raise _nothing(sample, section)
-    reference = subject.reference(sample.items)
+    reference = subject.reference(sample.items, sample.placements)
     say(f"reference: {reference.describe()}")
     verdicts = []
     for verdict in Verifier(subject, sample, reference, wishes).verdicts():

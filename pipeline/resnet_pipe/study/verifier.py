@@ -9,7 +9,7 @@ from math import inf, isfinite
 from typing import Any
 
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, of_any_size, precisions
-from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError
 from resnet_pipe.study.agreement import Agreed
 from resnet_pipe.study.items import Items
 from resnet_pipe.study.subject import Reference, Subject
@@ -145,11 +145,12 @@ class Verifier:
             request = replace(self.subject.request(abilities, wishes.device, precision), **wishes.counts)
             patience_s = 2 * self._shortest_s + PATIENCE_S if self.race else inf
             started = time.monotonic()
-            result = probe.result(Work(request, self.sample.items, SECONDS), patience_s)
+            work = self.subject.work(request, self.sample.items, self.sample.placements, SECONDS)
+            result = probe.result(work, patience_s)
             took_s = time.monotonic() - started
         except RefusedError as error:
             return Verdict(name, precision, refusal=error.refusal)
-        agreement = self.subject.agreement(result.outputs, self.reference, self.sample.placements)
+        agreement = self.subject.agreement(result.outputs, self.reference)
         if agreement.passes(precision):
             self._shortest_s = min(self._shortest_s, took_s)
         return Verdict(name, precision, result.info, agreement, result.items_per_second)
