@@ -246,7 +246,7 @@ REFUSED: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_it_is_not_is_refused_by_name(saved: Path, tmp_path: Path, cli: Cli, text: str) -> None:
-    assert text in refused(cli, changed(saved, tmp_path / "net", **REFUSED[text]))
+    assert text in refused(cli, changed(saved, tmp_path / "net", "config.json", **REFUSED[text]))
 
 
 BADLY_PREPARED: dict[str, dict[str, object]] = {

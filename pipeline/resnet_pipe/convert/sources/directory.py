@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.convert.original import Original, Run, in_torch
+from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.convert.sources import detr, hugging_face, image_processor, timm, weights
 from resnet_pipe.errors import ModelError
 from resnet_pipe.model.model import DEPTHS, Weights
@@ -116,7 +117,7 @@ def _finding_boxes(directory: Path, config: Mapping[str, Any], ask: Ask) -> Orig
         weights=Weights(kind="checkpoint", name=file.name, sha256=file_sha256(file), requested=ask.spec),
         classes=labels,
         params=sum(parameter.numel() for parameter in found.module.parameters()),
-        graph=found.exported(preprocessing.size),
+        graph=found.exported(preprocessing.at_one_size(ANY_SIZE).size),
         run=found.run(preprocessing.network_input),
         runs_in=f"transformers {metadata.version('transformers')}",
         licence=licence_of_card(directory / CARD),
