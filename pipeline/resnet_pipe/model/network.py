@@ -20,6 +20,7 @@ _WHOLE_BYTES = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 16)
 """ONNX's codes of the types whose values take at least one byte each."""
 LARGEST_BATCH = 4096
 """Images in one forward pass."""
+PERHAPS_BOXES = "perhaps boxes, as a YOLO gives them; converting it tells"
 _CHANNELS = 3
 _INPUT_TYPES = ("float32", "float16")
 
@@ -54,6 +55,11 @@ class Network:
     def has_odd_outputs(self) -> bool:
         """Whether it has outputs that a library may not support."""
         return not all(one.is_row and one.declared for one in self.outputs)
+
+    @property
+    def may_find_objects(self) -> bool:
+        """Whether its only output has a list for each image, as the boxes of a YOLO."""
+        return len(self.outputs) == 1 and len(self.outputs[0].shape or ()) == 3
 
 
 def inspect(path: Path) -> Network:
