@@ -436,3 +436,5 @@ def test_a_file_that_may_find_objects_is_said_to_and_how_to_tell(cli: Cli, finde
     assert "perhaps boxes, as a YOLO gives them; converting it tells" in said
     assert f"resnet-pipe convert {finder} --name NAME" in said.replace("\n", "")
     assert "--preprocess" not in said
+    listed = " ".join(" ".join(lines(cli)).split())
+    assert "finder - - - 0.0 without a sidecar perhaps boxes, as a YOLO gives them" in listed

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from resnet_pipe.doctor import models as doctor_models
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study import verifier
+from resnet_pipe.study.items import read_items
 from resnet_pipe.study.matching import apart, items_of
+from resnet_pipe.study.subject import of_model
 from resnet_pipe.study.trial import open_trials
-from tests.networks import write_yolo
+from tests.networks import YOLO_CROP, write_yolo
 from tests.run.commands import Result
 from tests.run.jobs import Cli, JobFolder, numbered
 from tests.sidecars import make_finder, write_yolo_sidecar
@@ -139,6 +142,26 @@ def test_the_doctor_says_what_such_a_model_finds(tmp_path: Path) -> None:
     (finding,) = doctor_models.check(tmp_path)
     assert finding.level == "OK"
     assert "boxes of 5 classes from output0 (yolo); score above 0.25" in finding.text
+
+
+def test_the_doctor_says_of_a_file_that_may_find_objects_how_to_tell(tmp_path: Path) -> None:
+    network = write_yolo(tmp_path / "tiny.onnx")
+    (finding,) = doctor_models.check(tmp_path)
+    assert finding.level == "WARN"
+    assert finding.text.endswith("; its outputs: perhaps boxes, as a YOLO gives them; converting it tells")
+    assert finding.remedy == f"resnet-pipe convert {network} --name NAME"
+
+
+def test_a_sample_knows_where_the_image_of_each_item_lies(finder: JobFolder) -> None:
+    section = load(finder.file)[0].reader
+    geometry = of_model(finder.folder / "tiny.onnx").geometry
+    sample = read_items(section.make_reader(), geometry, 2, section.timeout_s)
+    with Image.open(finder.images / numbered(1)[0]) as image:
+        left, top, width, height = sample.placements[0].tolist()
+        assert max(width, height) == YOLO_CROP > min(width, height)
+        assert (2 * left + width, 2 * top + height) == (YOLO_CROP, YOLO_CROP)
+        assert width / height == pytest.approx(image.width / image.height, rel=0.05)
+    assert (sample.items[0][0, 0] == 114).all(), "the margin is where no image is"
 
 
 def test_a_box_is_in_one_pair_and_one_without_an_area_is_its_own() -> None:

@@ -11,7 +11,7 @@ from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import INT8_SUFFIX, Sidecar, how_to_make, models_dir, read_sidecar
-from resnet_pipe.model.network import inspect
+from resnet_pipe.model.network import PERHAPS_BOXES, inspect
 from resnet_pipe.store.names import key_of
 
 _FLOAT_BYTES = 4
@@ -124,7 +124,10 @@ def _converted(path: Path) -> Entry:
     try:
         if os.path.lexists(beside):
             return _described(name, path, size, read_sidecar(beside))
-        head = of_network(inspect(path))
+        network = inspect(path)
+        if network.may_find_objects:
+            return Entry(name, path, None, None, size, held=PERHAPS_BOXES)
+        head = of_network(network)
     except ModelError as error:
         return Entry(name, path, None, None, size, problem=error.problem)
     roles = {LOGITS: head.logits, FEATURES: head.features}

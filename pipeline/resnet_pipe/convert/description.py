@@ -14,7 +14,7 @@ from resnet_pipe.head.detect import as_said
 from resnet_pipe.head.head import Head
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import Model, Quantization, Sidecar, find_model, models_dir, open_model
-from resnet_pipe.model.network import Network, inspect
+from resnet_pipe.model.network import PERHAPS_BOXES, Network, inspect
 from resnet_pipe.model.output import HELD, Output, shape_text
 from resnet_pipe.store.names import key_of
 
@@ -112,7 +112,7 @@ class Description:
     def _adopt(self) -> str:
         """Return the command that makes a model with a sidecar of a file without."""
         command = f"resnet-pipe convert {quote(str(self.model.path))}"
-        if not _may_be_boxes(self.network):
+        if not self.network.may_find_objects:
             height, width = self.network.size or (224, 224)
             crop = str(height) if height == width else f"[{height}, {width}]"
             command += f" --preprocess '{{resize: ..., crop: {crop}, mean: [...], std: [...]}}'"
@@ -138,14 +138,9 @@ def describe(spec: str) -> Description:
         return Description(model, network, size, of_network(network))
     except ModelError as error:
         unclear = "; ".join(filter(None, (error.problem, error.remedy)))
-        if _may_be_boxes(network):
-            unclear = "perhaps boxes, as a YOLO gives them; converting it tells"
+        if network.may_find_objects:
+            unclear = PERHAPS_BOXES
         return Description(model, network, size, Classify(), unclear)
-
-
-def _may_be_boxes(network: Network) -> bool:
-    """Tell whether the only output has a list for each image, as that of a YOLO."""
-    return len(network.outputs) == 1 and len(network.outputs[0].shape or ()) == 3
 
 
 def _of_sidecar(sidecar: Sidecar) -> Iterator[Line]:
