@@ -115,14 +115,6 @@ def test_a_network_that_finds_objects_is_not_asked_for_classes(
     assert "tiny finds objects, and gives nothing else: write fields: [boxes]" in said
 
 
-def test_a_kind_with_two_networks_is_refused_in_words(cli: Cli, finder: JobFolder, install: Install) -> None:
-    install(opencv="honest", torch="honest")
-    write_yolo_sidecar(finder.folder / "tiny.onnx", "faster_rcnn")
-    said = cli("verify", finder.file).expect(ExitCode.USAGE).stderr
-    assert "a faster_rcnn has two networks" in said
-    assert "name an engine in infer.engine" in said
-
-
 def test_depth_is_refused_before_networks_are_converted(
     cli: Cli, finder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.convert.sources.torchvision_detection import BACKGROUND
+from resnet_pipe.study import verifier
 from tests.convert.detection.agreement import agreement, together
 from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor
 from tests.convert.detection.executed import Floats
@@ -140,6 +142,20 @@ def test_boxes_do_not_depend_on_batches_workers_or_neighbours(
     for row in alone:
         assert rows[row["path"]]["detections"] == row["detections"]
         assert rows[row["path"].replace(".png", " again.png")]["detections"] == row["detections"]
+
+
+def test_verify_and_the_canary_compare_boxes_of_two_networks_and_many_sizes(
+    job: JobFolder, known: Callable[[str], Known], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(verifier, "SECONDS", 0.1)
+    use(job, known("faster_rcnn"))
+    result = cli("verify", job.file, "--count", 3, "--engine", "opencv", "--json").expect(0)
+    (verdict,) = json.loads(result.stdout)["engines"]
+    assert verdict["status"] == "pass"
+    assert verdict["matched"] > 0.98
+    job.run("--set", "run.canary=2").expect(0)
+    assert job.summary()["canary"]["matched"] > 0.98
 
 
 def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Callable[[str], Known]) -> None:
