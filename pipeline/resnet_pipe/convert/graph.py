@@ -189,6 +189,7 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
         and (node := _classifier(value.name, makers, constants)) is not None
     }
     others = [value.name for value in graph.output if value.name not in classifiers]
+    given = [value.name for value in graph.output if len(value.type.tensor_type.shape.dim) == 2]
     if LOGITS in classifiers:
         classifiers = {LOGITS: classifiers[LOGITS]}
     if len(classifiers) > 1:
@@ -199,7 +200,7 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
     for name, classifier in classifiers.items():  # one at most
         names[name] = LOGITS
         seen = next(one for one in classifier.input if one not in constants)
-        names[_flat(graph, classifier, seen)] = FEATURES
+        names[FEATURES if FEATURES in given else _flat(graph, classifier, seen)] = FEATURES
     if not classifiers:
         pooled = [name for name in others if _is_pooled(name, makers)]
         if len(pooled) != 1:
@@ -210,7 +211,8 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
             )
         names[pooled[0]] = FEATURES
     _rename(proto, names)
-    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    image = next(value for value in graph.input if value.name == _input(proto))  # weights may be before it
+    batch = image.type.tensor_type.shape.dim[0]
     del graph.output[:]
     for name in sorted(names.values(), reverse=True):  # the logits first
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
