@@ -308,6 +308,17 @@ def test_killed_half_way_it_leaves_no_model(
     assert file_sha256(tmp_path / "resnet18.onnx") == resnet18.sidecar.onnx_sha256
 
 
+def test_an_int8_model_from_elsewhere_is_never_replaced(
+    resnet18: Conversion, photos: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "resnet18-int8.onnx"
+    theirs.write_bytes(b"the only copy")
+    result = run(resnet18, tmp_path, "--quantize", "--calibration", str(photos)).expect(2)
+    assert f"{theirs} is there already" in result.stderr
+    assert int8_files(tmp_path) == {theirs.name}
+    assert theirs.read_bytes() == b"the only copy"
+
+
 def test_flags_that_belong_together_are_asked_for_together(
     resnet18: Conversion, photos: Path, tmp_path: Path
 ) -> None:

@@ -82,7 +82,7 @@ def convert(
         target.parent.mkdir(parents=True, exist_ok=True)
         with alone(target.parent):
             original = found.build(say)
-            _refuse_other(target, original)
+            refuse_other(target, original)
             return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
     except OSError as error:
         raise ModelError(
@@ -91,13 +91,13 @@ def convert(
         ) from error
 
 
-def _refuse_other(target: Path, original: Original) -> None:
+def refuse_other(target: Path, original: Original | Sidecar) -> None:
     """Refuse to replace a model that came from elsewhere: it may be the only copy, and jobs name it."""
     beside = target.with_suffix(".json")
     if not (target.exists() or beside.exists()):
         return
     there = f"{target if target.exists() else beside} is there already, and was not made by this program"
-    known = original.source == TORCHVISION and target.exists()
+    known = original.source == TORCHVISION and _is_clean(target)
     with suppress(ModelError):
         before = read_sidecar(beside)
         there = f"{target} is another network: {before.architecture} of {before.source}"
@@ -107,6 +107,19 @@ def _refuse_other(target: Path, original: Original) -> None:
         known = same and before.source == original.source
     if not known:
         raise UsageError(there, "give this one another name: --name NAME; or remove that file")
+
+
+def _is_clean(path: Path) -> bool:
+    """Tell whether an ONNX file, whose sidecar is lost, has the form that `graph.clean` gives."""
+    import onnx
+
+    from resnet_pipe.convert import graph
+
+    try:
+        found = onnx.load(path, load_external_data=False).graph
+    except Exception:  # of several libraries: it may be anything
+        return False
+    return found.name == graph.NAME and [value.name for value in found.input] == [graph.INPUT]
 
 
 def _convert(original: Original, target: Path, digest: str, versions: dict[str, str], say: Say) -> Sidecar:

@@ -14,8 +14,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
 
-INPUT, LOGITS, FEATURES = "input", "logits", "features"
-"""Names in a clean graph."""
+NAME, INPUT, LOGITS, FEATURES = "network", "input", "logits", "features"
+"""Of a clean graph, and of what is in it."""
 _HAND_ON = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that give the numbers they are given, if in another shape."""
 _AFTER_CLASSIFIER = (*_HAND_ON, "Softmax", "LogSoftmax", "Sigmoid")
@@ -292,7 +292,7 @@ def _strip(proto: ModelProto) -> None:
         field.extend(copies)
     del graph.value_info[:], proto.metadata_props[:]
     proto.ir_version = max(proto.ir_version, 4)  # before, weights had to be inputs as well
-    graph.name, graph.doc_string, proto.doc_string = "network", "", ""
+    graph.name, graph.doc_string, proto.doc_string = NAME, "", ""
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]

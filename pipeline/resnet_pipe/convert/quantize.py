@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
-from resnet_pipe.convert.conversion import Conversion, alone, convert, unchanged, versions_of, write
+from resnet_pipe.convert.conversion import (
+    Conversion,
+    alone,
+    convert,
+    refuse_other,
+    unchanged,
+    versions_of,
+    write,
+)
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer.batches import Normalizer
@@ -66,7 +74,7 @@ def convert_int8(
 
     Raises:
         MissingExtraError: the extra `onnxruntime` or `convert` is not installed.
-        UsageError: there are too few images.
+        UsageError: there are too few images, or an int8 model of this name is another network.
         ModelError: what `convert` raises; or int8 changes the results too much. No int8 file is left.
     """
     versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
@@ -96,6 +104,7 @@ def convert_int8(
         if before is not None:
             return Conversion(target, before, changed=False)
         with alone(target.parent):
+            refuse_other(target, source.sidecar)
             return Conversion(target, write(target, make), changed=True)
     except OSError as error:
         raise ModelError(
