@@ -131,6 +131,24 @@ def test_models_says_what_is_wrong_with_a_model_below_its_row(cli: Cli, models: 
     assert f"{models}/resnet34.json:notavalidsidecar:name:Fieldrequired" in said
 
 
+@pytest.mark.parametrize("command", [("models",), ("models", "show", "piped")])
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_sidecar(
+    cli: Cli, models: Path, command: tuple[str, ...]
+) -> None:
+    write_tiny(models / "piped.onnx")
+    os.mkfifo(models / "piped.json")
+    result = cli(*command)
+    said = "".join((result.stdout + result.stderr).split())
+    assert f"{models}/piped.jsonisnotafile" in said
+
+
+def test_what_is_wrong_with_a_whole_sidecar_has_no_place(cli: Cli, models: Path) -> None:
+    write_tiny(models / "torn.onnx")
+    (models / "torn.json").write_text('{"name": ')
+    said = cli("models", "show", "torn").expect(ExitCode.USAGE).stderr
+    assert "torn.json: not a valid sidecar: Invalid JSON: " in said
+
+
 def test_on_a_wide_terminal_names_are_in_full_and_a_pipe_has_80_columns_anyway(
     cli: Cli, several: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -236,6 +236,8 @@ def open_model(path: Path) -> Model:
 
 def read_sidecar(path: Path) -> Sidecar:
     """Read a sidecar; ModelError if it is not readable, or not of a known schema version."""
+    if path.exists() and not path.is_file():  # such as a pipe, on which everybody would wait
+        raise ModelError(f"{path} is not a file", "remove it, or convert the model again", "models")
     try:
         return Sidecar.model_validate_json(path.read_bytes())
     except OSError as error:
