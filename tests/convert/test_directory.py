@@ -211,6 +211,7 @@ def test_what_transformers_does_not_load_is_refused(
         {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}},
         {"resample": [3]},
         {"crop_pct": 1e-308},
+        {"size": {"shortest_edge": 10**30}},
         {"image_processor_type": "BitImageProcessor", "crop_size": {"shortest_edge": 5}},
     ],
     ids=lambda processor: next(iter(processor)),
@@ -220,7 +221,7 @@ def test_an_image_processor_that_cannot_be_followed_is_refused(
 ) -> None:
     directory = changed(saved, tmp_path / "net")
     (directory / "preprocessor_config.json").write_text(json.dumps({**elsewhere.PROCESSOR, **processor}))
-    refused(cli, directory)
+    assert "expected expected" not in refused(cli, directory).stderr
 
 
 @pytest.mark.parametrize(
@@ -243,6 +244,16 @@ def test_whatever_a_file_of_timm_says_ends_in_words(
     result = cli("convert", changed(of_timm, tmp_path / "net", **values), "--out", tmp_path / "models")
     assert result.code in (0, 2)
     result.expect(result.code)
+
+
+def test_what_torch_cannot_export_is_said_in_one_line_without_its_log(
+    of_timm: Path, tmp_path: Path, cli: Cli
+) -> None:
+    told = json.loads((of_timm / "config.json").read_text())["model_args"]
+    directory = changed(of_timm, tmp_path / "net", model_args={**told, "global_pool": ""})  # no pooling
+    problem, remedy = refused(cli, directory).stderr.splitlines()
+    assert "cannot export this network: a and b must have same reduction dim" in problem
+    assert "export it to ONNX with its own library" in remedy
 
 
 def test_a_network_of_timm_without_a_classifier_gives_features(tmp_path: Path, cli: Cli) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import torch
 from onnx import ModelProto
 from torch import nn
 
+from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.errors import ModelError
-from resnet_pipe.machine.silence import silenced
+from resnet_pipe.infer.engine import one_line
 
 OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
@@ -24,8 +26,10 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
     Raises:
         ModelError: torch cannot export it.
     """
-    with warnings.catch_warnings(), silenced("torch.onnx"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable()  # of torch, which logs whole tracebacks, as errors, from several places
         try:
             program = torch.onnx.export(
                 network,
@@ -39,7 +43,12 @@ def export(network: nn.Module, size: tuple[int, int]) -> ModelProto:
                 verbose=False,
             )
         except Exception as error:  # torch has none of its own for this
-            raise ModelError(f"torch {torch.__version__} cannot export this network: {error}") from error
+            reason = one_line(error.__cause__ or error)  # it wraps the cause in advice to its developers
+            raise ModelError(
+                f"torch {torch.__version__} cannot export this network: {reason}", EXPORT_IT
+            ) from error
+        finally:
+            logging.disable(before)
     assert program is not None  # noqa: S101 - with dynamo=True it always gives one
     proto: ModelProto = program.model_proto
     return proto

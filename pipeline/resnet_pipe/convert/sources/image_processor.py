@@ -62,8 +62,9 @@ def preprocessing_of(config: Mapping[str, Any], place: str) -> Preprocessing:
     except ValidationError as error:
         first: Any = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise _refused(
-            place, key or "size", first["input"], first["msg"].removeprefix("Value error, ")
+        given = f", not {first['input']!r}" if key else ""
+        raise ModelError(
+            f"{place}: {key or 'size'}: {first['msg'].removeprefix('Value error, ')}{given}", SAY_IT
         ) from None
 
 
