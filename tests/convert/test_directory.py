@@ -111,6 +111,13 @@ def test_a_missing_or_damaged_file_is_named(
     assert said in refused(cli, directory).stderr
 
 
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(saved: Path, tmp_path: Path, cli: Cli) -> None:
+    directory = shutil.copytree(saved, tmp_path / "net")
+    (directory / "config.json").unlink()
+    os.mkfifo(directory / "config.json")
+    assert "config.json is not a file" in refused(cli, directory).stderr
+
+
 class Attack:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch executed",)

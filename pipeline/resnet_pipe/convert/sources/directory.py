@@ -174,6 +174,8 @@ def _labels(found: _Network) -> tuple[list[str], tuple[str, ...]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds names and values; ModelError if it is anything else."""
+    if path.exists() and not path.is_file():  # such as a pipe, on which everybody would wait
+        raise ModelError(f"{path} is not a file", "copy or download it again")
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(
