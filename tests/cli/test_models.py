@@ -370,7 +370,7 @@ def test_if_it_is_not_clear_which_output_is_used_that_is_said(cli: Cli, models: 
         ("hf:microsoft/resnet-50", "resnet-pipe convert hf:microsoft/resnet-50"),
         ("hf:microsoft/resnet-50@main", "resnet-pipe convert hf:microsoft/resnet-50@main"),
         ("timm:resnet50.a1_in1k", "resnet-pipe convert timm:resnet50.a1_in1k"),
-        ("nobody", "give the path of an .onnx file"),
+        ("nobody", "`resnet-pipe models` lists those that are there; or give the path of an .onnx file"),
         ("images", "convert it first, then give the model's name: resnet-pipe convert images"),
         ("./images", "convert it first, then give the model's name: resnet-pipe convert images"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.convert.elsewhere import Saved
 from tests.photographs import encode, photograph
 from tests.run.jobs import Cli, JobFolder
 
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 BASIC = {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512]}
 TOLERANCE = 1e-4
 
@@ -76,3 +78,35 @@ def test_a_directory_of_timm_gives_what_timm_gives(
     name: str, images: dict[str, Image.Image], cli: Cli, tmp_path: Path
 ) -> None:
     check(elsewhere.of_timm(tmp_path / "saved", name), images, cli, tmp_path)
+
+
+def test_what_the_page_says_to_check_the_preprocessing_prints_the_same_from_both(
+    images: dict[str, Image.Image],
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    elsewhere.of_transformers(tmp_path / "my-finetune", {"depths": [1, 1, 1, 1], "num_labels": 10, **BASIC})
+    cli("convert", "my-finetune", "--out", "models").expect(0)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name, image in images.items():
+        (tmp_path / "data" / "images" / name).with_suffix(".jpg").write_bytes(encode(image, "JPEG"))
+    (tmp_path / "job.yaml").write_text(
+        "name: page\nreader: {kind: images, path: data/images}\n"
+        "infer: {model: models/my-finetune.onnx, device: cpu}\n"
+        "writer: {kind: parquet, path: out/my-finetune}\nrun: {report: false}\n"
+    )
+    cli("run", "job.yaml").expect(0)
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    printed = []
+    for block in blocks:
+        capfd.readouterr()
+        exec(compile(block, str(PAGE), "exec"), {})  # noqa: S102 - what the page says
+        printed.append([line.split() for line in capfd.readouterr().out.splitlines()])
+    theirs, ours = printed
+    assert [line[:2] for line in ours] == [line[:2] for line in theirs]
+    assert len(ours) == len(images)
+    scores = [[float(line[2]) for line in lines] for lines in printed]
+    assert scores[0] == pytest.approx(scores[1], abs=0.003)

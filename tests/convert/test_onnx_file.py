@@ -227,6 +227,15 @@ def test_nothing_beside_it_is_an_error_that_says_what_to_do(
     assert not list((tmp_path / "models").iterdir())
 
 
+def test_images_of_another_size_than_a_fixed_input_are_an_error_with_the_crop_that_fits(
+    exported: bytes, tmp_path: Path, cli: Cli
+) -> None:
+    file = write(tmp_path / "theirs.onnx", exported)
+    said = adopt(cli, file, "--preprocess", PREPROCESS.replace("64", "32")).expect(2).stderr
+    assert "its input is 64 x 64, and images would be 32 x 32" in said
+    assert "crop: 64, mean" in said
+
+
 def test_labels_that_only_a_tag_suggests_are_noted_as_assumed(tmp_path: Path, cli: Cli) -> None:
     from torchvision.models.resnet import BasicBlock, ResNet
 

@@ -433,9 +433,9 @@ def strange(base: JobFolder, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @pytest.mark.parametrize(
     ("a", "b", "said"),
     [
-        ("features", "nowhere", "nowhere holds no committed shards"),
+        ("features", "nowhere", "nowhere does not exist\n"),
         ("empty", "features", "give the writer.path of a job that has run"),
-        ("file", "features", "holds no committed shards"),
+        ("file", "features", "is not a directory\n"),
         ("arrays", "features", "with a writer of kind parquet, jsonl or csv"),
         ("features", "logits", "no field can be compared: A has features, and B has logits"),
         ("rowless", "features", "A has 0 rows; B has 14 rows, such as 0000.jpg"),

@@ -13,7 +13,7 @@ from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import CheckName
 
 
-@click.command()
+@click.command(short_help="Verify that results are complete and unchanged.")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def check(output: Path, as_json: bool) -> NoReturn:
@@ -31,7 +31,7 @@ def check(output: Path, as_json: bool) -> NoReturn:
     sys.exit(verdict.exit_code)
 
 
-@click.command()
+@click.command(short_help="Say what is wrong here, and how to fix it.")
 @click.argument("checks", nargs=-1, metavar="[CHECK]...", type=click.Choice(get_args(CheckName)))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def doctor(checks: tuple[CheckName, ...], as_json: bool) -> NoReturn:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnet_pipe.preprocess.preprocessing import Preprocessing
 
 
-@click.command()
+@click.command(short_help="Convert a network to ONNX.")
 @click.argument("network")
 @click.option(
     "--weights",
@@ -59,19 +59,19 @@ def convert(
     quantize: bool,
     calibration: Path | None,
 ) -> None:
-    r"""Convert NETWORK to ONNX for cv2.dnn and the other engines.
+    """Convert NETWORK to ONNX for cv2.dnn and the other engines.
 
     \b
     resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
     recipe.yaml                a recipe of your own
     hf:OWNER/NAME[@REVISION]   a ResNet on the Hugging Face hub
     timm:NAME[@REVISION]       a network of timm, such as timm:resnet50.a1_in1k
-    DIRECTORY                  as save_pretrained of transformers or save_for_hf of timm writes it
+    DIRECTORY                  what transformers or timm has saved
     FILE.onnx                  exported by somebody else
 
     The result is compared with the original on photographs, in every installed engine. An int8 model is
     compared with the float32 one, on images that were not used for calibration.
-    """
+    """  # noqa: D301 - click wants the control character
     from resnet_pipe.convert.conversion import convert as convert_network
     from resnet_pipe.convert.quantize import convert_int8
     from resnet_pipe.convert.sources.directory import Ask
@@ -110,7 +110,7 @@ def _preprocessing(text: str | None) -> Preprocessing | None:
     return Document(Path("--preprocess"), values, {}).validate(Preprocessing, {})
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of job files.")
 def schema() -> None:
     """Print the JSON Schema of job files, for completion and checking in editors."""
     from resnet_pipe.job.job import json_schema

@@ -27,7 +27,7 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
     return value
 
 
-@click.command()
+@click.command(short_help="Compare two directories of results.")
 @click.argument("a", metavar="OUT_A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="OUT_B", type=click.Path(path_type=Path))
 @click.option(

@@ -34,10 +34,10 @@ def commands() -> None:
     \b
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
-    resnet-pipe tune jobs/folder.yaml     find the fastest settings for this machine
-    resnet-pipe check out                 verify that results are complete and unchanged
-    resnet-pipe diff out other            compare the results of two engines, networks or settings
-    resnet-pipe doctor                    find out what is wrong with this environment, and how to fix it
+    resnet-pipe tune jobs/folder.yaml     find the fastest settings here
+    resnet-pipe check out                 verify results: complete, unchanged
+    resnet-pipe diff out other            compare the results of two runs
+    resnet-pipe doctor                    find what is wrong, and how to fix it
     """  # noqa: D301 - click wants the control character
 
 

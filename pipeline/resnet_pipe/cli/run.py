@@ -30,7 +30,7 @@ def _division(_context: click.Context, _parameter: click.Parameter, value: str |
     return Division(int(index), int(count))
 
 
-@click.command()
+@click.command(short_help="Process what is new, write the results, and report.")
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option(
     "--set",
@@ -139,7 +139,7 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
     show(f"output   {resolved.job.output}")
 
 
-@click.command()
+@click.command(short_help="Make the report of the last run again.")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
 def report(output: Path, opens: bool) -> None:

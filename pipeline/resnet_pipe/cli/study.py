@@ -29,7 +29,7 @@ def _device(_context: click.Context, _parameter: click.Parameter, value: str) ->
     return value
 
 
-@click.command()
+@click.command(short_help="Compare the engines with float32.")
 @click.argument("model")
 @click.option(
     "--images",
@@ -81,7 +81,7 @@ def verify(
     sys.exit(result.exit_code)
 
 
-@click.command()
+@click.command(short_help="Find the fastest settings for this machine.")
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option(
     "--set",
@@ -159,7 +159,7 @@ def _numbers(_context: click.Context, parameter: click.Parameter, value: str | N
     return numbers
 
 
-@click.command()
+@click.command(short_help="Measure how depth affects speed.")
 @click.argument("job", type=click.Path(path_type=Path), required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one value of the job.")
 @click.option(

@@ -48,7 +48,8 @@ def _model_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - pyd
         command = how_to_make(value if of_hub else path.stem)
         if command is None and named.is_dir():
             raise ValueError(f"{named} is a directory, not an .onnx file; {convert_first(named)}")
-        raise ValueError(f"no such model: {path}{f'; make it with: {command}' if command else ''}")
+        remedy = f"make it with: {command}" if command else "`resnet-pipe models` lists those that are there"
+        raise ValueError(f"no such model: {path}; {remedy}")
     return path.resolve()
 
 

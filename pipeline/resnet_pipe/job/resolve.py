@@ -160,7 +160,9 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         if writer.needs_frames and not job.reader.description.has_frames:
             problems.append(((*place, "kind"), f"writer kind `{writer.kind}` needs reader kind `video`"))
         if "top_k" in writer.fields and 0 < head.classes < writer.k:
-            problems.append(((*place, "k"), f"the network has only {head.classes} classes"))
+            problems.append(
+                ((*place, "k"), f"the network has only {head.classes} classes; write k: {head.classes}")
+            )
         if len(set(writer.fields)) != len(writer.fields):
             problems.append(((*place, "fields"), "a field is listed twice"))
     if problems or preprocessing is None:

@@ -14,6 +14,7 @@ from resnet_pipe.writer.registry import SECTIONS
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
+_GIVE = "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv"
 _TOLD_FROM_VALUES = ("csv", "json")
 """Formats whose types pyarrow tells from values: those of one shard are not those of all."""
 
@@ -31,7 +32,7 @@ def open_rows(output: Path) -> Dataset:
     A chunk that is written again replaces its shard: a dataset is of the moment at which it is opened.
 
     Raises:
-        UsageError: there are none, in a format that pyarrow reads.
+        UsageError: there is no such directory, or none in it in a format that pyarrow reads.
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
     shards = committed(output)
@@ -42,9 +43,11 @@ def committed(output: Path) -> Shards:
     """Return the shards that the records of a directory name; of several table writers, those of one.
 
     Raises:
-        UsageError: there are none, in a format that pyarrow reads.
+        UsageError: there is no such directory, or none in it in a format that pyarrow reads.
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
+    if not output.is_dir():
+        raise UsageError(f"{output} {'is not a directory' if output.exists() else 'does not exist'}", _GIVE)
     ledger = Ledger(output.absolute())
     generation.refuse_half_switched(ledger)
     chunks = []
@@ -64,10 +67,7 @@ def committed(output: Path) -> Shards:
             ]
             if shards:
                 return Shards(section.dataset_format, [ledger.store.path(name) for name in shards])
-    raise UsageError(
-        f"{output} holds no committed shards in a format that pyarrow reads",
-        "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv",
-    )
+    raise UsageError(f"{output} holds no committed shards in a format that pyarrow reads", _GIVE)
 
 
 def _dataset(shards: Sequence[str], name: str) -> Dataset:

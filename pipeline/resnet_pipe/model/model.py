@@ -209,7 +209,10 @@ def _missing(path: Path, name: str, given: Path) -> ModelError:
     command = how_to_make(name)
     if command is None and given.is_dir():
         return ModelError(f"{given} is a directory, not an .onnx file", convert_first(given))
-    return ModelError(f"model {path} does not exist", command or "give the path of an .onnx file")
+    return ModelError(
+        f"model {path} does not exist",
+        command or "`resnet-pipe models` lists those that are there; or give the path of an .onnx file",
+    )
 
 
 def open_model(path: Path) -> Model:

@@ -24,7 +24,7 @@ CONFIG = "config.json"
 CARD = "README.md"
 FILES = (CONFIG, image_processor.NAME, CARD)
 """What is read from a directory, besides the weights."""
-UNNAMED = "the labels: no file names the classes"
+UNNAMED = "the labels `class 0` and on, as no file names the classes"
 _LARGEST = 16 << 20
 """Bytes of a JSON file, which has labels for thousands of classes in one."""
 

@@ -30,7 +30,7 @@ from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.preprocessing import Preprocessing, told
 from resnet_pipe.store.digest import file_sha256
 
 _RUNS = ("onnxruntime", "torch")
@@ -56,9 +56,11 @@ def original(path: Path, ask: Ask) -> Original:
         )
     preprocessing = ask.preprocessing or _preprocessing(path, ask)
     if network.size not in (None, preprocessing.size):
+        fits, given = network.size, preprocessing.size
+        crop = told(fits[0] if fits[0] == fits[1] else fits)
         raise ModelError(
-            f"{path}: its input is {network.size} (height, width), and images would be {preprocessing.size}",
-            image_processor.SAY_IT,
+            f"{path}: its input is {fits[0]} x {fits[1]}, and images would be {given[0]} x {given[1]}",
+            f"say how they are prepared: --preprocess '{{..., crop: {crop}, mean: [...], std: [...]}}'",
         )
     proto = onnx.load(path)
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)

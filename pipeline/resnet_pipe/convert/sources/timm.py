@@ -189,7 +189,7 @@ def labels_of(config: Mapping[str, Any]) -> tuple[list[str] | None, tuple[str, .
     from torchvision.models import ResNet18_Weights
 
     labels = list(ResNet18_Weights.DEFAULT.meta["categories"])
-    return labels, (f"the labels: those of ImageNet-1k in torchvision, because the tag is {tag}",)
+    return labels, (f"the labels of ImageNet-1k in torchvision, because the tag is {tag}",)
 
 
 def _told_labels(config: Mapping[str, Any]) -> list[str] | None:
