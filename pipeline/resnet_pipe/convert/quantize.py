@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +32,7 @@ from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
+from resnet_pipe.study.agreement import Agreement, compare
 
 METHOD = (
     "ONNX Runtime quantize_static, QDQ, percentile 99.999; weights int8 per channel, of 7 bits if that is"
@@ -132,11 +131,10 @@ def _quantize_closely(
                 held_out=len(images.held_out),
                 skipped=len(images.skipped),
                 weight_bits=bits,
-                **asdict(agreement),
+                **agreement.figures,
             )
     raise ModelError(
-        f"int8 changes the results of {source.path} too much: cosine similarity"
-        f" {agreement.cosine_min:.5f}, and at least {THRESHOLDS['int8']} is required",
+        f"int8 changes the results of {source.path} too much: {agreement.problem('int8', 'float32')}",
         "calibrate with more images like those the network will see; no file was written",
     )
 

@@ -17,7 +17,7 @@ from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.stager import GivenUpError
 from resnet_pipe.run.workers.messages import Outputs
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
+from resnet_pipe.study.agreement import Agreement, compare
 from resnet_pipe.study.subject import Reference, Subject
 
 PATIENCE_S = 120.0
@@ -198,20 +198,18 @@ class _Canary:
             text = f"no canary{self._place}: no items can be computed again in float32: {self.reason}"
             self._events.note(text, unusual=False)
             return
-        self._tell(sample, reference, agreement, subject.compared)
+        self._tell(sample, reference, agreement)
 
-    def _tell(self, sample: _Sample, reference: Reference, agreement: Agreement, compared: str) -> None:
+    def _tell(self, sample: _Sample, reference: Reference, agreement: Agreement) -> None:
         info, precision = self._device.info, self._resolved.precision
         ran = reference.info
         by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
         by = f"{by}, {reference.what}" if reference.what else by
         figures = Canary(len(sample.items), by, agreement.cosine_min, agreement.top1)
-        if not agreement.passes(precision):
+        if problem := agreement.problem(precision, by):
             self._error = CanaryError(
                 f"engine {info.name} {info.version} on {info.device} in {precision} gives wrong numbers"
-                f"{self._place}: for {figures.items} items of a batch of {sample.rows}, the smallest cosine"
-                f" similarity of the output `{compared}` to {by} is {digits(figures.cosine_min)},"
-                f" and must be {THRESHOLDS[precision]} at least",
+                f"{self._place}: for {figures.items} items of a batch of {sample.rows}, {problem}",
                 "compare the engines with `resnet-pipe verify JOB`: use one that passes as infer.engine, or,"
                 " if this one does, run.canary: 0; no row of this engine has been committed",
             )

@@ -62,6 +62,7 @@ class Difference:
 
     Attributes:
         common_rows: rows of the same source and frame.
+        logits_min: the smallest cosine similarity of the logits where `similarity` is that of the features.
         neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
         accepted, beyond: the largest accepted difference of a row, and how many rows differ by more.
@@ -71,6 +72,7 @@ class Difference:
     b: Side
     common_rows: int
     similarity: Similarity | None
+    logits_min: float | None
     neighbours: float | None
     classes: Classes | None
     notes: Sequence[str]
@@ -99,8 +101,9 @@ class Difference:
 def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     """Compare the committed rows of two directories.
 
-    A row is judged, if a largest difference is accepted, by 1 - the cosine similarity of its features, or
-    else of its logits; or else, by 0 if its best class is the same, and by 1 if it is another one.
+    A row is judged, if a largest difference is accepted, by the largest of those that can be had: 1 - the
+    cosine similarity of its features, and of its logits; without logits, 0 if its best class is the same, and
+    1 if it is another one.
 
     Raises:
         UsageError: a directory has no shards that can be read so, or there is nothing to compare.
@@ -111,13 +114,13 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     rows = np.flatnonzero(matches >= 0)
     if not len(rows):
         raise _nothing_in_common(ours, theirs)
-    vector, fields, notes = _comparable(ours, theirs)
-    if accepted is not None and not vector and "top_k" not in fields:
+    vectors, fields, notes = _comparable(ours, theirs)
+    if accepted is not None and not vectors and "top_k" not in fields:
         raise UsageError(
             "no row can be judged: of features of different widths only the neighbours can be compared",
             "leave out --max, or run both jobs with logits or top_k in writer.fields",
         )
-    found = _compare(ours, theirs, rows, matches[rows], vector, fields)
+    found = _compare(ours, theirs, rows, matches[rows], vectors, fields)
     near = None
     if "features" in fields and len(rows) >= neighbours.LEAST:
         near = neighbours.shared(found["ours"], found["theirs"])
@@ -125,12 +128,16 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
         notes.append(f"neighbours are skipped: it takes {neighbours.LEAST} common rows")
     beyond = None
     if accepted is not None:
-        beyond = int((1.0 - found["cosine" if vector else "same_best"] > accepted).sum())
+        judged = [*vectors, *(() if "logits" in vectors or "top_k" not in fields else ("same_best",))]
+        beyond = int((1.0 - np.min([found[one] for one in judged], axis=0) > accepted).sum())
     return Difference(
         a=_side(ours, np.flatnonzero(matches < 0)),
         b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
         common_rows=len(rows),
-        similarity=_similarity([ours.keys[row] for row in rows], found["cosine"], vector) if vector else None,
+        similarity=_similarity([ours.keys[row] for row in rows], found[vectors[0]], vectors[0])
+        if vectors
+        else None,
+        logits_min=float(found["logits"].min()) if vectors == ["features", "logits"] else None,
         neighbours=near,
         classes=_classes(ours, theirs, found) if "top_k" in fields else None,
         notes=notes,
@@ -150,22 +157,22 @@ def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
     )
 
 
-def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[str | None, list[str], list[str]]:
-    """Return what has a cosine similarity, features if they have one; the fields to read; and notes."""
+def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[list[str], list[str], list[str]]:
+    """Return what has a cosine similarity, features first; the fields to read; and notes."""
     both = [field for field in ours.fields if field in theirs.fields]
-    vector, notes = None, []
+    vectors, notes = [], []
     for field in ("features", "logits"):
-        if field in both and not vector:
+        if field in both:
             width, other = ours.widths[field], theirs.widths[field]
             if width == other:
-                vector = field
+                vectors.append(field)
             else:
                 notes.append(
                     f"{field} are {width} wide in A and {other} in B: they have no cosine similarity"
                 )
-    fields = [field for field in both if field in ("features", vector, "top_k")]
+    fields = [field for field in both if field in ("features", *vectors, "top_k")]
     if fields:
-        return vector, fields, notes
+        return vectors, fields, notes
     a, b = (", ".join(side.fields) for side in (ours, theirs))
     raise UsageError(
         "\n".join([f"no field can be compared: A has {a}, and B has {b}", *notes]),
@@ -178,10 +185,10 @@ def _compare(
     theirs: StoredRows,
     rows: NDArray[np.int64],
     others: NDArray[np.int64],
-    vector: str | None,
+    vectors: Sequence[str],
     fields: Sequence[str],
 ) -> Values:
-    """Return how much each row differs from the other one, and the features of a sample of both."""
+    """Return how alike each row and the other one are, by field, and the features of a sample of both."""
     sampled = np.zeros(len(rows), np.bool_)
     sampled[neighbours.sample(len(rows))] = True
     parts: list[Values] = []
@@ -189,9 +196,9 @@ def _compare(
         part = slice(start, start + _ROWS)
         one, other = ours.values(rows[part], fields), theirs.values(others[part], fields)
         found: Values = {}
-        if vector:
-            found["cosine"] = cosines(one[vector], other[vector])
-            found["cosine"][(one[vector] == other[vector]).all(axis=1)] = 1.0  # and no rounding error
+        for vector in vectors:
+            found[vector] = cosines(one[vector], other[vector])
+            found[vector][(one[vector] == other[vector]).all(axis=1)] = 1.0  # and no rounding error
         if "features" in fields:
             found["ours"], found["theirs"] = (side["features"][sampled[part]] for side in (one, other))
         if "top_k" in fields:

@@ -14,7 +14,7 @@ from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.agreement import THRESHOLDS, digits
+from resnet_pipe.study.agreement import ERRORS, THRESHOLDS, digits
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import Reference, Subject
 from resnet_pipe.study.verifier import Verdict, Verifier, Wishes
@@ -67,6 +67,7 @@ class Verification:
             "reference": {**asdict(self.reference.info), "what": self.reference.what},
             "compared": self.subject.compared,
             "thresholds": THRESHOLDS,
+            "largest_errors": ERRORS,
             "engines": [verdict.to_json() for verdict in self.verdicts],
             "exit_code": int(self.exit_code),
         }
@@ -82,9 +83,11 @@ class Verification:
             f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
             *map(_row, self.verdicts),
             "",
+            *(f"FAIL {verdict.name}: {verdict.problem}" for verdict in self.verdicts if verdict.problem),
             f"cosine: of the output `{compared}`; the smallest of all images must reach "
             + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
-            "max error: the largest difference in any output, relative to that output's largest value",
+            "max error: the largest difference in any output, relative to that output's largest value;"
+            " at most " + ", ".join(f"{name} {most}" for name, most in ERRORS.items()),
         ]
         return "\n".join(lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
@@ -57,7 +57,14 @@ class Verdict:
         """Return how it went: `pass`, `fail`, `not installed`, `cannot run`, `crashed` or `given up`."""
         if self.agreement is None or self.precision is None:
             return self.refusal.status if self.refusal else "crashed"
-        return "pass" if self.agreement.passes(self.precision) else "fail"
+        return "fail" if self.problem else "pass"
+
+    @property
+    def problem(self) -> str | None:
+        """Return which figure fails, and of which output."""
+        if self.agreement is None or self.precision is None:
+            return None
+        return self.agreement.problem(self.precision)
 
     @property
     def name(self) -> str:
@@ -71,17 +78,20 @@ class Verdict:
             text += f": {self.refusal.reason}"
         if self.agreement:
             text += f", cosine {digits(self.agreement.cosine_min)}"
+        if self.problem:
+            text += f": {self.problem}"
         return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; infinite values become null."""
-        agreement = asdict(self.agreement) if self.agreement else {}
+        agreement = self.agreement.figures if self.agreement else {}
         rate = self.items_per_second
         return {
             "engine": self.engine,
             "precision": self.precision,
             "status": self.status,
-            **{name: getattr(self.refusal, name, None) for name in ("reason", "remedy")},
+            "reason": self.refusal.reason if self.refusal else self.problem,
+            "remedy": self.refusal.remedy if self.refusal else None,
             **{name: getattr(self.info, name, None) for name in ("version", "device", "streams", "note")},
             "items_per_second": round(rate, 2) if rate else None,
             **{name: value if isfinite(value or 0.0) else None for name, value in agreement.items()},
