@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -235,6 +236,8 @@ def test_an_image_processor_that_cannot_be_followed_is_refused(
     "values",
     [
         {"pretrained_cfg": []},
+        {"pretrained_cfg": 5},
+        {"pretrained_cfg": {"std": [0.1, "0.2", 0.3]}},
         {"pretrained_cfg": {"mean": 0.5}},
         {"pretrained_cfg": {"crop_pct": float("nan")}},
         {"pretrained_cfg": {"mean": [float("inf")] * 3, "crop_mode": "border", "crop_pct": 1.0}},
@@ -251,6 +254,26 @@ def test_whatever_a_file_of_timm_says_ends_in_words(
     result = cli("convert", changed(of_timm, tmp_path / "net", **values), "--out", tmp_path / "models")
     assert result.code in (0, 2)
     result.expect(result.code)
+    assert not re.search(r"\w+Error", result.stderr)  # of Python, which means nothing to users
+
+
+@pytest.mark.parametrize("key", ["layers", "base_width", "num_classes"])
+def test_a_network_of_timm_that_would_never_be_built_is_refused_by_name(
+    of_timm: Path, tmp_path: Path, cli: Cli, key: str
+) -> None:
+    value = [1_000_000] * 4 if key == "layers" else 10_000_000
+    told = {key: value} if key == "num_classes" else {"model_args": {key: value}}
+    assert f"{key}: a n" in refused(cli, changed(of_timm, tmp_path / "net", **told)).stderr
+
+
+def test_a_network_of_a_thousand_blocks_is_too_deep(of_timm: Path, tmp_path: Path, cli: Cli) -> None:
+    directory = changed(of_timm, tmp_path / "net", model_args={"layers": [1, 1, 998, 1]})
+    assert "layers: a network of over 1,000 blocks" in refused(cli, directory).stderr
+
+
+def test_the_size_of_timm_has_no_effect_on_transformers(saved: Path, tmp_path: Path, cli: Cli) -> None:
+    said = refused(cli, saved, "--size", "test").stderr
+    assert "--size test is for networks of timm, and has no effect" in said
 
 
 def test_what_torch_cannot_export_is_said_in_one_line_without_its_log(

@@ -36,8 +36,8 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
     type=float,
     metavar="X",
     callback=_accepted,
-    help="Largest accepted difference of a row: 1 - cosine of its features, and of its logits; without logits,"
-    " 0 for the same best class, 1 for another. Default: any.",
+    help="Largest accepted difference of a row: 1 - cosine of its features, and of its logits; without"
+    " logits, 0 for the same best class, 1 for another. Default: any.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -47,6 +48,7 @@ def convert(
     name: str | None = None,
     out: Path | None = None,
     say: Say = lambda _text: None,
+    singly: bool = False,
 ) -> Conversion:
     """Convert a network to ONNX, and compare the result with the original.
 
@@ -60,6 +62,7 @@ def convert(
         name: of the model; None for that of what is converted.
         out: the directory for the files; None for `models_dir()`.
         say: is told what happens, a line at a time.
+        singly: refuse a network that takes several images at a time and no other number.
 
     Raises:
         DocumentError: the recipe is wrong.
@@ -72,6 +75,13 @@ def convert(
             f"--name {name[:100]!r} is not the name of a model", "use letters, digits, ., _ and -"
         )
     found = wanted(spec, weights, ask or Ask(spec), say)
+    if singly and found.batch_size not in (None, 1):
+        raise UsageError(
+            f"{spec} takes exactly {found.batch_size} images at a time, and calibrating takes one after the"
+            " other",
+            "export it with a dynamic batch size (dynamic_axes, or dynamic_shapes), or convert it without"
+            " --quantize",
+        )
     target = (out or models_dir()) / f"{name or found.name}.onnx"
     versions = versions_of(*LIBRARIES, extra="convert", purpose="Converting a model")
     digest = hashlib.sha256(json.dumps([found.decides, versions], sort_keys=True).encode()).hexdigest()
@@ -79,16 +89,34 @@ def convert(
         before = unchanged(target, digest)
         if before is not None:
             return Conversion(target, before, changed=False)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with alone(target.parent):
+        with _there(target.parent), alone(target.parent):
             original = found.build(say)
             refuse_other(target, original)
             return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
     except OSError as error:
-        raise ModelError(
-            f"cannot write {target}: {error.strerror or error}",
-            "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME",
-        ) from error
+        raise unwritable(target, error) from error
+
+
+def unwritable(target: Path, error: OSError) -> ModelError:
+    """Return the error about a model that cannot be written."""
+    remedy = "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "give it a shorter name with --name NAME"
+    return ModelError(f"cannot write {target}: {error.strerror or error}", remedy)
+
+
+@contextmanager
+def _there(directory: Path) -> Iterator[None]:
+    """Make a directory, and those above it; if this ends badly, remove those again that are still empty."""
+    made = [one for one in (directory, *directory.parents) if not one.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody has written something there
+            for one in made:
+                one.rmdir()
+        raise
 
 
 def refuse_other(target: Path, original: Original | Sidecar) -> None:
@@ -157,6 +185,8 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
     sidecar = write(target, make)
     engines, difference = ", ".join(sidecar.proved), sidecar.max_relative_difference
     say(f"as in {original.runs_in} on {len(photos)} photographs, within {difference:.1e}: {engines}")
+    for note in original.notes:
+        say(f"NOTE: {note}")
     for assumption in original.assumed:
         say(f"NOTE: assumed {assumption}")
     return sidecar

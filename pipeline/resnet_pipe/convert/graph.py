@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from resnet_pipe.convert import float32
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
 
@@ -22,6 +22,13 @@ _AFTER_CLASSIFIER = (*_HAND_ON, "Softmax", "LogSoftmax", "Sigmoid")
 _LINEAR = ("Gemm", "MatMul", "Conv")
 _CALLED_FEATURES = ("features", "embedding", "embeddings", "image_embeds", "pooler_output")
 """Names of outputs that are no logits, even if a linear layer makes them."""
+
+_TRACED = "export it traced, not scripted, and without what follows its classifier: no branch, no loop"
+_INSTEAD = {
+    "Concat": "export one of the heads that are joined there as an output of its own, called `logits`",
+    **dict.fromkeys(("If", "Loop", "Scan"), _TRACED),
+}
+"""What to do about an operator that makes an output."""
 
 
 class Clean(NamedTuple):
@@ -42,7 +49,7 @@ def clean(proto: ModelProto) -> Clean:
     Raises:
         ModelError: it cannot be brought into this form.
     """
-    _to_float32(proto)
+    float32.convert(proto)
     proto = _optimized(proto)
     _pool_globally(proto, _shapes(proto))
     given = [value.name for value in proto.graph.output]
@@ -86,32 +93,6 @@ def _optimized(proto: ModelProto) -> ModelProto:
         except Exception as error:  # the library has no error of its own, and the graph may be anybody's
             raise ModelError(f"the network cannot be simplified: {error}", "export it again") from None
     return found
-
-
-def _to_float32(proto: ModelProto) -> None:
-    """Turn half precision into float32: weights, constants, casts, inputs and outputs."""
-    graph = proto.graph
-    for tensor in _tensors(proto):
-        if tensor.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
-
-
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
 
 
 def _shapes(proto: ModelProto) -> dict[str, list[int]]:
@@ -204,11 +185,7 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
     if not classifiers:
         pooled = [name for name in others if _is_pooled(name, makers)]
         if len(pooled) != 1:
-            found = ", ".join(others) or "none"
-            raise ModelError(
-                f"no output holds logits or pooled features; its outputs: {found}",
-                "export it with its classifier, or with its pooled features as the only output",
-            )
+            raise _neither(others, makers)
         names[pooled[0]] = FEATURES
     _rename(proto, names)
     image = next(value for value in graph.input if value.name == _input(proto))  # weights may be before it
@@ -223,6 +200,18 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
             shape.dim.add().CopyFrom(batch)
             shape.dim.add().dim_value = widths[value.name][1]
     return names
+
+
+def _neither(names: list[str], makers: Mapping[str, NodeProto]) -> ModelError:
+    """Return the error about outputs of which none can be told to be logits, or features."""
+    kinds = {name: makers[name].op_type for name in names if name in makers}
+    found = ", ".join(f"{name} (made by {kinds[name]})" if name in kinds else name for name in names)
+    remedy = "export it with its classifier, or with its pooled features as the only output"
+    for kind, advice in _INSTEAD.items():
+        if kind in kinds.values():
+            remedy = f"{advice}; or run the file as it is: set `preprocess` in the job"
+    problem = f"no output holds logits or pooled features; its outputs: {found or 'none'}"
+    return ModelError(problem, remedy)
 
 
 def _classifier(

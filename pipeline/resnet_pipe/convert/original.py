@@ -41,6 +41,7 @@ class Original:
         revision: the commit of the repository it comes from.
         files: of the original besides the weights, with their SHA-256.
         assumed: what no file says, in words.
+        notes: what else to know, such as an output that is dropped.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Original:
     revision: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def normalized(images: NDArray[np.uint8], wanted: NetworkInput) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -20,16 +21,19 @@ from resnet_pipe.convert.conversion import (
     convert,
     refuse_other,
     unchanged,
+    unwritable,
     versions_of,
     write,
 )
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError
+from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
+from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study.agreement import Agreement, compare
@@ -53,7 +57,6 @@ _PERCENTILE = 99.999
 _BATCH = 8
 _STRIDE = 4
 """Images whose activations are in memory at the same time: 200 MB each for ResNet-152."""
-_OUTPUTS = ("features", "logits")
 
 
 def convert_int8(
@@ -73,12 +76,13 @@ def convert_int8(
 
     Raises:
         MissingExtraError: the extra `onnxruntime` or `convert` is not installed.
-        UsageError: there are too few images, or an int8 model of this name is another network.
+        UsageError: there are too few images, an int8 model of this name is another network, or the network
+            takes a fixed number of images at a time.
         ModelError: what `convert` raises; or int8 changes the results too much. No int8 file is left.
     """
     versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
-    source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say)
+    source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say, singly=True)
     target = source.path.with_name(f"{source.path.stem}{INT8_SUFFIX}.onnx")
 
     def make(temporary: Path) -> Sidecar:
@@ -106,6 +110,8 @@ def convert_int8(
             refuse_other(target, source.sidecar)
             return Conversion(target, write(target, make), changed=True)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise unwritable(target, error) from error
         raise ModelError(
             f"cannot make {target}: {error.filename or ''} {error.strerror or error}",
             "free some space there, or use another directory with --out; check that the images can be read",
@@ -117,11 +123,12 @@ def _quantize_closely(
 ) -> Quantization:
     """Quantise with weights of 7 bits, which run right everywhere, or else of 8, if one is close enough."""
     preprocessing = source.sidecar.preprocessing
-    before = _execute(source.path, preprocessing, images.held_out)
+    names = (FEATURES, *([LOGITS] if source.sidecar.classes else []))
+    before = _execute(source.path, names, preprocessing, images.held_out)
     for bits in BITS:
         _quantize(source, images.calibration, target, bits, say)
-        after = _execute(target, preprocessing, images.held_out)
-        agreement = compare(after, before, *_OUTPUTS)
+        after = _execute(target, names, preprocessing, images.held_out)
+        agreement = compare(after, before, FEATURES, LOGITS if source.sidecar.classes else None)
         say(f"{bits}-bit weights: {_words(agreement)} on {len(images.held_out)} other images")
         if agreement.passes("int8"):
             return Quantization(
@@ -187,17 +194,17 @@ class _Reader:
 
 
 def _execute(
-    model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
+    model: Path, names: tuple[str, ...], preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
     """Return a model's outputs, its roundings executed as they stand and its products in float32.
 
     What comes out is decided by the model, and not by what this processor does with int8.
     """
-    size = min(_BATCH, len(images))
+    size = inspect(model).batch_size or min(_BATCH, len(images))
     request = EngineRequest(
         model=model,
         preprocessing=preprocessing.network_input,
-        outputs=_OUTPUTS,
+        outputs=names,
         batch_size=size,
         device="cpu",
         precision="fp32",
@@ -207,15 +214,17 @@ def _execute(
     )
     engine = load("onnxruntime", request)
     batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
 
 
 def _words(agreement: Agreement) -> str:
-    return (
+    text = (
         f"cosine similarity with float32 {agreement.cosine_min:.5f} or better, {agreement.cosine_mean:.5f} on"
-        f" average; largest relative error {agreement.max_relative_error:.3f}; top-1 agreement"
-        f" {agreement.top1:.1%}, top-5 {agreement.top5:.1%}"
+        f" average; largest relative error {agreement.max_relative_error:.3f}"
     )
+    if agreement.top1 is None:  # it has no classes
+        return text
+    return f"{text}; top-1 agreement {agreement.top1:.1%}, top-5 {agreement.top5:.1%}"
 
 
 def _digest(source: Sidecar, files: CalibrationFiles, versions: dict[str, str]) -> str:

@@ -160,7 +160,8 @@ def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
 def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[list[str], list[str], list[str]]:
     """Return what has a cosine similarity, features first; the fields to read; and notes."""
     both = [field for field in ours.fields if field in theirs.fields]
-    vectors, notes = [], []
+    vectors: list[str] = []
+    notes: list[str] = []
     for field in ("features", "logits"):
         if field in both:
             width, other = ours.widths[field], theirs.widths[field]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.convert.original import Original, Run, in_torch
 from resnet_pipe.convert.sources import hugging_face, image_processor, timm, weights
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.model.model import DEPTHS, Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
@@ -44,6 +44,14 @@ class Ask:
     size: timm.Size = "train"
     preprocessing: Preprocessing | None = None
     revision: str | None = None
+
+    def refuse_size(self, reason: str) -> None:
+        """Refuse to be asked for a size that has no effect, because of the reason."""
+        if self.size == "test":
+            raise UsageError(
+                f"--size test is for networks of timm, and has no effect on {self.spec}: {reason}",
+                "leave out --size, or say how images are prepared: in a recipe, or with --preprocess '{...}'",
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ def _of_transformers(
         )
     module, architecture = hugging_face.network(config, state, place)
     processor = directory / image_processor.NAME
+    ask.refuse_size(f"{image_processor.NAME} knows one size, or --preprocess says it")
     preprocessing = ask.preprocessing
     if preprocessing is None:
         if not processor.is_file():
@@ -129,12 +138,14 @@ def _of_transformers(
         preprocessing=preprocessing,
         run=run,
         runs_in=f"{library} {metadata.version(library)}",
-        labels=hugging_face.labels_of(config),
+        labels=hugging_face.labels_of(config, place),
     )
 
 
 def _of_timm(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], ask: Ask) -> _Network:
     place = directory / CONFIG
+    if ask.preprocessing is not None:
+        ask.refuse_size("--preprocess says it")
     module, classifier = timm.network(config, state, place)
     preprocessing = ask.preprocessing or timm.preprocessing_of(config, ask.size, place)
     reference, library = module, "torch"

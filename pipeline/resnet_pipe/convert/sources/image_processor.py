@@ -74,10 +74,13 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
     if config.get("do_pad"):
         raise _refused(place, "do_pad", True, "false")
     resample = config.get("resample", kind.resample)
-    if resample not in _FILTERS:
+    if type(resample) is not int or resample not in _FILTERS:
         filters = ", ".join(f"{number} ({text})" for number, text in _FILTERS.items())
         raise _refused(place, "resample", resample, f"one of {filters}")
-    size = _size(config.get("size", kind.size), kind.square, "size", place)
+    given = config.get("size", kind.size)
+    if config.get("use_square_size") and type(given) is int and not kind.square:
+        raise _refused(place, "use_square_size", True, "false, or a size of {height, width}")
+    size = _size(given, kind.square, "size", place)
     edge = size.get("shortest_edge")
     found: dict[str, Any] = {"interpolation": _FILTERS[resample]}
     if name == "ConvNext":
