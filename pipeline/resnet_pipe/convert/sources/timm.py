@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.convert.sources.image_processor import SAY_IT
 from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.infer.engine import one_line
 from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 
 if TYPE_CHECKING:
@@ -124,8 +125,11 @@ def _made_by_timm(config: Mapping[str, Any], place: Path) -> nn.Module:
             made: nn.Module = timm.create_model(
                 name, pretrained=False, exportable=True, **{"num_classes": classes, **arguments}
             )
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(f"{place}: timm cannot make {name} as described: {error}", EXPORT_IT) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the arguments of a file make a network raise
+        problem = f"{place}: timm cannot make {name} as described: {one_line(error)}"
+        raise ModelError(problem, EXPORT_IT) from None
     return made
 
 
