@@ -132,6 +132,60 @@ def test_models_says_what_is_wrong_with_a_model_below_its_row(cli: Cli, models: 
     assert f"{models}/resnet34.json:notavalidsidecar:name:Fieldrequired" in said
 
 
+@pytest.mark.parametrize(
+    "command", [("models",), ("models", "show", "torn"), ("models", "show", "torn", "--json")]
+)
+def test_a_sidecar_that_is_a_link_to_nowhere_is_not_no_sidecar(
+    cli: Cli, models: Path, command: tuple[str, ...]
+) -> None:
+    write_tiny(models / "torn.onnx")
+    (models / "torn.json").symlink_to("nowhere")
+    result = cli(*command)
+    said = "".join((result.stdout + result.stderr).split())
+    assert f"{models}/torn.json:cannotberead:Nosuchfileordirectory" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("params", -1),
+        ("macs", -5),
+        ("file_bytes", -1),
+        ("features", -3),
+        ("max_relative_difference", float("nan")),
+        ("max_relative_difference", float("inf")),
+        ("proved", {"opencv": float("nan")}),
+        ("quantization", {**INT8, "cosine_min": float("nan")}),
+        ("quantization", {**INT8, "calibrated": -1}),
+    ],
+)
+def test_numbers_that_no_conversion_writes_are_refused_by_name(
+    cli: Cli, models: Path, key: str, value: object
+) -> None:
+    add(models, "odd", **{key: value})
+    result = cli("models", "show", "odd", "--json").expect(ExitCode.USAGE)
+    assert f"odd.json: not a valid sidecar: {key}" in result.stderr
+    assert "NaN" not in cli("models", "--json").expect(0).stdout
+
+
+@pytest.mark.parametrize("command", [("models",), ("models", "show", "piped")])
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_sidecar(
+    cli: Cli, models: Path, command: tuple[str, ...]
+) -> None:
+    write_tiny(models / "piped.onnx")
+    os.mkfifo(models / "piped.json")
+    result = cli(*command)
+    said = "".join((result.stdout + result.stderr).split())
+    assert f"{models}/piped.jsonisnotafile" in said
+
+
+def test_what_is_wrong_with_a_whole_sidecar_has_no_place(cli: Cli, models: Path) -> None:
+    write_tiny(models / "torn.onnx")
+    (models / "torn.json").write_text('{"name": ')
+    said = cli("models", "show", "torn").expect(ExitCode.USAGE).stderr
+    assert "torn.json: not a valid sidecar: Invalid JSON: " in said
+
+
 def test_on_a_wide_terminal_names_are_in_full_and_a_pipe_has_80_columns_anyway(
     cli: Cli, several: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +214,7 @@ def test_on_a_wide_terminal_names_are_in_full_and_a_pipe_has_80_columns_anyway(
 )
 def test_whatever_a_model_is_called_it_has_one_row_of_80_columns(cli: Cli, models: Path, name: str) -> None:
     whole = 10**400
-    path = add(models, name, source="some\none\x1b[2J", params=whole, macs=-whole, features=whole)
+    path = add(models, name, source="some\none\x1b[2J", params=whole, macs=whole, features=whole)
     listed = lines(cli)
     assert len(listed) == 7
     header, row = listed[0], listed[-1]

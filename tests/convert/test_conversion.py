@@ -20,6 +20,7 @@ from resnet_pipe.convert.recipe import ARCHITECTURES
 from resnet_pipe.errors import DocumentError, ModelError, UsageError
 from resnet_pipe.model.model import open_model, read_sidecar
 from resnet_pipe.store.digest import file_sha256
+from tests.networks import write_tiny
 
 
 def given(result: Conversion) -> NDArray[np.float32]:
@@ -137,6 +138,20 @@ def test_a_damaged_file_is_converted_again_to_the_same_bytes(
     again = convert("resnet18", weights="random", out=tmp_path)
     assert again.changed
     assert open_model(again.path).sha256 == resnet18.sidecar.onnx_sha256
+
+
+@pytest.mark.parametrize("sidecar", [None, "{}"])
+def test_a_file_of_the_user_that_has_the_name_of_a_recipe_is_kept(
+    tmp_path: Path, sidecar: str | None
+) -> None:
+    theirs = write_tiny(tmp_path / "resnet18.onnx")
+    before = theirs.read_bytes()
+    if sidecar is not None:
+        theirs.with_suffix(".json").write_text(sidecar)
+    with pytest.raises(UsageError, match="was not made by this program") as caught:
+        convert("resnet18", weights="random", out=tmp_path)
+    assert "--name" in str(caught.value.remedy)
+    assert theirs.read_bytes() == before
 
 
 def test_a_file_that_is_not_the_network_is_never_kept(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,13 @@ def test_a_missing_or_damaged_file_is_named(
     assert said in refused(cli, directory).stderr
 
 
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(saved: Path, tmp_path: Path, cli: Cli) -> None:
+    directory = shutil.copytree(saved, tmp_path / "net")
+    (directory / "config.json").unlink()
+    os.mkfifo(directory / "config.json")
+    assert "config.json is not a file" in refused(cli, directory).stderr
+
+
 class Attack:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch executed",)
@@ -211,6 +219,7 @@ def test_what_transformers_does_not_load_is_refused(
         {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}},
         {"resample": [3]},
         {"crop_pct": 1e-308},
+        {"size": {"shortest_edge": 10**30}},
         {"image_processor_type": "BitImageProcessor", "crop_size": {"shortest_edge": 5}},
     ],
     ids=lambda processor: next(iter(processor)),
@@ -220,13 +229,15 @@ def test_an_image_processor_that_cannot_be_followed_is_refused(
 ) -> None:
     directory = changed(saved, tmp_path / "net")
     (directory / "preprocessor_config.json").write_text(json.dumps({**elsewhere.PROCESSOR, **processor}))
-    refused(cli, directory)
+    assert "expected expected" not in refused(cli, directory).stderr
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {"pretrained_cfg": []},
+        {"pretrained_cfg": 5},
+        {"pretrained_cfg": {"std": [0.1, "0.2", 0.3]}},
         {"pretrained_cfg": {"mean": 0.5}},
         {"pretrained_cfg": {"crop_pct": float("nan")}},
         {"pretrained_cfg": {"mean": [float("inf")] * 3, "crop_mode": "border", "crop_pct": 1.0}},
@@ -243,6 +254,36 @@ def test_whatever_a_file_of_timm_says_ends_in_words(
     result = cli("convert", changed(of_timm, tmp_path / "net", **values), "--out", tmp_path / "models")
     assert result.code in (0, 2)
     result.expect(result.code)
+    assert not re.search(r"\w+Error", result.stderr)  # of Python, which means nothing to users
+
+
+@pytest.mark.parametrize("key", ["layers", "base_width", "num_classes"])
+def test_a_network_of_timm_that_would_never_be_built_is_refused_by_name(
+    of_timm: Path, tmp_path: Path, cli: Cli, key: str
+) -> None:
+    value = [1_000_000] * 4 if key == "layers" else 10_000_000
+    told = {key: value} if key == "num_classes" else {"model_args": {key: value}}
+    assert f"{key}: a n" in refused(cli, changed(of_timm, tmp_path / "net", **told)).stderr
+
+
+def test_a_network_of_a_thousand_blocks_is_too_deep(of_timm: Path, tmp_path: Path, cli: Cli) -> None:
+    directory = changed(of_timm, tmp_path / "net", model_args={"layers": [1, 1, 998, 1]})
+    assert "layers: a network of over 1,000 blocks" in refused(cli, directory).stderr
+
+
+def test_the_size_of_timm_has_no_effect_on_transformers(saved: Path, tmp_path: Path, cli: Cli) -> None:
+    said = refused(cli, saved, "--size", "test").stderr
+    assert "--size test is for networks of timm, and has no effect" in said
+
+
+def test_what_torch_cannot_export_is_said_in_one_line_without_its_log(
+    of_timm: Path, tmp_path: Path, cli: Cli
+) -> None:
+    told = json.loads((of_timm / "config.json").read_text())["model_args"]
+    directory = changed(of_timm, tmp_path / "net", model_args={**told, "global_pool": ""})  # no pooling
+    problem, remedy = refused(cli, directory).stderr.splitlines()
+    assert "cannot export this network: a and b must have same reduction dim" in problem
+    assert "export it to ONNX with its own library" in remedy
 
 
 def test_a_network_of_timm_without_a_classifier_gives_features(tmp_path: Path, cli: Cli) -> None:

@@ -156,6 +156,7 @@ def test_its_commit_and_its_licence_are_in_the_sidecar(
         ("hf:me/missing", "there is no repository me/missing"),
         ("hf:me/tiny@v9", "no revision v9"),
         ("hf:../../etc", "not the name of a network"),
+        ("hf:microsoft", "write hf:OWNER/NAME"),
         ("timm:nothing.at_all", "there is no repository timm/nothing.at_all"),
     ],
 )

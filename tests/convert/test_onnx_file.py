@@ -223,7 +223,7 @@ def test_nothing_beside_it_is_an_error_that_says_what_to_do(
 ) -> None:
     result = cli("convert", write(tmp_path / "theirs.onnx", exported), "--out", tmp_path / "models").expect(2)
     assert "--preprocess" in result.stderr
-    assert not list((tmp_path / "models").iterdir())
+    assert not (tmp_path / "models").exists()
 
 
 def test_images_of_another_size_than_a_fixed_input_are_an_error_with_the_crop_that_fits(
@@ -322,17 +322,44 @@ def test_a_sidecar_that_cannot_be_written_leaves_nothing(
 
     monkeypatch.setattr(atomic, "write_bytes", full)
     assert "No space left" in adopt(cli, write(tmp_path / "theirs.onnx", exported)).expect(2).stderr
-    assert not list((tmp_path / "models").iterdir())
+    assert not (tmp_path / "models").exists()
 
 
-def test_weights_may_be_inputs_as_well_as_in_old_files(exported: bytes, tmp_path: Path, cli: Cli) -> None:
+@pytest.mark.parametrize("before", [False, True])
+def test_weights_may_be_inputs_as_well_as_in_old_files(
+    exported: bytes, tmp_path: Path, cli: Cli, before: bool
+) -> None:
     model = onnx.load_from_string(exported)
     model.ir_version = 3
-    for tensor in model.graph.initializer:
-        model.graph.input.append(
-            helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        )
+    inputs, weights = model.graph.input, model.graph.initializer
+    image, declared = (
+        [*inputs],
+        [helper.make_tensor_value_info(one.name, one.data_type, list(one.dims)) for one in weights],
+    )
+    del inputs[:]
+    inputs.extend([*declared, *image] if before else [*image, *declared])
     adopt(cli, write(tmp_path / "old.onnx", model)).expect(0)
+    graph = onnx.load(tmp_path / "models" / "old.onnx").graph
+    assert [value.type.tensor_type.shape.dim[0].dim_param for value in graph.output] == ["batch", "batch"]
+
+
+def test_features_that_a_file_gives_itself_stay_what_they_are(
+    exported: bytes, tmp_path: Path, cli: Cli
+) -> None:
+    model = onnx.load_from_string(exported)
+    flat = next(node for node in model.graph.node if node.op_type == "Flatten").output[0]
+    projection = np.random.default_rng(0).normal(size=(2048, 16)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(projection, "projection"))
+    model.graph.node.append(helper.make_node("MatMul", [flat, "projection"], ["features"]))
+    model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 16]))
+    file = write(tmp_path / "theirs.onnx", model)
+    adopt(cli, file).expect(0)
+    ours = tmp_path / "models" / "theirs.onnx"
+    sidecar = read_sidecar(ours.with_suffix(".json"))
+    assert sidecar.features == 16
+    found, expected = outputs(ours, sidecar), outputs(file, sidecar)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

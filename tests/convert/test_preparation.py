@@ -80,6 +80,7 @@ def test_an_image_processor_of_transformers_is_followed(name: str, tmp_path: Pat
         ("do_resize", False),
         ("do_pad", True),
         ("resample", 4),
+        ("resample", [1]),
         ("size", {"longest_edge": 224}),
         ("size", {"shortest_edge": -1}),
         ("size", "large"),
@@ -95,6 +96,14 @@ def test_what_an_image_processor_does_that_cannot_be_done_here_is_refused(key: s
     assert "preprocessor_config.json" in caught.value.problem
     assert key.replace("image_", "") in caught.value.problem
     assert "--preprocess" in str(caught.value.remedy)
+
+
+def test_a_square_where_the_processor_has_a_shorter_edge_is_refused_by_name() -> None:
+    config = {"image_processor_type": "CLIPImageProcessor", "use_square_size": True, "size": 224}
+    with pytest.raises(ModelError, match="use_square_size: True is not what"):
+        image_processor.preprocessing_of(config, "preprocessor_config.json")
+    told = image_processor.preprocessing_of({**config, "size": {"shortest_edge": 224}}, "here")
+    assert (told.resize, told.crop) == (224, 224)
 
 
 TIMM: dict[str, dict[str, Any]] = {
@@ -136,7 +145,10 @@ def test_the_size_that_weights_were_evaluated_at_is_taken_if_asked_for() -> None
         ("input_size", "large"),
         ("interpolation", "random"),
         ("crop_pct", "most"),
+        ("crop_pct", float("nan")),
         ("mean", [0.5]),
+        ("mean", 0.5),
+        ("std", ["a", "b", "c"]),
     ],
 )
 def test_what_timm_does_that_cannot_be_done_here_is_refused(key: str, value: object) -> None:
@@ -144,4 +156,5 @@ def test_what_timm_does_that_cannot_be_done_here_is_refused(key: str, value: obj
     with pytest.raises(ModelError) as caught:
         timm.preprocessing_of({"pretrained_cfg": told}, "train", Path("config.json"))
     assert "config.json" in caught.value.problem
+    assert key in caught.value.problem or key == "input_size"  # of which no square is left
     assert "--preprocess" in str(caught.value.remedy)

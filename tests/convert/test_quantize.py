@@ -29,8 +29,10 @@ from resnet_pipe.model import model as models
 from resnet_pipe.model.model import open_model, read_sidecar
 from resnet_pipe.model.network import inspect
 from resnet_pipe.store.digest import file_sha256
+from tests.networks import preprocess_yaml, write_residual
 from tests.photographs import NAMES, encode, photograph
 from tests.run.commands import Result
+from tests.run.jobs import Cli
 
 pytest.importorskip("onnxruntime", reason="needs the extra `onnxruntime`")
 
@@ -141,8 +143,8 @@ def test_the_sidecar_has_the_figures_and_all_that_the_float32_model_has(
     assert figures.weight_bits == 7
     assert 0.99 <= figures.cosine_min <= figures.cosine_mean < 1
     assert 0 < figures.max_relative_error < 0.5
-    assert 0 <= figures.top1 <= 1
-    assert 0.5 < figures.top5 <= 1
+    assert 0 <= (figures.top1 or 0) <= 1
+    assert 0.5 < (figures.top5 or 0) <= 1
 
 
 def test_a_sidecar_from_before_there_was_int8_can_be_read(resnet18: Conversion, tmp_path: Path) -> None:
@@ -275,7 +277,9 @@ def test_a_result_that_is_too_far_off_is_never_kept(
     monkeypatch.setattr(
         quantize, "_quantize", lambda source, _images, target, *_: _negate(source.path, target)
     )
-    with pytest.raises(ModelError, match=r"cosine similarity -[01]\.\d+, and at least 0\.99") as caught:
+    with pytest.raises(
+        ModelError, match=r"cosine similarity .* `features` .* is -[01]\.\d+, and must be 0\.99 "
+    ) as caught:
         convert_int8("resnet18", photos, weights="random", out=tmp_path)
     assert "no file was written" in str(caught.value.remedy)
     assert int8_files(tmp_path) == set()
@@ -306,6 +310,58 @@ def test_killed_half_way_it_leaves_no_model(
     left = {name for name in int8_files(tmp_path) if not name.startswith(".")}
     assert left == set()
     assert file_sha256(tmp_path / "resnet18.onnx") == resnet18.sidecar.onnx_sha256
+
+
+def test_an_int8_model_from_elsewhere_is_never_replaced(
+    resnet18: Conversion, photos: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "resnet18-int8.onnx"
+    theirs.write_bytes(b"the only copy")
+    result = run(resnet18, tmp_path, "--quantize", "--calibration", str(photos)).expect(2)
+    assert f"{theirs} is there already" in result.stderr
+    assert int8_files(tmp_path) == {theirs.name}
+    assert theirs.read_bytes() == b"the only copy"
+
+
+def residual(path: Path, names: tuple[str, ...], batch: int | None = None) -> Path:
+    """Write a small network with some of its outputs, perhaps for a fixed number of images."""
+    model = onnx.load(write_residual(path))
+    kept = [value for value in model.graph.output if value.name in names]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    for value in (*model.graph.input, *model.graph.output) if batch else ():
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    onnx.save(model, path)
+    return path
+
+
+def quantised(cli: Cli, path: Path, photos: Path) -> Result:
+    given = ("--preprocess", preprocess_yaml(), "--quantize", "--calibration", photos)
+    return cli("convert", path, "--out", path.parent / "models", *given)
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_a_network_that_gives_features_alone_is_quantised(
+    photos: Path, tmp_path: Path, cli: Cli, batch: int | None
+) -> None:
+    path = residual(tmp_path / "mine.onnx", ("features",), batch)
+    said = quantised(cli, path, photos).expect(0).stdout
+    assert "largest relative error" in said
+    assert "top-1" not in said
+    figures = read_sidecar(tmp_path / "models" / "mine-int8.json").quantization
+    assert figures is not None
+    assert (figures.top1, figures.top5) == (None, None)
+    assert "top-1" not in cli("models", "show", tmp_path / "models" / "mine-int8.onnx").expect(0).stdout
+
+
+def test_a_network_of_a_fixed_batch_is_refused_before_it_is_converted(
+    photos: Path, tmp_path: Path, cli: Cli
+) -> None:
+    path = residual(tmp_path / "mine.onnx", ("features", "logits"), 4)
+    said = quantised(cli, path, photos).expect(2).stderr
+    assert "takes exactly 4 images at a time" in said
+    assert "export it with a dynamic batch size" in said
+    assert not (tmp_path / "models").exists()
 
 
 def test_flags_that_belong_together_are_asked_for_together(

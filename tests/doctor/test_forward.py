@@ -59,7 +59,7 @@ def test_a_crash_a_wrong_result_and_a_missing_library_each_cost_one_line(examine
     assert [finding.level for finding in found.values()] == ["OK", "FAIL", "FAIL", "OK", "OK", "OK"]
     assert "the reference for the others" in texts[0]
     assert "wrong results: cosine 0." in texts[1]
-    assert "at least 0.99999 is required" in texts[1]
+    assert "must be 0.99999 at least" in texts[1]
     assert texts[2] == "onnxruntime, cpu, fp32: crashed: its process was killed by SIGSEGV"
     assert "cosine 1.0000000" in texts[3]
     assert "short batches cost nothing extra" in texts[3]

@@ -11,13 +11,13 @@ from unittest import mock
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.infer.probe import Probe
 from resnet_pipe.run import canary
 from tests.machine.test_control_groups import SMALL, pages
-from tests.networks import write_int8, write_residual, write_tiny
+from tests.networks import write, write_int8, write_residual, write_tiny
 from tests.report.browser import Outline
 from tests.run.commands import Result
 from tests.run.faults import GATE, Gate, shorten_spans
@@ -90,6 +90,42 @@ def test_an_engine_that_is_wrong_in_batches_ends_the_run_before_anything_is_comm
     ENGINES["opencv"] = real["opencv"]
     watched.run().expect(0)
     assert_same_rows(watched.out, watched.undisturbed())
+
+
+@pytest.mark.parametrize(
+    ("engine", "fields", "wrong"),
+    [
+        ("reversing", "[logits, features]", "logits"),
+        ("reversing", "[top_k, features]", "logits"),
+        ("tripling", "[features]", "features"),
+        ("tripling", "[logits]", "logits"),
+    ],
+)
+def test_no_output_may_be_wrong_and_neither_may_its_scale(
+    watched: JobFolder, install: Install, engine: str, fields: str, wrong: str
+) -> None:
+    install(opencv="honest", openvino=engine)
+    result = watched.run("--set", "infer.engine=openvino", "--set", f"writer.fields={fields}").expect(1)
+    said = problem_of(result)
+    assert f"the largest difference of the output `{wrong}` from opencv " in said
+    assert "times its largest value, and must be 0.01 at most" in said
+    assert found(watched)["cosine_min"] > 0.99999
+    assert_nothing_is_committed(watched)
+
+
+@pytest.mark.parametrize(("engine", "code"), [("tripling", 1), ("honest", 0)])
+def test_an_output_of_one_value_is_judged_by_its_size(
+    watched: JobFolder, install: Install, engine: str, code: int
+) -> None:
+    (watched.folder / "tiny.onnx").unlink()
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["pooled"], axis=1),
+        helper.make_node("Gemm", ["pooled", "weight"], ["logits"]),
+    ]
+    write(watched.folder / "tiny.onnx", nodes, {"logits": 1}, {"weight": np.ones((3, 1), np.float32)})
+    install(opencv="honest", openvino=engine)
+    watched.run("--set", "infer.engine=openvino", "--set", "writer.fields=[logits]").expect(code)
 
 
 def test_without_another_library_the_engine_itself_is_asked_one_item_at_a_time(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
+from resnet_pipe.study.agreement import ERRORS, THRESHOLDS, Agreement, compare, digits
 
 Outputs = dict[str, NDArray[np.float32]]
 
@@ -24,7 +24,7 @@ def agreement(found: Outputs, reference: Outputs = REFERENCE) -> Agreement:
 
 
 def test_equal_outputs_agree_in_everything() -> None:
-    assert agreement(REFERENCE) == Agreement(1.0, 1.0, 0.0, 1.0, 1.0)
+    assert list(agreement(REFERENCE).figures.values()) == [1.0, 1.0, 0.0, 1.0, 1.0]
 
 
 def test_the_smallest_similarity_is_of_the_worst_image_and_the_mean_of_all() -> None:
@@ -60,7 +60,7 @@ def test_what_is_not_finite_agrees_with_nothing(value: float) -> None:
 
 def test_rows_of_zeros_agree_with_each_other_alone() -> None:
     zeros = outputs([[0, 0], [3, 4]], np.zeros((2, 6)))
-    assert agreement(zeros, zeros) == Agreement(1.0, 1.0, 0.0, 1.0, 1.0)
+    assert list(agreement(zeros, zeros).figures.values()) == [1.0, 1.0, 0.0, 1.0, 1.0]
     assert agreement(zeros).cosine_min == 0.0
     assert agreement(REFERENCE, zeros).max_relative_error == np.inf
 
@@ -69,9 +69,38 @@ def test_rows_of_zeros_agree_with_each_other_alone() -> None:
 def test_the_threshold_of_a_precision_is_for_the_smallest_similarity(
     precision: str, threshold: float
 ) -> None:
-    assert Agreement(threshold, 1.0, 1.0, 0.0, 0.0).passes(precision)
+    assert Agreement(threshold, 1.0, 0.0, 0.0, 0.0).passes(precision)
     assert not Agreement(threshold - 1e-7, 1.0, 0.0, 1.0, 1.0).passes(precision)
     assert not Agreement(float("nan"), 1.0, 0.0, 1.0, 1.0).passes(precision)
+
+
+@pytest.mark.parametrize(("precision", "most"), ERRORS.items())
+def test_the_largest_error_of_a_precision_is_of_any_output(precision: str, most: float) -> None:
+    assert Agreement(1.0, 1.0, most, 0.0, 0.0, errors={"x": most}).passes(precision)
+    for error in (most + 1e-7, float("inf"), float("nan")):
+        assert not Agreement(1.0, 1.0, error, 1.0, 1.0, errors={"x": error}).passes(precision)
+    other = compare(outputs([[1, 0], [3, 4]], 3 * np.array(LOGITS)), REFERENCE, "features", "logits")
+    assert other.cosine_min == 1.0
+    assert str(other.problem(precision)).startswith("the largest difference of the output `logits` from the ")
+
+
+@pytest.mark.parametrize(("value", "cosine"), [(-1e-9, 1.0), (np.nan, 0.0)])
+def test_the_sign_of_a_single_value_near_zero_does_not_count(value: float, cosine: float) -> None:
+    reference = outputs([[1e-9], [1]], LOGITS)
+    assert agreement(outputs([[value], [1]], LOGITS), reference).cosine_min == cosine
+
+
+def test_what_is_near_zero_by_chance_is_not_judged_by_its_size_in_less_than_float32() -> None:
+    found, reference = ({"logits": np.array([[value]] * 3, np.float32)} for value in (2e-6, 1e-6))
+    few = compare(found, reference, "logits", "logits")
+    assert few.max_relative_error == pytest.approx(1)
+    assert [few.passes(precision) for precision in ERRORS] == [False, True, True, True]
+    found, reference = (
+        {name: np.vstack([one["logits"], [[5]]])} for name, one in (("a", found), ("a", reference))
+    )
+    assert all(compare(found, reference, "a", None).passes(precision) for precision in ERRORS)
+    found["a"][0] = 5
+    assert not any(compare(found, reference, "a", None).passes(precision) for precision in ERRORS)
 
 
 def test_digits_are_never_rounded_up_to_a_threshold() -> None:

@@ -314,6 +314,27 @@ def test_max_judges_logits_without_features_and_classes_without_both(
         cli("diff", a, b).expect(0)
 
 
+@pytest.mark.parametrize("fields", ["[features, logits, top_k]", "[features, logits]", "[features, top_k]"])
+def test_max_judges_the_classifier_where_the_features_are_the_same(
+    base: JobFolder, again: Again, cli: Cli, tmp_path: Path, fields: str
+) -> None:
+    model = onnx.load(str(base.folder / "residual.onnx"))
+    (weights,) = (one for one in model.graph.initializer if one.name == "weight")
+    weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), "weight"))
+    onnx.save(model, str(tmp_path / "replaced.onnx"))
+    field_ = f"writer.fields={fields}"
+    one, two = again(field_, name="one"), again(field_, f"infer.model={tmp_path}/replaced.onnx", name="two")
+    found = told(cli("diff", one, two, "--json", "--max", "0").expect(ExitCode.FAILED))
+    assert (found["similarity"]["of"], found["similarity"]["min"]) == ("features", 1.0)
+    assert found["beyond"] > 0
+    if "logits" in fields:
+        a, b = field(one, "logits"), field(two, "logits")
+        assert found["logits_min"] == pytest.approx(min(cosine(a[path], b[path]) for path in a))
+        smallest = f"logits    cosine similarity, smallest                  {found['logits_min']:.3f}"
+        assert smallest[:-2] in cli("diff", one, two).expect(0).stdout
+    assert_equal(told(cli("diff", one, one, "--json", "--max", "0").expect(0)))
+
+
 def test_the_table_says_what_json_says(base: JobFolder, other: Path, cli: Cli) -> None:
     found = told(cli("diff", base.out, other, "--json", "--max", "1e-3").expect(ExitCode.FAILED))
     lines = cli("diff", base.out, other, "--max", "1e-3").expect(ExitCode.FAILED).stdout.splitlines()

@@ -77,6 +77,20 @@ def test_the_table_says_the_same_and_what_decides(cli: Cli, job: JobFolder, inst
     )
 
 
+def test_the_table_names_the_output_and_the_figure_that_is_wrong(
+    cli: Cli, job: JobFolder, install: Install
+) -> None:
+    install(torch="honest", openvino="reversing")
+    result = verify(cli, job).expect(ExitCode.FAILED)
+    assert (
+        "FAIL openvino fp32: the largest difference of the output `logits` from the reference is"
+        in result.stdout
+    )
+    row = by_engine(verify(cli, job, "--json").expect(ExitCode.FAILED))["openvino"]
+    assert (row["status"], "output `logits`" in row["reason"]) == ("fail", True)
+    assert row["cosine_min"] > 0.99999
+
+
 def test_each_precision_has_its_own_threshold(cli: Cli, job: JobFolder, install: Install) -> None:
     install(torch="honest", openvino="coarse")
     result = verify(cli, job, "--json", "--engine", "openvino").expect(ExitCode.FAILED)

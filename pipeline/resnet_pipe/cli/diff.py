@@ -36,8 +36,8 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
     type=float,
     metavar="X",
     callback=_accepted,
-    help="Largest accepted difference of a row: 1 - cosine of its features, or else of its logits; or else 0"
-    " for the same best class, 1 for another; of boxes all together: 1 - the share that both have."
+    help="Largest accepted difference of a row: 1 - cosine of its features, and of its logits; without"
+    " logits, 0 for the same best class, 1 for another; of boxes all together: 1 - the share that both have."
     " Default: any.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
@@ -113,6 +113,8 @@ def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
     if similar := found.similarity:
         yield similar.of, "cosine similarity, smallest", digits(similar.min)
         yield "", "mean", digits(similar.mean)
+    if found.logits_min is not None:
+        yield "logits", "cosine similarity, smallest", digits(found.logits_min)
     if found.neighbours is not None:
         of = f"of {min(MOST, found.common_rows):,} rows"
         yield "features", f"{NEAREST} nearest neighbours shared", f"{found.neighbours:.1%} {of}"

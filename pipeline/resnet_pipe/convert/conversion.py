@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -47,6 +48,7 @@ def convert(
     name: str | None = None,
     out: Path | None = None,
     say: Say = lambda _text: None,
+    singly: bool = False,
 ) -> Conversion:
     """Convert a network to ONNX, and compare the result with the original.
 
@@ -60,6 +62,7 @@ def convert(
         name: of the model; None for that of what is converted.
         out: the directory for the files; None for `models_dir()`.
         say: is told what happens, a line at a time.
+        singly: refuse a network that takes several images at a time and no other number.
 
     Raises:
         DocumentError: the recipe is wrong.
@@ -72,6 +75,13 @@ def convert(
             f"--name {name[:100]!r} is not the name of a model", "use letters, digits, ., _ and -"
         )
     found = wanted(spec, weights, ask or Ask(spec), say)
+    if singly and found.batch_size not in (None, 1):
+        raise UsageError(
+            f"{spec} takes exactly {found.batch_size} images at a time, and calibrating takes one after the"
+            " other",
+            "export it with a dynamic batch size (dynamic_axes, or dynamic_shapes), or convert it without"
+            " --quantize",
+        )
     target = (out or models_dir()) / f"{name or found.name}.onnx"
     versions = versions_of(*LIBRARIES, extra="convert", purpose="Converting a model")
     digest = hashlib.sha256(json.dumps([found.decides, versions], sort_keys=True).encode()).hexdigest()
@@ -79,25 +89,43 @@ def convert(
         before = unchanged(target, digest)
         if before is not None:
             return Conversion(target, before, changed=False)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with alone(target.parent):
+        with _there(target.parent), alone(target.parent):
             original = found.build(say)
-            _refuse_other(target, original)
+            refuse_other(target, original)
             return Conversion(target, _convert(original, target, digest, versions, say), changed=True)
     except OSError as error:
-        raise ModelError(
-            f"cannot write {target}: {error.strerror or error}",
-            "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME",
-        ) from error
+        raise unwritable(target, error) from error
 
 
-def _refuse_other(target: Path, original: Original) -> None:
+def unwritable(target: Path, error: OSError) -> ModelError:
+    """Return the error about a model that cannot be written."""
+    remedy = "make it writable or free some space, or choose another place with --out or XDG_CACHE_HOME"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "give it a shorter name with --name NAME"
+    return ModelError(f"cannot write {target}: {error.strerror or error}", remedy)
+
+
+@contextmanager
+def _there(directory: Path) -> Iterator[None]:
+    """Make a directory, and those above it; if this ends badly, remove those again that are still empty."""
+    made = [one for one in (directory, *directory.parents) if not one.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody has written something there
+            for one in made:
+                one.rmdir()
+        raise
+
+
+def refuse_other(target: Path, original: Original | Sidecar) -> None:
     """Refuse to replace a model that came from elsewhere: it may be the only copy, and jobs name it."""
     beside = target.with_suffix(".json")
     if not (target.exists() or beside.exists()):
         return
     there = f"{target if target.exists() else beside} is there already, and was not made by this program"
-    known = original.source == TORCHVISION and target.exists()
+    known = original.source == TORCHVISION and _is_clean(target)
     with suppress(ModelError):
         before = read_sidecar(beside)
         there = f"{target} is another network: {before.architecture} of {before.source}"
@@ -107,6 +135,19 @@ def _refuse_other(target: Path, original: Original) -> None:
         known = same and before.source == original.source
     if not known:
         raise UsageError(there, "give this one another name: --name NAME; or remove that file")
+
+
+def _is_clean(path: Path) -> bool:
+    """Tell whether an ONNX file, whose sidecar is lost, has the form that `graph.clean` gives."""
+    import onnx
+
+    from resnet_pipe.convert import graph
+
+    try:
+        found = onnx.load(path, load_external_data=False).graph
+    except Exception:  # of several libraries: it may be anything
+        return False
+    return found.name == graph.NAME and [value.name for value in found.input] == [graph.INPUT]
 
 
 def _convert(original: Original, target: Path, digest: str, versions: dict[str, str], say: Say) -> Sidecar:
@@ -147,6 +188,8 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
     sidecar = write(target, make)
     engines, difference = ", ".join(sidecar.proved), sidecar.max_relative_difference
     say(f"as in {original.runs_in} on {len(photos)} photographs, within {difference:.1e}: {engines}")
+    for note in original.notes:
+        say(f"NOTE: {note}")
     for assumption in original.assumed:
         say(f"NOTE: assumed {assumption}")
     return sidecar

@@ -182,10 +182,11 @@ def _of_int8(figures: Quantization) -> Iterator[Line]:
         "int8",
         f"{figures.weight_bits}-bit weights; {figures.method}; calibrated with {figures.calibrated} images",
     )
+    classes = "" if figures.top1 is None else f"; top-1 {figures.top1:.1%}, top-5 {figures.top5:.1%}"
     yield (
         "agreement",
         f"with float32, on {figures.held_out} other images{skipped}: cosine similarity"
         f" {figures.cosine_min:.5f} or better, {figures.cosine_mean:.5f} on average; largest relative error"
-        f" {figures.max_relative_error:.3f}; top-1 {figures.top1:.1%}, top-5 {figures.top5:.1%}",
+        f" {figures.max_relative_error:.3f}{classes}",
     )
     yield "made from", f"the float32 model of SHA-256 {figures.source_sha256}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +14,9 @@ import torch
 from onnx import ModelProto
 from torch import nn
 
+from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.errors import ModelError
-from resnet_pipe.machine.silence import silenced
+from resnet_pipe.infer.engine import one_line
 
 OPSET = 18
 """The exporter's own; OpenCV 4.10 and later read it."""
@@ -38,22 +41,18 @@ def export(
         ModelError: torch cannot export it.
     """
     names = ("N", None, "H", "W") if varies else ("N",)
-    with warnings.catch_warnings(), silenced("torch.onnx"):
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.onnx.export(
-                network,
-                (torch.zeros(2, channels, *size),),
-                dynamo=True,
-                input_names=["input"],
-                output_names=list(outputs),
-                dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in enumerate(names) if name},),
-                opset_version=OPSET,
-                external_data=False,
-                verbose=False,
-            )
-        except Exception as error:  # torch has none of its own for this
-            raise ModelError(f"torch {torch.__version__} cannot export this network: {error}") from error
+    with _exporting():
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, channels, *size),),
+            dynamo=True,
+            input_names=["input"],
+            output_names=list(outputs),
+            dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in enumerate(names) if name},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
     assert program is not None  # noqa: S101 - with dynamo=True it always gives one
     proto: ModelProto = program.model_proto
     return proto
@@ -71,15 +70,9 @@ def export_boxes(
         ModelError: torch cannot export it.
     """
     given = {0: "N", 2: "H", 3: "W"} if any_size else {0: "N"}
-    with (
-        TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        silenced("torch.onnx"),
-        torch.inference_mode(),
-    ):
+    with TemporaryDirectory() as folder:
         file = Path(folder) / "exported.onnx"
-        warnings.simplefilter("ignore")
-        try:
+        with _exporting(), torch.inference_mode():
             torch.onnx.export(
                 network,
                 (torch.zeros(2, 3, *size),),
@@ -90,9 +83,25 @@ def export_boxes(
                 dynamic_axes={"input": given} | {name: {0: "N"} for name in outputs},
                 opset_version=_OPSET_OF_BOXES,
             )
-        except Exception as error:  # torch has none of its own for this
-            raise ModelError(f"torch {torch.__version__} cannot export this network: {error}") from error
         return _without_copies(onnx.load(file))
+
+
+@contextmanager
+def _exporting() -> Iterator[None]:
+    """Say in one line what torch cannot export: it logs whole tracebacks, as errors, from several places."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable()
+        try:
+            yield
+        except Exception as error:  # torch has none of its own for this
+            reason = one_line(error.__cause__ or error)  # it wraps the cause in advice to its developers
+            raise ModelError(
+                f"torch {torch.__version__} cannot export this network: {reason}", EXPORT_IT
+            ) from error
+        finally:
+            logging.disable(before)
 
 
 def _without_copies(proto: ModelProto) -> ModelProto:

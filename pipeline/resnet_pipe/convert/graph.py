@@ -13,14 +13,21 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from resnet_pipe.convert.simplify import constants_of, shapes_of, simplified
 from resnet_pipe.errors import ModelError
 
-INPUT, LOGITS, FEATURES = "input", "logits", "features"
-"""Names in a clean graph."""
+NAME, INPUT, LOGITS, FEATURES = "network", "input", "logits", "features"
+"""Of a clean graph, and of what is in it."""
 _HAND_ON = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that give the numbers they are given, if in another shape."""
 _AFTER_CLASSIFIER = (*_HAND_ON, "Softmax", "LogSoftmax", "Sigmoid")
 _LINEAR = ("Gemm", "MatMul", "Conv")
 _CALLED_FEATURES = ("features", "embedding", "embeddings", "image_embeds", "pooler_output")
 """Names of outputs that are no logits, even if a linear layer makes them."""
+
+_TRACED = "export it traced, not scripted, and without what follows its classifier: no branch, no loop"
+_INSTEAD = {
+    "Concat": "export one of the heads that are joined there as an output of its own, called `logits`",
+    **dict.fromkeys(("If", "Loop", "Scan"), _TRACED),
+}
+"""What to do about an operator that makes an output."""
 
 
 class Clean(NamedTuple):
@@ -88,6 +95,7 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
         and (node := _classifier(value.name, makers, constants)) is not None
     }
     others = [value.name for value in graph.output if value.name not in classifiers]
+    given = [value.name for value in graph.output if len(value.type.tensor_type.shape.dim) == 2]
     if LOGITS in classifiers:
         classifiers = {LOGITS: classifiers[LOGITS]}
     if len(classifiers) > 1:
@@ -98,18 +106,15 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
     for name, classifier in classifiers.items():  # one at most
         names[name] = LOGITS
         seen = next(one for one in classifier.input if one not in constants)
-        names[_flat(graph, classifier, seen)] = FEATURES
+        names[FEATURES if FEATURES in given else _flat(graph, classifier, seen)] = FEATURES
     if not classifiers:
         pooled = [name for name in others if _is_pooled(name, makers)]
         if len(pooled) != 1:
-            found = ", ".join(others) or "none"
-            raise ModelError(
-                f"no output holds logits or pooled features; its outputs: {found}",
-                "export it with its classifier, or with its pooled features as the only output",
-            )
+            raise _neither(others, makers)
         names[pooled[0]] = FEATURES
     _rename(proto, names)
-    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    image = next(value for value in graph.input if value.name == _input(proto))  # weights may be before it
+    batch = image.type.tensor_type.shape.dim[0]
     del graph.output[:]
     for name in sorted(names.values(), reverse=True):  # the logits first
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -120,6 +125,18 @@ def _name_outputs(proto: ModelProto) -> dict[str, str]:
             shape.dim.add().CopyFrom(batch)
             shape.dim.add().dim_value = widths[value.name][1]
     return names
+
+
+def _neither(names: list[str], makers: Mapping[str, NodeProto]) -> ModelError:
+    """Return the error about outputs of which none can be told to be logits, or features."""
+    kinds = {name: makers[name].op_type for name in names if name in makers}
+    found = ", ".join(f"{name} (made by {kinds[name]})" if name in kinds else name for name in names)
+    remedy = "export it with its classifier, or with its pooled features as the only output"
+    for kind, advice in _INSTEAD.items():
+        if kind in kinds.values():
+            remedy = f"{advice}; or run the file as it is: set `preprocess` in the job"
+    problem = f"no output holds logits or pooled features; its outputs: {found or 'none'}"
+    return ModelError(problem, remedy)
 
 
 def _classifier(
@@ -189,7 +206,7 @@ def _strip(proto: ModelProto) -> None:
         field.extend(copies)
     del graph.value_info[:], proto.metadata_props[:]
     proto.ir_version = max(proto.ir_version, 4)  # before, weights had to be inputs as well
-    graph.name, graph.doc_string, proto.doc_string = "network", "", ""
+    graph.name, graph.doc_string, proto.doc_string = NAME, "", ""
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]

@@ -53,6 +53,7 @@ class Original:
         detection: how its outputs become boxes; None for a network that finds no objects.
         second: its second network, which is in the same graph; or None.
         macs: multiply-accumulates of one image, if the graph does not tell them.
+        notes: what else to know, such as an output that is dropped.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Original:
     detection: Detection | None = None
     second: SecondNetwork | None = None
     macs: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def normalized(images: Pixels, wanted: NetworkInput) -> NDArray[np.float32]:

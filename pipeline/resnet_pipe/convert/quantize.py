@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.convert.calibration import CalibrationFiles, CalibrationImages
-from resnet_pipe.convert.conversion import Conversion, alone, convert, unchanged, versions_of, write
+from resnet_pipe.convert.conversion import (
+    Conversion,
+    alone,
+    convert,
+    refuse_other,
+    unchanged,
+    unwritable,
+    versions_of,
+    write,
+)
 from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.errors import ModelError, UsageError
+from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.model import INT8_SUFFIX, Quantization, Sidecar
+from resnet_pipe.model.network import inspect
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare
+from resnet_pipe.study.agreement import Agreement, compare
 
 METHOD = (
     "ONNX Runtime quantize_static, QDQ, percentile 99.999; weights int8 per channel, of 7 bits if that is"
@@ -46,7 +57,6 @@ _PERCENTILE = 99.999
 _BATCH = 8
 _STRIDE = 4
 """Images whose activations are in memory at the same time: 200 MB each for ResNet-152."""
-_OUTPUTS = ("features", "logits")
 
 
 def convert_int8(
@@ -66,12 +76,13 @@ def convert_int8(
 
     Raises:
         MissingExtraError: the extra `onnxruntime` or `convert` is not installed.
-        UsageError: there are too few images.
+        UsageError: there are too few images, an int8 model of this name is another network, or the network
+            takes a fixed number of images at a time.
         ModelError: what `convert` raises; or int8 changes the results too much. No int8 file is left.
     """
     versions = versions_of("onnxruntime", "onnx", extra="onnxruntime", purpose="Quantising a model")
     files = CalibrationFiles.choose(calibration)
-    source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say)
+    source = convert(spec, weights=weights, ask=ask, name=name, out=out, say=say, singly=True)
     if source.sidecar.preprocessing.varies:
         raise UsageError(
             f"{source.path} takes images of any size (fit: shortest), for which there is no int8 yet",
@@ -101,8 +112,11 @@ def convert_int8(
         if before is not None:
             return Conversion(target, before, changed=False)
         with alone(target.parent):
+            refuse_other(target, source.sidecar)
             return Conversion(target, write(target, make), changed=True)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise unwritable(target, error) from error
         raise ModelError(
             f"cannot make {target}: {error.filename or ''} {error.strerror or error}",
             "free some space there, or use another directory with --out; check that the images can be read",
@@ -114,11 +128,12 @@ def _quantize_closely(
 ) -> Quantization:
     """Quantise with weights of 7 bits, which run right everywhere, or else of 8, if one is close enough."""
     preprocessing = source.sidecar.preprocessing
-    before = _execute(source.path, preprocessing, images.held_out)
+    names = (FEATURES, *([LOGITS] if source.sidecar.classes else []))
+    before = _execute(source.path, names, preprocessing, images.held_out)
     for bits in BITS:
         _quantize(source, images.calibration, target, bits, say)
-        after = _execute(target, preprocessing, images.held_out)
-        agreement = compare(after, before, *_OUTPUTS)
+        after = _execute(target, names, preprocessing, images.held_out)
+        agreement = compare(after, before, FEATURES, LOGITS if source.sidecar.classes else None)
         say(f"{bits}-bit weights: {_words(agreement)} on {len(images.held_out)} other images")
         if agreement.passes("int8"):
             return Quantization(
@@ -128,11 +143,10 @@ def _quantize_closely(
                 held_out=len(images.held_out),
                 skipped=len(images.skipped),
                 weight_bits=bits,
-                **asdict(agreement),
+                **agreement.figures,
             )
     raise ModelError(
-        f"int8 changes the results of {source.path} too much: cosine similarity"
-        f" {agreement.cosine_min:.5f}, and at least {THRESHOLDS['int8']} is required",
+        f"int8 changes the results of {source.path} too much: {agreement.problem('int8', 'float32')}",
         "calibrate with more images like those the network will see; no file was written",
     )
 
@@ -185,17 +199,17 @@ class _Reader:
 
 
 def _execute(
-    model: Path, preprocessing: Preprocessing, images: NDArray[np.uint8]
+    model: Path, names: tuple[str, ...], preprocessing: Preprocessing, images: NDArray[np.uint8]
 ) -> dict[str, NDArray[np.float32]]:
     """Return a model's outputs, its roundings executed as they stand and its products in float32.
 
     What comes out is decided by the model, and not by what this processor does with int8.
     """
-    size = min(_BATCH, len(images))
+    size = inspect(model).batch_size or min(_BATCH, len(images))
     request = EngineRequest(
         model=model,
         preprocessing=preprocessing.network_input,
-        outputs=_OUTPUTS,
+        outputs=names,
         batch_size=size,
         device="cpu",
         precision="fp32",
@@ -205,15 +219,17 @@ def _execute(
     )
     engine = load("onnxruntime", request)
     batches = [engine.infer(images[start : start + size]) for start in range(0, len(images), size)]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in _OUTPUTS}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
 
 
 def _words(agreement: Agreement) -> str:
-    return (
+    text = (
         f"cosine similarity with float32 {agreement.cosine_min:.5f} or better, {agreement.cosine_mean:.5f} on"
-        f" average; largest relative error {agreement.max_relative_error:.3f}; top-1 agreement"
-        f" {agreement.top1:.1%}, top-5 {agreement.top5:.1%}"
+        f" average; largest relative error {agreement.max_relative_error:.3f}"
     )
+    if agreement.top1 is None:  # it has no classes
+        return text
+    return f"{text}; top-1 agreement {agreement.top1:.1%}, top-5 {agreement.top5:.1%}"
 
 
 def _digest(source: Sidecar, files: CalibrationFiles, versions: dict[str, str]) -> str:

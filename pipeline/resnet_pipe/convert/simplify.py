@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import prod
 
-import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from resnet_pipe.convert import float32
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
 
@@ -24,7 +24,7 @@ def simplified(proto: ModelProto) -> ModelProto:
     Raises:
         ModelError: it cannot be simplified.
     """
-    _to_float32(proto)
+    float32.convert(proto)
     proto = _optimized(proto)
     _pool_globally(proto, shapes_of(proto))
     return proto
@@ -65,32 +65,6 @@ def _optimized(proto: ModelProto) -> ModelProto:
         except Exception as error:  # the library has no error of its own, and the graph may be anybody's
             raise ModelError(f"the network cannot be simplified: {error}", "export it again") from None
     return found
-
-
-def _to_float32(proto: ModelProto) -> None:
-    """Turn half precision into float32: weights, constants, casts, inputs and outputs."""
-    graph = proto.graph
-    for tensor in _tensors(proto):
-        if tensor.data_type == TensorProto.FLOAT16:
-            values = numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
-                attribute.i = TensorProto.FLOAT
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
-
-
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
 
 
 def _pool_globally(proto: ModelProto, shapes: Mapping[str, list[int]]) -> None:

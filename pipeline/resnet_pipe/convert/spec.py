@@ -33,11 +33,13 @@ class Wanted:
         name: of the model, if the user does not give another.
         decides: all that decides the result besides the versions of libraries, as JSON.
         build: makes the original; it may raise a `ModelError` or a `MissingExtraError`.
+        batch_size: images that it takes at a time, if it takes no other number.
     """
 
     name: str
     decides: list[Any]
     build: Callable[[Say], Original]
+    batch_size: int | None = None
 
 
 def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
@@ -102,6 +104,11 @@ def _of_hub(spec: str, ask: Ask, say: Say) -> Wanted:
         raise UsageError(
             f"{spec} is not the name of a network there", f"write {kind}:NAME, as its page shows it"
         )
+    if kind == "hf" and "/" not in repository:
+        raise UsageError(
+            f"{spec} is not the name of a network there",
+            "write hf:OWNER/NAME, such as hf:microsoft/resnet-50",
+        )
     repository = f"timm/{repository}" if kind == "timm" and "/" not in repository else repository
     say(f"fetching {repository} ...")
     directory, commit = hub.fetch(repository, revision or None, (*FILES, NAMES[0]))
@@ -127,12 +134,14 @@ def _of_file(path: Path, ask: Ask) -> Wanted:
 
     if not path.is_file():  # such as a pipe, on which everybody would wait
         raise UsageError(f"{path} is not a file", "give the path of an .onnx file")
-    digests = [file_sha256(file) for file in (path, *inspect(path).data)]
+    network = inspect(path)
+    digests = [file_sha256(file) for file in (path, *network.data)]
     beside = [file_sha256(file) for file in onnx_file.beside(path)]
     return Wanted(
         path.stem,
         ["onnx", digests, beside, *_asked(ask)],
         lambda _say: _understood(path, lambda: onnx_file.original(path, ask)),
+        network.batch_size,
     )
 
 
@@ -158,6 +167,7 @@ def _of_recipe(spec: str, weights: str | None, ask: Ask) -> Wanted:
     from resnet_pipe.convert.sources import torchvision
 
     path = find(spec)
+    ask.refuse_size("a recipe says the size of its images itself")
     recipe = load(path)
     chosen = weights if weights is not None else recipe.weights
     if weights is None and chosen not in NAMED_WEIGHTS:  # a checkpoint beside the recipe

@@ -21,7 +21,7 @@ from resnet_pipe.infer.engine import ENGINES, EngineRequest, one_line
 from resnet_pipe.infer.probe import Probe, Refusal, RefusedError, Result, Work
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.nvidia import visible_gpus
-from resnet_pipe.study.agreement import THRESHOLDS, Agreement, compare, digits
+from resnet_pipe.study.agreement import Agreement, compare, digits
 
 PATIENCE_S = 60.0
 """An engine that takes longer hangs: all together took 19 s on two cores shared by eight processes."""
@@ -175,11 +175,10 @@ def _finding(trial: Trial, reference: Result | None) -> Finding:
     elif result is reference:
         compared = "the reference for the others"
     else:
-        agreement, needed = _compare(result, reference), THRESHOLDS[result.info.precision]
+        agreement = _compare(result, reference)
         compared = f"cosine {digits(agreement.cosine_min)}, error {agreement.max_relative_error:.1e}"
-        if not agreement.passes(result.info.precision):
-            against = f"compared with {reference.info.name} fp32 on the CPU; at least {needed} is required"
-            return _wrong(trial, f"wrong results: {compared}, {against}")
+        if problem := agreement.problem(result.info.precision, f"{reference.info.name} fp32 on the CPU"):
+            return _wrong(trial, f"wrong results: {compared}; {problem}")
     proof = "" if result.info.device == "cpu" else f"; {result.info.proof}"
     times = result.batch_times
     assert times is not None  # noqa: S101 - they were asked for

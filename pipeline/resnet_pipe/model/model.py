@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
@@ -28,7 +29,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_Count = Annotated[int, Field(ge=0)]
+_Difference = Annotated[float, Field(ge=0)]
 
 
 class Weights(_Section):
@@ -57,7 +62,8 @@ class Weights(_Section):
 class Quantization(_Section):
     """How an int8 model was made, and how int8 changes the results on images not used for calibration.
 
-    The figures are those of `study.agreement.Agreement`, with the float32 model as the reference.
+    The figures are those of `study.agreement.Agreement`, with the float32 model as the reference; those of
+    the best classes are None for a network without.
 
     Attributes:
         source_sha256: of the float32 ONNX file.
@@ -71,15 +77,15 @@ class Quantization(_Section):
 
     source_sha256: str
     method: str
-    calibrated: int
-    held_out: int
-    skipped: int
+    calibrated: _Count
+    held_out: _Count
+    skipped: _Count
     weight_bits: Literal[7, 8] = 8
     cosine_min: float
     cosine_mean: float
-    max_relative_error: float
-    top1: float
-    top5: float
+    max_relative_error: _Difference
+    top1: float | None
+    top5: float | None
 
 
 class Sidecar(_Section):
@@ -106,20 +112,20 @@ class Sidecar(_Section):
     name: str
     source: str
     architecture: str
-    depth: int | None
+    depth: _Count | None
     weights: Weights
     classes: list[str]
-    features: int | None
+    features: _Count | None
     preprocessing: Preprocessing
-    params: int
-    macs: int
-    file_bytes: int
+    params: _Count
+    macs: _Count
+    file_bytes: _Count
     onnx_sha256: str
     recipe_sha256: str
-    max_relative_difference: float
+    max_relative_difference: _Difference
     versions: dict[str, str]
     compared_with: str = "torch"
-    proved: dict[str, float] = {}
+    proved: dict[str, _Difference] = {}
     licence: str | None = None
     revision: str | None = None
     files: dict[str, str] = {}
@@ -230,7 +236,7 @@ def open_model(path: Path) -> Model:
         raise _missing(path, path.stem, path)
     name, digest = key_of(path.stem), file_sha256(path)
     sidecar_path = path.with_suffix(".json")
-    if not sidecar_path.exists():
+    if not os.path.lexists(sidecar_path):  # a link that leads nowhere is one that cannot be read
         return Model(name, path, digest, None)
     sidecar = read_sidecar(sidecar_path)
     if sidecar.onnx_sha256 != digest:
@@ -244,10 +250,14 @@ def open_model(path: Path) -> Model:
 
 def read_sidecar(path: Path) -> Sidecar:
     """Read a sidecar; ModelError if it is not readable, or not of a known schema version."""
+    if path.exists() and not path.is_file():  # such as a pipe, on which everybody would wait
+        raise ModelError(f"{path} is not a file", "remove it, or convert the model again", "models")
     try:
         return Sidecar.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ModelError(
+            f"{path}: cannot be read: {error.strerror}", "remove it, or convert the model again", "models"
+        ) from None
     except ValidationError as error:
         raise ModelError(
             f"{path}: not a valid sidecar: {first_problem(error)}",

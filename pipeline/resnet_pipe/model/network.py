@@ -182,7 +182,8 @@ def _image(path: Path, inputs: Sequence[Any]) -> tuple[int | None, int | None, i
             )
         raise ModelError(
             f"{found}: images have {_CHANNELS} channels, not {channels}",
-            f"export it for images of {_CHANNELS} channels",
+            f"export it for images of {_CHANNELS} channels"
+            + (", with their mean, x.mean(1, keepdim=True), before its first layer" if channels == 1 else ""),
         )
     if value_type(image) not in _INPUT_TYPES:
         raise ModelError(

@@ -240,9 +240,10 @@ def _conflict_of_shortest(values: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return the first of the problems that pydantic has found: where, and what."""
+    """Return the first of the problems that pydantic has found: where, if it is at one place, and what."""
     first: Any = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+    place, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{place}: {what}" if place else what
 
 
 def told(size: int | tuple[int, int]) -> str:

@@ -8,23 +8,21 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet_pipe.errors import RunError
-from resnet_pipe.head.detect import DETECTIONS
 from resnet_pipe.head.detectors.detector import Placements
 from resnet_pipe.infer.engine import ENGINES, EngineInfo
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Canary
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.workers.messages import Outputs
-from resnet_pipe.study.agreement import THRESHOLDS, compare, digits
-from resnet_pipe.study.matching import LEAST, matched
+from resnet_pipe.study.agreement import THRESHOLDS, Agreement
 from resnet_pipe.study.subject import Reference, Subject
 
 
 class Finding(NamedTuple):
-    """How well a sample agrees with the reference; and what is wrong, in words, or nothing."""
+    """How well a sample agrees with the reference; and what is wrong, in words, or None."""
 
     figures: Canary
-    wrong: str
+    wrong: str | None
 
 
 @dataclass(frozen=True)
@@ -42,23 +40,17 @@ class Sample:
 
     def compared(self, resolved: Resolved, subject: Subject, reference: Reference) -> Finding:
         """Compare what a reference gives for the items with what the engine of a job gave."""
-        ran, settings = reference.info, resolved.head.detector
+        ran = reference.info
         by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
         by = f"{by}, {reference.what}" if reference.what else by
         count = len(self.items)
-        if settings is None:
-            found = compare(self.outputs, reference.outputs, subject.compared, subject.logits)
-            figures = Canary(count, by, found.cosine_min, found.top1)
-            least, agrees = _least(resolved), digits(found.cosine_min)
-            right = found.cosine_min >= least
-            what = f"the smallest cosine similarity of the output `{subject.compared}` to"
+        agreement = subject.agreement(self.outputs, reference)
+        if isinstance(agreement, Agreement):
+            figures = Canary(count, by, agreement.cosine_min, agreement.top1)
         else:
-            share = matched(self.outputs[DETECTIONS], reference.outputs[DETECTIONS], settings)
-            figures = Canary(count, by, None, None, share)
-            least, agrees = LEAST[resolved.precision], f"{share:.3f}"
-            right, what = share >= least, "the share of boxes that are the same with"
-        wrong = f"for {count} items of a batch of {self.rows}, {what} {by} is {agrees}"
-        return Finding(figures, "" if right else f"{wrong}, and must be {least:.6g} at least")
+            figures = Canary(count, by, None, None, agreement.to_json()["matched"])
+        problem = agreement.problem(resolved.precision, by, _least(resolved))
+        return Finding(figures, problem and f"for {count} items of a batch of {self.rows}, {problem}")
 
 
 def sample_of(batch: Pixels, outputs: Outputs, placements: Placements | None, count: int) -> Sample | None:
@@ -88,13 +80,13 @@ def references(resolved: Resolved, info: EngineInfo) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _least(resolved: Resolved) -> float:
-    """Return the cosine similarity that each item must reach.
+def _least(resolved: Resolved) -> float | None:
+    """Return the cosine similarity that each item must reach, if that is not the threshold of `verify`.
 
-    That is the threshold of `verify`; but an int8 model may be twice as far off as on the worst of the images
-    that its conversion measured, which were others.
+    An int8 model may be twice as far off as on the worst of the images that its conversion measured, which
+    were others.
     """
-    threshold, sidecar = THRESHOLDS[resolved.precision], resolved.model.sidecar
+    sidecar = resolved.model.sidecar
     if sidecar is None or sidecar.quantization is None:
-        return threshold
-    return min(threshold, 1 - 2 * (1 - sidecar.quantization.cosine_min))
+        return None
+    return min(THRESHOLDS["int8"], 1 - 2 * (1 - sidecar.quantization.cosine_min))

@@ -26,6 +26,7 @@ class BoxAgreement:
     """
 
     THRESHOLDS: ClassVar[Mapping[str, float]] = LEAST
+    ERRORS: ClassVar[Mapping[str, float]] = {}
     TITLES: ClassVar[str] = f"{'boxes':>8}{'the same':>10}{'max px':>10}{'max score':>11}"
 
     boxes: int
@@ -35,7 +36,17 @@ class BoxAgreement:
 
     def passes(self, precision: str) -> bool:
         """Tell whether it is good enough for a precision."""
-        return self.matched >= LEAST[precision]
+        return self.problem(precision) is None
+
+    def problem(
+        self, precision: str, reference: str = "the reference", least: float | None = None
+    ) -> str | None:
+        """Return in words that too few boxes are the same; None if they are enough."""
+        least = LEAST[precision] if least is None else least
+        if self.matched >= least:
+            return None
+        same = f"{share(self.matched)} of the boxes are the same in {reference}"
+        return f"{same}, and must be {least:.1%} at least"
 
     def cells(self) -> str:
         """Return the figures for the columns of a table."""

@@ -63,6 +63,7 @@ class Difference:
 
     Attributes:
         common_rows: rows of the same source and frame.
+        logits_min: the smallest cosine similarity of the logits where `similarity` is that of the features.
         neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
         accepted, beyond: the largest accepted difference of a row, and how many rows differ by more; or, for
@@ -73,6 +74,7 @@ class Difference:
     b: Side
     common_rows: int
     similarity: Similarity | None
+    logits_min: float | None
     neighbours: float | None
     classes: Classes | None
     boxes: Boxes | None
@@ -102,9 +104,9 @@ class Difference:
 def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     """Compare the committed rows of two directories.
 
-    A row is judged, if a largest difference is accepted, by 1 - the cosine similarity of its features, or
-    else of its logits; or else, by 0 if its best class is the same, and by 1 if it is another one. Boxes are
-    judged all together, by 1 - the share that has a partner.
+    A row is judged, if a largest difference is accepted, by the largest of those that can be had: 1 - the
+    cosine similarity of its features, and of its logits; without logits, 0 if its best class is the same, and
+    1 if it is another one. Boxes are judged all together, by 1 - the share that has a partner.
 
     Raises:
         UsageError: a directory has no shards that can be read so, or there is nothing to compare.
@@ -115,13 +117,13 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     rows = np.flatnonzero(matches >= 0)
     if not len(rows):
         raise _nothing_in_common(ours, theirs)
-    vector, fields, notes = _comparable(ours, theirs)
-    if accepted is not None and not vector and not {"top_k", "boxes"}.intersection(fields):
+    vectors, fields, notes = _comparable(ours, theirs)
+    if accepted is not None and not vectors and not {"top_k", "boxes"}.intersection(fields):
         raise UsageError(
             "no row can be judged: of features of different widths only the neighbours can be compared",
             "leave out --max, or run both jobs with logits or top_k in writer.fields",
         )
-    found = _compare(ours, theirs, rows, matches[rows], vector, fields)
+    found = _compare(ours, theirs, rows, matches[rows], vectors, fields)
     near = None
     if "features" in fields and len(rows) >= neighbours.LEAST:
         near = neighbours.shared(found["ours"], found["theirs"])
@@ -133,12 +135,14 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     if accepted is not None and boxes is not None:
         beyond = boxes.only_a + boxes.only_b if 1.0 - boxes.matched > accepted else 0
     elif accepted is not None:
-        beyond = int((1.0 - found["cosine" if vector else "same_best"] > accepted).sum())
+        judged = [*vectors, *(() if "logits" in vectors or "top_k" not in fields else ("same_best",))]
+        beyond = int((1.0 - np.min([found[one] for one in judged], axis=0) > accepted).sum())
     return Difference(
         a=_side(ours, np.flatnonzero(matches < 0)),
         b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
         common_rows=len(rows),
-        similarity=_similarity(keys, found["cosine"], vector) if vector else None,
+        similarity=_similarity(keys, found[vectors[0]], vectors[0]) if vectors else None,
+        logits_min=float(found["logits"].min()) if vectors == ["features", "logits"] else None,
         neighbours=near,
         classes=_classes(ours, theirs, found) if "top_k" in fields else None,
         boxes=boxes,
@@ -159,22 +163,23 @@ def _nothing_in_common(ours: StoredRows, theirs: StoredRows) -> UsageError:
     )
 
 
-def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[str | None, list[str], list[str]]:
-    """Return what has a cosine similarity, features if they have one; the fields to read; and notes."""
+def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[list[str], list[str], list[str]]:
+    """Return what has a cosine similarity, features first; the fields to read; and notes."""
     both = [field for field in ours.fields if field in theirs.fields]
-    vector, notes = None, []
+    vectors: list[str] = []
+    notes: list[str] = []
     for field in ("features", "logits"):
-        if field in both and not vector:
+        if field in both:
             width, other = ours.widths[field], theirs.widths[field]
             if width == other:
-                vector = field
+                vectors.append(field)
             else:
                 notes.append(
                     f"{field} are {width} wide in A and {other} in B: they have no cosine similarity"
                 )
-    fields = [field for field in both if field in ("features", vector, "top_k", "boxes")]
+    fields = [field for field in both if field in ("features", *vectors, "top_k", "boxes")]
     if fields:
-        return vector, fields, notes
+        return vectors, fields, notes
     a, b = (", ".join(side.fields) for side in (ours, theirs))
     raise UsageError(
         "\n".join([f"no field can be compared: A has {a}, and B has {b}", *notes]),
@@ -187,10 +192,10 @@ def _compare(
     theirs: StoredRows,
     rows: NDArray[np.int64],
     others: NDArray[np.int64],
-    vector: str | None,
+    vectors: Sequence[str],
     fields: Sequence[str],
 ) -> Values:
-    """Return how much each row differs from the other one, and the features of a sample of both."""
+    """Return how alike each row and the other one are, by field, and the features of a sample of both."""
     sampled = np.zeros(len(rows), np.bool_)
     sampled[neighbours.sample(len(rows))] = True
     parts: list[Values] = []
@@ -198,9 +203,9 @@ def _compare(
         part = slice(start, start + _ROWS)
         one, other = ours.values(rows[part], fields), theirs.values(others[part], fields)
         found: Values = {}
-        if vector:
-            found["cosine"] = cosines(one[vector], other[vector])
-            found["cosine"][(one[vector] == other[vector]).all(axis=1)] = 1.0  # and no rounding error
+        for vector in vectors:
+            found[vector] = cosines(one[vector], other[vector])
+            found[vector][(one[vector] == other[vector]).all(axis=1)] = 1.0  # and no rounding error
         if "features" in fields:
             found["ours"], found["theirs"] = (side["features"][sampled[part]] for side in (one, other))
         if "top_k" in fields:

@@ -66,6 +66,7 @@ class Verification:
             "reference": {**asdict(self.reference.info), "what": self.reference.what},
             "compared": self.subject.compared,
             "thresholds": self.subject.agreed.THRESHOLDS,
+            "largest_errors": self.subject.agreed.ERRORS,
             "engines": [verdict.to_json() for verdict in self.verdicts],
             "exit_code": int(self.exit_code),
         }
@@ -80,6 +81,7 @@ class Verification:
             f"{'engine':<13}{'precision':<11}{'device':<8}{agreed.TITLES}{'images/s':>10}  result",
             *map(_row, self.verdicts),
             "",
+            *(f"FAIL {verdict.name}: {verdict.problem}" for verdict in self.verdicts if verdict.problem),
             *agreed.legend(self.subject.compared),
         ]
         return "\n".join(lines)

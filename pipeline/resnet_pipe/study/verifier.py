@@ -55,7 +55,14 @@ class Verdict:
         """Return how it went: `pass`, `fail`, `not installed`, `cannot run`, `crashed` or `given up`."""
         if self.agreement is None or self.precision is None:
             return self.refusal.status if self.refusal else "crashed"
-        return "pass" if self.agreement.passes(self.precision) else "fail"
+        return "fail" if self.problem else "pass"
+
+    @property
+    def problem(self) -> str | None:
+        """Return which figure fails, and of which output."""
+        if self.agreement is None or self.precision is None:
+            return None
+        return self.agreement.problem(self.precision)
 
     @property
     def name(self) -> str:
@@ -69,6 +76,8 @@ class Verdict:
             text += f": {self.refusal.reason}"
         if self.agreement:
             text += f", {self.agreement.describe()}"
+        if self.problem:
+            text += f": {self.problem}"
         return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +88,8 @@ class Verdict:
             "engine": self.engine,
             "precision": self.precision,
             "status": self.status,
-            **{name: getattr(self.refusal, name, None) for name in ("reason", "remedy")},
+            "reason": self.refusal.reason if self.refusal else self.problem,
+            "remedy": self.refusal.remedy if self.refusal else None,
             **{name: getattr(self.info, name, None) for name in ("version", "device", "streams", "note")},
             "items_per_second": round(rate, 2) if rate else None,
             **{name: value if isfinite(value or 0.0) else None for name, value in agreement.items()},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from resnet_pipe.convert.original import Original, Run, in_torch
 from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.convert.sources import detr, hugging_face, image_processor, timm, weights
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.model.model import DEPTHS, Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
@@ -47,6 +47,14 @@ class Ask:
     preprocessing: Preprocessing | None = None
     revision: str | None = None
     labels: tuple[str, ...] | None = None
+
+    def refuse_size(self, reason: str) -> None:
+        """Refuse to be asked for a size that has no effect, because of the reason."""
+        if self.size == "test":
+            raise UsageError(
+                f"--size test is for networks of timm, and has no effect on {self.spec}: {reason}",
+                "leave out --size, or say how images are prepared: in a recipe, or with --preprocess '{...}'",
+            )
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def _finding_boxes(directory: Path, config: Mapping[str, Any], ask: Ask) -> Orig
     state, file = weights.read(directory)
     found = detr.load(config, state, place)
     found.check(preprocessing, directory / image_processor.NAME)
-    labels, assumed = _labelled(hugging_face.labels_of(config), found.classes)
+    labels, assumed = _labelled(hugging_face.labels_of(config, place), found.classes)
     unused = f"that {', '.join(found.unused[:3])} are of no use, as transformers says"
     return Original(
         source="transformers",
@@ -147,6 +155,7 @@ def _of_transformers(
             hugging_face.EXPORT_IT,
         )
     module, architecture = hugging_face.network(config, state, place)
+    ask.refuse_size(f"{image_processor.NAME} knows one size, or --preprocess says it")
     preprocessing = _preprocessing(directory, ask, image_processor.preprocessing_of)
     has_classifier = hugging_face.has_classifier(state)
     classifier, wanted = "fc" if has_classifier else None, preprocessing.network_input
@@ -162,7 +171,7 @@ def _of_transformers(
         preprocessing=preprocessing,
         run=run,
         runs_in=f"{library} {metadata.version(library)}",
-        labels=hugging_face.labels_of(config),
+        labels=hugging_face.labels_of(config, place),
     )
 
 
@@ -182,6 +191,8 @@ def _preprocessing(
 
 def _of_timm(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], ask: Ask) -> _Network:
     place = directory / CONFIG
+    if ask.preprocessing is not None:
+        ask.refuse_size("--preprocess says it")
     module, classifier = timm.network(config, state, place)
     preprocessing = ask.preprocessing or timm.preprocessing_of(config, ask.size, place)
     reference, library = module, "torch"
@@ -225,6 +236,8 @@ def _labelled(labels: list[str] | None, count: int) -> tuple[list[str], tuple[st
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds names and values; ModelError if it is anything else."""
+    if path.exists() and not path.is_file():  # such as a pipe, on which everybody would wait
+        raise ModelError(f"{path} is not a file", "copy or download it again")
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(

@@ -87,13 +87,26 @@ def has_classifier(state: Mapping[str, Tensor]) -> bool:
     return any(name.startswith("classifier.") for name in state)
 
 
-def labels_of(config: Mapping[str, Any]) -> list[str] | None:
-    """Return the labels that a config.json names, in the order of the classes; None if it names none."""
+def labels_of(config: Mapping[str, Any], place: Path) -> list[str] | None:
+    """Return the labels that a config.json names, in the order of the classes; None if it names none.
+
+    Raises:
+        ModelError: what it says of them cannot be understood.
+    """
     named = config.get("id2label")
-    if not isinstance(named, Mapping) or named.keys() != {str(index) for index in range(len(named))}:
+    if not named and named in (None, {}, []):
         return None
-    labels = [named[str(index)] for index in range(len(named))]
-    return labels if labels and all(isinstance(label, str) for label in labels) else None
+    expected = [str(index) for index in range(len(named))] if isinstance(named, Mapping) else []
+    if not isinstance(named, Mapping) or named.keys() != set(expected):
+        what = f"keys such as {next(iter(named))!r}" if isinstance(named, Mapping) else one_line(repr(named))
+        problem = (
+            f"expected the labels of classes 0, 1, 2 and on, such as {{'0': 'cat', '1': 'dog'}}, not {what}"
+        )
+    elif not all(isinstance(label, str) for label in named.values()):
+        problem = "expected texts as labels"
+    else:
+        return [named[key] for key in expected]
+    raise ModelError(f"{place}: id2label: {problem}", "mend it, or remove it: then the classes have numbers")
 
 
 def reference(directory: Path, has_classifier: bool, wanted: NetworkInput) -> Run:

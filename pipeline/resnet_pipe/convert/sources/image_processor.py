@@ -85,8 +85,9 @@ def _made(
     except ValidationError as error:
         first: Any = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise _refused(
-            place, key or "size", first["input"], first["msg"].removeprefix("Value error, ")
+        given = f", not {first['input']!r}" if key else ""
+        raise ModelError(
+            f"{place}: {key or 'size'}: {first['msg'].removeprefix('Value error, ')}{given}", SAY_IT
         ) from None
 
 
@@ -113,7 +114,10 @@ def _geometry(config: Mapping[str, Any], kind: _Kind, name: str, place: str) -> 
     if config.get("do_pad"):
         raise _refused(place, "do_pad", True, "false")
     found: dict[str, Any] = {"interpolation": _filter(config, kind, place)}
-    size = _size(config.get("size", kind.size), kind.square, "size", place)
+    given = config.get("size", kind.size)
+    if config.get("use_square_size") and type(given) is int and not kind.square:
+        raise _refused(place, "use_square_size", True, "false, or a size of {height, width}")
+    size = _size(given, kind.square, "size", place)
     edge = size.get("shortest_edge")
     if name == "ConvNext":
         if edge is None:

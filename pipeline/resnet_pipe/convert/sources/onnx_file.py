@@ -23,7 +23,7 @@ from resnet_pipe.convert.sources.directory import (
     read_json,
 )
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.head.classify import LOGITS
+from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
@@ -39,8 +39,12 @@ _RUNS = ("onnxruntime", "torch")
 
 def beside(path: Path) -> list[Path]:
     """Return the files beside an ONNX file that say something about it."""
-    names = (CONFIG, image_processor.NAME, steps.NAME, CARD)
-    return [file for file in map(path.with_name, names) if file.is_file()]
+    names = (CONFIG, image_processor.NAME, steps.NAME)
+    card = path.with_name(CARD)  # which is of something else, unless it names the licence of a model
+    return [
+        *(file for file in map(path.with_name, names) if file.is_file()),
+        *([card] if licence_of_card(card) else []),
+    ]
 
 
 def original(path: Path, ask: Ask) -> Original:
@@ -54,6 +58,8 @@ def original(path: Path, ask: Ask) -> Original:
         raise ModelError(
             f"{path} computes in int8, and is not changed", "run it as it is: set `preprocess` in the job"
         )
+    if ask.preprocessing is not None:
+        ask.refuse_size("--preprocess says it")
     proto = onnx.load(path)
     if yolo.may_be(proto):
         return _finding_boxes(path, network, proto, ask)
@@ -92,6 +98,7 @@ def original(path: Path, ask: Ask) -> Original:
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in (*network.data, *beside(path))},
         assumed=assumed,
+        notes=_dropped([one.name for one in network.outputs if one.name not in names]),
     )
 
 
@@ -127,13 +134,23 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
     )
 
 
+def _dropped(names: list[str]) -> tuple[str, ...]:
+    """Return a note on outputs that the model will not have."""
+    if not names:
+        return ()
+    several, those = ("outputs", "are") if len(names) > 1 else ("output", "is")
+    told = ", ".join(f"`{name}`" for name in names)
+    text = f"the {several} {told} of the file {those} not kept: a model has `{LOGITS}` and `{FEATURES}`"
+    return (f"{text}. To keep another one as the features, export it under that name",)
+
+
 def _labels(path: Path, count: int | None) -> tuple[list[str], tuple[str, ...]]:
     """Return one label for each of the classes, from config.json beside the file, and what is assumed."""
     if count is None:
         return [], ()
     config = path.with_name(CONFIG)
     told = read_json(config) if config.is_file() else {}
-    named = hugging_face.labels_of(told)
+    named = hugging_face.labels_of(told, config)
     named, assumed = (named, ()) if named else timm.labels_of(told)
     if named is None:
         return [f"class {index}" for index in range(count)], (UNNAMED,)
@@ -148,6 +165,7 @@ def _labels(path: Path, count: int | None) -> tuple[list[str], tuple[str, ...]]:
 def _preprocessing(path: Path, ask: Ask) -> Preprocessing:
     processor, listed, config = (path.with_name(name) for name in (image_processor.NAME, steps.NAME, CONFIG))
     if processor.is_file():
+        ask.refuse_size(f"{processor.name} knows one size")
         return image_processor.preprocessing_of(read_json(processor), str(processor))
     if listed.is_file():
         return steps.preprocessing_of(read_json(listed), ask.size, listed)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from resnet_pipe.convert.sources.hugging_face import EXPORT_IT
 from resnet_pipe.convert.sources.image_processor import SAY_IT
 from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.infer.engine import one_line
 from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 
 if TYPE_CHECKING:
@@ -27,6 +29,14 @@ PLAIN = (
 """Networks that timm and torchvision call the same, with the same names of weights: they need no timm."""
 _PLAIN_ARGUMENTS = {"in_chans": (3,), "num_classes": None, "global_pool": ("avg", "", None)}
 """Arguments that leave such a network what it is, with these values; None for any."""
+
+_DEEPEST = 1000
+"""Blocks of a network."""
+_LARGEST = 100_000
+"""Any other number in the description of a network: classes, widths, pixels."""
+_COUNTS = re.compile(r"layer|depth|block|repeat|stage")
+"""In the names of arguments that say how many blocks there are."""
+_TOO_LARGE = "check that the file is of this network; or " + EXPORT_IT
 
 
 def architecture(config: Mapping[str, Any], place: Path) -> str:
@@ -106,20 +116,44 @@ def _made_by_timm(config: Mapping[str, Any], place: Path) -> nn.Module:
     for key in inspect.signature(timm.create_model).parameters.keys() & arguments.keys():
         raise ModelError(f"{place}: model_args: {key} is not an argument of a network", "remove it")
     classes = config.get("num_classes")
+    _refuse_huge("num_classes", classes, place)
+    for key, value in arguments.items():
+        _refuse_huge(f"model_args: {key}", value, place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made: nn.Module = timm.create_model(
                 name, pretrained=False, exportable=True, **{"num_classes": classes, **arguments}
             )
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise ModelError(f"{place}: timm cannot make {name} as described: {error}", EXPORT_IT) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the arguments of a file make a network raise
+        problem = f"{place}: timm cannot make {name} as described: {one_line(error)}"
+        raise ModelError(problem, EXPORT_IT) from None
     return made
+
+
+def _refuse_huge(key: str, value: object, place: Path) -> None:
+    """Refuse a number that would keep timm building: it makes what it is told, layer by layer."""
+    numbers = list(_numbers(value))
+    if any(abs(number) > _LARGEST for number in numbers):
+        raise ModelError(f"{place}: {key}: a number is larger than {_LARGEST:,}", _TOO_LARGE)
+    if len(numbers) > _DEEPEST or (_COUNTS.search(key) and sum(numbers) > _DEEPEST):
+        raise ModelError(f"{place}: {key}: a network of over {_DEEPEST:,} blocks", _TOO_LARGE)
+
+
+def _numbers(value: object) -> Iterator[float]:
+    """Yield all numbers in a value of JSON."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(one)
 
 
 def _classifier(made: nn.Module, config: Mapping[str, Any], place: Path) -> str | None:
     """Return the name of the last layer, whose input are the features; None if there is none."""
-    told = (config.get("pretrained_cfg") or {}).get("classifier", "fc")
+    told = _pretrained(config, place).get("classifier", "fc")
     layer = dict(made.named_modules()).get(told) if isinstance(told, str) else None
     if layer is not None:
         return told if hasattr(layer, "weight") else None
@@ -137,21 +171,26 @@ def preprocessing_of(config: Mapping[str, Any], size: Size, place: Path) -> Prep
     Raises:
         ModelError: it does something that cannot be done here; the message names the key.
     """
-    told = config.get("pretrained_cfg", config)
-    if not isinstance(told, Mapping):
-        raise ModelError(f"{place}: pretrained_cfg: expected names and values, not {told!r}", SAY_IT)
+    told = _pretrained(config, place) if "pretrained_cfg" in config else config
     key = "test_input_size" if size == "test" and told.get("test_input_size") else "input_size"
     shape = told.get(key) or (3, 224, 224)
     if not (isinstance(shape, list | tuple) and len(shape) == 3 and all(type(n) is int for n in shape)):
         raise ModelError(f"{place}: {key}: expected channels, height and width, not {shape!r}", SAY_IT)
     sides = tuple(shape[1:])
-    part = (told.get("test_crop_pct") if size == "test" else None) or told.get("crop_pct") or 0.875
+    share = "test_crop_pct" if size == "test" and told.get("test_crop_pct") else "crop_pct"
+    part = told.get(share) or 0.875
     mode, mean = told.get("crop_mode") or "center", told.get("mean") or (0.485, 0.456, 0.406)
+    std = told.get("std") or (0.229, 0.224, 0.225)
+    for name, value in (("mean", mean), ("std", std)):
+        if not (isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_number, value))):
+            raise ModelError(f"{place}: {name}: expected three numbers, not {value!r}", SAY_IT)
+    if not (_is_number(part) and part > 0):
+        raise ModelError(f"{place}: {share}: expected a share such as 0.875, not {part!r}", SAY_IT)
     found: dict[str, Any] = {
         "crop": sides,
         "interpolation": told.get("interpolation") or "bicubic",
         "mean": list(mean),
-        "std": list(told.get("std") or (0.229, 0.224, 0.225)),
+        "std": list(std),
     }
     try:
         scaled = tuple(math.floor(side / part) for side in sides)
@@ -169,6 +208,19 @@ def preprocessing_of(config: Mapping[str, Any], size: Size, place: Path) -> Prep
         raise ModelError(f"{place}: pretrained_cfg cannot be understood: {problem}", SAY_IT) from None
 
 
+def _pretrained(config: Mapping[str, Any], place: Path) -> Mapping[str, Any]:
+    told = config.get("pretrained_cfg")
+    if told is None:
+        return {}
+    if not isinstance(told, Mapping):
+        raise ModelError(f"{place}: pretrained_cfg: expected names and values, not {told!r}", SAY_IT)
+    return told
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
 def licence_of(config: Mapping[str, Any]) -> str | None:
     """Return the licence that a config.json names; None if it names none."""
     told = config.get("pretrained_cfg")
@@ -183,7 +235,8 @@ def labels_of(config: Mapping[str, Any]) -> tuple[list[str] | None, tuple[str, .
     weights that it is these.
     """
     told = _told_labels(config)
-    tag = str((config.get("pretrained_cfg") or {}).get("tag", ""))
+    told_of = config.get("pretrained_cfg")
+    tag = str(told_of.get("tag", "")) if isinstance(told_of, Mapping) else ""
     if told is not None or not tag.endswith("in1k") or config.get("num_classes") != 1000:
         return told, ()
     from torchvision.models import ResNet18_Weights

@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.model.foreign import COPY_AGAIN, START, told_by
@@ -27,6 +28,7 @@ def refusal(path: Path, error: Exception) -> ModelError:
             or told_by(start)
             or _archive(path, start)
             or _pickled(error, start)
+            or _onnx(path)
             or _unknown(start)
         )
     except OSError as unread:
@@ -52,6 +54,21 @@ def _safetensors(path: Path, start: bytes) -> tuple[str, str] | None:
         load = f"tensors = safetensors.torch.load_file({str(path)!r})"
         return "is a safetensors file", f"save it with torch, {two_lines(load, 'tensors')}"
     return None
+
+
+def _onnx(path: Path) -> tuple[str, str] | None:
+    import onnx
+
+    try:
+        network = onnx.load(path, load_external_data=False)
+    except Exception:  # of several libraries: the file may be anything
+        return None
+    if not network.graph.node:
+        return None
+    return (
+        "is an ONNX network, not just weights",
+        f"convert it as it is: resnet-pipe convert {quote(str(path))}",
+    )
 
 
 def _archive(path: Path, start: bytes) -> tuple[str, str] | None:
