@@ -28,7 +28,8 @@ KINDS = {
 }
 """What the weights are of -> what a user calls it: the depth is read from the weights."""
 PREPROCESS = (
-    f"{{fit: shortest, resize: {SMALL['min_size']}, longest: {SMALL['max_size']}, multiple: 32, interpolation: linear,"
+    f"{{fit: shortest, resize: {SMALL['min_size']}, longest: {SMALL['max_size']}, multiple: 32,"
+    " interpolation: linear,"
     " mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
 )
 LABELS = [f"thing {index}" for index in range(1, CLASSES)]

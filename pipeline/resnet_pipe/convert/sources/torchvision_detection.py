@@ -34,7 +34,6 @@ PREPROCESSING = Preprocessing.model_validate(
         "longest": 1333,
         "multiple": 32,
         "interpolation": "linear",
-        "interpolation": "linear",
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }
