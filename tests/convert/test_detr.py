@@ -187,7 +187,7 @@ def test_a_job_that_asks_for_cuda_is_told_what_can_run_it(
     def wait(_self: RemoteEngine, _look: object) -> None:
         raise UnsupportedError("cv2.dnn cannot run it on cuda:0", "infer.device: cpu")
 
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
     monkeypatch.setattr(RemoteEngine, "wait_until_ready", wait)
     if made.model.stem != "detr":
         pytest.skip("one is enough")
@@ -200,7 +200,7 @@ def test_a_job_that_asks_for_cuda_is_told_what_can_run_it(
     )
     said = job.run().expect(2).stderr
     assert "cv2.dnn cannot run it on cuda:0" in said
-    assert re.search(r"what to do: .*onnxruntime can run it: infer.engine: \w+; or infer.device: cpu", said)
+    assert re.search(r"what to do: .*openvino.* can run it: infer.engine: \w+; or infer.device: cpu", said)
 
 
 @pytest.fixture(scope="module")
