@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,8 @@ from resnet_pipe.preprocess.geometry import sides
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CLASSES = 10
 WIDTH = 3
+YOLO_CROP, YOLO_CLASSES = 64, 5
+"""Height and width of the input of a small YOLO, and how many classes it knows."""
 
 Crop = int | tuple[int, int] | tuple[str | int, str | int]
 ANY = ("H", "W")
@@ -138,6 +141,92 @@ def write_residual(path: Path, crop: Crop = 32) -> Path:
     ]
     outputs = {"logits": CLASSES, "features": 16}
     return write(path, nodes, outputs, {**weights, **classifier(16)}, crop=crop)
+
+
+def write_yolo(
+    path: Path, kind: str = "yolo", batch: int | str = "N", classes: int = YOLO_CLASSES, crop: int = YOLO_CROP
+) -> Path:
+    """Write a network with the output of a YOLO: boxes of three sizes, whose scores depend on the image.
+
+    Args:
+        path: the .onnx file.
+        kind: `yolo5` (boxes, 5 + classes), `yolo` (4 + classes, boxes), `yolo_end_to_end` (boxes, 6).
+        batch: a number, or the name of a dynamic size.
+        classes: how many it knows.
+        crop: height and width of its input, a multiple of 32.
+    """
+    rng, channels = np.random.default_rng(6), 4 + (kind == "yolo5") + classes
+    places = [
+        (stride, y, x) for stride in (8, 16, 32) for y in range(crop // stride) for x in range(crop // stride)
+    ]
+    stride, rows, columns = (np.array(each, np.float32) for each in zip(*places, strict=True))
+    weights: dict[str, NDArray[Any]] = {
+        "stem": rng.normal(scale=1 / 8, size=(16, 3, 8, 8)).astype(np.float32),
+        "listed": np.array([0, channels, -1]),
+        "axis": np.array([1]),
+        **{f"at_{place}": np.array([place]) for place in (0, 2, 4, channels)},
+        "centre": ((np.stack([columns, rows])[None] + 0.5) * stride).astype(np.float32),
+        "least": (stride * 2)[None, None],
+        "more": (stride * 3)[None, None],
+        "reach": (stride / 2)[None, None],
+        "rare": np.array(2 if kind == "yolo5" else 5.5, np.float32),
+        "half": np.array(0.5, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["input", "stem"], ["a"], strides=[8, 8]),
+        helper.make_node("Relu", ["a"], ["level_0"]),
+    ]
+    for level in range(3):
+        if level:
+            names = [f"level_{level - 1}"], [f"level_{level}"]
+            nodes.append(helper.make_node("AveragePool", *names, kernel_shape=[2, 2], strides=[2, 2]))
+        weights[f"head_{level}"] = rng.normal(size=(channels, 16, 1, 1)).astype(np.float32)
+        nodes += [
+            helper.make_node("Conv", [f"level_{level}", f"head_{level}"], [f"map_{level}"]),
+            helper.make_node("Reshape", [f"map_{level}", "listed"], [f"list_{level}"]),
+        ]
+    nodes.append(helper.make_node("Concat", [f"list_{level}" for level in range(3)], ["all"], axis=2))
+    for name, start, end in (("xy", 0, 2), ("wh", 2, 4), ("logit", 4, channels)):
+        nodes.append(helper.make_node("Slice", ["all", f"at_{start}", f"at_{end}", "axis"], [name]))
+    nodes += [
+        helper.make_node("Tanh", ["xy"], ["shift"]),
+        helper.make_node("Mul", ["shift", "reach"], ["shifted"]),
+        helper.make_node("Add", ["shifted", "centre"], ["middle"]),
+        helper.make_node("Sigmoid", ["wh"], ["growth"]),
+        helper.make_node("Mul", ["growth", "more"], ["grown"]),
+        helper.make_node("Add", ["grown", "least"], ["size"]),
+        helper.make_node("Sub", ["logit", "rare"], ["lowered"]),
+        helper.make_node("Sigmoid", ["lowered"], ["score"]),
+    ]
+    shape = [batch, len(places), channels]
+    if kind == "yolo_end_to_end":
+        shape[2] = 6
+        nodes += [
+            helper.make_node("Mul", ["size", "half"], ["halved"]),
+            helper.make_node("Sub", ["middle", "halved"], ["from"]),
+            helper.make_node("Add", ["middle", "halved"], ["to"]),
+            helper.make_node("ReduceMax", ["score"], ["best"], axes=[1]),
+            helper.make_node("ArgMax", ["score"], ["index"], axis=1),
+            helper.make_node("Cast", ["index"], ["label"], to=TensorProto.FLOAT),
+            helper.make_node("Concat", ["from", "to", "best", "label"], ["columns"], axis=1),
+        ]
+    else:
+        name = "output0" if kind == "yolo" else "columns"
+        nodes.append(helper.make_node("Concat", ["middle", "size", "score"], [name], axis=1))
+    if kind == "yolo":
+        shape[1:] = shape[:0:-1]
+    else:
+        nodes.append(helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1]))
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, crop, crop])
+    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, shape)
+    made = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, path.stem, [image], [output], made),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    return path
 
 
 def write_int8(source: Path, path: Path, crop: int = 32, weight_bits: int = 8) -> Path:

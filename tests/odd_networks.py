@@ -92,3 +92,36 @@ def write_open(path: Path, *, ending: Sequence[NodeProto] = (), output: str = "k
         *ending,
     ]
     return write(path, nodes, [tensor(output, ["N", "C"])], {"chosen": CHOSEN, "first": np.array([0])})
+
+
+def mix(path: Path) -> Path:
+    """Make a network wrong in batches: each image has the mean of its batch added to it."""
+    return _before(path, [
+        node("ReduceMean", ["input"], ["mean_of_batch"], axes=[0], keepdims=1),
+        node("Add", ["input", "mean_of_batch"], ["changed"]),
+    ])  # fmt: skip
+
+
+def spoil_last(path: Path, batch: int) -> Path:
+    """Make a network of so many images wrong for the last of them."""
+    factors = np.ones((batch, 1, 1, 1), np.float32)
+    factors[-1] = -2
+    return _before(path, [node("Mul", ["input", "factors"], ["changed"])], {"factors": factors})
+
+
+def _before(
+    path: Path, nodes: Sequence[NodeProto], weights: Mapping[str, NDArray[Any]] | None = None
+) -> Path:
+    """Put nodes, from `input` to `changed`, before all nodes of a network."""
+    model = onnx.load(str(path))
+    for one in model.graph.node:
+        one.input[:] = ["changed" if name == "input" else name for name in one.input]
+    after = [*nodes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(after)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in (weights or {}).items()
+    )
+    path.unlink()  # it may be a link to a file that others use
+    onnx.save(model, str(path))
+    return path

@@ -17,9 +17,10 @@ from resnet_pipe.job.syntax import parse
 from resnet_pipe.model.model import read_sidecar
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
-from tests.networks import write, write_tiny
+from tests.networks import write, write_tiny, write_yolo
 from tests.odd_networks import write_with_others
 from tests.run.jobs import SIDECAR, Cli, JobFolder
+from tests.sidecars import write_yolo_sidecar
 
 LONG = "vit-or-resnet-with-a-name-that-somebody-made-longer-than-any-terminal.a1_in1k"
 IMAGENET = {"kind": "imagenet", "name": "IMAGENET1K_V2", "requested": "imagenet"}
@@ -191,6 +192,7 @@ def test_models_prints_all_of_it_as_json(cli: Cli, several: Path) -> None:
         "file_bytes": 46_758_048,
         "outputs": {},
         "held": None,
+        "detection": None,
         "weights": None,
         "weights_name": None,
         "int8_cosine_min": None,
@@ -392,3 +394,47 @@ def test_a_job_takes_the_name_of_what_was_converted_from_a_hub(
     path = add(models, stem)
     job.file.write_text(job.file.read_text().replace("model: tiny.onnx", f"model: {name}"))
     assert str(path) in cli("run", job.file, "--dry-run").expect(0).stdout
+
+
+@pytest.fixture
+def finder(models: Path) -> Path:
+    """The file of a network that finds objects, with a sidecar that says so."""
+    network = write_yolo(models / "finder.onnx")
+    write_yolo_sidecar(network, max_detections=300)
+    return network
+
+
+KEPT = "yolo; score above 0.25, overlap (IoU) up to 0.7, at most 300 an item"
+
+
+def test_models_says_of_a_network_that_finds_objects_what_it_finds(cli: Cli, finder: Path) -> None:
+    listed = lines(cli)
+    (at,) = (number for number, line in enumerate(listed) if line.startswith("finder"))
+    assert listed[at].split()[1:] == ["someone", "else", "0.0M", "0.00", "0.0", "-", "-", "checkpoint"]
+    below = " ".join(" ".join(listed[at + 1 :]).split())
+    assert below == f"boxes of 5 classes: {KEPT}"
+    entry = json.loads(cli("models", "--json").expect(0).stdout)[-1]
+    assert (entry["outputs"], entry["held"]) == ({}, f"boxes of 5 classes: {KEPT}")
+    assert entry["detection"] == {"kind": "yolo", "score": 0.25, "nms": 0.7, "max_detections": 300}
+
+
+def test_show_says_how_boxes_are_made_and_of_which_classes(cli: Cli, finder: Path) -> None:
+    said = cli("models", "show", "finder").expect(0).stdout
+    told = dict(line.split(":", 1) for line in said.splitlines())
+    assert told["output"].strip() == "output0 (N, 9, 84): boxes (yolo)"
+    assert told["boxes"].strip() == KEPT
+    assert told["classes"].strip() == "5: thing 0, thing 1, thing 2, thing 3, thing 4"
+    assert "outputs" not in told
+    shown = json.loads(cli("models", "show", "finder", "--json").expect(0).stdout)
+    assert [output["held"] for output in shown["outputs"]] == ["boxes (yolo)"]
+    assert shown["sidecar"]["detection"]["kind"] == "yolo"
+
+
+def test_a_file_that_may_find_objects_is_said_to_and_how_to_tell(cli: Cli, finder: Path) -> None:
+    finder.with_suffix(".json").unlink()
+    said = cli("models", "show", finder).expect(0).stdout
+    assert "perhaps boxes, as a YOLO gives them; converting it tells" in said
+    assert f"resnet-pipe convert {finder} --name NAME" in said.replace("\n", "")
+    assert "--preprocess" not in said
+    listed = " ".join(" ".join(lines(cli)).split())
+    assert "finder - - - 0.0 without a sidecar perhaps boxes, as a YOLO gives them" in listed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,16 +52,18 @@ def _one_export(
 
     from resnet_pipe.convert import export as exporting  # it needs torch, which is looked for above
 
-    export = exporting.export
+    export: Callable[..., ModelProto] = exporting.export
 
-    def remembered(network: nn.Module, size: tuple[int, int]) -> ModelProto:
-        digest = hashlib.sha256(f"{size} {network}".encode())
+    def remembered(network: nn.Module, size: tuple[int, int], *given: object, **named: object) -> ModelProto:
+        digest = hashlib.sha256(f"{size} {given} {named} {network}".encode())
         for name, values in network.state_dict().items():
             digest.update(name.encode() + values.numpy().tobytes())
         name = f"export-{digest.hexdigest()}"
-        kept: ModelProto = ModelProto.FromString(
-            made_once(tmp_path_factory, name, lambda _: export(network, size).SerializeToString())
-        )
+
+        def export_it(_folder: Path) -> bytes:
+            return bytes(export(network, size, *given, **named).SerializeToString())
+
+        kept: ModelProto = ModelProto.FromString(made_once(tmp_path_factory, name, export_it))
         return kept
 
     if "own_export" not in request.fixturenames:

@@ -42,6 +42,11 @@ def norm(channels: int) -> dict[str, Any]:
     return {**values, "variance": np.abs(weights(channels, seed=9)) + 0.1}
 
 
+def enlarged(source: str, result: str, **attributes: Any) -> NodeProto:  # noqa: ANN401
+    nearest = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    return make_node("Resize", [source, "", "scales"], [result], **{**nearest, **attributes})
+
+
 def conv(source: str, result: str, weight: str = "w", **attributes: Any) -> NodeProto:  # noqa: ANN401
     return make_node("Conv", [source, weight], [result], **attributes)
 
@@ -73,6 +78,10 @@ NETWORKS: dict[str, Network] = {
     "batch norm of a convolution that something else takes too": (
         [conv("input", "a"), batch_norm("a", "c"), make_node("Add", ["c", "a"], ["x"])],
         {"w": weights(4, 3, 3, 3), **norm(4)},
+    ),
+    "values that become blocks": (
+        [conv("input", "a"), enlarged("a", "x")],
+        {"w": weights(4, 3, 3, 3), "scales": np.array([1, 1, 2, 3], np.float32)},
     ),
     "batch norm of the image": ([batch_norm("input", "x")], norm(3)),
     "shortcuts to both sides of an addition": (
@@ -242,6 +251,14 @@ REFUSED: dict[str, tuple[Network, str]] = {
     "an operator with control characters": (
         ([make_node("Re\x1b[2Jlu", ["input"], ["x"], name="\x1b]0;")], {}),
         r"operator 'Re\\x1b\[2Jlu', node '\\x1b\]0;'",
+    ),
+    "a size that is no multiple": (
+        ([enlarged("input", "x")], {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
+        "enlarge by whole numbers only",
+    ),
+    "values between others": (
+        ([enlarged("input", "x", mode="linear")], {"scales": np.array([1, 1, 2, 2], np.float32)}),
+        "enlarge by whole numbers only",
     ),
     "an attribute that nobody knows": (
         ([make_node("Relu", ["input"], ["x"], slope=0.1)], {}),

@@ -38,7 +38,7 @@ class BoxesOfClasses(Classify):
         names = json.loads(schema.field("detections").metadata[LABELS])
         (values,) = outputs.values()
         found = []
-        for (key, frame, _), row in zip(places, values, strict=True):
+        for (key, frame, *_), row in zip(places, values, strict=True):
             boxes = [
                 (label, 2 * label, label + 20, SIDE, 1 / (1 + label), label)
                 for label in np.flatnonzero(row > 0).tolist()

@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image, ImageOps
 
+from resnet_pipe.errors import UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import opencv
 from resnet_pipe.infer.batches import Normalizer
 from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.job import job as jobs
+from resnet_pipe.job.resolve import resolve
 from resnet_pipe.preprocess.geometry import Mode
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.video.section import VideoSection
+from resnet_pipe.run.chunk import ChunkFiles
+from resnet_pipe.run.stop import Stop
+from resnet_pipe.study.depth import DepthOptions, Networks, study
 from tests.networks import ANY, MEAN, STD, Crop, classifier, write, write_residual
 from tests.photographs import encode, photograph
 from tests.run.faults import shorten_spans
@@ -304,3 +310,46 @@ def test_an_engine_that_takes_one_size_only_is_refused_with_those_that_can(
     text = said(job, infer="engine: opencv")
     assert "infer.engine: opencv takes images of one size only, and fit: shortest makes many" in text
     assert "write openvino or onnxruntime or torch or mlx" in text
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("keys", [KEYS, {"fit": "pad", "crop": 48}, {"resize": 48, "crop": 40}], ids=str)
+def test_rows_say_where_the_picture_lies_and_how_large_it_is_displayed(
+    job: JobFolder, keys: dict[str, Any], mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of JPEGs that were decoded to a half, and of one that is turned."""
+    seen: dict[str, object] = {}
+
+    def append(files: ChunkFiles, places: Any, outputs: Any) -> None:  # noqa: ANN401
+        seen.update((row.key, row.placement) for row in places)
+        kept(files, places, outputs)
+
+    kept = ChunkFiles.append
+    monkeypatch.setattr(ChunkFiles, "append", append)
+    whole = {**keys, "mean": MEAN, "std": STD}
+    job.write(preprocess=json.dumps({**whole, "mode": mode}), batch_size=4, chunk_items=100)
+    job.run().expect(0)
+    geometry = Preprocessing(**whole).geometry(mode)
+    sizes = {**PICTURES, TURNED: (200, 300)}
+    assert seen == {name: geometry.placement(*size) for name, size in sizes.items()}
+
+
+def test_the_fingerprint_names_the_keys_of_this_fit_only_where_it_is_used(job: JobFolder) -> None:
+    job.write(preprocess=PREPROCESS)
+    found = resolve(*jobs.load(job.file)).fingerprint.settings
+    told = {key: value for key, value in found.items() if key.startswith("preprocess.")}
+    assert told == {f"preprocess.{key}": value for key, value in KEYS.items()}
+    job.write(preprocess=PREPROCESS.replace("multiple: 16", "multiple: 1"))
+    assert "preprocess.multiple" not in resolve(*jobs.load(job.file)).fingerprint.settings
+    job.write()
+    found = resolve(*jobs.load(job.file)).fingerprint.settings
+    assert {key for key in found if key.startswith("preprocess.")} == {
+        f"preprocess.{key}" for key in ("resize", "crop", "mean", "std")
+    }
+
+
+def test_the_study_of_depth_whose_networks_take_one_size_refuses_them(job: JobFolder) -> None:
+    job.write(preprocess=PREPROCESS)
+    options = DepthOptions((), 1, (), 4)
+    with pytest.raises(UsageError, match="take images of one size, and fit: shortest makes many"):
+        study(jobs.load(job.file)[0], Networks({}, {}), options, Stop(), print)

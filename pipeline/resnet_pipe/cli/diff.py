@@ -37,7 +37,8 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
     metavar="X",
     callback=_accepted,
     help="Largest accepted difference of a row: 1 - cosine of its features, or else of its logits; or else 0"
-    " for the same best class, 1 for another. Default: any.",
+    " for the same best class, 1 for another; of boxes all together: 1 - the share that both have."
+    " Default: any.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
@@ -45,7 +46,8 @@ def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
 
     OUT_A and OUT_B are each the writer.path of a job. Rows of the same path and frame are
     compared: features and logits by their cosine similarity, features also by their nearest neighbours, top_k
-    by its classes. Only committed rows of Parquet, CSV or JSON Lines are read, and nothing is changed.
+    by its classes, boxes by class and overlap. Only committed rows of Parquet, CSV or JSON Lines are read,
+    and nothing is changed.
 
     Exits with 0; with --max, with 1 if a row differs by more than that, or is in one directory only. With 2
     if there is nothing to compare.
@@ -81,11 +83,18 @@ def _table(found: Difference) -> Iterator[str]:
         yield f"\n{'cosine':<11}{'1 - cosine':<12}least similar {found.similarity.of}"
         for key, cosine in found.similarity.worst:
             yield f"{digits(cosine):<11}{1 - cosine:<12.1e}{on_one_line(name(key))}"
+    if found.boxes and found.boxes.worst:
+        yield f"\n{'alone':<10}rows with the most boxes that only one side has"
+        yield from (f"{count:<10}{on_one_line(name(key))}" for key, count in found.boxes.worst)
     if found.notes:
         yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
     if found.accepted is not None:
         counts = {"beyond it": found.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
+        if found.boxes:
+            counts["beyond it"] = 0
         problems = [f"{number(count, 'row')} {what}" for what, count in counts.items() if count]
+        if found.boxes and found.beyond:
+            problems.insert(0, f"{1 - found.boxes.matched:.2%} of the boxes without a partner")
         yield f"\n--max {found.accepted:g}: {', '.join(['FAIL', *problems]) if problems else 'pass'}"
 
 
@@ -98,6 +107,7 @@ def _made(what: str, a: str, b: str) -> str:
 def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
     """Yield of what a figure is, what it is, and its value."""
     from resnet_pipe.study.agreement import digits
+    from resnet_pipe.study.box_agreement import share as cut
     from resnet_pipe.study.neighbours import MOST, NEAREST
 
     if similar := found.similarity:
@@ -111,3 +121,16 @@ def _figures(found: Difference) -> Iterator[tuple[str, str, str]]:
         yield "", f"best {classes.k} classes shared", f"{classes.shared:.1%}"
         largest = classes.max_score_difference
         yield "", "score of the best class, largest difference", "-" if largest is None else f"{largest:.1e}"
+    if boxes := found.boxes:
+        total = f"of {boxes.a + boxes.b:,}"
+        yield "boxes", f"same class, overlap (IoU) {boxes.iou:g} or more", f"{cut(boxes.matched)} {total}"
+        yield "", "only in A", f"{boxes.only_a:,} of {boxes.a:,}"
+        yield "", "only in B", f"{boxes.only_b:,} of {boxes.b:,}"
+        yield "", "corners, mean difference", _measure(boxes.mean_difference, " px")
+        yield "", "largest difference", _measure(boxes.max_difference, " px")
+        yield "", "score, mean difference", _measure(boxes.mean_score_difference)
+        yield "", "largest difference", _measure(boxes.max_score_difference)
+
+
+def _measure(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.1e}{unit}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from resnet_pipe.cli.terminal import on_signals, say, show
-from resnet_pipe.errors import ExitCode
+from resnet_pipe.errors import DocumentError, ExitCode
 
 
 def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -216,8 +216,11 @@ def depth(
     from resnet_pipe.study import depth as depth_study
 
     document.read(job)  # before the networks are converted, which takes minutes
+    with suppress(DocumentError):  # the job's own model need not be there
+        depth_study.refuse_boxes(jobs.load(job, overrides, "--set")[0])
     networks = depth_study.prepare(depths, weights, say)
     loaded, _ = jobs.load(job, (*overrides, networks.override), "--set")
+    depth_study.refuse_boxes(loaded)
     folder = out or loaded.output
     self_feeding.check_file(loaded, folder / "depth.png")
     options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)

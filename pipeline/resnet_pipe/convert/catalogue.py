@@ -11,7 +11,7 @@ from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import INT8_SUFFIX, Sidecar, how_to_make, models_dir, read_sidecar
-from resnet_pipe.model.network import inspect
+from resnet_pipe.model.network import PERHAPS_BOXES, inspect
 from resnet_pipe.store.names import key_of
 
 _FLOAT_BYTES = 4
@@ -38,7 +38,7 @@ class Entry:
         sidecar: None if there is none that can be used.
         outputs: `logits` and `features`, or one of them -> how many values for an image; None if that is not
             known before a run.
-        held: what the outputs are, in words, for a model without a sidecar.
+        held: what the outputs are, in words, for a model without a sidecar, or one that finds objects.
         problem: what is wrong with the sidecar, or without one, with the file.
     """
 
@@ -84,6 +84,7 @@ class Entry:
             "file_bytes": self.file_bytes,
             "outputs": self.outputs,
             "held": self.held,
+            "detection": sidecar.detection.model_dump() if sidecar and sidecar.detection else None,
             "weights": sidecar.weights.kind if sidecar else None,
             "weights_name": sidecar.weights.name if sidecar else None,
             "int8_cosine_min": quantization.cosine_min if quantization else None,
@@ -123,7 +124,10 @@ def _converted(path: Path) -> Entry:
     try:
         if os.path.lexists(beside):
             return _described(name, path, size, read_sidecar(beside))
-        head = of_network(inspect(path))
+        network = inspect(path)
+        if network.may_find_objects:
+            return Entry(name, path, None, None, size, held=PERHAPS_BOXES)
+        head = of_network(network)
     except ModelError as error:
         return Entry(name, path, None, None, size, problem=error.problem)
     roles = {LOGITS: head.logits, FEATURES: head.features}
@@ -132,6 +136,9 @@ def _converted(path: Path) -> Entry:
 
 
 def _described(name: str, path: Path, size: int | None, sidecar: Sidecar) -> Entry:
+    if sidecar.detection is not None:
+        held = f"boxes of {len(sidecar.classes)} classes: {sidecar.detection.describe()}"
+        return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, held=held)
     outputs: dict[str, int | None] = {LOGITS: len(sidecar.classes)} if sidecar.classes else {}
     if sidecar.features is not None:
         outputs[FEATURES] = sidecar.features

@@ -10,9 +10,11 @@ from typing import Any
 
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.detect import as_said
+from resnet_pipe.head.head import Head
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.model.model import Model, Quantization, Sidecar, find_model, models_dir, open_model
-from resnet_pipe.model.network import Network, inspect
+from resnet_pipe.model.network import PERHAPS_BOXES, Network, inspect
 from resnet_pipe.model.output import HELD, Output, shape_text
 from resnet_pipe.store.names import key_of
 
@@ -32,7 +34,7 @@ class Description:
     model: Model
     network: Network
     file_bytes: int
-    head: Classify
+    head: Head
     unclear: str | None = None
 
     def lines(self) -> Iterator[Line]:
@@ -47,7 +49,7 @@ class Description:
         yield "input", f"{self.network.input_name} {self.network.input_type} {shape_text(self._input_shape)}"
         for output in self.network.outputs:
             yield "output", f"{output.describe()}: {self._held(output) or 'not used, unless a job names it'}"
-        if self.unclear is not None and not self._finds_objects:
+        if self.unclear is not None:
             yield "outputs", self.unclear
         if sidecar is None:
             yield (
@@ -89,17 +91,16 @@ class Description:
     def _input_shape(self) -> tuple[int | None, ...]:
         return (self.network.batch_size, 3, *(self.network.size or (None, None)))
 
-    @property
-    def _finds_objects(self) -> bool:
-        return self.model.sidecar is not None and self.model.sidecar.detection is not None
-
     def _held(self, output: Output) -> str | None:
         """Return what an output holds; None for one that a job would not use."""
-        if self._finds_objects:
-            return "boxes"
-        if output == self.head.logits:
+        head = self.head
+        if head.detector is not None:
+            return f"boxes ({head.detector.kind})" if output.name in head.names else None
+        if not isinstance(head, Classify):
+            return None
+        if output == head.logits:
             return HELD[output.ending]
-        return "features" if output == self.head.features else None
+        return "features" if output == head.features else None
 
     def _costs(self) -> str:
         sidecar, size = self.model.sidecar, f"{self.file_bytes / 1e6:.1f} MB"
@@ -110,10 +111,11 @@ class Description:
 
     def _adopt(self) -> str:
         """Return the command that makes a model with a sidecar of a file without."""
-        height, width = self.network.size or (224, 224)
-        crop = str(height) if height == width else f"[{height}, {width}]"
-        prepared = f"{{resize: ..., crop: {crop}, mean: [...], std: [...]}}"
-        command = f"resnet-pipe convert {quote(str(self.model.path))} --preprocess '{prepared}'"
+        command = f"resnet-pipe convert {quote(str(self.model.path))}"
+        if not self.network.may_find_objects:
+            height, width = self.network.size or (224, 224)
+            crop = str(height) if height == width else f"[{height}, {width}]"
+            command += f" --preprocess '{{resize: ..., crop: {crop}, mean: [...], std: [...]}}'"
         try:
             its_own = self.model.path.resolve().parent == models_dir().resolve()
         except (HomeError, OSError):
@@ -129,10 +131,15 @@ def describe(spec: str) -> Description:
         size = sum(path.stat().st_size for path in (model.path, *network.data))
     except OSError as error:
         raise ModelError(f"{error.filename} cannot be read: {error.strerror}") from None
+    sidecar = model.sidecar
+    if sidecar is not None and sidecar.detection is not None:
+        return Description(model, network, size, as_said(sidecar.detection, sidecar.classes, network))
     try:
         return Description(model, network, size, of_network(network))
     except ModelError as error:
         unclear = "; ".join(filter(None, (error.problem, error.remedy)))
+        if network.may_find_objects:
+            unclear = PERHAPS_BOXES
         return Description(model, network, size, Classify(), unclear)
 
 
@@ -140,12 +147,8 @@ def _of_sidecar(sidecar: Sidecar) -> Iterator[Line]:
     weights, quantization = sidecar.weights, sidecar.quantization
     yield "preprocess", sidecar.preprocessing.describe()
     yield "classes", _classes(sidecar.classes)
-    if (kept := sidecar.detection) is not None:
-        yield (
-            "boxes",
-            f"{kept.kind}; score above {kept.score:g}, overlap (IoU) up to {kept.nms:g}, at most"
-            f" {kept.max_detections} an item",
-        )
+    if sidecar.detection is not None:
+        yield "boxes", sidecar.detection.describe()
     revision = f", revision {sidecar.revision}" if sidecar.revision else ""
     yield "source", f"{sidecar.source}, architecture {sidecar.architecture}{revision}"
     yield "licence", sidecar.licence or "not said"

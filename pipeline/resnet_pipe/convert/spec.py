@@ -11,11 +11,11 @@ from typing import Any
 from resnet_pipe.convert.original import Original
 from resnet_pipe.convert.recipe import NAMED_WEIGHTS, OF_A_CHECKPOINT, find, is_recipe, load
 from resnet_pipe.convert.sources.directory import FILES, Ask
-from resnet_pipe.convert.sources.torchvision_detection import NAMES as DETECTORS
 from resnet_pipe.convert.sources.weights import NAMES
 from resnet_pipe.errors import ModelError, ResnetPipeError, UsageError
 from resnet_pipe.infer.engine import one_line
 from resnet_pipe.job.location import located
+from resnet_pipe.model.detection import OF_TORCHVISION
 from resnet_pipe.model.model import HUBS, hub_name
 from resnet_pipe.model.network import inspect
 from resnet_pipe.store.digest import file_sha256
@@ -51,7 +51,7 @@ def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
     """
     if not spec.startswith(HUBS):
         path, is_there = _place(spec)
-        if spec in DETECTORS:
+        if spec in OF_TORCHVISION:
             return _of_detector(spec, weights, ask)
         if is_recipe(spec) or not (is_there or spec.endswith(".onnx")):
             return _of_recipe(spec, weights, ask)

@@ -107,7 +107,9 @@ def _problems(reader: Reader, kinds: Mapping[str, str]) -> dict[str, str]:
     shape = SlotShape(workers=1, per_worker=2, batch_size=1, size=geometry.size)
     with closing(WorkerPool(reader, geometry, shape, _TIMEOUT_S, traced=False)) as pool:
         items, failures = collect(pool, sources, len(sources))
-    colours = {source.key: items.get((number, 0)) for number, source in enumerate(sources)}
+    colours = {
+        source.key: items[number, 0].pixels for number, source in enumerate(sources) if (number, 0) in items
+    }
     problems = {failure.key: failure.message for failure in failures}
     for name in kinds:
         item = colours.get(name)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
+from shlex import quote
 
 from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.errors import HomeError, ModelError
+from resnet_pipe.head.detect import as_said
 from resnet_pipe.head.output_choice import of_network
-from resnet_pipe.model.model import how_to_make, models_dir, open_model, read_sidecar
-from resnet_pipe.model.network import inspect
+from resnet_pipe.model.model import Sidecar, how_to_make, models_dir, open_model, read_sidecar
+from resnet_pipe.model.network import PERHAPS_BOXES, inspect
 from resnet_pipe.store.names import key_of
 
 HASHED_BYTES = 4 << 30
@@ -50,11 +52,13 @@ def _finding(path: Path, hashed: bool) -> Finding:
             held = f"; its outputs: {_outputs(path)}" if hashed else ""
             text = f"{path} has no sidecar, so every job that uses it must set the preprocessing{held}"
             give = "set preprocess.resize, crop, mean and std in the job"
+            if held.endswith(PERHAPS_BOXES):
+                give = f"resnet-pipe convert {quote(str(path))} --name NAME"
             return Finding(_CHECK, "WARN", text, f"{remake}; or {give}" if remake else give)
         size = path.stat().st_size
         sidecar = open_model(path).sidecar if hashed else read_sidecar(sidecar_path)
         assert sidecar is not None  # noqa: S101 - its file is there
-        held = f"; {_outputs(path)}" if hashed else ""
+        held = f"; {_outputs(path, sidecar)}" if hashed else ""
         if not hashed and sidecar.file_bytes != size:
             raise ModelError(f"{path} has {size} bytes, but its sidecar says {sidecar.file_bytes}")
     except ModelError as error:
@@ -67,6 +71,9 @@ def _finding(path: Path, hashed: bool) -> Finding:
     return Finding(_CHECK, "OK", f"{name}: {size / 1e6:.0f} MB, {proof}; {sidecar.weights.describe()}{held}")
 
 
-def _outputs(path: Path) -> str:
+def _outputs(path: Path, sidecar: Sidecar | None = None) -> str:
     """Return what a model's outputs hold, in words; a ModelError says that it cannot be run."""
-    return of_network(inspect(path)).describe()
+    network = inspect(path)
+    if sidecar is not None and sidecar.detection is not None:
+        return as_said(sidecar.detection, sidecar.classes, network).describe()
+    return PERHAPS_BOXES if network.may_find_objects else of_network(network).describe()

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from resnet_pipe.head.detectors.boxes import COLUMNS
 from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.rows import BOXES, LABELS, Place, numbers, place_columns, place_schema, texts
+from resnet_pipe.model.detection import Detection
+from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.network_input import Placement
 
 if TYPE_CHECKING:
@@ -120,6 +122,18 @@ class Detect:
         entries = pa.StructArray.from_arrays(columns, fields=list(kind.value_type))
         ends = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
         return pa.ListArray.from_arrays(numbers(ends), entries)
+
+
+def as_said(said: Detection, labels: Sequence[str], network: Network) -> Detect:
+    """Return how boxes are made where a model's sidecar alone says it, and no job."""
+    settings = DetectorSettings(
+        kind=said.kind,
+        classes=len(labels),
+        score=said.score,
+        nms=said.nms,
+        max_detections=said.max_detections,
+    )
+    return Detect(settings, network.first_outputs, tuple(labels))
 
 
 def _in_source(

@@ -28,25 +28,6 @@ def padded(batch: Pixels, size: int) -> Pixels:
     return whole
 
 
-def takes_any_size(
-    request: EngineRequest,
-    forward: Forward,
-    errors: type[Exception] | tuple[type[Exception], ...],
-) -> bool:
-    """Tell whether a network can be given a short batch as it is: a file may be made for one size only.
-
-    `forward` executes the network on a batch; if that cannot be, its library raises one of `errors`.
-    """
-    other = request.preprocessing.other
-    if request.batch_size == 1 and other is not None:
-        return True  # all batches are whole; another forward pass with large images would take seconds
-    try:
-        outputs = forward(black(request, 1, other))
-    except errors:
-        return False
-    return all(len(outputs[name]) == 1 for name in request.outputs if name in outputs)
-
-
 def check_sizes(
     request: EngineRequest,
     forward: Forward,
@@ -55,7 +36,7 @@ def check_sizes(
 ) -> None:
     """Execute a network that is to take any size on a batch of another size than `first` had.
 
-    `forward` and the errors are as of `takes_any_size`; `first` are the shapes of the outputs.
+    If `forward` cannot execute it, its library raises one of `errors`; `first` are the shapes of the outputs.
 
     Raises:
         ModelError: it cannot be executed, or a row of an output has another width then.

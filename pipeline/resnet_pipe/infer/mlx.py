@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import black, check_outputs, check_sizes, padded, rows_of, takes_any_size
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.batches import padded, rows_of
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import execute, trusted
 from resnet_pipe.infer.placement import check_supported, load_where_it_runs
 from resnet_pipe.preprocess.network_input import Pixels
 
@@ -32,9 +33,9 @@ def batch_size(device: str) -> int:
     return 32 if gpu else 8
 
 
-def load(request: EngineRequest) -> MlxEngine:
+def load(request: EngineRequest) -> Engine:
     """Build the network of an ONNX file from MLX's functions and run it once; see `EngineModule.load`."""
-    return load_where_it_runs(request, "mps", MlxEngine)
+    return trusted(request, lambda wanted: load_where_it_runs(wanted, "mps", MlxEngine))
 
 
 class MlxEngine:
@@ -79,11 +80,8 @@ class MlxEngine:
         self._load_s = time.perf_counter() - started
         # On the CPU, compiling would call a C++ compiler, which may not be there.
         self._network: Any = mx.compile(network) if on_gpu else network
-        first = self._forward(black(request, request.batch_size))
-        shapes = {name: output.shape for name, output in first.items()}
-        check_outputs(request, shapes)
-        check_sizes(request, self._forward, _ERRORS, shapes)
-        self._fixed = not takes_any_size(request, self._forward, _ERRORS)
+        self.first = execute(request, self._forward, _ERRORS)
+        self._fixed = not self.first.any_size
         self._size = request.batch_size if self._fixed or on_gpu else 0
         """What a short batch is padded to: another size would be compiled again."""
 

@@ -29,6 +29,7 @@ class MlxNetwork:
     def __init__(self, graph: Graph, preprocessing: NetworkInput, dtype: mx.Dtype) -> None:
         self._graph = graph
         self._dtype = dtype
+        self._as_is = preprocessing.shape is not None
         self._bgr = preprocessing.color == "bgr"
         self._mean, self._std = mx.array(preprocessing.mean), mx.array(preprocessing.std)
         self._constants = {name: _nhwc(mx.array(value)) for name, value in graph.constants.items()}
@@ -36,12 +37,17 @@ class MlxNetwork:
 
     def __call__(self, pixels: mx.array) -> dict[str, mx.array]:
         """Return all outputs, float32, shape (n, ...), not evaluated, for uint8 pixels (n, H, W, 3), RGB."""
-        image = pixels[..., ::-1] if self._bgr else pixels
-        image = (image.astype(mx.float32) / 255 - self._mean) / self._std
-        values = {**self._constants, self._graph.image: image}
+        values = {**self._constants, self._graph.image: self._image(pixels)}
         for run, inputs, output in self._program:
             values[output] = run(*(values[name] for name in inputs))
         return {name: _nchw(values[name]).astype(mx.float32) for name in self._graph.outputs}
+
+    def _image(self, pixels: mx.array) -> mx.array:
+        """Return the network's input, in NHWC."""
+        if self._as_is:
+            return _nhwc(pixels)
+        image = pixels[..., ::-1] if self._bgr else pixels
+        return (image.astype(mx.float32) / 255 - self._mean) / self._std
 
     def _function(self, operation: op.Operation) -> Function:
         match operation:
@@ -59,6 +65,8 @@ class MlxNetwork:
             case op.ScaleShift():
                 scale, shift = _evaluated(mx.array(operation.scale), mx.array(operation.shift))
                 return lambda x: (x * scale + shift).astype(x.dtype)
+            case op.Repeat((down, right)):
+                return lambda x: mx.repeat(mx.repeat(x, down, axis=1), right, axis=2)
             case op.Clip(low, high):
                 return lambda x: mx.clip(x, low, high)
             case op.Reshape(shape):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError, ResnetPipeError
 from resnet_pipe.infer import batches, extract
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import execute, trusted
 from resnet_pipe.infer.placement import Streams, check_supported, index_of, load_where_it_runs
 from resnet_pipe.machine import processor
 from resnet_pipe.preprocess.network_input import Pixels
@@ -52,12 +53,12 @@ def batch_size(device: str) -> int:
     return 64 if device.startswith(tuple(_PROVIDERS)) or (device == "auto" and built_with_cuda) else 8
 
 
-def load(request: EngineRequest) -> OnnxRuntimeEngine:
+def load(request: EngineRequest) -> Engine:
     """Load an ONNX file into ONNX Runtime and run it once; see `EngineModule.load`.
 
     TensorRT is taken only when asked for: it compiles the network for minutes.
     """
-    return load_where_it_runs(request, "cuda", OnnxRuntimeEngine)
+    return trusted(request, lambda wanted: load_where_it_runs(wanted, "cuda", OnnxRuntimeEngine))
 
 
 class OnnxRuntimeEngine:
@@ -85,9 +86,11 @@ class OnnxRuntimeEngine:
             self._load_s = time.perf_counter() - started
             batches.check_batch_size(request, self._session.get_inputs()[0].shape[0])
             shapes: dict[str, tuple[int, ...]] = {one.name: () for one in self._session.get_outputs()}
-            if shapes.keys() >= {*request.outputs}:
-                first = self._run(batches.black(request, 1), request.batch_size)
-                shapes.update({name: values.shape for name, values in first.items()})
+            if not shapes.keys() >= {*request.outputs}:
+                batches.check_outputs(request, shapes)
+            # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
+            self.first = execute(request, self._run, Exception, short=not on_gpu)
+            self._pads = not self.first.any_size
         except ResnetPipeError:
             raise
         except Exception as error:  # those of ONNX Runtime have no class in common
@@ -97,10 +100,6 @@ class OnnxRuntimeEngine:
                 raise DeviceError(problem, _GPU_LIBRARIES) from None
             remedy = "use another engine, or a model made by `resnet-pipe convert`"
             raise ModelError(problem, remedy) from None
-        batches.check_outputs(request, shapes)
-        batches.check_sizes(request, self._run, Exception, shapes)
-        # On a GPU, another batch size makes cuDNN search again and TensorRT compile again.
-        self._pads = on_gpu or not batches.takes_any_size(request, self._run, Exception)
 
     def infer(self, batch: Pixels) -> dict[str, NDArray[np.float32]]:
         """Execute the network; see `Engine.infer`."""

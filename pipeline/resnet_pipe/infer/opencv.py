@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, ModelError, UnsupportedError
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import black, check_outputs, check_sizes, filler, rows_of, takes_any_size
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.batches import black, filler, rows_of
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import execute, trusted
 from resnet_pipe.infer.placement import Streams, existing, index_of, load_where_it_runs
 from resnet_pipe.machine import cv2_import
 from resnet_pipe.preprocess.network_input import Pixels
@@ -48,10 +49,10 @@ def batch_size(device: str) -> int:
     return 64 if on_cuda else 8
 
 
-def load(request: EngineRequest) -> OpenCvEngine:
+def load(request: EngineRequest) -> Engine:
     """Load an ONNX file into cv2.dnn and run it once; see `EngineModule.load`."""
     cv2_import.require()
-    return load_where_it_runs(request, "cuda", OpenCvEngine)
+    return trusted(request, lambda wanted: load_where_it_runs(wanted, "cuda", OpenCvEngine))
 
 
 class OpenCvEngine:
@@ -83,15 +84,11 @@ class OpenCvEngine:
         try:
             streams = [_Stream(_read(cv2, request, self._on_cuda), request) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            whole = black(request, request.batch_size)
-            first = streams[0].run(whole)
-            shapes = {name: output.shape for name, output in first.items()}
-            check_outputs(request, shapes)
-            check_sizes(request, streams[0].run, cv2.error, shapes)
+            self.first = execute(request, streams[0].run, cv2.error, short=not self._on_cuda)
             self._proof = _prove(streams[0].net.dump(), self._on_cuda)
-            self._pads = self._on_cuda or not takes_any_size(request, streams[0].run, cv2.error)
+            self._pads = not self.first.any_size
             for stream in streams[1:]:
-                stream.run(whole)
+                stream.run(black(request, request.batch_size))
         except cv2.error as error:
             version, words = cv2.__version__, one_line(error)
             problem = f"cv2.dnn {version} cannot run {request.model} on {self._device}: {words}"

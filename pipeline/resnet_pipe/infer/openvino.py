@@ -16,16 +16,9 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import extract
-from resnet_pipe.infer.batches import (
-    black,
-    check_batch_size,
-    check_outputs,
-    check_sizes,
-    padded,
-    rows_of,
-    takes_any_size,
-)
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.batches import Forward, check_batch_size, padded, rows_of
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import FirstPasses, execute, trusted
 from resnet_pipe.infer.placement import Streams
 from resnet_pipe.machine import processor
 from resnet_pipe.model.network import inspect
@@ -67,7 +60,7 @@ def batch_size(device: str) -> int:
     return 8
 
 
-def load(request: EngineRequest) -> OpenVinoEngine:
+def load(request: EngineRequest) -> Engine:
     """Compile an ONNX file for the CPU and run it once; see `EngineModule.load`."""
     had = devices()["cpu"]
     if request.device not in ("auto", "cpu"):
@@ -78,7 +71,7 @@ def load(request: EngineRequest) -> OpenVinoEngine:
         raise DeviceError(problem, f"use one of: {', '.join(had)}")
     if request.precision == "int8" and (wrong := engines.saturation("openvino", inspect(request.model))):
         raise ModelError(f"{request.model}: {wrong}", engines.SATURATION_REMEDY)
-    return OpenVinoEngine(request)
+    return trusted(request, OpenVinoEngine)
 
 
 class OpenVinoEngine:
@@ -105,13 +98,8 @@ class OpenVinoEngine:
                 )
             streams = [_Stream(self._compiled) for _ in range(self.streams)]
             self._load_s = time.perf_counter() - started
-            self._pads = not takes_any_size(request, streams[0].forward, RuntimeError)
-            # A network that takes one image and two takes as many as there are; a whole batch takes longer.
-            count = request.batch_size if self._pads else min(2, request.batch_size)
-            first = streams[0].forward(black(request, count))
-            shapes = {name: output.shape for name, output in first.items()}
-            check_outputs(replace(request, batch_size=count), shapes)
-            check_sizes(replace(request, batch_size=count), streams[0].forward, RuntimeError, shapes)
+            self.first = _first_passes(request, streams[0].forward)
+            self._pads = not self.first.any_size
             self._proof = _prove(self._compiled, request.precision)
         except (DeviceError, ModelError):
             raise
@@ -162,6 +150,17 @@ class _Stream:
         self._request.set_input_tensor(_library().Tensor(batch, shared_memory=True))
         self._request.infer(share_outputs=True)
         return {name: self._request.get_tensor(port).data for name, port in self._outputs.items()}
+
+
+def _first_passes(request: EngineRequest, forward: Forward) -> FirstPasses:
+    """Execute a network on two images and one; on whole batches if it takes no other number.
+
+    A network that takes one image and two takes as many as there are, and a whole batch takes longer.
+    """
+    try:
+        return execute(replace(request, batch_size=min(2, request.batch_size)), forward, RuntimeError)
+    except (RuntimeError, ModelError):
+        return execute(request, forward, RuntimeError)
 
 
 def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.infer.batches import black
-from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, precisions
+from resnet_pipe.infer.engine import ENGINES, Engine, EngineInfo, EngineRequest, precisions
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.process.child import Child, EndedError, SilentError
 
@@ -33,18 +33,34 @@ class Abilities:
     batch_size: int
 
 
+Beside = Callable[[Pixels, NDArray[np.int32]], dict[str, NDArray[np.float32]]]
+"""Executes a network on a batch, and makes other outputs of what it gives; it is given the placements too."""
+
+
+class MakesBeside(Protocol):
+    """Begins what makes other outputs of a network's, beside it in its process; can be pickled."""
+
+    def __call__(self, engine: Engine, load: Callable[[EngineRequest], Engine]) -> Beside:
+        """Return what is called instead of the engine's `infer`; `load` is for more networks."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What an engine that is probed is to do with items, shape (n, H, W, 3), RGB; None: only load.
 
     Those of several sizes are several arrays; the results have their order. It then measures for about so
     many seconds, unless that is 0, and times single batches, whole and short.
+
+    With `beside`, the outputs are what that makes of the network's; it is given where the images of the items
+    lie in these, (n, 4), left, top, width, height, in pixels.
     """
 
     request: EngineRequest
     items: Pixels | Sequence[Pixels] | None = None
     seconds: float = 0.0
     single_batches: bool = False
+    beside: MakesBeside | None = None
+    placements: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from resnet_pipe.errors import MissingExtraError, ResnetPipeError, UsageError
-from resnet_pipe.infer.engine import Engine
+from resnet_pipe.infer.engine import Engine, EngineRequest
 from resnet_pipe.infer.probe import Abilities, BatchTimes, Refusal, Result, Work
 from resnet_pipe.preprocess.network_input import Pixels
 
@@ -33,7 +33,7 @@ def serve(connection: Connection) -> None:
         try:
             if isinstance(question, Work):
                 alive = partial(connection.send, None)
-                answer: object = _result(engine.load(question.request), question, alive)
+                answer: object = _result(engine.load, question, alive)
             else:
                 engine = importlib.import_module(question[0])
                 answer = Abilities(engine.devices(), engine.batch_size(question[1]))
@@ -53,7 +53,8 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal("crashed", text if ours else f"{type(error).__name__}: {text}")
 
 
-def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
+def _result(load: Callable[[EngineRequest], Engine], work: Work, alive: Callable[[], None]) -> Result:
+    engine = load(work.request)
     if work.items is None:
         return Result(engine.describe(), {})
     size = work.request.batch_size
@@ -61,10 +62,10 @@ def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
     batches = [items[start : start + size] for items in several for start in range(0, len(items), size)]
     with ThreadPoolExecutor(engine.streams) as threads:
         parts = []
-        for part in threads.map(engine.infer, batches):
+        for part in threads.map(*_calls(engine, load, work, batches)):
             parts.append(part)
             alive()
-    outputs = {name: np.concatenate([part[name] for part in parts]) for name in work.request.outputs}
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     rate = None
     if work.seconds:
         if len(several) == 1:
@@ -74,6 +75,16 @@ def _result(engine: Engine, work: Work, alive: Callable[[], None]) -> Result:
         rate = _rate(engine, batches, work.seconds)
     times = _batch_times(engine, batches[0]) if work.single_batches else None
     return Result(engine.describe(), outputs, rate, times)
+
+
+def _calls(
+    engine: Engine, load: Callable[[EngineRequest], Engine], work: Work, batches: Sequence[Pixels]
+) -> tuple[Any, ...]:
+    """Return what is to be called for each batch, and what with, as `map` takes it."""
+    if work.beside is None or work.placements is None:
+        return engine.infer, batches
+    ends = np.cumsum([len(batch) for batch in batches])
+    return work.beside(engine, load), batches, np.split(work.placements, ends[:-1])
 
 
 def _batch_times(engine: Engine, whole: Pixels) -> BatchTimes:

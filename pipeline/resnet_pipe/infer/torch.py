@@ -13,16 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import DeviceError, EngineError, MissingExtraError, ModelError
-from resnet_pipe.infer.batches import (
-    black,
-    check_outputs,
-    check_sizes,
-    padded,
-    rows_of,
-    singly,
-    takes_any_size,
-)
-from resnet_pipe.infer.engine import EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.batches import padded, rows_of, singly
+from resnet_pipe.infer.engine import Engine, EngineDescription, EngineInfo, EngineRequest, one_line
+from resnet_pipe.infer.first_passes import execute, trusted
 from resnet_pipe.infer.placement import Streams, check_supported, existing, load_where_it_runs
 from resnet_pipe.machine import processor
 from resnet_pipe.preprocess.network_input import Pixels
@@ -63,9 +56,10 @@ def batch_size(device: str) -> int:
     return 64 if device.startswith(("cuda", "mps")) or (device == "auto" and may_have_one) else 8
 
 
-def load(request: EngineRequest) -> TorchEngine:
+def load(request: EngineRequest) -> Engine:
     """Build the network of an ONNX file from torch's functions and run it once; see `EngineModule.load`."""
-    return load_where_it_runs(request, "mps" if sys.platform == "darwin" else "cuda", TorchEngine)
+    gpu = "mps" if sys.platform == "darwin" else "cuda"
+    return trusted(request, lambda wanted: load_where_it_runs(wanted, gpu, TorchEngine))
 
 
 class TorchEngine:
@@ -90,22 +84,19 @@ class TorchEngine:
         started = time.perf_counter()
         graph = read(request.model, request.outputs)
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
-        whole = black(request, request.batch_size)
+        shape = request.batch_size, *request.preprocessing.size, 3
         try:
             network = TorchNetwork(graph, request.preprocessing, device, dtype, self._threads)
             self._load_s = time.perf_counter() - started
             runners: list[TorchNetwork | Eager | Replay] = [network] * self.streams
-            recorded = kind == "cuda" and request.preprocessing.other is None
+            images = request.preprocessing.shape is None and request.preprocessing.other is None
+            recorded = kind == "cuda" and images
             if recorded:
-                runners = [Replay(network, device, whole.shape) for _ in range(self.streams)]
+                runners = [Replay(network, device, shape) for _ in range(self.streams)]
             elif kind == "cuda":
                 runners = [Eager(network, device) for _ in range(self.streams)]
-            first = runners[0].run(whole)
-            shapes = {name: output.shape for name, output in first.items()}
-            check_outputs(request, shapes)
-            check_sizes(request, runners[0].run, (RuntimeError, IndexError, ValueError), shapes)
-            fixed = not takes_any_size(request, runners[0].run, (RuntimeError, IndexError, ValueError))
-            varies = request.preprocessing.other is not None
+            self.first = execute(request, runners[0].run, (RuntimeError, IndexError, ValueError))
+            fixed, varies = not self.first.any_size, request.preprocessing.other is not None
             self._singly = varies and kind != "cuda" and not fixed
             self._size = request.batch_size if fixed or (varies and not self._singly) else 0
             """What a short batch is padded to: another size may give other bits."""

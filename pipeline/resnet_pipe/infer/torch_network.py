@@ -140,6 +140,8 @@ class TorchNetwork:
                     self._float32(value).view(-1, 1, 1) for value in (operation.scale, operation.shift)
                 )
                 return lambda x: torch.addcmul(shift, x, scale).to(x.dtype)
+            case op.Repeat((down, right)):
+                return lambda x: functional.interpolate(x, scale_factor=(float(down), float(right)))
             case op.Clip(low, high):
                 return lambda x: x.clamp(low, high)
             case op.Reshape(shape):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from resnet_pipe.head.detect import Detect
-from resnet_pipe.head.detectors.settings import DetectorSettings
+from dataclasses import replace
+
+from resnet_pipe.head.detect import Detect, as_said
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import Place
 from resnet_pipe.model.detection import Detection
@@ -46,15 +47,13 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         problems.append((("infer", "classes"), f"{text} (resnet-pipe models show {model.name} --json)"))
         return None
     wanted = infer.classes or ()
-    return Detect(
-        DetectorSettings(
-            kind=infer.boxes or said.kind,
-            classes=len(labels),
-            score=said.score if infer.score is None else infer.score,
-            nms=said.nms if infer.nms is None else infer.nms,
-            max_detections=infer.max_detections or said.max_detections,
-            only=tuple(index for index, label in enumerate(labels) if label in wanted),
-        ),
-        network.first_outputs,
-        labels,
+    usual = as_said(said, labels, network)
+    settings = replace(
+        usual.detector,
+        kind=infer.boxes or said.kind,
+        score=said.score if infer.score is None else infer.score,
+        nms=said.nms if infer.nms is None else infer.nms,
+        max_detections=infer.max_detections or said.max_detections,
+        only=tuple(index for index, label in enumerate(labels) if label in wanted),
     )
+    return replace(usual, detector=settings)

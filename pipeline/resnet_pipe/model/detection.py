@@ -8,6 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["yolo5", "yolo", "yolo_end_to_end", "detr", "rt_detr", "faster_rcnn", "retinanet", "fcos"]
 """What the outputs of a network mean. yolo5 has an objectness, yolo has none, yolo_end_to_end no NMS."""
+OF_TORCHVISION = (
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+)
+"""torchvision's detectors with a ResNet, by its names."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 MEANINGS = {
@@ -27,3 +35,10 @@ class Detection(BaseModel):
     score: Annotated[Share, Field(description=MEANINGS["score"])]
     nms: Annotated[Share, Field(description=MEANINGS["nms"])]
     max_detections: Annotated[Count, Field(description=MEANINGS["max_detections"])]
+
+    def describe(self) -> str:
+        """Return in words which boxes are kept unless a job says otherwise."""
+        return (
+            f"{self.kind}; score above {self.score:g}, overlap (IoU) up to {self.nms:g},"
+            f" at most {self.max_detections} an item"
+        )

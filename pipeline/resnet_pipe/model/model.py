@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
-from resnet_pipe.model.detection import Detection
+from resnet_pipe.model.detection import OF_TORCHVISION, Detection
 from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
@@ -195,6 +195,8 @@ def how_to_make(name: str) -> str | None:
     That is so for `resnet50`, `resnet50-int8`, and what is on a hub, such as `hf:microsoft/resnet-50`.
     """
     source = name.removesuffix(INT8_SUFFIX)
+    if source in OF_TORCHVISION and source == name:
+        return f"resnet-pipe convert {source}"
     if not source.startswith(HUBS) and source not in {f"resnet{depth}" for depth in DEPTHS}:
         return None
     return (

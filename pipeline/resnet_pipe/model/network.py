@@ -22,6 +22,7 @@ PARTS = "parts"
 """The name of the input of a second network."""
 LARGEST_BATCH = 4096
 """Images in one forward pass."""
+PERHAPS_BOXES = "perhaps boxes, as a YOLO gives them; converting it tells"
 _CHANNELS = 3
 _INPUT_TYPES = ("float32", "float16")
 
@@ -81,6 +82,11 @@ class Network:
         """
         odd = not all(one.is_row and one.declared for one in self.outputs)
         return self.second is not None or (rows and odd)
+
+    @property
+    def may_find_objects(self) -> bool:
+        """Whether its only output has a list for each image, as the boxes of a YOLO."""
+        return len(self.outputs) == 1 and len(self.outputs[0].shape or ()) == 3
 
 
 def inspect(path: Path) -> Network:

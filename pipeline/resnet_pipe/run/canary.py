@@ -177,7 +177,7 @@ class _Canary:
         subject = Subject(resolved.model, resolved.network, resolved.head, resolved.preprocessing, mode)
         try:
             names = references(resolved, self._device.info)
-            reference = subject.reference(sample.items, names, singly=True, look=look)
+            reference = subject.reference(sample.items, sample.placements, names, singly=True, look=look)
             finding = sample.compared(resolved, subject, reference)
         except _EndedError:
             return

@@ -10,7 +10,6 @@ import numpy as np
 from resnet_pipe.errors import RunError
 from resnet_pipe.head.detect import DETECTIONS
 from resnet_pipe.head.detectors.detector import Placements
-from resnet_pipe.head.detectors.registry import detector
 from resnet_pipe.infer.engine import ENGINES, EngineInfo
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Canary
@@ -33,13 +32,13 @@ class Sample:
     """Items of a batch of `rows`, shape (n, H, W, 3), and what the engine gave for them in it.
 
     They are copies, spread over the batch: some graphs come out wrong from the second item of a batch on.
-    The placements are there where the network finds objects.
+    Placements say where the images lie in the items, of a network that finds objects; of others, nothing.
     """
 
     rows: int
     items: Pixels
     outputs: Outputs
-    placements: Placements | None
+    placements: Placements
 
     def compared(self, resolved: Resolved, subject: Subject, reference: Reference) -> Finding:
         """Compare what a reference gives for the items with what the engine of a job gave."""
@@ -47,16 +46,14 @@ class Sample:
         by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
         by = f"{by}, {reference.what}" if reference.what else by
         count = len(self.items)
-        if settings is None or self.placements is None:
+        if settings is None:
             found = compare(self.outputs, reference.outputs, subject.compared, subject.logits)
             figures = Canary(count, by, found.cosine_min, found.top1)
             least, agrees = _least(resolved), digits(found.cosine_min)
             right = found.cosine_min >= least
             what = f"the smallest cosine similarity of the output `{subject.compared}` to"
         else:
-            height, width = self.items.shape[1:3]
-            expected = detector(settings).detect(reference.outputs, self.placements, (height, width))
-            share = matched(self.outputs[DETECTIONS], expected.reshape(count, -1), settings)
+            share = matched(self.outputs[DETECTIONS], reference.outputs[DETECTIONS], settings)
             figures = Canary(count, by, None, None, share)
             least, agrees = LEAST[resolved.precision], f"{share:.3f}"
             right, what = share >= least, "the share of boxes that are the same with"
@@ -71,7 +68,7 @@ def sample_of(batch: Pixels, outputs: Outputs, placements: Placements | None, co
         return None
     places = np.linspace(0, len(finite) - 1, min(count, len(finite))).round().astype(np.int64)
     rows = finite[places]
-    where = None if placements is None else placements[rows]
+    where = np.zeros((len(rows), 4), np.int32) if placements is None else placements[rows]
     return Sample(len(batch), batch[rows], {name: values[rows] for name, values in outputs.items()}, where)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,37 @@ THRESHOLDS = {"fp32": 0.99999, "fp16": 0.999, "bf16": 0.999, "int8": 0.99}
 """By precision: what the cosine similarity of every image must reach. The smallest decides, not the mean."""
 
 
+class Agreed(Protocol):
+    """How well what an engine gives agrees with the reference, whatever kind of network it is.
+
+    Attributes:
+        THRESHOLDS: by precision, what the figure that decides must reach.
+        TITLES: of the columns of a table, whose cells `cells` gives.
+    """
+
+    THRESHOLDS: ClassVar[Mapping[str, float]]
+    TITLES: ClassVar[str]
+
+    def passes(self, precision: str) -> bool:
+        """Tell whether it is good enough for a precision."""
+
+    def cells(self) -> str:
+        """Return the figures for the columns of a table."""
+
+    def describe(self) -> str:
+        """Return the figure that decides, in words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for machines."""
+
+    @staticmethod
+    def legend(compared: str) -> list[str]:
+        """Return what the columns mean; `compared` is the output that decides."""
+
+
 @dataclass(frozen=True)
 class Agreement:
-    """Figures over the images of a sample.
+    """Figures over the images of a sample, of a network that classifies or gives features.
 
     The cosine similarity of an image is that of its features, or of its logits if the network has none; 0
     where a value is not finite.
@@ -26,6 +55,9 @@ class Agreement:
         top5: share of the reference's five best classes that are among the five best; or None.
     """
 
+    THRESHOLDS: ClassVar[Mapping[str, float]] = THRESHOLDS
+    TITLES: ClassVar[str] = f"{'cosine min':>11}{'mean':>10}{'max error':>11}{'top-1':>8}{'top-5':>8}"
+
     cosine_min: float
     cosine_mean: float
     max_relative_error: float
@@ -35,6 +67,31 @@ class Agreement:
     def passes(self, precision: str) -> bool:
         """Tell whether it is good enough for a precision."""
         return self.cosine_min >= THRESHOLDS[precision]
+
+    def cells(self) -> str:
+        """Return the figures for the columns of a table."""
+        best, five = ("-" if share is None else f"{share:.1%}" for share in (self.top1, self.top5))
+        return (
+            f"{digits(self.cosine_min):>11}{digits(self.cosine_mean):>10}{self.max_relative_error:>11.1e}"
+            f"{best:>8}{five:>8}"
+        )
+
+    def describe(self) -> str:
+        """Return the figure that decides, in words."""
+        return f"cosine {digits(self.cosine_min)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for machines."""
+        return asdict(self)
+
+    @staticmethod
+    def legend(compared: str) -> list[str]:
+        """Return what the columns mean; `compared` is the output that decides."""
+        return [
+            f"cosine: of the output `{compared}`; the smallest of all images must reach "
+            + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
+            "max error: the largest difference in any output, relative to that output's largest value",
+        ]
 
 
 def compare(

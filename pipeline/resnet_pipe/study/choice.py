@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
@@ -34,7 +34,8 @@ from resnet_pipe.study.subject import REFERENCES, Subject
 from resnet_pipe.study.verifier import Verifier, Wishes
 
 SAMPLE = 32
-"""Items that the engines are compared on."""
+"""Items that the engines are compared on; of large ones, which have many sizes, not so many."""
+_FEWEST = 4
 _NAME = "engines.json"
 _KEPT = 100
 """Choices in the file; the oldest are forgotten."""
@@ -86,10 +87,12 @@ class _Chooser:
 
     def decide(self) -> Choice:
         """Try all engines, and remember the fastest that passes."""
-        self.say(f"engine auto: comparing the engines on up to {SAMPLE} items of the job, once")
+        taken = self.subject.preprocessing.network_input
+        count = max(_FEWEST, engines.fitting(SAMPLE, taken)) if taken.other else SAMPLE
+        self.say(f"engine auto: comparing the engines on up to {count} items of the job, once")
         section = self.job.reader
         try:
-            sample = read_items(section.make_reader(), self.subject.geometry, SAMPLE, section.timeout_s)
+            sample = read_items(section.make_reader(), self.subject.geometry, count, section.timeout_s)
         except ResnetPipeError as error:
             return self._first(error.problem)  # the run will end with it, in the way that runs end
         if not len(sample.items):
@@ -101,7 +104,7 @@ class _Chooser:
         return choice.model_copy(update={"origin": "to be remembered"})
 
     def _circumstances(self, precision: str) -> dict[str, Any]:
-        infer = self.job.infer
+        infer, detector = self.job.infer, self.subject.head.detector
         return {
             "machine": description.identity(engines.distributions()),
             "model_sha256": [self.subject.model.sha256, *map(file_sha256, self.subject.network.data)],
@@ -109,6 +112,7 @@ class _Chooser:
             "device": infer.first_device,
             "precision": precision,
             **infer.model_dump(include={"batch_size", "streams", "threads"}),
+            **({} if detector is None else {"detector": {**asdict(detector), "only": list(detector.only)}}),
         }
 
     def _fastest(self, sample: Items) -> Choice:
@@ -116,9 +120,9 @@ class _Chooser:
         counts = {name: count for name, count in asked.items() if count != "auto"}
         wishes = Wishes((), (self.precision,), self.job.infer.first_device, counts)
         names = (*REFERENCES, DEFAULT)  # without the others, what it would be without auto
-        reference = self.subject.reference(sample.items, names)
+        reference = self.subject.reference(sample.items, sample.placements, names)
         tried = {}
-        for verdict in Verifier(self.subject, sample.items, reference, wishes, race=True).verdicts():
+        for verdict in Verifier(self.subject, sample, reference, wishes, race=True).verdicts():
             tried[verdict.engine] = verdict  # the only one, as there is one precision
             self.say(f"engine auto: {verdict.describe()}")
         passed = (one for one in tried.values() if one.status == "pass")

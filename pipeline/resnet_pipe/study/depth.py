@@ -51,6 +51,15 @@ class Networks:
         return f"infer.model={json.dumps(str(_path(next(iter(self.known)))))}"
 
 
+def refuse_boxes(job: Job) -> None:
+    """Raise a `UsageError` for a job that asks for boxes: no ResNet finds objects."""
+    if "boxes" in job.fields:
+        raise UsageError(
+            "depth measures ResNets, which find no objects, and the job asks for boxes",
+            "give a job with other fields, such as --set 'writer.fields=[features]'",
+        )
+
+
 def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
     """Convert the ResNets that have not been converted yet; for timing, any `weights` will do.
 
@@ -94,10 +103,15 @@ def study(
     the sources, the preprocessing mode, the writer and the engine; its model does not matter.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine; or the job's images have many sizes.
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
+    if job.preprocess.fit == "shortest":
+        raise UsageError(
+            "the networks that are measured take images of one size, and fit: shortest makes many",
+            "take fit, and the keys that go with it, out of the job: each network brings its own",
+        )
     wanted = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
     for engine in wanted:
         if engine not in ENGINES:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import ExitCode, UsageError
-from resnet_pipe.study import neighbours, stored_rows
+from resnet_pipe.study import box_difference, neighbours, stored_rows
 from resnet_pipe.study.agreement import cosines
+from resnet_pipe.study.box_difference import Boxes
 from resnet_pipe.study.stored_rows import StoredRows, Values
 from resnet_pipe.writer.writer import RowKey
 
@@ -64,7 +65,8 @@ class Difference:
         common_rows: rows of the same source and frame.
         neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
-        accepted, beyond: the largest accepted difference of a row, and how many rows differ by more.
+        accepted, beyond: the largest accepted difference of a row, and how many rows differ by more; or, for
+            boxes, of all together, and how many have no partner, if these are more than that.
     """
 
     a: Side
@@ -73,6 +75,7 @@ class Difference:
     similarity: Similarity | None
     neighbours: float | None
     classes: Classes | None
+    boxes: Boxes | None
     notes: Sequence[str]
     accepted: float | None
     beyond: int | None
@@ -100,7 +103,8 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     """Compare the committed rows of two directories.
 
     A row is judged, if a largest difference is accepted, by 1 - the cosine similarity of its features, or
-    else of its logits; or else, by 0 if its best class is the same, and by 1 if it is another one.
+    else of its logits; or else, by 0 if its best class is the same, and by 1 if it is another one. Boxes are
+    judged all together, by 1 - the share that has a partner.
 
     Raises:
         UsageError: a directory has no shards that can be read so, or there is nothing to compare.
@@ -112,7 +116,7 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
     if not len(rows):
         raise _nothing_in_common(ours, theirs)
     vector, fields, notes = _comparable(ours, theirs)
-    if accepted is not None and not vector and "top_k" not in fields:
+    if accepted is not None and not vector and not {"top_k", "boxes"}.intersection(fields):
         raise UsageError(
             "no row can be judged: of features of different widths only the neighbours can be compared",
             "leave out --max, or run both jobs with logits or top_k in writer.fields",
@@ -123,16 +127,21 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
         near = neighbours.shared(found["ours"], found["theirs"])
     elif "features" in fields:
         notes.append(f"neighbours are skipped: it takes {neighbours.LEAST} common rows")
+    keys = [ours.keys[row] for row in rows]
+    boxes = box_difference.of_rows(keys, found, NAMED) if "boxes" in fields else None
     beyond = None
-    if accepted is not None:
+    if accepted is not None and boxes is not None:
+        beyond = boxes.only_a + boxes.only_b if 1.0 - boxes.matched > accepted else 0
+    elif accepted is not None:
         beyond = int((1.0 - found["cosine" if vector else "same_best"] > accepted).sum())
     return Difference(
         a=_side(ours, np.flatnonzero(matches < 0)),
         b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
         common_rows=len(rows),
-        similarity=_similarity([ours.keys[row] for row in rows], found["cosine"], vector) if vector else None,
+        similarity=_similarity(keys, found["cosine"], vector) if vector else None,
         neighbours=near,
         classes=_classes(ours, theirs, found) if "top_k" in fields else None,
+        boxes=boxes,
         notes=notes,
         accepted=accepted,
         beyond=beyond,
@@ -163,13 +172,13 @@ def _comparable(ours: StoredRows, theirs: StoredRows) -> tuple[str | None, list[
                 notes.append(
                     f"{field} are {width} wide in A and {other} in B: they have no cosine similarity"
                 )
-    fields = [field for field in both if field in ("features", vector, "top_k")]
+    fields = [field for field in both if field in ("features", vector, "top_k", "boxes")]
     if fields:
         return vector, fields, notes
     a, b = (", ".join(side.fields) for side in (ours, theirs))
     raise UsageError(
         "\n".join([f"no field can be compared: A has {a}, and B has {b}", *notes]),
-        "run both jobs with the same field in writer.fields: features, logits or top_k",
+        "run both jobs with the same field in writer.fields: features, logits, top_k or boxes",
     )
 
 
@@ -196,6 +205,8 @@ def _compare(
             found["ours"], found["theirs"] = (side["features"][sampled[part]] for side in (one, other))
         if "top_k" in fields:
             found |= _compare_classes(one, other)
+        if "boxes" in fields:
+            found |= box_difference.compare(one["boxes"], other["boxes"])
         parts.append(found)
     ours.refuse_if_changed()
     theirs.refuse_if_changed()

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.preprocess.geometry import Geometry
-from resnet_pipe.preprocess.network_input import Pixels
+from resnet_pipe.preprocess.network_input import Pixels, Placement
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.source import Source
@@ -28,15 +30,26 @@ TRIES = 4
 """Sources that are tried for each item wanted, before the rest is taken to be as bad as they were."""
 
 
+class Item(NamedTuple):
+    """An item as engines take it, shape (H, W, 3), RGB, and where its image lies in it."""
+
+    pixels: Pixels
+    placement: Placement
+
+
 @dataclass(frozen=True)
 class Items:
     """A sample of what a reader gives, ready for an engine: shape (n, H, W, 3), RGB.
 
     Where items have many sizes, it is several of these, with one item each. It was spread among as many
     sources as were `found`; the failures are of those that could not be read.
+
+    Attributes:
+        placements: where the image of each item lies in it, (n, 4): left, top, width, height, in pixels.
     """
 
     items: Pixels | Sequence[Pixels]
+    placements: NDArray[np.int32]
     found: int
     passed_over: PassedOver
     failures: list[Failure] = field(default_factory=list)
@@ -52,16 +65,19 @@ def read_items(reader: Reader, geometry: Geometry, count: int, timeout_s: float)
     sources = list(islice(reader.list_sources(passed_over), LISTED))
     chosen = _spread(sources, count)
     workers = min(available_cores(), -(-min(len(chosen), count) // PER_WORKER))
+    kind = np.float32 if geometry.floats else np.uint8
     if not workers:
-        return Items(np.empty((0, *geometry.size, 3), np.uint8), len(sources), passed_over)
+        nothing = np.empty((0, *geometry.size, 3), kind)
+        return Items(nothing, np.empty((0, 4), np.int32), len(sources), passed_over)
     shape = SlotShape(workers, 2, 1, geometry.size, geometry.floats)
     with closing(WorkerPool(reader, geometry, shape, timeout_s, traced=False)) as pool:
         items, failures = collect(pool, chosen, count)
     found = [items[place] for place in sorted(items)[:count]]
-    read: Pixels | Sequence[Pixels] = [one[np.newaxis] for one in found]
+    read: Pixels | Sequence[Pixels] = [one.pixels[np.newaxis] for one in found]
     if not geometry.varies:
-        read = np.array(found, np.uint8).reshape(-1, *geometry.size, 3)
-    return Items(read, len(sources), passed_over, failures)
+        read = np.array([one.pixels for one in found], kind).reshape(-1, *geometry.size, 3)
+    placements = np.array([one.placement[2:] for one in found], np.int32).reshape(-1, 4)
+    return Items(read, placements, len(sources), passed_over, failures)
 
 
 def _spread(sources: list[Source], count: int) -> list[Source]:
@@ -73,13 +89,13 @@ def _spread(sources: list[Source], count: int) -> list[Source]:
 
 def collect(
     pool: WorkerPool, sources: list[Source], count: int
-) -> tuple[dict[tuple[int, int], Pixels], list[Failure]]:
+) -> tuple[dict[tuple[int, int], Item], list[Failure]]:
     """Read sources until there are `count` items, through a pool with batches of one item.
 
-    Returned are the items by position of the source and in it, shape (H, W, 3), RGB; and the failures.
+    Returned are the items by position of the source and in it; and the failures.
     RunError if the worker processes do not work at all.
     """
-    items: dict[tuple[int, int], Pixels] = {}
+    items: dict[tuple[int, int], Item] = {}
     failures: list[Failure] = []
     given = ended = 0
     while len(items) < count and (ended < given or given < len(sources)):
@@ -93,6 +109,9 @@ def collect(
             failures += message.failures
             ended += message.last
             if message.slot is not None:
-                items[message.task, message.number] = pool.slots.batch(message.slot, message.size)[0].copy()
+                pixels = pool.slots.batch(message.slot, message.size)[0].copy()
+                placement = message.rows[0].placement
+                assert placement is not None  # noqa: S101 - a worker has prepared it
+                items[message.task, message.number] = Item(pixels, placement)
                 pool.release(message.slot)
     return items, failures

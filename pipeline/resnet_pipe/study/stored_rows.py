@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.head.rows import as_numpy
 from resnet_pipe.ledger import dataset, fingerprint
 from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.study import stored_boxes
 from resnet_pipe.writer.tables.csv import from_cell
 from resnet_pipe.writer.writer import RowKey
 
@@ -24,9 +26,16 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Fragment
 
 Values = dict[str, NDArray[Any]]
-"""`features` and `logits`, of shape (rows, width); `top_k` as `index` and `score`, of shape (rows, k)."""
+"""`features` and `logits`, of shape (rows, width); `top_k` as `index` and `score`, of shape (rows, k);
+`boxes`, of shape (rows, 1): see `stored_boxes`."""
 
-_COLUMNS = {"features": ("features",), "logits": ("logits", "logit_"), "top_k": ("top_k", "index_", "score_")}
+_KEY = ["path", "frame_index"]
+_COLUMNS = {
+    "features": ("features",),
+    "logits": ("logits", "logit_"),
+    "top_k": ("top_k", "index_", "score_"),
+    "boxes": (stored_boxes.LISTS, *stored_boxes.LINES),
+}
 """By field: its column, or how the names of those begin in which CSV has its values."""
 
 
@@ -60,17 +69,21 @@ class StoredRows:
                 for block in shard.split_by_row_group() if shards.format == "parquet" else [shard]:
                     self._blocks.append(block)
                     self._starts.append(len(self.keys))
-                    table = block.to_table(self._schema, ["path", "frame_index"])
-                    paths, frames = (column.to_pylist() for column in table.columns)
+                    keys = _keys(block.to_table(self._schema, _KEY))
                     if shards.format == "csv":
-                        paths = map(from_cell, paths)
-                    self.keys += zip(paths, frames, strict=True)
+                        keys = [(from_cell(path), frame) for path, frame in keys]
+                    # Of boxes, CSV has several lines for a row.
+                    self.keys += [key for key, _ in groupby(keys)] if self._has_lines else keys
         self._last: tuple[int, Values] | None = None  # the block that was read last
 
     @property
     def fields(self) -> list[str]:
-        """Return which of features, logits and top_k there are."""
+        """Return which of features, logits, top_k and boxes there are."""
         return [field for field in _COLUMNS if self._columns(field)]
+
+    @property
+    def _has_lines(self) -> bool:
+        return stored_boxes.LINES[0] in self._schema.names
 
     @cached_property
     def widths(self) -> dict[str, int]:
@@ -106,6 +119,7 @@ class StoredRows:
         if self._last is None or self._last[0] != block:
             self._last = None  # not in memory beside the next one
             columns = [name for field in fields for name in self._columns(field)]
+            columns += _KEY if self._has_lines else []
             with self._reading(self._blocks[block].path):
                 self._last = block, _values(self._blocks[block].to_table(self._schema, columns))
         return self._last[1]
@@ -138,11 +152,23 @@ def _typed(names: Sequence[str]) -> pa.Schema:
     entries = pa.list_(pa.struct([("index", pa.int32()), ("score", pa.float32())]))
     types = {"path": pa.string(), "frame": pa.int64(), "features": vector, "logits": vector, "top": entries}
     types |= {"logit": pa.float32(), "index": pa.int32(), "score": pa.float32()}
+    if not {stored_boxes.LISTS, stored_boxes.LINES[0]}.isdisjoint(names):
+        types |= stored_boxes.types()
     kinds = {name: name.partition("_")[0] for name in names}
     return pa.schema([(name, types[kind]) for name, kind in kinds.items() if kind in types])
 
 
+def _keys(table: pa.Table) -> list[RowKey]:
+    paths, frames = (table.column(name).to_pylist() for name in _KEY)
+    return list(zip(paths, frames, strict=True))
+
+
 def _values(table: pa.Table) -> Values:
+    if stored_boxes.LISTS in table.column_names:
+        return {"boxes": stored_boxes.of_lists(table.column(stored_boxes.LISTS).combine_chunks())}
+    if stored_boxes.LINES[0] in table.column_names:
+        lines = [table.column(name).combine_chunks() for name in stored_boxes.LINES]
+        return {"boxes": stored_boxes.of_lines(lines, _keys(table))}
     parts: dict[str, list[pa.Array]] = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError, UsageError
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.detect import DETECTIONS, as_said
+from resnet_pipe.head.detectors.detector import Placements
 from resnet_pipe.head.head import Head
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, EngineRequest, fitting
 from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
+from resnet_pipe.infer.second import second_request
+from resnet_pipe.job import detection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.outputs import head_of
@@ -28,6 +32,9 @@ from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.run.engines.detecting import MakesDetections
+from resnet_pipe.study.agreement import Agreed, Agreement, compare
+from resnet_pipe.study.box_agreement import BoxAgreement, compare_boxes
 
 REFERENCES = ("torch", "onnxruntime")
 """Engines that give the reference, the first that can."""
@@ -35,7 +42,7 @@ REFERENCES = ("torch", "onnxruntime")
 
 @dataclass(frozen=True)
 class Reference:
-    """What everything else is compared with: finite outputs by name, float32, shape (n, width).
+    """What everything else is compared with: finite outputs by name, float32, shape (n, ...).
 
     `what` is the network that was executed, where that is not the model itself; else empty.
     """
@@ -62,8 +69,15 @@ class Subject:
 
     @property
     def compared(self) -> str:
-        """The name of the output by which two executions are compared: the features, if it has any."""
+        """What two executions are compared by: boxes, or the name of an output: the features, if any."""
+        if self.head.detector is not None:
+            return "boxes"
         return self.head.names[-1]  # features come last, and there is one output at least
+
+    @property
+    def agreed(self) -> type[Agreed]:
+        """The kind of figures that say how well two executions agree."""
+        return Agreement if self.head.detector is None else BoxAgreement
 
     @property
     def logits(self) -> str | None:
@@ -75,6 +89,31 @@ class Subject:
     def geometry(self) -> Geometry:
         """The part of the preprocessing that the workers do."""
         return self.preprocessing.geometry(self.mode)
+
+    def agreement(
+        self,
+        found: Mapping[str, NDArray[np.float32]],
+        reference: Reference,
+    ) -> Agreed:
+        """Compare what an engine gave for some items, one at least, with the reference for them."""
+        settings = self.head.detector
+        if settings is None:
+            return compare(found, reference.outputs, self.compared, self.logits)
+        return compare_boxes(found[DETECTIONS], reference.outputs[DETECTIONS], settings)
+
+    def work(
+        self,
+        request: EngineRequest,
+        items: Pixels | Sequence[Pixels],
+        placements: Placements,
+        seconds: float = 0,
+    ) -> Work:
+        """Return what an engine that is probed is to do with items, and where the images lie in these."""
+        settings = self.head.detector
+        if settings is None:
+            return Work(request, items, seconds)
+        beside = MakesDetections(settings, second_request(request, self.network))
+        return Work(request, items, seconds, beside=beside, placements=placements)
 
     def _source(self) -> Subject | None:
         """Return the float32 model that an int8 model was made from; None if it no longer exists."""
@@ -110,6 +149,7 @@ class Subject:
     def reference(
         self,
         items: Pixels | Sequence[Pixels],
+        placements: Placements,
         names: Sequence[str] = REFERENCES,
         *,
         singly: bool = False,
@@ -141,7 +181,7 @@ class Subject:
                         request = replace(request, streams=1, batch_size=subject.network.batch_size or 1)
                     if subject.network.quantized:
                         request = replace(request, streams=1, as_written=True)
-                    result = probe.result(Work(request, items))
+                    result = probe.result(subject.work(request, items, placements))
             except RefusedError as error:
                 refusals[name] = error.refusal
                 continue
@@ -166,8 +206,11 @@ def of_model(path: Path) -> Subject:
             f"{path} has no sidecar with its preprocessing",
             "give a job file that sets it instead of the model: resnet-pipe verify job.yaml",
         )
-    network = onnx_network.inspect(path)
-    return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
+    network, said = onnx_network.inspect(path), model.sidecar.detection
+    if said is None:
+        return Subject(model, network, output_choice.of_network(network), model.sidecar.preprocessing)
+    boxes = as_said(said, model.sidecar.classes, network)
+    return Subject(model, network, boxes, model.sidecar.preprocessing)
 
 
 def of_job(job: Job, doc: Document) -> Subject:
@@ -181,8 +224,14 @@ def of_job(job: Job, doc: Document) -> Subject:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
+    finds_objects = "boxes" in job.fields
+    boxes = detection.head_of(job, model, network, problems) if finds_objects else None
+    if not finds_objects:
+        detection.refuse_boxes(job, model, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
+    if boxes is not None:
+        return Subject(model, network, boxes, preprocessing, job.preprocess.mode)
     asked = head_of(job, network, [])  # what is asked in vain is for a run to say
     head = output_choice.with_named(network, asked)
     if not head.names:

@@ -14,7 +14,6 @@ from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.study import subject as subjects
-from resnet_pipe.study.agreement import THRESHOLDS, digits
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import Reference, Subject
 from resnet_pipe.study.verifier import Verdict, Verifier, Wishes
@@ -66,25 +65,22 @@ class Verification:
             },
             "reference": {**asdict(self.reference.info), "what": self.reference.what},
             "compared": self.subject.compared,
-            "thresholds": THRESHOLDS,
+            "thresholds": self.subject.agreed.THRESHOLDS,
             "engines": [verdict.to_json() for verdict in self.verdicts],
             "exit_code": int(self.exit_code),
         }
 
     def table(self) -> str:
         """Return it for people."""
-        compared = self.subject.compared
+        agreed = self.subject.agreed
         lines = [
             f"{self.subject.model.name}, {len(self.sample.items)} images,"
             f" compared with {self.reference.describe()}",
             "",
-            f"{'engine':<13}{'precision':<11}{'device':<8}{'cosine min':>11}{'mean':>10}{'max error':>11}"
-            f"{'top-1':>8}{'top-5':>8}{'images/s':>10}  result",
+            f"{'engine':<13}{'precision':<11}{'device':<8}{agreed.TITLES}{'images/s':>10}  result",
             *map(_row, self.verdicts),
             "",
-            f"cosine: of the output `{compared}`; the smallest of all images must reach "
-            + ", ".join(f"{name} {threshold}" for name, threshold in THRESHOLDS.items()),
-            "max error: the largest difference in any output, relative to that output's largest value",
+            *agreed.legend(self.subject.compared),
         ]
         return "\n".join(lines)
 
@@ -94,16 +90,10 @@ def _row(verdict: Verdict) -> str:
     if verdict.agreement is None or verdict.info is None:
         refusal = verdict.refusal
         return f"{start}{verdict.status}: {refusal.reason if refusal else ''}"
-    found = verdict.agreement
     return (
-        f"{start}{verdict.info.device.split()[0]:<8}{digits(found.cosine_min):>11}{digits(found.cosine_mean):>10}"
-        f"{found.max_relative_error:>11.1e}{_share(found.top1):>8}{_share(found.top5):>8}"
+        f"{start}{verdict.info.device.split()[0]:<8}{verdict.agreement.cells()}"
         f"{verdict.items_per_second or 0:>10.1f}  {verdict.status if verdict.status == 'pass' else 'FAIL'}"
     )
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def verify(
@@ -131,10 +121,10 @@ def verify(
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     if not len(sample.items):
         raise _nothing(sample, section)
-    reference = subject.reference(sample.items)
+    reference = subject.reference(sample.items, sample.placements)
     say(f"reference: {reference.describe()}")
     verdicts = []
-    for verdict in Verifier(subject, sample.items, reference, wishes).verdicts():
+    for verdict in Verifier(subject, sample, reference, wishes).verdicts():
         verdicts.append(verdict)
         say(f"{verdict.name}: {verdict.status}")
     return Verification(subject, sample, reference, wishes, verdicts)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
 from resnet_pipe.infer.engine import ENGINES, EngineInfo, of_any_size, precisions
-from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError, Work
-from resnet_pipe.preprocess.network_input import Pixels
-from resnet_pipe.study.agreement import Agreement, compare, digits
+from resnet_pipe.infer.probe import Abilities, Probe, Refusal, RefusedError
+from resnet_pipe.study.agreement import Agreed
+from resnet_pipe.study.items import Items
 from resnet_pipe.study.subject import Reference, Subject
 
 SECONDS = 2.0
@@ -46,7 +46,7 @@ class Verdict:
     engine: str
     precision: str | None
     info: EngineInfo | None = None
-    agreement: Agreement | None = None
+    agreement: Agreed | None = None
     items_per_second: float | None = None
     refusal: Refusal | None = None
 
@@ -68,12 +68,12 @@ class Verdict:
         if self.refusal:
             text += f": {self.refusal.reason}"
         if self.agreement:
-            text += f", cosine {digits(self.agreement.cosine_min)}"
+            text += f", {self.agreement.describe()}"
         return f"{text}, {self.items_per_second:.1f} items/s" if self.items_per_second else text
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; infinite values become null."""
-        agreement = asdict(self.agreement) if self.agreement else {}
+        agreement = self.agreement.to_json() if self.agreement else {}
         rate = self.items_per_second
         return {
             "engine": self.engine,
@@ -90,12 +90,12 @@ class Verdict:
 class Verifier:
     """Tries engines and precisions one after the other, each in its own process.
 
-    The items are as those of `Work`, one at least. In a race, only the fastest matters: whatever
+    There is one item at least. In a race, only the fastest matters: whatever
     takes far longer than one that passes is given up.
     """
 
     subject: Subject
-    items: Pixels | Sequence[Pixels]
+    sample: Items
     reference: Reference
     wishes: Wishes
     race: bool = False
@@ -145,13 +145,12 @@ class Verifier:
             request = replace(self.subject.request(abilities, wishes.device, precision), **wishes.counts)
             patience_s = 2 * self._shortest_s + PATIENCE_S if self.race else inf
             started = time.monotonic()
-            result = probe.result(Work(request, self.items, SECONDS), patience_s)
+            work = self.subject.work(request, self.sample.items, self.sample.placements, SECONDS)
+            result = probe.result(work, patience_s)
             took_s = time.monotonic() - started
         except RefusedError as error:
             return Verdict(name, precision, refusal=error.refusal)
-        agreement = compare(
-            result.outputs, self.reference.outputs, self.subject.compared, self.subject.logits
-        )
+        agreement = self.subject.agreement(result.outputs, self.reference)
         if agreement.passes(precision):
             self._shortest_s = min(self._shortest_s, took_s)
         return Verdict(name, precision, result.info, agreement, result.items_per_second)

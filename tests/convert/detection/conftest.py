@@ -31,7 +31,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
 
     def make(name: str) -> Case:
         model = detector(name, **SMALL)
-        some = images()[:3]
+        some = images()[:2]
         inputs = [prepared(image, **SMALL) for image in some]
         expected = [
             of_torchvision(model, image, given.placement) for image, given in zip(some, inputs, strict=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.detectors.pyramid import CENTERNESS, DELTAS, DISTANCES, FEATURES, LOGITS, named
 from resnet_pipe.head.detectors.registry import detector
-from resnet_pipe.head.detectors.settings import DetectorSettings, Kind
+from resnet_pipe.head.detectors.settings import DetectorSettings
+from resnet_pipe.model.detection import Kind
 
 torch = pytest.importorskip("torch", reason="needs the extra `convert`")
 detection = pytest.importorskip("torchvision.models.detection", reason="needs the extra `convert`")

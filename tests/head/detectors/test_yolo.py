@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.detectors.registry import detector
-from resnet_pipe.head.detectors.settings import DetectorSettings, Kind
+from resnet_pipe.head.detectors.settings import DetectorSettings
+from resnet_pipe.model.detection import Kind
 
 pytestmark = pytest.mark.cv2
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from resnet_pipe.infer import opencv
-from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.infer.engine import Engine, EngineRequest
 from tests.study.engines import honest
 
 batch_size = honest.batch_size
@@ -15,7 +14,7 @@ def devices() -> dict[str, tuple[str, ...]]:
     return {"cpu": ("bf16", "fp32")}
 
 
-def load(request: EngineRequest) -> opencv.OpenCvEngine:
+def load(request: EngineRequest) -> Engine:
     if request.precision == "bf16":
         ctypes.string_at(0)
     return honest.load(request)

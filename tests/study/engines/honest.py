@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnet_pipe.infer import opencv
-from resnet_pipe.infer.engine import EngineRequest
+from resnet_pipe.infer.engine import Engine, EngineRequest
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -16,5 +16,5 @@ def batch_size(_device: str) -> int:
     return 4
 
 
-def load(request: EngineRequest) -> opencv.OpenCvEngine:
+def load(request: EngineRequest) -> Engine:
     return opencv.load(replace(request, device="cpu", precision="fp32"))

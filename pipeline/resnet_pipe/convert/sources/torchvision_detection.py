@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     from resnet_pipe.convert.detection.state import State
 
-NAMES = (
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_resnet50_fpn_v2",
-    "retinanet_resnet50_fpn",
-    "retinanet_resnet50_fpn_v2",
-    "fcos_resnet50_fpn",
-)
 NAMED_WEIGHTS = ("coco", "random", "auto")
 """What is no path of a checkpoint: torchvision's own, from a seed, or the first that can be had."""
 PREPROCESSING = Preprocessing.model_validate(

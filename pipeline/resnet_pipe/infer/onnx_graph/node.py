@@ -82,6 +82,13 @@ class NodeReader:
             raise self.error(f"{name} is {value!r}, not a number")
         return float(value)
 
+    def text(self, name: str, default: str) -> str:
+        """Return an attribute that is a text."""
+        value = self._attributes.pop(name, default.encode())
+        if not isinstance(value, bytes):
+            raise self.error(f"{name} is {value!r}, not a text")
+        return value.decode(errors="replace")
+
     def axes(self) -> tuple[int, ...]:
         """Return the attribute or, since opset 18, the second input `axes`."""
         axes = self._attributes.pop("axes", None)

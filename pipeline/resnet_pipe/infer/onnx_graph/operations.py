@@ -82,6 +82,13 @@ class ScaleShift:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Each value becomes a block of the same value, so many (down, right)."""
+
+    times: Pair
+
+
+@dataclass(frozen=True)
 class Clip:
     """Values are brought into low..high."""
 
@@ -128,6 +135,6 @@ class Plain(Enum):
 
 
 Operation = (
-    Conv | MaxPool | AveragePool | Mean | Linear | ScaleShift | Clip
+    Conv | MaxPool | AveragePool | Mean | Linear | ScaleShift | Clip | Repeat
     | Reshape | Flatten | Squeeze | Softmax | Plain
 )  # fmt: skip

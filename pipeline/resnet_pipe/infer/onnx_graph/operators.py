@@ -73,6 +73,19 @@ def _matmul(node: NodeReader) -> op.Operation:
     return op.Linear(weight, np.zeros(len(weight), np.float32))
 
 
+def _resize(node: NodeReader) -> op.Operation:
+    node.ignore("cubic_coeff_a", "extrapolation_value", "keep_aspect_ratio_policy")
+    node.integer("antialias", 0, 0, 0)
+    node.integer("exclude_outside", 0, 0, 0)
+    how = node.text("mode", "nearest"), node.text("nearest_mode", "round_prefer_floor")
+    where = node.text("coordinate_transformation_mode", "half_pixel")
+    scales = node.weight(2, 1).tolist() if node.has(2) else []
+    whole = len(scales) == 4 and all(scale == int(scale) >= 1 for scale in scales) and scales[:2] == [1, 1]
+    if how != ("nearest", "floor") or where != "asymmetric" or not whole:
+        raise node.error("the engines torch and mlx enlarge by whole numbers only, without interpolation")
+    return op.Repeat((int(scales[2]), int(scales[3])))
+
+
 def _clip(node: NodeReader) -> op.Operation:
     low, high = (
         float(node.weight(index).flat[0]) if node.has(index) else node.real(name, default)
@@ -120,6 +133,7 @@ _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Add": lambda _: op.Plain.ADD,
     "Relu": lambda _: op.Plain.RELU,
     "Clip": _clip,
+    "Resize": _resize,
     "Reshape": _reshape,
     "Flatten": lambda node: op.Flatten(node.integer("axis", 1, 0, 4)),
     "Softmax": _softmax,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Semaphore
 
 import numpy as np
@@ -9,16 +11,36 @@ from numpy.typing import NDArray
 
 from resnet_pipe.head.detect import DETECTIONS
 from resnet_pipe.head.detectors.detector import Detector
+from resnet_pipe.head.detectors.registry import detector
+from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.infer.batches import black
 from resnet_pipe.infer.engine import Engine, EngineRequest
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.workers.messages import Outputs
 
 
+@dataclass(frozen=True)
+class MakesDetections:
+    """How detections are made beside an engine, in its process: plain data.
+
+    Attributes:
+        settings: what the network's outputs mean, and which detections are kept.
+        second: the second network, if there is one.
+    """
+
+    settings: DetectorSettings
+    second: EngineRequest | None
+
+    def __call__(self, engine: Engine, load: Callable[[EngineRequest], Engine]) -> Detecting:
+        """Begin, with a loaded network, and what loads the second one."""
+        second = load(self.second).infer if self.second else None
+        return Detecting(engine, detector(self.settings, second))
+
+
 class Detecting:
     """Executes the network of an engine on batches, and makes detections of what it gives.
 
-    One thread more than the engine has streams may call `infer` at the same time.
+    One thread more than the engine has streams may call it at the same time.
     """
 
     def __init__(self, engine: Engine, detector: Detector) -> None:
@@ -29,10 +51,9 @@ class Detecting:
     def prove(self, request: EngineRequest) -> None:
         """Raise a `ModelError` if the network is not of the detector's kind."""
         height, width = request.preprocessing.size
-        whole = np.array([[0, 0, width, height]] * request.batch_size, np.int32)
-        self.infer(black(request, request.batch_size), whole)
+        self(black(request, 1), np.array([[0, 0, width, height]], np.int32))
 
-    def infer(self, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
+    def __call__(self, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
         """Return the output `DETECTIONS` of a batch, (n, H, W, 3); see `Detector.detect`."""
         with self._streams:
             outputs = self._engine.infer(batch)

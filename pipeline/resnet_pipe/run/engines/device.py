@@ -19,6 +19,7 @@ from resnet_pipe.infer.second import second_request
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.nvidia import VramMeter, visible_gpus
+from resnet_pipe.run.engines.detecting import MakesDetections
 from resnet_pipe.run.engines.remote_engine import RemoteEngine
 from resnet_pipe.run.engines.remote_engine import lanes as lanes_of
 from resnet_pipe.run.observe.clock import StageClock, utilisation
@@ -154,9 +155,11 @@ def loaded(
         remotes: list[RemoteEngine] = []
         for index, request in enumerate(requests):
             name = f"device {index} ({request.device})" if len(requests) > 1 else ""
-            module, detector = engines.ENGINES[infer.engine], resolved.head.detector
-            second = second_request(request, resolved.network)
-            remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detector, second)
+            module, settings = engines.ENGINES[infer.engine], resolved.head.detector
+            detections = None
+            if settings is not None:
+                detections = MakesDetections(settings, second_request(request, resolved.network))
+            remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detections)
             remotes.append(stack.enter_context(closing(remote)))
         try:
             for remote in remotes:

@@ -10,7 +10,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from resnet_pipe.errors import EngineError, ModelError, ResnetPipeError, RunError
-from resnet_pipe.head.detectors.registry import detector
 from resnet_pipe.infer.engine import Engine, EngineRequest, one_line
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.run.engines.detecting import Detecting
@@ -25,9 +24,8 @@ def serve(connection: Connection, memory: int) -> None:
     try:
         load: Callable[[EngineRequest], Engine] = importlib.import_module(setup.module).load
         engine, detecting = load(setup.request), None
-        if setup.detector is not None:
-            second = load(setup.second).infer if setup.second else None
-            detecting = Detecting(engine, detector(setup.detector, second))
+        if setup.detections is not None:
+            detecting = setup.detections(engine, load)
             detecting.prove(setup.request)
     except ResnetPipeError as error:
         connection.send(error)
@@ -50,7 +48,7 @@ def _execute(connection: Connection, engine: Engine, detecting: Detecting | None
             if detecting is None or work.placements is None:
                 outputs = engine.infer(batch)
             else:
-                outputs = detecting.infer(batch, work.placements)
+                outputs = detecting(batch, work.placements)
         except (EngineError, ModelError) as error:
             outputs = error
         except Exception as error:  # what nobody foresaw ends the run, and is told on one line

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import EngineError, ResnetPipeError, RunError
-from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.process.child import DYING_S, Child, EndedError, SilentError, ending
 from resnet_pipe.process.patience import LOOK_S, Waiting
+from resnet_pipe.run.engines.detecting import MakesDetections
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.run.workers.slots import Slots, SlotShape
 
@@ -46,15 +46,13 @@ def lanes(streams: int, finds_objects: bool) -> int:
 class EngineSetup:
     """The first message to the process: the engine's module, what it is to load, where batches will be.
 
-    The detector is what makes detections of the outputs, for a network that finds objects; it may need a
-    second network.
+    For a network that finds objects, it also says how detections are made of the outputs.
     """
 
     module: str
     request: EngineRequest
     shape: SlotShape
-    detector: DetectorSettings | None = None
-    second: EngineRequest | None = None
+    detections: MakesDetections | None = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +109,10 @@ class RemoteEngine:
         slots: Slots,
         name: str,
         timeout_s: float,
-        detector: DetectorSettings | None = None,
-        second: EngineRequest | None = None,
+        detections: MakesDetections | None = None,
     ) -> None:
         self.name = name
-        self.finds_objects = detector is not None
+        self.finds_objects = detections is not None
         self._device = name or f"device {request.device}"
         self._pace = Pace(timeout_s)
         self._process = Child(_PROCESS, slots.descriptor)
@@ -130,7 +127,7 @@ class RemoteEngine:
         self._receiver = threading.Thread(
             target=self._receive, name=f"answers of {self._device}", daemon=True
         )
-        self._process.send(EngineSetup(module, request, slots.shape, detector, second))
+        self._process.send(EngineSetup(module, request, slots.shape, detections))
 
     def wait_until_ready(self, look: Callable[[], object]) -> None:
         """Wait until the network is loaded. Comes first.

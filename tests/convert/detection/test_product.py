@@ -1,0 +1,188 @@
+"""torchvision's detectors, converted and run by jobs, find in photographs what torchvision finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnet_pipe.convert.sources.torchvision_detection import BACKGROUND
+from resnet_pipe.study import verifier
+from tests.convert.detection.agreement import agreement, together
+from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor
+from tests.convert.detection.executed import Floats
+from tests.made_once import made_once
+from tests.run.jobs import Cli, JobFolder
+
+KINDS = {
+    "faster_rcnn": "fasterrcnn_resnet50_fpn",
+    "retinanet": "retinanet_resnet50_fpn",
+    "fcos": "fcos_resnet50_fpn",
+}
+"""What the weights are of -> what a user calls it: the depth is read from the weights."""
+PREPROCESS = (
+    f"{{fit: shortest, resize: {SMALL['min_size']}, longest: {SMALL['max_size']}, multiple: 32,"
+    " mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
+)
+LABELS = [f"thing {index}" for index in range(1, CLASSES)]
+
+
+class Known(NamedTuple):
+    """A folder with a checkpoint and its model `tuned.onnx`; and what torchvision finds, float32 (n, 6)."""
+
+    folder: Path
+    expected: list[Floats]
+
+
+def shapes() -> list[NDArray[np.uint8]]:
+    """Return photographs of five shapes."""
+    wide, _, tall, *others = images()
+    strip = wide[: wide.shape[0] // 3]
+    return [wide, strip, np.ascontiguousarray(tall.transpose(1, 0, 2)), *others[:2]]
+
+
+@pytest.fixture
+def known(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Callable[[str], Known]:
+    """Return a detector of a kind, with ResNet-18, which is made and converted once."""
+
+    def make(folder: Path, kind: str) -> Known:
+        model = detector(kind, **SMALL)
+        torch.save({"model": model.state_dict(), "epoch": 3}, folder / "tuned.pt")
+        with torch.inference_mode():
+            found = [model([tensor(image)])[0] for image in shapes()]
+        (folder / "names.txt").write_text("\n".join(LABELS))
+        cli(
+            *("convert", KINDS[kind], "--weights", folder / "tuned.pt", "--labels", folder / "names.txt"),
+            *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
+        ).expect(0)
+        columns = [(one["boxes"].numpy(), one["scores"].numpy(), one["labels"].numpy()) for one in found]
+        return Known(folder, [np.column_stack(one).astype(np.float32) for one in columns])
+
+    return lambda kind: made_once(tmp_path_factory, f"product-{kind}", lambda folder: make(folder, kind))
+
+
+@pytest.fixture
+def job(tmp_path: Path, network: Path) -> JobFolder:
+    """A job for boxes over the photographs, of a model that is still to be converted."""
+    job = JobFolder(tmp_path, network)
+    for index, image in enumerate(shapes()):
+        Image.fromarray(image).save(job.images / f"{index}.png")
+    job.file.write_text(
+        "name: boxes\nreader: {kind: images, path: images}\ninfer: {model: tuned.onnx, device: cpu}\n"
+        "writer: {kind: parquet, path: out, fields: [boxes]}\nrun: {report: false, canary: 0}\n"
+    )
+    return job
+
+
+def use(job: JobFolder, known: Known) -> None:
+    for path in known.folder.glob("tuned.[oj]*"):
+        (job.folder / path.name).hardlink_to(path)
+
+
+def found_in(rows: list[dict[str, Any]]) -> list[Floats]:
+    """Return the detections of each row, float32 (n, 6)."""
+    names = ("x1", "y1", "x2", "y2", "score", "label")
+    return [
+        np.array([[box[name] for name in names] for box in row["detections"]], np.float32).reshape(-1, 6)
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [
+        ("faster_rcnn", "opencv"),
+        ("faster_rcnn", "onnxruntime"),
+        ("faster_rcnn", "openvino"),
+        ("faster_rcnn", "torch"),
+        ("retinanet", "opencv"),
+        ("fcos", "opencv"),
+        *(
+            pytest.param(kind, engine, marks=pytest.mark.slow)
+            for kind in ("retinanet", "fcos")
+            for engine in ("onnxruntime", "openvino")
+        ),
+    ],
+)
+def test_a_job_finds_what_torchvision_finds(
+    kind: str, engine: str, job: JobFolder, known: Callable[[str], Known]
+) -> None:
+    if engine != "opencv":
+        pytest.importorskip(engine)
+    use(job, known(kind))
+    job.run("--set", f"infer.engine={engine}").expect(0)
+    rows = job.rows()
+    assert [(row["height"], row["width"]) for row in rows] == [image.shape[:2] for image in shapes()]
+    assert {box["name"] for row in rows for box in row["detections"]} <= {BACKGROUND, *LABELS}
+    pairs = zip(known(kind).expected, found_in(rows), strict=True)
+    found = together([agreement(expected, boxes) for expected, boxes in pairs])
+    assert found.total > 100
+    assert found.matched >= 0.99 * found.total
+    assert found.box < 0.5 * max(max(image.shape) for image in shapes()) / SMALL["max_size"]
+    assert found.score < 0.005
+
+
+def test_boxes_do_not_depend_on_batches_workers_or_neighbours(
+    job: JobFolder, known: Callable[[str], Known]
+) -> None:
+    use(job, known("faster_rcnn"))
+    job.run("--set", "infer.batch_size=1", "--set", "run.workers=1").expect(0)
+    alone = job.rows()
+    for index, image in enumerate(shapes()):  # each has a neighbour of its own size now
+        Image.fromarray(image).save(job.images / f"{index} again.png")
+    job.run("--set", "infer.batch_size=3", "--set", "run.workers=2", "--fresh").expect(0)
+    rows = {row["path"]: row for row in job.rows()}
+    for row in alone:
+        assert rows[row["path"]]["detections"] == row["detections"]
+        assert rows[row["path"].replace(".png", " again.png")]["detections"] == row["detections"]
+
+
+def test_verify_and_the_canary_compare_boxes_of_two_networks_and_many_sizes(
+    job: JobFolder, known: Callable[[str], Known], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(verifier, "SECONDS", 0.1)
+    use(job, known("faster_rcnn"))
+    result = cli("verify", job.file, "--count", 3, "--engine", "opencv", "--json").expect(0)
+    (verdict,) = json.loads(result.stdout)["engines"]
+    assert verdict["status"] == "pass"
+    assert verdict["matched"] > 0.98
+    job.run("--set", "run.canary=2").expect(0)
+    assert job.summary()["canary"]["matched"] > 0.98
+
+
+def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Callable[[str], Known]) -> None:
+    use(job, known("faster_rcnn"))
+    job.run().expect(0)
+    names = [box["name"] for row in job.rows() for box in row["detections"]]
+    some = sorted(set(names))[:2]
+    settings = (f"infer.classes={some}", "infer.score=0.4", "infer.max_detections=7")
+    job.run("--fresh", *(word for setting in settings for word in ("--set", setting))).expect(0)
+    found = [row["detections"] for row in job.rows()]
+    assert {box["name"] for boxes in found for box in boxes} == set(some)
+    assert all(box["score"] > 0.4 for boxes in found for box in boxes)
+    assert max(map(len, found)) <= 7
+    assert found == [sorted(boxes, key=lambda box: -box["score"]) for boxes in found]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("writer.fields=[features]",), "tuned finds objects, and gives nothing else: write fields: [boxes]"),
+        (("infer.classes=[thing 1, unicorn]",), "no class is called unicorn; the model has 12: "),
+    ],
+)
+def test_what_a_detector_does_not_have_is_refused(
+    settings: tuple[str, ...], said: str, job: JobFolder, known: Callable[[str], Known]
+) -> None:
+    use(job, known("retinanet"))
+    result = job.run(*(word for setting in settings for word in ("--set", setting))).expect(2)
+    assert said in result.stderr
+    assert not job.out.exists()
