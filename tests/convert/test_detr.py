@@ -155,7 +155,7 @@ def test_its_sidecar_has_what_transformers_says(made: Made) -> None:
     shown = command("models", "show", str(made.model)).expect(0).stdout
     count = saved.network.config.num_queries
     assert re.search(rf"boxes: +{sidecar.detection.kind}; score above 0.5, .* at most {count} an item", shown)
-    assert re.search(r"output: +pred_boxes \(.*\): boxes\n", shown)
+    assert re.search(r"output: +pred_boxes \(.*\): boxes \(", shown)
 
 
 def test_opencv_on_cuda_cannot_and_names_what_can(
