@@ -30,12 +30,7 @@ Values = dict[str, NDArray[Any]]
 `boxes`, of shape (rows, 1): see `stored_boxes`."""
 
 _KEY = ["path", "frame_index"]
-_COLUMNS = {
-    "features": ("features",),
-    "logits": ("logits", "logit_"),
-    "top_k": ("top_k", "index_", "score_"),
-    "boxes": (stored_boxes.LISTS, *stored_boxes.LINES),
-}
+_COLUMNS = {"features": ("features",), "logits": ("logits", "logit_"), "top_k": ("top_k", "index_", "score_")}
 """By field: its column, or how the names of those begin in which CSV has its values."""
 
 
@@ -79,7 +74,7 @@ class StoredRows:
     @property
     def fields(self) -> list[str]:
         """Return which of features, logits, top_k and boxes there are."""
-        return [field for field in _COLUMNS if self._columns(field)]
+        return [field for field in (*_COLUMNS, "boxes") if self._columns(field)]
 
     @property
     def _has_lines(self) -> bool:
@@ -113,6 +108,8 @@ class StoredRows:
             raise RunError(f"{self.output} has been changed meanwhile", "wait until no run writes there")
 
     def _columns(self, field: str) -> list[str]:
+        if field == "boxes":
+            return [name for name in self._schema.names if name in (stored_boxes.LISTS, *stored_boxes.LINES)]
         return [name for name in self._schema.names if name.startswith(_COLUMNS[field])]
 
     def _read(self, block: int, fields: Sequence[str]) -> Values:
