@@ -111,7 +111,7 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
         path, network, preprocessing, {one.name: one.name for one in network.outputs}, rows=False
     )
     shape = yolo.shape_of(run(np.zeros((1, *preprocessing.size, 3), np.uint8)))
-    kind = yolo.kind_of(path, shape, preprocessing.size)
+    kind = yolo.kind_of(path, proto, shape, preprocessing.size)
     classes, named = yolo.classes_of(path, proto, kind, shape)
     said = yolo.metadata_of(proto)
     return Original(

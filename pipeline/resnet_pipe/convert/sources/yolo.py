@@ -18,8 +18,8 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 _USUAL_SIZE = (640, 640)
 _STRIDES = (8, 16, 32, 64)
 """Pixels of the input between the boxes of a level; small networks lack the last."""
-_ANCHORS = 3
-"""Boxes of each shape in a place of the original v5."""
+_MOST_ANCHORS = 9
+"""Boxes of different shapes in a place of the original v5, which has 3."""
 _END_TO_END = 6
 """Numbers of a box that the network itself has chosen: corners, score, class."""
 _MOST_END_TO_END = 1000
@@ -87,7 +87,7 @@ def refuse_other_tasks(path: Path, proto: Any) -> None:  # noqa: ANN401
         raise ModelError(f"{path}: a YOLO has one output, this file has {names}", "export it again")
 
 
-def kind_of(path: Path, shape: Sequence[int], size: tuple[int, int]) -> Kind:
+def kind_of(path: Path, proto: Any, shape: Sequence[int], size: tuple[int, int]) -> Kind:  # noqa: ANN401
     """Return what an output means by its shape (n, ...) for an input of height and width `size`.
 
     ModelError if there is no telling.
@@ -95,11 +95,15 @@ def kind_of(path: Path, shape: Sequence[int], size: tuple[int, int]) -> Kind:
     places = [(size[0] // stride) * (size[1] // stride) for stride in _STRIDES]
     counts = list(accumulate(places))[2:]
     if len(shape) == 3:
-        if shape[2] == _END_TO_END and shape[1] <= _MOST_END_TO_END:
+        chosen = metadata_of(proto).get("end2end", "True") == "True"  # nobody else says it
+        if chosen and shape[2] == _END_TO_END and shape[1] <= _MOST_END_TO_END:
             return "yolo_end_to_end"
         if shape[2] in counts and shape[1] > 4:
             return "yolo"
-        if shape[1] in [_ANCHORS * count for count in counts] and shape[2] > 5:
+        if (
+            any(shape[1] in range(count, count * _MOST_ANCHORS + 1, count) for count in counts)
+            and shape[2] > 5
+        ):
             return "yolo5"
     raise ModelError(
         f"{path}: its output has shape {tuple(shape)} for an image of {size[1]} x {size[0]}, which is that of"
