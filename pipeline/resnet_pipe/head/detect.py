@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from resnet_pipe.head.detectors.boxes import COLUMNS
 from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.rows import BOXES, LABELS, Place, numbers, place_columns, place_schema, texts
-from resnet_pipe.model.detection import Detection
-from resnet_pipe.model.network import Network
 from resnet_pipe.preprocess.network_input import Placement
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from resnet_pipe.model.detection import Detection
+    from resnet_pipe.model.network import Network
 
 FieldName = Literal["boxes"]
 """What it makes, for the jobs that ask for it: the columns `rows.BOXES`."""

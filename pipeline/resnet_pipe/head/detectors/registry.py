@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.detectors.detector import Detector, Network
 from resnet_pipe.head.detectors.detr import Detr
@@ -11,7 +13,9 @@ from resnet_pipe.head.detectors.retinanet import RetinaNet
 from resnet_pipe.head.detectors.rt_detr import RtDetr
 from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.detectors.yolo import Yolo, Yolo5, YoloEndToEnd
-from resnet_pipe.model.detection import Kind
+
+if TYPE_CHECKING:
+    from resnet_pipe.model.detection import Kind
 
 DETECTORS: dict[Kind, type[Detector]] = {
     "yolo5": Yolo5,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from resnet_pipe.model.detection import Kind
+if TYPE_CHECKING:
+    from resnet_pipe.model.detection import Kind
 
 
 @dataclass(frozen=True)
