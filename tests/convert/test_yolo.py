@@ -129,7 +129,7 @@ def lettered(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], list[float]
     canvas = np.full((YOLO_CROP, YOLO_CROP, 3), 114, np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner)
     scales = [inner[0] / width, inner[1] / height] * 2
-    return canvas.transpose(2, 0, 1)[None].astype(np.float32) / 255, scales, [left, top] * 2
+    return canvas.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255), scales, [left, top] * 2
 
 
 def found_by_the_rules(path: Path, image: NDArray[np.uint8]) -> Boxes:
