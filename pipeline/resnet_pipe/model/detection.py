@@ -16,6 +16,8 @@ OF_TORCHVISION = (
     "fcos_resnet50_fpn",
 )
 """torchvision's detectors with a ResNet, by its names."""
+BACKGROUND = "__background__"
+"""What torchvision calls class 0 of its detectors: no object."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 MEANINGS = {

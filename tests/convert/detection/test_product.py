@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_pipe.convert.sources.torchvision_detection import BACKGROUND
+from resnet_pipe.model.detection import BACKGROUND
 from resnet_pipe.study import verifier
 from tests.convert.detection.agreement import agreement, together
 from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor

@@ -21,18 +21,20 @@ CHUNKS: tuple[list[Found], ...] = (
 )
 
 
-def finish(folder: Path, chunks: Sequence[Sequence[Found]], kind: str = "coco") -> None:
+def finish(
+    folder: Path, chunks: Sequence[Sequence[Found]], kind: str = "coco", names: Sequence[str] = NAMES
+) -> None:
     """Write a shard for each chunk, and the merged files of all of them, in a folder."""
     made = section(kind)
     committed = []
     for number, items in enumerate(chunks):
-        shard = target(folder / f"chunk-{number}", columns())
+        shard = target(folder / f"chunk-{number}", columns(names))
         opened = made.open(shard)
-        opened.append(batch(items))
+        opened.append(batch(items, names))
         opened.close()
         committed.append(Committed(shard.shard(str(made.shard_suffix)), {}))
     (folder / kind).mkdir()
-    made.finish(target(folder, columns()), committed)
+    made.finish(target(folder, columns(names)), committed)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,19 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("coco")
     finish(folder, CHUNKS)
     return folder / "coco"
+
+
+@pytest.mark.parametrize(("first", "number"), [("animal", 1), ("__background__", 0)])
+def test_categories_are_labels_where_the_first_class_is_the_background(
+    tmp_path: Path, first: str, number: int
+) -> None:
+    names = (first, *NAMES[1:])
+    finish(tmp_path, CHUNKS, names=names)
+    categories = json.loads((tmp_path / "coco" / "images.json").read_text())["categories"]
+    assert [each["id"] for each in categories] == list(range(number, number + len(names)))
+    results = json.loads((tmp_path / "coco" / "detections.json").read_text())
+    labels = [box[5] for chunk in CHUNKS for item in chunk for box in item.boxes]
+    assert [each["category_id"] - number for each in results] == labels
 
 
 def test_pycocotools_reads_images_classes_and_results(merged: Path) -> None:

@@ -15,7 +15,7 @@ from resnet_pipe.convert.photographs import ANY_SIZE, photographs
 from resnet_pipe.convert.recipe import TORCHVISION
 from resnet_pipe.convert.sources.torchvision import SEED, downloaded
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.model.detection import Detection
+from resnet_pipe.model.detection import BACKGROUND, Detection
 from resnet_pipe.model.model import Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
@@ -39,8 +39,6 @@ PREPROCESSING = Preprocessing.model_validate(
     }
 )
 """torchvision's, of all of them (`GeneralizedRCNNTransform` in `models/detection/transform.py`)."""
-BACKGROUND = "__background__"
-"""What torchvision calls class 0 of a Faster R-CNN, which is never found."""
 _FIRST = "backbone.body.conv1.weight"
 _Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str] | None]"
 """A detector in eval mode, where its numbers came from, and the names of its classes if they are known."""

@@ -48,11 +48,6 @@ def names_of(schema: pa.Schema) -> list[str]:
     return [name.encode(errors="replace").decode() for name in names]
 
 
-def category_of(label: int) -> int:
-    """Return the number of a class in these formats, whose first one is 1."""
-    return label + 1
-
-
 def compact(value: object) -> str:
     """Return a value as JSON on one line."""
     return _ENCODER.encode(value)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, category_of, compact, names_of
+from resnet_pipe.model.detection import BACKGROUND
+from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, compact, names_of
 from resnet_pipe.writer.tables.jsonl import rows_in
 from resnet_pipe.writer.writer import Committed, Target
 
@@ -28,9 +29,9 @@ class CocoSection(BoxesSection):
 
     def finish(self, target: Target, chunks: Iterable[Committed]) -> None:
         """Make both files of the shards of all chunks."""
-        categories = [
-            {"id": category_of(label), "name": name} for label, name in enumerate(names_of(target.schema))
-        ]
+        names = names_of(target.schema)
+        first = 0 if names[0] == BACKGROUND else 1  # torchvision's labels are COCO's own numbers
+        categories = [{"id": first + label, "name": name} for label, name in enumerate(names)]
         info = compact({"description": "made by resnet-pipe"})
         start = f'{{"info":{info},\n"categories":{compact(categories)},\n"images":['
         with (
@@ -44,7 +45,7 @@ class CocoSection(BoxesSection):
                     number += 1
                     images.add(_image(row, number))
                     for box in row["detections"]:
-                        detections.add(_result(box, number))
+                        detections.add(_result(box, number, first))
             images.close()
             detections.close()
 
@@ -56,11 +57,11 @@ def _image(row: Row, number: int) -> Row:
     return image
 
 
-def _result(box: Row, image: int) -> Row:
+def _result(box: Row, image: int, first: int) -> Row:
     width, height = (round(box[f"{axis}2"] - box[f"{axis}1"], _DIGITS) for axis in "xy")
     return {
         "image_id": image,
-        "category_id": category_of(box["label"]),
+        "category_id": first + box["label"],
         "bbox": [box["x1"], box["y1"], width, height],
         "score": box["score"],
     }

@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
-from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, category_of, compact, names_of
+from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, compact, names_of
 from resnet_pipe.writer.tables.jsonl import rows_in
 from resnet_pipe.writer.writer import Committed, Target
 
@@ -39,8 +39,7 @@ class MegadetectorSection(BoxesSection):
         names = names_of(target.schema)
         # No name may be blank.
         categories = {
-            str(category_of(label)): name if name.strip() else f"class {label}"
-            for label, name in enumerate(names)
+            str(label + 1): name if name.strip() else f"class {label}" for label, name in enumerate(names)
         }
         info = {"format_version": FORMAT_VERSION}
         if model := (target.schema.metadata or {}).get(b"resnet_pipe.model"):
@@ -87,7 +86,7 @@ def _detection(row: Row, box: Row) -> Row:
     left, top = box["x1"] / width, box["y1"] / height
     corner_and_size = left, top, box["x2"] / width - left, box["y2"] / height - top
     return {
-        "category": str(category_of(box["label"])),
+        "category": str(box["label"] + 1),
         "conf": round(box["score"], _SCORE_DIGITS),
         "bbox": [round(value, _BOX_DIGITS) for value in corner_and_size],
     }
