@@ -51,6 +51,7 @@ def _one_export(
     from onnx import ModelProto
 
     from resnet_pipe.convert import export as exporting  # it needs torch, which is looked for above
+    from resnet_pipe.convert.detection import cut
 
     export: Callable[..., ModelProto] = exporting.export
 
@@ -68,3 +69,4 @@ def _one_export(
 
     if "own_export" not in request.fixturenames:
         monkeypatch.setattr(exporting, "export", remembered)
+        monkeypatch.setattr(cut, "export", remembered)

@@ -12,7 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.output_choice import for_classes
 from resnet_pipe.head.rows import LABELS, Place
+from resnet_pipe.job.job import Job
+from resnet_pipe.model.model import Model
+from resnet_pipe.model.network import Network
 from tests.writer.boxes import Found, batch, columns
 
 SIDE = 100
@@ -49,6 +53,12 @@ class BoxesOfClasses(Classify):
         return pa.RecordBatch.from_arrays(made.columns, schema=schema)
 
 
+def head_of(_job: Job, _model: Model, network: Network, _problems: object) -> BoxesOfClasses:
+    """Return that head for a network; it takes the place of `resnet_pipe.job.detection.head_of`."""
+    logits = for_classes(network)
+    return BoxesOfClasses(logits, labels=tuple(f"class {index}" for index in range(logits.width or 0)))
+
+
 def use_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have jobs of this process use that head."""
-    monkeypatch.setattr("resnet_pipe.job.outputs.head_for", lambda _fields: BoxesOfClasses)
+    monkeypatch.setattr("resnet_pipe.job.detection.head_of", head_of)

@@ -236,10 +236,10 @@ def test_boxes_of_all_chunks_are_read_as_one_dataset(job: JobFolder, kind: str) 
 KILLED = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-import resnet_pipe.job.outputs
+import resnet_pipe.job.detection
 from resnet_pipe.store.disk import Disk
-from tests.run.found import BoxesOfClasses
-resnet_pipe.job.outputs.head_for = lambda fields: BoxesOfClasses
+from tests.run.found import head_of
+resnet_pipe.job.detection.head_of = head_of
 adopt = Disk.adopt
 def some(self, folder, names, obsolete=()):
     adopt(self, folder, list(names)[:1])

@@ -145,7 +145,7 @@ def _filter(config: Mapping[str, Any], kind: _Kind, place: str) -> Interpolation
     if not config.get("do_resize", True):
         raise _refused(place, "do_resize", False, "true: a network's images do not have any size here")
     resample = config.get("resample", kind.resample)
-    if resample not in _FILTERS:
+    if type(resample) is not int or resample not in _FILTERS:
         filters = ", ".join(f"{number} ({text})" for number, text in _FILTERS.items())
         raise _refused(place, "resample", resample, f"one of {filters}")
     return _FILTERS[resample]

@@ -12,6 +12,7 @@ import onnx
 
 from resnet_pipe.convert import graph
 from resnet_pipe.convert.original import Original, Outputs, Run
+from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.convert.sources import hugging_face, image_processor, steps, timm, yolo
 from resnet_pipe.convert.sources.directory import (
     CARD,
@@ -188,7 +189,7 @@ def _run(
     outputs = tuple(one.name for one in network.outputs if one.name in names)
     request = EngineRequest(
         model=path,
-        preprocessing=preprocessing.network_input,
+        preprocessing=preprocessing.at_one_size(ANY_SIZE).network_input,
         outputs=outputs,
         batch_size=network.batch_size or 1,
         device="cpu",

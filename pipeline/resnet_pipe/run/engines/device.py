@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -97,17 +97,22 @@ class Device:
     def use(self, vram: VramMeter | None) -> DeviceUse:
         """Return what it has done so far; without a meter, which watches its process, it is no GPU."""
         peak_vram_mb = vram.peak_mb_of(self.pid) if vram else None
-        return DeviceUse(self.info.device, self.clock, self._engine.peak_rss_kb, peak_vram_mb)
+        engine = self._engine
+        return DeviceUse(self.info.device, self.clock, engine.peak_rss_kb, peak_vram_mb, engine.parts)
 
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """What a device has done in a run, and the highest memory of its process; on a GPU too, if measured."""
+    """What a device has done in a run, and the highest memory of its process; on a GPU too, if measured.
+
+    The parts are those of the infer stage, in seconds, of a network that finds objects.
+    """
 
     device: str
     clock: StageClock
     peak_rss_kb: int
     peak_vram_mb: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self, seconds: float) -> dict[str, Any]:
         """Return the figures as written to run.json, for a run of the given duration."""

@@ -43,18 +43,19 @@ def _execute(connection: Connection, engine: Engine, detecting: Detecting | None
 
     def execute(work: ForwardPass) -> None:
         outputs: Any
+        parts: dict[str, float] = {}
         try:
             batch = slots.batch(work.slot, work.size)[work.rows.start : work.rows.stop]
             if detecting is None or work.placements is None:
                 outputs = engine.infer(batch)
             else:
-                outputs = detecting(batch, work.placements)
+                outputs, parts = detecting.timed(batch, work.placements)
         except (EngineError, ModelError) as error:
             outputs = error
         except Exception as error:  # what nobody foresaw ends the run, and is told on one line
             outputs = RunError(f"the engine failed: {type(error).__name__}: {one_line(error)}")
         with lock:
-            connection.send(ForwardResult(work.number, outputs, peak_rss_kb()))
+            connection.send(ForwardResult(work.number, outputs, peak_rss_kb(), parts))
 
     threads = ThreadPoolExecutor(lanes(engine.streams, detecting is not None), "stream")
     while True:

@@ -83,6 +83,12 @@ class Effort:
         return {**self.clocks, "infer": added_up(use.clock for use in self.devices)}
 
     @property
+    def infer_parts(self) -> dict[str, float]:
+        """Return the seconds of the parts of the infer stage, of a network that finds objects; else none."""
+        names = dict.fromkeys(name for use in self.devices for name in use.parts)
+        return {name: sum(use.parts.get(name, 0.0) for use in self.devices) for name in names}
+
+    @property
     def items_per_second(self) -> float:
         """Return the rate while the engine was ready; 0 if nothing ran."""
         return self.items / self.run_seconds if self.run_seconds else 0.0
@@ -162,6 +168,7 @@ class Outcome:
             "video": self.video(),
             "items_per_second": round(effort.items_per_second, 2),
             "stages": {stage: clocks[stage].summary() for stage in STAGES},
+            "infer_parts_s": {name: round(seconds, 4) for name, seconds in effort.infer_parts.items()},
             "warmup_s": round(effort.warmup_s, 3),
             "bottleneck": self.bottleneck,
             "workers": effort.workers,

@@ -95,6 +95,12 @@ def table(outcome: Outcome) -> str:
         lines.append(
             f"{stage:<11}{clock.busy_s:>7.2f} s{clock.busy_s / total:>7.0%}{per_item:>10.2f}{waiting:>8.2f} s"
         )
+        if stage == "infer":
+            lines += [
+                f"  {name:<9}{seconds:>7.2f} s{seconds / total:>7.0%}{1000 * seconds / clock.items:>10.2f}"
+                for name, seconds in outcome.effort.infer_parts.items()
+                if clock.items
+            ]
     limit = outcome.bottleneck
     if limit is not None:
         busy = utilisation(clocks[limit], outcome.effort.run_seconds)
