@@ -101,14 +101,18 @@ def found_in(rows: list[dict[str, Any]]) -> list[Floats]:
     [
         ("faster_rcnn", "opencv"),
         ("faster_rcnn", "onnxruntime"),
-        ("faster_rcnn", "openvino"),
-        ("faster_rcnn", "torch"),
         ("retinanet", "opencv"),
-        ("fcos", "opencv"),
         *(
             pytest.param(kind, engine, marks=pytest.mark.slow)
-            for kind in ("retinanet", "fcos")
-            for engine in ("onnxruntime", "openvino")
+            for kind, engine in (
+                ("faster_rcnn", "openvino"),
+                ("faster_rcnn", "torch"),
+                ("retinanet", "onnxruntime"),
+                ("retinanet", "openvino"),
+                ("fcos", "opencv"),
+                ("fcos", "onnxruntime"),
+                ("fcos", "openvino"),
+            )
         ),
     ],
 )
@@ -167,7 +171,8 @@ def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Cal
     settings = (f"infer.classes={some}", "infer.score=0.4", "infer.max_detections=7")
     job.run("--fresh", *(word for setting in settings for word in ("--set", setting))).expect(0)
     found = [row["detections"] for row in job.rows()]
-    assert {box["name"] for boxes in found for box in boxes} == set(some)
+    assert {box["name"] for boxes in found for box in boxes} <= set(some)
+    assert sum(map(len, found)) > 5
     assert all(box["score"] > 0.4 for boxes in found for box in boxes)
     assert max(map(len, found)) <= 7
     assert found == [sorted(boxes, key=lambda box: -box["score"]) for boxes in found]
