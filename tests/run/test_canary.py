@@ -34,6 +34,7 @@ from tests.run.jobs import (
     wait_until,
 )
 from tests.run.test_alerts import NIGHTLY, read_metrics
+from tests.sidecars import make_finder
 from tests.study.engines import Install
 
 COSINE = ("resnet_pipe_canary_cosine", NIGHTLY)
@@ -257,6 +258,16 @@ def test_an_int8_model_may_be_as_far_off_as_its_conversion_leads_to_expect(
     job.run("--set", f"infer.model={job.folder / 'far-int8.onnx'}").expect(code)
     assert 0.96 < found(job)["cosine_min"] < 0.99
     assert found(job)["reference"].endswith("far, which it was made from")
+
+
+@pytest.mark.parametrize(("score", "compared"), [(0.25, True), (0.999, False)])
+def test_items_without_objects_are_no_canary(tmp_path: Path, score: float, compared: bool) -> None:
+    job = make_finder(tmp_path / "finder", canary=4)
+    job.add(*numbered(4))
+    job.run("--set", f"infer.score={score}").expect(0)
+    assert (found(job) is not None) == compared
+    if not compared:
+        assert job.summary()["no_canary"] == "no objects are found in these items"
 
 
 def test_a_run_too_small_for_a_whole_batch_has_one_of_its_largest(

@@ -133,7 +133,7 @@ def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
             f" {canary['reference']}: {agrees}."
         )
     elif run.get("no_canary"):
-        said.append(f"No item was computed again in float32: {run['no_canary']}.")
+        said.append(f"Nothing was compared with float32: {run['no_canary']}.")
     if run["video"]:
         video = run["video"]
         said.append(

@@ -183,7 +183,7 @@ class _Canary:
             return
         except Exception as error:  # whatever it is, the run itself has not failed
             self.reason = one_line(error.problem if isinstance(error, ResnetPipeError) else error)
-            text = f"no canary{self._place}: no items can be computed again in float32: {self.reason}"
+            text = f"no canary{self._place}: nothing is compared with float32: {self.reason}"
             self._events.note(text, unusual=False)
             return
         self._tell(finding)

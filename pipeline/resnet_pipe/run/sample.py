@@ -39,7 +39,11 @@ class Sample:
     placements: Placements
 
     def compared(self, resolved: Resolved, subject: Subject, reference: Reference) -> Finding:
-        """Compare what a reference gives for the items with what the engine of a job gave."""
+        """Compare what a reference gives for the items with what the engine of a job gave.
+
+        Raises:
+            RunError: there is nothing to compare, as neither finds an object.
+        """
         ran = reference.info
         by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
         by = f"{by}, {reference.what}" if reference.what else by
@@ -47,8 +51,10 @@ class Sample:
         agreement = subject.agreement(self.outputs, reference)
         if isinstance(agreement, Agreement):
             figures = Canary(count, by, agreement.cosine_min, agreement.top1)
+        elif agreement.boxes == 0 and agreement.matched == 1:
+            raise RunError("no objects are found in these items")
         else:
-            figures = Canary(count, by, None, None, agreement.to_json()["matched"])
+            figures = Canary(count, by, None, None, agreement.matched)
         problem = agreement.problem(resolved.precision, by, _least(resolved))
         return Finding(figures, problem and f"for {count} items of a batch of {self.rows}, {problem}")
 

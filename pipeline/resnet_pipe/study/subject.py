@@ -94,7 +94,7 @@ class Subject:
         self,
         found: Mapping[str, NDArray[np.float32]],
         reference: Reference,
-    ) -> Agreed:
+    ) -> Agreement | BoxAgreement:
         """Compare what an engine gave for some items, one at least, with the reference for them."""
         settings = self.head.detector
         if settings is None:
