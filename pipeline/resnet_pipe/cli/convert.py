@@ -70,8 +70,10 @@ def convert(
 
     \b
     resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
+    fasterrcnn_resnet50_fpn    one that finds objects: retinanet_resnet50_fpn,
+                               either of them with _v2, fcos_resnet50_fpn
     recipe.yaml                a recipe of your own
-    hf:OWNER/NAME[@REVISION]   a ResNet on the Hugging Face hub
+    hf:OWNER/NAME[@REVISION]   a ResNet, DETR or RT-DETR on the Hugging Face hub
     timm:NAME[@REVISION]       a network of timm, such as timm:resnet50.a1_in1k
     DIRECTORY                  what transformers or timm has saved
     FILE.onnx                  exported by somebody else
@@ -108,7 +110,10 @@ def _labels(path: Path | None) -> tuple[str, ...] | None:
         raise UsageError(
             f"--labels {path} cannot be read: {error}", "give a text file, a name a line"
         ) from None
-    return tuple(line.strip() for line in lines if line.strip())
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise UsageError(f"--labels {path} names no class", "give a text file, a name a line")
+    return labels
 
 
 def _preprocessing(text: str | None) -> Preprocessing | None:
