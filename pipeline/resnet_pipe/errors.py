@@ -101,6 +101,10 @@ class ModelError(UsageError):
     """A model file, its sidecar or a checkpoint cannot be used."""
 
 
+class NoBoxesError(ModelError):
+    """What a network gives is not what is said of it, and so it is in every engine."""
+
+
 class DeviceError(UsageError):
     """A requested device or precision is not available. There is never a silent fallback."""
 

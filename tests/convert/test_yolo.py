@@ -95,6 +95,7 @@ def test_names_that_nobody_says_are_numbers_and_that_is_said(tmp_path: Path, cli
         ("yolo", {"task": "obb"}, "is a YOLO for the task 'obb'"),
         ("yolo", {"task": "classify"}, "is a YOLO for the task 'classify'"),
         ("yolo", {"names": "{0: 'one'}"}, f"names 1 classes, and its output has {YOLO_CLASSES}"),
+        ("yolo", {"names": "{0: 'a', 1: 'b', 9: 'c'}"}, "its metadata 'names' leaves out numbers of classes"),
         ("yolo", {"names": "__import__('os').getpid()"}, "its metadata 'names' is no list of values"),
         ("yolo", {"names": "[" * 10_000}, "its metadata 'names' is no list of values"),
         ("yolo_end_to_end", {"names": None}, "does not say what its classes are called"),

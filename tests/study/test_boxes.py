@@ -12,11 +12,12 @@ from PIL import Image
 
 from resnet_pipe.doctor import models as doctor_models
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study import verifier
 from resnet_pipe.study.items import read_items
-from resnet_pipe.study.matching import apart, items_of
+from resnet_pipe.study.matching import apart, items_of, matched
 from resnet_pipe.study.subject import of_model
 from resnet_pipe.study.trial import open_trials
 from tests.networks import YOLO_CROP, write_yolo
@@ -165,3 +166,12 @@ def test_a_box_is_in_one_pair_and_one_without_an_area_is_its_own() -> None:
     nothing = items_of(np.zeros((1, 12), np.float32))
     assert len(nothing[0]) == 0
     assert len(apart(nothing[0], one).corners) == len(apart(one, nothing[0]).corners) == 0
+
+
+def test_boxes_without_an_area_are_the_same_if_only_rounding_differs() -> None:
+    settings = DetectorSettings(kind="fcos", classes=2, score=0.1, nms=0.5, max_detections=2)
+    one = np.array([[[1, 2, 1, 9, 0.9, 1], [0, 3, 0.001, 7, 0.8, 1]]], np.float32).reshape(1, -1)
+    rounded = one + np.float32([0, 1e-4, 0, 1e-4, 1e-4, 0, 0, 0, 1e-3, 0, 0, 0])
+    assert matched(rounded, one, settings) == 1
+    elsewhere = one + np.float32([0, 3, 0, 3, 0, 0] * 2)
+    assert matched(elsewhere, one, settings) == 0

@@ -70,8 +70,10 @@ def convert(
 
     \b
     resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
+    fasterrcnn_resnet50_fpn    one that finds objects: retinanet_resnet50_fpn,
+                               either of them with _v2, fcos_resnet50_fpn
     recipe.yaml                a recipe of your own
-    hf:OWNER/NAME[@REVISION]   a ResNet on the Hugging Face hub
+    hf:OWNER/NAME[@REVISION]   a ResNet, DETR or RT-DETR on the Hugging Face hub
     timm:NAME[@REVISION]       a network of timm, such as timm:resnet50.a1_in1k
     DIRECTORY                  what transformers or timm has saved
     FILE.onnx                  exported by somebody else
@@ -82,12 +84,16 @@ def convert(
     from resnet_pipe.convert.conversion import convert as convert_network
     from resnet_pipe.convert.quantize import convert_int8
     from resnet_pipe.convert.sources.directory import Ask
+    from resnet_pipe.model.detection import OF_TORCHVISION
 
     if quantize != (calibration is not None):
         raise UsageError(
             "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {network} --quantize --calibration IMAGES",
         )
+    if labels is not None and network not in OF_TORCHVISION:
+        known = ", ".join(OF_TORCHVISION)
+        raise UsageError(f"--labels is not for {network}, but for {known}", "leave out --labels")
     ask = Ask(network, size, _preprocessing(preprocess), labels=_labels(labels))
     if calibration is None:
         result = convert_network(network, weights=weights, ask=ask, name=name, out=out, say=show)
@@ -108,7 +114,10 @@ def _labels(path: Path | None) -> tuple[str, ...] | None:
         raise UsageError(
             f"--labels {path} cannot be read: {error}", "give a text file, a name a line"
         ) from None
-    return tuple(line.strip() for line in lines if line.strip())
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise UsageError(f"--labels {path} names no class", "give a text file, a name a line")
+    return labels
 
 
 def _preprocessing(text: str | None) -> Preprocessing | None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from resnet_pipe.errors import UsageError
 from resnet_pipe.job import document
 from resnet_pipe.job.location import located
+from resnet_pipe.model.detection import OF_TORCHVISION
 from resnet_pipe.model.model import recipes_dir
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
@@ -75,7 +76,7 @@ def find(recipe: str) -> Path:
         return path
     shipped = recipes_dir() / f"{recipe}.yaml"
     if not shipped.is_file():
-        known = ", ".join(ARCHITECTURES)
+        known = ", ".join((*ARCHITECTURES, *OF_TORCHVISION))
         remedy = (
             f"give one of {known}; hf:OWNER/NAME or timm:NAME; or the path of a directory, an .onnx file or a"
             " recipe"

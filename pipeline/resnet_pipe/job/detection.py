@@ -28,6 +28,7 @@ def refuse_boxes(job: Job, model: Model, problems: list[tuple[Place, str]]) -> N
 def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> Detect | None:
     """Return how boxes are made; None if that cannot be told, and why is added to the problems."""
     sidecar, infer = model.sidecar, job.infer
+    _refuse_others(job, problems)
     said = sidecar.detection if sidecar is not None else None
     if sidecar is None or not sidecar.classes:
         text = f"{model.path.name} has no sidecar that names its classes: resnet-pipe convert {model.path}"
@@ -57,3 +58,14 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         only=tuple(index for index, label in enumerate(labels) if label in wanted),
     )
     return replace(usual, detector=settings)
+
+
+def _refuse_others(job: Job, problems: list[tuple[Place, str]]) -> None:
+    """Add the writers of a job with boxes that are to have something else; `fields` are boxes if not said."""
+    for index, writer in enumerate(job.writer):
+        others = ", ".join(field for field in writer.fields if field != "boxes")
+        by_default = "fields" in type(writer).model_fields and "fields" not in writer.model_fields_set
+        if others and not by_default:
+            text = f"{others} beside boxes: a job has boxes, or classes and features, not both"
+            text += "; write draw: boxes" if writer.fields_key == "draw" else ""
+            problems.append(((*job.writer_place(index), writer.fields_key), text))

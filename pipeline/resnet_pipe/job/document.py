@@ -127,6 +127,8 @@ class Document:
                 place = (*place, "kind")
             elif item["type"] in ("model_type", "model_attributes_type"):
                 text = "expected keys and values"
+            elif item["type"] in ("tuple_type", "list_type"):
+                text = "expected a list: [...]"
             else:
                 message = item["msg"].removeprefix("Value error, ")
                 text = message[0].lower() + message[1:]

@@ -266,7 +266,8 @@ def _fingerprint(
     }
     defaults: dict[str, Any] = {"model_data_sha256": [], "infer.activation": "softmax"}
     if head.detector is not None:
-        settings["infer.detector"] = asdict(head.detector)
+        detector = asdict(head.detector)
+        settings["infer.detector"] = {**detector, "only": list(detector["only"])}  # as it is read from JSON
     elif isinstance(head, Classify):
         if "top_k" in job.fields:
             settings["infer.activation"] = head.activation

@@ -73,10 +73,12 @@ def check(store: Disk, ours: Fingerprint, digests: Collection[str] = ()) -> None
         return
     before = canonical(noted.settings, ours.defaults)
     changes = [
-        f"  {name}: {_text(before.get(name, ours.defaults.get(name)))}"
-        f" -> {_text(ours.settings.get(name, ours.defaults.get(name)))}"
+        f"  {part}: {_text(old)} -> {_text(new)}"
         for name in sorted({*before, *ours.settings})
         if name not in before or name not in ours.settings or before[name] != ours.settings[name]
+        for part, old, new in _parts(
+            name, *(settings.get(name, ours.defaults.get(name)) for settings in (before, ours.settings))
+        )
     ]
     if changes:
         raise UsageError(
@@ -105,6 +107,14 @@ def saving(store: Disk, ours: Fingerprint, has_rows: bool) -> AbstractContextMan
     earlier = [digest for digest in noted.digests if digest != ours.digest] if noted else []
     data = {"schema_version": SCHEMA_VERSION, "parts": ours.settings, "earlier": earlier}
     return store.put_after(NAME, [json.dumps(data, indent=1, ensure_ascii=False).encode()])
+
+
+def _parts(name: str, old: object, new: object) -> list[tuple[str, object, object]]:
+    """Return a setting's name and both values; of one that has keys and values, those that differ."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return [(name, old, new)]
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [(f"{name}.{key}", old.get(key), new.get(key)) for key in keys]
 
 
 def _text(value: object) -> str:

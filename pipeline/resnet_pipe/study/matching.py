@@ -12,6 +12,8 @@ from resnet_pipe.head.detectors.settings import DetectorSettings
 
 IOU = 0.9
 """How much two boxes overlap at least to be the same, intersection over union."""
+CORNER = 0.01
+"""Boxes with all corners so close, in pixels, are the same, too: in thin images they have hardly an area."""
 SCORE = 0.05
 """How far their scores may be apart; and how far above the least score a box must be to count."""
 LEAST = {"fp32": 0.98, "fp16": 0.9, "bf16": 0.9, "int8": 0.8}
@@ -78,6 +80,6 @@ def apart(ours: Boxes, theirs: Boxes) -> Apart:
 def _alike(some: Boxes, others: Boxes) -> NDArray[np.bool_]:
     """Tell of each of some boxes (m, 6) and each of others (n, 6) whether they are the same: (m, n)."""
     over = overlaps(some[:, :4], others[:, :4]) >= IOU
-    over |= (some[:, None, :4] == others[None, :, :4]).all(axis=2)  # also those without an area
+    over |= (np.abs(some[:, None, :4] - others[None, :, :4]) <= CORNER).all(axis=2)
     found: NDArray[np.bool_] = over & (some[:, 5][:, None] == others[:, 5])
     return found

@@ -125,7 +125,7 @@ def _classes(named: Sequence[str] | None, count: int) -> tuple[list[str], tuple[
         named = [BACKGROUND, *named]
     if len(named) != count:
         raise ModelError(
-            f"there are {len(named)} labels, but the weights have {count} classes, with the background",
+            f"the labels are {len(named)}, but the weights have {count} classes, with the background",
             "give one label a line, in the order of the classes, with or without the background as the first",
         )
     return list(named), ()

@@ -131,7 +131,9 @@ def classes_of(path: Path, proto: Any, kind: Kind, shape: Sequence[int]) -> tupl
                 "export it with ultralytics, which writes their names into the file",
             )
         return [f"class {index}" for index in range(count)], False
-    if sorted(names) != list(range(len(names))) or count not in (None, len(names)):
+    if sorted(names) != list(range(len(names))):
+        raise ModelError(f"{path}: its metadata 'names' leaves out numbers of classes", "export it again")
+    if count not in (None, len(names)):
         raise ModelError(
             f"{path}: its metadata names {len(names)} classes, and its output has {count}", "export it again"
         )

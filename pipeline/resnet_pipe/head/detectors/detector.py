@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import NoBoxesError
 from resnet_pipe.head.detectors.boxes import COLUMNS, Candidates, Floats
 from resnet_pipe.head.detectors.settings import DetectorSettings
 
@@ -48,7 +48,7 @@ class Detector(ABC):
             falling order of score; zeros where there are fewer. Boxes may reach beyond the image.
 
         Raises:
-            ModelError: the outputs are not those of this kind of network with so many classes.
+            NoBoxesError: the outputs are not those of this kind of network with so many classes.
         """
         made = np.zeros((len(placements), self.settings.max_detections, COLUMNS), np.float32)
         for item, placement in enumerate(placements):
@@ -61,16 +61,16 @@ class Detector(ABC):
         """Return the detections of an item, the best first, and perhaps more than are asked for."""
 
     def output(self, outputs: Outputs, name: str) -> Floats:
-        """Return an output by name; a `ModelError` says that the network does not have it."""
+        """Return an output by name; a `NoBoxesError` says that the network does not have it."""
         if name not in outputs:
             raise self.unexpected(f"has no output {name}, but {', '.join(outputs)}")
         return outputs[name]
 
-    def unexpected(self, what: str) -> ModelError:
+    def unexpected(self, what: str) -> NoBoxesError:
         """Return the error that the network is not of this kind: it has, or gives, something else."""
-        return ModelError(
+        return NoBoxesError(
             f"this network {what}: that is no {self.settings.kind} for {self.settings.classes} classes",
-            "name its kind and all its classes",
+            "name its kind (infer.boxes) and all its classes",
         )
 
 

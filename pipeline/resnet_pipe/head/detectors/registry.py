@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnet_pipe.errors import ModelError
+from resnet_pipe.errors import NoBoxesError
 from resnet_pipe.head.detectors.detector import Detector, Network
 from resnet_pipe.head.detectors.detr import Detr
 from resnet_pipe.head.detectors.faster_rcnn import FasterRcnn
@@ -39,8 +39,8 @@ def detector(settings: DetectorSettings, network: Network | None = None) -> Dete
         network: executes the second network, for the kinds of `TWO_STAGE`.
 
     Raises:
-        ModelError: the second network is missing.
+        NoBoxesError: the second network is missing.
     """
     if settings.kind in TWO_STAGE and network is None:
-        raise ModelError(f"a {settings.kind} needs its second network, the box head", "convert it again")
+        raise NoBoxesError(f"a {settings.kind} needs its second network, the box head", "convert it again")
     return DETECTORS[settings.kind](settings, network)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import EngineError, ModelError, UnsupportedError, UsageError
+from resnet_pipe.errors import EngineError, ModelError, NoBoxesError, UnsupportedError, UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import EngineInfo, EngineRequest
 from resnet_pipe.infer.probe import others_that_run
@@ -230,7 +230,7 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
 
 def _with_others(error: UsageError, request: EngineRequest, engine: str) -> UsageError:
     """Return an error of a model with the names of the installed engines that can run it."""
-    able = others_that_run(request, engine)
+    able = [] if isinstance(error, NoBoxesError) else others_that_run(request, engine)
     if not able:
         return error
     remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"

@@ -38,6 +38,7 @@ def _font(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - wh
 class AnnotatedSection(WriterSection):
     """What the sections of these writers have in common."""
 
+    fields_key: ClassVar = "draw"
     draw: Annotated[
         Literal["labels", "boxes"],
         Field(description="labels: the k best classes; boxes: all boxes of a detector, with class and score"),

@@ -1,0 +1,87 @@
+"""What a job says of boxes, and what does not go with them, is told before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.run.jobs import Cli, JobFolder, numbered
+from tests.sidecars import make_finder
+
+
+@pytest.fixture
+def finder(tmp_path: Path) -> JobFolder:
+    """A job that finds objects, and has not been run."""
+    job = make_finder(tmp_path / "finder")
+    job.add(*numbered(3))
+    return job
+
+
+@pytest.mark.parametrize(
+    ("writer", "said"),
+    [
+        ("{kind: npy}", "writer.1.field: features beside boxes"),
+        (
+            "{kind: images}",
+            "writer.1.draw: top_k beside boxes: a job has boxes, or classes and features, not",
+        ),
+        ("{kind: images, draw: labels}", "not both; write draw: boxes"),
+        ("{kind: csv, fields: [top_k]}", "writer.1.fields: top_k beside boxes"),
+        ("{kind: csv, fields: [boxes, logits]}", "writer.1.fields: logits beside boxes"),
+    ],
+)
+def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, said: str) -> None:
+    listed = f"writer=[{{kind: jsonl, path: out, fields: [boxes]}}, {writer}]"
+    assert said in finder.run("--set", listed).expect(2).stderr
+    assert not finder.out.exists()
+
+
+def test_tables_have_boxes_unless_they_are_to_have_something_else(finder: JobFolder) -> None:
+    finder.run("--set", "writer=[{kind: jsonl, path: out, fields: [boxes]}, {kind: csv}]").expect(0)
+    assert ",x1,y1,x2,y2,score,label,name" in (finder.out / "part-000000.csv").read_text(encoding="utf-8")
+
+
+def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFolder) -> None:
+    stderr = finder.run("--set", "infer.boxes=yolo5").expect(2).stderr
+    assert "that is no yolo5" in stderr
+    assert "can run it" not in stderr
+
+
+def test_what_changed_about_the_boxes_is_told_key_by_key(finder: JobFolder) -> None:
+    finder.run().expect(0)
+    stderr = finder.run("--set", "infer.score=0.625").expect(2).stderr
+    assert "infer.detector.score: 0.25 -> 0.625" in stderr
+    assert "nms" not in stderr
+
+
+def test_a_name_alone_is_no_list_of_classes(finder: JobFolder) -> None:
+    assert "infer.classes: expected a list" in finder.run("--set", "infer.classes=car").expect(2).stderr
+
+
+def test_a_file_without_labels_is_refused(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "names.txt").write_text("\n \n")
+    answer = cli("convert", "fcos_resnet50_fpn", "--weights", "random", "--labels", tmp_path / "names.txt")
+    assert "names no class" in answer.expect(2).stderr
+
+
+def test_detectors_are_among_the_networks_that_can_be_converted(cli: Cli) -> None:
+    assert "fcos_resnet50_fpn" in cli("convert", "fcos_resnet50_fpm").expect(2).stderr
+
+
+@pytest.mark.parametrize("settings", [(), ("--set", "infer.classes=[thing 0, thing 1]")])
+def test_a_job_goes_on_where_it_was(finder: JobFolder, settings: tuple[str, ...]) -> None:
+    finder.write(fields="[boxes]", preprocess="{}")
+    finder.run(*settings).expect(0)
+    before = {row["path"]: row["detections"] for row in finder.rows()}
+    finder.add("later.jpg")
+    finder.run(*settings).expect(0)
+    after = {row["path"]: row["detections"] for row in finder.rows()}
+    assert after.keys() - before.keys() == {"later.jpg"}
+    assert {path: after[path] for path in before} == before
+
+
+def test_labels_are_refused_where_they_would_have_no_effect(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    answer = cli("convert", "resnet18", "--weights", "random", "--labels", tmp_path / "names.txt")
+    assert "--labels is not for resnet18" in answer.expect(2).stderr
