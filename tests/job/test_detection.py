@@ -69,6 +69,13 @@ def test_detectors_are_among_the_networks_that_can_be_converted(cli: Cli) -> Non
     assert "fcos_resnet50_fpn" in cli("convert", "fcos_resnet50_fpm").expect(2).stderr
 
 
+@pytest.mark.parametrize("setting", ["activation=softmax", "logits=output0", "features=output0"])
+def test_what_is_for_classes_is_refused_beside_boxes(finder: JobFolder, setting: str) -> None:
+    finder.write(fields="[boxes]", preprocess="{}")
+    said = finder.run("--set", f"infer.{setting}").expect(2).stderr
+    assert f"infer.{setting.partition('=')[0]}: not for writer.fields: [boxes]" in said
+
+
 @pytest.mark.parametrize("settings", [(), ("--set", "infer.classes=[thing 0, thing 1]")])
 def test_a_job_goes_on_where_it_was(finder: JobFolder, settings: tuple[str, ...]) -> None:
     finder.write(fields="[boxes]", preprocess="{}")

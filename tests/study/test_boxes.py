@@ -171,7 +171,7 @@ def test_a_box_is_in_one_pair_and_one_without_an_area_is_its_own() -> None:
 def test_boxes_without_an_area_are_the_same_if_only_rounding_differs() -> None:
     settings = DetectorSettings(kind="fcos", classes=2, score=0.1, nms=0.5, max_detections=2)
     one = np.array([[[1, 2, 1, 9, 0.9, 1], [0, 3, 0.001, 7, 0.8, 1]]], np.float32).reshape(1, -1)
-    rounded = one + np.float32([0, 1e-4, 0, 1e-4, 1e-4, 0, 0, 0, 1e-3, 0, 0, 0])
+    rounded = one + np.array([0, 1e-4, 0, 1e-4, 1e-4, 0, 0, 0, 1e-3, 0, 0, 0], np.float32)
     assert matched(rounded, one, settings) == 1
-    elsewhere = one + np.float32([0, 3, 0, 3, 0, 0] * 2)
+    elsewhere = one + np.array([0, 3, 0, 3, 0, 0] * 2, np.float32)
     assert matched(elsewhere, one, settings) == 0

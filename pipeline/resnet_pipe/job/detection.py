@@ -14,6 +14,9 @@ from resnet_pipe.model.network import Network
 _KEYS = ("boxes", "score", "nms", "max_detections", "classes")
 """Of the section `infer`: what is for boxes alone."""
 
+_LONGEST = 50
+"""Characters of a class's name in a message; a file from elsewhere may have any."""
+
 
 def refuse_boxes(job: Job, model: Model, problems: list[tuple[Place, str]]) -> None:
     """Add what a job without boxes says about them, and that its model gives nothing else."""
@@ -29,6 +32,9 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
     """Return how boxes are made; None if that cannot be told, and why is added to the problems."""
     sidecar, infer = model.sidecar, job.infer
     _refuse_others(job, problems)
+    for key in ("activation", "logits", "features"):
+        if getattr(infer, key) not in (None, "auto"):
+            problems.append((("infer", key), "not for writer.fields: [boxes]"))
     said = sidecar.detection if sidecar is not None else None
     if sidecar is None or not sidecar.classes:
         text = f"{model.path.name} has no sidecar that names its classes: resnet-pipe convert {model.path}"
@@ -43,8 +49,9 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
     labels = tuple(sidecar.classes)
     unknown = [name for name in infer.classes or () if name not in labels]
     if unknown:
-        some = ", ".join(labels[:5]) + (" ..." if len(labels) > 5 else "")
-        text = f"no class is called {', '.join(unknown)}; the model has {len(labels)}: {some}"
+        some = ", ".join(label[:_LONGEST] for label in labels[:5]) + (" ..." if len(labels) > 5 else "")
+        missing = ", ".join(name[:_LONGEST] for name in unknown[:5])
+        text = f"no class is called {missing}; the model has {len(labels)}: {some}"
         problems.append((("infer", "classes"), f"{text} (resnet-pipe models show {model.name} --json)"))
         return None
     wanted = infer.classes or ()
