@@ -9,9 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from tests.convert.detection.drawn import held_out
-from tests.convert.detection.test_trained import convert
+from tests.convert.detection.test_trained import convert, execute
 from tests.convert.detection.trained import trained
-from tests.run.commands import command
 
 _COLUMNS, _ROWS = 4, 2
 _HEIGHT = 256
@@ -33,7 +32,7 @@ def picture(path: Path) -> None:
             f"infer: {{model: tuned.onnx, device: cpu, score: {_SCORE}}}\n"
             "writer: {kind: images, path: out, draw: boxes}\nrun: {report: false, canary: 0}\n"
         )
-        command("run", str(folder / "job.yaml")).expect(0)
+        execute("run", str(folder / "job.yaml"))
         _joined(sorted((folder / "out" / "images").iterdir())).save(path, quality=_QUALITY, optimize=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from torch import nn
 from tests.convert.detection.calibrated import tensor
 from tests.convert.detection.drawn import LONG, SHAPES, SIDE, Drawn, held_out
 from tests.convert.detection.trained import trained
-from tests.run.commands import command
 from tests.run.jobs import JobFolder
 
 PICTURES = 40
@@ -61,7 +62,13 @@ def convert(model: nn.Module, folder: Path) -> None:
     paths = (str(folder / name) for name in ("tuned.pt", "names.txt"))
     words = (word for pair in zip(("--weights", "--labels"), paths, strict=True) for word in pair)
     given = ("--preprocess", PREPROCESS, "--name", "tuned", "--out", str(folder))
-    command("convert", "retinanet_resnet50_fpn", *words, *given).expect(0)
+    execute("convert", "retinanet_resnet50_fpn", *words, *given)
+
+
+def execute(*arguments: str) -> None:
+    """Run `resnet-pipe` as a process of its own, however long it takes."""
+    done = subprocess.run([sys.executable, "-m", "resnet_pipe", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def of_torchvision(model: nn.Module, images: Path) -> list[dict[str, Any]]:
