@@ -13,10 +13,9 @@ from tests.convert.detection.test_trained import convert, execute
 from tests.convert.detection.trained import trained
 
 _COLUMNS, _ROWS = 4, 2
-_HEIGHT = 256
 _SCALE = 4.0
 _SCORE = 0.5
-_QUALITY = 80
+_QUALITY = 68
 
 
 def picture(path: Path) -> None:
