@@ -178,6 +178,24 @@ def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Cal
     assert found == [sorted(boxes, key=lambda box: -box["score"]) for boxes in found]
 
 
+@pytest.mark.slow
+def test_what_is_assumed_of_frozen_batch_norms_is_said(tmp_path: Path, cli: Cli) -> None:
+    state = detector("retinanet", **SMALL).state_dict()
+    torch.save({name: one for name, one in state.items() if "num_batches" not in name}, tmp_path / "tuned.pt")
+    said = cli(
+        *(
+            "convert",
+            "retinanet_resnet50_fpn",
+            "--weights",
+            tmp_path / "tuned.pt",
+            "--out",
+            tmp_path / "models",
+        ),
+        *("--preprocess", PREPROCESS),
+    ).expect(0)
+    assert "NOTE: assumed that 0 was added to the variances of its frozen batch norms" in said.stdout
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -94,7 +94,7 @@ def original(
         graph=graph,
         run=lambda images: first(normalized(images, compared)),
         runs_in=f"torch {metadata.version('torch')}",
-        assumed=assumed,
+        assumed=(*assumed, *_of_frozen_norms(model, weights)),
         detection=Detection(
             kind=settings.kind,
             score=settings.score,
@@ -129,6 +129,19 @@ def _classes(named: Sequence[str] | None, count: int) -> tuple[list[str], tuple[
             "give one label a line, in the order of the classes, with or without the background as the first",
         )
     return list(named), ()
+
+
+def _of_frozen_norms(model: nn.Module, weights: Weights) -> tuple[str, ...]:
+    """Return what is assumed of frozen batch norms in weights of somebody's own, which do not say it."""
+    from torchvision.ops import FrozenBatchNorm2d
+
+    eps = {module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)}
+    if weights.kind != "checkpoint" or not eps:
+        return ()
+    return (
+        f"that {max(eps):g} was added to the variances of its frozen batch norms, as in torchvision's own"
+        " weights of this kind",
+    )
 
 
 def _with_weights(name: str, spec: str, say: Callable[[str], None]) -> _Weighted:
