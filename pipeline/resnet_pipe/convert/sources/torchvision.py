@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from resnet_pipe.convert.original import Original, in_torch, normalized
 from resnet_pipe.convert.photographs import photographs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str]]"
 """A ResNet in eval mode, where its numbers came from, and the labels of its classes."""
+_Built = TypeVar("_Built")
 SEED = 0
 """Seed of random weights."""
 BRANCH_WEIGHT = 0.25
@@ -65,15 +66,36 @@ def original(recipe: Recipe, spec: str, say: Callable[[str], None]) -> Original:
 def _with_weights(recipe: Recipe, spec: str, say: Callable[[str], None]) -> _Weighted:
     if spec not in NAMED_WEIGHTS:
         return _checkpoint(recipe, Path(spec), say)
+    return published_or_random(
+        spec, "imagenet", lambda: _imagenet(recipe, spec), lambda: _random(recipe, spec), say
+    )
+
+
+def published_or_random(
+    spec: str,
+    published: str,
+    download: Callable[[], _Built],
+    make: Callable[[], _Built],
+    say: Callable[[str], None],
+) -> _Built:
+    """Return a network with torchvision's own weights, or with random ones, whichever a spec means.
+
+    Args:
+        spec: `published`, random, or auto: random if the others are not available, which the user is told.
+        published: what the spec calls torchvision's own weights.
+        download: builds the network with these; it may raise a `ModelError`.
+        make: builds it with random ones.
+        say: tells the user.
+    """
     if spec != "random":
         try:
-            return _imagenet(recipe, spec)
+            return download()
         except ModelError as error:
-            if spec == "imagenet":
+            if spec == published:
                 raise
             say(f"NOTE: {error.problem}")
             say("NOTE: using random weights instead: good for timing, not for results")
-    return _random(recipe, spec)
+    return make()
 
 
 def _imagenet(recipe: Recipe, requested: str) -> _Weighted:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.original import Original, Outputs, SecondNetwork, normalized
 from resnet_pipe.convert.photographs import ANY_SIZE, photographs
 from resnet_pipe.convert.recipe import TORCHVISION
-from resnet_pipe.convert.sources.torchvision import SEED, downloaded
+from resnet_pipe.convert.sources.torchvision import SEED, downloaded, published_or_random
 from resnet_pipe.errors import MissingExtraError, ModelError
 from resnet_pipe.model.detection import BACKGROUND, Detection
 from resnet_pipe.model.model import Weights
@@ -147,15 +147,7 @@ def _of_frozen_norms(model: nn.Module, weights: Weights) -> tuple[str, ...]:
 def _with_weights(name: str, spec: str, say: Callable[[str], None]) -> _Weighted:
     if spec not in NAMED_WEIGHTS:
         return _checkpoint(Path(spec), say)
-    if spec != "random":
-        try:
-            return _coco(name, spec)
-        except ModelError as error:
-            if spec == "coco":
-                raise
-            say(f"NOTE: {error.problem}")
-            say("NOTE: using random weights instead: good for timing, not for results")
-    return _random(name, spec)
+    return published_or_random(spec, "coco", lambda: _coco(name, spec), lambda: _random(name, spec), say)
 
 
 def _coco(name: str, requested: str) -> _Weighted:
