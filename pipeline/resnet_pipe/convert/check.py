@@ -52,11 +52,11 @@ def differences(
     """
     expected = original.run(images)
     wanted = original.preprocessing.at_one_size(ANY_SIZE).network_input
-    second = original.second
-    parts = None if second is None else _parts(second)
-    if second is not None and parts is not None:
-        expected |= second.run(parts)
-    if not all(np.isfinite(values).all() for values in expected.values()):
+    parts, of_parts = None, Outputs()
+    if original.second is not None:
+        parts = _parts(original.second)
+        of_parts = original.second.run(parts)
+    if not all(np.isfinite(values).all() for values in (*expected.values(), *of_parts.values())):
         raise ModelError("the original itself gives values that are not finite", "check its weights")
     tolerance = _tolerance(original)
     same: dict[str, float] = {}
@@ -69,8 +69,8 @@ def differences(
             if error.refusal.status != "not installed":
                 others[name] = error.refusal.reason.replace(str(path), "the model")
             continue
-        same_count = {output: values[: len(found.get(output, ()))] for output, values in expected.items()}
-        difference = _largest(found, same_count, original.detection)
+        of_images = {output: values[:count] for output, values in expected.items()}
+        difference = _largest(found, of_images | of_parts, original.detection)
         if difference <= tolerance:
             same[name] = difference
         else:  # also if it is not a number
