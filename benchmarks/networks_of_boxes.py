@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.networks_of_boxes JOB.yaml [--set KEY=VALUE]...
 
-As many batches as the folder has images go through the engine of the job on all its streams; of a Faster
-R-CNN, a thousand parts of each image go through the second network. Prints one line of JSON: images and
-seconds.
+As many batches as the folder has images, of the size of the first one, go through the engine of the job on
+all its streams; of a Faster R-CNN, a thousand parts of each image go through the second network. Prints one
+line of JSON: images and seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import numpy as np
+    from PIL import Image
 
     from resnet_pipe.infer.engine import EngineRequest, load
     from resnet_pipe.infer.second import second_request
@@ -32,7 +33,7 @@ def main() -> None:
     from resnet_pipe.machine.limits import available_cores
 
     resolved = resolve(*jobs.load(arguments.job, arguments.overrides))
-    images = len(list(resolved.job.reader.make_reader().list_sources()))
+    folder = sorted(resolved.job.reader.path[0].iterdir())
     name = resolved.job.infer.engine
     request = EngineRequest(
         model=resolved.model.path,
@@ -49,7 +50,9 @@ def main() -> None:
     second = second_request(request, resolved.network)
     box_head = load(name, second) if second is not None else None
     rng = np.random.default_rng(0)
-    batch = (255 * rng.random((1, 800, 1088, 3))).astype(np.float32)
+    with Image.open(folder[0]) as image:
+        size = resolved.geometry.size_of(*image.size)
+    batch = (255 * rng.random((1, *size, 3))).astype(np.float32)
     parts = None if second is None else rng.random((1000, *(second.preprocessing.shape or ())), np.float32)
 
     def execute(_number: int) -> None:
@@ -60,8 +63,8 @@ def main() -> None:
     execute(0)
     started = time.perf_counter()
     with ThreadPoolExecutor(first.streams) as threads:
-        list(threads.map(execute, range(images)))
-    print(json.dumps({"images": images, "seconds": time.perf_counter() - started}))
+        list(threads.map(execute, range(len(folder))))
+    print(json.dumps({"images": len(folder), "seconds": time.perf_counter() - started}))
 
 
 if __name__ == "__main__":
