@@ -35,18 +35,18 @@ SMALL = {"min_size": 160, "max_size": 224}
 """Pixels of the sides that images are resized to."""
 _BRANCH_WEIGHT = 0.25
 _SPREAD = {
-    "rpn.head.cls_logits": (1.0, 0.0),
+    "rpn.head.cls_logits": (0.5, 0.0),
     "rpn.head.bbox_pred": (0.3, 0.0),
-    "roi_heads.box_predictor.cls_score": (3.0, 0.0),
+    "roi_heads.box_predictor.cls_score": (2.0, 0.0),
     "roi_heads.box_predictor.bbox_pred": (1.0, 0.0),
-    "head.classification_head.cls_logits": (1.5, -4.0),
+    "head.classification_head.cls_logits": (0.3, -1.5),
     "head.regression_head.bbox_reg": (0.1, 0.0),
     "head.regression_head.bbox_ctrness": (1.0, 2.0),
 }
 """Layer -> standard deviation and mean of what it says of photographs.
 
-Wider ones of proposals give them scores of exactly 1.0 by the thousand, and torchvision sorts equal scores in
-an order that depends on the processor.
+Wider ones give scores of exactly 1.0 by the thousand, and torchvision sorts equal scores in an order that
+depends on the processor.
 """
 _DISTANCES = (0.3, 1.0)
 """The same of the boxes of FCOS, which are no boxes where they are negative."""
