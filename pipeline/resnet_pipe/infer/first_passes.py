@@ -134,7 +134,7 @@ def _wrong(request: EngineRequest, found: Rows, expected: Rows, which: str) -> s
     """Return in words what differs too much; empty if nothing does."""
     least = TOLERANCES[request.precision]
     for name, values in expected.items():
-        if request.rows:
+        if request.rows or values.ndim == 1:  # such as the features beside boxes
             difference = float(_apart(found[name].ravel(), values.ravel(), np.abs(values).max()).max())
         else:
             difference = _of_boxes(found[name], values, least)
