@@ -69,7 +69,7 @@ def detect() -> Example:
         found[item, :count, 4] = [0.9, 0.5, 0.3][:count]
         found[item, :count, 5] = range(count)
     outputs = {DETECTIONS: found.reshape(len(PLACES), -1), "pooled": values(len(PLACES), 5)}
-    columns = {"boxes": BOXES, "features": ("features",)}
+    columns: dict[FieldName, tuple[str, ...]] = {"boxes": BOXES, "features": ("features",)}
     return Example(head, ("boxes", "features"), outputs, columns)
 
 
