@@ -21,6 +21,10 @@ def finder(tmp_path: Path) -> JobFolder:
 @pytest.mark.parametrize(
     ("writer", "said"),
     [
+        (
+            "{kind: npy, field: logits}",
+            "writer.1.field: tiny finds objects, and gives no logits: write another",
+        ),
         ("{kind: npy}", "writer.1.field: tiny gives no features: choose other fields"),
         ("{kind: images}", "writer.1.draw: tiny finds objects, and gives no top_k: write draw: boxes"),
         ("{kind: images, draw: labels}", "gives no top_k: write draw: boxes"),

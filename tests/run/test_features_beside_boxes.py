@@ -163,6 +163,18 @@ def test_what_the_second_network_of_a_detector_gives_are_no_features(tmp_path: P
     assert "has no output with features" in finder.run().expect(2).stderr
 
 
+def test_a_file_that_is_wrong_about_their_width_is_refused(finder: JobFolder) -> None:
+    path = finder.folder / "tiny.onnx"
+    model = onnx.load(path)
+    model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = YOLO_WIDTH + 1
+    path.unlink()
+    onnx.save(model, path)
+    write_yolo_sidecar(path, features=True)
+    engine = settings("infer.engine=onnxruntime")  # cv2 believes the file
+    said = finder.run(*engine).expect(2).stderr
+    assert f"output 'features' has {YOLO_WIDTH} values per image; the file says {YOLO_WIDTH + 1}" in said
+
+
 def test_the_plan_and_the_models_tell_of_them(
     finder: JobFolder, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,9 +59,9 @@ class Detect:
         return () if self.features is None else (self.features.name,)
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Return none: the outputs are no rows of numbers, but for the features, which come last."""
-        return ()
+    def widths(self) -> tuple[int | None, ...]:
+        """Return None for each but the features, which are a row of numbers."""
+        return (*(None for _ in self.maps), *([self.features.width] if self.features else []))
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
         """Return how many numbers a row has, at most, beside those that say where it is from."""

@@ -37,8 +37,8 @@ class Head(Protocol):
         """Those of these that become columns as they come; what is left is for the detector."""
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """How many values per item these have, in their order; empty where they are no rows of numbers."""
+    def widths(self) -> tuple[int | None, ...]:
+        """How many values per item these have, in their order; None where they are no rows of numbers."""
 
     @property
     def detector(self) -> DetectorSettings | None:

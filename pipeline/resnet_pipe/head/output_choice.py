@@ -82,8 +82,9 @@ def for_features(network: Network, logits: Output | None) -> Output:
 
 
 def features_of(network: Network) -> Output | None:
-    """Return the output called `features`, which a network that finds objects may have beside its others."""
-    return _called(network, FEATURES)
+    """Return the output called `features`, of a known width, that a network that finds objects may have."""
+    found = _called(network, FEATURES)
+    return found if found is not None and found.width else None
 
 
 def named(network: Network, name: str) -> Output:

@@ -16,8 +16,6 @@ from resnet_pipe.model.network import Network
 _KEYS = ("boxes", "score", "nms", "max_detections", "classes")
 """Of the section `infer`: what is for boxes alone."""
 
-_INSTEAD = {"draw": "draw: boxes", "field": "field: features"}
-"""What to write for a detector, by the key that says which fields are wanted."""
 _LONGEST = 50
 """Characters of a class's name in a message; a file from elsewhere may have any."""
 
@@ -87,7 +85,8 @@ def _refuse_missing(job: Job, model: Model, network: Network, problems: list[tup
         others = ", ".join(field for field in fields if field not in (*given, FEATURES))
         texts = []
         if others:
-            instead = _INSTEAD.get(key, "fields: [boxes]")
+            arrays = "field: features" if FEATURES in given else "another kind"
+            instead = {"draw": "draw: boxes", "field": arrays}.get(key, "fields: [boxes]")
             texts.append(f"{model.name} finds objects, and gives no {others}: write {instead}")
         elif FEATURES in fields and FEATURES not in given:
             texts.append(f"{model.name} gives no features: {_otherwise(model)}")
