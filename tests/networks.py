@@ -19,6 +19,8 @@ CLASSES = 10
 WIDTH = 3
 YOLO_CROP, YOLO_CLASSES = 64, 5
 """Height and width of the input of a small YOLO, and how many classes it knows."""
+YOLO_WIDTH = 16
+"""Of its features, if it has any."""
 
 Crop = int | tuple[int, int] | tuple[str | int, str | int]
 ANY = ("H", "W")
@@ -144,7 +146,13 @@ def write_residual(path: Path, crop: Crop = 32) -> Path:
 
 
 def write_yolo(
-    path: Path, kind: str = "yolo", batch: int | str = "N", classes: int = YOLO_CLASSES, crop: int = YOLO_CROP
+    path: Path,
+    kind: str = "yolo",
+    batch: int | str = "N",
+    classes: int = YOLO_CLASSES,
+    crop: int = YOLO_CROP,
+    *,
+    features: bool = False,
 ) -> Path:
     """Write a network with the output of a YOLO: boxes of three sizes, whose scores depend on the image.
 
@@ -154,6 +162,7 @@ def write_yolo(
         batch: a number, or the name of a dynamic size.
         classes: how many it knows.
         crop: height and width of its input, a multiple of 32.
+        features: whether it has the output `features`, of width 16, as converted detectors have.
     """
     rng, channels = np.random.default_rng(6), 4 + (kind == "yolo5") + classes
     places = [
@@ -218,10 +227,14 @@ def write_yolo(
     else:
         nodes.append(helper.make_node("Transpose", ["columns"], ["output0"], perm=[0, 2, 1]))
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, crop, crop])
-    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, shape)
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, shape)]
+    if features:
+        nodes.append(helper.make_node("GlobalAveragePool", ["level_2"], ["pooled"]))
+        nodes.append(helper.make_node("Flatten", ["pooled"], ["features"], axis=1))
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, [batch, YOLO_WIDTH]))
     made = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     model = helper.make_model(
-        helper.make_graph(nodes, path.stem, [image], [output], made),
+        helper.make_graph(nodes, path.stem, [image], outputs, made),
         opset_imports=[helper.make_opsetid("", 17)],
     )
     model.ir_version = 8

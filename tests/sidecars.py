@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.networks import YOLO_CLASSES, YOLO_CROP, write_yolo
+from tests.networks import YOLO_CLASSES, YOLO_CROP, YOLO_WIDTH, write_yolo
 from tests.run.jobs import SIDECAR, JobFolder
 
 NAMES = [f"thing {index}" for index in range(YOLO_CLASSES)]
@@ -23,31 +23,46 @@ def write_sidecar(network: Path, **changes: Any) -> Path:  # noqa: ANN401 - of a
     return path
 
 
-def write_yolo_sidecar(network: Path, kind: str = "yolo", **detection: Any) -> Path:  # noqa: ANN401
+def write_yolo_sidecar(
+    network: Path,
+    kind: str = "yolo",
+    *,
+    features: bool = False,
+    **detection: Any,  # noqa: ANN401
+) -> Path:
     """Write the sidecar of a small YOLO; what is given of its section `detection` is changed."""
     said = {"kind": kind, "score": 0.25, "nms": 0.7, "max_detections": 50, **detection}
     return write_sidecar(
         network,
         classes=NAMES,
-        features=None,
+        features=YOLO_WIDTH if features else None,
         preprocessing=LETTERBOX,
         detection=said,
         file_bytes=network.stat().st_size,
     )
 
 
-def make_finder(folder: Path, kind: str = "yolo", batch: int | str = "N", **settings: Any) -> JobFolder:  # noqa: ANN401
+def make_finder(
+    folder: Path,
+    kind: str = "yolo",
+    batch: int | str = "N",
+    *,
+    features: bool = False,
+    **settings: Any,  # noqa: ANN401
+) -> JobFolder:
     """Make a job that finds objects with a small YOLO, in a folder that need not be there.
 
     Args:
         folder: of the job.
         kind: of the YOLO; see `write_yolo`.
         batch: the size of its batches, or the name of a dynamic one.
+        features: whether the network has such an output, and the job asks for it.
         settings: of the job; see `JobFolder.write`.
     """
     folder.mkdir(exist_ok=True)
-    network = write_yolo(folder / "tiny.onnx", kind, batch)
-    write_yolo_sidecar(network, kind)
+    network = write_yolo(folder / "tiny.onnx", kind, batch, features=features)
+    write_yolo_sidecar(network, kind, features=features)
     job = JobFolder(folder, network)
-    job.write(**{"fields": "[boxes]", "kind": "jsonl", "preprocess": "{}", **settings})
+    fields = "[boxes, features]" if features else "[boxes]"
+    job.write(**{"fields": fields, "kind": "jsonl", "preprocess": "{}", **settings})
     return job

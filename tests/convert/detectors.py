@@ -71,6 +71,17 @@ class Saved:
         values: NDArray[np.float32] = torch.cat(columns, dim=1).numpy()
         return values
 
+    def features(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return the mean over height and width of the last map of its convolutional backbone."""
+        maps: list[torch.Tensor] = []
+        hook = self.network.model.backbone.model.register_forward_hook(
+            lambda _module, _given, made: maps.append(made.feature_maps[-1])
+        )
+        with torch.inference_mode(), hook:
+            self.network(**self.processor(image, return_tensors="pt"))
+        values: NDArray[np.float32] = maps[-1].mean((0, 2, 3)).numpy()
+        return values
+
 
 def photographs() -> dict[str, Image.Image]:
     """Return photographs of several shapes by the name of their file."""

@@ -50,8 +50,8 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Made(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def found(made: Made, folder: Path, engine: str, *settings: str) -> dict[str, NDArray[np.float32]]:
-    """Return what a job finds in each photograph: x1, y1, x2, y2, score, label."""
+def rows_of(made: Made, folder: Path, engine: str, *settings: str) -> dict[str, dict[str, Any]]:
+    """Return the row of each photograph that a job has made."""
     folder.mkdir()
     job = JobFolder(folder, made.model)
     for name, image in detectors.photographs().items():
@@ -62,8 +62,13 @@ def found(made: Made, folder: Path, engine: str, *settings: str) -> dict[str, ND
         "writer: {kind: parquet, path: out, fields: [boxes]}\nrun: {workers: 1, report: false, canary: 0}\n"
     )
     job.run(*(f"--set={one}" for one in settings)).expect(0)
+    return {row["path"]: row for row in job.rows()}
+
+
+def found(made: Made, folder: Path, engine: str, *settings: str) -> dict[str, NDArray[np.float32]]:
+    """Return what a job finds in each photograph: x1, y1, x2, y2, score, label."""
+    rows = rows_of(made, folder, engine, *settings)
     columns = ("x1", "y1", "x2", "y2", "score", "label")
-    rows = {row["path"]: row for row in job.rows()}
     for name, image in detectors.photographs().items():
         assert (rows[name]["width"], rows[name]["height"]) == image.size
         assert all(one["name"] == detectors.NAMES[one["label"]] for one in rows[name]["detections"])
@@ -129,6 +134,22 @@ def test_a_job_finds_what_transformers_finds(made: Made, tmp_path: Path, engine:
     assert all((np.diff(boxes[:, 4]) <= 0).all() for boxes in got.values())
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("fields", ["[boxes, features]", "[features]"])
+def test_features_are_those_of_its_backbone(made: Made, tmp_path: Path, engine: str, fields: str) -> None:
+    pytest.importorskip({"opencv": "cv2"}.get(engine, engine))
+    if fields == "[features]" and engine != "opencv":
+        pytest.skip("the same network, of which less is executed")
+    asked = [f"writer.fields={fields}", *([] if "boxes" in fields else ["infer.score=null"])]
+    rows = rows_of(made, tmp_path / "job", engine, *asked)
+    assert made.sidecar.features == detectors.BACKBONE["hidden_sizes"][-1]
+    for name, image in detectors.photographs().items():
+        expected, features = made.saved.features(image), np.array(rows[name]["features"])
+        assert features.shape == (made.sidecar.features,)
+        np.testing.assert_allclose(features, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+        assert features @ expected > 0.99999 * np.linalg.norm(features) * np.linalg.norm(expected)
+
+
 def test_the_size_of_a_batch_changes_nothing(made: Made, tmp_path: Path) -> None:
     one, four = (found(made, tmp_path / str(size), "opencv", f"infer.batch_size={size}") for size in (1, 4))
     assert agreement(one, four) == pytest.approx((1.0, 0, 0), abs=2e-3)
@@ -155,6 +176,7 @@ def test_its_sidecar_has_what_transformers_says(made: Made) -> None:
     shown = command("models", "show", str(made.model)).expect(0).stdout
     count = saved.network.config.num_queries
     assert re.search(rf"boxes: +{sidecar.detection.kind}; score above 0.5, .* at most {count} an item", shown)
+    assert re.search(rf"output: +features \(N, {sidecar.features}\): features", shown)
     assert re.search(r"output: +pred_boxes \(.*\): boxes \(", shown)
 
 

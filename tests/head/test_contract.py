@@ -34,12 +34,12 @@ PLACED: list[Place] = [
 
 
 class Example(NamedTuple):
-    """A head, what it can make, outputs for `PLACES`, and the columns of the fields."""
+    """A head, what it can make, outputs for `PLACES`, and the columns of each field."""
 
     head: Head
     fields: tuple[FieldName, ...]
     outputs: dict[str, NDArray[np.float32]]
-    columns: tuple[str, ...]
+    columns: dict[FieldName, tuple[str, ...]]
 
 
 def values(*shape: int) -> NDArray[np.float32]:
@@ -55,19 +55,22 @@ def classify() -> Example:
     )
     outputs = {"classes": values(len(PLACES), 7), "pooled": values(len(PLACES), 5)}
     fields: tuple[FieldName, ...] = ("features", "logits", "top_k")
-    return Example(head, fields, outputs, fields)
+    return Example(head, fields, outputs, {field: (field,) for field in fields})
 
 
 def detect() -> Example:
     """Return a head for boxes: three of the first item, none of the second, one and two of the others."""
     settings = DetectorSettings("yolo", classes=3, score=0.2, nms=0.5, max_detections=3)
-    head = Detect(settings, ("output0",), ("plain", "half \ud800", "☃"))
+    pooled = Output("pooled", "float32", (None, 5))
+    head = Detect(settings, ("output0",), ("plain", "half \ud800", "☃"), pooled)
     found = np.zeros((len(PLACES), 3, 6), np.float32)
     for item, count in enumerate((3, 0, 1, 2)):
         found[item, :count, :4] = [2, 4, 12, 8]
         found[item, :count, 4] = [0.9, 0.5, 0.3][:count]
         found[item, :count, 5] = range(count)
-    return Example(head, ("boxes",), {DETECTIONS: found.reshape(len(PLACES), -1)}, BOXES)
+    outputs = {DETECTIONS: found.reshape(len(PLACES), -1), "pooled": values(len(PLACES), 5)}
+    columns: dict[FieldName, tuple[str, ...]] = {"boxes": BOXES, "features": ("features",)}
+    return Example(head, ("boxes", "features"), outputs, columns)
 
 
 EXAMPLES = {"classify": classify, "detect": detect}
@@ -86,13 +89,15 @@ def test_it_names_its_outputs_and_how_wide_they_are_or_has_a_detector_read_them(
         widths = dict(zip(example.head.names, example.head.widths, strict=True))
         assert widths == {name: array.shape[1] for name, array in example.outputs.items()}
     else:
-        assert example.head.widths == ()
+        widths = dict(zip(example.head.names, example.head.widths, strict=True))
+        rows = {name: width for name, width in widths.items() if width is not None}
+        assert rows == {name: example.outputs[name].shape[1] for name in example.head.as_they_come}
 
 
 def test_a_schema_has_the_place_of_a_row_and_then_the_fields_in_their_order(example: Example) -> None:
     for fields in (example.fields, example.fields[::-1], *((field,) for field in example.fields)):
         schema = example.head.schema(fields, 2)
-        assert schema.names == [*PLACE, *(fields if example.columns == example.fields else example.columns)]
+        assert schema.names == [*PLACE, *(name for field in fields for name in example.columns[field])]
         assert schema.types[:3] == [pa.string(), pa.int64(), pa.float64()]
         for field in list(schema)[3:]:  # what a writer cannot see from its type
             said = field.metadata or {}

@@ -21,14 +21,15 @@ def finder(tmp_path: Path) -> JobFolder:
 @pytest.mark.parametrize(
     ("writer", "said"),
     [
-        ("{kind: npy}", "writer.1.field: features beside boxes"),
         (
-            "{kind: images}",
-            "writer.1.draw: top_k beside boxes: a job has boxes, or classes and features, not",
+            "{kind: npy, field: logits}",
+            "writer.1.field: tiny finds objects, and gives no logits: write another",
         ),
-        ("{kind: images, draw: labels}", "not both; write draw: boxes"),
-        ("{kind: csv, fields: [top_k]}", "writer.1.fields: top_k beside boxes"),
-        ("{kind: csv, fields: [boxes, logits]}", "writer.1.fields: logits beside boxes"),
+        ("{kind: npy}", "writer.1.field: tiny gives no features: choose other fields"),
+        ("{kind: images}", "writer.1.draw: tiny finds objects, and gives no top_k: write draw: boxes"),
+        ("{kind: images, draw: labels}", "gives no top_k: write draw: boxes"),
+        ("{kind: csv, fields: [top_k]}", "writer.1.fields: tiny finds objects, and gives no top_k"),
+        ("{kind: csv, fields: [boxes, logits]}", "writer.1.fields: tiny finds objects, and gives no logits"),
     ],
 )
 def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, said: str) -> None:

@@ -123,6 +123,21 @@ def test_each_precision_may_round_as_it_does(precision: str, right: bool) -> Non
     assert (execute(wanted, forward, RuntimeError).wrong == "") is right
 
 
+def test_features_beside_boxes_are_compared_number_by_number() -> None:
+    wanted = replace(request(Path("x.onnx"), ("boxes", "features")), rows=False)
+
+    def forward(batch: Pixels) -> Outputs:
+        values = batch.reshape(len(batch), -1).astype(np.float32)
+        features = values[:, :64].copy()
+        if len(batch) > 1:
+            features[1:, 3] += 10  # of 255
+        return {"boxes": values[:, : 50 * 6].reshape(-1, 50, 6), "features": features}
+
+    assert "in output 'features'" in execute(wanted, forward, RuntimeError).wrong
+    alone = replace(wanted, outputs=("boxes",))
+    assert execute(alone, forward, RuntimeError).wrong == ""
+
+
 @pytest.mark.parametrize(("moved", "right"), [("order", True), ("items", False)])
 def test_boxes_that_a_network_has_chosen_may_come_in_another_order(moved: str, right: bool) -> None:
     wanted = replace(request(Path("x.onnx"), ("boxes",)), rows=False)

@@ -111,6 +111,39 @@ def test_boxes_that_have_moved_are_as_far_apart_as_they_are(cli: Cli, finder: Jo
     assert 0 < found["mean_score_difference"] < found["max_score_difference"] < 1
 
 
+def test_features_are_judged_beside_boxes(cli: Cli, tmp_path: Path) -> None:
+    both = make_finder(tmp_path / "both", features=True)
+    both.add(*numbered(12))
+    places = {}
+    for name, *settings in (
+        ("jsonl",),
+        ("parquet", "writer.kind=parquet"),
+        ("fewer boxes", "infer.score=0.5"),
+        ("features alone", "writer.fields=[features]"),
+    ):
+        places[name] = both.folder / name
+        changes = [f"writer.path={places[name]}", *settings]
+        both.run(*(word for change in changes for word in ("--set", change))).expect(0)
+    same = told(cli("diff", places["jsonl"], places["parquet"], "--max", "0", "--json").expect(0))
+    assert same["similarity"] == {"of": "features", "mean": 1.0, "min": 1.0, "worst": []}
+    assert (same["boxes"]["matched"], same["neighbours"], same["beyond"]) == (1.0, 1.0, 0)
+    fewer = told(
+        cli("diff", places["jsonl"], places["fewer boxes"], "--max", "0", "--json").expect(ExitCode.FAILED)
+    )
+    assert fewer["similarity"]["min"] == 1.0
+    assert fewer["beyond"] == fewer["beyond_boxes"] == fewer["boxes"]["only_a"] > 0
+    shard = places["jsonl"] / "part-000000.jsonl"
+    lines = read_lines(shard)
+    lines[0]["features"] = lines[0]["features"][::-1]
+    shard.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for other in ("parquet", "features alone"):
+        sides = places[other], places["jsonl"]
+        moved = told(cli("diff", *sides, "--max", "0.001", "--json").expect(ExitCode.FAILED))
+        assert (moved["beyond"], moved["beyond_boxes"]) == (1, 0)
+        said = cli("diff", *sides, "--max", "0.001").expect(ExitCode.FAILED).stdout
+        assert said.endswith("--max 0.001: FAIL, 1 row beyond it\n")
+
+
 def test_rows_without_any_box_are_rows(cli: Cli, finder: JobFolder) -> None:
     nothing = finder.folder / "nothing"
     found = told(cli("diff", nothing, nothing, "--max", "0", "--json").expect(0))

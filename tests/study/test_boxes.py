@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_pipe.convert import catalogue
 from resnet_pipe.doctor import models as doctor_models
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.head.detectors.settings import DetectorSettings
@@ -107,13 +108,79 @@ def test_auto_chooses_an_engine_that_finds_the_same_boxes(
     assert "comparing" in other, "other boxes need another comparison"
 
 
+@pytest.fixture
+def both(tmp_path: Path) -> JobFolder:
+    """A job for boxes and features of five images."""
+    both = make_finder(tmp_path / "both", features=True)
+    both.add(*numbered(5))
+    return both
+
+
+def test_right_boxes_and_wrong_features_do_not_pass(cli: Cli, both: JobFolder, install: Install) -> None:
+    install(opencv="wrong", openvino="shifted", torch="honest")
+    for spec in (both.file, both.folder / "tiny.onnx"):
+        result = cli("verify", spec, "--images", both.images, "--json").expect(ExitCode.FAILED)
+        printed, rows = json.loads(result.stdout), by_engine(result)
+        assert printed["compared"] == "boxes and features"
+        assert {name: row["status"] for name, row in rows.items()} == {
+            "opencv": "fail",
+            "openvino": "fail",
+            "torch": "pass",
+        }
+        assert rows["opencv"]["matched"] == 1.0
+        assert rows["opencv"]["cosine_min"] < 0.99
+        assert "output `features`" in rows["opencv"]["reason"]
+        assert rows["openvino"]["cosine_min"] > 0.99999
+        assert "of the boxes are the same" in rows["openvino"]["reason"]
+        assert rows["torch"]["boxes"] > 10
+        assert rows["torch"]["cosine_min"] > 0.99999
+
+
+def test_the_table_has_the_figures_of_boxes_and_of_features(
+    cli: Cli, both: JobFolder, install: Install
+) -> None:
+    install(opencv="wrong", torch="honest")
+    printed = cli("verify", both.file).expect(ExitCode.FAILED).stdout
+    title, rows = printed.splitlines()[2], printed.splitlines()[3:5]
+    assert title.split() == [
+        *("engine", "precision", "device", "boxes", "the", "same", "max", "px", "max", "score"),
+        *("cosine", "min", "max", "error", "images/s", "result"),
+    ]
+    assert all(len(row.split("  ")[0]) and "100.0%" in row for row in rows)
+    assert "must reach fp32 0.98" in printed
+    assert "cosine: of the output `features`; the smallest of all images must reach fp32 0.99999" in printed
+
+
+@pytest.mark.parametrize("fields", ["[boxes, features]", "[boxes]", "[features]"])
+def test_auto_chooses_no_engine_with_wrong_features(
+    cli: Cli, both: JobFolder, install: Install, fields: str
+) -> None:
+    install(opencv="wrong", torch="honest")
+    asked = ("--set", "infer.engine=auto", "--set", f"writer.fields={fields}", "--dry-run")
+    said = cli("run", both.file, *asked).expect(0).stderr
+    assert "engine auto: opencv fp32: fail, " in said
+    assert "engine auto chose torch fp32" in said
+
+
+def test_the_doctor_and_the_list_of_models_name_the_features(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = write_yolo(tmp_path / "tiny.onnx", features=True)
+    write_yolo_sidecar(network, features=True)
+    (finding,) = doctor_models.check(tmp_path)
+    assert "an item; features (N, 16): features" in finding.text
+    monkeypatch.setattr(catalogue, "models_dir", lambda: tmp_path)
+    (model,) = [one for one in json.loads(cli("models", "--json").expect(0).stdout) if one["path"]]
+    assert model["outputs"] == {"features": 16}
+
+
 def test_a_network_that_finds_objects_is_not_asked_for_classes(
     cli: Cli, finder: JobFolder, install: Install
 ) -> None:
     install(opencv="honest", torch="honest")
     asked = ("--set", "writer.fields=[top_k]", "--set", "infer.engine=auto")
     said = cli("run", finder.file, *asked).expect(ExitCode.USAGE).stderr
-    assert "tiny finds objects, and gives nothing else: write fields: [boxes]" in said
+    assert "tiny finds objects, and gives no top_k: write fields: [boxes]" in said
 
 
 def test_depth_is_refused_before_networks_are_converted(

@@ -89,11 +89,10 @@ def _table(found: Difference) -> Iterator[str]:
     if found.notes:
         yield "\n" + "\n".join(f"note: {note}" for note in found.notes)
     if found.accepted is not None:
-        counts = {"beyond it": found.beyond, "on one side only": found.a.only_rows + found.b.only_rows}
-        if found.boxes:
-            counts["beyond it"] = 0
+        rows = (found.beyond or 0) - (found.beyond_boxes or 0)
+        counts = {"beyond it": rows, "on one side only": found.a.only_rows + found.b.only_rows}
         problems = [f"{number(count, 'row')} {what}" for what, count in counts.items() if count]
-        if found.boxes and found.beyond:
+        if found.boxes and found.beyond_boxes:
             problems.insert(0, f"{1 - found.boxes.matched:.2%} of the boxes without a partner")
         yield f"\n--max {found.accepted:g}: {', '.join(['FAIL', *problems]) if problems else 'pass'}"
 

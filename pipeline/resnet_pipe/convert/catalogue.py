@@ -136,10 +136,12 @@ def _converted(path: Path) -> Entry:
 
 
 def _described(name: str, path: Path, size: int | None, sidecar: Sidecar) -> Entry:
+    outputs: dict[str, int | None]
     if sidecar.detection is not None:
         held = f"boxes of {len(sidecar.classes)} classes: {sidecar.detection.describe()}"
-        return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, held=held)
-    outputs: dict[str, int | None] = {LOGITS: len(sidecar.classes)} if sidecar.classes else {}
+        outputs = {} if sidecar.features is None else {FEATURES: sidecar.features}
+        return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, outputs, held)
+    outputs = {LOGITS: len(sidecar.classes)} if sidecar.classes else {}
     if sidecar.features is not None:
         outputs[FEATURES] = sidecar.features
     return Entry(name, path, sidecar.params, sidecar.macs, size, sidecar, outputs)

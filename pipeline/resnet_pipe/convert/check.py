@@ -12,6 +12,7 @@ from resnet_pipe.convert import queries
 from resnet_pipe.convert.original import Original, Outputs, SecondNetwork
 from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.errors import ModelError
+from resnet_pipe.head.classify import FEATURES
 from resnet_pipe.head.output_choice import of_network
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, EngineRequest, precisions
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
@@ -95,7 +96,7 @@ def _outputs(
     finds_objects: bool,
 ) -> Outputs:
     network = inspect(path)
-    names = network.first_outputs if finds_objects else of_network(network).names
+    names = of_network(network).names if not finds_objects else tuple(one.name for one in network.of_images)
     with Probe(ENGINES[name]) as probe:
         abilities = probe.abilities("cpu")
         if "fp32" not in precisions(abilities.devices, "cpu"):
@@ -138,11 +139,14 @@ def _largest(
     shared = {name: values for name, values in expected.items() if name in found}
     if not shared or any(found[name].shape != values.shape for name, values in shared.items()):
         return float("nan")
-    if detection is not None and detection.kind in queries.KINDS:
-        return queries.difference(dict(found), expected, detection.kind)
-    if detection is not None:
-        return max(_of_channels(found[name], values) for name, values in shared.items())
-    return compare(found, shared, next(iter(shared)), None).max_relative_error
+    if detection is None:
+        return compare(found, shared, next(iter(shared)), None).max_relative_error
+    features = {name: values for name, values in shared.items() if name == FEATURES}
+    apart = compare(found, features, FEATURES, None).max_relative_error if features else 0.0
+    if detection.kind in queries.KINDS:
+        return float(np.maximum(apart, queries.difference(dict(found), expected, detection.kind)))
+    maps = (_of_channels(found[name], values) for name, values in shared.items() if name != FEATURES)
+    return float(np.max([apart, *maps]))  # nan if one is
 
 
 def _of_channels(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -21,6 +21,7 @@ from resnet_pipe.convert.sources.directory import Ask
 from resnet_pipe.convert.spec import LIBRARIES, Say, wanted
 from resnet_pipe.errors import MissingExtraError, ModelError, UsageError
 from resnet_pipe.head.classify import FEATURES
+from resnet_pipe.model.detection import WITH_FEATURES
 from resnet_pipe.model.model import Sidecar, models_dir, read_sidecar
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
@@ -165,7 +166,7 @@ def _convert(original: Original, target: Path, digest: str, versions: dict[str, 
             depth=original.depth,
             weights=original.weights,
             classes=original.classes,
-            features=None if original.detection else graph.width(original.graph, FEATURES),
+            features=graph.width(original.graph, FEATURES),
             preprocessing=original.preprocessing,
             params=original.params,
             macs=original.macs
@@ -236,6 +237,9 @@ def unchanged(target: Path, digest: str) -> Sidecar | None:
     if target.is_file() and path.is_file():
         with suppress(ModelError):
             sidecar = read_sidecar(path)
-            if sidecar.recipe_sha256 == digest and sidecar.onnx_sha256 == file_sha256(target):
+            said = sidecar.detection
+            lacks = said is not None and said.kind in WITH_FEATURES and sidecar.features is None
+            same = sidecar.recipe_sha256 == digest and sidecar.onnx_sha256 == file_sha256(target)
+            if same and not lacks:  # as detectors do that were converted before they had features
                 return sidecar
     return None

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from resnet_pipe.errors import HomeError, ModelError
-from resnet_pipe.head.classify import Classify
+from resnet_pipe.head.classify import FEATURES, Classify
 from resnet_pipe.head.detect import as_said
 from resnet_pipe.head.head import Head
 from resnet_pipe.head.output_choice import of_network
@@ -95,6 +95,8 @@ class Description:
         """Return what an output holds; None for one that a job would not use."""
         head = self.head
         if head.detector is not None:
+            if output.name in head.as_they_come:
+                return FEATURES
             return f"boxes ({head.detector.kind})" if output.name in head.names else None
         if not isinstance(head, Classify):
             return None

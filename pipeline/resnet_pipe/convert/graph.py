@@ -18,6 +18,8 @@ NAME, INPUT, LOGITS, FEATURES = "network", "input", "logits", "features"
 _HAND_ON = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that give the numbers they are given, if in another shape."""
 _AFTER_CLASSIFIER = (*_HAND_ON, "Softmax", "LogSoftmax", "Sigmoid")
+_ROWS = 2
+"""Axes of an output with one row of numbers for each image."""
 _LINEAR = ("Gemm", "MatMul", "Conv")
 _CALLED_FEATURES = ("features", "embedding", "embeddings", "image_embeds", "pooler_output")
 """Names of outputs that are no logits, even if a linear layer makes them."""
@@ -64,9 +66,9 @@ def finish(proto: ModelProto) -> None:
 
 
 def width(proto: ModelProto, name: str) -> int | None:
-    """Return how many values an output has for an image; None without such an output."""
+    """Return how many values an output has for an image; None without such an output of rows."""
     shapes = [value.type.tensor_type.shape.dim for value in proto.graph.output if value.name == name]
-    return shapes[0][1].dim_value if shapes else None
+    return shapes[0][1].dim_value if shapes and len(shapes[0]) == _ROWS else None
 
 
 def multiply_accumulates(proto: ModelProto, size: tuple[int, int]) -> int:

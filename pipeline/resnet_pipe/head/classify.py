@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.head.rows import ENTRIES, LABELS, ONE, Place, numbers, place_columns, place_schema, texts
+from resnet_pipe.head.rows import (
+    ENTRIES,
+    LABELS,
+    ONE,
+    Place,
+    numbers,
+    of_matrix,
+    place_columns,
+    place_schema,
+    texts,
+)
 from resnet_pipe.model.output import HELD, Activation, Output
 
 if TYPE_CHECKING:
@@ -46,13 +56,18 @@ class Classify:
         return tuple(dict.fromkeys(one.name for one in self._used))
 
     @property
+    def as_they_come(self) -> tuple[str, ...]:
+        """Return all of them."""
+        return self.names
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """How many values per item these outputs have, in their order; 0 where only a forward pass tells."""
         return tuple({one.name: _width(one) for one in self._used}.values())
 
     @property
     def detector(self) -> None:
-        """Return None: the outputs come as they are."""
+        """Return None: all outputs become columns as they come."""
 
     @property
     def binary(self) -> bool:
@@ -88,7 +103,7 @@ class Classify:
         entry = pa.struct([("index", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
         each, best = {ONE: "logit"}, {ENTRIES: str(k), LABELS: json.dumps(self.labels)}
         columns = {
-            FEATURES: pa.field(FEATURES, pa.list_(pa.float32(), _width(self.features))),
+            FEATURES: features_field(self.features),
             LOGITS: pa.field(LOGITS, pa.list_(pa.float32(), _width(self.logits)), metadata=each),
             TOP_K: pa.field(TOP_K, pa.list_(entry), metadata=best),
         }
@@ -111,8 +126,7 @@ class Classify:
             else:
                 output = self.features if field.name == FEATURES else self.logits
                 assert output is not None  # noqa: S101 - `schema` has made no column without its output
-                values = outputs[output.name]
-                columns.append(pa.FixedSizeListArray.from_arrays(numbers(values), values.shape[1]))
+                columns.append(of_matrix(outputs[output.name]))
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def to_json(self) -> dict[str, Any]:
@@ -155,6 +169,13 @@ class Classify:
         )
         count, k = best.index.shape
         return pa.ListArray.from_arrays(numbers(np.arange(count + 1, dtype=np.int32) * k), entries)
+
+
+def features_field(output: Output | None) -> pa.Field:
+    """Return the column of the features that an output holds."""
+    import pyarrow as pa
+
+    return pa.field(FEATURES, pa.list_(pa.float32(), _width(output)))
 
 
 def _width(output: Output | None) -> int:

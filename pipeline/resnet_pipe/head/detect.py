@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.head.classify import FEATURES, features_field
 from resnet_pipe.head.detectors.boxes import COLUMNS
 from resnet_pipe.head.detectors.settings import DetectorSettings
-from resnet_pipe.head.rows import BOXES, LABELS, Place, numbers, place_columns, place_schema, texts
+from resnet_pipe.head.output_choice import features_of
+from resnet_pipe.head.rows import BOXES, LABELS, Place, numbers, of_matrix, place_columns, place_schema, texts
 from resnet_pipe.preprocess.network_input import Placement
 
 if TYPE_CHECKING:
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 
     from resnet_pipe.model.detection import Detection
     from resnet_pipe.model.network import Network
+    from resnet_pipe.model.output import Output
 
 FieldName = Literal["boxes"]
-"""What it makes, for the jobs that ask for it: the columns `rows.BOXES`."""
+"""What it alone makes, for the jobs that ask for it: the columns `rows.BOXES`."""
 DETECTIONS = "detections"
 """What a detector gives, as an output: float32, shape (items, max_detections * 6)."""
 
@@ -32,67 +35,91 @@ class Detect:
     """The outputs of a network that finds objects, and what a detector makes of them.
 
     Attributes:
+        MADE_OF: each field that it makes -> the output that it is made of.
         detector: of which kind the network is, and which boxes are kept.
-        names: of the network's outputs, all of which the detector reads.
+        maps: the names of the network's outputs that the detector reads.
+        features: the pooled values of the network's backbone; None if they are not used.
     """
 
-    MADE_OF: ClassVar[Mapping[str, str]] = {"boxes": DETECTIONS}
+    MADE_OF: ClassVar[Mapping[str, str]] = {"boxes": DETECTIONS, FEATURES: FEATURES}
 
     detector: DetectorSettings
-    names: tuple[str, ...]
+    maps: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    features: Output | None = None
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Return none: the outputs are no rows of numbers."""
-        return ()
+    def names(self) -> tuple[str, ...]:
+        """The names of all outputs that it uses, the features last."""
+        return (*self.maps, *self.as_they_come)
+
+    @property
+    def as_they_come(self) -> tuple[str, ...]:
+        """Return the name of the features, if they are used."""
+        return () if self.features is None else (self.features.name,)
+
+    @property
+    def widths(self) -> tuple[int | None, ...]:
+        """Return None for each but the features, which are a row of numbers."""
+        return (*(None for _ in self.maps), *([self.features.width] if self.features else []))
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
         """Return how many numbers a row has, at most, beside those that say where it is from."""
-        del fields, k  # it has one field
-        return 2 + self.detector.max_detections * (COLUMNS + 1)  # the name takes about one more
+        del k
+        boxes = 2 + self.detector.max_detections * (COLUMNS + 1)  # the name takes about one more
+        each = {"boxes": boxes, FEATURES: (self.features.width or 0) if self.features else 0}
+        return sum(each[field] for field in fields)
 
     def schema(self, fields: Sequence[str], k: int) -> pa.Schema:
-        """Return the columns of rows: those of `rows.PLACE`, and for `boxes`, those of `rows.BOXES`."""
+        """Return the columns of rows: those of `rows.PLACE`, and the fields, in their order.
+
+        For `boxes`, these are those of `rows.BOXES`.
+        """
         import pyarrow as pa
 
         del k
         corners = [(name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")]
         box = pa.struct([*corners, ("label", pa.int32()), ("name", pa.string())])
         found, width, height = BOXES
-        columns = [
-            pa.field(found, pa.list_(box), metadata={LABELS: json.dumps(self.labels)}),
-            pa.field(width, pa.int32()),
-            pa.field(height, pa.int32()),
-        ]
-        return pa.schema([*place_schema(), *(columns if fields else ())])
+        columns = {
+            "boxes": [
+                pa.field(found, pa.list_(box), metadata={LABELS: json.dumps(self.labels)}),
+                pa.field(width, pa.int32()),
+                pa.field(height, pa.int32()),
+            ],
+            FEATURES: [features_field(self.features)],
+        }
+        return pa.schema([*place_schema(), *(column for field in fields for column in columns[field])])
 
     def rows(
         self, outputs: Mapping[str, NDArray[np.float32]], places: Sequence[Place], schema: pa.Schema
     ) -> pa.RecordBatch:
-        """Return a row for each item, of what a detector gives for it: see `DETECTIONS`.
+        """Return a row for each item, of what a detector gives for it, `DETECTIONS`, and its features.
 
-        After its place comes the `Placement` of an item. Boxes are cut off at the edges of the source.
+        For boxes, the `Placement` of an item comes after its place. They are cut off at the edges of the
+        source.
         """
         import pyarrow as pa
 
         columns = place_columns(places)
-        if len(schema) > len(columns):
+        names = schema.names[len(columns) :]
+        made: dict[str, pa.Array] = {}
+        if FEATURES in names and self.features is not None:
+            made[FEATURES] = of_matrix(outputs[self.features.name])
+        if BOXES[0] in names:
             placements = [Placement(*place[3]) for place in places]  # type: ignore[misc]
             found = outputs[DETECTIONS].reshape(len(places), -1, COLUMNS)
-            columns += [
-                self._boxes(found, placements, schema.field(BOXES[0]).type),
-                numbers(np.array([one.width for one in placements], np.int32)),
-                numbers(np.array([one.height for one in placements], np.int32)),
-            ]
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+            sizes = np.array([(one.width, one.height) for one in placements], np.int32)
+            boxes = self._boxes(found, placements, schema.field(BOXES[0]).type)
+            made |= zip(BOXES, (boxes, *(numbers(side.copy()) for side in sizes.T)), strict=True)
+        return pa.RecordBatch.from_arrays([*columns, *(made[name] for name in names)], schema=schema)
 
     def to_json(self) -> dict[str, Any]:
         """Describe the outputs for records: their names, and how boxes are made of them."""
         made = self.detector
-        return {
+        found: dict[str, Any] = {
             "boxes": {
-                "outputs": list(self.names),
+                "outputs": list(self.maps),
                 "kind": made.kind,
                 "score": made.score,
                 "nms": made.nms,
@@ -100,15 +127,19 @@ class Detect:
                 "classes": [self.labels[index] for index in made.only] or "all",
             }
         }
+        if self.features is not None:
+            found[FEATURES] = {"output": self.features.name, "width": self.features.width}
+        return found
 
     def describe(self) -> str:
         """Describe the outputs in words."""
         made, count = self.detector, len(self.detector.only)
         which = f"{count} of {made.classes} classes" if count else f"{made.classes} classes"
-        return (
-            f"boxes of {which} from {', '.join(self.names)} ({made.kind}); score above {made.score:g},"
+        told = (
+            f"boxes of {which} from {', '.join(self.maps)} ({made.kind}); score above {made.score:g},"
             f" overlap (IoU) up to {made.nms:g}, at most {made.max_detections} an item"
         )
+        return told if self.features is None else f"{told}; {self.features.describe()}: features"
 
     def _boxes(
         self, found: NDArray[np.float32], placements: Sequence[Placement], kind: pa.ListType
@@ -126,7 +157,7 @@ class Detect:
 
 
 def as_said(said: Detection, labels: Sequence[str], network: Network) -> Detect:
-    """Return how boxes are made where a model's sidecar alone says it, and no job."""
+    """Return how boxes are made where a model's sidecar alone says it, and no job; features if there are."""
     settings = DetectorSettings(
         kind=said.kind,
         classes=len(labels),
@@ -134,7 +165,9 @@ def as_said(said: Detection, labels: Sequence[str], network: Network) -> Detect:
         nms=said.nms,
         max_detections=said.max_detections,
     )
-    return Detect(settings, network.first_outputs, tuple(labels))
+    features = features_of(network)
+    maps = tuple(one.name for one in network.of_images if one != features)
+    return Detect(settings, maps, tuple(labels), features)
 
 
 def _in_source(

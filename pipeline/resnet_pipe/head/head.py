@@ -33,12 +33,16 @@ class Head(Protocol):
         """The names of the network's outputs that it uses, each once."""
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """How many values per item these have, in their order; empty where they are no rows of numbers."""
+    def as_they_come(self) -> tuple[str, ...]:
+        """Those of these that become columns as they come; what is left is for the detector."""
+
+    @property
+    def widths(self) -> tuple[int | None, ...]:
+        """How many values per item these have, in their order; None where they are no rows of numbers."""
 
     @property
     def detector(self) -> DetectorSettings | None:
-        """What makes detections of these outputs, beside the engine; None if they come as they are."""
+        """What makes detections of the other outputs, beside the engine; None if there are no others."""
 
     def numbers(self, fields: Sequence[str], k: int) -> int:
         """Return how many numbers a row has, at most, beside those that say where it is from."""

@@ -58,7 +58,7 @@ def for_classes(network: Network) -> Output:
     named = _called(network, LOGITS)
     if named is not None:
         return named
-    others = [one for one in network.outputs if one.is_row and one.name != FEATURES]
+    others = [one for one in network.of_images if one.is_row and one.name != FEATURES]
     certain = [one for one in others if one.width and len(one.shape or ()) == 2]
     found = certain if len(certain) == 1 else others
     if len(found) == 1:
@@ -73,7 +73,7 @@ def for_features(network: Network, logits: Output | None) -> Output:
         return named
     found = [
         one
-        for one in network.outputs
+        for one in network.of_images
         if one.is_row and one.shape != (None,) and one.name != LOGITS and one != logits and not one.ending
     ]
     if len(found) == 1:
@@ -81,9 +81,15 @@ def for_features(network: Network, logits: Output | None) -> Output:
     raise _unclear(network, found, FEATURES, "features")
 
 
+def features_of(network: Network) -> Output | None:
+    """Return the output called `features`, of a known width, that a network that finds objects may have."""
+    found = _called(network, FEATURES)
+    return found if found is not None and found.width else None
+
+
 def named(network: Network, name: str) -> Output:
     """Return the output of this name; ModelError if it is not there, or has not one row per image."""
-    found = next((one for one in network.outputs if one.name == name), None)
+    found = next((one for one in network.of_images if one.name == name), None)
     if found is None:
         raise ModelError(f"{network.path} has no output {name!r}; {_all(network)}")
     if not found.is_row:
@@ -92,7 +98,7 @@ def named(network: Network, name: str) -> Output:
 
 
 def _called(network: Network, name: str) -> Output | None:
-    return next((one for one in network.outputs if one.name == name and one.is_row), None)
+    return next((one for one in network.of_images if one.name == name and one.is_row), None)
 
 
 def _unclear(network: Network, found: list[Output], key: str, what: str) -> ModelError:
@@ -102,7 +108,7 @@ def _unclear(network: Network, found: list[Output], key: str, what: str) -> Mode
             f"{network.path}: several outputs could hold {what}: {several}",
             f"name the right one: infer.{key}: {found[0].name}",
         )
-    rows = [one.name for one in network.outputs if one.is_row]
+    rows = [one.name for one in network.of_images if one.is_row]
     return ModelError(
         f"{network.path} has no output with {what} (one row of floats per image); {_all(network)}",
         f"choose other writer.fields; or, if {rows[0]} is the right one, set infer.{key}: {rows[0]}"
@@ -113,6 +119,6 @@ def _unclear(network: Network, found: list[Output], key: str, what: str) -> Mode
 
 def _all(network: Network) -> str:
     outputs = ", ".join(
-        one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.outputs
+        one.describe() + (f": {HELD[one.ending]}" if one.ending else "") for one in network.of_images
     )
     return f"its outputs are: {outputs}" if outputs else "it has no outputs"

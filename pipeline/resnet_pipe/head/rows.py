@@ -80,6 +80,13 @@ def matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     return values.reshape(len(column), column.type.list_size)
 
 
+def of_matrix(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """Return float32, shape (rows, width), as a column with a fixed number of values, without a copy."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(numbers(values), values.shape[1])
+
+
 def _cut(lists: pa.ListArray, limit: int) -> pa.ListArray:
     """Return lists without the entries after the first `limit`."""
     import pyarrow as pa

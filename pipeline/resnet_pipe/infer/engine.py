@@ -98,7 +98,7 @@ class EngineRequest:
         device: auto, or one of a kind that the engine has, such as cpu, cuda or cuda:N.
         threads: CPU threads to use, over all streams.
         streams: forward passes at the same time; None for what suits the engine.
-        widths: required of the outputs, in their order; empty: any.
+        widths: required of the outputs, in their order; None: any, as where there is none for an output.
         extract: remove other outputs before a library loads the network: it may not support them.
         rows: whether each output is one row of numbers per item. Otherwise it comes in its own shape.
         as_written: execute every node as it stands in the file, so that a quantised network computes in
@@ -113,7 +113,7 @@ class EngineRequest:
     precision: str
     threads: int
     streams: int | None = None
-    widths: tuple[int, ...] = ()
+    widths: tuple[int | None, ...] = ()
     extract: bool = False
     as_written: bool = False
     rows: bool = True

@@ -1,14 +1,16 @@
-"""What a job says of boxes, and what its model's sidecar says: together, how they are made."""
+"""What a job says of boxes and features, and what its detector has: together, how they are made."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from resnet_pipe.head.classify import FEATURES
 from resnet_pipe.head.detect import Detect, as_said
+from resnet_pipe.head.output_choice import features_of
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.model.detection import Detection
-from resnet_pipe.model.model import Model
+from resnet_pipe.model.detection import WITH_FEATURES, Detection
+from resnet_pipe.model.model import Model, how_to_make
 from resnet_pipe.model.network import Network
 
 _KEYS = ("boxes", "score", "nms", "max_detections", "classes")
@@ -18,20 +20,25 @@ _LONGEST = 50
 """Characters of a class's name in a message; a file from elsewhere may have any."""
 
 
-def refuse_boxes(job: Job, model: Model, problems: list[tuple[Place, str]]) -> None:
-    """Add what a job without boxes says about them, and that its model gives nothing else."""
+def gives_fields(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> bool:
+    """Tell whether the model of a job without boxes gives its fields, as far as one that finds objects may.
+
+    What it does not give is added to the problems, and what the job says about boxes.
+    """
     for key in _KEYS:
         if getattr(job.infer, key) is not None:
             problems.append((("infer", key), "only for writer.fields: [boxes]"))
-    if model.sidecar is not None and model.sidecar.detection is not None:
-        text = f"{model.name} finds objects, and gives nothing else: write fields: [boxes]"
-        problems.append(((*job.writer_place(0), job.writer[0].fields_key), text))
+    if model.sidecar is None or model.sidecar.detection is None:
+        return True
+    return not _refuse_missing(job, model, network, problems)
 
 
 def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> Detect | None:
-    """Return how boxes are made; None if that cannot be told, and why is added to the problems."""
+    """Return how boxes are made, and which output has the features of a job that asks for them.
+
+    None if that cannot be told; what is wrong is added to the problems.
+    """
     sidecar, infer = model.sidecar, job.infer
-    _refuse_others(job, problems)
     for key in ("activation", "logits", "features"):
         if getattr(infer, key) not in (None, "auto"):
             problems.append((("infer", key), "not for writer.fields: [boxes]"))
@@ -45,6 +52,7 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         text = f"{model.name} finds no objects: ask for some of {fields}, or use a network that does"
         problems.append(((*job.writer_place(0), job.writer[0].fields_key), text))
         return None
+    _refuse_missing(job, model, network, problems)
     said = said or Detection(kind="yolo", score=0.25, nms=0.45, max_detections=300)
     labels = tuple(sidecar.classes)
     unknown = [name for name in infer.classes or () if name not in labels]
@@ -64,15 +72,34 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         max_detections=infer.max_detections or said.max_detections,
         only=tuple(index for index, label in enumerate(labels) if label in wanted),
     )
-    return replace(usual, detector=settings)
+    features = usual.features if FEATURES in job.fields else None
+    return replace(usual, detector=settings, features=features)
 
 
-def _refuse_others(job: Job, problems: list[tuple[Place, str]]) -> None:
-    """Add the writers of a job with boxes that are to have something else; `fields` are boxes if not said."""
+def _refuse_missing(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> bool:
+    """Add the writers that are to have what a network that finds objects does not give; tell if there are."""
+    before = len(problems)
+    given = {"boxes", *([FEATURES] if features_of(network) else [])}
     for index, writer in enumerate(job.writer):
-        others = ", ".join(field for field in writer.fields if field != "boxes")
-        by_default = "fields" in type(writer).model_fields and "fields" not in writer.model_fields_set
-        if others and not by_default:
-            text = f"{others} beside boxes: a job has boxes, or classes and features, not both"
-            text += "; write draw: boxes" if writer.fields_key == "draw" else ""
-            problems.append(((*job.writer_place(index), writer.fields_key), text))
+        fields, key = job.fields_of(writer), writer.fields_key
+        others = ", ".join(field for field in fields if field not in (*given, FEATURES))
+        texts = []
+        if others:
+            arrays = "field: features" if FEATURES in given else "another kind"
+            instead = {"draw": "draw: boxes", "field": arrays}.get(key, "fields: [boxes]")
+            texts.append(f"{model.name} finds objects, and gives no {others}: write {instead}")
+        elif FEATURES in fields and FEATURES not in given:
+            texts.append(f"{model.name} gives no features: {_otherwise(model)}")
+        if "boxes" in fields and writer.over_frames:
+            texts.append("boxes are of one frame each, and have no mean or maximum: set aggregate: none")
+        problems.extend(((*job.writer_place(index), key), text) for text in texts)
+    return len(problems) > before
+
+
+def _otherwise(model: Model) -> str:
+    """Return what to do about a network that finds objects and gives no features."""
+    said = model.sidecar.detection if model.sidecar else None
+    if said is None or said.kind not in WITH_FEATURES:
+        return "choose other fields"
+    command = how_to_make(model.name)
+    return f"convert it again{f' ({command})' if command else ''}, or choose other fields"

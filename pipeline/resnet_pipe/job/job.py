@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -30,6 +30,10 @@ from resnet_pipe.preprocess.preprocessing import (
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 from resnet_pipe.reader.registry import Section as ReaderSection
 from resnet_pipe.writer.registry import Section as WriterSection
+
+if TYPE_CHECKING:
+    from resnet_pipe.head.registry import FieldName
+    from resnet_pipe.writer import writer as writers
 
 
 class _Section(BaseModel):
@@ -187,9 +191,19 @@ class Job(_Section):
         return self.writer[0].path
 
     @property
-    def fields(self) -> frozenset[str]:
-        """The fields that the writers ask for, out of `features`, `logits` and `top_k`."""
-        return frozenset(field for writer in self.writer for field in writer.fields)
+    def finds_objects(self) -> bool:
+        """Whether a writer asks for boxes."""
+        return any("boxes" in writer.fields for writer in self.writer)
+
+    def fields_of(self, writer: writers.WriterSection) -> tuple[FieldName, ...]:
+        """Return the fields that a writer asks for: of one that does not say it, beside others, boxes."""
+        silent = "fields" in type(writer).model_fields and "fields" not in writer.model_fields_set
+        return ("boxes",) if silent and self.finds_objects else writer.fields
+
+    @property
+    def fields(self) -> frozenset[FieldName]:
+        """The fields that the writers ask for."""
+        return frozenset(field for writer in self.writer for field in self.fields_of(writer))
 
 
 class LoadedJob(NamedTuple):

@@ -138,7 +138,7 @@ class Resolved:
 
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
         """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
-        fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
+        fields = list(dict.fromkeys(field for one in writers for field in self.job.fields_of(one)))
         k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
         metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
         return self.head.schema(fields, k).with_metadata(metadata)
@@ -161,7 +161,7 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         problems.append((("infer", "engine"), text))
     precision = precision_of(job.infer, network, problems)
     head: Head | None
-    if "boxes" in job.fields:
+    if job.finds_objects:
         head = detection.head_of(job, model, network, problems)
     else:
         head = _classifying(job, model, network, preprocessing, precision, problems)
@@ -195,7 +195,8 @@ def _classifying(
     problems: list[tuple[Place, str]],
 ) -> Classify:
     """Return the head of a job without boxes; what is wrong is added to the problems."""
-    detection.refuse_boxes(job, model, problems)
+    if not detection.gives_fields(job, model, network, problems):
+        return Classify()
     head = outputs.head_of(job, network, problems)
     if 0 in head.widths and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))

@@ -48,9 +48,9 @@ class Canary(NamedTuple):
     Attributes:
         items: how many were computed again.
         reference: by what: library, version, precision, device.
-        cosine_min: the smallest cosine similarity of all; None for a network that finds objects.
+        cosine_min: the smallest cosine similarity of all; None where boxes alone are compared.
         top1: share of them whose best class is the same; None for a network without classes.
-        matched: share of the boxes that are the same; None for a network that finds none.
+        matched: share of the boxes that are the same; None where there are none.
     """
 
     items: int

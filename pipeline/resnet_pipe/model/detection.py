@@ -16,6 +16,8 @@ OF_TORCHVISION = (
     "fcos_resnet50_fpn",
 )
 """torchvision's detectors with a ResNet, by its names."""
+WITH_FEATURES: frozenset[Kind] = frozenset({"detr", "rt_detr", "faster_rcnn", "retinanet", "fcos"})
+"""The kinds that are converted with an output `features`; a YOLO stays as it is."""
 BACKGROUND = "__background__"
 """What torchvision calls class 0 of its detectors: no object."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

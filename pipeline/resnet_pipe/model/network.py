@@ -69,10 +69,10 @@ class Network:
     second: Second | None = None
 
     @property
-    def first_outputs(self) -> tuple[str, ...]:
-        """The names of what it gives for an image, without those of a second network."""
+    def of_images(self) -> tuple[Output, ...]:
+        """What it gives for an image, without the outputs of a second network."""
         others = self.second.outputs if self.second else ()
-        return tuple(one.name for one in self.outputs if one.name not in others)
+        return tuple(one for one in self.outputs if one.name not in others)
 
     def has_others(self, *, rows: bool) -> bool:
         """Tell whether there is more in the file than is wanted, which a library may not support.

@@ -122,15 +122,16 @@ def findings(run: dict[str, Any], table: list[dict[str, Any]]) -> list[str]:
     if model["weights"].lower().startswith("random weights"):
         said.append(f"The model has {model['weights']}.")
     if canary := run.get("canary"):  # runs of earlier versions have none
-        if canary["cosine_min"] is None:
-            agrees = f"{canary['matched']:.1%} of the boxes were the same"
-        else:
-            agrees = f"a cosine similarity of {digits(canary['cosine_min'])} at least"
+        agrees = []
+        if canary.get("matched") is not None:
+            agrees.append(f"{canary['matched']:.1%} of the boxes were the same")
+        if canary["cosine_min"] is not None:
+            agrees.append(f"a cosine similarity of {digits(canary['cosine_min'])} at least")
         if canary["top1"] is not None:
-            agrees += f", and the same best class for {canary['top1']:.0%}"
+            agrees.append(f"the same best class for {canary['top1']:.0%}")
         said.append(
             f"{canary['items']} {'item was' if canary['items'] == 1 else 'items were'} computed again with"
-            f" {canary['reference']}: {agrees}."
+            f" {canary['reference']}: {', and '.join(agrees)}."
         )
     elif run.get("no_canary"):
         said.append(f"Nothing was compared with float32: {run['no_canary']}.")

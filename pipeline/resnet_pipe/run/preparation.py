@@ -208,8 +208,8 @@ def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> No
     chunk = next(iter(plan.chunks()), None)
     if chunk is None:
         return
-    writers = resolved.job.writer
-    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
+    job, numbers = resolved.job, resolved.head.numbers
+    row_bytes = sum(one.number_bytes * numbers(job.fields_of(one), one.k) for one in job.writer)
     rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
     needed = _CHUNK_BYTES + rows * row_bytes
     free = shutil.disk_usage(output).free + freed

@@ -15,6 +15,8 @@ from resnet_pipe.ledger.record import Canary
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.run.workers.messages import Outputs
 from resnet_pipe.study.agreement import THRESHOLDS, Agreement
+from resnet_pipe.study.box_agreement import BoxAgreement
+from resnet_pipe.study.joint_agreement import JointAgreement
 from resnet_pipe.study.subject import Reference, Subject
 
 
@@ -42,21 +44,36 @@ class Sample:
         """Compare what a reference gives for the items with what the engine of a job gave.
 
         Raises:
-            RunError: there is nothing to compare, as neither finds an object.
+            RunError: there is nothing to compare, as neither finds an object, and there are no features.
         """
         ran = reference.info
         by = f"{ran.name} {ran.version} {ran.precision} {ran.device}"
         by = f"{by}, {reference.what}" if reference.what else by
         count = len(self.items)
         agreement = subject.agreement(self.outputs, reference)
-        if isinstance(agreement, Agreement):
-            figures = Canary(count, by, agreement.cosine_min, agreement.top1)
-        elif agreement.boxes == 0 and agreement.matched == 1:
+        rows, boxes = _parts(agreement)
+        if boxes is not None and boxes.boxes == 0 and boxes.matched == 1:
+            boxes = None  # neither finds an object
+        if rows is None and boxes is None:
             raise RunError("no objects are found in these items")
-        else:
-            figures = Canary(count, by, None, None, agreement.matched)
+        figures = Canary(
+            items=count,
+            reference=by,
+            cosine_min=rows.cosine_min if rows else None,
+            top1=rows.top1 if rows else None,
+            matched=boxes.matched if boxes else None,
+        )
         problem = agreement.problem(resolved.precision, by, _least(resolved))
         return Finding(figures, problem and f"for {count} items of a batch of {self.rows}, {problem}")
+
+
+def _parts(
+    agreement: Agreement | BoxAgreement | JointAgreement,
+) -> tuple[Agreement | None, BoxAgreement | None]:
+    """Return how well rows of numbers agree, and boxes; None for what is not compared."""
+    if isinstance(agreement, JointAgreement):
+        return agreement.features, agreement.boxes
+    return (agreement, None) if isinstance(agreement, Agreement) else (None, agreement)
 
 
 def sample_of(batch: Pixels, outputs: Outputs, placements: Placements | None, count: int) -> Sample | None:

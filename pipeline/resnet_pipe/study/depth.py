@@ -53,7 +53,7 @@ class Networks:
 
 def refuse_boxes(job: Job) -> None:
     """Raise a `UsageError` for a job that asks for boxes: no ResNet finds objects."""
-    if "boxes" in job.fields:
+    if job.finds_objects:
         raise UsageError(
             "depth measures ResNets, which find no objects, and the job asks for boxes",
             "give a job with other fields, such as --set 'writer.fields=[features]'",

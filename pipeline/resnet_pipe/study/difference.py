@@ -66,8 +66,9 @@ class Difference:
         logits_min: the smallest cosine similarity of the logits where `similarity` is that of the features.
         neighbours: the mean share of the nearest neighbours that are the same.
         notes: what to know about the comparison.
-        accepted, beyond: the largest accepted difference of a row, and how many rows differ by more; or, for
-            boxes, of all together, and how many have no partner, if these are more than that.
+        accepted: the largest accepted difference of a row, and of boxes, of all together.
+        beyond: how many rows differ by more, and, if these are more than that, boxes without a partner.
+        beyond_boxes: how many of these are boxes.
     """
 
     a: Side
@@ -81,6 +82,7 @@ class Difference:
     notes: Sequence[str]
     accepted: float | None
     beyond: int | None
+    beyond_boxes: int | None
 
     @property
     def made_differently(self) -> dict[str, dict[str, str | None]]:
@@ -106,7 +108,8 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
 
     A row is judged, if a largest difference is accepted, by the largest of those that can be had: 1 - the
     cosine similarity of its features, and of its logits; without logits, 0 if its best class is the same, and
-    1 if it is another one. Boxes are judged all together, by 1 - the share that has a partner.
+    1 if it is another one. Boxes, also beside features, are judged all together, by 1 - the share that has a
+    partner.
 
     Raises:
         UsageError: a directory has no shards that can be read so, or there is nothing to compare.
@@ -131,12 +134,13 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
         notes.append(f"neighbours are skipped: it takes {neighbours.LEAST} common rows")
     keys = [ours.keys[row] for row in rows]
     boxes = box_difference.of_rows(keys, found, NAMED) if "boxes" in fields else None
-    beyond = None
-    if accepted is not None and boxes is not None:
-        beyond = boxes.only_a + boxes.only_b if 1.0 - boxes.matched > accepted else 0
-    elif accepted is not None:
+    beyond = beyond_boxes = None
+    if accepted is not None:
+        too_many = boxes is not None and 1.0 - boxes.matched > accepted
+        beyond_boxes = boxes.only_a + boxes.only_b if boxes and too_many else 0
         judged = [*vectors, *(() if "logits" in vectors or "top_k" not in fields else ("same_best",))]
-        beyond = int((1.0 - np.min([found[one] for one in judged], axis=0) > accepted).sum())
+        alike = np.min([found[one] for one in judged], axis=0) if judged else np.ones(1)
+        beyond = beyond_boxes + int((1.0 - alike > accepted).sum())
     return Difference(
         a=_side(ours, np.flatnonzero(matches < 0)),
         b=_side(theirs, np.setdiff1d(np.arange(len(theirs.keys)), matches)),
@@ -149,6 +153,7 @@ def diff(a: Path, b: Path, accepted: float | None = None) -> Difference:
         notes=notes,
         accepted=accepted,
         beyond=beyond,
+        beyond_boxes=beyond_boxes,
     )
 
 

@@ -161,15 +161,16 @@ def _keys(table: pa.Table) -> list[RowKey]:
 
 
 def _values(table: pa.Table) -> Values:
-    if stored_boxes.LISTS in table.column_names:
-        return {"boxes": stored_boxes.of_lists(table.column(stored_boxes.LISTS).combine_chunks())}
     if stored_boxes.LINES[0] in table.column_names:
         lines = [table.column(name).combine_chunks() for name in stored_boxes.LINES]
         return {"boxes": stored_boxes.of_lines(lines, _keys(table))}
+    found: Values = {}
     parts: dict[str, list[pa.Array]] = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
-        if name == "top_k":
+        if name == stored_boxes.LISTS:
+            found["boxes"] = stored_boxes.of_lists(column)
+        elif name == "top_k":
             entries = column.flatten()
             parts |= {part: [entries.field(part)] for part in ("index", "score")}
         elif name in _COLUMNS:
@@ -177,8 +178,10 @@ def _values(table: pa.Table) -> Values:
         else:  # of CSV, whose columns are in order
             parts.setdefault(name.partition("_")[0].replace("logit", "logits"), []).append(column)
     shape = table.num_rows, -1
-    found = {name: [as_numpy(each).reshape(shape) for each in arrays] for name, arrays in parts.items()}
-    return {name: each[0] if len(each) == 1 else np.hstack(each) for name, each in found.items()}
+    for name, arrays in parts.items():
+        each = [as_numpy(one).reshape(shape) for one in arrays]
+        found[name] = each[0] if len(each) == 1 else np.hstack(each)
+    return found
 
 
 def _said(metadata: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -35,6 +35,7 @@ from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.run.engines.detecting import MakesDetections
 from resnet_pipe.study.agreement import Agreed, Agreement, compare
 from resnet_pipe.study.box_agreement import BoxAgreement, compare_boxes
+from resnet_pipe.study.joint_agreement import JointAgreement
 
 REFERENCES = ("torch", "onnxruntime")
 """Engines that give the reference, the first that can."""
@@ -70,14 +71,17 @@ class Subject:
     @property
     def compared(self) -> str:
         """What two executions are compared by: boxes, or the name of an output: the features, if any."""
+        names = self.head.as_they_come
         if self.head.detector is not None:
-            return "boxes"
-        return self.head.names[-1]  # features come last, and there is one output at least
+            return f"boxes and {names[-1]}" if names else "boxes"
+        return names[-1]  # features come last, and there is one output at least
 
     @property
     def agreed(self) -> type[Agreed]:
         """The kind of figures that say how well two executions agree."""
-        return Agreement if self.head.detector is None else BoxAgreement
+        if self.head.detector is None:
+            return Agreement
+        return JointAgreement if self.head.as_they_come else BoxAgreement
 
     @property
     def logits(self) -> str | None:
@@ -94,12 +98,16 @@ class Subject:
         self,
         found: Mapping[str, NDArray[np.float32]],
         reference: Reference,
-    ) -> Agreement | BoxAgreement:
+    ) -> Agreement | BoxAgreement | JointAgreement:
         """Compare what an engine gave for some items, one at least, with the reference for them."""
-        settings = self.head.detector
+        settings, names = self.head.detector, self.head.as_they_come
+        expected = {name: reference.outputs[name] for name in names}
+        rows = compare(found, expected, names[-1], self.logits) if names else None
         if settings is None:
-            return compare(found, reference.outputs, self.compared, self.logits)
-        return compare_boxes(found[DETECTIONS], reference.outputs[DETECTIONS], settings)
+            assert rows is not None  # noqa: S101 - there is one output at least
+            return rows
+        boxes = compare_boxes(found[DETECTIONS], reference.outputs[DETECTIONS], settings)
+        return boxes if rows is None else JointAgreement(boxes, rows)
 
     def work(
         self,
@@ -112,7 +120,8 @@ class Subject:
         settings = self.head.detector
         if settings is None:
             return Work(request, items, seconds)
-        beside = MakesDetections(settings, second_request(request, self.network))
+        second = second_request(request, self.network)
+        beside = MakesDetections(settings, second, self.head.as_they_come)
         return Work(request, items, seconds, beside=beside, placements=placements)
 
     def _source(self) -> Subject | None:
@@ -224,13 +233,15 @@ def of_job(job: Job, doc: Document) -> Subject:
     network = onnx_network.inspect(model.path)
     problems: list[tuple[Place, str]] = []
     preprocessing = preprocessing_of(job, model, network, problems)
-    finds_objects = "boxes" in job.fields
-    boxes = detection.head_of(job, model, network, problems) if finds_objects else None
-    if not finds_objects:
-        detection.refuse_boxes(job, model, problems)
+    boxes = None
+    if job.finds_objects:
+        boxes = detection.head_of(job, model, network, problems)
+    else:
+        detection.gives_fields(job, model, network, problems)
     if problems or preprocessing is None:
         raise found_in(doc, problems)
-    if boxes is not None:
+    if boxes is not None:  # features are judged if there are any, as of a network that tells classes apart
+        boxes = replace(boxes, features=output_choice.features_of(network))
         return Subject(model, network, boxes, preprocessing, job.preprocess.mode)
     asked = head_of(job, network, [])  # what is asked in vain is for a run to say
     head = output_choice.with_named(network, asked)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from resnet_pipe.convert.detection.cut import cut
 from resnet_pipe.head.detectors.registry import detector
@@ -44,14 +45,28 @@ def test_a_batch_gives_what_its_images_give(case: Callable[[str], Case], kind: s
             assert together[name][item] == pytest.approx(values[0], abs=1e-4), name
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_the_mean_of_the_last_stage_of_the_backbone(
+    case: Callable[[str], Case], kind: str, engine: str
+) -> None:
+    images = np.random.default_rng(1).normal(size=(2, 3, 96, 160)).astype(np.float32)
+    with torch.inference_mode():
+        *_, last = case(kind).model.get_submodule("backbone.body")(torch.from_numpy(images)).values()
+    found = ENGINES[engine](case(kind).pieces.network)(images)["features"]
+    assert found.shape == (2, 512)
+    assert found == pytest.approx(last.mean((2, 3)).numpy(), rel=1e-4, abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_operators_that_every_engine_executes_are_in_the_graphs(
     case: Callable[[str], Case], kind: str
 ) -> None:
     pieces = case(kind).pieces
-    norms = {"GlobalAveragePool", "Mul", "Sub", "Sqrt", "Div"} if kind == "fcos" else set()
+    norms = {"Mul", "Sub", "Sqrt", "Div"} if kind == "fcos" else set()
+    features = {"GlobalAveragePool", "Flatten"}
     found = {node.op_type for node in pieces.network.graph.node}
-    assert found == {"Conv", "Relu", "Add", "Resize", "MaxPool"} | norms
+    assert found == {"Conv", "Relu", "Add", "Resize", "MaxPool"} | features | norms
     if pieces.box_head:
         assert {node.op_type for node in pieces.box_head.graph.node} == {"Gemm", "Flatten", "Relu"}
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from resnet_pipe.model.detection import BACKGROUND
+from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import verifier
 from tests.convert.detection.agreement import agreement, together
 from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor
@@ -36,10 +38,14 @@ LABELS = [f"thing {index}" for index in range(1, CLASSES)]
 
 
 class Known(NamedTuple):
-    """A folder with a checkpoint and its model `tuned.onnx`; and what torchvision finds, float32 (n, 6)."""
+    """A folder with a checkpoint and its model `tuned.onnx`; and what torchvision finds, float32 (n, 6).
+
+    The features are the means of the last stage of its backbone, (512,), of each image alone.
+    """
 
     folder: Path
     expected: list[Floats]
+    features: list[Floats]
 
 
 def shapes() -> list[NDArray[np.uint8]]:
@@ -54,17 +60,20 @@ def known(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Callable[[str],
     """Return a detector of a kind, with ResNet-18, which is made and converted once."""
 
     def make(folder: Path, kind: str) -> Known:
-        model = detector(kind, **SMALL)
+        model: Any = detector(kind, **SMALL)
         torch.save({"model": model.state_dict(), "epoch": 3}, folder / "tuned.pt")
         with torch.inference_mode():
             found = [model([tensor(image)])[0] for image in shapes()]
+            batches = [model.transform([tensor(image)])[0].tensors for image in shapes()]
+            last = [[*model.backbone.body(batch).values()][-1] for batch in batches]
         (folder / "names.txt").write_text("\n".join(LABELS))
         cli(
             *("convert", KINDS[kind], "--weights", folder / "tuned.pt", "--labels", folder / "names.txt"),
             *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
         ).expect(0)
         columns = [(one["boxes"].numpy(), one["scores"].numpy(), one["labels"].numpy()) for one in found]
-        return Known(folder, [np.column_stack(one).astype(np.float32) for one in columns])
+        boxes = [np.column_stack(one).astype(np.float32) for one in columns]
+        return Known(folder, boxes, [stage.mean((0, 2, 3)).numpy() for stage in last])
 
     return lambda kind: made_once(tmp_path_factory, f"product-{kind}", lambda folder: make(folder, kind))
 
@@ -134,19 +143,81 @@ def test_a_job_finds_what_torchvision_finds(
     assert found.score < 0.005
 
 
-def test_boxes_do_not_depend_on_batches_workers_or_neighbours(
+@pytest.mark.parametrize(
+    ("kind", "engine", "fields"),
+    [
+        ("faster_rcnn", "opencv", "[boxes, features]"),
+        ("faster_rcnn", "torch", "[features]"),
+        ("faster_rcnn", "mlx", "[features]"),
+        ("retinanet", "onnxruntime", "[boxes, features]"),
+        ("retinanet", "openvino", "[boxes, features]"),
+        *(
+            pytest.param(kind, engine, fields, marks=pytest.mark.slow)
+            for kind, engine, fields in (
+                ("faster_rcnn", "torch", "[boxes, features]"),
+                ("faster_rcnn", "mlx", "[boxes, features]"),
+                ("fcos", "opencv", "[boxes, features]"),
+                ("fcos", "torch", "[features]"),
+            )
+        ),
+    ],
+)
+def test_features_are_those_of_torchvisions_own_backbone(
+    kind: str, engine: str, fields: str, job: JobFolder, known: Callable[[str], Known]
+) -> None:
+    pytest.importorskip({"opencv": "cv2", "mlx": "mlx.core"}.get(engine, engine))
+    use(job, known(kind))
+    job.run(*("--set", f"infer.engine={engine}", "--set", f"writer.fields={fields}")).expect(0)
+    for row, expected in zip(job.rows(), known(kind).features, strict=True):
+        assert ("detections" in row) == ("boxes" in fields)
+        features = np.array(row["features"])
+        np.testing.assert_allclose(features, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+        assert features @ expected > 0.9999 * np.linalg.norm(features) * np.linalg.norm(expected)
+
+
+def test_a_model_without_features_is_converted_again(
+    job: JobFolder, known: Callable[[str], Known], cli: Cli
+) -> None:
+    """As one that was converted before detectors had any: it still finds its boxes."""
+    use(job, known("retinanet"))
+    path = job.folder / "tuned.onnx"
+    model, sidecar = onnx.load(path), json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["features"] == 512
+    before = {**sidecar, "features": None}
+    model.graph.output.remove(next(one for one in model.graph.output if one.name == "features"))
+    path.unlink()
+    onnx.save(model, path)
+    path.with_suffix(".json").unlink()
+    before["onnx_sha256"] = file_sha256(path)
+    path.with_suffix(".json").write_text(json.dumps(before))
+    job.run().expect(0)
+    assert sum(map(len, found_in(job.rows()))) > 100
+    for fields in ("[boxes, features]", "[features]"):
+        said = job.run("--set", f"writer.fields={fields}", "--fresh").expect(2).stderr
+        assert "tuned gives no features: convert it again, or choose other fields" in said
+    weights, names = (known("retinanet").folder / name for name in ("tuned.pt", "names.txt"))
+    cli(
+        *("convert", KINDS["retinanet"], "--weights", weights, "--labels", names),
+        *("--preprocess", PREPROCESS, "--name", "tuned", "--out", job.folder),
+    ).expect(0)
+    assert json.loads(path.with_suffix(".json").read_text())["features"] == 512
+
+
+def test_results_do_not_depend_on_batches_workers_or_neighbours(
     job: JobFolder, known: Callable[[str], Known]
 ) -> None:
     use(job, known("faster_rcnn"))
-    job.run("--set", "infer.batch_size=1", "--set", "run.workers=1").expect(0)
+    fields = "--set", "writer.fields=[boxes, features]"
+    job.run(*fields, "--set", "infer.batch_size=1", "--set", "run.workers=1").expect(0)
     alone = job.rows()
     for index, image in enumerate(shapes()):  # each has a neighbour of its own size now
         Image.fromarray(image).save(job.images / f"{index} again.png")
-    job.run("--set", "infer.batch_size=3", "--set", "run.workers=2", "--fresh").expect(0)
+    job.run(*fields, "--set", "infer.batch_size=3", "--set", "run.workers=2", "--fresh").expect(0)
     rows = {row["path"]: row for row in job.rows()}
     for row in alone:
-        assert rows[row["path"]]["detections"] == row["detections"]
-        assert rows[row["path"].replace(".png", " again.png")]["detections"] == row["detections"]
+        for other in (rows[row["path"]], rows[row["path"].replace(".png", " again.png")]):
+            assert other["detections"] == row["detections"]
+            assert other["features"] == pytest.approx(row["features"], rel=1e-4, abs=1e-5)
 
 
 def test_verify_and_the_canary_compare_boxes_of_two_networks_and_many_sizes(
@@ -199,7 +270,8 @@ def test_what_is_assumed_of_frozen_batch_norms_is_said(tmp_path: Path, cli: Cli)
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("writer.fields=[features]",), "tuned finds objects, and gives nothing else: write fields: [boxes]"),
+        (("writer.fields=[top_k]",), "tuned finds objects, and gives no top_k: write fields: [boxes]"),
+        (("writer.fields=[boxes, logits]",), "tuned finds objects, and gives no logits: write fields: "),
         (("infer.classes=[thing 1, unicorn]",), "no class is called unicorn; the model has 12: "),
     ],
 )

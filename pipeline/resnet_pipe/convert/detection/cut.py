@@ -8,6 +8,7 @@ from resnet_pipe.convert.detection.expected import kind_of
 from resnet_pipe.convert.export import export
 from resnet_pipe.convert.graph import INPUT, finish
 from resnet_pipe.convert.simplify import simplified
+from resnet_pipe.head.classify import FEATURES as POOLED
 from resnet_pipe.head.detectors.faster_rcnn import POOLED_LEVELS, SIZES
 from resnet_pipe.head.detectors.pyramid import (
     CENTERNESS,
@@ -36,7 +37,8 @@ class Cut(NamedTuple):
 
     Attributes:
         settings: what its outputs mean, and which detections it keeps.
-        network: images, float32 (N, 3, H, W) with H and W multiples of 32, to the maps of each level.
+        network: images, float32 (N, 3, H, W) with H and W multiples of 32, to the maps of each level, and to
+            `features`, (N, channels).
         box_head: what proposals see, float32 (R, 256, 7, 7), to `logits` and `deltas`; None with one stage.
     """
 
@@ -62,14 +64,15 @@ def cut(model: nn.Module) -> Cut:
         classes = heads.box_predictor.cls_score.out_features
         names = [named(FEATURES, level) for level in POOLED_LEVELS]
         names += [named(what, level) for what in (LOGITS, DELTAS) for level in SIZES]
-        network = _graph(FirstStage(detector), names)
+        network = _graph(FirstStage(detector), [*names, POOLED])
         box_head = _static(BoxHead(detector), (SIDE, SIDE), [LOGITS, DELTAS], detector.backbone.out_channels)
         return Cut(DetectorSettings(kind, classes, *kept), network, box_head)
     kept = (detector.score_thresh, detector.nms_thresh, detector.detections_per_img)
     classes = detector.head.classification_head.num_classes
     said = (LOGITS, DELTAS) if kind == "retinanet" else (LOGITS, DISTANCES, CENTERNESS)
     names = [named(what, level) for what in said for level in ONE_STAGE_LEVELS]
-    return Cut(DetectorSettings(kind, classes, *kept), _graph(OneStage(detector), names), None)
+    network = _graph(OneStage(detector), [*names, POOLED])
+    return Cut(DetectorSettings(kind, classes, *kept), network, None)
 
 
 def _untyped(model: nn.Module) -> Any:  # noqa: ANN401 - torch's modules hide what they hold
@@ -85,7 +88,7 @@ def _static(network: nn.Module, size: tuple[int, int], names: list[str], channel
 def _graph(network: nn.Module, names: list[str]) -> ModelProto:
     """Return a network of maps for images of any size: none of its operators holds the exported one."""
     proto = _static(network, _SIZE, names)
-    for value in (*proto.graph.input, *proto.graph.output):
+    for value in (*proto.graph.input, *(one for one in proto.graph.output if one.name != POOLED)):
         for axis, name in zip(value.type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
             axis.Clear()
             axis.dim_param = name if value.name == INPUT else f"{name}_of_{value.name}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pyramid(nn.Module):
-    """A ResNet and its feature pyramid: images (N, 3, H, W) to maps, the finest first.
+    """A ResNet and its feature pyramid: images (N, 3, H, W) to maps, the finest first, and features.
 
     Height and width must be multiples of 32: then each map is twice as large as the next one, and no size is
     part of the network.
@@ -30,8 +30,11 @@ class Pyramid(nn.Module):
         self.body = _plain(backbone.body)
         self.pyramid = _plain(backbone.fpn)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return all levels' maps, each (N, 256, height, width)."""
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return all levels' maps, each (N, 256, height, width), and features (N, channels).
+
+        These are the means over height and width of the ResNet's last stage, as before its classifier.
+        """
         seen = list(self.body(images).values())
         sums: list[Tensor] = []
         for block, values in zip(reversed(self.pyramid.inner_blocks), reversed(seen), strict=True):
@@ -42,7 +45,7 @@ class Pyramid(nn.Module):
         blocks = zip(self.pyramid.layer_blocks, reversed(sums), strict=True)
         maps = [block(values) for block, values in blocks]
         found: list[Tensor] = self.pyramid.extra_blocks(maps, seen, [])[0]
-        return found
+        return found, seen[-1].mean((2, 3))
 
 
 class FirstStage(nn.Module):
@@ -54,10 +57,10 @@ class FirstStage(nn.Module):
         self.head = _plain(model.rpn.head)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return maps of levels 2 to 5, logits of levels 2 to 6, and deltas of levels 2 to 6."""
-        maps = self.pyramid(images)
+        """Return maps of levels 2 to 5, logits of levels 2 to 6, deltas of levels 2 to 6, and features."""
+        maps, features = self.pyramid(images)
         logits, deltas = self.head(maps)
-        return [*maps[:-1], *logits, *deltas]
+        return [*maps[:-1], *logits, *deltas, features]
 
 
 class BoxHead(nn.Module):
@@ -75,7 +78,7 @@ class BoxHead(nn.Module):
 
 
 class OneStage(nn.Module):
-    """RetinaNet or FCOS: images to the maps of logits, boxes, and for FCOS centerness, of levels 3 to 7."""
+    """RetinaNet or FCOS: images to maps of logits, boxes, and for FCOS centerness, and to features."""
 
     def __init__(self, model: RetinaNet | FCOS) -> None:
         super().__init__()
@@ -84,15 +87,15 @@ class OneStage(nn.Module):
         self.boxes = _plain(model.head.regression_head)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return what is said of all levels, one kind of map after the other."""
-        maps = self.pyramid(images)
+        """Return what is said of the levels 3 to 7, one kind of map after the other, and features."""
+        maps, features = self.pyramid(images)
         logits = [self.classes.cls_logits(self.classes.conv(values)) for values in maps]
         seen = [self.boxes.conv(values) for values in maps]
         boxes = [self.boxes.bbox_reg(values) for values in seen]
         if not hasattr(self.boxes, "bbox_ctrness"):
-            return [*logits, *boxes]
+            return [*logits, *boxes, features]
         distances = [functional.relu(values) for values in boxes]
-        return [*logits, *distances, *(self.boxes.bbox_ctrness(values) for values in seen)]
+        return [*logits, *distances, *(self.boxes.bbox_ctrness(values) for values in seen), features]
 
 
 class GroupNorm(nn.Module):

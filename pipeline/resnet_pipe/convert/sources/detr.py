@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.convert.original import Outputs, Run, normalized
 from resnet_pipe.errors import MissingExtraError, ModelError
+from resnet_pipe.head.classify import FEATURES
 from resnet_pipe.infer.engine import one_line
 from resnet_pipe.machine.silence import silenced
 from resnet_pipe.model.detection import Detection, Kind
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 EXTRA = "detect"
-OUTPUTS = ("logits", "pred_boxes")
+QUERIES = ("logits", "pred_boxes")
+OUTPUTS = (*QUERIES, FEATURES)
 _THRESHOLD = 0.5
 """What `post_process_object_detection` of transformers keeps if nothing is said."""
 _COUNTER = "num_batches_tracked"
@@ -103,7 +105,7 @@ class Loaded:
         """Return its ONNX graph for images of a height and width, or of any if it takes any."""
         from resnet_pipe.convert.export import export_boxes
 
-        return export_boxes(self._boxes(), size, OUTPUTS, any_size=self.family.any_size)
+        return export_boxes(self._full(), size, OUTPUTS, any_size=self.family.any_size)
 
     def macs(self, size: tuple[int, int]) -> int:
         """Count the multiply-accumulates of a forward pass of one image."""
@@ -121,32 +123,38 @@ class Loaded:
             import torch
 
             parts = []
+            network = self._full()
             with torch.inference_mode():
                 for start in range(0, len(images), _AT_ONCE):
                     given = torch.from_numpy(normalized(images[start : start + _AT_ONCE], wanted))
-                    found = self.module(given)
-                    parts.append([found[name].numpy() for name in OUTPUTS])
+                    parts.append([values.numpy() for values in network(given)])
             return {
                 name: np.concatenate(of) for name, of in zip(OUTPUTS, zip(*parts, strict=True), strict=True)
             }
 
         return run
 
-    def _boxes(self) -> nn.Module:
+    def _full(self) -> nn.Module:
         from torch import nn
+        from torch.nn.functional import adaptive_avg_pool2d
 
-        class Boxes(nn.Module):
-            """Gives the outputs that boxes are made of, and no others."""
+        class Full(nn.Module):
+            """Gives `OUTPUTS`: what boxes are made of, and the mean of the backbone's last map."""
 
             def __init__(self, module: nn.Module) -> None:
                 super().__init__()
                 self.module = module
 
             def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-                found = self.module(images)
-                return tuple(found[name] for name in OUTPUTS)
+                maps: list[Tensor] = []
+                backbone = self.module.get_submodule("model.backbone")
+                # It gives each map with a mask.
+                hook = backbone.register_forward_hook(lambda _module, _given, made: maps.append(made[-1][0]))
+                with hook:
+                    found = self.module(images)
+                return *(found[name] for name in QUERIES), adaptive_avg_pool2d(maps[-1], 1).flatten(1)
 
-        return Boxes(self.module).eval()
+        return Full(self.module).eval()
 
 
 def load(config: Mapping[str, Any], state: Mapping[str, Tensor], place: Path) -> Loaded:

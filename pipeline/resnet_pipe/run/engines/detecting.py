@@ -27,15 +27,17 @@ class MakesDetections:
     Attributes:
         settings: what the network's outputs mean, and which detections are kept.
         second: the second network, if there is one.
+        as_they_come: the names of outputs that are not for the detector, and are handed on.
     """
 
     settings: DetectorSettings
     second: EngineRequest | None
+    as_they_come: tuple[str, ...] = ()
 
     def __call__(self, engine: Engine, load: Callable[[EngineRequest], Engine]) -> Detecting:
         """Begin, with a loaded network, and what loads the second one."""
         second = load(self.second).infer if self.second else None
-        return Detecting(engine, detector(self.settings, second))
+        return Detecting(engine, detector(self.settings, second), self.as_they_come)
 
 
 class Detecting:
@@ -44,9 +46,10 @@ class Detecting:
     One thread more than the engine has streams may call it at the same time.
     """
 
-    def __init__(self, engine: Engine, detector: Detector) -> None:
+    def __init__(self, engine: Engine, detector: Detector, as_they_come: tuple[str, ...] = ()) -> None:
         self._engine = engine
         self._detector = detector
+        self._as_they_come = as_they_come
         self._streams = Semaphore(engine.streams)
 
     def timed(self, batch: Pixels, placements: NDArray[np.int32]) -> tuple[Outputs, dict[str, float]]:
@@ -69,16 +72,18 @@ class Detecting:
         self(black(request, 1), np.array([[0, 0, width, height]], np.int32))
 
     def __call__(self, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
-        """Return the output `DETECTIONS` of a batch, (n, H, W, 3); see `Detector.detect`.
+        """Return the output `DETECTIONS` of a batch, (n, H, W, 3), and those that are handed on.
 
-        It is not finite for items for which the network gave something that is not.
+        See `Detector.detect`. Detections are not finite for items of which the maps are not.
         """
         return self.timed(batch, placements)[0]
 
     def _made_of(self, outputs: Outputs, batch: Pixels, placements: NDArray[np.int32]) -> Outputs:
         height, width = batch.shape[1:3]
-        found = self._detector.detect(outputs, placements, (height, width))
+        kept = {name: outputs[name] for name in self._as_they_come}
+        maps = {name: values for name, values in outputs.items() if name not in kept}
+        found = self._detector.detect(maps, placements, (height, width))
         # A sum is finite only if all its parts are, and takes a tenth of the time to look at each.
-        sums = [values.reshape(len(batch), -1).sum(axis=1) for values in outputs.values()]
+        sums = [values.reshape(len(batch), -1).sum(axis=1) for values in maps.values()]
         found[~np.isfinite(sums).all(axis=0)] = np.nan
-        return {DETECTIONS: found.reshape(len(batch), -1)}
+        return {DETECTIONS: found.reshape(len(batch), -1), **kept}

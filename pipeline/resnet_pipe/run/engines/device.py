@@ -160,10 +160,10 @@ def loaded(
         remotes: list[RemoteEngine] = []
         for index, request in enumerate(requests):
             name = f"device {index} ({request.device})" if len(requests) > 1 else ""
-            module, settings = engines.ENGINES[infer.engine], resolved.head.detector
-            detections = None
-            if settings is not None:
-                detections = MakesDetections(settings, second_request(request, resolved.network))
+            module, head, detections = engines.ENGINES[infer.engine], resolved.head, None
+            if head.detector is not None:
+                second = second_request(request, resolved.network)
+                detections = MakesDetections(head.detector, second, head.as_they_come)
             remote = RemoteEngine(module, request, slots, name, infer.timeout_s, detections)
             remotes.append(stack.enter_context(closing(remote)))
         try:
