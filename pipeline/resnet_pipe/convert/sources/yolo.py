@@ -13,7 +13,7 @@ import onnx
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.model.detection import Detection, Kind
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.preprocess.preprocessing import LARGEST, Preprocessing
 
 _USUAL_SIZE = (640, 640)
 _STRIDES = (8, 16, 32, 64)
@@ -47,14 +47,32 @@ def may_be(proto: Any) -> bool:  # noqa: ANN401
     return len(shapes) == 1 and len(shapes[0]) == 3
 
 
-def size_of(path: Path, proto: Any, size: tuple[int, int] | None) -> tuple[int, int]:  # noqa: ANN401
-    """Return height and width of the input: that of the file, or else what its metadata says, or 640."""
+def size_of(
+    path: Path,
+    proto: Any,  # noqa: ANN401
+    size: tuple[int, int] | None,
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return height and width of the input, and what is assumed: `size`, or what its metadata says, or 640.
+
+    Raises:
+        ModelError: the metadata says a size that its images cannot have.
+    """
+    said = metadata_of(proto)
     if size is not None:
-        return size
-    said = _value(path, metadata_of(proto), "imgsz")
-    if isinstance(said, list | tuple) and len(said) == 2 and all(type(side) is int for side in said):
-        return said[0], said[1]
-    return _USUAL_SIZE
+        return size, ()
+    if "imgsz" not in said:
+        return _USUAL_SIZE, (f"images of {_USUAL_SIZE[1]} x {_USUAL_SIZE[0]}, as the file does not say it",)
+    named, stride = _value(path, said, "imgsz"), _value(path, said, "stride")
+    sides = tuple(named) if isinstance(named, list | tuple) else (named, named)
+    remedy = f"export it again, or say it: --preprocess '{preprocessing_for(_USUAL_SIZE).describe()}'"
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        problem = f"is {said['imgsz'][:50]}, and not [height, width] in pixels, up to {LARGEST}"
+        raise ModelError(f"{path}: its metadata 'imgsz' {problem}", remedy)
+    step = stride if type(stride) is int and stride > 0 else 1
+    if any(side % step for side in sides):
+        problem = f"is {said['imgsz'][:50]}, and no multiple of its stride, {step}"
+        raise ModelError(f"{path}: its metadata 'imgsz' {problem}", remedy)
+    return (sides[0], sides[1]), ()
 
 
 def with_size(proto: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
