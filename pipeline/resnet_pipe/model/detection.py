@@ -31,7 +31,7 @@ MEANINGS = {
 class Detection(BaseModel):
     """The section `detection` of a sidecar: the kind, and which boxes its source keeps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Annotated[Kind, Field(description=MEANINGS["kind"])]
     score: Annotated[Share, Field(description=MEANINGS["score"])]

@@ -97,7 +97,7 @@ class Preprocessing(BaseModel):
     `Geometry` resizes. The engine then computes (value * rescale - mean) / std per channel.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
