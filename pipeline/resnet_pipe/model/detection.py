@@ -28,6 +28,10 @@ MEANINGS = {
 }
 
 
+_USUAL_NMS: dict[Kind, float] = {"yolo5": 0.45, "yolo_end_to_end": 1.0}
+"""Of those kinds that are not like the others."""
+
+
 class Detection(BaseModel):
     """The section `detection` of a sidecar: the kind, and which boxes its source keeps."""
 
@@ -44,3 +48,8 @@ class Detection(BaseModel):
             f"{self.kind}; score above {self.score:g}, overlap (IoU) up to {self.nms:g},"
             f" at most {self.max_detections} an item"
         )
+
+
+def usual(kind: Kind) -> Detection:
+    """Return which boxes are kept if no file says it: those that `predict` of ultralytics keeps of a YOLO."""
+    return Detection(kind=kind, score=0.25, nms=_USUAL_NMS.get(kind, 0.7), max_detections=300)

@@ -29,6 +29,7 @@ from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
+from resnet_pipe.model.detection import usual
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
 from resnet_pipe.preprocess.network_input import Pixels
@@ -133,7 +134,7 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in network.data},
         assumed=assumed if named else (*assumed, UNNAMED),
-        detection=yolo.detection_of(kind),
+        detection=usual(kind),
     )
 
 

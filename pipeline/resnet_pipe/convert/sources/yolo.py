@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.model.detection import Detection, Kind
+from resnet_pipe.model.detection import Kind
 from resnet_pipe.preprocess.preprocessing import LARGEST, Preprocessing
 
 _USUAL_SIZE = (640, 640)
@@ -28,9 +28,6 @@ _LONGEST = 1 << 20
 """Characters of metadata that are read; names of 80 classes take 1,500."""
 _LETTERBOX = {"fit": "pad", "pad_value": 114, "interpolation": "linear", "mean": [0, 0, 0], "std": [1, 1, 1]}
 """How ultralytics prepares an image (`LetterBox` in its `data/augment.py`): levels of 0 to 1, no mean."""
-_USUAL = {"score": 0.25, "nms": 0.7, "max_detections": 300}
-"""What `predict` of ultralytics keeps if nothing is said; the original v5: 0.45 for NMS."""
-_USUAL_NMS_OF_V5 = 0.45
 
 
 def metadata_of(proto: Any) -> dict[str, str]:  # noqa: ANN401 - protobuf messages are untyped
@@ -128,12 +125,6 @@ def kind_of(path: Path, proto: Any, shape: Sequence[int], size: tuple[int, int])
         " no YOLO: (n, 4 + classes, boxes), (n, boxes, 5 + classes) or (n, boxes, 6)",
         "export it with ultralytics, for the task detect",
     )
-
-
-def detection_of(kind: Kind) -> Detection:
-    """Return which boxes ultralytics keeps of a network of this kind."""
-    nms = {"yolo5": _USUAL_NMS_OF_V5, "yolo_end_to_end": 1.0}.get(kind, _USUAL["nms"])
-    return Detection.model_validate({"kind": kind, **_USUAL, "nms": nms})
 
 
 def classes_of(path: Path, proto: Any, kind: Kind, shape: Sequence[int]) -> tuple[list[str], bool]:  # noqa: ANN401
