@@ -53,7 +53,9 @@ def test_a_kind_that_the_file_cannot_be_is_refused_with_those_that_it_fits(
     finder: JobFolder, kind: str
 ) -> None:
     said = finder.run("--set", f"infer.boxes={kind}").expect(2).stderr
-    text = f"infer.boxes: tiny.onnx gives output0 (N, 9, 84), and so it is no {kind}: it fits yolo5 or yolo or"
+    text = (
+        f"infer.boxes: tiny.onnx gives output0 (N, 9, 84), and so it is no {kind}: it fits yolo5 or yolo or"
+    )
     assert text in said
 
 
