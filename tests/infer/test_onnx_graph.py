@@ -180,6 +180,110 @@ NETWORKS: dict[str, Network] = {
         ],
         {"w": weights(3, 5), "c": weights(1, 5), "v": weights(5, 4), "f": weights(4), "u": weights(7, 4)},
     ),
+    "arithmetic of two values, one of which may be a constant or smaller": (
+        [
+            make_node("GlobalAveragePool", ["input"], ["mean"]),
+            make_node("Sub", ["input", "mean"], ["centred"]),
+            make_node("Mul", ["centred", "centred"], ["squared"]),
+            make_node("GlobalAveragePool", ["squared"], ["variance"]),
+            make_node("Add", ["variance", "least"], ["positive"]),
+            make_node("Sqrt", ["positive"], ["deviation"]),
+            make_node("Div", ["scale", "deviation"], ["factor"]),
+            make_node("Mul", ["centred", "factor"], ["normed"]),
+            make_node("Sub", ["one", "normed"], ["less"]),
+            make_node("Tanh", ["less"], ["near"]),
+            make_node("Exp", ["near"], ["positive_again"]),
+            make_node("Div", ["positive_again", "rows"], ["divided"]),
+            make_node("Pow", ["divided", "two"], ["x"]),
+        ],
+        {
+            "least": np.array(1e-3, np.float32),
+            "scale": weights(1, 3, 1, 1),
+            "one": np.array(1, np.float32),
+            "rows": np.abs(weights(CROP, 1)) + 1,
+            "two": np.array(2, np.float32),
+        },
+    ),
+    "parts, side by side again in another order": (
+        [
+            conv("input", "a"),
+            make_node("Split", ["a", "lengths"], ["b", "c", "d"], axis=1),
+            make_node("Slice", ["b", "begins", "ends", "axes", "steps"], ["e"]),
+            make_node("Slice", ["c", "from", "to"], ["f"]),
+            make_node("Concat", ["d", "b"], ["g"], axis=-3),
+            make_node("Flatten", ["e"], ["h"]),
+            make_node("Flatten", ["f"], ["i"]),
+            make_node("Flatten", ["g"], ["j"]),
+            make_node("Concat", ["h", "i", "j"], ["x"], axis=1),
+        ],
+        {
+            "w": weights(6, 3, 3, 3),
+            "lengths": np.array([2, 1, 3]),
+            "begins": np.array([1, -4]),
+            "ends": np.array([2**63 - 1, -1]),
+            "axes": np.array([2, -1]),
+            "steps": np.array([3, 2]),
+            "from": np.array([0, 0, 2]),
+            "to": np.array([9, 1, 5]),
+        },
+    ),
+    "a part of an output, of which nobody takes the others": (
+        [make_node("Split", ["input", "lengths"], ["a", "x"], axis=2)],
+        {"lengths": np.array([4, CROP - 4])},
+    ),
+    "other orders of axes, up to six": (
+        [
+            make_node("Transpose", ["input"], ["a"], perm=[0, 2, 3, 1]),
+            make_node("Reshape", ["a", "five"], ["b"]),
+            make_node("Transpose", ["b"], ["c"], perm=[0, 3, 1, 4, 2]),
+            make_node("Unsqueeze", ["c", "places"], ["d"]),
+            make_node("Squeeze", ["d", "place"], ["e"]),
+            make_node("Squeeze", ["e", "place"], ["f"]),
+            make_node("Transpose", ["f"], ["g"]),
+            make_node("Sigmoid", ["g"], ["h"]),
+            make_node("Transpose", ["h"], ["x"]),
+        ],
+        {
+            "five": np.array([0, CROP, 1, CROP, 3]),
+            "places": np.array([-1]),
+            "place": np.array([4]),
+        },
+    ),
+    "places along an axis, one of them alone": (
+        [
+            make_node("Gather", ["input", "places"], ["a"], axis=3),
+            make_node("Gather", ["a", "last"], ["x"], axis=1),
+        ],
+        {"places": np.array([3, 0, -1, 3]), "last": np.array(-1)},
+    ),
+    "products of matrices that are computed, and of a constant": (
+        [
+            make_node("Transpose", ["input"], ["a"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["input", "a"], ["b"]),
+            make_node("MatMul", ["rows", "b"], ["c"]),
+            make_node("MatMul", ["c", "columns"], ["x"]),
+        ],
+        {"rows": weights(3, 4, CROP), "columns": weights(1, 3, CROP, 2)},
+    ),
+    "attention to places of the image": (
+        [
+            conv("input", "a"),
+            make_node("Reshape", ["a", "heads"], ["b"]),
+            make_node("Split", ["b", "lengths"], ["q", "k", "v"], axis=2),
+            make_node("Transpose", ["q"], ["t"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["t", "k"], ["scores"]),
+            make_node("Softmax", ["scores"], ["shares"], axis=-1),
+            make_node("Transpose", ["shares"], ["back"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["v", "back"], ["seen"]),
+            make_node("Reshape", ["seen", "image"], ["x"]),
+        ],
+        {
+            "w": weights(8, 3, 3, 3),
+            "heads": np.array([-1, 2, 4, 81]),
+            "lengths": np.array([1, 1, 2]),
+            "image": np.array([-1, 4, 9, 9]),
+        },
+    ),
     "what does nothing, and limits": (
         [
             make_node(
@@ -298,6 +402,30 @@ REFUSED: dict[str, tuple[Network, str]] = {
         "training_mode",
     ),
     "a shape that is computed": (([make_node("Reshape", ["input", "input"], ["x"])], {}), "not a constant"),
+    "an operator that is not there": (
+        ([make_node("Erf", ["input"], ["x"], name="me")], {}),
+        r"operator 'Erf', node 'me': the engines torch and mlx do not have this operator",
+    ),
+    "an order of axes with gaps": (
+        ([make_node("Transpose", ["input"], ["x"], perm=[0, 1, 2, 4])], {}),
+        "no order of axes",
+    ),
+    "parts backwards": (
+        (
+            [make_node("Slice", ["input", "from", "to", "axes", "steps"], ["x"])],
+            {name: np.array([value]) for name, value in (("from", 5), ("to", 0), ("axes", 2), ("steps", -1))},
+        ),
+        "steps .* are not from 1 on",
+    ),
+    "parts of a length that nobody says": (
+        ([make_node("Split", ["input"], ["x", "y"], axis=1)], {}),
+        "does not say how long its parts are",
+    ),
+    "an axis that there is not": (
+        ([make_node("Concat", ["input", "input"], ["x"], axis=9)], {}),
+        "axis is 9",
+    ),
+    "places that are computed": (([make_node("Gather", ["input", "input"], ["x"])], {}), "not a constant"),
     "a value that comes later": (
         ([make_node("Relu", ["later"], ["x"]), make_node("Relu", ["input"], ["later"])], {}),
         "'later', which no node before it produces",
