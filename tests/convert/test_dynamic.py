@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import pytest
 
 from resnet_pipe.convert import simplify
+from resnet_pipe.infer import engine
 from resnet_pipe.model.model import read_sidecar
 from tests.convert.detection.executed import ENGINES
 from tests.convert.dynamic import write_dynamic_yolo
@@ -29,11 +31,11 @@ def theirs(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     return made_once(tmp_path_factory, "dynamic-yolo", make)
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "onnxruntime"])
-def test_batches_of_any_size_give_what_the_file_gives(theirs: Path, engine: str) -> None:
+@pytest.mark.parametrize("library", [name for name in ENGINES if name != "onnxruntime"])
+def test_batches_of_any_size_give_what_the_file_gives(theirs: Path, library: str) -> None:
     images = np.random.default_rng(0).random((4, 3, YOLO_CROP, YOLO_CROP), np.float32)
     expected = ENGINES["onnxruntime"](onnx.load(theirs / "theirs.onnx"))(images)["output0"]
-    run = ENGINES[engine](onnx.load(theirs / "models" / "theirs.onnx"))
+    run = ENGINES[library](onnx.load(theirs / "models" / "theirs.onnx"))
     for count in (1, 2, 4):
         np.testing.assert_allclose(run(images[:count])["output0"], expected[:count], rtol=1e-5, atol=1e-4)
 
@@ -46,7 +48,14 @@ def test_nothing_computes_a_shape_any_more(theirs: Path) -> None:
     (image,), (boxes,) = converted.graph.input, converted.graph.output
     assert [axis.dim_value for axis in image.type.tensor_type.shape.dim] == [0, 3, YOLO_CROP, YOLO_CROP]
     assert [axis.dim_value for axis in boxes.type.tensor_type.shape.dim] == [0, 9, 84]
-    assert "opencv" in read_sidecar(theirs / "models" / "theirs.json").proved
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_every_engine_gives_what_the_file_gives(tmp_path: Path, cli: Cli) -> None:
+    path = write_dynamic_yolo(tmp_path / "theirs.onnx")
+    cli("convert", path, "--out", tmp_path / "models").expect(0)
+    proved = read_sidecar(tmp_path / "models" / "theirs.json").proved
+    assert set(proved) == {name for name in engine.ENGINES if find_spec(engine.description(name).library)}
 
 
 def test_what_cannot_be_written_down_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onnx.helper import make_node
 from onnx.reference import ReferenceEvaluator
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.infer.engine import load
+from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.infer.onnx_graph.graph import read
 from resnet_pipe.infer.onnx_graph.operations import Conv, ScaleShift
 from tests import networks
@@ -320,6 +321,27 @@ def test_an_operator_gives_what_the_reference_of_onnx_gives(
     wanted = request(path, ("logits",), batch_size=3, preprocess=preprocessing(CROP))
     found = load(engine, wanted).infer(batch)["logits"]
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
+
+
+def of_a_yolo(path: Path, kind: str) -> EngineRequest:
+    network = networks.write_yolo(path, kind)
+    wanted = request(network, ("output0",), batch_size=3, preprocess=preprocessing(networks.YOLO_CROP))
+    return replace(wanted, rows=False)
+
+
+@pytest.mark.parametrize("kind", ["yolo5", "yolo"])
+def test_a_yolo_gives_what_the_reference_of_onnx_gives(engine: str, tmp_path: Path, kind: str) -> None:
+    wanted = of_a_yolo(tmp_path / "yolo.onnx", kind)
+    batch = photos(3, networks.YOLO_CROP)
+    (expected,) = list(ReferenceEvaluator(str(wanted.model)).run(None, {"input": normalized(batch)}))
+    loaded = load(engine, wanted)
+    np.testing.assert_allclose(loaded.infer(batch)["output0"], np.asarray(expected), rtol=1e-4, atol=1e-4)
+    assert loaded.describe().note == ""
+
+
+def test_a_yolo_that_chooses_its_boxes_is_refused_by_the_operator(engine: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"operator 'ReduceMax', node .* do not have this operator"):
+        load(engine, of_a_yolo(tmp_path / "yolo.onnx", "yolo_end_to_end"))
 
 
 def test_axes_may_be_an_input_as_they_are_since_opset_18(engine: str, tmp_path: Path) -> None:
