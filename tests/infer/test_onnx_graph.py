@@ -181,6 +181,16 @@ NETWORKS: dict[str, Network] = {
         ],
         {"w": weights(3, 5), "c": weights(1, 5), "v": weights(5, 4), "f": weights(4), "u": weights(7, 4)},
     ),
+    "a convolution of what is pooled, added to a whole map": (
+        [
+            conv("input", "a"),
+            make_node("GlobalAveragePool", ["a"], ["b"]),
+            conv("b", "c", "v"),
+            make_node("Add", ["c", "a"], ["d"]),
+            make_node("Relu", ["d"], ["x"]),
+        ],
+        {"w": weights(4, 3, 3, 3), "v": weights(4, 4, 1, 1)},
+    ),
     "arithmetic of two values, one of which may be a constant or smaller": (
         [
             make_node("GlobalAveragePool", ["input"], ["mean"]),

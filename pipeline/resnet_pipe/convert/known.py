@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -44,11 +45,13 @@ def constants_of(proto: ModelProto) -> dict[str, TensorProto]:
 
 def compute_constants(proto: ModelProto) -> None:
     """Compute what depends on no input and onnxscript's optimizer leaves: it has limits of its own."""
-    known, shapes = constants_of(proto), shapes_of(proto)
+    known = constants_of(proto)
+    if not any(_is_computed(node, known) for node in proto.graph.node):
+        return
+    shapes = shapes_of(proto)
     left: list[NodeProto] = []
     for node in proto.graph.node:
-        ready = node.op_type in _COMPUTED and all(name in known for name in node.input)
-        if not ready or not 0 < prod(shapes.get(node.output[0], [0])) <= _LARGEST:
+        if not _is_computed(node, known) or not 0 < prod(shapes.get(node.output[0], [0])) <= _LARGEST:
             left.append(NodeProto.FromString(node.SerializeToString()))
             continue
         given = {name: numpy_helper.to_array(known[name]) for name in node.input}
@@ -59,6 +62,10 @@ def compute_constants(proto: ModelProto) -> None:
     del proto.graph.node[:]
     proto.graph.node.extend(left)
     drop_unused(proto)
+
+
+def _is_computed(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:
+    return node.op_type in _COMPUTED and all(name in known for name in node.input)
 
 
 def drop_unused(proto: ModelProto) -> None:

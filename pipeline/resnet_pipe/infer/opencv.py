@@ -93,9 +93,9 @@ class OpenCvEngine:
             version, words = cv2.__version__, one_line(error)
             problem = f"cv2.dnn {version} cannot run {request.model} on {self._device}: {words}"
             if self._on_cuda:
-                raise UnsupportedError(
-                    problem, "infer.device: cpu, for which cv2.dnn has more operators"
-                ) from None
+                remedy = "infer.device: cpu, for which cv2.dnn has more operators"
+                remedy += "; or, if this file has not been converted, resnet-pipe convert FILE"
+                raise UnsupportedError(problem, remedy) from None
             raise ModelError(problem) from None
         self._batch_size = request.batch_size
         self._streams = Streams(streams)

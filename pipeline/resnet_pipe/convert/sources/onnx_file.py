@@ -114,6 +114,7 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
     run, runs_in = _run(
         path, network, preprocessing, {one.name: one.name for one in network.outputs}, rows=False
     )
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     shape = yolo.shape_of(run(np.zeros((1, *preprocessing.size, 3), np.uint8)))
     kind = yolo.kind_of(path, proto, shape, preprocessing.size)
     classes, named = yolo.classes_of(path, proto, kind, shape)
@@ -129,7 +130,7 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
         graph=simplified(proto if network.size else yolo.with_size(proto, preprocessing.size)),
         run=run,
         runs_in=runs_in,
-        half=any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer),
+        half=half,
         licence=said.get("license"),
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in network.data},
