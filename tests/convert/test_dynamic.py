@@ -58,24 +58,42 @@ def test_every_engine_gives_what_the_file_gives(tmp_path: Path, cli: Cli) -> Non
     assert set(proved) == {name for name in engine.ENGINES if find_spec(engine.description(name).library)}
 
 
-def test_what_cannot_be_written_down_stays() -> None:
-    proto = onnx.parser.parse_model("""
+STAYS = {
+    "a number that depends on the batch": """
+        pooled = GlobalAveragePool(input)
+        number = Cast<to = 1>(count)
+        more = Mul(pooled, number)
+        y = Flatten(more)
+    """,
+    "a target that a branch takes": """
+        pooled = GlobalAveragePool(input)
+        target = Concat<axis = 0>(count, rest)
+        largest = ReduceMax<keepdims = 0>(input)
+        some = Greater(largest, none)
+        y = If (some) <
+            then_branch = yes () => (float[a, b] one) { one = Reshape(pooled, target) },
+            else_branch = no () => (float[c, d] other) { other = Flatten(pooled) }
+        >
+    """,
+}
+
+
+@pytest.mark.parametrize(("body", "most"), [*zip(STAYS.values(), (3, 1), strict=True)], ids=STAYS)
+def test_what_cannot_be_written_down_stays(body: str, most: float) -> None:
+    proto = onnx.parser.parse_model(f"""
         <ir_version: 8, opset_import: ["" : 17]>
         network (float[N, 3, 8, 8] input) => (float[N, 3] y)
-        <int64 zero = {0}>
-        {
+        <int64[1] zero = {{0}}, int64[1] rest = {{-1}}, float none = {{0}}>
+        {{
             shape = Shape(input)
             count = Gather<axis = 0>(shape, zero)
-            number = Cast<to = 1>(count)
-            pooled = GlobalAveragePool(input)
-            more = Mul(pooled, number)
-            y = Flatten(more)
-        }
+            {body}
+        }}
     """)
     made = simplify.simplified(proto)
     assert "Shape" in {node.op_type for node in made.graph.node}
     images = np.ones((3, 3, 8, 8), np.float32)
-    assert np.array_equal(ENGINES["onnxruntime"](made)(images)["y"], np.full((3, 3), 3))
+    assert np.array_equal(ENGINES["onnxruntime"](made)(images)["y"], np.full((3, 3), most))
 
 
 @pytest.mark.parametrize(("said", "size"), [("64", (64, 64)), ("(64, 96)", (64, 96))])

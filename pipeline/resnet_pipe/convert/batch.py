@@ -87,9 +87,10 @@ def _fit_every_batch(one: ModelProto, other: ModelProto) -> bool:
                 return False
             target = f"{node.output[0]}_target"
             one.graph.initializer.append(numpy_helper.from_array(made, target))
-            node.input[:] = [*node.input[:2][:place], target]
+            node.input[:] = [*node.input[: min(place, 2)], target]  # scales stand before sizes
     drop_unused(one)
-    return True
+    # What is left of them is an output, or is taken inside a branch or a loop.
+    return differing.isdisjoint(tensor.name for tensor in one.graph.initializer)
 
 
 def _shape(node: NodeProto, ours: _Values, theirs: _Values, shapes: _Shapes) -> _Values | None:
