@@ -58,6 +58,7 @@ INT8 = {
     "top1": 0.98,
     "top5": 0.97,
 }
+DETECTION = {"kind": "yolo", "score": 0.25, "nms": 0.7, "max_detections": 300}
 HUB = "microsoft--resnet-50"
 
 
@@ -157,6 +158,13 @@ def test_a_sidecar_that_is_a_link_to_nowhere_is_not_no_sidecar(
         ("proved", {"opencv": float("nan")}),
         ("quantization", {**INT8, "cosine_min": float("nan")}),
         ("quantization", {**INT8, "calibrated": -1}),
+        ("params", "25557032"),
+        ("proved", {"opencv": "0.5"}),
+        ("quantization", {**INT8, "cosine_min": "0.99"}),
+        ("preprocessing", {**SIDECAR["preprocessing"], "mean": ["0.5", 0.5, 0.5]}),
+        ("preprocessing", {**SIDECAR["preprocessing"], "rescale": True}),
+        ("detection", {**DETECTION, "nms": "0.5"}),
+        ("detection", {**DETECTION, "max_detections": "100"}),
     ],
 )
 def test_numbers_that_no_conversion_writes_are_refused_by_name(

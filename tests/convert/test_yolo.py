@@ -81,6 +81,16 @@ def test_one_class_and_an_objectness_are_not_taken_for_chosen_boxes(tmp_path: Pa
     assert (known.detection.kind, known.classes) == ("yolo5", ["thing"])
 
 
+def test_half_precision_becomes_float32(tmp_path: Path, cli: Cli) -> None:
+    float16 = pytest.importorskip("onnxruntime.transformers.float16")
+    path = write(tmp_path / "theirs.onnx")
+    onnx.save(float16.convert_float_to_float16(onnx.load(path)), path)
+    adopt(cli, path).expect(0)
+    (image,) = onnx.load(tmp_path / "models" / "theirs.onnx").graph.input
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert 1e-5 < sidecar_of(path).max_relative_difference < 5e-3
+
+
 def test_names_that_nobody_says_are_numbers_and_that_is_said(tmp_path: Path, cli: Cli) -> None:
     path = write(tmp_path / "theirs.onnx", names=None, stride=None, task=None)
     assert "the labels `class 0` and on" in adopt(cli, path).expect(0).stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from onnx.helper import make_node
 from onnx.reference import ReferenceEvaluator
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.infer.engine import load
+from resnet_pipe.infer.engine import EngineRequest, load
 from resnet_pipe.infer.onnx_graph.graph import read
 from resnet_pipe.infer.onnx_graph.operations import Conv, ScaleShift
 from tests import networks
@@ -180,6 +181,120 @@ NETWORKS: dict[str, Network] = {
         ],
         {"w": weights(3, 5), "c": weights(1, 5), "v": weights(5, 4), "f": weights(4), "u": weights(7, 4)},
     ),
+    "a convolution of what is pooled, added to a whole map": (
+        [
+            conv("input", "a"),
+            make_node("GlobalAveragePool", ["a"], ["b"]),
+            conv("b", "c", "v"),
+            make_node("Add", ["c", "a"], ["d"]),
+            make_node("Relu", ["d"], ["x"]),
+        ],
+        {"w": weights(4, 3, 3, 3), "v": weights(4, 4, 1, 1)},
+    ),
+    "arithmetic of two values, one of which may be a constant or smaller": (
+        [
+            make_node("GlobalAveragePool", ["input"], ["mean"]),
+            make_node("Sub", ["input", "mean"], ["centred"]),
+            make_node("Mul", ["centred", "centred"], ["squared"]),
+            make_node("GlobalAveragePool", ["squared"], ["variance"]),
+            make_node("Add", ["variance", "least"], ["positive"]),
+            make_node("Sqrt", ["positive"], ["deviation"]),
+            make_node("Div", ["scale", "deviation"], ["factor"]),
+            make_node("Mul", ["centred", "factor"], ["normed"]),
+            make_node("Sub", ["one", "normed"], ["less"]),
+            make_node("Tanh", ["less"], ["near"]),
+            make_node("Exp", ["near"], ["positive_again"]),
+            make_node("Div", ["positive_again", "rows"], ["divided"]),
+            make_node("Pow", ["divided", "two"], ["x"]),
+        ],
+        {
+            "least": np.array(1e-3, np.float32),
+            "scale": weights(1, 3, 1, 1),
+            "one": np.array(1, np.float32),
+            "rows": np.abs(weights(CROP, 1)) + 1,
+            "two": np.array(2, np.float32),
+        },
+    ),
+    "parts, side by side again in another order": (
+        [
+            conv("input", "a"),
+            make_node("Split", ["a", "lengths"], ["b", "c", "d"], axis=1),
+            make_node("Slice", ["b", "begins", "ends", "axes", "steps"], ["e"]),
+            make_node("Slice", ["c", "from", "to"], ["f"]),
+            make_node("Concat", ["d", "b"], ["g"], axis=-3),
+            make_node("Flatten", ["e"], ["h"]),
+            make_node("Flatten", ["f"], ["i"]),
+            make_node("Flatten", ["g"], ["j"]),
+            make_node("Concat", ["h", "i", "j"], ["x"], axis=1),
+        ],
+        {
+            "w": weights(6, 3, 3, 3),
+            "lengths": np.array([2, 1, 3]),
+            "begins": np.array([1, -4]),
+            "ends": np.array([2**63 - 1, -1]),
+            "axes": np.array([2, -1]),
+            "steps": np.array([3, 2]),
+            "from": np.array([0, 0, 2]),
+            "to": np.array([9, 1, 5]),
+        },
+    ),
+    "a part of an output, of which nobody takes the others": (
+        [make_node("Split", ["input", "lengths"], ["a", "x"], axis=2)],
+        {"lengths": np.array([4, CROP - 4])},
+    ),
+    "other orders of axes, up to six": (
+        [
+            make_node("Transpose", ["input"], ["a"], perm=[0, 2, 3, 1]),
+            make_node("Reshape", ["a", "five"], ["b"]),
+            make_node("Transpose", ["b"], ["c"], perm=[0, 3, 1, 4, 2]),
+            make_node("Unsqueeze", ["c", "places"], ["d"]),
+            make_node("Squeeze", ["d", "place"], ["e"]),
+            make_node("Squeeze", ["e", "place"], ["f"]),
+            make_node("Transpose", ["f"], ["g"]),
+            make_node("Sigmoid", ["g"], ["h"]),
+            make_node("Transpose", ["h"], ["x"]),
+        ],
+        {
+            "five": np.array([0, CROP, 1, CROP, 3]),
+            "places": np.array([-1]),
+            "place": np.array([4]),
+        },
+    ),
+    "places along an axis, one of them alone": (
+        [
+            make_node("Gather", ["input", "places"], ["a"], axis=3),
+            make_node("Gather", ["a", "last"], ["x"], axis=1),
+        ],
+        {"places": np.array([3, 0, -1, 3]), "last": np.array(-1)},
+    ),
+    "products of matrices that are computed, and of a constant": (
+        [
+            make_node("Transpose", ["input"], ["a"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["input", "a"], ["b"]),
+            make_node("MatMul", ["rows", "b"], ["c"]),
+            make_node("MatMul", ["c", "columns"], ["x"]),
+        ],
+        {"rows": weights(3, 4, CROP), "columns": weights(1, 3, CROP, 2)},
+    ),
+    "attention to places of the image": (
+        [
+            conv("input", "a"),
+            make_node("Reshape", ["a", "heads"], ["b"]),
+            make_node("Split", ["b", "lengths"], ["q", "k", "v"], axis=2),
+            make_node("Transpose", ["q"], ["t"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["t", "k"], ["scores"]),
+            make_node("Softmax", ["scores"], ["shares"], axis=-1),
+            make_node("Transpose", ["shares"], ["back"], perm=[0, 1, 3, 2]),
+            make_node("MatMul", ["v", "back"], ["seen"]),
+            make_node("Reshape", ["seen", "image"], ["x"]),
+        ],
+        {
+            "w": weights(8, 3, 3, 3),
+            "heads": np.array([-1, 2, 4, 81]),
+            "lengths": np.array([1, 1, 2]),
+            "image": np.array([-1, 4, 9, 9]),
+        },
+    ),
     "what does nothing, and limits": (
         [
             make_node(
@@ -216,6 +331,27 @@ def test_an_operator_gives_what_the_reference_of_onnx_gives(
     wanted = request(path, ("logits",), batch_size=3, preprocess=preprocessing(CROP))
     found = load(engine, wanted).infer(batch)["logits"]
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
+
+
+def of_a_yolo(path: Path, kind: str) -> EngineRequest:
+    network = networks.write_yolo(path, kind)
+    wanted = request(network, ("output0",), batch_size=3, preprocess=preprocessing(networks.YOLO_CROP))
+    return replace(wanted, rows=False)
+
+
+@pytest.mark.parametrize("kind", ["yolo5", "yolo"])
+def test_a_yolo_gives_what_the_reference_of_onnx_gives(engine: str, tmp_path: Path, kind: str) -> None:
+    wanted = of_a_yolo(tmp_path / "yolo.onnx", kind)
+    batch = photos(3, networks.YOLO_CROP)
+    (expected,) = list(ReferenceEvaluator(str(wanted.model)).run(None, {"input": normalized(batch)}))
+    loaded = load(engine, wanted)
+    np.testing.assert_allclose(loaded.infer(batch)["output0"], np.asarray(expected), rtol=1e-4, atol=1e-4)
+    assert loaded.describe().note == ""
+
+
+def test_a_yolo_that_chooses_its_boxes_is_refused_by_the_operator(engine: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"operator 'ReduceMax', node .* do not have this operator"):
+        load(engine, of_a_yolo(tmp_path / "yolo.onnx", "yolo_end_to_end"))
 
 
 def test_axes_may_be_an_input_as_they_are_since_opset_18(engine: str, tmp_path: Path) -> None:
@@ -298,6 +434,30 @@ REFUSED: dict[str, tuple[Network, str]] = {
         "training_mode",
     ),
     "a shape that is computed": (([make_node("Reshape", ["input", "input"], ["x"])], {}), "not a constant"),
+    "an operator that is not there": (
+        ([make_node("Erf", ["input"], ["x"], name="me")], {}),
+        r"operator 'Erf', node 'me': the engines torch and mlx do not have this operator",
+    ),
+    "an order of axes with gaps": (
+        ([make_node("Transpose", ["input"], ["x"], perm=[0, 1, 2, 4])], {}),
+        "no order of axes",
+    ),
+    "parts backwards": (
+        (
+            [make_node("Slice", ["input", "from", "to", "axes", "steps"], ["x"])],
+            {name: np.array([value]) for name, value in (("from", 5), ("to", 0), ("axes", 2), ("steps", -1))},
+        ),
+        "steps .* are not from 1 on",
+    ),
+    "parts of a length that nobody says": (
+        ([make_node("Split", ["input"], ["x", "y"], axis=1)], {}),
+        "does not say how long its parts are",
+    ),
+    "an axis that there is not": (
+        ([make_node("Concat", ["input", "input"], ["x"], axis=9)], {}),
+        "axis is 9",
+    ),
+    "places that are computed": (([make_node("Gather", ["input", "input"], ["x"])], {}), "not a constant"),
     "a value that comes later": (
         ([make_node("Relu", ["later"], ["x"]), make_node("Relu", ["input"], ["later"])], {}),
         "'later', which no node before it produces",

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import pytest
 
-from resnet_pipe.errors import DeviceError, ExitCode
+from resnet_pipe.errors import DeviceError, ExitCode, UnsupportedError
 from resnet_pipe.infer.engine import load
 from tests import networks
 from tests.infer.requests import request
@@ -140,8 +140,9 @@ def test_a_single_layer_that_is_left_on_the_cpu_is_refused(
     monkeypatch.setattr(cv2.dnn, "readNetFromONNX", lambda *how: NetOnCuda(read(*how), left, target))
     wanted = request(tiny, device="cuda", precision=precision)
     if left:
-        with pytest.raises(DeviceError, match=f"and {left} on the CPU"):
+        with pytest.raises(UnsupportedError, match=f"and {left} on the CPU: cv2.dnn has no CUDA") as no:
             load("opencv", wanted)
+        assert (no.value.exit_code, str(no.value.remedy)[:17]) == (ExitCode.USAGE, "infer.device: cpu")
     else:
         assert load("opencv", wanted).describe().proof.endswith("layers on CUDA, 0 on the CPU")
 

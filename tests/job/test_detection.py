@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.jobs import Cli, JobFolder, numbered
-from tests.sidecars import make_finder
+from tests.sidecars import LETTERBOX, NAMES, make_finder, write_sidecar
 
 
 @pytest.fixture
@@ -47,6 +47,28 @@ def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFold
     stderr = finder.run("--set", "infer.boxes=yolo5").expect(2).stderr
     assert "that is no yolo5" in stderr
     assert "can run it" not in stderr
+
+
+@pytest.mark.parametrize("kind", ["faster_rcnn", "retinanet", "fcos", "detr", "rt_detr"])
+def test_a_kind_that_the_file_cannot_be_is_refused_with_those_that_it_fits(
+    finder: JobFolder, kind: str
+) -> None:
+    said = finder.run("--set", f"infer.boxes={kind}").expect(2).stderr
+    text = (
+        f"infer.boxes: tiny.onnx gives output0 (N, 9, 84), and so it is no {kind}: it fits yolo5 or yolo or"
+    )
+    assert text in said
+
+
+@pytest.mark.parametrize(("kind", "most"), [("yolo", "0.7"), ("yolo5", "0.45"), ("yolo_end_to_end", "1")])
+def test_boxes_that_no_file_speaks_of_are_kept_as_convert_would_say(
+    tmp_path: Path, kind: str, most: str
+) -> None:
+    job = make_finder(tmp_path / "finder", kind)
+    write_sidecar(job.folder / "tiny.onnx", classes=NAMES, features=None, preprocessing=LETTERBOX)
+    job.add(*numbered(1))
+    said = job.run("--set", f"infer.boxes={kind}", "--dry-run").expect(0)
+    assert f"score above 0.25, overlap (IoU) up to {most}, at most 300" in said.stdout + said.stderr
 
 
 def test_what_changed_about_the_boxes_is_told_key_by_key(finder: JobFolder) -> None:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from resnet_pipe.convert.simplify import constants_of, shapes_of, simplified
+from resnet_pipe.convert.known import constants_of, shapes_of
+from resnet_pipe.convert.simplify import simplified
 from resnet_pipe.errors import ModelError
 
 NAME, INPUT, LOGITS, FEATURES = "network", "input", "logits", "features"

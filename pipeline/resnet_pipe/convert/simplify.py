@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Mapping
 from math import prod
 
-import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from resnet_pipe.convert import float32
+from resnet_pipe.convert import batch, float32
+from resnet_pipe.convert.known import compute_constants, constants_of, shapes_of
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.silence import silenced
 
@@ -19,37 +19,16 @@ def simplified(proto: ModelProto) -> ModelProto:
 
     Batch norms are folded into what is before them, half precision becomes float32, every mean over height
     and width a GlobalAveragePool, and every Reshape to one row an image a Flatten: cv2.dnn has no CUDA kernel
-    for the other forms, and each forward pass would go back to the CPU for them.
+    for the other forms, and each forward pass would go back to the CPU for them. Of shapes that are computed
+    from the batch, those that can be are written down.
 
     Raises:
         ModelError: it cannot be simplified.
     """
     float32.convert(proto)
-    proto = _optimized(proto)
+    proto = batch.written_down(proto, _optimized)
     _pool_globally(proto, shapes_of(proto))
     return proto
-
-
-def shapes_of(proto: ModelProto) -> dict[str, list[int]]:
-    """Return the shapes of values, as far as they can be inferred; 0 for a length that is not known."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError):
-        graph = proto.graph
-    return {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-    }
-
-
-def constants_of(proto: ModelProto) -> dict[str, TensorProto]:
-    """Return the weights and constants of a graph, by name."""
-    found = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "Constant":
-            found.update((node.output[0], one.t) for one in node.attribute if one.name == "value")
-    return found
 
 
 def _optimized(proto: ModelProto) -> ModelProto:
@@ -62,6 +41,7 @@ def _optimized(proto: ModelProto) -> ModelProto:
         warnings.simplefilter("ignore")
         try:
             found: ModelProto = rewriter.rewrite(optimizer.optimize(proto), rules)
+            compute_constants(found)
         except Exception as error:  # the library has no error of its own, and the graph may be anybody's
             raise ModelError(f"the network cannot be simplified: {error}", "export it again") from None
     return found

@@ -68,7 +68,7 @@ def _keep(graph: Any, outputs: Collection[str]) -> None:  # noqa: ANN401 - proto
     needed = set(outputs)
     for index in reversed(range(len(graph.node))):  # each stands before those that take what it gives
         if needed.intersection(graph.node[index].output):
-            needed.update(_taken(graph.node[index]))
+            needed.update(taken(graph.node[index]))
         else:
             del graph.node[index]
     unused = {tensor.name for tensor in graph.initializer} - needed
@@ -86,13 +86,13 @@ def _drop(field: Any, names: set[str]) -> None:  # noqa: ANN401
             del field[index]
 
 
-def _taken(node: Any) -> Iterator[str]:  # noqa: ANN401
+def taken(node: Any) -> Iterator[str]:  # noqa: ANN401
     """Yield the names of the values that a node reads, including those inside the branches of an If."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _taken(inner)
+                yield from taken(inner)
             yield from (value.name for value in graph.output)
 
 

@@ -7,7 +7,7 @@ nothing until it is read, where an operation speaks of axes or of the order of v
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
 
 import mlx.core as mx
@@ -75,16 +75,21 @@ class MlxNetwork:
                 return _in_nchw(lambda x: x.reshape(math.prod(x.shape[:axis]), -1))
             case op.Softmax(axis, log):
                 return _in_nchw(lambda x: _softmax(x.astype(mx.float32), axis, log))
-            case op.Plain.SIGMOID:
-                return lambda x: mx.sigmoid(x.astype(mx.float32))
             case op.Squeeze(axes):
                 return _in_nchw(lambda x: x.squeeze(axes))
-            case op.Plain.RELU:
-                return lambda x: mx.maximum(x, 0)
-            case op.Plain.ADD:
-                return lambda x, y: x + y if x.ndim == y.ndim else _nhwc(_nchw(x) + _nchw(y))
-            case op.Plain.IDENTITY:
-                return lambda x: x
+            case op.Transpose(order):
+                return _in_nchw(lambda x: x.transpose(order or [*range(x.ndim)][::-1]))
+            case op.Slice() | op.Unsqueeze():
+                return _in_nchw(lambda x: x[operation.of(x.ndim)])
+            case op.Take(axis, places, alone):
+                where: int | mx.array = places[0] if alone else mx.array(places)
+                return _in_nchw(lambda x: mx.take(x, where % x.shape[axis], axis))
+            case op.Concat(axis):
+                return _in_nchw(lambda *values: mx.concatenate([*values], axis))
+            case op.Plain.PRODUCT:
+                return _in_nchw(lambda x, y: x.astype(mx.float32) @ y.astype(mx.float32))
+            case op.Plain():
+                return _matched(_PLAIN[operation]) if operation in op.OF_TWO else _PLAIN[operation]
 
     def _convolution(self, conv: op.Conv) -> Function:
         weight, bias = (mx.array(value).astype(self._dtype) for value in (conv.weight, conv.bias))
@@ -120,7 +125,27 @@ def _nhwc(x: mx.array) -> mx.array:
 
 
 def _in_nchw(function: Function) -> Function:
-    return lambda x: _nhwc(function(_nchw(x)))
+    return lambda *values: _nhwc(function(*map(_nchw, values)))
+
+
+def _matched(function: Function) -> Function:
+    """Return a function of two values whose shapes are matched from the last axis, in the NCHW form."""
+    return lambda x, y: function(x, y) if x.ndim == y.ndim else _in_nchw(function)(x, y)
+
+
+_PLAIN: Mapping[op.Plain, Function] = {
+    op.Plain.ADD: mx.add,
+    op.Plain.SUBTRACT: mx.subtract,
+    op.Plain.MULTIPLY: mx.multiply,
+    op.Plain.DIVIDE: mx.divide,
+    op.Plain.POWER: mx.power,
+    op.Plain.IDENTITY: lambda x: x,
+    op.Plain.RELU: lambda x: mx.maximum(x, 0),
+    op.Plain.SIGMOID: lambda x: mx.sigmoid(x.astype(mx.float32)),
+    op.Plain.TANH: lambda x: mx.tanh(x.astype(mx.float32)),
+    op.Plain.EXP: lambda x: mx.exp(x.astype(mx.float32)),
+    op.Plain.ROOT: lambda x: mx.sqrt(x.astype(mx.float32)),
+}
 
 
 def _softmax(x: mx.array, axis: int, log: bool) -> mx.array:

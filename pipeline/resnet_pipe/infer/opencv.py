@@ -93,9 +93,9 @@ class OpenCvEngine:
             version, words = cv2.__version__, one_line(error)
             problem = f"cv2.dnn {version} cannot run {request.model} on {self._device}: {words}"
             if self._on_cuda:
-                raise UnsupportedError(
-                    problem, "infer.device: cpu, for which cv2.dnn may have more"
-                ) from None
+                remedy = "infer.device: cpu, for which cv2.dnn has more operators"
+                remedy += "; or, if this file has not been converted, resnet-pipe convert FILE"
+                raise UnsupportedError(problem, remedy) from None
             raise ModelError(problem) from None
         self._batch_size = request.batch_size
         self._streams = Streams(streams)
@@ -203,7 +203,8 @@ def _prove(dump: str, on_cuda: bool) -> str:
     without a backend.
 
     Raises:
-        DeviceError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
+        UnsupportedError: CUDA was asked for, and a layer ran elsewhere or nothing is known.
+        DeviceError: the CPU was asked for, and a layer ran on CUDA.
     """
     on_gpu, on_cpu = dump.count("CUDA/CUDA"), dump.count("OCV/CPU") + dump.count("OCV/CUDA")
     if not on_cuda:
@@ -212,8 +213,9 @@ def _prove(dump: str, on_cuda: bool) -> str:
         graph = f"{dump.count('// op #')} operations of the CPU graph"
         return f"after the first forward pass: {f'{on_cpu} layers on OCV/CPU' if on_cpu else graph}"
     if on_gpu == 0 or on_cpu > 0:
-        raise DeviceError(
-            f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU",
-            "use a model made by `resnet-pipe convert`: all its layers have CUDA kernels",
+        raise UnsupportedError(
+            f"CUDA was requested, but only {on_gpu} layers ran there and {on_cpu} on the CPU: cv2.dnn has no"
+            " CUDA kernel for these",
+            "infer.device: cpu; a ResNet made by `resnet-pipe convert` has CUDA kernels for all its layers",
         )
     return f"after the first forward pass: {on_gpu} layers on CUDA, {on_cpu} on the CPU"

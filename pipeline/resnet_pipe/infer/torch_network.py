@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -151,16 +151,18 @@ class TorchNetwork:
             case op.Softmax(axis, log):
                 softmax = functional.log_softmax if log else functional.softmax
                 return lambda x: softmax(x, axis, dtype=torch.float32)
-            case op.Plain.SIGMOID:
-                return lambda x: x.float().sigmoid()
             case op.Squeeze(axes):
                 return lambda x: x.squeeze(axes)
-            case op.Plain.RELU:
-                return torch.relu
-            case op.Plain.ADD:
-                return torch.add
-            case op.Plain.IDENTITY:
-                return lambda x: x
+            case op.Transpose(order):
+                return lambda x: x.permute(order or [*range(x.ndim)][::-1])
+            case op.Slice() | op.Unsqueeze():
+                return lambda x: x[operation.of(x.ndim)]
+            case op.Take(axis, places, alone):
+                return partial(_take, axis, torch.tensor(places, device=self._device), alone)
+            case op.Concat(axis):
+                return lambda *values: torch.cat(values, axis)
+            case op.Plain():
+                return _PLAIN[operation]
 
     def _convolution(self, conv: op.Conv) -> Function:
         weight, bias = self._weights(conv)
@@ -241,6 +243,27 @@ class Replay:
                 result.copy_(self._outputs[name], non_blocking=True)
             self._stream.synchronize()
         return {name: result.numpy()[:count].copy() for name, result in self._results.items()}
+
+
+_PLAIN: Mapping[op.Plain, Function] = {
+    op.Plain.ADD: torch.add,
+    op.Plain.SUBTRACT: torch.subtract,
+    op.Plain.MULTIPLY: torch.multiply,
+    op.Plain.DIVIDE: torch.divide,
+    op.Plain.POWER: torch.pow,
+    op.Plain.PRODUCT: lambda x, y: x.float() @ y.float(),
+    op.Plain.IDENTITY: lambda x: x,
+    op.Plain.RELU: torch.relu,
+    op.Plain.SIGMOID: lambda x: x.float().sigmoid(),
+    op.Plain.TANH: lambda x: x.float().tanh(),
+    op.Plain.EXP: lambda x: x.float().exp(),
+    op.Plain.ROOT: lambda x: x.float().sqrt(),
+}
+
+
+def _take(axis: int, places: torch.Tensor, alone: bool, x: torch.Tensor) -> torch.Tensor:
+    taken = x.index_select(axis, places % x.shape[axis])
+    return taken.squeeze(axis) if alone else taken
 
 
 def _padded(window: op.Window, x: torch.Tensor, value: float) -> tuple[torch.Tensor, op.Pair]:

@@ -74,6 +74,7 @@ class Convolution:
         window = conv.window
         self._geometry = (window.pads[:2], window.strides, window.dilations, conv.groups)
         self._weight, self._bias = weight, bias
+        self._window = window
         self._packed = False
         self._relu = relu
 
@@ -88,6 +89,18 @@ class Convolution:
         if other is None:
             after = "relu" if self._relu else "none"
             return library._convolution_pointwise(x, *weights, after, [], "")  # type: ignore[no-any-return]
+        if other.shape != self._shape_for(x):  # what is added to a smaller map is no shortcut
+            found: torch.Tensor = library._convolution_pointwise(x, *weights, "none", [], "") + other
+            return found.relu() if self._relu else found
         other = other.to(self._bias.dtype)
         add = library._convolution_pointwise.binary
         return add(x, other, *weights, "add", 1.0, "relu" if self._relu else None, [], "")  # type: ignore[no-any-return]
+
+    def _shape_for(self, x: torch.Tensor) -> torch.Size:
+        """Return the shape of the convolution of x."""
+        window = self._window
+        sides = []
+        for axis in (0, 1):
+            reach = window.dilations[axis] * (window.kernel[axis] - 1) + 1
+            sides.append((x.shape[2 + axis] + 2 * window.pads[axis] - reach) // window.strides[axis] + 1)
+        return torch.Size((len(x), len(self._bias), *sides))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from resnet_pipe.head.classify import FEATURES
 from resnet_pipe.head.detect import Detect, as_said
+from resnet_pipe.head.detectors.registry import kinds_of
 from resnet_pipe.head.output_choice import features_of
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import Place
-from resnet_pipe.model.detection import WITH_FEATURES, Detection
+from resnet_pipe.model.detection import WITH_FEATURES, Kind, usual
 from resnet_pipe.model.model import Model, how_to_make
 from resnet_pipe.model.network import Network
+from resnet_pipe.model.output import shape_text
 
 _KEYS = ("boxes", "score", "nms", "max_detections", "classes")
 """Of the section `infer`: what is for boxes alone."""
@@ -47,13 +50,17 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         text = f"{model.path.name} has no sidecar that names its classes: resnet-pipe convert {model.path}"
         problems.append((("infer", "model"), text))
         return None
-    if said is None and infer.boxes is None:
+    if infer.boxes is not None and infer.boxes not in (kinds := kinds_of(network)):
+        problems.append((("infer", "boxes"), _unlike(infer.boxes, kinds, model, network)))
+        return None
+    kind = infer.boxes or (said.kind if said else None)
+    if kind is None:
         fields = ", ".join(("features", "logits", "top_k"))
         text = f"{model.name} finds no objects: ask for some of {fields}, or use a network that does"
         problems.append(((*job.writer_place(0), job.writer[0].fields_key), text))
         return None
     _refuse_missing(job, model, network, problems)
-    said = said or Detection(kind="yolo", score=0.25, nms=0.45, max_detections=300)
+    said = said or usual(kind)
     labels = tuple(sidecar.classes)
     unknown = [name for name in infer.classes or () if name not in labels]
     if unknown:
@@ -63,17 +70,25 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
         problems.append((("infer", "classes"), f"{text} (resnet-pipe models show {model.name} --json)"))
         return None
     wanted = infer.classes or ()
-    usual = as_said(said, labels, network)
+    found = as_said(said, labels, network)
     settings = replace(
-        usual.detector,
-        kind=infer.boxes or said.kind,
+        found.detector,
+        kind=kind,
         score=said.score if infer.score is None else infer.score,
         nms=said.nms if infer.nms is None else infer.nms,
         max_detections=infer.max_detections or said.max_detections,
         only=tuple(index for index, label in enumerate(labels) if label in wanted),
     )
-    features = usual.features if FEATURES in job.fields else None
-    return replace(usual, detector=settings, features=features)
+    features = found.features if FEATURES in job.fields else None
+    return replace(found, detector=settings, features=features)
+
+
+def _unlike(boxes: Kind, kinds: Sequence[Kind], model: Model, network: Network) -> str:
+    """Return why a file is not of the kind that a job says, and of which it may be."""
+    names = [f"{one.name[:_LONGEST]} {shape_text(one.shape or ())}" for one in network.outputs]
+    given = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    fits = f"it fits {' or '.join(kinds)}" if kinds else "it fits no kind of network that finds objects"
+    return f"{model.path.name} gives {given}, and so it is no {boxes}: {fits}"
 
 
 def _refuse_missing(job: Job, model: Model, network: Network, problems: list[tuple[Place, str]]) -> bool:

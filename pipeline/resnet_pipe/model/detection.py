@@ -30,10 +30,14 @@ MEANINGS = {
 }
 
 
+_USUAL_NMS: dict[Kind, float] = {"yolo5": 0.45, "yolo_end_to_end": 1.0}
+"""Of those kinds that are not like the others."""
+
+
 class Detection(BaseModel):
     """The section `detection` of a sidecar: the kind, and which boxes its source keeps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Annotated[Kind, Field(description=MEANINGS["kind"])]
     score: Annotated[Share, Field(description=MEANINGS["score"])]
@@ -46,3 +50,8 @@ class Detection(BaseModel):
             f"{self.kind}; score above {self.score:g}, overlap (IoU) up to {self.nms:g},"
             f" at most {self.max_detections} an item"
         )
+
+
+def usual(kind: Kind) -> Detection:
+    """Return which boxes are kept if no file says it: those that `predict` of ultralytics keeps of a YOLO."""
+    return Detection(kind=kind, score=0.25, nms=_USUAL_NMS.get(kind, 0.7), max_detections=300)

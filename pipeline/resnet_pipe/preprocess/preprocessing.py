@@ -22,8 +22,9 @@ from resnet_pipe.preprocess.geometry import Fit, Geometry, Mode, sides
 from resnet_pipe.preprocess.network_input import NetworkInput
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 
-_LARGEST = 8192
-_Side = Annotated[int, Field(ge=1, le=_LARGEST)]
+LARGEST = 8192
+"""Of the sides of an image, pixels."""
+_Side = Annotated[int, Field(ge=1, le=LARGEST)]
 _Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -40,14 +41,14 @@ def _single(value: Any) -> Any:  # noqa: ANN401
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
-_size = partial(_checked, count=2, least=1, most=_LARGEST, expected="pixels, or [height, width]")
+_size = partial(_checked, count=2, least=1, most=LARGEST, expected="pixels, or [height, width]")
 _colour = partial(_checked, count=3, least=0, most=255, expected="a grey level, or [red, green, blue]")
 _SizeSchema = _Side | Annotated[list[_Side], Field(min_length=2, max_length=2)]
 _ColourSchema = _Level | Annotated[list[_Level], Field(min_length=3, max_length=3)]
 
 Resize = Annotated[int | tuple[int, int], BeforeValidator(_size, json_schema_input_type=_SizeSchema)]
 Crop = Annotated[Resize, AfterValidator(_single)]
-Longest = Annotated[int, Field(ge=1, le=_LARGEST)]
+Longest = Annotated[int, Field(ge=1, le=LARGEST)]
 Multiple = Annotated[int, Field(ge=1, le=1024)]
 PadValue = Annotated[
     int | tuple[int, int, int],
@@ -96,7 +97,7 @@ class Preprocessing(BaseModel):
     `Geometry` resizes. The engine then computes (value * rescale - mean) / std per channel.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None

@@ -114,7 +114,7 @@ class Agreement:
         return None
 
     @property
-    def figures(self) -> dict[str, float | None]:
+    def figures(self) -> dict[str, Any]:
         """Return the figures by name."""
         return {name: getattr(self, name) for name in FIGURES}
 

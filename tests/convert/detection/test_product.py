@@ -121,6 +121,7 @@ def found_in(rows: list[dict[str, Any]]) -> list[Floats]:
                 ("fcos", "opencv"),
                 ("fcos", "onnxruntime"),
                 ("fcos", "openvino"),
+                ("fcos", "torch"),
             )
         ),
     ],

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resnet_pipe.convert.detection.expected import kind_of
 from resnet_pipe.convert.export import export
 from resnet_pipe.convert.graph import INPUT, finish
 from resnet_pipe.convert.simplify import simplified
-from resnet_pipe.head.classify import FEATURES as POOLED
-from resnet_pipe.head.detectors.faster_rcnn import POOLED_LEVELS, SIZES
-from resnet_pipe.head.detectors.pyramid import (
-    CENTERNESS,
-    DELTAS,
-    DISTANCES,
-    FEATURES,
-    LOGITS,
-    ONE_STAGE_LEVELS,
-    named,
-)
+from resnet_pipe.head.classify import FEATURES
+from resnet_pipe.head.detectors.pyramid import DELTAS, LOGITS
+from resnet_pipe.head.detectors.registry import DETECTORS
 from resnet_pipe.head.detectors.roi_align import SIDE
 from resnet_pipe.head.detectors.settings import DetectorSettings
 
@@ -62,16 +55,12 @@ def cut(model: nn.Module) -> Cut:
         heads = detector.roi_heads
         kept = (heads.score_thresh, heads.nms_thresh, heads.detections_per_img)
         classes = heads.box_predictor.cls_score.out_features
-        names = [named(FEATURES, level) for level in POOLED_LEVELS]
-        names += [named(what, level) for what in (LOGITS, DELTAS) for level in SIZES]
-        network = _graph(FirstStage(detector), [*names, POOLED])
+        network = _graph(FirstStage(detector), [*DETECTORS[kind].READS, FEATURES])
         box_head = _static(BoxHead(detector), (SIDE, SIDE), [LOGITS, DELTAS], detector.backbone.out_channels)
         return Cut(DetectorSettings(kind, classes, *kept), network, box_head)
     kept = (detector.score_thresh, detector.nms_thresh, detector.detections_per_img)
     classes = detector.head.classification_head.num_classes
-    said = (LOGITS, DELTAS) if kind == "retinanet" else (LOGITS, DISTANCES, CENTERNESS)
-    names = [named(what, level) for what in said for level in ONE_STAGE_LEVELS]
-    network = _graph(OneStage(detector), [*names, POOLED])
+    network = _graph(OneStage(detector), [*DETECTORS[kind].READS, FEATURES])
     return Cut(DetectorSettings(kind, classes, *kept), network, None)
 
 
@@ -79,16 +68,16 @@ def _untyped(model: nn.Module) -> Any:  # noqa: ANN401 - torch's modules hide wh
     return model
 
 
-def _static(network: nn.Module, size: tuple[int, int], names: list[str], channels: int = 3) -> ModelProto:
+def _static(network: nn.Module, size: tuple[int, int], names: Sequence[str], channels: int = 3) -> ModelProto:
     proto = simplified(export(network, size, channels=channels, outputs=names))
     finish(proto)
     return proto
 
 
-def _graph(network: nn.Module, names: list[str]) -> ModelProto:
+def _graph(network: nn.Module, names: Sequence[str]) -> ModelProto:
     """Return a network of maps for images of any size: none of its operators holds the exported one."""
     proto = _static(network, _SIZE, names)
-    for value in (*proto.graph.input, *(one for one in proto.graph.output if one.name != POOLED)):
+    for value in (*proto.graph.input, *(one for one in proto.graph.output if one.name != FEATURES)):
         for axis, name in zip(value.type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
             axis.Clear()
             axis.dim_param = name if value.name == INPUT else f"{name}_of_{value.name}"

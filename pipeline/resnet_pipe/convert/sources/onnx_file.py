@@ -13,6 +13,7 @@ import onnx
 from resnet_pipe.convert import graph
 from resnet_pipe.convert.original import Original, Outputs, Run
 from resnet_pipe.convert.photographs import ANY_SIZE
+from resnet_pipe.convert.simplify import simplified
 from resnet_pipe.convert.sources import hugging_face, image_processor, steps, timm, yolo
 from resnet_pipe.convert.sources.directory import (
     CARD,
@@ -28,6 +29,7 @@ from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.infer.engine import ENGINES, EngineRequest
 from resnet_pipe.infer.probe import Probe, RefusedError, Work
 from resnet_pipe.machine.limits import available_cores
+from resnet_pipe.model.detection import usual
 from resnet_pipe.model.model import Weights
 from resnet_pipe.model.network import Network, inspect
 from resnet_pipe.preprocess.network_input import Pixels
@@ -65,13 +67,7 @@ def original(path: Path, ask: Ask) -> Original:
     if yolo.may_be(proto):
         return _finding_boxes(path, network, proto, ask)
     preprocessing = ask.preprocessing or _preprocessing(path, ask)
-    if network.size not in (None, preprocessing.size):
-        fits, given = network.size, preprocessing.size
-        crop = told(fits[0] if fits[0] == fits[1] else fits)
-        raise ModelError(
-            f"{path}: its input is {fits[0]} x {fits[1]}, and images would be {given[0]} x {given[1]}",
-            f"say how they are prepared: --preprocess '{{..., crop: {crop}, mean: [...], std: [...]}}'",
-        )
+    _refuse_other_size(path, network, preprocessing)
     if preprocessing.varies and any(network.sides):
         size = " x ".join(str(side or "any") for side in network.sides)
         raise ModelError(
@@ -104,13 +100,21 @@ def original(path: Path, ask: Ask) -> Original:
 
 
 def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: Ask) -> Original:
-    """Read a YOLO, which stays as it is, but for the size of its input if it takes any."""
+    """Read a YOLO; if it takes images of any size, it is made for one."""
     yolo.refuse_other_tasks(path, proto)
-    size = yolo.size_of(path, proto, network.size)
-    preprocessing = ask.preprocessing or yolo.preprocessing_for(size)
+    preprocessing = ask.preprocessing
+    assumed: tuple[str, ...] = ()
+    if preprocessing is None:
+        ask.refuse_size("a YOLO has one")
+        size, assumed = yolo.size_of(path, proto, network.size)
+        preprocessing = yolo.preprocessing_for(size)
+    if preprocessing.varies:
+        raise ModelError(f"{path}: a YOLO takes images of one size", "give a preprocessing with fit: pad")
+    _refuse_other_size(path, network, preprocessing)
     run, runs_in = _run(
         path, network, preprocessing, {one.name: one.name for one in network.outputs}, rows=False
     )
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
     shape = yolo.shape_of(run(np.zeros((1, *preprocessing.size, 3), np.uint8)))
     kind = yolo.kind_of(path, proto, shape, preprocessing.size)
     classes, named = yolo.classes_of(path, proto, kind, shape)
@@ -123,16 +127,27 @@ def _finding_boxes(path: Path, network: Network, proto: onnx.ModelProto, ask: As
         weights=Weights(kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=ask.spec),
         classes=classes,
         params=sum(prod(tensor.dims) for tensor in proto.graph.initializer),
-        graph=proto if network.size else yolo.with_size(proto, preprocessing.size),
+        graph=simplified(proto if network.size else yolo.with_size(proto, preprocessing.size)),
         run=run,
         runs_in=runs_in,
-        half=any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer),
+        half=half,
         licence=said.get("license"),
         revision=ask.revision,
         files={file.name: file_sha256(file) for file in network.data},
-        assumed=() if named else (UNNAMED,),
-        detection=yolo.detection_of(kind),
+        assumed=assumed if named else (*assumed, UNNAMED),
+        detection=usual(kind),
     )
+
+
+def _refuse_other_size(path: Path, network: Network, preprocessing: Preprocessing) -> None:
+    """Raise a `ModelError` if images would not have the size of the input."""
+    given, fits = preprocessing.size, network.size
+    if fits not in (None, given):
+        crop = told(fits[0] if fits[0] == fits[1] else fits)
+        raise ModelError(
+            f"{path}: its input is {fits[0]} x {fits[1]}, and images would be {given[0]} x {given[1]}",
+            f"say how they are prepared: --preprocess '{{..., crop: {crop}, mean: [...], std: [...]}}'",
+        )
 
 
 def _dropped(names: list[str]) -> tuple[str, ...]:

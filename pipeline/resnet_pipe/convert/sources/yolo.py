@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 
 from resnet_pipe.errors import ModelError
-from resnet_pipe.model.detection import Detection, Kind
-from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.model.detection import Kind
+from resnet_pipe.preprocess.preprocessing import LARGEST, Preprocessing
 
 _USUAL_SIZE = (640, 640)
 _STRIDES = (8, 16, 32, 64)
@@ -28,9 +28,6 @@ _LONGEST = 1 << 20
 """Characters of metadata that are read; names of 80 classes take 1,500."""
 _LETTERBOX = {"fit": "pad", "pad_value": 114, "interpolation": "linear", "mean": [0, 0, 0], "std": [1, 1, 1]}
 """How ultralytics prepares an image (`LetterBox` in its `data/augment.py`): levels of 0 to 1, no mean."""
-_USUAL = {"score": 0.25, "nms": 0.7, "max_detections": 300}
-"""What `predict` of ultralytics keeps if nothing is said; the original v5: 0.45 for NMS."""
-_USUAL_NMS_OF_V5 = 0.45
 
 
 def metadata_of(proto: Any) -> dict[str, str]:  # noqa: ANN401 - protobuf messages are untyped
@@ -47,14 +44,32 @@ def may_be(proto: Any) -> bool:  # noqa: ANN401
     return len(shapes) == 1 and len(shapes[0]) == 3
 
 
-def size_of(path: Path, proto: Any, size: tuple[int, int] | None) -> tuple[int, int]:  # noqa: ANN401
-    """Return height and width of the input: that of the file, or else what its metadata says, or 640."""
+def size_of(
+    path: Path,
+    proto: Any,  # noqa: ANN401
+    size: tuple[int, int] | None,
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Return height and width of the input, and what is assumed: `size`, or what its metadata says, or 640.
+
+    Raises:
+        ModelError: the metadata says a size that its images cannot have.
+    """
+    said = metadata_of(proto)
     if size is not None:
-        return size
-    said = _value(path, metadata_of(proto), "imgsz")
-    if isinstance(said, list | tuple) and len(said) == 2 and all(type(side) is int for side in said):
-        return said[0], said[1]
-    return _USUAL_SIZE
+        return size, ()
+    if "imgsz" not in said:
+        return _USUAL_SIZE, (f"images of {_USUAL_SIZE[1]} x {_USUAL_SIZE[0]}, as the file does not say it",)
+    named, stride = _value(path, said, "imgsz"), _value(path, said, "stride")
+    sides = tuple(named) if isinstance(named, list | tuple) else (named, named)
+    remedy = f"export it again, or say it: --preprocess '{preprocessing_for(_USUAL_SIZE).describe()}'"
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        problem = f"is {said['imgsz'][:50]}, and not [height, width] in pixels, up to {LARGEST}"
+        raise ModelError(f"{path}: its metadata 'imgsz' {problem}", remedy)
+    step = stride if type(stride) is int and stride > 0 else 1
+    if any(side % step for side in sides):
+        problem = f"is {said['imgsz'][:50]}, and no multiple of its stride, {step}"
+        raise ModelError(f"{path}: its metadata 'imgsz' {problem}", remedy)
+    return (sides[0], sides[1]), ()
 
 
 def with_size(proto: Any, size: tuple[int, int]) -> Any:  # noqa: ANN401
@@ -110,12 +125,6 @@ def kind_of(path: Path, proto: Any, shape: Sequence[int], size: tuple[int, int])
         " no YOLO: (n, 4 + classes, boxes), (n, boxes, 5 + classes) or (n, boxes, 6)",
         "export it with ultralytics, for the task detect",
     )
-
-
-def detection_of(kind: Kind) -> Detection:
-    """Return which boxes ultralytics keeps of a network of this kind."""
-    nms = {"yolo5": _USUAL_NMS_OF_V5, "yolo_end_to_end": 1.0}.get(kind, _USUAL["nms"])
-    return Detection.model_validate({"kind": kind, **_USUAL, "nms": nms})
 
 
 def classes_of(path: Path, proto: Any, kind: Kind, shape: Sequence[int]) -> tuple[list[str], bool]:  # noqa: ANN401

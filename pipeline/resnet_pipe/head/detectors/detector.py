@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,12 @@ class Detector(ABC):
     """Makes detections of what a network gives. Threads may share it.
 
     Attributes:
+        READS: the names of the outputs that it reads; empty if it reads the only one.
         settings: of which kind the network is, and what is kept.
         network: the second network of a detector that has two.
     """
+
+    READS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: DetectorSettings, network: Network | None = None) -> None:
         self.settings = settings

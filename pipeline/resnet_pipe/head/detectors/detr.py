@@ -17,6 +17,8 @@ class Detr(Detector):
     The boxes are centre x, centre y, width and height in parts of the image's own width and height.
     """
 
+    READS = (QUERY_LOGITS, QUERY_BOXES)
+
     def candidates(self, outputs: Outputs, placement: Placement, input_size: tuple[int, int]) -> Candidates:
         """Return the detections of an item."""
         logits = self.output(outputs, QUERY_LOGITS)

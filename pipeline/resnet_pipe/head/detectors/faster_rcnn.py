@@ -23,7 +23,7 @@ from resnet_pipe.head.detectors.boxes import (
     softmax,
 )
 from resnet_pipe.head.detectors.detector import Detector, Outputs, Placement, bounds
-from resnet_pipe.head.detectors.pyramid import CANDIDATES, DELTAS, FEATURES, LOGITS, named, split
+from resnet_pipe.head.detectors.pyramid import CANDIDATES, DELTAS, FEATURES, LOGITS, all_named, named, split
 from resnet_pipe.head.detectors.roi_align import roi_align
 
 SIZES = {2: (32,), 3: (64,), 4: (128,), 5: (256,), 6: (512,)}
@@ -50,6 +50,8 @@ class FasterRcnn(Detector):
     The second network is given float32 (proposals, channels, 7, 7), at most 1,000 at a time and never none,
     and gives `logits` (proposals, classes) with the background first, and `deltas` (proposals, 4 * classes).
     """
+
+    READS = all_named((FEATURES, POOLED_LEVELS), (LOGITS, SIZES), (DELTAS, SIZES))
 
     def candidates(self, outputs: Outputs, placement: Placement, input_size: tuple[int, int]) -> Candidates:
         """Return the detections of an item."""

@@ -14,6 +14,7 @@ from resnet_pipe.head.detectors.pyramid import (
     LOGITS,
     ONE_STAGE_LEVELS,
     above,
+    all_named,
     named,
 )
 
@@ -28,6 +29,8 @@ class Fcos(Detector):
     It reads `distances_p3` to `_p7` (n, 4, ...) and `centerness_p3` to `_p7` (n, 1, ...) as well.
     The score is the root of the class's probability times that of the centre.
     """
+
+    READS = all_named(*((what, ONE_STAGE_LEVELS) for what in (LOGITS, DISTANCES, CENTERNESS)))
 
     def candidates(self, outputs: Outputs, placement: Placement, input_size: tuple[int, int]) -> Candidates:
         """Return the detections of an item."""

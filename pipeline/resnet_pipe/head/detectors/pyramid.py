@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,11 @@ class Places(NamedTuple):
 def named(what: str, level: int) -> str:
     """Return the name of an output: what it holds, and of which level."""
     return f"{what}_p{level}"
+
+
+def all_named(*maps: tuple[str, Iterable[int]]) -> tuple[str, ...]:
+    """Return the names of outputs: what they hold, and of which levels."""
+    return tuple(named(what, level) for what, levels in maps for level in levels)
 
 
 def split(values: Floats, anchors: int) -> Floats:

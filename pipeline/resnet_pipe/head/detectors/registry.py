@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import NoBoxesError
-from resnet_pipe.head.detectors.detector import Detector, Network
+from resnet_pipe.head.detectors import detector as detectors
+from resnet_pipe.head.detectors.detector import Detector
 from resnet_pipe.head.detectors.detr import Detr
 from resnet_pipe.head.detectors.faster_rcnn import FasterRcnn
 from resnet_pipe.head.detectors.fcos import Fcos
@@ -16,6 +17,7 @@ from resnet_pipe.head.detectors.yolo import Yolo, Yolo5, YoloEndToEnd
 
 if TYPE_CHECKING:
     from resnet_pipe.model.detection import Kind
+    from resnet_pipe.model.network import Network
 
 DETECTORS: dict[Kind, type[Detector]] = {
     "yolo5": Yolo5,
@@ -31,7 +33,18 @@ TWO_STAGE: frozenset[Kind] = frozenset({"faster_rcnn"})
 """The kinds that have a second network, the box head."""
 
 
-def detector(settings: DetectorSettings, network: Network | None = None) -> Detector:
+def kinds_of(network: Network) -> list[Kind]:
+    """Return the kinds that a file may be of, by the names of its outputs, or the axes of its only one."""
+    two_stage, names = network.second is not None, {*network.first_outputs}
+    kinds = [kind for kind in DETECTORS if (kind in TWO_STAGE) == two_stage]
+    return [
+        kind
+        for kind in kinds
+        if names.issuperset(DETECTORS[kind].READS) and (DETECTORS[kind].READS or network.may_find_objects)
+    ]
+
+
+def detector(settings: DetectorSettings, network: detectors.Network | None = None) -> Detector:
     """Return what makes detections of the outputs of a network of this kind.
 
     Args:

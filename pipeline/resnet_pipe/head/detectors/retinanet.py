@@ -13,6 +13,7 @@ from resnet_pipe.head.detectors.pyramid import (
     LOGITS,
     ONE_STAGE_LEVELS,
     above,
+    all_named,
     named,
     split,
 )
@@ -28,6 +29,8 @@ WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 
 class RetinaNet(Detector):
     """Reads `logits_p3` to `_p7` (n, 9 * classes, height, width) and `deltas_p3` to `_p7` (n, 36, ...)."""
+
+    READS = all_named((LOGITS, ONE_STAGE_LEVELS), (DELTAS, ONE_STAGE_LEVELS))
 
     def candidates(self, outputs: Outputs, placement: Placement, input_size: tuple[int, int]) -> Candidates:
         """Return the detections of an item."""

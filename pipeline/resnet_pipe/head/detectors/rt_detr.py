@@ -15,6 +15,8 @@ class RtDetr(Detector):
     Each class of a query is a pair of its own, and there are as many detections as queries at most.
     """
 
+    READS = (QUERY_LOGITS, QUERY_BOXES)
+
     def candidates(self, outputs: Outputs, placement: Placement, input_size: tuple[int, int]) -> Candidates:
         """Return the detections of an item."""
         logits = self.output(outputs, QUERY_LOGITS)

@@ -14,7 +14,7 @@ from typing import Any
 from resnet_pipe.errors import ModelError
 from resnet_pipe.infer import extract
 from resnet_pipe.infer.onnx_graph.node import DOMAINS, NodeReader
-from resnet_pipe.infer.onnx_graph.operations import Conv, Operation, Plain, ScaleShift, Weight
+from resnet_pipe.infer.onnx_graph.operations import OF_TWO, Concat, Conv, Operation, ScaleShift, Weight
 from resnet_pipe.infer.onnx_graph.operators import operation
 
 
@@ -90,25 +90,29 @@ class _Reader:
             if proto.op_type == "Constant":
                 self._tensors[output] = node.tensor()
             else:
-                nodes.append(self._node(node, output))
-                self._known.add(output)
+                made = self._nodes(node, [name for name in proto.output if name])
+                nodes += made
+                self._known.update(one.output for one in made)
         outputs = tuple(value.name for value in self._graph.output)
         given = {node.output for node in nodes}
         if missing := [name for name in outputs if name not in given]:
             raise ModelError(f"{self._path}: no node produces the output {missing[0]!r}")
         return Graph(self._image, tuple(nodes), outputs, self._constants)
 
-    def _node(self, node: NodeReader, output: str) -> Node:
+    def _nodes(self, node: NodeReader, outputs: list[str]) -> list[Node]:
+        """Return what gives each output; of a node with one operation, that is the first."""
         found = operation(node)
         node.finish()
-        inputs = tuple(node.inputs[: 2 if found is Plain.ADD else 1])
+        each = found if isinstance(found, list) else [found]
+        count = 2 if found in OF_TWO else len(node.inputs) if isinstance(found, Concat) else 1
+        inputs = tuple(node.inputs[:count])
         if not self._known.intersection(inputs):
             taken = ", ".join(map(repr, inputs)) or "nothing"
             raise node.error(f"it takes {taken}, which no node before it produces")
         for index, name in enumerate(inputs):
             if name not in self._known:
                 self._constants[name] = node.weight(index)
-        return Node(found, inputs, output)
+        return [Node(one, inputs, output) for one, output in zip(each, outputs, strict=False)]
 
 
 def _fold(graph: Graph) -> Graph:

@@ -15,8 +15,17 @@ from resnet_pipe.infer.onnx_graph.operations import Pads, Pair, Weight, Window
 
 DOMAINS = ("", "ai.onnx")
 """Names of ONNX's own set of operators."""
+MOST_AXES = 6
+"""Of a value."""
+_END = 2**31 - 1
+"""Beyond all lengths."""
 _LARGEST = 8192
 """Of kernels, strides and pads: the largest image that a job may have."""
+
+
+def is_axis(value: object) -> bool:
+    """Tell whether a value is the number of an axis, counted from the first one, or back from the last."""
+    return type(value) is int and -MOST_AXES <= value < MOST_AXES
 
 
 class NodeReader:
@@ -94,9 +103,35 @@ class NodeReader:
         axes = self._attributes.pop("axes", None)
         if axes is None and self.has(1):
             axes = self.array(1).ravel().tolist()
-        if not isinstance(axes, list) or not axes or not all(type(n) is int and -4 <= n < 4 for n in axes):
-            raise self.error(f"axes are {axes!r}, not numbers from -4 to 3")
+        if not isinstance(axes, list) or not axes or not all(map(is_axis, axes)):
+            raise self.error(f"axes are {axes!r}, not numbers from {-MOST_AXES} to {MOST_AXES - 1}")
         return tuple(axes)
+
+    def axis(self, default: int) -> int:
+        """Return the attribute `axis`."""
+        return self.integer("axis", default, -MOST_AXES, MOST_AXES - 1)
+
+    def is_constant(self, index: int) -> bool:
+        """Tell whether an input is a constant."""
+        return self.has(index) and self.inputs[index] in self._tensors
+
+    def numbers(self, index: int) -> list[int]:
+        """Return an input that must be a constant: integers. What is beyond all lengths becomes the most."""
+        values = self.array(index)
+        if values.dtype.kind != "i" or values.size > _LARGEST:
+            raise self.error(f"input {index} is {values.dtype}, shape {values.shape}: no list of integers")
+        found: list[int] = values.ravel().clip(-_END, _END).tolist()
+        return found
+
+    def attribute_numbers(self, name: str) -> list[int] | None:
+        """Return an attribute that is a list of integers; None if it is not there."""
+        values = self._attributes.pop(name, None)
+        if values is None:
+            return None
+        listed = isinstance(values, list | tuple) and len(values) <= _LARGEST
+        if not listed or not all(type(n) is int for n in values):
+            raise self.error(f"{name} is {values!r}, not a list of integers")
+        return list(values)
 
     def tensor(self) -> Any:  # noqa: ANN401
         """Return the value of a Constant."""

@@ -118,6 +118,56 @@ class Squeeze:
 
 
 @dataclass(frozen=True)
+class Unsqueeze:
+    """Axes of length 1 come in, at these places of the result."""
+
+    axes: tuple[int, ...]
+
+    def of(self, axes: int) -> tuple[slice | None, ...]:
+        """Return the index that does it to a value with so many axes."""
+        total = axes + len(self.axes)
+        new = {axis % total for axis in self.axes}
+        return tuple(None if axis in new else slice(None) for axis in range(total))
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Another order of the axes; None for the opposite one."""
+
+    order: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part along some axes: of each the axis, where it begins, before where it ends, and the step."""
+
+    ranges: tuple[tuple[int, int, int, int], ...]
+
+    def of(self, axes: int) -> tuple[slice, ...]:
+        """Return the index of the part of a value with so many axes."""
+        index = [slice(None)] * axes
+        for axis, begin, end, step in self.ranges:
+            index[axis] = slice(begin, end, step)
+        return tuple(index)
+
+
+@dataclass(frozen=True)
+class Take:
+    """What lies at these places along an axis; alone, it leaves out the axis."""
+
+    axis: int
+    places: tuple[int, ...]
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Values one after the other along an axis."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
 class Softmax:
     """Softmax along one axis, or the logarithm of it."""
 
@@ -126,15 +176,26 @@ class Softmax:
 
 
 class Plain(Enum):
-    """What has neither weights nor settings; of an addition, shapes are matched from the last axis."""
+    """What has neither weights nor settings; of two values, shapes are matched from the last axis."""
 
     ADD = auto()
+    SUBTRACT = auto()
+    MULTIPLY = auto()
+    DIVIDE = auto()
+    POWER = auto()
+    PRODUCT = auto()
     IDENTITY = auto()
     RELU = auto()
     SIGMOID = auto()
+    TANH = auto()
+    EXP = auto()
+    ROOT = auto()
 
+
+OF_TWO = (Plain.ADD, Plain.SUBTRACT, Plain.MULTIPLY, Plain.DIVIDE, Plain.POWER, Plain.PRODUCT)
+"""What takes two values; PRODUCT is that of matrices, in the last two axes."""
 
 Operation = (
     Conv | MaxPool | AveragePool | Mean | Linear | ScaleShift | Clip | Repeat
-    | Reshape | Flatten | Squeeze | Softmax | Plain
+    | Reshape | Flatten | Squeeze | Unsqueeze | Transpose | Slice | Take | Concat | Softmax | Plain
 )  # fmt: skip

@@ -1,18 +1,22 @@
-"""Reads each operator of ONNX that classification networks use."""
+"""Reads each operator of ONNX that networks for images use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 
 from resnet_pipe.infer.onnx_graph import operations as op
-from resnet_pipe.infer.onnx_graph.node import NodeReader
+from resnet_pipe.infer.onnx_graph.node import MOST_AXES, NodeReader, is_axis
 
 
-def operation(node: NodeReader) -> op.Operation:
-    """Return what a node does; a `ModelError` names an operator, a setting or weights not known here."""
+def operation(node: NodeReader) -> op.Operation | list[op.Operation]:
+    """Return what a node does, or what makes each of its outputs.
+
+    A `ModelError` names an operator, a setting or weights not known here.
+    """
     if node.operator not in _READERS:
         raise node.error("the engines torch and mlx do not have this operator")
     return _READERS[node.operator](node)
@@ -69,6 +73,8 @@ def _gemm(node: NodeReader) -> op.Operation:
 
 
 def _matmul(node: NodeReader) -> op.Operation:
+    if not node.is_constant(1) or node.array(1).ndim != 2:
+        return op.Plain.PRODUCT
     weight = np.ascontiguousarray(node.weight(1, 2).T)
     return op.Linear(weight, np.zeros(len(weight), np.float32))
 
@@ -97,13 +103,45 @@ def _clip(node: NodeReader) -> op.Operation:
 def _reshape(node: NodeReader) -> op.Operation:
     node.integer("allowzero", 0, 0, 0)
     shape = node.array(1).ravel().tolist()
-    if not 1 <= len(shape) <= 4 or not all(type(n) is int and -1 <= n < 2**31 for n in shape):
-        raise node.error(f"shape is {shape!r}, not 1 to 4 lengths"[:300])
+    if not 1 <= len(shape) <= MOST_AXES or not all(type(n) is int and -1 <= n < 2**31 for n in shape):
+        raise node.error(f"shape is {shape!r}, not 1 to {MOST_AXES} lengths")
     return op.Reshape(tuple(shape))
 
 
+def _transpose(node: NodeReader) -> op.Operation:
+    order = node.attribute_numbers("perm")
+    if order is not None and sorted(order) != [*range(len(order))]:
+        raise node.error(f"perm is {order!r}, which is no order of axes")
+    return op.Transpose(None if order is None else tuple(order))
+
+
+def _slice(node: NodeReader) -> op.Operation:
+    begins, ends = node.numbers(1), node.numbers(2)
+    axes = node.numbers(3) if node.has(3) else [*range(len(begins))]
+    steps = node.numbers(4) if node.has(4) else [1] * len(begins)
+    fit = len(begins) == len(ends) == len(axes) == len(steps) and all(map(is_axis, axes))
+    if not fit or min(steps, default=1) < 1:
+        raise node.error(f"axes {axes} do not fit, or its steps {steps} are not from 1 on")
+    return op.Slice(tuple(zip(axes, begins, ends, steps, strict=True)))
+
+
+def _split(node: NodeReader) -> list[op.Operation]:
+    axis, lengths = node.axis(0), node.numbers(1) if node.has(1) else node.attribute_numbers("split")
+    if lengths is None or min(lengths, default=0) < 0:
+        raise node.error("it does not say how long its parts are")
+    ends = [*accumulate(lengths)]
+    return [op.Slice(((axis, end - length, end, 1),)) for length, end in zip(lengths, ends, strict=True)]
+
+
+def _gather(node: NodeReader) -> op.Operation:
+    places = node.array(1)
+    if places.ndim > 1 or places.size == 0:
+        raise node.error(f"its places have the shape {places.shape}: no list")
+    return op.Take(node.axis(0), tuple(node.numbers(1)), alone=places.ndim == 0)
+
+
 def _softmax(node: NodeReader, log: bool = False) -> op.Operation:
-    return op.Softmax(node.integer("axis", -1 if node.opset >= 13 else 1, -4, 3), log)
+    return op.Softmax(node.axis(-1 if node.opset >= 13 else 1), log)
 
 
 def _cast(node: NodeReader) -> op.Operation:
@@ -121,7 +159,7 @@ def _dropout(node: NodeReader) -> op.Operation:
     return op.Plain.IDENTITY
 
 
-_READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
+_READERS: dict[str, Callable[[NodeReader], op.Operation | list[op.Operation]]] = {
     "Conv": _conv,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
@@ -131,6 +169,10 @@ _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Add": lambda _: op.Plain.ADD,
+    "Sub": lambda _: op.Plain.SUBTRACT,
+    "Mul": lambda _: op.Plain.MULTIPLY,
+    "Div": lambda _: op.Plain.DIVIDE,
+    "Pow": lambda _: op.Plain.POWER,
     "Relu": lambda _: op.Plain.RELU,
     "Clip": _clip,
     "Resize": _resize,
@@ -139,7 +181,16 @@ _READERS: dict[str, Callable[[NodeReader], op.Operation]] = {
     "Softmax": _softmax,
     "LogSoftmax": lambda node: _softmax(node, log=True),
     "Sigmoid": lambda _: op.Plain.SIGMOID,
+    "Tanh": lambda _: op.Plain.TANH,
+    "Exp": lambda _: op.Plain.EXP,
+    "Sqrt": lambda _: op.Plain.ROOT,
     "Squeeze": lambda node: op.Squeeze(node.axes()),
+    "Unsqueeze": lambda node: op.Unsqueeze(node.axes()),
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Split": _split,
+    "Gather": _gather,
+    "Concat": lambda node: op.Concat(node.axis(0)),
     "Cast": _cast,
     "Identity": lambda _: op.Plain.IDENTITY,
     "Dropout": _dropout,
