@@ -65,6 +65,12 @@ def test_a_file_without_labels_is_refused(tmp_path: Path, cli: Cli) -> None:
     assert "names no class" in answer.expect(2).stderr
 
 
+def test_a_class_without_a_name_is_refused_by_its_line(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "names.txt").write_text("one\n\nthree\n\n")
+    answer = cli("convert", "fcos_resnet50_fpn", "--weights", "random", "--labels", tmp_path / "names.txt")
+    assert "names.txt: line 2 is empty" in answer.expect(2).stderr
+
+
 def test_detectors_are_among_the_networks_that_can_be_converted(cli: Cli) -> None:
     assert "fcos_resnet50_fpn" in cli("convert", "fcos_resnet50_fpm").expect(2).stderr
 

@@ -109,14 +109,19 @@ def _labels(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--labels {path} cannot be read: {error}", "give a text file, a name a line"
         ) from None
-    labels = tuple(line.strip() for line in lines if line.strip())
-    if not labels:
+    if not lines:
         raise UsageError(f"--labels {path} names no class", "give a text file, a name a line")
+    labels = tuple(line.strip() for line in lines)
+    if "" in labels:  # left out, it would give all names after it to the wrong classes
+        raise UsageError(
+            f"--labels {path}: line {labels.index('') + 1} is empty",
+            "write the name of that class, or delete the line if there is no such class",
+        )
     return labels
 
 

@@ -58,7 +58,8 @@ def known(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Callable[[str],
         torch.save({"model": model.state_dict(), "epoch": 3}, folder / "tuned.pt")
         with torch.inference_mode():
             found = [model([tensor(image)])[0] for image in shapes()]
-        (folder / "names.txt").write_text("\n".join(LABELS))
+        first = ["Background"] if kind == "retinanet" else []  # names may begin with it, or not
+        (folder / "names.txt").write_text("\n".join([*first, *LABELS, ""]), encoding="utf-8-sig")
         cli(
             *("convert", KINDS[kind], "--weights", folder / "tuned.pt", "--labels", folder / "names.txt"),
             *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
@@ -122,6 +123,8 @@ def test_a_job_finds_what_torchvision_finds(
     if engine != "opencv":
         pytest.importorskip(engine)
     use(job, known(kind))
+    sidecar = json.loads((job.folder / "tuned.json").read_text(encoding="utf-8"))
+    assert sidecar["classes"] == [BACKGROUND, *LABELS]
     job.run("--set", f"infer.engine={engine}").expect(0)
     rows = job.rows()
     assert [(row["height"], row["width"]) for row in rows] == [image.shape[:2] for image in shapes()]
