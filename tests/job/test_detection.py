@@ -29,6 +29,8 @@ def finder(tmp_path: Path) -> JobFolder:
         ("{kind: images, draw: labels}", "not both; write draw: boxes"),
         ("{kind: csv, fields: [top_k]}", "writer.1.fields: top_k beside boxes"),
         ("{kind: csv, fields: [boxes, logits]}", "writer.1.fields: logits beside boxes"),
+        ("{kind: csv, fields: [boxes], aggregate: mean}", "writer.1.aggregate: boxes are of one frame each"),
+        ("{kind: parquet, aggregate: max}", "writer.1.aggregate: boxes are of one frame each"),
     ],
 )
 def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, said: str) -> None:
@@ -38,8 +40,17 @@ def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, sa
 
 
 def test_tables_have_boxes_unless_they_are_to_have_something_else(finder: JobFolder) -> None:
-    finder.run("--set", "writer=[{kind: jsonl, path: out, fields: [boxes]}, {kind: csv}]").expect(0)
+    finder.run("--set", "writer=[{kind: csv, path: out}, {kind: coco}]").expect(0)
     assert ",x1,y1,x2,y2,score,label,name" in (finder.out / "part-000000.csv").read_text(encoding="utf-8")
+    said = "writer=[{kind: csv, path: out, fields: [boxes], k: 7}, {kind: coco}]"
+    assert "0 to process, 3 already done" in finder.run("--set", said, "--dry-run").expect(0).stdout
+
+
+def test_a_table_alone_has_boxes_only_if_it_says_so(finder: JobFolder) -> None:
+    (problem,) = finder.run("--set", "writer={kind: csv, path: out}").expect(2).stderr.splitlines()
+    assert problem.endswith(
+        "writer.fields: tiny finds objects, and gives nothing else: write fields: [boxes]"
+    )
 
 
 def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFolder) -> None:

@@ -68,11 +68,12 @@ def head_of(job: Job, model: Model, network: Network, problems: list[tuple[Place
 
 
 def _refuse_others(job: Job, problems: list[tuple[Place, str]]) -> None:
-    """Add the writers of a job with boxes that are to have something else; `fields` are boxes if not said."""
+    """Add the writers of a job with boxes that are to have something else, or one row of many frames."""
     for index, writer in enumerate(job.writer):
-        others = ", ".join(field for field in writer.fields if field != "boxes")
-        by_default = "fields" in type(writer).model_fields and "fields" not in writer.model_fields_set
-        if others and not by_default:
+        if others := ", ".join(field for field in writer.fields if field != "boxes"):
             text = f"{others} beside boxes: a job has boxes, or classes and features, not both"
             text += "; write draw: boxes" if writer.fields_key == "draw" else ""
             problems.append(((*job.writer_place(index), writer.fields_key), text))
+        elif writer.over_frames is not None:
+            text = "boxes are of one frame each, and have no mean or maximum over frames: write none"
+            problems.append(((*job.writer_place(index), "aggregate"), text))

@@ -177,6 +177,19 @@ class Job(_Section):
             raise ValueError("two writers of the same kind would write the same files")
         return writers
 
+    @field_validator("writer")
+    @classmethod
+    def _boxes_beside_boxes(cls, writers: tuple[WriterSection, ...]) -> tuple[WriterSection, ...]:
+        """Where one writer has boxes, so have those whose `fields` are not said."""
+        if not any("boxes" in writer.fields for writer in writers):
+            return writers
+        return tuple(
+            writer.model_copy(update={"fields": ("boxes",)})
+            if "fields" in type(writer).model_fields.keys() - writer.model_fields_set
+            else writer
+            for writer in writers
+        )
+
     def writer_place(self, index: int) -> Place:
         """Return where in the document one of the writers is."""
         return ("writer", index) if len(self.writer) > 1 else ("writer",)
@@ -188,7 +201,7 @@ class Job(_Section):
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields that the writers ask for, out of `features`, `logits` and `top_k`."""
+        """The fields that the writers ask for, out of `features`, `logits`, `top_k` and `boxes`."""
         return frozenset(field for writer in self.writer for field in writer.fields)
 
 

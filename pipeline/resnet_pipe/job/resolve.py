@@ -164,7 +164,9 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
     if "boxes" in job.fields:
         head = detection.head_of(job, model, network, problems)
     else:
-        head = _classifying(job, model, network, preprocessing, precision, problems)
+        detection.refuse_boxes(job, model, problems)
+        finds = model.sidecar is not None and model.sidecar.detection is not None
+        head = None if finds else _classifying(job, model, network, preprocessing, precision, problems)
     for index, writer in enumerate(job.writer):
         place = job.writer_place(index)
         if writer.needs_frames and not job.reader.description.has_frames:
@@ -195,7 +197,6 @@ def _classifying(
     problems: list[tuple[Place, str]],
 ) -> Classify:
     """Return the head of a job without boxes; what is wrong is added to the problems."""
-    detection.refuse_boxes(job, model, problems)
     head = outputs.head_of(job, network, problems)
     if 0 in head.widths and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))

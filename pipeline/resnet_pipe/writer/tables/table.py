@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from resnet_pipe.head.rows import as_numpy
 from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
@@ -55,15 +55,6 @@ class TableSection(ShardSection):
     def over_frames(self) -> Literal["mean", "max"] | None:
         """How the frames of a source become one row; None if each is one."""
         return None if self.aggregate == "none" else self.aggregate
-
-    @field_validator("fields", check_fields=False)
-    @classmethod
-    def _of_each_frame(cls, fields: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if "boxes" in fields and info.data.get("aggregate", "none") != "none":
-            raise ValueError(
-                "boxes are of one frame each, and have no mean or maximum over frames: set aggregate: none"
-            )
-        return fields
 
 
 def _without(blocks: Iterator[Block], drop: Collection[str]) -> Iterator[Block]:
