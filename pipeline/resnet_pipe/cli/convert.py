@@ -84,16 +84,12 @@ def convert(
     from resnet_pipe.convert.conversion import convert as convert_network
     from resnet_pipe.convert.quantize import convert_int8
     from resnet_pipe.convert.sources.directory import Ask
-    from resnet_pipe.model.detection import OF_TORCHVISION
 
     if quantize != (calibration is not None):
         raise UsageError(
             "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {network} --quantize --calibration IMAGES",
         )
-    if labels is not None and network not in OF_TORCHVISION:
-        known = ", ".join(OF_TORCHVISION)
-        raise UsageError(f"--labels is not for {network}, but for {known}", "leave out --labels")
     ask = Ask(network, size, _preprocessing(preprocess), labels=_labels(labels))
     if calibration is None:
         result = convert_network(network, weights=weights, ask=ask, name=name, out=out, say=show)

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import resnet_pipe
+from resnet_pipe.job.syntax import parse
 from resnet_pipe.model.detection import BACKGROUND
 from resnet_pipe.study import verifier
 from tests.convert.detection.agreement import agreement, together
@@ -58,12 +60,22 @@ def known(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Callable[[str],
         torch.save({"model": model.state_dict(), "epoch": 3}, folder / "tuned.pt")
         with torch.inference_mode():
             found = [model([tensor(image)])[0] for image in shapes()]
-        first = ["Background"] if kind == "retinanet" else []  # names may begin with it, or not
-        (folder / "names.txt").write_text("\n".join([*first, *LABELS, ""]), encoding="utf-8-sig")
-        cli(
-            *("convert", KINDS[kind], "--weights", folder / "tuned.pt", "--labels", folder / "names.txt"),
-            *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
-        ).expect(0)
+        if kind == "faster_rcnn":
+            (folder / "names.txt").write_text("\n".join([*LABELS, ""]), encoding="utf-8-sig")
+            cli(
+                *("convert", KINDS[kind], "--weights", folder / "tuned.pt"),
+                *("--labels", folder / "names.txt"),
+                *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
+            ).expect(0)
+        else:
+            resnet_pipe.convert(
+                KINDS[kind],
+                weights=str(folder / "tuned.pt"),
+                preprocess=parse(PREPROCESS),
+                labels=["Background", *LABELS],
+                name="tuned",
+                out=folder,
+            )
         columns = [(one["boxes"].numpy(), one["scores"].numpy(), one["labels"].numpy()) for one in found]
         return Known(folder, [np.column_stack(one).astype(np.float32) for one in columns])
 

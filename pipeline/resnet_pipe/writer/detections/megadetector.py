@@ -79,8 +79,8 @@ def _texts(key: str, rows: Iterator[Row], categories: Categories) -> Iterator[st
     for row in chain([first], rows):
         frames.append(row["frame_index"])
         for box in row["detections"]:
-            found = _detection(row, box, categories) | {"frame_number": row["frame_index"]}
-            yield separator + compact(found)
+            one = _detection(row, box, categories) | {"frame_number": row["frame_index"]}
+            yield separator + compact(one)
             separator = ","
         last = row
     yield f'],"frames_processed":{compact(frames.tolist())},"frame_rate":{_rate(first, last)}}}'

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from resnet_pipe.head.rows import as_numpy
+from resnet_pipe.head.rows import BOXES, as_numpy, box_type, place_schema
 from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
@@ -83,6 +83,24 @@ class TextWriter(TableWriter):
     def discard(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+def types_in_text() -> dict[str, pa.DataType]:
+    """Return the types of columns of shards of text whose values need not tell them: there may be none yet.
+
+    Those of boxes are in JSON Lines a list, and in CSV a column each.
+    """
+    import pyarrow as pa
+
+    found, *size = BOXES
+    box = box_type()
+    places = {field.name: field.type for field in place_schema()}
+    return {
+        **places,
+        found: pa.list_(box),
+        **dict.fromkeys(size, pa.int32()),
+        **{m.name: m.type for m in box},
+    }
 
 
 def python_values(column: pa.Array) -> list[Any]:
