@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ def write_sidecar(network: Path, **changes: Any) -> Path:  # noqa: ANN401 - of a
     return path
 
 
-def write_yolo_sidecar(network: Path, kind: str = "yolo", **detection: Any) -> Path:  # noqa: ANN401
+def write_yolo_sidecar(
+    network: Path,
+    kind: str = "yolo",
+    labels: Sequence[str] = NAMES,
+    **detection: Any,  # noqa: ANN401
+) -> Path:
     """Write the sidecar of a small YOLO; what is given of its section `detection` is changed."""
     said = {"kind": kind, "score": 0.25, "nms": 0.7, "max_detections": 50, **detection}
     return write_sidecar(
         network,
-        classes=NAMES,
+        classes=list(labels),
         features=None,
         preprocessing=LETTERBOX,
         detection=said,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.jobs import Cli, JobFolder, numbered
-from tests.sidecars import make_finder
+from tests.sidecars import NAMES, make_finder, write_yolo_sidecar
 
 
 @pytest.fixture
@@ -57,6 +57,15 @@ def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFold
     stderr = finder.run("--set", "infer.boxes=yolo5").expect(2).stderr
     assert "that is no yolo5" in stderr
     assert "can run it" not in stderr
+
+
+def test_a_class_that_no_label_is_for_ends_the_run_in_words(tmp_path: Path) -> None:
+    finder = make_finder(tmp_path / "finder", "yolo_end_to_end")
+    finder.add(*numbered(3))
+    write_yolo_sidecar(finder.folder / "tiny.onnx", "yolo_end_to_end", labels=NAMES[:1])
+    stderr = finder.run().expect(1).stderr
+    assert "that is no yolo_end_to_end for 1 classes" in stderr
+    assert "Traceback" not in stderr
 
 
 def test_what_changed_about_the_boxes_is_told_key_by_key(finder: JobFolder) -> None:
