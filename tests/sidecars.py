@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def write_sidecar(network: Path, **changes: Any) -> Path:  # noqa: ANN401 - of a
 def write_yolo_sidecar(
     network: Path,
     kind: str = "yolo",
+    labels: Sequence[str] = NAMES,
     *,
     features: bool = False,
     **detection: Any,  # noqa: ANN401
@@ -34,7 +36,7 @@ def write_yolo_sidecar(
     said = {"kind": kind, "score": 0.25, "nms": 0.7, "max_detections": 50, **detection}
     return write_sidecar(
         network,
-        classes=NAMES,
+        classes=list(labels),
         features=YOLO_WIDTH if features else None,
         preprocessing=LETTERBOX,
         detection=said,

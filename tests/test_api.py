@@ -20,7 +20,9 @@ import pytest
 import resnet_pipe
 from resnet_pipe.convert.conversion import Conversion
 from resnet_pipe.errors import DocumentError, LockedError, RunError, UsageError
+from tests.networks import write_tiny
 from tests.run.faults import DECODER, GATE, Gate
+from tests.run.found import use_boxes
 from tests.run.jobs import JobFolder, assert_clean, assert_same_rows, group, numbered, wait_until
 
 Event = tuple[str, dict[str, object]]
@@ -321,6 +323,35 @@ def test_a_network_is_converted(tmp_path: Path) -> None:
     assert converted.path == tmp_path / "resnet18.onnx"
     assert converted.changed
     assert said
+
+
+def test_labels_are_given_for_a_detector_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--labels is not for resnet18, but for fasterrcnn_resnet50_fpn"):
+        resnet_pipe.convert("resnet18", weights="random", labels=["cat", "dog"], out=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_boxes_are_read_where_the_first_million_bytes_have_none(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_boxes(monkeypatch)
+    job = JobFolder(tmp_path, write_tiny(tmp_path / "network.onnx"))
+    deep = "/".join(["none", *(14 * ["d" * 240])])
+    job.add(*(f"{deep}/{name}" for name in numbered(320)), *numbered(3, 9000))
+    for name in numbered(3, 9000):
+        (job.images / name).rename(job.images / f"z{name}")
+    job.write(kind=kind, fields="[boxes]", chunk_items=999, batch_size=32)
+    assert resnet_pipe.run(resnet_pipe.load_job(job.file)).exit_code == 0
+    assert max(shard.stat().st_size for shard in job.out.glob("part-*")) > 1 << 20
+    rows = resnet_pipe.read(job.out).to_table()
+    assert {path for path in rows["path"].to_pylist() if path[0] == "z"} == {
+        f"z{name}" for name in numbered(3, 9000)
+    }
+    if kind == "jsonl":
+        assert len(rows) == 323
+        rows = rows.slice(322)
+    scores = rows["detections"].to_pylist()[0] if kind == "jsonl" else rows["score"].to_pylist()[320:]
+    assert len(scores) > 1
 
 
 def test_the_examples_of_the_page_do_what_it_says(

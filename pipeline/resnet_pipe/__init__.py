@@ -1,4 +1,4 @@
-"""Batch inference for ResNets: images become features, unattended, and every stage is timed.
+"""Batch inference for ResNets: images become features or boxes, unattended, and every stage is timed.
 
     import resnet_pipe
 
@@ -13,7 +13,7 @@ Ctrl-C raises KeyboardInterrupt, as everywhere in Python: what is committed stay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,19 +118,24 @@ def convert(
     name: str | None = None,
     out: str | PathLike[str] | None = None,
     calibration: str | PathLike[str] | None = None,
+    labels: Sequence[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Conversion:
     """Convert a network to ONNX, with its sidecar. Needs the extra `convert`, and for a hub `hub`.
 
     Args:
-        network: a bare name such as `resnet50`, a recipe file, `hf:OWNER/NAME[@REVISION]`, `timm:NAME`, a
-            directory as transformers or timm save it, or an .onnx file.
-        weights: of a recipe: imagenet, random, auto, or a checkpoint file; None for its own.
+        network: a bare name such as `resnet50` or `fasterrcnn_resnet50_fpn`, a recipe file,
+            `hf:OWNER/NAME[@REVISION]`, `timm:NAME`, a directory as transformers or timm save it, or an .onnx
+            file.
+        weights: of a recipe: imagenet, random, auto, or a checkpoint file; of a detector of torchvision coco,
+            random, auto, or a checkpoint file; None for its own.
         size: of timm's networks: of the images they were trained with, or evaluated with.
         preprocess: how images are prepared, with the keys of a job's section, if no file says it.
         name: of the model; None for that of what is converted.
         out: directory for the files; None for `models/`.
         calibration: a directory of images: also make an int8 model, which is returned.
+        labels: of the classes of a detector of torchvision whose weights are a checkpoint file, with or
+            without the background as the first.
         say: told what is being done.
 
     Raises:
@@ -148,7 +153,8 @@ def convert(
     occupy_standard_ones()
     target, tell = Path(out) if out is not None else None, say or _ignore
     told = Document(Path("preprocess"), dict(preprocess), {}) if preprocess is not None else None
-    ask = Ask(network, size, told.validate(Preprocessing, {}) if told else None)
+    named = tuple(labels) if labels is not None else None
+    ask = Ask(network, size, told.validate(Preprocessing, {}) if told else None, labels=named)
     if calibration is None:
         return conversion.convert(network, weights=weights, ask=ask, name=name, out=target, say=tell)
     return quantize.convert_int8(

@@ -91,6 +91,13 @@ def test_half_precision_becomes_float32(tmp_path: Path, cli: Cli) -> None:
     assert 1e-5 < sidecar_of(path).max_relative_difference < 5e-3
 
 
+def test_a_name_that_no_file_can_hold_is_replaced(tmp_path: Path, cli: Cli) -> None:
+    names = str(dict(enumerate(CLASSES))).replace("'thing 1'", r"'\ud83d half'")
+    path = write(tmp_path / "theirs.onnx", names=names)
+    adopt(cli, path).expect(0)
+    assert sidecar_of(path).classes == ["thing 0", "? half", *CLASSES[2:]]
+
+
 def test_names_that_nobody_says_are_numbers_and_that_is_said(tmp_path: Path, cli: Cli) -> None:
     path = write(tmp_path / "theirs.onnx", names=None, stride=None, task=None)
     assert "the labels `class 0` and on" in adopt(cli, path).expect(0).stdout

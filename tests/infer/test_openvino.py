@@ -249,6 +249,34 @@ def test_a_batch_that_cannot_be_executed_is_an_engine_error_and_the_next_one_can
     assert all(np.array_equal(found[name], values) for name, values in expected.items())
 
 
+SIZES = """
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from resnet_pipe.infer import openvino
+from resnet_pipe.preprocess.network_input import NetworkInput
+from tests.infer.requests import request
+from tests.networks import MEAN, STD
+
+many = NetworkInput((96, 96), tuple(MEAN), tuple(STD), other=(32, 48))
+engine = openvino.load(request(Path(os.environ["NETWORK"]), batch_size=1, preprocess=many))
+for number, size in enumerate(itertools.product(range(32, 97), range(32, 65)), 1):
+    engine.infer(np.zeros((1, *size, 3), np.uint8))
+    if number in (1800, 2100):
+        print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20)
+"""
+
+
+@pytest.mark.slow
+def test_images_of_ever_more_sizes_take_no_more_memory(tmp_path: Path) -> None:
+    network = networks.write_residual(tmp_path / "any.onnx", networks.ANY)
+    before, after = map(int, in_process(SIZES, NETWORK=str(network)).split())
+    assert after < before + 20  # MiB; 50 if OpenVINO kept all
+
+
 def test_a_missing_library_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'resnet-pipe\[openvino\]'"):

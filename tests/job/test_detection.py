@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.jobs import Cli, JobFolder, numbered
-from tests.sidecars import LETTERBOX, NAMES, make_finder, write_sidecar
+from tests.sidecars import LETTERBOX, NAMES, make_finder, write_sidecar, write_yolo_sidecar
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def finder(tmp_path: Path) -> JobFolder:
         ("{kind: images, draw: labels}", "gives no top_k: write draw: boxes"),
         ("{kind: csv, fields: [top_k]}", "writer.1.fields: tiny finds objects, and gives no top_k"),
         ("{kind: csv, fields: [boxes, logits]}", "writer.1.fields: tiny finds objects, and gives no logits"),
+        ("{kind: csv, fields: [boxes], aggregate: mean}", "writer.1.aggregate: boxes are of one frame each"),
+        ("{kind: parquet, aggregate: max}", "writer.1.aggregate: boxes are of one frame each"),
     ],
 )
 def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, said: str) -> None:
@@ -39,8 +41,17 @@ def test_a_writer_of_anything_else_is_refused(finder: JobFolder, writer: str, sa
 
 
 def test_tables_have_boxes_unless_they_are_to_have_something_else(finder: JobFolder) -> None:
-    finder.run("--set", "writer=[{kind: jsonl, path: out, fields: [boxes]}, {kind: csv}]").expect(0)
+    finder.run("--set", "writer=[{kind: csv, path: out}, {kind: coco}]").expect(0)
     assert ",x1,y1,x2,y2,score,label,name" in (finder.out / "part-000000.csv").read_text(encoding="utf-8")
+    said = "writer=[{kind: csv, path: out, fields: [boxes], k: 7}, {kind: coco}]"
+    assert "0 to process, 3 already done" in finder.run("--set", said, "--dry-run").expect(0).stdout
+
+
+def test_a_table_alone_has_boxes_only_if_it_says_so(finder: JobFolder) -> None:
+    (problem,) = finder.run("--set", "writer={kind: csv, path: out}").expect(2).stderr.splitlines()
+    assert problem.endswith(
+        "writer.fields: tiny finds objects, and gives nothing else: write fields: [boxes]"
+    )
 
 
 def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFolder) -> None:
@@ -71,6 +82,15 @@ def test_boxes_that_no_file_speaks_of_are_kept_as_convert_would_say(
     assert f"score above 0.25, overlap (IoU) up to {most}, at most 300" in said.stdout + said.stderr
 
 
+def test_a_class_that_no_label_is_for_ends_the_run_in_words(tmp_path: Path) -> None:
+    finder = make_finder(tmp_path / "finder", "yolo_end_to_end")
+    finder.add(*numbered(3))
+    write_yolo_sidecar(finder.folder / "tiny.onnx", "yolo_end_to_end", labels=NAMES[:1])
+    stderr = finder.run().expect(1).stderr
+    assert "that is no yolo_end_to_end for 1 classes" in stderr
+    assert "Traceback" not in stderr
+
+
 def test_what_changed_about_the_boxes_is_told_key_by_key(finder: JobFolder) -> None:
     finder.run().expect(0)
     stderr = finder.run("--set", "infer.score=0.625").expect(2).stderr
@@ -86,6 +106,12 @@ def test_a_file_without_labels_is_refused(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "names.txt").write_text("\n \n")
     answer = cli("convert", "fcos_resnet50_fpn", "--weights", "random", "--labels", tmp_path / "names.txt")
     assert "names no class" in answer.expect(2).stderr
+
+
+def test_a_class_without_a_name_is_refused_by_its_line(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "names.txt").write_text("one\n\nthree\n\n")
+    answer = cli("convert", "fcos_resnet50_fpn", "--weights", "random", "--labels", tmp_path / "names.txt")
+    assert "names.txt: line 2 is empty" in answer.expect(2).stderr
 
 
 def test_detectors_are_among_the_networks_that_can_be_converted(cli: Cli) -> None:

@@ -84,16 +84,12 @@ def convert(
     from resnet_pipe.convert.conversion import convert as convert_network
     from resnet_pipe.convert.quantize import convert_int8
     from resnet_pipe.convert.sources.directory import Ask
-    from resnet_pipe.model.detection import OF_TORCHVISION
 
     if quantize != (calibration is not None):
         raise UsageError(
             "--quantize and --calibration go together: the images set the ranges of the int8 values",
             f"resnet-pipe convert {network} --quantize --calibration IMAGES",
         )
-    if labels is not None and network not in OF_TORCHVISION:
-        known = ", ".join(OF_TORCHVISION)
-        raise UsageError(f"--labels is not for {network}, but for {known}", "leave out --labels")
     ask = Ask(network, size, _preprocessing(preprocess), labels=_labels(labels))
     if calibration is None:
         result = convert_network(network, weights=weights, ask=ask, name=name, out=out, say=show)
@@ -109,14 +105,19 @@ def _labels(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"--labels {path} cannot be read: {error}", "give a text file, a name a line"
         ) from None
-    labels = tuple(line.strip() for line in lines if line.strip())
-    if not labels:
+    if not lines:
         raise UsageError(f"--labels {path} names no class", "give a text file, a name a line")
+    labels = tuple(line.strip() for line in lines)
+    if "" in labels:  # left out, it would give all names after it to the wrong classes
+        raise UsageError(
+            f"--labels {path}: line {labels.index('') + 1} is empty",
+            "write the name of that class, or delete the line if there is no such class",
+        )
     return labels
 
 

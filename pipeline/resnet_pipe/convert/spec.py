@@ -46,11 +46,14 @@ def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
     """Find out what is meant, and fetch it if it is on a hub.
 
     Raises:
-        UsageError: nothing is; or weights are given for what has its own.
+        UsageError: nothing is; or weights, or labels, are given for what has its own.
         DocumentError: a recipe is wrong.
         MissingExtraError: the extra `hub` is not installed.
         ModelError: a hub does not have it.
     """
+    if ask.labels is not None and spec not in OF_TORCHVISION:
+        known = ", ".join(OF_TORCHVISION)
+        raise UsageError(f"--labels is not for {spec}, but for {known}", "leave out --labels")
     if not spec.startswith(HUBS):
         path, is_there = _place(spec)
         if spec in OF_TORCHVISION:

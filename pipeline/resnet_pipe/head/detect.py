@@ -14,7 +14,17 @@ from resnet_pipe.head.classify import FEATURES, features_field
 from resnet_pipe.head.detectors.boxes import COLUMNS
 from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.output_choice import features_of
-from resnet_pipe.head.rows import BOXES, LABELS, Place, numbers, of_matrix, place_columns, place_schema, texts
+from resnet_pipe.head.rows import (
+    BOXES,
+    LABELS,
+    Place,
+    box_type,
+    numbers,
+    of_matrix,
+    place_columns,
+    place_schema,
+    texts,
+)
 from resnet_pipe.preprocess.network_input import Placement
 
 if TYPE_CHECKING:
@@ -78,12 +88,10 @@ class Detect:
         import pyarrow as pa
 
         del k
-        corners = [(name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")]
-        box = pa.struct([*corners, ("label", pa.int32()), ("name", pa.string())])
         found, width, height = BOXES
         columns = {
             "boxes": [
-                pa.field(found, pa.list_(box), metadata={LABELS: json.dumps(self.labels)}),
+                pa.field(found, pa.list_(box_type()), metadata={LABELS: json.dumps(self.labels)}),
                 pa.field(width, pa.int32()),
                 pa.field(height, pa.int32()),
             ],

@@ -28,8 +28,7 @@ PLACE = ("path", "frame_index", "pts_s")
 BOXES = ("detections", "width", "height")
 """The columns of the field `boxes`: what was found in an item, and how large its source is, in pixels.
 
-`detections` is list<struct<x1, y1, x2, y2, score: float32, label: int32, name: string>>, falling by score;
-corners are in pixels of the source as it is displayed.
+`detections` is a list of `box_type`, falling by score, with corners in pixels of the source as displayed.
 """
 
 ONE = b"one"
@@ -45,6 +44,14 @@ def place_schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(zip(PLACE, (pa.string(), pa.int64(), pa.float64()), strict=True))
+
+
+def box_type() -> pa.StructType:
+    """Return the type of one of the `detections`: x1, y1, x2, y2, score, label and name."""
+    import pyarrow as pa
+
+    corners = [(name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")]
+    return pa.struct([*corners, ("label", pa.int32()), ("name", pa.string())])
 
 
 def place_columns(places: Sequence[Place]) -> list[pa.Array]:

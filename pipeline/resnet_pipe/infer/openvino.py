@@ -38,6 +38,11 @@ _LAYER_PRECISIONS = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"u8", "i8"}}
 """OpenVINO's names for what a layer takes."""
 _PRODUCTS = {"Convolution", "FullyConnected", "MatMul"}
 """OpenVINO's names of the layers that take the time."""
+_KEPT_LAYERS = 1000
+"""So many layers of a kind are kept compiled for a size of images: of a Faster R-CNN, those of a dozen sizes.
+
+OpenVINO itself keeps 5,000, a megabyte or two for each size, as long as sizes come that are new.
+"""
 
 
 def devices() -> dict[str, tuple[str, ...]]:
@@ -171,6 +176,7 @@ def _settings(request: EngineRequest, cores: int) -> dict[str, Any]:
         "PERFORMANCE_HINT": "THROUGHPUT",
         # With fewer threads than cores, every program would pin its own to the same first cores.
         "ENABLE_CPU_PINNING": request.threads >= cores,
+        "CPU_RUNTIME_CACHE_CAPACITY": _KEPT_LAYERS,
     }
     return settings if request.streams is None else {**settings, "NUM_STREAMS": request.streams}
 

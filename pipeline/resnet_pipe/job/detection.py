@@ -96,18 +96,20 @@ def _refuse_missing(job: Job, model: Model, network: Network, problems: list[tup
     before = len(problems)
     given = {"boxes", *([FEATURES] if features_of(network) else [])}
     for index, writer in enumerate(job.writer):
-        fields, key = job.fields_of(writer), writer.fields_key
+        fields, key = writer.fields, writer.fields_key
         others = ", ".join(field for field in fields if field not in (*given, FEATURES))
-        texts = []
+        text = ""
         if others:
             arrays = "field: features" if FEATURES in given else "another kind"
             instead = {"draw": "draw: boxes", "field": arrays}.get(key, "fields: [boxes]")
-            texts.append(f"{model.name} finds objects, and gives no {others}: write {instead}")
+            text = f"{model.name} finds objects, and gives no {others}: write {instead}"
         elif FEATURES in fields and FEATURES not in given:
-            texts.append(f"{model.name} gives no features: {_otherwise(model)}")
-        if "boxes" in fields and writer.over_frames:
-            texts.append("boxes are of one frame each, and have no mean or maximum: set aggregate: none")
-        problems.extend(((*job.writer_place(index), key), text) for text in texts)
+            text = f"{model.name} gives no features: {_otherwise(model)}"
+        elif "boxes" in fields and writer.over_frames is not None:
+            key = "aggregate"
+            text = "boxes are of one frame each, and have no mean or maximum over frames: write none"
+        if text:
+            problems.append(((*job.writer_place(index), key), text))
     return len(problems) > before
 
 

@@ -33,7 +33,6 @@ from resnet_pipe.writer.registry import Section as WriterSection
 
 if TYPE_CHECKING:
     from resnet_pipe.head.registry import FieldName
-    from resnet_pipe.writer import writer as writers
 
 
 class _Section(BaseModel):
@@ -181,6 +180,19 @@ class Job(_Section):
             raise ValueError("two writers of the same kind would write the same files")
         return writers
 
+    @field_validator("writer")
+    @classmethod
+    def _boxes_beside_boxes(cls, writers: tuple[WriterSection, ...]) -> tuple[WriterSection, ...]:
+        """Where one writer has boxes, so have those whose `fields` are not said."""
+        if not any("boxes" in writer.fields for writer in writers):
+            return writers
+        return tuple(
+            writer.model_copy(update={"fields": ("boxes",)})
+            if "fields" in type(writer).model_fields.keys() - writer.model_fields_set
+            else writer
+            for writer in writers
+        )
+
     def writer_place(self, index: int) -> Place:
         """Return where in the document one of the writers is."""
         return ("writer", index) if len(self.writer) > 1 else ("writer",)
@@ -193,17 +205,12 @@ class Job(_Section):
     @property
     def finds_objects(self) -> bool:
         """Whether a writer asks for boxes."""
-        return any("boxes" in writer.fields for writer in self.writer)
-
-    def fields_of(self, writer: writers.WriterSection) -> tuple[FieldName, ...]:
-        """Return the fields that a writer asks for: of one that does not say it, beside others, boxes."""
-        silent = "fields" in type(writer).model_fields and "fields" not in writer.model_fields_set
-        return ("boxes",) if silent and self.finds_objects else writer.fields
+        return "boxes" in self.fields
 
     @property
     def fields(self) -> frozenset[FieldName]:
         """The fields that the writers ask for."""
-        return frozenset(field for writer in self.writer for field in self.fields_of(writer))
+        return frozenset(field for writer in self.writer for field in writer.fields)
 
 
 class LoadedJob(NamedTuple):

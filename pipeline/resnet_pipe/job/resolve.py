@@ -138,7 +138,7 @@ class Resolved:
 
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
         """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
-        fields = list(dict.fromkeys(field for one in writers for field in self.job.fields_of(one)))
+        fields = list(dict.fromkeys(field for one in writers for field in one.fields))
         k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
         metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
         return self.head.schema(fields, k).with_metadata(metadata)
@@ -160,10 +160,10 @@ def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:
         text = f"{job.infer.engine} takes images of one size only, and fit: shortest makes many; write {able}"
         problems.append((("infer", "engine"), text))
     precision = precision_of(job.infer, network, problems)
-    head: Head | None
+    head: Head | None = None
     if job.finds_objects:
         head = detection.head_of(job, model, network, problems)
-    else:
+    elif detection.gives_fields(job, model, network, problems):
         head = _classifying(job, model, network, preprocessing, precision, problems)
     for index, writer in enumerate(job.writer):
         place = job.writer_place(index)
@@ -195,8 +195,6 @@ def _classifying(
     problems: list[tuple[Place, str]],
 ) -> Classify:
     """Return the head of a job without boxes; what is wrong is added to the problems."""
-    if not detection.gives_fields(job, model, network, problems):
-        return Classify()
     head = outputs.head_of(job, network, problems)
     if 0 in head.widths and preprocessing is not None and not problems:
         head = head.with_widths(outputs.measured(job, network, head, preprocessing, precision))

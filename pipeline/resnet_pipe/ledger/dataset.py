@@ -10,13 +10,14 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.writer.registry import SECTIONS
+from resnet_pipe.writer.tables.table import types_in_text
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
 _GIVE = "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv"
 _TOLD_FROM_VALUES = ("csv", "json")
-"""Formats whose types pyarrow tells from values: those of one shard are not those of all."""
+"""Formats whose types pyarrow tells from values: the first of one shard do not tell those of all."""
 
 
 class Shards(NamedTuple):
@@ -77,5 +78,6 @@ def _dataset(shards: Sequence[str], name: str) -> Dataset:
     schema = None  # every shard says it itself
     if name in _TOLD_FROM_VALUES:
         schemas = [pa.dataset.dataset([shard], format=name).schema for shard in shards]
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
+        told, known = pa.unify_schemas(schemas, promote_options="permissive"), types_in_text()
+        schema = pa.schema([(field.name, known.get(field.name, field.type)) for field in told])
     return pa.dataset.dataset(shards, schema=schema, format=name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_pipe.errors import ResnetPipeError
+from resnet_pipe.errors import EngineError, ResnetPipeError, UsageError
 from resnet_pipe.run.canary import Canaries
 from resnet_pipe.run.engines.device import Device
 from resnet_pipe.run.observe.observer import Forward, Observer
@@ -174,9 +174,11 @@ class Pipeline:
                     return
                 try:
                     outputs = self._infer(device, lane, ready)
-                except ResnetPipeError:
+                except ResnetPipeError as error:
                     if self._ending:
                         return  # the engine was ended, because nobody wants its answer any more
+                    if isinstance(error, UsageError):  # too late for its exit code: there may be results
+                        raise EngineError(error.problem, error.remedy) from error
                     raise
                 with self._lock:
                     self.effort.items += len(ready.rows)

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import resnet_pipe
+from resnet_pipe.job.syntax import parse
 from resnet_pipe.model.detection import BACKGROUND
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import verifier
@@ -66,11 +68,22 @@ def known(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Callable[[str],
             found = [model([tensor(image)])[0] for image in shapes()]
             batches = [model.transform([tensor(image)])[0].tensors for image in shapes()]
             last = [[*model.backbone.body(batch).values()][-1] for batch in batches]
-        (folder / "names.txt").write_text("\n".join(LABELS))
-        cli(
-            *("convert", KINDS[kind], "--weights", folder / "tuned.pt", "--labels", folder / "names.txt"),
-            *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
-        ).expect(0)
+        if kind == "faster_rcnn":
+            (folder / "names.txt").write_text("\n".join([*LABELS, ""]), encoding="utf-8-sig")
+            cli(
+                *("convert", KINDS[kind], "--weights", folder / "tuned.pt"),
+                *("--labels", folder / "names.txt"),
+                *("--preprocess", PREPROCESS, "--name", "tuned", "--out", folder),
+            ).expect(0)
+        else:
+            resnet_pipe.convert(
+                KINDS[kind],
+                weights=str(folder / "tuned.pt"),
+                preprocess=parse(PREPROCESS),
+                labels=["Background", *LABELS],
+                name="tuned",
+                out=folder,
+            )
         columns = [(one["boxes"].numpy(), one["scores"].numpy(), one["labels"].numpy()) for one in found]
         boxes = [np.column_stack(one).astype(np.float32) for one in columns]
         return Known(folder, boxes, [stage.mean((0, 2, 3)).numpy() for stage in last])
@@ -132,6 +145,8 @@ def test_a_job_finds_what_torchvision_finds(
     if engine != "opencv":
         pytest.importorskip(engine)
     use(job, known(kind))
+    sidecar = json.loads((job.folder / "tuned.json").read_text(encoding="utf-8"))
+    assert sidecar["classes"] == [BACKGROUND, *LABELS]
     job.run("--set", f"infer.engine={engine}").expect(0)
     rows = job.rows()
     assert [(row["height"], row["width"]) for row in rows] == [image.shape[:2] for image in shapes()]

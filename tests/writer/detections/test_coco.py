@@ -46,13 +46,11 @@ def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("first", "number"), [("animal", 1), ("__background__", 0)])
-def test_categories_are_labels_where_the_first_class_is_the_background(
-    tmp_path: Path, first: str, number: int
-) -> None:
+def test_category_1_is_the_first_class_that_is_no_background(tmp_path: Path, first: str, number: int) -> None:
     names = (first, *NAMES[1:])
     finish(tmp_path, CHUNKS, names=names)
     categories = json.loads((tmp_path / "coco" / "images.json").read_text())["categories"]
-    assert [each["id"] for each in categories] == list(range(number, number + len(names)))
+    assert categories == [{"id": each, "name": name} for each, name in enumerate(names[1 - number :], 1)]
     results = json.loads((tmp_path / "coco" / "detections.json").read_text())
     labels = [box[5] for chunk in CHUNKS for item in chunk for box in item.boxes]
     assert [each["category_id"] - number for each in results] == labels

@@ -21,19 +21,20 @@ def finish(
     failures: Mapping[str, str] | None = None,
     has_frames: bool = False,
     metadata: dict[str, str] | None = None,
+    names: Sequence[str] = NAMES,
 ) -> Data:
     """Return the merged file of some chunks; the failures are in the first one."""
     made = section("megadetector")
     committed = []
     for number, items in enumerate(chunks):
-        shard = target(folder / f"chunk-{number}", columns())
+        shard = target(folder / f"chunk-{number}", columns(names))
         opened = made.open(shard)
-        opened.append(batch(items))
+        opened.append(batch(items, names))
         opened.close()
         known = failures or {}
         committed.append(Committed(shard.shard(str(made.shard_suffix)), known if number == 0 else {}))
     (folder / "megadetector").mkdir()
-    made.finish(replace(target(folder, columns(metadata=metadata)), has_frames=has_frames), committed)
+    made.finish(replace(target(folder, columns(names, metadata)), has_frames=has_frames), committed)
     text = (folder / "megadetector/detections.json").read_text(encoding="utf-8")
     data: Data = json.loads(text)
     validate(data, has_frames)
@@ -49,12 +50,12 @@ def validate(data: Data, has_frames: bool) -> None:
     assert all(name.strip() for name in data["detection_categories"].values())
     assert len({image["file"] for image in data["images"]}) == len(data["images"])
     for image in data["images"]:
-        assert ("frame_rate" in image) == has_frames
+        assert ("frame_rate" in image) == ("frames_processed" in image) == has_frames
         if image.get("failure") is not None:
             assert isinstance(image["failure"], str)
             assert image["detections"] is None
+            assert not has_frames or (image["frame_rate"], image["frames_processed"]) == (-1, [])
             continue
-        assert ("frames_processed" in image) == has_frames
         for each in image["detections"]:
             assert each["category"] in data["detection_categories"]
             assert isinstance(each["conf"], float)
@@ -88,6 +89,14 @@ def test_categories_begin_with_1_and_none_is_blank(tmp_path: Path) -> None:
     names[names.index("")] = "class 3"
     assert data["detection_categories"] == {str(number): name for number, name in enumerate(names, 1)}
     assert data["images"] == []
+
+
+def test_category_1_is_the_first_class_after_the_background(tmp_path: Path) -> None:
+    names = ["__background__", "person", ""]
+    box = (64.0, 120.0, 320.0, 480.0, 0.5, 1)
+    data = finish(tmp_path, [Found("a.jpg", [box])], names=names)
+    assert data["detection_categories"] == {"1": "person", "2": "class 2"}
+    assert [each["category"] for each in data["images"][0]["detections"]] == ["1"]
 
 
 def test_a_source_without_rows_is_there_with_its_failure(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -135,12 +134,6 @@ def test_shards_of_parquet_and_json_lines_are_read_by_pyarrow_and_pandas(tmp_pat
     rows = pandas.read_json(lines, lines=True)
     assert [len(boxes) for boxes in rows["detections"]] == wanted
     assert rows["detections"][0][0]["name"] == ITEMS[0].row()["detections"][0]["name"]
-
-
-@pytest.mark.parametrize("keys", [{"aggregate": "mean"}, {"aggregate": "max"}])
-def test_boxes_of_frames_have_no_mean(kind: str, keys: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="boxes are of one frame each"):
-        section(kind, fields=["boxes"], **keys)
 
 
 def test_boxes_are_no_array() -> None:

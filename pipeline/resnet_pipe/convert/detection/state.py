@@ -38,16 +38,15 @@ def is_detector(state: State) -> bool:
     return _BOX_CLASSES in state or _PLACE_CLASSES in state
 
 
-def model_of(state: State, frozen_eps: float | None = None) -> nn.Module:
+def model_of(state: State) -> nn.Module:
     """Return the detector of a state dict, in eval mode; it shares its weights.
 
-    Batch norms are frozen if they do not count batches. torchvision reads its own files of Faster R-CNN and
-    RetinaNet with an epsilon of 0 in these, but what was trained from a pretrained backbone alone has 1e-5,
-    and a state dict does not say which.
+    Batch norms are frozen if they do not count batches, with the epsilon that torchvision has for its own
+    file of this kind. A Faster R-CNN or RetinaNet that was trained from a pretrained backbone alone has 1e-5
+    instead of 0, which a state dict does not say.
 
     Args:
         state: as `state_dict` gives it, of any version of torchvision.
-        frozen_eps: of frozen batch norms; None for what torchvision takes for its own file of this kind.
 
     Raises:
         ModelError: it is no detector of torchvision, or one that is built in another way.
@@ -59,7 +58,7 @@ def model_of(state: State, frozen_eps: float | None = None) -> nn.Module:
             "these weights are of none of torchvision's Faster R-CNN, RetinaNet and FCOS",
             "export the network to ONNX",
         )
-    eps = (1e-5 if _CENTERNESS in state else _FROZEN_EPS) if frozen_eps is None else frozen_eps
+    eps = 1e-5 if _CENTERNESS in state else _FROZEN_EPS
     with torch.device("meta"):  # nothing is filled with random numbers that are replaced at once
         model = _two_stage(state, eps) if _BOX_CLASSES in state else _one_stage(state, eps)
     try:

@@ -121,14 +121,17 @@ def _classes(named: Sequence[str] | None, count: int) -> tuple[list[str], tuple[
     if named is None:
         names = [BACKGROUND, *(f"class {index}" for index in range(1, count))]
         return names, ("the labels `class 1` and on, as no file names the classes",)
-    if len(named) == count - 1:
-        named = [BACKGROUND, *named]
+    named = list(named)
+    if named[0].strip("_").casefold() == BACKGROUND.strip("_"):
+        named[0] = BACKGROUND
+    elif len(named) == count - 1:
+        named.insert(0, BACKGROUND)
     if len(named) != count:
         raise ModelError(
             f"the labels are {len(named)}, but the weights have {count} classes, with the background",
             "give one label a line, in the order of the classes, with or without the background as the first",
         )
-    return list(named), ()
+    return named, ()
 
 
 def _of_frozen_norms(model: nn.Module, weights: Weights) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ TWO_STAGE: frozenset[Kind] = frozenset({"faster_rcnn"})
 
 def kinds_of(network: Network) -> list[Kind]:
     """Return the kinds that a file may be of, by the names of its outputs, or the axes of its only one."""
-    two_stage, names = network.second is not None, {*network.first_outputs}
+    two_stage, names = network.second is not None, {one.name for one in network.of_images}
     kinds = [kind for kind in DETECTORS if (kind in TWO_STAGE) == two_stage]
     return [
         kind

@@ -51,7 +51,10 @@ class YoloEndToEnd(Detector):
         if values.shape[-1] != 6:
             raise self.unexpected(f"gives {values.shape[-1]} numbers for a box")
         values = values[values[:, 4] > np.float32(self.settings.score)]
-        found = Candidates(values[:, :4], values[:, 4], values[:, 5].astype(np.intp)).of(self.settings.only)
+        label = values[:, 5]
+        if len(unknown := label[(label < 0) | (label >= self.settings.classes)]):
+            raise self.unexpected(f"gives class {unknown[0]:g}")
+        found = Candidates(values[:, :4], values[:, 4], label.astype(np.intp)).of(self.settings.only)
         return found.at(np.argsort(-found.scores, kind="stable"))
 
 

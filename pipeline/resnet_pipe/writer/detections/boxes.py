@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from resnet_pipe.head.rows import BOXES, LABELS
+from resnet_pipe.model.detection import BACKGROUND
 from resnet_pipe.writer.tables.jsonl import JsonlWriter, blocks_in, keys_in
 from resnet_pipe.writer.tables.table import Block, ShardSection
 from resnet_pipe.writer.writer import Target
@@ -41,11 +42,32 @@ class BoxesSection(ShardSection):
         return blocks_in(target.shard(str(self.shard_suffix), directory))
 
 
-def names_of(schema: pa.Schema) -> list[str]:
-    """Return the names of the classes, by label."""
-    # A name may be half of a surrogate pair, which no file can hold.
-    names = json.loads(schema.field(BOXES[0]).metadata[LABELS])
-    return [name.encode(errors="replace").decode() for name in names]
+class Categories(NamedTuple):
+    """The classes as other tools number them: the first one that is an object is 1, and a background 0.
+
+    Attributes:
+        names: of the classes, by label.
+        first: the number of label 0.
+    """
+
+    names: list[str]
+    first: int
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> Categories:
+        """Return the categories of rows by their columns."""
+        # A name may be half of a surrogate pair, which no file can hold.
+        given = json.loads(schema.field(BOXES[0]).metadata[LABELS])
+        names = [name.encode(errors="replace").decode() for name in given]
+        return cls(names, 0 if names[0] == BACKGROUND else 1)
+
+    def number(self, label: int) -> int:
+        """Return the number of a label."""
+        return self.first + label
+
+    def listed(self) -> dict[int, str]:
+        """Return number -> name of all but the background, which is no category."""
+        return {number: name for number, name in enumerate(self.names, self.first) if number}
 
 
 def compact(value: object) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from resnet_pipe.model.detection import BACKGROUND
-from resnet_pipe.writer.detections.boxes import BoxesSection, ListFile, Row, compact, names_of
+from resnet_pipe.writer.detections.boxes import BoxesSection, Categories, ListFile, Row, compact
 from resnet_pipe.writer.tables.jsonl import rows_in
 from resnet_pipe.writer.writer import Committed, Target
 
@@ -29,11 +28,10 @@ class CocoSection(BoxesSection):
 
     def finish(self, target: Target, chunks: Iterable[Committed]) -> None:
         """Make both files of the shards of all chunks."""
-        names = names_of(target.schema)
-        first = 0 if names[0] == BACKGROUND else 1  # torchvision's labels are COCO's own numbers
-        categories = [{"id": first + label, "name": name} for label, name in enumerate(names)]
+        categories = Categories.of(target.schema)
+        listed = [{"id": number, "name": name} for number, name in categories.listed().items()]
         info = compact({"description": "made by resnet-pipe"})
-        start = f'{{"info":{info},\n"categories":{compact(categories)},\n"images":['
+        start = f'{{"info":{info},\n"categories":{compact(listed)},\n"images":['
         with (
             (target.directory / IMAGES).open("w", encoding="utf-8") as images_file,
             (target.directory / DETECTIONS).open("w", encoding="utf-8") as detections_file,
@@ -45,7 +43,7 @@ class CocoSection(BoxesSection):
                     number += 1
                     images.add(_image(row, number))
                     for box in row["detections"]:
-                        detections.add(_result(box, number, first))
+                        detections.add(_result(box, number, categories))
             images.close()
             detections.close()
 
@@ -57,11 +55,11 @@ def _image(row: Row, number: int) -> Row:
     return image
 
 
-def _result(box: Row, image: int, first: int) -> Row:
+def _result(box: Row, image: int, categories: Categories) -> Row:
     width, height = (round(box[f"{axis}2"] - box[f"{axis}1"], _DIGITS) for axis in "xy")
     return {
         "image_id": image,
-        "category_id": first + box["label"],
+        "category_id": categories.number(box["label"]),
         "bbox": [box["x1"], box["y1"], width, height],
         "score": box["score"],
     }

@@ -10,9 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from resnet_pipe.head.rows import as_numpy
+from resnet_pipe.head.rows import BOXES, as_numpy, box_type, place_schema
 from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
 
 if TYPE_CHECKING:
@@ -56,15 +56,6 @@ class TableSection(ShardSection):
         """How the frames of a source become one row; None if each is one."""
         return None if self.aggregate == "none" else self.aggregate
 
-    @field_validator("fields", check_fields=False)
-    @classmethod
-    def _of_each_frame(cls, fields: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if "boxes" in fields and info.data.get("aggregate", "none") != "none":
-            raise ValueError(
-                "boxes are of one frame each, and have no mean or maximum over frames: set aggregate: none"
-            )
-        return fields
-
 
 def _without(blocks: Iterator[Block], drop: Collection[str]) -> Iterator[Block]:
     return (block for block in blocks if block[0] not in drop)
@@ -92,6 +83,24 @@ class TextWriter(TableWriter):
     def discard(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+def types_in_text() -> dict[str, pa.DataType]:
+    """Return the types of columns of shards of text whose values need not tell them: there may be none yet.
+
+    Those of boxes are in JSON Lines a list, and in CSV a column each.
+    """
+    import pyarrow as pa
+
+    found, *size = BOXES
+    box = box_type()
+    places = {field.name: field.type for field in place_schema()}
+    return {
+        **places,
+        found: pa.list_(box),
+        **dict.fromkeys(size, pa.int32()),
+        **{m.name: m.type for m in box},
+    }
 
 
 def python_values(column: pa.Array) -> list[Any]:
