@@ -167,7 +167,14 @@ def _numbers(_context: click.Context, parameter: click.Parameter, value: str | N
 @click.option(
     "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Depths to measure."
 )
-@click.option("--engine", "engines", multiple=True, help="Engine to measure; repeatable. Default: the job's.")
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME",
+    callback=_engines,
+    help="Engine to measure; repeatable. Default: the job's.",
+)
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each depth, interleaved."
 )

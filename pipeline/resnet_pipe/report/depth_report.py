@@ -234,8 +234,8 @@ def _memory(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
 def _macs(study: Study) -> str:
     """Return what the axis of multiply-accumulates shows."""
     at = study.entries[0].network.gmacs_at
-    size = f"{at[0]} x {at[1]}" if at else ""
-    return f"10⁹ multiply-accumulates per image{size and f' of {size}, the largest'}"
+    size = f" of {at[0]} x {at[1]}" if at else ""
+    return f"10⁹ multiply-accumulates per image{size}"
 
 
 def _few(images_per_s: float) -> str:

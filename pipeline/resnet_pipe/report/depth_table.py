@@ -20,7 +20,7 @@ def table(study: Study) -> str:
     """Return the study for a terminal."""
     names = [study.name(entry.network) for entry in study.entries]
     names += [study.name(failed) for failed in study.failed]
-    width = max(10, *map(len, names), 0) + 1
+    width = max([10, *map(len, names)]) + 1
     lines = list(_rows(study, width, _columns(study), "bottleneck"))
     lines += [
         f"{study.name(failed):<{width}}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.job import job as jobs
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
@@ -29,7 +28,7 @@ _LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """What is studied: without engines, the job's own; without batch sizes, no curves of them.
+    """What is studied: these engines, or the job's own; without batch sizes, no curves of them.
 
     Each depth runs `repeats` times on each engine, over `items` images or frames: the job's sources are read
     several times over if they are fewer.
@@ -57,6 +56,7 @@ def load(path: Path, overrides: Sequence[str]) -> Job:
         DocumentError: the job is wrong.
         UsageError: no network of a depth study gives what it asks for, or takes such images.
     """
+    # Each run has a model of its own in its place: for now it need only be a file, such as the job itself.
     any_file = f"infer.model={json.dumps(str(path.absolute()))}"
     job = jobs.load(path, (*overrides, any_file), "--set").job
     if FAMILIES[kind_for(job.fields)].one_size and job.preprocess.fit == "shortest":
@@ -75,10 +75,10 @@ def prepare(kind: Kind, depths: Sequence[int], weights: str, say: Callable[[str]
         ResnetPipeError: none of them could be converted.
     """
     networks = Networks(kind, {}, {})
+    for depth in set(depths).difference(DEPTHS):  # before the first conversion, which takes minutes
+        remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+        raise UsageError(f"there is no ResNet-{depth}", remedy)
     for depth in depths:
-        if depth not in DEPTHS:
-            remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
-            raise UsageError(f"there is no ResNet-{depth}", remedy)
         try:
             networks.known[depth] = _prepare(FAMILIES[kind], depth, weights, say)
         except ResnetPipeError as error:
@@ -111,14 +111,10 @@ def study(
     the sources, the preprocessing mode, the writer and the engine; its model does not matter.
 
     Raises:
-        UsageError: there is no such engine.
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
     wanted = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
-    for engine in wanted:
-        if engine not in ENGINES:
-            raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
     failed = {_Spec(depth, engine): networks.failed[depth] for depth in networks.failed for engine in wanted}
     measuring = _Measuring(networks, wanted, options, say, failed)
     with open_trials(job, stop) as trials:

@@ -51,7 +51,8 @@ class Depth(_Section):
     params: int
     gmacs: float = Field(description="10^9 multiply-accumulates for one image")
     gmacs_at: tuple[int, int] | None = Field(
-        default=None, description="height and width of that image, if a network takes many sizes: the largest"
+        default=None,
+        description="height and width of that image, the largest of the model's own, if it takes many sizes",
     )
     file_mb: float
 
@@ -83,7 +84,7 @@ class Entry(_Section):
     warmup_s: float = Field(description="the first forward pass")
     gflops: float | None = Field(
         description="10^9 floating-point operations a second while the network runs; null if it takes many"
-        " sizes: each image has its own number"
+        " sizes, as each image has its own number"
     )
     gflops_share: float | None = Field(description="of the best depth of this engine, 0 to 1; null likewise")
     peak_rss_mb: float
