@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks import measure
 from benchmarks.folder import DISTINCT, Folder, sample_folder
 
-from resnet_pipe.model.model import DEPTHS, models_dir
+from resnet_pipe.model.depths import DEPTHS, resnet
+from resnet_pipe.model.model import models_dir
 
 SMALLEST, LARGEST = 16, 6000
 """Images of a run."""
@@ -59,7 +60,7 @@ def main() -> None:
     measure.add_engines(parser)
     parser.add_argument("--seconds", type=float, default=8)
     arguments = parser.parse_args()
-    models = {f"resnet{depth}": arguments.models.resolve() / f"resnet{depth}.onnx" for depth in DEPTHS}
+    models = {name: arguments.models.resolve() / f"{name}.onnx" for name in map(resnet, DEPTHS)}
     with sample_folder(models["resnet18"], DISTINCT) as folder:
         pairs = {
             f"{engine}, {name}": Pair(

@@ -85,8 +85,27 @@ def several(models: Path) -> Path:
     return models
 
 
+FINDERS = [
+    "to find objects, resnet-pipe convert one of these:",
+    "    fasterrcnn_resnet18_fpn, fasterrcnn_resnet34_fpn, fasterrcnn_resnet50_fpn,",
+    "    fasterrcnn_resnet101_fpn, fasterrcnn_resnet152_fpn,",
+    "    fasterrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn,",
+    "    retinanet_resnet50_fpn_v2, fcos_resnet50_fpn",
+]
+"""What is said below the table, as long as none of these is converted."""
+
+
 def lines(cli: Cli) -> list[str]:
-    return cli("models").expect(0).stdout.splitlines()
+    """Return the table."""
+    said = cli("models").expect(0).stdout.splitlines()
+    return said[: said.index(FINDERS[0])]
+
+
+def test_models_lists_below_the_table_what_finds_objects_and_is_not_converted(cli: Cli, models: Path) -> None:
+    assert cli("models").expect(0).stdout.splitlines()[-len(FINDERS) :] == FINDERS
+    add(models, "fasterrcnn_resnet18_fpn")
+    said = cli("models").expect(0).stdout.splitlines()
+    assert "fasterrcnn_resnet18_fpn" not in " ".join(said[said.index(FINDERS[0]) :])
 
 
 def test_models_lists_five_depths_with_their_costs_and_how_to_convert_them(cli: Cli, models: Path) -> None:
@@ -241,6 +260,7 @@ def test_models_prints_all_of_it_as_json(cli: Cli, several: Path) -> None:
     assert list(listed) == [
         *("resnet18", "resnet34", "resnet50", "resnet50-int8", "resnet101", "resnet152"),
         *(HUB, "old", "people", LONG),
+        *("".join(FINDERS[1:]).replace(",", "").split()),
     ]
     keys = {tuple(entry) for entry in listed.values()}
     assert len(keys) == 1
@@ -475,7 +495,8 @@ def test_models_says_of_a_network_that_finds_objects_what_it_finds(cli: Cli, fin
     assert listed[at].split()[1:] == ["someone", "else", "0.0M", "0.00", "0.0", "-", "-", "checkpoint"]
     below = " ".join(" ".join(listed[at + 1 :]).split())
     assert below == f"boxes of 5 classes: {KEPT}"
-    entry = json.loads(cli("models", "--json").expect(0).stdout)[-1]
+    entries = json.loads(cli("models", "--json").expect(0).stdout)
+    (entry,) = [entry for entry in entries if entry["name"] == "finder"]
     assert (entry["outputs"], entry["held"]) == ({}, f"boxes of 5 classes: {KEPT}")
     assert entry["detection"] == {"kind": "yolo", "score": 0.25, "nms": 0.7, "max_detections": 300}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_pipe.report import charts, depth_report
+from resnet_pipe.report import charts, depth_report, depth_table
 from resnet_pipe.study.figures import Failed, Latency, Point, Study
 from tests.report.browser import Outline, needs_chromium, show
 from tests.study.hand_made import entry, study
@@ -71,7 +71,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_shows_names_as_text(two_engin
 
 
 def test_the_table_and_the_csv_have_every_entry(two_engines: Study) -> None:
-    table = depth_report.table(two_engines).splitlines()
+    table = depth_table.table(two_engines).splitlines()
     assert table[1].split()[:3] == ["ResNet-18", "opencv", "40.0"]
     assert table[5] == f"{'ResNet-152':<11}{'opencv':<13}failed: {HOSTILE}"
     rows = list(csv.DictReader(io.StringIO(depth_report.to_csv(two_engines))))

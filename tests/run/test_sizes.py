@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image, ImageOps
 
-from resnet_pipe.errors import UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer import opencv
 from resnet_pipe.infer.batches import Normalizer
@@ -27,8 +26,6 @@ from resnet_pipe.preprocess.geometry import Mode
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.reader.video.section import VideoSection
 from resnet_pipe.run.chunk import ChunkFiles
-from resnet_pipe.run.stop import Stop
-from resnet_pipe.study.depth import DepthOptions, Networks, study
 from tests.networks import ANY, MEAN, STD, Crop, classifier, write, write_residual
 from tests.photographs import encode, photograph
 from tests.run.faults import shorten_spans
@@ -348,8 +345,7 @@ def test_the_fingerprint_names_the_keys_of_this_fit_only_where_it_is_used(job: J
     }
 
 
-def test_the_study_of_depth_whose_networks_take_one_size_refuses_them(job: JobFolder) -> None:
+def test_the_study_of_depth_whose_networks_take_one_size_refuses_them(job: JobFolder, cli: Cli) -> None:
     job.write(preprocess=PREPROCESS)
-    options = DepthOptions((), 1, (), 4)
-    with pytest.raises(UsageError, match="take images of one size, and fit: shortest makes many"):
-        study(jobs.load(job.file)[0], Networks({}, {}), options, Stop(), print)
+    said = cli("depth", job.file).expect(2).stderr
+    assert "take images of one size, and fit: shortest makes many" in said

@@ -183,14 +183,6 @@ def test_a_network_that_finds_objects_is_not_asked_for_classes(
     assert "tiny finds objects, and gives no top_k: write fields: [boxes]" in said
 
 
-def test_depth_is_refused_before_networks_are_converted(
-    cli: Cli, finder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("resnet_pipe.study.depth.models_dir", lambda: tmp_path / "models")
-    said = cli("depth", finder.file).expect(ExitCode.USAGE).stderr
-    assert said.startswith("error: depth measures ResNets, which find no objects")
-
-
 def test_a_trial_of_tune_runs_a_job_with_boxes(finder: JobFolder) -> None:
     with open_trials(load(finder.file)[0], Stop()) as trials:
         assert trials.run(8, {"infer.batch_size": 4}, 60.0)["items"] == 8

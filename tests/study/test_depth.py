@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 from resnet_pipe.cli.main import commands
 from resnet_pipe.errors import ExitCode, UsageError
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.study import depth as depth_study
-from resnet_pipe.study import figures
+from resnet_pipe.study import family, figures
 from tests import networks
 from tests.run.jobs import SIDECAR, JobFolder
 
@@ -44,7 +43,7 @@ def depth(tmp_path: Path, job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> De
     models.mkdir()
     add_network(models, 18)
     add_network(models, 34)
-    monkeypatch.setattr(depth_study, "models_dir", lambda: models)
+    monkeypatch.setattr(family, "models_dir", lambda: models)
 
     def run(*arguments: str) -> Result:
         command = ["depth", str(job.file), "--items", "4", "--repeats", "1", *arguments]
@@ -94,6 +93,7 @@ def test_a_depth_that_fails_is_marked_and_the_others_stay(
     [
         (("--depths", "18,20"), "there is no ResNet-20"),
         (("--depths", "eighteen"), "whole numbers"),
+        (("--depths", ""), "whole numbers"),
         (("--engine", "tensorflow", "--depths", "18"), "unknown engine 'tensorflow'"),
     ],
 )

@@ -31,6 +31,15 @@ def test_gflops_are_two_for_each_multiply_accumulate_over_the_time_the_streams_w
     assert entry(hand_made.NETWORK, [hand_made.run(infer_s=20.0)]).gflops == pytest.approx(160.0)
 
 
+def test_the_parts_of_a_network_that_finds_objects_are_told_without_gflops() -> None:
+    runs = [hand_made.run(network=12.0, box_head=4.0), hand_made.run(network=14.0, box_head=3.0)]
+    found = entry(hand_made.NETWORK.model_copy(update={"gmacs_at": (800, 1344)}), runs)
+    assert found.parts == pytest.approx({"network": 65.0, "box_head": 17.5})
+    (found,) = with_shares([found])
+    assert (found.gflops, found.gflops_share) == (None, None)
+    assert entry(hand_made.NETWORK, [hand_made.run()]).parts == {}
+
+
 def test_memory_of_the_gpu_is_the_median_of_the_runs_that_know_it() -> None:
     runs = [hand_made.run(vram=None), hand_made.run(vram=900.0), hand_made.run(vram=1000.0)]
     assert entry(hand_made.NETWORK, runs).peak_vram_mb == 950.0

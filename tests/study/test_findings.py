@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from resnet_pipe.study.figures import Failed, Latency, Point
-from resnet_pipe.study.findings import findings
-from tests.study.hand_made import entry, study
+from resnet_pipe.study.findings import compare, findings
+from tests.study.hand_made import entry, finder, study
 
 
 def test_growth_reading_bottleneck_and_efficiency_are_said() -> None:
@@ -15,6 +15,32 @@ def test_growth_reading_bottleneck_and_efficiency_are_said() -> None:
         "From ResNet-50 on, the network is the bottleneck; before, it is reading.",
         "ResNet-152 uses the machine best, 304 GFLOP/s; ResNet-18 reaches 47% of that.",
     ]
+
+
+def test_a_faster_rcnn_is_called_by_its_name_and_its_largest_part_is_said() -> None:
+    entries = (
+        finder(18, 1.25, network=700.0, box_head=100.0),
+        finder(50, 0.4, network=1800.0, box_head=200.0),
+    )
+    both = study(*entries).model_copy(update={"family": "faster_rcnn"})
+    assert findings(both) == [
+        "opencv (fp32): from Faster R-CNN with a ResNet-18 to Faster R-CNN with a ResNet-50,"
+        " inference time grows 2.5x, from 800.0 to 2000.0 ms per image, while reading stays 1.6 ms;"
+        " 1.25 images/s drop to 0.40.",
+        "Inference is the bottleneck at every depth.",
+        "Faster R-CNN with a ResNet-50 spends the most time in network: 1800.0 ms per image, 90% of infer.",
+    ]
+
+
+def test_studies_of_other_networks_share_none() -> None:
+    resnets = study(entry(18, 40.0, 10.0))
+    finders = study(finder(18, 1.0, network=700.0)).model_copy(update={"family": "faster_rcnn"})
+    said = compare(resnets, finders).splitlines()
+    assert said[0] == "A and B differ: networks: ResNet and Faster R-CNN"
+    assert said[-1] == "the two studies share no network on the same engine"
+    (line,) = [line for line in compare(finders, finders).splitlines() if "ResNet-18" in line]
+    assert line.startswith("Faster R-CNN with a ResNet-18 opencv fp32 cpu ")
+    assert " 1.00 " in line
 
 
 def test_engines_are_compared_end_to_end() -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     metavar="NAME|FILE",
-    help="imagenet, random, auto, or a checkpoint file (a state dict). Default: the recipe's.",
+    help="imagenet, or coco of what finds objects; random, auto, or a checkpoint file (a state dict)."
+    " Default: the recipe's, or coco.",
 )
 @click.option(
     "--size",
@@ -70,8 +71,9 @@ def convert(
 
     \b
     resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
-    fasterrcnn_resnet50_fpn    one that finds objects: retinanet_resnet50_fpn,
-                               either of them with _v2, fcos_resnet50_fpn
+    fasterrcnn_resnet50_fpn    one that finds objects, with any of these ResNets; or
+                               fasterrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn,
+                               retinanet_resnet50_fpn_v2, fcos_resnet50_fpn
     recipe.yaml                a recipe of your own
     hf:OWNER/NAME[@REVISION]   a ResNet, DETR or RT-DETR on the Hugging Face hub
     timm:NAME[@REVISION]       a network of timm, such as timm:resnet50.a1_in1k

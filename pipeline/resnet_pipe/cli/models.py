@@ -31,7 +31,7 @@ _MOST = (12, 8, 8, 8, 8, 8, 11)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List the converted models, and the ResNets that can be converted."""
+    """List the converted models, and torchvision's networks that can be converted."""
     from resnet_pipe.convert import catalogue
 
     if context.invoked_subcommand is not None:
@@ -68,7 +68,12 @@ def show_one(context: click.Context, name: str, as_json: bool) -> None:
 
 
 def _table(entries: list[Entry], width: int) -> Iterator[str]:
-    """Return the lines of the table: names are cut if it would be too wide."""
+    """Return the lines of the table: names are cut if it would be too wide.
+
+    Below stands what else can be converted.
+    """
+    others = [entry.name for entry in entries if entry.path is None and entry.params is None]
+    entries = [entry for entry in entries if entry.name not in others]
     rows = [_HEADER, *map(_row, entries)]
     texts = ["", *map(_text, entries)]
     columns = widths(rows)
@@ -87,6 +92,9 @@ def _table(entries: list[Entry], width: int) -> Iterator[str]:
         yield "".join(cell + gap for cell, gap in zip(aligned, gaps, strict=True)).rstrip()
         if entry is not None:
             yield from wrapped(on_one_line(entry.held or entry.problem or ""), width, "    ")
+    if others:
+        yield "to find objects, resnet-pipe convert one of these:"
+        yield from wrapped(", ".join(others), width, "    ")
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from resnet_pipe.cli.terminal import on_signals, say, show
-from resnet_pipe.errors import DocumentError, ExitCode
+from resnet_pipe.errors import ExitCode
 
 
 def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,8 +148,10 @@ def tune(
 
 
 def _numbers(_context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
     try:
-        numbers = tuple(int(part) for part in value.split(",")) if value else ()
+        numbers = tuple(int(part) for part in value.split(","))
     except ValueError:
         numbers = (0,)
     if any(number < 1 for number in numbers):
@@ -165,12 +167,23 @@ def _numbers(_context: click.Context, parameter: click.Parameter, value: str | N
 @click.option(
     "--depths", callback=_numbers, default="18,34,50,101,152", show_default=True, help="Depths to measure."
 )
-@click.option("--engine", "engines", multiple=True, help="Engine to measure; repeatable. Default: the job's.")
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME",
+    callback=_engines,
+    help="Engine to measure; repeatable. Default: the job's.",
+)
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each depth, interleaved."
 )
 @click.option("--batch-sizes", callback=_numbers, metavar="N,N,...", help="Also measure these batch sizes.")
-@click.option("--items", type=click.IntRange(1), default=256, show_default=True, help="Images per run.")
+@click.option(
+    "--items",
+    type=click.IntRange(1),
+    help="Images per run. Default: 256, or 16 of networks that find objects, which take seconds for each.",
+)
 @click.option(
     "--weights",
     default="auto",
@@ -194,12 +207,14 @@ def depth(
     engines: tuple[str, ...],
     repeats: int,
     batch_sizes: tuple[int, ...],
-    items: int,
+    items: int | None,
     weights: str,
     out: Path | None,
     compare: tuple[Path, Path] | None,
 ) -> NoReturn:
     """Measure how depth affects speed: run the sources of JOB through ResNet-18 to 152.
+
+    For a job that asks for boxes, these are in Faster R-CNNs, whose parts are told apart.
 
     Writes depth.json, depth.csv, depth.html and depth.png. Exits with 3 if a depth failed.
     """
@@ -210,22 +225,19 @@ def depth(
         sys.exit(ExitCode.DONE)
     if job is None:
         raise click.UsageError("give a job, or --compare A.json B.json")
-    from resnet_pipe.job import document, self_feeding
-    from resnet_pipe.job import job as jobs
-    from resnet_pipe.report import depth_report
+    from resnet_pipe.job import self_feeding
+    from resnet_pipe.report import depth_report, depth_table
     from resnet_pipe.study import depth as depth_study
+    from resnet_pipe.study.family import FAMILIES, kind_for
 
-    document.read(job)  # before the networks are converted, which takes minutes
-    with suppress(DocumentError):  # the job's own model need not be there
-        depth_study.refuse_boxes(jobs.load(job, overrides, "--set")[0])
-    networks = depth_study.prepare(depths, weights, say)
-    loaded, _ = jobs.load(job, (*overrides, networks.override), "--set")
-    depth_study.refuse_boxes(loaded)
+    loaded = depth_study.load(job, overrides)  # before the networks are converted, which takes minutes
     folder = out or loaded.output
     self_feeding.check_file(loaded, folder / "depth.png")
-    options = depth_study.DepthOptions(engines, repeats, batch_sizes, items)
+    kind = kind_for(loaded.fields)
+    networks = depth_study.prepare(kind, depths, weights, say)
+    options = depth_study.DepthOptions(engines, repeats, batch_sizes, items or FAMILIES[kind].items)
     with on_signals() as stop:
         study, code = depth_study.study(loaded, networks, options, stop, say)
-    show(depth_report.table(study))
+    show(depth_table.table(study))
     depth_report.write(study, folder, show)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""The models there are, the ResNets that can be converted, and what each one costs."""
+"""The models there are, torchvision's networks that can be converted, and what each one costs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from resnet_pipe.errors import HomeError, ModelError
 from resnet_pipe.head.classify import FEATURES, LOGITS
 from resnet_pipe.head.output_choice import of_network
+from resnet_pipe.model.detection import OF_TORCHVISION
 from resnet_pipe.model.model import INT8_SUFFIX, Sidecar, how_to_make, models_dir, read_sidecar
 from resnet_pipe.model.network import PERHAPS_BOXES, inspect
 from resnet_pipe.store.names import key_of
@@ -27,14 +28,14 @@ _COSTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A model, or one of the five ResNets that is not converted yet.
+    """A model, or one of torchvision's networks that is not converted yet, which may also find objects.
 
     Attributes:
         name: of its file without `.onnx`, in the text form of `key_of`.
         path: None if it is not converted.
-        params: of one of the five that is not converted, with 1000 classes; None without a sidecar.
+        params: of a ResNet that is not converted, with 1000 classes; else None without a sidecar.
         macs: for one image, likewise, of 224 x 224 pixels.
-        file_bytes: of the file; if it is not converted, of its weights; None if it cannot be looked at.
+        file_bytes: of the file; of a ResNet that is not converted, of its weights; None if that is not known.
         sidecar: None if there is none that can be used.
         outputs: `logits` and `features`, or one of them -> how many values for an image; None if that is not
             known before a run.
@@ -95,11 +96,15 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Return the five depths, the shallowest first, each before its int8 model, and then all other models."""
+    """Return the five depths, the shallowest first, each before its int8 model, then all other models.
+
+    Last are torchvision's networks that find objects and are not converted.
+    """
     found = {path.stem: path for path in _files()}
     pairs = ((name, name + INT8_SUFFIX) for name in _COSTS)
     names = [name for pair in pairs for name in pair if name in _COSTS or name in found]
     names += sorted(found.keys() - set(names))
+    names += [name for name in OF_TORCHVISION if name not in found]
     return [_converted(found[name]) if name in found else _not_converted(name) for name in names]
 
 
@@ -111,6 +116,8 @@ def _files() -> list[Path]:
 
 
 def _not_converted(name: str) -> Entry:
+    if name not in _COSTS:  # what it costs depends on its classes and on the images
+        return Entry(name, None, None, None, None)
     params, macs = _COSTS[name]
     return Entry(name, None, params, macs, _FLOAT_BYTES * params)
 

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from resnet_pipe.errors import UsageError
 from resnet_pipe.job import document
 from resnet_pipe.job.location import located
+from resnet_pipe.model.depths import DEPTHS, resnet
 from resnet_pipe.model.detection import OF_TORCHVISION
 from resnet_pipe.model.model import recipes_dir
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 
-ARCHITECTURES = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+ARCHITECTURES = {resnet(depth): depth for depth in DEPTHS}
 """torchvision's name -> depth."""
 TORCHVISION = "torchvision"
 """Where the networks of recipes come from."""

@@ -6,10 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resnet_pipe.model.depths import DEPTHS, faster_rcnn
+
 Kind = Literal["yolo5", "yolo", "yolo_end_to_end", "detr", "rt_detr", "faster_rcnn", "retinanet", "fcos"]
 """What the outputs of a network mean. yolo5 has an objectness, yolo has none, yolo_end_to_end no NMS."""
+FASTER_RCNNS = {faster_rcnn(depth): depth for depth in DEPTHS}
+"""torchvision's Faster R-CNNs, version 1, by name -> the depth of their ResNet."""
 OF_TORCHVISION = (
-    "fasterrcnn_resnet50_fpn",
+    *FASTER_RCNNS,
     "fasterrcnn_resnet50_fpn_v2",
     "retinanet_resnet50_fpn",
     "retinanet_resnet50_fpn_v2",

@@ -12,13 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import ModelError
 from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.model.depths import DEPTHS, resnet
 from resnet_pipe.model.detection import OF_TORCHVISION, Detection
 from resnet_pipe.preprocess.preprocessing import Preprocessing, first_problem
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
-
-DEPTHS = (18, 34, 50, 101, 152)
-"""The ResNets of He et al. 2015, https://arxiv.org/abs/1512.03385, table 1."""
 
 HUBS = ("hf:", "timm:")
 """How the names of networks on a hub begin."""
@@ -97,7 +95,8 @@ class Sidecar(_Section):
         classes: their labels, in the order of the logits; empty if it gives none.
         detection: how its outputs become boxes; None for a network that finds no objects.
         features: how many it gives for an image; None if it gives none.
-        macs: multiply-accumulates of one forward pass of one image at the crop size.
+        macs: multiply-accumulates of one forward pass of one image at the crop size; where images have many
+            sizes, of the largest one. A Faster R-CNN looks at 1,000 proposals in it, its most.
         compared_with: the library, and its version, that said what the results should be.
         max_relative_difference: of the float32 model from that, on real images, the largest of all engines.
         proved: the difference in each engine that was installed and gave the same.
@@ -203,7 +202,7 @@ def how_to_make(name: str) -> str | None:
     source = name.removesuffix(INT8_SUFFIX)
     if source in OF_TORCHVISION and source == name:
         return f"resnet-pipe convert {source}"
-    if not source.startswith(HUBS) and source not in {f"resnet{depth}" for depth in DEPTHS}:
+    if not source.startswith(HUBS) and source not in set(map(resnet, DEPTHS)):
         return None
     return (
         f"resnet-pipe convert {quote(source)}{' --quantize --calibration IMAGES' if source != name else ''}"

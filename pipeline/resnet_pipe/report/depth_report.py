@@ -1,4 +1,4 @@
-"""A depth study to look at: the table for a terminal, depth.csv, depth.html and depth.png.
+"""A depth study to look at: depth.csv, depth.html and depth.png.
 
 The last two raise a MissingExtraError where the extra `report` is not installed.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from resnet_pipe.errors import MissingExtraError, RunError
 from resnet_pipe.report import charts
 from resnet_pipe.report.charts import picture
+from resnet_pipe.report.depth_table import parts_of
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
-from resnet_pipe.study.figures import Entry, Study
+from resnet_pipe.study.figures import Entry, Study, rate
 from resnet_pipe.study.findings import engines, findings, of_engine
 from resnet_pipe.writer.tables.csv import to_cell
 
@@ -32,6 +34,8 @@ _CORNERS: tuple[charts.Corner, ...] = (
 """Where the number of the first, the second and all other points stands: ResNet-34 and 50 are neighbours."""
 _ABOVE: charts.Corner = ((-4, 5), "right", "baseline")
 _BELOW: charts.Corner = ((4, -11), "left", "baseline")
+_RESNET = "ResNet-{}"
+"""Under a column, where there is no room for the name of the whole network."""
 
 
 def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
@@ -60,36 +64,13 @@ def write(study: Study, folder: Path, say: Callable[[str], None]) -> None:
         raise RunError(text, "free some space there, or choose another --out") from None
 
 
-def table(study: Study) -> str:
-    """Return the study for a terminal."""
-    lines = [
-        f"{'model':<11}{'engine':<13}{'images/s':>9}{'spread':>15}"
-        f"{'read':>8}{'prep':>7}{'infer':>8}{'write':>8}"
-        f"{'p50':>9}{'GFLOP/s':>9}{'share':>7}{'MB':>7}  bottleneck"
-    ]
-    for entry in study.entries:
-        rate = entry.images_per_s
-        read, prepare, infer, write = (entry.stages[stage].busy_ms for stage in charts.STAGE_COLORS)
-        lines.append(
-            f"{f'ResNet-{entry.network.depth}':<11}{entry.setting.engine:<13}"
-            f"{rate.median:>9.1f}{f'{rate.low:.1f}-{rate.high:.1f}':>15}"
-            f"{read:>8.2f}{prepare:>7.2f}{infer:>8.2f}{write:>8.2f}"
-            f"{entry.latency.p50:>9.1f}{entry.gflops:>9.0f}{entry.gflops_share:>7.0%}{entry.peak_rss_mb:>7.0f}"
-            f"  {entry.bottleneck}"
-        )
-    lines += [
-        f"{f'ResNet-{failed.depth}':<11}{failed.engine:<13}failed: {failed.reason}" for failed in study.failed
-    ]
-    lines.append("stages: busy ms per image; p50: ms per batch; MB: peak memory")
-    return "\n".join([*lines, "", *findings(study)])
-
-
 def to_csv(study: Study) -> str:
     """Return the entries of a study as CSV, a row for each depth and engine."""
     rows = [_flat(entry.model_dump()) for entry in study.entries]
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)  # an engine may lack a part
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
@@ -103,6 +84,15 @@ def to_html(study: Study) -> str:
             "study": study,
             "made_at": study.made_at.replace("T", " ").replace("+00:00", " UTC"),
             "findings": findings(study),
+            "parts": parts_of(study),
+            "rate": rate,
+            "vram": any(entry.peak_vram_mb for entry in study.entries),
+            "at": study.entries[0].network.gmacs_at,
+            "parts_charts": [
+                (engine, picture(partial(_parts, study, engine), f"Time of each part by depth in {engine}"))
+                for engine in engines(study)
+                if parts_of(study)
+            ],
             "stage_charts": [
                 (engine, picture(partial(_stages, study, engine), f"Time of each stage by depth in {engine}"))
                 for engine in engines(study)
@@ -126,6 +116,8 @@ def to_png(study: Study) -> bytes:
     }
     if study.batch_sizes:
         draws["Latency against batch size"] = partial(_batches, study, study.batch_sizes[0].engine)
+    if parts_of(study):
+        draws[f"Time of each part of infer, by depth, in {engine}"] = partial(_parts, study, engine)
     draws["Peak memory, by depth"] = partial(_memory, study)
     drawn = charts.figure(draws, charts.LIGHT, 13.33, 7.5, columns=2)  # inches: slides are 16:9
     drawn.suptitle(findings(study)[0], fontsize=13, color=charts.LIGHT.text, wrap=True)
@@ -137,18 +129,45 @@ def to_png(study: Study) -> bytes:
 def _stages(study: Study, engine: str, axes: Axes, scheme: charts.Scheme) -> None:
     """Draw the time of each stage, by depth."""
     entries = of_engine(study, engine)
-    names = [f"ResNet-{entry.network.depth}" for entry in entries]
-    below = [0.0] * len(entries)
-    for stage, color in charts.STAGE_COLORS.items():
-        values = [entry.stages[stage].busy_ms for entry in entries]
-        axes.bar(names, values, bottom=below, color=color, label=stage, width=0.62)
-        below = [low + value for low, value in zip(below, values, strict=True)]
-    for index, entry in enumerate(entries):
-        note = f"{below[index]:.1f} ms\ninfer {entry.stages['infer'].busy_ms:.1f}"
-        charts.note(axes, scheme, note, (index, below[index]), ((0, 3), "center", "baseline"))
+    busy = {stage: [entry.stages[stage].busy_ms for entry in entries] for stage in charts.STAGE_COLORS}
+    tops = _stacked(axes, entries, busy, list(charts.STAGE_COLORS.values()))
+    for index, (entry, top) in enumerate(zip(entries, tops, strict=True)):
+        note = f"{top:.1f} ms\ninfer {entry.stages['infer'].busy_ms:.1f}"
+        charts.note(axes, scheme, note, (index, top), ((0, 3), "center", "baseline"))
     axes.set_ylabel(f"busy ms per image, {engine}")
-    axes.margins(y=0.2)
+    _by_depth(study, axes)
     charts.legend(axes, scheme)
+
+
+def _parts(study: Study, engine: str, axes: Axes, scheme: charts.Scheme) -> None:
+    """Draw the time of each part of the infer stage, by depth, of networks that find objects."""
+    entries = of_engine(study, engine)
+    taken = {part: [entry.parts.get(part, 0.0) for entry in entries] for part in parts_of(study)}
+    tops = _stacked(axes, entries, taken, charts.COLORS)
+    for index, top in enumerate(tops):
+        charts.note(axes, scheme, f"{top:.1f} ms", (index, top), ((0, 3), "center", "baseline"))
+    axes.set_ylabel(f"ms of infer per image, {engine}")
+    _by_depth(study, axes)
+    charts.legend(axes, scheme, columns=len(taken))
+
+
+def _stacked(
+    axes: Axes, entries: Sequence[Entry], values: Mapping[str, Sequence[float]], colors: Sequence[str]
+) -> list[float]:
+    """Draw a column for each entry, of values by name; return how high each is."""
+    names = [_RESNET.format(entry.network.depth) for entry in entries]
+    below = [0.0] * len(entries)
+    for (name, heights), color in zip(values.items(), itertools.cycle(colors), strict=False):
+        axes.bar(names, heights, bottom=below, color=color, label=name, width=0.62)
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    return below
+
+
+def _by_depth(study: Study, axes: Axes) -> None:
+    """Leave room above the columns, and say what they are of, if that is not just a ResNet."""
+    axes.margins(y=0.2)
+    if study.family != "resnet":
+        axes.set_xlabel(f"{study.networks.called} with a ...")
 
 
 def _rates(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
@@ -165,9 +184,9 @@ def _rates(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
         axes.errorbar(gmacs, rates, spread, color=color, marker="o", markersize=5, capsize=3, label=engine)
         for index, (entry, x, y) in enumerate(zip(entries, gmacs, rates, strict=True)):
             # The curve falls and is hollow: left of its first point, and both of its sides, are free.
-            label = f"{entry.network.depth}: {y:.1f}"
+            label = f"{entry.network.depth}: {rate(y)}"
             charts.note(axes, scheme, label, (x, y), _CORNERS[min(index, 2)])
-    axes.set_xlabel("10⁹ multiply-accumulates per image (labels: depth: images/s)")
+    axes.set_xlabel(f"{_macs(study)} (labels: depth: images/s)")
     axes.set_ylabel("images/s, end to end")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.14, y=0.15)
@@ -180,10 +199,10 @@ def _batches(study: Study, engine: str, axes: Axes, scheme: charts.Scheme) -> No
     for depth, color in zip(sorted({point.depth for point in points}), charts.COLORS, strict=False):
         mine = sorted((p for p in points if p.depth == depth), key=lambda point: point.batch_size)
         sizes, times = [p.batch_size for p in mine], [p.latency.p50 for p in mine]
-        axes.plot(sizes, times, color=color, marker="o", markersize=5, label=f"ResNet-{depth}")
+        axes.plot(sizes, times, color=color, marker="o", markersize=5, label=_RESNET.format(depth))
         for size, time, point in zip(sizes, times, mine, strict=True):
             corner = _ABOVE if depth >= 50 else _BELOW  # ResNet-34 and 50 are close to each other
-            charts.note(axes, scheme, f"{point.images_per_s:.0f}/s", (size, time), corner)
+            charts.note(axes, scheme, f"{_few(point.images_per_s)}/s", (size, time), corner)
     sizes = sorted({point.batch_size for point in points})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -206,10 +225,21 @@ def _memory(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
         at = [depths.index(entry.network.depth) + (index - (len(names) - 1) / 2) * width for entry in entries]
         bars = axes.bar(at, [entry.peak_rss_mb for entry in entries], width * 0.9, color=color, label=engine)
         axes.bar_label(bars, [_megabytes(entry) for entry in entries], fontsize=8, color=scheme.text)
-    axes.set_xticks(range(len(depths)), [f"ResNet-{depth}" for depth in depths])
+    axes.set_xticks(range(len(depths)), [_RESNET.format(depth) for depth in depths])
     axes.set_ylabel("peak memory, MB")
-    axes.margins(y=0.2)
+    _by_depth(study, axes)
     charts.legend(axes, scheme)
+
+
+def _macs(study: Study) -> str:
+    """Return what the axis of multiply-accumulates shows."""
+    at = study.entries[0].network.gmacs_at
+    size = f" of {at[0]} x {at[1]}" if at else ""
+    return f"10⁹ multiply-accumulates per image{size}"
+
+
+def _few(images_per_s: float) -> str:
+    return f"{images_per_s:.0f}" if images_per_s >= 10 else f"{images_per_s:.1f}"
 
 
 def _megabytes(entry: Entry) -> str:

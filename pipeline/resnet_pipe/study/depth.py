@@ -1,4 +1,4 @@
-"""The depth study: the same sources through ResNets of several depths, each run in its own process."""
+"""The depth study: the same sources through networks of several depths, each run in its own process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from resnet_pipe.errors import ExitCode, ModelError, ResnetPipeError, StoppedError, UsageError
 from resnet_pipe.infer import engine as engines
-from resnet_pipe.infer.engine import ENGINES
+from resnet_pipe.job import job as jobs
 from resnet_pipe.job.job import Job
 from resnet_pipe.machine import description
-from resnet_pipe.model.model import DEPTHS, models_dir, open_model
+from resnet_pipe.model.depths import DEPTHS
+from resnet_pipe.model.model import open_model
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.study.figures import Depth, Failed, Point, Study, entry, latency, with_shares
+from resnet_pipe.study.family import FAMILIES, Family, Kind, kind_for
+from resnet_pipe.study.figures import Depth, Failed, Point, Study, entry, latency, rate, with_shares
 from resnet_pipe.study.trial import TrialError, Trials, open_trials
 
 _LIMIT_S = 3600.0
@@ -26,56 +28,61 @@ _LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """What is studied: without engines, the job's own; without batch sizes, no curves of them.
+    """What is studied: these engines, or the job's own; without batch sizes, no curves of them.
 
     Each depth runs `repeats` times on each engine, over `items` images or frames: the job's sources are read
     several times over if they are fewer.
     """
 
-    engines: Sequence[str] = ()
-    repeats: int = 3
-    batch_sizes: Sequence[int] = ()
-    items: int = 256
+    engines: Sequence[str]
+    repeats: int
+    batch_sizes: Sequence[int]
+    items: int
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a study by depth, and of those that could not be converted, why."""
+    """The networks of a study by depth, all of one kind, and of those that could not be converted, why."""
 
+    kind: Kind
     known: dict[int, Depth]
     failed: dict[int, str]
 
-    @property
-    def override(self) -> str:
-        """Return the override that gives a job one of them, whatever it says and whether that exists."""
-        return f"infer.model={json.dumps(str(_path(next(iter(self.known)))))}"
 
-
-def refuse_boxes(job: Job) -> None:
-    """Raise a `UsageError` for a job that asks for boxes: no ResNet finds objects."""
-    if job.finds_objects:
-        raise UsageError(
-            "depth measures ResNets, which find no objects, and the job asks for boxes",
-            "give a job with other fields, such as --set 'writer.fields=[features]'",
-        )
-
-
-def prepare(depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
-    """Convert the ResNets that have not been converted yet; for timing, any `weights` will do.
+def load(path: Path, overrides: Sequence[str]) -> Job:
+    """Read and check a job for a study, whatever its model is, and whether that is there.
 
     Raises:
-        UsageError: there is no such ResNet.
+        DocumentError: the job is wrong.
+        UsageError: no network of a depth study gives what it asks for, or takes such images.
+    """
+    # Each run has a model of its own in its place: for now it need only be a file, such as the job itself.
+    any_file = f"infer.model={json.dumps(str(path.absolute()))}"
+    job = jobs.load(path, (*overrides, any_file), "--set").job
+    if FAMILIES[kind_for(job.fields)].one_size and job.preprocess.fit == "shortest":
+        raise UsageError(
+            "the networks that are measured take images of one size, and fit: shortest makes many",
+            "take fit, and the keys that go with it, out of the job: each network brings its own",
+        )
+    return job
+
+
+def prepare(kind: Kind, depths: Sequence[int], weights: str, say: Callable[[str], None]) -> Networks:
+    """Convert the networks that have not been converted yet; for timing, any `weights` will do.
+
+    Raises:
+        UsageError: there is no ResNet of such a depth.
         ResnetPipeError: none of them could be converted.
     """
-    networks = Networks({}, {})
+    networks = Networks(kind, {}, {})
+    for depth in set(depths).difference(DEPTHS):  # before the first conversion, which takes minutes
+        remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
+        raise UsageError(f"there is no ResNet-{depth}", remedy)
     for depth in depths:
-        if depth not in DEPTHS:
-            remedy = f"--depths {','.join(map(str, DEPTHS))}, or some of them"
-            raise UsageError(f"there is no ResNet-{depth}", remedy)
         try:
-            networks.known[depth] = _prepare(depth, weights, say)
+            networks.known[depth] = _prepare(FAMILIES[kind], depth, weights, say)
         except ResnetPipeError as error:
-            say(f"ResNet-{depth}: {error}")
+            say(f"{FAMILIES[kind].name(depth)}: {error}")
             networks.failed[depth] = error.problem
             if networks.failed.keys() == set(depths):
                 raise
@@ -89,9 +96,10 @@ class _Spec(NamedTuple):
     engine: str
     batch_size: int | None = None
 
-    def __str__(self) -> str:
+    def describe(self, family: Family) -> str:
+        """Return it in words."""
         batches = f", batches of {self.batch_size}" if self.batch_size else ""
-        return f"ResNet-{self.depth}, {self.engine}{batches}"
+        return f"{family.name(self.depth)}, {self.engine}{batches}"
 
 
 def study(
@@ -103,21 +111,12 @@ def study(
     the sources, the preprocessing mode, the writer and the engine; its model does not matter.
 
     Raises:
-        UsageError: there is no such engine; or the job's images have many sizes.
         RunError: there are no sources.
         StoppedError: a signal came before anything was measured.
     """
-    if job.preprocess.fit == "shortest":
-        raise UsageError(
-            "the networks that are measured take images of one size, and fit: shortest makes many",
-            "take fit, and the keys that go with it, out of the job: each network brings its own",
-        )
     wanted = tuple(dict.fromkeys(options.engines)) or (job.infer.engine,)
-    for engine in wanted:
-        if engine not in ENGINES:
-            raise UsageError(f"unknown engine {engine!r}", f"available: {', '.join(ENGINES)}")
     failed = {_Spec(depth, engine): networks.failed[depth] for depth in networks.failed for engine in wanted}
-    measuring = _Measuring(networks.known, wanted, options, say, failed)
+    measuring = _Measuring(networks, wanted, options, say, failed)
     with open_trials(job, stop) as trials:
         try:
             measuring.run(trials)
@@ -131,7 +130,7 @@ def study(
 
 @dataclass
 class _Measuring:
-    networks: dict[int, Depth]
+    networks: Networks
     engines: tuple[str, ...]
     options: DepthOptions
     say: Callable[[str], None]
@@ -139,11 +138,12 @@ class _Measuring:
     runs: dict[_Spec, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, trials: Trials) -> None:
-        order = list(self._order())
+        order, family = list(self._order()), FAMILIES[self.networks.kind]
         for number, spec in enumerate(order, 1):
             if spec in self.failed:
                 continue
-            changes: dict[str, object] = {"infer.model": str(_path(spec.depth)), "infer.engine": spec.engine}
+            model = str(family.path(spec.depth))
+            changes: dict[str, object] = {"infer.model": model, "infer.engine": spec.engine}
             if spec.batch_size is not None:
                 changes["infer.batch_size"] = spec.batch_size
             try:
@@ -154,21 +154,22 @@ class _Measuring:
                 outcome = f"failed: {error}"
             else:
                 self.runs[spec].append(run)
-                outcome = f"{run['items_per_second']:.1f} images/s"
-            self.say(f"{number}/{len(order)} {spec}: {outcome}")
+                outcome = f"{rate(run['items_per_second'])} images/s"
+            self.say(f"{number}/{len(order)} {spec.describe(family)}: {outcome}")
 
     def figures(self, trials: Trials) -> Study:
         """Return the measurements so far."""
         measured = sorted(self.runs, key=lambda spec: (self.engines.index(spec.engine), spec.depth))
         plain = [spec for spec in measured if spec.batch_size is None]
         return Study(
+            family=self.networks.kind,
             job=trials.job.name,
             made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             machine=description.describe(engines.distributions()),
             sources=trials.sample.found,
             items=self.options.items,
             repeats=self.options.repeats,
-            entries=with_shares([entry(self.networks[spec.depth], self.runs[spec]) for spec in plain]),
+            entries=with_shares([entry(self.networks.known[spec.depth], self.runs[spec]) for spec in plain]),
             batch_sizes=[
                 Point(
                     **spec._asdict(),
@@ -183,26 +184,28 @@ class _Measuring:
 
     def _order(self) -> Iterator[_Spec]:
         """Yield the runs, each round the other way round: a machine that slows down slows down all."""
-        specs = [_Spec(depth, engine) for depth in self.networks for engine in self.engines]
+        specs = [_Spec(depth, engine) for depth in self.networks.known for engine in self.engines]
         for repeat in range(self.options.repeats):
             yield from specs[:: -1 if repeat % 2 else 1]
         for size in self.options.batch_sizes:
             yield from (spec._replace(batch_size=size) for spec in specs)
 
 
-def _path(depth: int) -> Path:
-    return models_dir() / f"resnet{depth}.onnx"
-
-
-def _prepare(depth: int, weights: str, say: Callable[[str], None]) -> Depth:
-    """Convert a ResNet unless that has been done, and return its figures."""
-    path = _path(depth)
+def _prepare(family: Family, depth: int, weights: str, say: Callable[[str], None]) -> Depth:
+    """Convert a network unless that has been done, and return its figures."""
+    path, name = family.path(depth), family.model(depth)
     if not path.is_file():
         from resnet_pipe.convert.conversion import convert
 
-        convert(f"resnet{depth}", weights=weights, say=say)
+        convert(name, weights=weights, say=say)
     sidecar = open_model(path).sidecar
     if sidecar is None:
-        raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert resnet{depth}")
-    megabytes = path.stat().st_size / 1e6
-    return Depth(depth=depth, params=sidecar.params, gmacs=sidecar.macs / 1e9, file_mb=megabytes)
+        raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert {name}")
+    megabytes, varies = path.stat().st_size / 1e6, sidecar.preprocessing.varies
+    return Depth(
+        depth=depth,
+        params=sidecar.params,
+        gmacs=sidecar.macs / 1e9,
+        gmacs_at=sidecar.preprocessing.size if varies else None,
+        file_mb=megabytes,
+    )

@@ -11,6 +11,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resnet_pipe.errors import UsageError
+from resnet_pipe.study.family import FAMILIES, Family, Kind
+
+_SLOW = 5.0
+"""Images per second of which one digit after the point would be too few to compare."""
 
 
 class _Section(BaseModel):
@@ -46,6 +50,10 @@ class Depth(_Section):
     depth: int
     params: int
     gmacs: float = Field(description="10^9 multiply-accumulates for one image")
+    gmacs_at: tuple[int, int] | None = Field(
+        default=None,
+        description="height and width of that image, the largest of the model's own, if it takes many sizes",
+    )
     file_mb: float
 
 
@@ -68,11 +76,17 @@ class Entry(_Section):
     setting: Setting
     images_per_s: Spread
     stages: dict[str, StageTime]
+    parts: dict[str, float] = Field(
+        default={}, description="of a network that finds objects: milliseconds of `infer` by part, per image"
+    )
     latency: Latency
     load_s: float = Field(description="reading the file and building the network")
     warmup_s: float = Field(description="the first forward pass")
-    gflops: float = Field(description="10^9 floating-point operations a second while the network runs")
-    gflops_share: float = Field(description="of the best depth of this engine, 0 to 1")
+    gflops: float | None = Field(
+        description="10^9 floating-point operations a second while the network runs; null if it takes many"
+        " sizes, as each image has its own number"
+    )
+    gflops_share: float | None = Field(description="of the best depth of this engine, 0 to 1; null likewise")
     peak_rss_mb: float
     peak_vram_mb: float | None
     bottleneck: str
@@ -101,6 +115,7 @@ class Study(_Section):
     """The contents of depth.json. Fields are added, never renamed."""
 
     schema_version: Literal[1] = 1
+    family: Kind = Field(default="resnet", description="what all the networks are")
     job: str
     made_at: str = Field(description="UTC, ISO 8601")
     machine: dict[str, str]
@@ -110,6 +125,15 @@ class Study(_Section):
     entries: list[Entry]
     batch_sizes: list[Point]
     failed: list[Failed]
+
+    @property
+    def networks(self) -> Family:
+        """Return what all the networks are."""
+        return FAMILIES[self.family]
+
+    def name(self, network: Depth | Point | Failed) -> str:
+        """Return the name of a network, for people."""
+        return self.networks.name(network.depth)
 
 
 def read(path: Path) -> Study:
@@ -148,11 +172,12 @@ def entry(network: Depth, runs: Sequence[Mapping[str, Any]]) -> Entry:
             )
             for stage in runs[0]["stages"]
         },
+        parts={part: median(_part(run, part) for run in runs) for part in runs[0]["infer_parts_s"]},
         latency=latency(runs),
         load_s=median(run["engine"]["load_s"] for run in runs),
         warmup_s=median(run["warmup_s"] - run["engine"]["load_s"] for run in runs),
-        gflops=median(_gflops(network, run) for run in runs),
-        gflops_share=1.0,
+        gflops=median(_gflops(network, run) for run in runs) if network.gmacs_at is None else None,
+        gflops_share=None,
         peak_rss_mb=median(run["peak_rss_mb"] for run in runs),
         peak_vram_mb=median(vram) if vram else None,
         bottleneck=mode(run["bottleneck"] for run in runs),
@@ -169,13 +194,20 @@ def latency(runs: Sequence[Mapping[str, Any]]) -> Latency:
 
 def with_shares(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries, each with its share of the GFLOP/s of the best depth of its engine."""
-
-    def best(engine: str) -> float:
-        return max(each.gflops for each in entries if each.setting.engine == engine)
-
+    best: dict[str, float] = {}
+    for each in entries:
+        best[each.setting.engine] = max(best.get(each.setting.engine, 0.0), each.gflops or 0.0)
     return [
-        each.model_copy(update={"gflops_share": each.gflops / best(each.setting.engine)}) for each in entries
+        each.model_copy(update={"gflops_share": each.gflops / best[each.setting.engine]})
+        if each.gflops
+        else each
+        for each in entries
     ]
+
+
+def rate(images_per_s: float) -> str:
+    """Return images per second in words: a network that finds objects may take seconds for one."""
+    return f"{images_per_s:.1f}" if images_per_s >= _SLOW else f"{images_per_s:.2f}"
 
 
 def turning_point(entries: Sequence[Entry]) -> int | None:
@@ -189,6 +221,11 @@ def turning_point(entries: Sequence[Entry]) -> int | None:
 def _per_item(run: Mapping[str, Any], stage: str, *names: str) -> float:
     """Return milliseconds; a run that counts has items."""
     return float(1000 * sum(run["stages"][stage][name] for name in names) / run["items"])
+
+
+def _part(run: Mapping[str, Any], part: str) -> float:
+    """Return milliseconds of a part of the infer stage for each item."""
+    return float(1000 * run["infer_parts_s"].get(part, 0.0) / run["items"])
 
 
 def _gflops(network: Depth, run: Mapping[str, Any]) -> float:

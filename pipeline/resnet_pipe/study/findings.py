@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from resnet_pipe.study.figures import Entry, Point, Study, turning_point
+from resnet_pipe.study.figures import Entry, Point, Study, rate, turning_point
 
 
 def findings(study: Study) -> list[str]:
@@ -13,7 +13,7 @@ def findings(study: Study) -> list[str]:
     said = [sentence for engine in engines(study) for sentence in _of_engine(study, engine)]
     said += _engines_compared(study)
     if study.failed:
-        depths = ", ".join(f"ResNet-{failed.depth} ({failed.engine})" for failed in study.failed)
+        depths = ", ".join(f"{study.name(failed)} ({failed.engine})" for failed in study.failed)
         said.append(f"Not measured: {depths}.")
     return said or ["Nothing was measured."]
 
@@ -34,59 +34,73 @@ def _of_engine(study: Study, engine: str) -> Iterator[str]:
     first, last = entries[0], entries[-1]
     precision = first.setting.precision
     if len(entries) == 1:
-        yield f"{_name(first)} runs at {_rate(first)} images/s in {engine} ({precision})."
+        name = study.name(first.network)
+        yield f"{name} runs at {_rate(first)} images/s in {engine} ({precision})."
+        yield from _largest_part(study, first)
         return
     start, end = first.stages["infer"].busy_ms, last.stages["infer"].busy_ms
     growth = f"{end / start:.1f}x" if start else "from nothing"
     reading = _range([entry.stages["reader"].busy_ms for entry in entries])
     yield (
-        f"{engine} ({precision}): from {_name(first)} to {_name(last)}, inference time grows"
-        f" {growth}, from {start:.1f} to {end:.1f} ms per image, while reading"
+        f"{engine} ({precision}): from {study.name(first.network)} to {study.name(last.network)},"
+        f" inference time grows {growth}, from {start:.1f} to {end:.1f} ms per image, while reading"
         f" {'takes' if ' ' in reading else 'stays'} {reading} ms;"
         f" {_rate(first)} images/s drop to {_rate(last)}."
     )
-    yield _limit(entries)
-    best = max(entries, key=lambda entry: entry.gflops)
-    worst = min(entries, key=lambda entry: entry.gflops)
-    yield (
-        f"{_name(best)} uses the machine best, {best.gflops:.0f} GFLOP/s; {_name(worst)} reaches"
-        f" {worst.gflops / best.gflops:.0%} of that."
-    )
+    yield _limit(study, entries)
+    known = sorted((entry.gflops, study.name(entry.network)) for entry in entries if entry.gflops)
+    if known:
+        (least, worst), (most, best) = known[0], known[-1]
+        yield f"{best} uses the machine best, {most:.0f} GFLOP/s; {worst} reaches {least / most:.0%} of that."
+    yield from _largest_part(study, last)
     points = [point for point in study.batch_sizes if point.engine == engine]
     curves = [[p for p in points if p.depth == depth] for depth in sorted({p.depth for p in points})]
     if curves:
-        yield _batch_sizes(curves)
+        yield _batch_sizes(study, curves)
 
 
-def _limit(entries: Sequence[Entry]) -> str:
+def _largest_part(study: Study, entry: Entry) -> Iterator[str]:
+    """Say which part of the infer stage takes the most time, of a network that finds objects."""
+    if entry.parts:
+        part = max(entry.parts, key=entry.parts.__getitem__)
+        taken, every = entry.parts[part], sum(entry.parts.values()) or 1.0
+        yield (
+            f"{study.name(entry.network)} spends the most time in {part}: {taken:.1f} ms per image,"
+            f" {taken / every:.0%} of infer."
+        )
+
+
+def _limit(study: Study, entries: Sequence[Entry]) -> str:
+    what = "inference" if entries[0].parts else "the network"
     turn = turning_point(entries)
     if turn is not None:
-        return f"From ResNet-{turn} on, the network is the bottleneck; before, it is reading."
+        return f"From {study.networks.name(turn)} on, {what} is the bottleneck; before, it is reading."
     limits = {entry.bottleneck for entry in entries}
     if limits == {"infer"}:
-        return "The network is the bottleneck at every depth."
+        return f"{what.capitalize()} is the bottleneck at every depth."
     if len(limits) == 1:
         return (
             f"The bottleneck is {limits.pop()} at every depth: a deeper network costs little or nothing here."
         )
-    return "The bottleneck: " + ", ".join(f"{entry.bottleneck} in {_name(entry)}" for entry in entries) + "."
+    limited = ", ".join(f"{entry.bottleneck} in {study.name(entry.network)}" for entry in entries)
+    return f"The bottleneck: {limited}."
 
 
-def _batch_sizes(curves: Sequence[Sequence[Point]]) -> str:
+def _batch_sizes(study: Study, curves: Sequence[Sequence[Point]]) -> str:
     tops = [max(curve, key=lambda point: point.images_per_s) for curve in curves]
     ones = [min(curve, key=lambda point: point.batch_size) for curve in curves]
     shares = [one.images_per_s / top.images_per_s for one, top in zip(ones, tops, strict=True)]
     top, one = tops[0], ones[0]
     if len(curves) == 1:
         said = (
-            f"ResNet-{top.depth} is fastest with batches of {top.batch_size}: {top.images_per_s:.1f}"
+            f"{study.name(top)} is fastest with batches of {top.batch_size}: {rate(top.images_per_s)}"
             f" images/s, {top.latency.p50:.0f} ms per batch"
         )
         if one is not top:
             said += f"; batches of {one.batch_size} give {shares[0]:.0%} of that, in {one.latency.p50:.0f} ms"
         return f"{said}."
     if len({point.batch_size for point in tops}) > 1:
-        sizes = ", ".join(f"{point.batch_size} in ResNet-{point.depth}" for point in tops)
+        sizes = ", ".join(f"{point.batch_size} in {study.name(point)}" for point in tops)
         return f"The fastest batch size: {sizes}."
     return (
         f"Batches of {top.batch_size} are the fastest at every depth; batches of {one.batch_size}"
@@ -112,23 +126,28 @@ def compare(first: Study, second: Study) -> str:
     """
     lines = []
     fields = {"job", "sources", "items", "repeats"}
-    a, b = ({**study.model_dump(include=fields), **study.machine} for study in (first, second))
+    a, b = (
+        {"networks": study.networks.called, **study.model_dump(include=fields), **study.machine}
+        for study in (first, second)
+    )
     for name in dict.fromkeys((*a, *b)):
         one, other = a.get(name, "unknown"), b.get(name, "unknown")
         if one != other:
             lines.append(f"A and B differ: {name}: {one} and {other}")
+    width = max([10, *(len(first.name(entry.network)) for entry in first.entries)]) + 1
     lines.append(
-        f"{'model':<11}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
+        f"{'model':<{width}}{'A':<24}{'B':<24}{'images/s A':>11}{'B':>9}{'B / A':>8}"
         f"{'infer ms A':>12}{'B':>8}{'MB A':>8}{'B':>7}"
     )
     several = len(engines(first)) > 1 or len(engines(second)) > 1
     pairs = [
-        _side_by_side(one, other)
+        f"{first.name(one.network):<{width}}{_side_by_side(one, other)}"
         for one, other in product(first.entries, second.entries)
-        if one.network.depth == other.network.depth
+        if first.family == second.family
+        and one.network.depth == other.network.depth
         and (one.setting.engine == other.setting.engine or not several)
     ]
-    return "\n".join([*lines, *(pairs or ["the two studies share no depth on the same engine"])])
+    return "\n".join([*lines, *(pairs or ["the two studies share no network on the same engine"])])
 
 
 def _side_by_side(one: Entry, other: Entry) -> str:
@@ -138,19 +157,15 @@ def _side_by_side(one: Entry, other: Entry) -> str:
         for setting in (one.setting, other.setting)
     ]
     return (
-        f"{_name(one):<11}{settings[0]:<24}{settings[1]:<24}"
-        f"{a:>11.1f}{b:>9.1f}{b / a:>8.2f}"
+        f"{settings[0]:<24}{settings[1]:<24}"
+        f"{rate(a):>11}{rate(b):>9}{b / a:>8.2f}"
         f"{one.stages['infer'].busy_ms:>12.2f}{other.stages['infer'].busy_ms:>8.2f}"
         f"{one.peak_rss_mb:>8.0f}{other.peak_rss_mb:>7.0f}"
     )
 
 
-def _name(entry: Entry) -> str:
-    return f"ResNet-{entry.network.depth}"
-
-
 def _rate(entry: Entry) -> str:
-    return f"{entry.images_per_s.median:.1f}"
+    return rate(entry.images_per_s.median)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import resnet_pipe
+from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.syntax import parse
 from resnet_pipe.model.detection import BACKGROUND
+from resnet_pipe.model.model import read_sidecar
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.study import verifier
+from resnet_pipe.study import family, figures, verifier
 from tests.convert.detection.agreement import agreement, together
 from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor
 from tests.convert.detection.executed import Floats
@@ -26,16 +30,17 @@ from tests.made_once import made_once
 from tests.run.jobs import Cli, JobFolder
 
 KINDS = {
-    "faster_rcnn": "fasterrcnn_resnet50_fpn",
+    "faster_rcnn": "fasterrcnn_resnet18_fpn",
     "retinanet": "retinanet_resnet50_fpn",
     "fcos": "fcos_resnet50_fpn",
 }
-"""What the weights are of -> what a user calls it: the depth is read from the weights."""
+"""What the weights are of -> what a user calls it: all have a ResNet-18, which is read from the weights."""
 PREPROCESS = (
     f"{{fit: shortest, resize: {SMALL['min_size']}, longest: {SMALL['max_size']}, multiple: 32,"
     " interpolation: linear,"
     " mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
 )
+PARTS = ("queue", "network", "proposals", "roi_align", "box_head", "boxes")
 LABELS = [f"thing {index}" for index in range(1, CLASSES)]
 
 
@@ -263,6 +268,90 @@ def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Cal
     assert all(box["score"] > 0.4 for boxes in found for box in boxes)
     assert max(map(len, found)) <= 7
     assert found == [sorted(boxes, key=lambda box: -box["score"]) for boxes in found]
+
+
+def test_a_study_of_depth_tells_the_parts_and_the_memory_of_faster_rcnns(
+    job: JobFolder, known: Callable[[str], Known], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = job.folder / "models"
+    models.mkdir()
+    monkeypatch.setattr(family, "models_dir", lambda: models)
+    for depth, suffix in product((18, 34), (".onnx", ".json")):  # as small as the first one
+        (models / f"fasterrcnn_resnet{depth}_fpn{suffix}").hardlink_to(
+            known("faster_rcnn").folder / f"tuned{suffix}"
+        )
+    done = cli("depth", job.file, "--depths", "18,34", "--items", 4, "--repeats", 1).expect(0)
+    assert "2/2 Faster R-CNN with a ResNet-34, opencv: " in done.stderr
+    table = done.stdout.splitlines()
+    assert sum(line.startswith("Faster R-CNN with a ResNet-18 opencv ") for line in table) == 2
+    assert "GFLOP/s" not in done.stdout
+    (titles,) = [line.split() for line in table if " roi_align " in line]
+    assert titles == ["model", "engine", *PARTS]
+    study = figures.read(job.out / "depth.json")
+    assert (study.family, study.items, study.repeats) == ("faster_rcnn", 4, 1)
+    for entry in study.entries:
+        assert list(entry.parts) == list(PARTS)
+        assert min(entry.parts[part] for part in PARTS[1:]) > 0
+        assert sum(entry.parts.values()) == pytest.approx(entry.stages["infer"].busy_ms, rel=0.2)
+        assert entry.peak_rss_mb > 100
+        assert entry.network.gmacs_at == (160, 224)
+        assert entry.gflops is None
+    rows = list(csv.DictReader((job.out / "depth.csv").read_text().splitlines()))
+    assert float(rows[0]["parts.box_head"]) == study.entries[0].parts["box_head"]
+    page = (job.out / "depth.html").read_text()
+    assert "Faster R-CNN with a ResNet-34" in page
+    assert "roi_align" in page
+    assert "ResNet-18 uses the machine best" not in page
+
+
+def test_the_box_head_of_a_thousand_proposals_is_among_what_an_image_costs(
+    known: Callable[[str], Known],
+) -> None:
+    sidecar = read_sidecar(known("faster_rcnn").folder / "tuned.json")
+    head = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * 5 * CLASSES
+    assert sidecar.macs > 1000 * head
+    pixels = 160 * 224
+    assert (sidecar.macs - 1000 * head) / pixels == pytest.approx(146_729_146_624 / (800 * 1344), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "said"),
+    [
+        (
+            "fasterrcnn_resnet50_fpn",
+            "tuned.pt",
+            "is of a Faster R-CNN with a ResNet-18, and fasterrcnn_resnet50_fpn has a ResNet-50\n"
+            "  what to do: resnet-pipe convert fasterrcnn_resnet18_fpn --weights ",
+        ),
+        (
+            "fasterrcnn_resnet34_fpn",
+            "coco",
+            "torchvision publishes no weights of fasterrcnn_resnet34_fpn, but of Faster R-CNNs with a"
+            " ResNet-50 alone\n  what to do: resnet-pipe convert fasterrcnn_resnet50_fpn",
+        ),
+    ],
+)
+def test_weights_of_another_depth_are_refused_by_name(
+    name: str, weights: str, said: str, known: Callable[[str], Known], cli: Cli, tmp_path: Path
+) -> None:
+    given = known("faster_rcnn").folder / weights
+    refused = cli(
+        "convert", name, "--weights", given if given.exists() else weights, "--out", tmp_path / "models"
+    )
+    assert said in refused.expect(ExitCode.USAGE).stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_random_weights_give_the_same_in_an_engine_at_every_depth(
+    depth: int, tmp_path: Path, cli: Cli
+) -> None:
+    name = f"fasterrcnn_resnet{depth}_fpn"
+    said = cli("convert", name, "--weights", "random", "--out", tmp_path).expect(0).stdout
+    assert "as in torch " in said
+    sidecar = read_sidecar(tmp_path / f"{name}.json")
+    assert (sidecar.architecture, sidecar.weights.kind) == (name, "random")
 
 
 @pytest.mark.slow

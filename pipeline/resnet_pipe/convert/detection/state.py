@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from resnet_pipe.errors import ModelError
 from resnet_pipe.head.detectors.pyramid import ONE_STAGE_LEVELS
 from resnet_pipe.head.detectors.retinanet import RATIOS, SIZES
+from resnet_pipe.model import depths
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,14 +20,14 @@ State = Mapping[str, "Tensor"]
 _BOX_CLASSES = "roi_heads.box_predictor.cls_score.weight"
 _PLACE_CLASSES = "head.classification_head.cls_logits.weight"
 _CENTERNESS = "head.regression_head.bbox_ctrness.weight"
-_DEPTHS: dict[tuple[tuple[int, ...], bool], str] = {
-    ((2, 2, 2, 2), False): "resnet18",
-    ((3, 4, 6, 3), False): "resnet34",
-    ((3, 4, 6, 3), True): "resnet50",
-    ((3, 4, 23, 3), True): "resnet101",
-    ((3, 8, 36, 3), True): "resnet152",
+_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
+    ((2, 2, 2, 2), False): 18,
+    ((3, 4, 6, 3), False): 34,
+    ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101,
+    ((3, 8, 36, 3), True): 152,
 }
-"""Blocks of each layer, and whether they are bottlenecks -> the ResNet."""
+"""Blocks of each layer, and whether they are bottlenecks -> depth of the ResNet."""
 _ANCHORS = len(RATIOS) * len(SIZES[ONE_STAGE_LEVELS[0]])
 """Of RetinaNet, at each place."""
 _FROZEN_EPS = 0.0
@@ -35,7 +36,24 @@ _FROZEN_EPS = 0.0
 
 def is_detector(state: State) -> bool:
     """Tell whether a state dict looks like one of a detector of torchvision."""
-    return _BOX_CLASSES in state or _PLACE_CLASSES in state
+    return is_two_stage(state) or _PLACE_CLASSES in state
+
+
+def is_two_stage(state: State) -> bool:
+    """Tell whether a state dict looks like one of a Faster R-CNN of torchvision."""
+    return _BOX_CLASSES in state
+
+
+def depth_of(state: State) -> int:
+    """Return the depth of a detector's ResNet; a `ModelError` if it has none of the five."""
+    blocks = tuple(_count(state, f"backbone.body.layer{layer}.{{}}.conv1.weight") for layer in range(1, 5))
+    depth = _DEPTHS.get((blocks, "backbone.body.layer1.0.conv3.weight" in state))
+    if depth is None:
+        raise ModelError(
+            f"a backbone with layers of {blocks} blocks is no ResNet-18, 34, 50, 101 or 152",
+            "export the network to ONNX",
+        )
+    return depth
 
 
 def model_of(state: State) -> nn.Module:
@@ -60,7 +78,7 @@ def model_of(state: State) -> nn.Module:
         )
     eps = 1e-5 if _CENTERNESS in state else _FROZEN_EPS
     with torch.device("meta"):  # nothing is filled with random numbers that are replaced at once
-        model = _two_stage(state, eps) if _BOX_CLASSES in state else _one_stage(state, eps)
+        model = _two_stage(state, eps) if is_two_stage(state) else _one_stage(state, eps)
     try:
         model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     except RuntimeError as error:
@@ -115,16 +133,9 @@ def _backbone(state: State, eps: float, layers: tuple[int, ...], extra: nn.Modul
     from torchvision.models.detection.backbone_utils import BackboneWithFPN
     from torchvision.ops import FrozenBatchNorm2d
 
-    blocks = tuple(_count(state, f"backbone.body.layer{layer}.{{}}.conv1.weight") for layer in range(1, 5))
-    name = _DEPTHS.get((blocks, "backbone.body.layer1.0.conv3.weight" in state))
-    if name is None:
-        raise ModelError(
-            f"a backbone with layers of {blocks} blocks is no ResNet-18, 34, 50, 101 or 152",
-            "export the network to ONNX",
-        )
     counted = "backbone.body.bn1.num_batches_tracked" in state
     norm = BatchNorm2d if counted else partial(FrozenBatchNorm2d, eps=eps)
-    body = getattr(resnet, name)(norm_layer=norm)
+    body = getattr(resnet, depths.resnet(depth_of(state)))(norm_layer=norm)
     pyramid_norm = BatchNorm2d if "backbone.fpn.inner_blocks.0.1.weight" in state else None
     return BackboneWithFPN(
         body,

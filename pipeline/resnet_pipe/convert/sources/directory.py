@@ -14,7 +14,8 @@ from resnet_pipe.convert.original import Original, Run, in_torch
 from resnet_pipe.convert.photographs import ANY_SIZE
 from resnet_pipe.convert.sources import detr, hugging_face, image_processor, timm, weights
 from resnet_pipe.errors import ModelError, UsageError
-from resnet_pipe.model.model import DEPTHS, Weights
+from resnet_pipe.model.depths import DEPTHS
+from resnet_pipe.model.model import Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
 

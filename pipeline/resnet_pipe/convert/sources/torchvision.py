@@ -19,6 +19,8 @@ from resnet_pipe.model.model import Weights
 from resnet_pipe.store.digest import file_sha256
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
 _Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str]]"
@@ -142,19 +144,28 @@ def _cache(name: str) -> Path | None:
 
 
 def _random(recipe: Recipe, requested: str) -> _Weighted:
-    """Random weights whose batch norms have seen photographs.
+    """Return a ResNet with weights from a seed, whose batch norms have seen photographs."""
+    import torch
+    from torchvision.models import get_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count)
+    see(network, network, normalized(photographs(recipe.preprocess), recipe.preprocess.network_input))
+    kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
+    return network.eval(), kind, _labels(recipe, recipe.class_count)
+
+
+def see(network: nn.Module, trunk: nn.Module, images: NDArray[np.float32]) -> None:
+    """Show images, (n, 3, H, W), to the batch norms of a network with random weights; its trunk is executed.
 
     Without that, their running statistics are those of nothing, and the signal of a deep network grows
     until every image gives the same logits. The residual branches are made weak, as training makes them:
     otherwise every block multiplies the rounding errors of the ones before, and no two libraries agree.
     """
     import torch
-    from torchvision.models import get_model
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        network = get_model(recipe.architecture, weights=None, num_classes=recipe.class_count)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the plain average over all batches seen
@@ -163,10 +174,7 @@ def _random(recipe: Recipe, requested: str) -> _Weighted:
             last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
             torch.nn.init.constant_(last.weight, BRANCH_WEIGHT)
     with torch.inference_mode():
-        images = normalized(photographs(recipe.preprocess), recipe.preprocess.network_input)
-        network.train()(torch.from_numpy(images))
-    kind = Weights(kind="random", name=f"seed {SEED}", requested=requested)
-    return network.eval(), kind, _labels(recipe, recipe.class_count)
+        trunk.train()(torch.from_numpy(images))
 
 
 def _checkpoint(recipe: Recipe, path: Path, say: Callable[[str], None]) -> _Weighted:

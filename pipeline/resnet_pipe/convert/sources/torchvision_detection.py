@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from resnet_pipe.convert.original import Original, Outputs, SecondNetwork, normalized
 from resnet_pipe.convert.photographs import ANY_SIZE, photographs
 from resnet_pipe.convert.recipe import TORCHVISION
-from resnet_pipe.convert.sources.torchvision import SEED, downloaded, published_or_random
+from resnet_pipe.convert.sources.torchvision import SEED, downloaded, published_or_random, see
 from resnet_pipe.errors import MissingExtraError, ModelError
-from resnet_pipe.model.detection import BACKGROUND, Detection
+from resnet_pipe.head.detectors.roi_align import SIDE
+from resnet_pipe.infer.second import PARTS_AT_ONCE
+from resnet_pipe.model.depths import faster_rcnn, resnet
+from resnet_pipe.model.detection import BACKGROUND, FASTER_RCNNS, Detection
 from resnet_pipe.model.model import Weights
 from resnet_pipe.preprocess.preprocessing import Preprocessing
 from resnet_pipe.store.digest import file_sha256
@@ -39,6 +43,8 @@ PREPROCESSING = Preprocessing.model_validate(
     }
 )
 """torchvision's, of all of them (`GeneralizedRCNNTransform` in `models/detection/transform.py`)."""
+_COCO_CLASSES = 91
+"""With the background, and with numbers that no class has."""
 _FIRST = "backbone.body.conv1.weight"
 _Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str] | None]"
 """A detector in eval mode, where its numbers came from, and the names of its classes if they are known."""
@@ -67,19 +73,22 @@ def original(
     from resnet_pipe.convert.detection.cut import cut
     from resnet_pipe.convert.detection.joined import joined
     from resnet_pipe.convert.detection.networks import BoxHead, FirstStage, OneStage
+    from resnet_pipe.convert.graph import multiply_accumulates
 
     model, weights, named = _with_weights(name, spec, say)
     pieces = cut(model)
     classes, assumed = _classes(labels or named, pieces.settings.classes)
+    taken = preprocessing or PREPROCESSING
     settings, graph, second = pieces.settings, pieces.network, None
+    macs = multiply_accumulates(graph, taken.size)
     if pieces.box_head is not None:
+        macs += PARTS_AT_ONCE * multiply_accumulates(pieces.box_head, (SIDE, SIDE))
         graph = joined(pieces.network, pieces.box_head)
         shape = tuple(
             axis.dim_value for axis in pieces.box_head.graph.input[0].type.tensor_type.shape.dim[1:]
         )
         outputs = [value.name for value in pieces.box_head.graph.output]
         second = SecondNetwork(shape, _run(BoxHead(model), outputs))
-    taken = preprocessing or PREPROCESSING
     module = OneStage(model) if second is None else FirstStage(model)
     first = _run(module, [value.name for value in pieces.network.graph.output])
     compared = taken.at_one_size(ANY_SIZE).network_input
@@ -102,6 +111,7 @@ def original(
             max_detections=settings.max_detections,
         ),
         second=second,
+        macs=macs,
     )
 
 
@@ -149,7 +159,7 @@ def _of_frozen_norms(model: nn.Module, weights: Weights) -> tuple[str, ...]:
 
 def _with_weights(name: str, spec: str, say: Callable[[str], None]) -> _Weighted:
     if spec not in NAMED_WEIGHTS:
-        return _checkpoint(Path(spec), say)
+        return _checkpoint(name, Path(spec), say)
     return published_or_random(spec, "coco", lambda: _coco(name, spec), lambda: _random(name, spec), say)
 
 
@@ -158,7 +168,14 @@ def _coco(name: str, requested: str) -> _Weighted:
 
     from resnet_pipe.convert.detection.state import model_of
 
-    weights: Any = get_model_weights(name).DEFAULT
+    try:
+        weights: Any = get_model_weights(name).DEFAULT
+    except ValueError:  # torchvision has no function of this name
+        raise ModelError(
+            f"torchvision publishes no weights of {name}, but of Faster R-CNNs with a ResNet-50 alone",
+            f"resnet-pipe convert {faster_rcnn(50)}; or give your own with --weights FILE; to measure speed,"
+            " --weights random is enough",
+        ) from None
     state = downloaded(weights)
     kind = Weights(kind="coco", name=str(weights), requested=requested)
     return model_of(state), kind, list(weights.meta["categories"])
@@ -167,22 +184,34 @@ def _coco(name: str, requested: str) -> _Weighted:
 def _random(name: str, requested: str) -> _Weighted:
     """Return a detector with weights from a seed, whose batch norms have seen photographs."""
     import torch
-    from torchvision.models import get_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model: Any = get_model(name, weights=None, weights_backbone=None)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the plain average over all batches seen
-            module.reset_running_stats()
+        model = _untrained(name)
     images = normalized(photographs(PREPROCESSING), PREPROCESSING.at_one_size(ANY_SIZE).network_input)
-    with torch.inference_mode():
-        model.backbone.train()(torch.from_numpy(images))
+    see(model, model.backbone, images)
     return model.eval(), Weights(kind="random", name=f"seed {SEED}", requested=requested), None
 
 
-def _checkpoint(path: Path, say: Callable[[str], None]) -> _Weighted:
+def _untrained(name: str) -> Any:  # noqa: ANN401 - torchvision's classes have no types
+    """Build a detector by name as torchvision builds it, for the classes of COCO; its numbers are random."""
+    from torch import nn
+    from torchvision.models import get_model
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    if name not in FASTER_RCNNS:
+        return get_model(name, weights=None, weights_backbone=None)
+    backbone = resnet_fpn_backbone(
+        backbone_name=resnet(FASTER_RCNNS[name]),
+        weights=None,
+        norm_layer=nn.BatchNorm2d,
+        trainable_layers=5,
+    )
+    return FasterRCNN(backbone, _COCO_CLASSES)
+
+
+def _checkpoint(name: str, path: Path, say: Callable[[str], None]) -> _Weighted:
     from resnet_pipe.convert.detection.state import is_detector, model_of
     from resnet_pipe.convert.sources import checkpoint
 
@@ -197,8 +226,24 @@ def _checkpoint(path: Path, say: Callable[[str], None]) -> _Weighted:
     if not taken.plain:
         say(f"weights of {path.name}: {taken.name}")
     state: State = taken.state
+    _refuse_other_depth(name, path, state)
     where = None if taken.plain else taken.name
     weights = Weights(
         kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=path.name, taken=where
     )
     return model_of(state), weights, None
+
+
+def _refuse_other_depth(name: str, path: Path, state: State) -> None:
+    """Refuse weights of a Faster R-CNN under a name that says another depth of its ResNet."""
+    from resnet_pipe.convert.detection.state import depth_of, is_two_stage
+
+    said = FASTER_RCNNS.get(name)
+    if said is None or not is_two_stage(state):
+        return
+    depth = depth_of(state)
+    if depth != said:
+        raise ModelError(
+            f"{path} is of a Faster R-CNN with a ResNet-{depth}, and {name} has a ResNet-{said}",
+            f"resnet-pipe convert {faster_rcnn(depth)} --weights {quote(str(path))}",
+        )

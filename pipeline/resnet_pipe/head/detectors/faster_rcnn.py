@@ -57,11 +57,15 @@ class FasterRcnn(Detector):
         """Return the detections of an item."""
         inside = bounds(placement, input_size)
         proposals = self._proposals(outputs, inside, input_size)
+        self.laps.end("proposals")
         if not len(proposals):
             return Candidates(proposals, np.zeros(0, np.float32), np.arange(0))
         maps = [self.output(outputs, named(FEATURES, level)) for level in POOLED_LEVELS]
         assert self.network is not None  # noqa: S101 - the registry sees to it
-        given = self.network(roi_align(maps, POOLED_LEVELS[0], proposals))
+        seen = roi_align(maps, POOLED_LEVELS[0], proposals)
+        self.laps.end("roi_align")
+        given = self.network(seen)
+        self.laps.end("box_head")
         found = self._classified(self.output(given, LOGITS), self.output(given, DELTAS), proposals, inside)
         return found.at(nms(shifted(found), self.settings.nms, self.settings.max_detections))
 
