@@ -22,6 +22,7 @@ def second_request(request: EngineRequest, network: Network) -> EngineRequest | 
         preprocessing=parts,
         outputs=network.second.outputs,
         batch_size=PARTS_AT_ONCE,
+        widths=(),
         extract=True,
         rows=False,
     )
