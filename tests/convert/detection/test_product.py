@@ -324,6 +324,18 @@ def test_the_box_head_of_a_thousand_proposals_is_among_what_an_image_costs(
             "  what to do: resnet-pipe convert fasterrcnn_resnet18_fpn --weights ",
         ),
         (
+            "fasterrcnn_resnet50_fpn_v2",
+            "tuned.pt",
+            "is of a Faster R-CNN with a ResNet-18, and fasterrcnn_resnet50_fpn_v2 has a ResNet-50\n"
+            "  what to do: resnet-pipe convert fasterrcnn_resnet18_fpn --weights ",
+        ),
+        (
+            "fcos_resnet50_fpn",
+            "tuned.pt",
+            "is of a Faster R-CNN, and fcos_resnet50_fpn is an FCOS\n"
+            "  what to do: resnet-pipe convert fasterrcnn_resnet18_fpn --weights ",
+        ),
+        (
             "fasterrcnn_resnet34_fpn",
             "coco",
             "torchvision publishes no weights of fasterrcnn_resnet34_fpn, but of Faster R-CNNs with a"
@@ -331,7 +343,7 @@ def test_the_box_head_of_a_thousand_proposals_is_among_what_an_image_costs(
         ),
     ],
 )
-def test_weights_of_another_depth_are_refused_by_name(
+def test_weights_of_another_network_are_refused_by_name(
     name: str, weights: str, said: str, known: Callable[[str], Known], cli: Cli, tmp_path: Path
 ) -> None:
     given = known("faster_rcnn").folder / weights

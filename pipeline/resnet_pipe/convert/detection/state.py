@@ -44,6 +44,13 @@ def is_two_stage(state: State) -> bool:
     return _BOX_CLASSES in state
 
 
+def kind_of(state: State) -> str:
+    """Return which detector a state dict is of, as torchvision's names of these begin."""
+    if is_two_stage(state):
+        return "fasterrcnn"
+    return "fcos" if _CENTERNESS in state else "retinanet"
+
+
 def depth_of(state: State) -> int:
     """Return the depth of a detector's ResNet; a `ModelError` if it has none of the five."""
     blocks = tuple(_count(state, f"backbone.body.layer{layer}.{{}}.conv1.weight") for layer in range(1, 5))

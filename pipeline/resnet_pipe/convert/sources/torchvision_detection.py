@@ -45,6 +45,8 @@ PREPROCESSING = Preprocessing.model_validate(
 """torchvision's, of all of them (`GeneralizedRCNNTransform` in `models/detection/transform.py`)."""
 _COCO_CLASSES = 91
 """With the background, and with numbers that no class has."""
+_CALLED = {"fasterrcnn": "a Faster R-CNN", "retinanet": "a RetinaNet", "fcos": "an FCOS"}
+"""What the names of torchvision's detectors begin with -> what they are."""
 _FIRST = "backbone.body.conv1.weight"
 _Weighted: TypeAlias = "tuple[nn.Module, Weights, list[str] | None]"
 """A detector in eval mode, where its numbers came from, and the names of its classes if they are known."""
@@ -226,7 +228,7 @@ def _checkpoint(name: str, path: Path, say: Callable[[str], None]) -> _Weighted:
     if not taken.plain:
         say(f"weights of {path.name}: {taken.name}")
     state: State = taken.state
-    _refuse_other_depth(name, path, state)
+    _refuse_other(name, path, state)
     where = None if taken.plain else taken.name
     weights = Weights(
         kind="checkpoint", name=path.name, sha256=file_sha256(path), requested=path.name, taken=where
@@ -234,16 +236,17 @@ def _checkpoint(name: str, path: Path, say: Callable[[str], None]) -> _Weighted:
     return model_of(state), weights, None
 
 
-def _refuse_other_depth(name: str, path: Path, state: State) -> None:
-    """Refuse weights of a Faster R-CNN under a name that says another depth of its ResNet."""
-    from resnet_pipe.convert.detection.state import depth_of, is_two_stage
+def _refuse_other(name: str, path: Path, state: State) -> None:
+    """Refuse weights under a name that says another detector, or another depth of a Faster R-CNN's ResNet."""
+    from resnet_pipe.convert.detection.state import depth_of, kind_of
 
-    said = FASTER_RCNNS.get(name)
-    if said is None or not is_two_stage(state):
+    kind, said, depth = kind_of(state), name.partition("_")[0], depth_of(state)
+    two_stage, named = kind == "fasterrcnn", FASTER_RCNNS.get(name, 50)  # version 2 is named for 50 alone
+    if kind != said:
+        problem = f"{path} is of {_CALLED[kind]}, and {name} is {_CALLED[said]}"
+    elif two_stage and depth != named:
+        problem = f"{path} is of a Faster R-CNN with a ResNet-{depth}, and {name} has a ResNet-{named}"
+    else:
         return
-    depth = depth_of(state)
-    if depth != said:
-        raise ModelError(
-            f"{path} is of a Faster R-CNN with a ResNet-{depth}, and {name} has a ResNet-{said}",
-            f"resnet-pipe convert {faster_rcnn(depth)} --weights {quote(str(path))}",
-        )
+    fitting = faster_rcnn(depth) if two_stage else f"{kind}_resnet50_fpn"
+    raise ModelError(problem, f"resnet-pipe convert {fitting} --weights {quote(str(path))}")
