@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_pipe.report.depth_report import to_html
 from resnet_pipe.study.figures import Failed, Latency, Point
 from resnet_pipe.study.findings import compare, findings
 from tests.study.hand_made import entry, finder, study
@@ -30,6 +31,29 @@ def test_a_faster_rcnn_is_called_by_its_name_and_its_largest_part_is_said() -> N
         "Inference is the bottleneck at every depth.",
         "Faster R-CNN with a ResNet-50 spends the most time in network: 1800.0 ms per image, 90% of infer.",
     ]
+
+
+def test_networks_for_images_of_other_sizes_are_named() -> None:
+    small = finder(18, 1.25, network=700.0)
+    small = small.model_copy(update={"network": small.network.model_copy(update={"gmacs_at": (160, 224)})})
+    large, deep = finder(18, 0.8, network=900.0), finder(50, 0.4, network=1800.0)
+    mixed, equal = (
+        study(*entries).model_copy(update={"family": "faster_rcnn"})
+        for entries in ((small, deep), (large, deep))
+    )
+    assert findings(mixed)[-1] == (
+        "Not only depth differs: the networks were converted for images up to 160 x 224 in Faster R-CNN with"
+        " a ResNet-18, 800 x 1344 in Faster R-CNN with a ResNet-50."
+    )
+    assert not any("Not only depth" in said for said in findings(equal))
+    assert "an image of 160 x 224" not in to_html(mixed)
+    assert "an image of 800 x 1344" in to_html(equal)
+    said = compare(mixed, equal)
+    assert (
+        "A and B differ: images in Faster R-CNN with a ResNet-18: up to 160 x 224 and up to 800 x 1344\n"
+        in said
+    )
+    assert "images in" not in compare(equal, equal)
 
 
 def test_studies_of_other_networks_share_none() -> None:

@@ -87,7 +87,7 @@ def to_html(study: Study) -> str:
             "parts": parts_of(study),
             "rate": rate,
             "vram": any(entry.peak_vram_mb for entry in study.entries),
-            "at": study.entries[0].network.gmacs_at,
+            "at": study.size,
             "parts_charts": [
                 (engine, picture(partial(_parts, study, engine), f"Time of each part by depth in {engine}"))
                 for engine in engines(study)
@@ -233,8 +233,7 @@ def _memory(study: Study, axes: Axes, scheme: charts.Scheme) -> None:
 
 def _macs(study: Study) -> str:
     """Return what the axis of multiply-accumulates shows."""
-    at = study.entries[0].network.gmacs_at
-    size = f" of {at[0]} x {at[1]}" if at else ""
+    size = " of {} x {}".format(*study.size) if study.size else ""
     return f"10⁹ multiply-accumulates per image{size}"
 
 

@@ -131,6 +131,18 @@ class Study(_Section):
         """Return what all the networks are."""
         return FAMILIES[self.family]
 
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return the name of each network that takes many sizes -> height and width of its largest image."""
+        networks = [entry.network for entry in self.entries]
+        return {self.name(each): each.gmacs_at for each in networks if each.gmacs_at}
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return that of all networks; None if they take one size each, or differ in it."""
+        sizes = {*self.sizes.values()}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def name(self, network: Depth | Point | Failed) -> str:
         """Return the name of a network, for people."""
         return self.networks.name(network.depth)

@@ -12,6 +12,9 @@ def findings(study: Study) -> list[str]:
     """Return the sentences shown above the figures, at least one."""
     said = [sentence for engine in engines(study) for sentence in _of_engine(study, engine)]
     said += _engines_compared(study)
+    if study.sizes and not study.size:
+        sizes = ", ".join(f"{size} in {name}" for name, size in _sizes(study).items())
+        said.append(f"Not only depth differs: the networks were converted for images up to {sizes}.")
     if study.failed:
         depths = ", ".join(f"{study.name(failed)} ({failed.engine})" for failed in study.failed)
         said.append(f"Not measured: {depths}.")
@@ -125,9 +128,14 @@ def compare(first: Study, second: Study) -> str:
     engines, if each study has one.
     """
     lines = []
-    fields = {"job", "sources", "items", "repeats"}
+    fields, both = {"job", "sources", "items", "repeats"}, first.sizes.keys() & second.sizes.keys()
     a, b = (
-        {"networks": study.networks.called, **study.model_dump(include=fields), **study.machine}
+        {
+            "networks": study.networks.called,
+            **study.model_dump(include=fields),
+            **{f"images in {name}": f"up to {size}" for name, size in _sizes(study).items() if name in both},
+            **study.machine,
+        }
         for study in (first, second)
     )
     for name in dict.fromkeys((*a, *b)):
@@ -148,6 +156,11 @@ def compare(first: Study, second: Study) -> str:
         and (one.setting.engine == other.setting.engine or not several)
     ]
     return "\n".join([*lines, *(pairs or ["the two studies share no network on the same engine"])])
+
+
+def _sizes(study: Study) -> dict[str, str]:
+    """Return the largest image of each network that takes many sizes, in words."""
+    return {name: "{} x {}".format(*size) for name, size in study.sizes.items()}
 
 
 def _side_by_side(one: Entry, other: Entry) -> str:
