@@ -142,7 +142,7 @@ def test_a_file_without_features_is_refused(tmp_path: Path, fields: str, kind: s
     finder.run(*settings("writer.fields=[boxes]", "infer.boxes=yolo")).expect(0)
 
 
-def test_what_the_second_network_of_a_detector_gives_are_no_features(tmp_path: Path) -> None:
+def test_what_the_second_network_of_a_detector_gives_are_no_features(tmp_path: Path, cli: Cli) -> None:
     """As in a Faster R-CNN that was converted before it had features: its box head gives rows of numbers."""
     finder = make_finder(tmp_path / "finder", fields="[features]")
     finder.add(*numbered(1))
@@ -157,6 +157,8 @@ def test_what_the_second_network_of_a_detector_gives_are_no_features(tmp_path: P
     onnx.save(model, path)
     write_yolo_sidecar(path, "faster_rcnn")
     assert "tiny gives no features: convert it again" in finder.run().expect(2).stderr
+    shown = json.loads(cli("models", "show", path, "--json").expect(0).stdout)
+    assert {one["name"]: one["held"] for one in shown["outputs"]}["deltas"] == "boxes (faster_rcnn)"
     write_sidecar(
         path, classes=[], preprocessing=json.loads(path.with_suffix(".json").read_text())["preprocessing"]
     )
