@@ -49,9 +49,7 @@ def test_tables_have_boxes_unless_they_are_to_have_something_else(finder: JobFol
 
 def test_a_table_alone_has_boxes_only_if_it_says_so(finder: JobFolder) -> None:
     (problem,) = finder.run("--set", "writer={kind: csv, path: out}").expect(2).stderr.splitlines()
-    assert problem.endswith(
-        "writer.fields: tiny finds objects, and gives nothing else: write fields: [boxes]"
-    )
+    assert problem.endswith("writer.fields: tiny finds objects, and gives no top_k: write fields: [boxes]")
 
 
 def test_no_engine_is_advised_for_outputs_that_are_no_such_boxes(finder: JobFolder) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from resnet_pipe.report import charts, depth_report, depth_table
 from resnet_pipe.study.figures import Failed, Latency, Point, Study
 from tests.report.browser import Outline, needs_chromium, show
-from tests.study.hand_made import entry, study
+from tests.study.hand_made import entry, finder, study
 
 HOSTILE = "<script>document.title='!'</script>\"'&$\\frac{1}{0}$"
 
@@ -78,6 +78,11 @@ def test_the_table_and_the_csv_have_every_entry(two_engines: Study) -> None:
     assert [row["network.depth"] for row in rows] == ["18", "50", "18", "50"]
     assert rows[0]["stages.infer.busy_ms"] == "41.0"
     assert depth_report.to_csv(study()) == ""
+
+
+def test_a_size_is_a_cell_that_people_read() -> None:
+    (row,) = csv.DictReader(io.StringIO(depth_report.to_csv(study(finder(18, 1.0, network=700.0)))))
+    assert row["network.gmacs_at"] == "800 x 1344"
 
 
 def test_the_slide_is_a_picture_in_16_to_9(two_engines: Study) -> None:

@@ -128,6 +128,12 @@ def test_what_cannot_be_had_is_refused_by_name(finder: JobFolder, writer: str, s
     assert not finder.out.exists()
 
 
+def test_a_job_may_say_the_kind_of_a_network_that_gives_features_too(finder: JobFolder) -> None:
+    said = finder.run(*settings("infer.boxes=retinanet")).expect(2).stderr
+    assert "and so it is no retinanet: it fits yolo5 or yolo or yolo_end_to_end" in said
+    finder.run(*settings("infer.boxes=yolo")).expect(0)
+
+
 @pytest.mark.parametrize("fields", ["[boxes, features]", "[features]"])
 @pytest.mark.parametrize(
     ("kind", "remedy"),

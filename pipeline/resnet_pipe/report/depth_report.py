@@ -252,6 +252,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, tuple):
+            flat[f"{prefix}{name}"] = " x ".join(map(str, value))
         else:
             flat[f"{prefix}{name}"] = to_cell(value) if isinstance(value, str) else value
     return flat

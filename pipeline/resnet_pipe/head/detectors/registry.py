@@ -14,6 +14,7 @@ from resnet_pipe.head.detectors.retinanet import RetinaNet
 from resnet_pipe.head.detectors.rt_detr import RtDetr
 from resnet_pipe.head.detectors.settings import DetectorSettings
 from resnet_pipe.head.detectors.yolo import Yolo, Yolo5, YoloEndToEnd
+from resnet_pipe.head.output_choice import features_of
 
 if TYPE_CHECKING:
     from resnet_pipe.model.detection import Kind
@@ -34,14 +35,16 @@ TWO_STAGE: frozenset[Kind] = frozenset({"faster_rcnn"})
 
 
 def kinds_of(network: Network) -> list[Kind]:
-    """Return the kinds that a file may be of, by the names of its outputs, or the axes of its only one."""
-    two_stage, names = network.second is not None, {one.name for one in network.of_images}
-    kinds = [kind for kind in DETECTORS if (kind in TWO_STAGE) == two_stage]
-    return [
-        kind
-        for kind in kinds
-        if names.issuperset(DETECTORS[kind].READS) and (DETECTORS[kind].READS or network.may_find_objects)
-    ]
+    """Return the kinds that a file may be of, by the names of its outputs, or the axes of its only one.
+
+    It may have features beside these.
+    """
+    features = features_of(network)
+    maps = {one.name: one.shape or () for one in network.of_images if one != features}
+    lists = [len(shape) for shape in maps.values()] == [3]
+    kinds = [kind for kind in DETECTORS if (kind in TWO_STAGE) == (network.second is not None)]
+    reads = {kind: DETECTORS[kind].READS for kind in kinds}
+    return [kind for kind in kinds if maps.keys() >= {*reads[kind]} and (reads[kind] or lists)]
 
 
 def detector(settings: DetectorSettings, network: detectors.Network | None = None) -> Detector:
