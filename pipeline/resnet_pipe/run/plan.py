@@ -63,7 +63,7 @@ class SourceTable:
         self._keys += source.key.encode()
         self._ends.append(len(self._keys))
         self._sizes.append(source.size)
-        seconds, nanoseconds = divmod(source.mtime_ns, _NS)
+        seconds, nanoseconds = divmod(source.version, _NS)
         self._seconds.append(seconds)
         self._nanoseconds.append(nanoseconds)
 

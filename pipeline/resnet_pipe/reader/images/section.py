@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.reader.listing import root_of
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 
 if TYPE_CHECKING:
@@ -44,10 +45,5 @@ class ImagesSection(ReaderSection):
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.images.reader import ImageReader
 
-        return ImageReader(
-            root=root_of(self.path),
-            entries=tuple(self.path),
-            recursive=self.recursive,
-            accept_truncated=self.accept_truncated,
-            max_pixels=self.max_pixels,
-        )
+        files = Folder.of(self.path, self.recursive, EXTENSIONS)
+        return ImageReader(files, self.accept_truncated, self.max_pixels)
