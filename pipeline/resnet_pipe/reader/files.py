@@ -26,6 +26,10 @@ class Files(Protocol):
     def reach(self) -> Reach:
         """Which files it might list, whether they are there or not."""
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        """By which sources are recognised, lower case and with the dot."""
+
     def list(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Yield every source once, sorted by key; count what is none, by its extension, in `passed_over`.
 

@@ -30,7 +30,7 @@ class Reach:
         """Tell whether a file of this path would be listed; an entry is, whatever it is called."""
         if path.exists() and any(path.samefile(file) for file in self.files()):
             return True
-        return path.suffix.lower() in self.extensions and any(
+        return path.name.lower().endswith(tuple(self.extensions)) and any(
             () in advance(self._left(entry, path.parent), path.name, True) for entry in self.entries
         )
 

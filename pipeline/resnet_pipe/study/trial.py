@@ -42,7 +42,7 @@ class TrialError(RunError):
 class Sample:
     """Sources that represent all those that were found: at least one absolute path, evenly spread over them.
 
-    The section is of the job's reader, the extensions of the files that it takes from a folder.
+    The section is of a job over files like these, the extensions of those that it takes from a folder.
     """
 
     section: ReaderSection
@@ -102,7 +102,7 @@ def take_sample(job: Job, stop: Stop) -> Sample:
     root, count = reader.root, min(len(table), MAX_ITEMS)
     chosen = {number * len(table) // count for number in range(count)}
     paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
-    return Sample(job.reader, reader.reach.extensions, paths, len(table))
+    return Sample(job.reader, reader.files.extensions, paths, len(table))
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,12 @@ if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class ImagesSection(ReaderSection):
-    """The `reader` of a job over image files."""
+class ImageFilesSection(ReaderSection):
+    """What the sections of image files have in common, wherever these are."""
 
-    description: ClassVar = ReaderDescription(
-        source="image",
-        item="image",
-        usual_extension=".jpg",
-        worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
-    )
     track: ClassVar[int | None] = None
     """An image has no tracks."""
 
-    kind: Annotated[Literal["images"], Field(description="image files")]
     accept_truncated: Annotated[
         bool, Field(description="process what is there of a truncated file; the rest is grey or black")
     ] = False
@@ -40,6 +33,19 @@ class ImagesSection(ReaderSection):
     ] = MAX_PIXELS
     timeout_s: Annotated[Positive, Field(description="seconds; a source that takes longer fails")] = 60
     allow_empty: AllowEmpty = False
+
+
+class ImagesSection(ImageFilesSection):
+    """The `reader` of a job over image files."""
+
+    description: ClassVar = ReaderDescription(
+        source="image",
+        item="image",
+        usual_extension=".jpg",
+        worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
+    )
+
+    kind: Annotated[Literal["images"], Field(description="image files")]
 
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
