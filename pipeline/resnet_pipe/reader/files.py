@@ -30,7 +30,7 @@ class Files(Protocol):
     def extensions(self) -> frozenset[str]:
         """By which sources are recognised, lower case and with the dot."""
 
-    def list(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """Yield every source once, sorted by key; count what is none, by its extension, in `passed_over`.
 
         Raises:
@@ -47,8 +47,11 @@ class Files(Protocol):
             SourceError: `missing`, `unreadable`, `not_a_file`, `empty` or `too_large`.
         """
 
-    def as_file(self, key: str, folder: Path) -> Path:
-        """Return the path of a file with the bytes of a source: its own, or one made in the folder."""
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """Return files with the bytes of sources: their own, or ones made in an empty folder, perhaps fewer.
+
+        `alive` is called as for `read`. A source that cannot be read becomes a file that cannot.
+        """
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class Folder:
         """See `Files.reach`."""
         return Reach(self.entries, self.recursive, self.extensions)
 
-    def list(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Files.list`; no file is opened."""
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`; no file is opened."""
         return list_files(self.entries, self.recursive, self.extensions, passed_over)
 
     def announce(self, key: str) -> None:
@@ -91,6 +94,6 @@ class Folder:
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
 
-    def as_file(self, key: str, _folder: object = None) -> Path:
-        """See `Files.as_file`; it is its own."""
-        return path_of(self.root, key)
+    def as_files(self, sources: Sequence[Source], _folder: Path, _alive: object = None) -> list[Path]:
+        """See `Files.as_files`; they are their own."""
+        return [path_of(self.root, source.key) for source in sources]

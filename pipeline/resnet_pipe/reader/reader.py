@@ -36,7 +36,7 @@ class Reader(Protocol):
         """Import what decoding needs, or raise `ImportError`; a worker does before it reads anything."""
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """Yield every source once, without decoding any; see `Files.list`."""
+        """Yield every source once, without decoding any; see `Files.list_sources`."""
 
     def may_split(self, source: Source) -> bool:
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
@@ -84,4 +84,4 @@ class FileReader:
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Reader.list_sources`."""
-        return self.files.list(passed_over)
+        return self.files.list_sources(passed_over)

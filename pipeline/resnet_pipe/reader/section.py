@@ -93,6 +93,10 @@ class ReaderSection(BaseModel):
         """Return what the section would say differently to take no more than so many items of a source."""
         return {}
 
+    def over_files(self) -> dict[str, object]:
+        """Return what the section of a job would say that reads the same sources as files."""
+        return self.model_dump(mode="json")
+
     @abstractmethod
     def make_reader(self) -> Reader:
         """Make the reader that the job describes. What decodes is not imported yet."""

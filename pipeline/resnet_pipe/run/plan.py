@@ -176,11 +176,18 @@ class Plan:
 
 @dataclass
 class _Known:
-    """The ledger's view of one chunk while the listing is compared with it."""
+    """The ledger's view of one chunk while the listing is compared with it.
+
+    Attributes:
+        redo: sources that are processed again.
+        seen: keys of those that the reader has listed.
+        over: keys of those that are no sources any more, and have never given a row.
+    """
 
     record: Record
     redo: list[Source] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
@@ -189,10 +196,11 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
-    new = SourceTable()
+    new, folders = SourceTable(), _Folders()
     found = skipped = failed_before = 0
     for source in sources:
         found += 1
+        folders.add_above(source.key)
         chunk, entry = entries.get(source.key, (None, None))
         if not rules.owns(chunk or source.key):
             continue
@@ -206,7 +214,9 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
         else:
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.owns(chunk)]
-    disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
+    for one in mine:
+        one.over.update(_over(one, folders))
+    disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = f"{rules.tag}-" if rules.tag else ""
     number = _next_number(records, prefix)
@@ -220,15 +230,41 @@ def _is_tried_again(entry: Entry, rules: Rules) -> bool:
 
 
 def _rewrite(known: _Known, prune: bool) -> Chunk | None:
-    redo = {source.key for source in known.redo}
+    gone = {source.key for source in known.redo} | known.over
     kept = tuple(
         entry
         for entry in known.record.entries
-        if entry.source.key not in redo and (entry.source.key in known.seen or not prune)
+        if entry.source.key not in gone and (entry.source.key in known.seen or not prune)
     )
     if len(kept) == len(known.record.entries):
         return None
     return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
+
+
+class _Folders:
+    """Keys of folders and archives: of all that sources are in."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self._last = ""
+
+    def add_above(self, key: str) -> None:
+        """Add those that a source is in."""
+        above = key.rpartition("/")[0]
+        if above == self._last:  # as for most of a million
+            return
+        self._last = above
+        while above and above not in self.keys:
+            self.keys.add(above)
+            above = above.rpartition("/")[0]
+
+
+def _over(known: _Known, folders: _Folders) -> Iterator[str]:
+    """Yield the failures that are over: what could not be read before are sources in an archive now."""
+    for entry in known.record.entries:
+        key = entry.source.key
+        if entry.failure is not None and not entry.rows and key not in known.seen and key in folders.keys:
+            yield key
 
 
 def _next_number(records: Iterable[str], prefix: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from resnet_pipe.store.names import path_of
 
 EXTENSIONS = frozenset([".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"])
 """Of the files that are archives."""
+UNPACKED_BYTES = 4 << 30
+"""A larger sample is not unpacked."""
 _NUMBER = re.compile(r"(?:#\d+)+\Z")
 """The end of a name that is repeated in an archive."""
 _drive = Drive()
@@ -46,9 +48,9 @@ class Archives:
         """See `Files.reach`: which archives it might list."""
         return self.containers.reach
 
-    def list(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Files.list`. An archive that is not whole is a source as well, by its own key."""
-        for group in _overlapping(self.containers.list(passed_over)):
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`. An archive that is not whole is a source as well, by its own key."""
+        for group in _overlapping(self.containers.list_sources(passed_over)):
             yield from heapq.merge(*(self._members(archive, passed_over) for archive in group))
 
     def _members(self, archive: Source, passed_over: PassedOver | None) -> Iterator[Source]:
@@ -78,14 +80,17 @@ class Archives:
         """See `Files.read`, and `Drive.read`."""
         return _drive.read(self.root, key, alive)
 
-    def as_file(self, key: str, folder: Path) -> Path:
-        """See `Files.as_file`; a member that cannot be read is an empty file."""
-        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{extension_of(_NUMBER.sub('', key))}"
-        try:
-            path.write_bytes(self.read(key, lambda: None))
-        except SourceError:
-            path.touch()
-        return path
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Alive) -> list[Path]:
+        """See `Files.as_files`; those that are made, evenly spread, have about `UNPACKED_BYTES`."""
+        every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
+        paths = []
+        for number, source in enumerate(sources[:: max(1, every)]):
+            paths.append(folder / f"{number:06d}{extension_of(_NUMBER.sub('', source.key))}")
+            try:
+                paths[-1].write_bytes(self.read(source.key, alive))
+            except SourceError:
+                paths[-1].touch()
+        return paths
 
 
 def _overlapping(archives: Iterable[Source]) -> Iterator[list[Source]]:
