@@ -9,6 +9,8 @@ from unittest import mock
 
 import pytest
 
+from resnet_pipe.reader.archives.archives import drive
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -16,6 +18,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with mock.patch.dict(os.environ, XDG_CACHE_HOME=str(folder)):
         yield folder
+    drive.close()
 
 
 @pytest.fixture(scope="session")

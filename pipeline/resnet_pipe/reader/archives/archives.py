@@ -6,6 +6,7 @@ import hashlib
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,8 @@ UNPACKED_BYTES = 4 << 30
 """A larger sample is not unpacked."""
 _NUMBER = re.compile(r"(?:#\d+)+\Z")
 """The end of a name that is repeated in an archive."""
-_drive = Drive()
+drive = Drive()
+"""That of this process."""
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,23 @@ class Archives:
 
     def announce(self, key: str) -> None:
         """See `Files.announce`."""
-        _drive.announce(self.root, key)
+        drive.announce(self.root, key)
 
     def read(self, key: str, alive: Alive) -> bytes:
         """See `Files.read`, and `Drive.read`."""
-        return _drive.read(self.root, key, alive)
+        return drive.read(self.root, key, alive)
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Alive) -> list[Path]:
         """See `Files.as_files`; those that are made, evenly spread, have about `UNPACKED_BYTES`."""
         every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
         paths = []
-        for number, source in enumerate(sources[:: max(1, every)]):
-            paths.append(folder / f"{number:06d}{extension_of(_NUMBER.sub('', source.key))}")
-            try:
-                paths[-1].write_bytes(self.read(source.key, alive))
-            except SourceError:
-                paths[-1].touch()
+        with closing(Drive()) as own:
+            for number, source in enumerate(sources[:: max(1, every)]):
+                paths.append(folder / f"{number:06d}{extension_of(_NUMBER.sub('', source.key))}")
+                try:
+                    paths[-1].write_bytes(own.read(self.root, source.key, alive))
+                except SourceError:
+                    paths[-1].touch()
         return paths
 
 

@@ -72,12 +72,17 @@ class Drive:
             is_same = root == self._root and f"{key}/".startswith(self._prefix)
             if is_same and container.is_current():
                 return container
-            container.close()
-            self._container = None
+        self.close()
         archive = _archive_of(root, key)
         self._container = Container(path_of(root, archive), alive)
         self._root, self._prefix = root, f"{archive}/"
         return self._container
+
+    def close(self) -> None:
+        """Close the archive that is open."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
 
 
 def _archive_of(root: Path, key: str) -> str:

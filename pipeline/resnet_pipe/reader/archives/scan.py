@@ -68,6 +68,8 @@ def scan(tape: Tape, alive: Alive) -> Contents:
 def _members(steps: _Steps) -> Iterator[Member]:
     tar = tarfile.TarFile(fileobj=steps, tarinfo=_Header, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
     while (header := tar.next()) is not None:
+        if header.size < 0:
+            raise SourceError("reader", "damaged", f"a header says that {header.size} bytes follow")
         tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
         name = _name(header.name)
         if header.isreg() and name:
