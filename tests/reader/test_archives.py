@@ -243,6 +243,7 @@ def header(size: int, kind: bytes = b"0", name: bytes = b"x.jpg") -> bytes:
         header(100 << 20, b"L") + b"a" * (2 << 20),
         header(3 << 20, b"L") + b"a" * (3 << 20),
         header(512, b"L") + b"a/" * 256 + header(512, b"L") + b"a/" * 256,
+        header(0, b"L") * 1500,
         b"\xff" * 512,
     ],
 )
@@ -288,6 +289,7 @@ def test_a_picture_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_sources_change_with_their_archive(tmp_path: Path, name: str) -> None:
     members = some(5)
+    (tmp_path / "grown.jpg").write_bytes(b"grown")
     path = put(tmp_path, name, tar_of(members))
     files = files_of(tmp_path)
     first = versions(files)
@@ -296,6 +298,11 @@ def test_sources_change_with_their_archive(tmp_path: Path, name: str) -> None:
     assert found(files)[f"{name}/{members[0][0]}"] == members[0][1]
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     assert not set(versions(files).values()) & set(first.values())
+    if name == "x.tar":
+        subprocess.run(["tar", "-C", tmp_path, "-rf", path, "grown.jpg"], check=True)
+        grown = found(files)
+        assert grown.pop("x.tar/grown.jpg") == b"grown"
+        assert grown == {f"x.tar/{one}": content for one, content in members}
     again = [*members[1:], ("z.jpg", b"more"), (members[0][0], b"another one")]
     put(tmp_path, name, tar_of(again))
     assert found(files) == {f"{name}/{one}": content for one, content in sorted(again)}

@@ -135,6 +135,20 @@ def test_members_that_are_gone_keep_their_rows_until_they_are_pruned(job: Archiv
     assert_clean(job.out)
 
 
+def test_what_is_missing_from_a_truncated_archive_keeps_its_rows(job: ArchiveFolder) -> None:
+    job.read_archives()
+    job.run().expect(0)
+    rows = {row["path"]: row for row in job.rows()}
+    job.cut("a.tar", 0.6)
+    (job.archives / "b.tar.gz").write_bytes(b"")
+    assert "disappeared" not in job.run("--prune").expect(3).stdout
+    assert {row["path"]: row for row in job.rows()} == rows
+    assert {path: line["error"] for path, line in job.failures().items()} == {
+        "a.tar": "truncated",
+        "b.tar.gz": "empty",
+    }
+
+
 def test_a_division_takes_its_share(job: ArchiveFolder) -> None:
     job.read_archives()
     for index in (1, 2):

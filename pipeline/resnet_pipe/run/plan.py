@@ -180,14 +180,29 @@ class _Known:
 
     Attributes:
         redo: sources that are processed again.
-        seen: keys of those that the reader has listed.
-        over: keys of those that are no sources any more, and have never given a row.
+        seen: keys of those that have not disappeared.
+        over: keys of failures that are none any more.
     """
 
     record: Record
     redo: list[Source] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     over: set[str] = field(default_factory=set)
+
+    def settle(self, folders: set[str], broken: set[str]) -> None:
+        """Decide about the sources that were not listed.
+
+        What could not be read before, and is an archive of sources now, is no failure. What was in an archive
+        that is broken now, and so a source itself, has not disappeared.
+        """
+        for entry in self.record.entries:
+            key = entry.source.key
+            if key in self.seen:
+                continue
+            if entry.failure is not None and not entry.rows and key in folders:
+                self.over.add(key)
+            elif not broken.isdisjoint(_above(key)):
+                self.seen.add(key)
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
@@ -196,11 +211,18 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
-    new, folders = SourceTable(), _Folders()
+    before: set[str] = set()
+    for key in entries:
+        _add_above(key, before)
+    new = SourceTable()
+    folders: set[str] = set()
+    broken: set[str] = set()
     found = skipped = failed_before = 0
     for source in sources:
         found += 1
-        folders.add_above(source.key)
+        _add_above(source.key, folders)
+        if source.key in before:
+            broken.add(source.key)
         chunk, entry = entries.get(source.key, (None, None))
         if not rules.owns(chunk or source.key):
             continue
@@ -215,7 +237,7 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.owns(chunk)]
     for one in mine:
-        one.over.update(_over(one, folders))
+        one.settle(folders, broken)
     disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = f"{rules.tag}-" if rules.tag else ""
@@ -241,30 +263,17 @@ def _rewrite(known: _Known, prune: bool) -> Chunk | None:
     return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
 
 
-class _Folders:
-    """Keys of folders and archives: of all that sources are in."""
+def _above(key: str) -> Iterator[str]:
+    """Yield the keys of the folders, and of the archive, that a source is in, from the innermost on."""
+    while key := key.rpartition("/")[0]:
+        yield key
 
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self._last = ""
 
-    def add_above(self, key: str) -> None:
-        """Add those that a source is in."""
-        above = key.rpartition("/")[0]
-        if above == self._last:  # as for most of a million
+def _add_above(key: str, folders: set[str]) -> None:
+    for above in _above(key):
+        if above in folders:
             return
-        self._last = above
-        while above and above not in self.keys:
-            self.keys.add(above)
-            above = above.rpartition("/")[0]
-
-
-def _over(known: _Known, folders: _Folders) -> Iterator[str]:
-    """Yield the failures that are over: what could not be read before are sources in an archive now."""
-    for entry in known.record.entries:
-        key = entry.source.key
-        if entry.failure is not None and not entry.rows and key not in known.seen and key in folders.keys:
-            yield key
+        folders.add(above)
 
 
 def _next_number(records: Iterable[str], prefix: str) -> int:

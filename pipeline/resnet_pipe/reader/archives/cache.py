@@ -53,7 +53,9 @@ def save(path: Path, of: str, index: Index) -> None:
             file.parent.mkdir(parents=True, mode=0o700)
         if not file.exists():
             _remove_old(file.parent)
-        atomic.write_bytes(file, hashlib.sha256(body).digest() + body, str(os.getpid()))
+        temporary = atomic.temporary_name(file, str(os.getpid()))
+        temporary.write_bytes(hashlib.sha256(body).digest() + body)
+        temporary.replace(file)  # it need not survive a power cut: its checksum tells
 
 
 def _file(path: Path) -> Path:

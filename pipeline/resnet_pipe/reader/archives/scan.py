@@ -17,6 +17,8 @@ _NAME_BYTES = 4096
 """The longest path that Linux opens."""
 _AFTER_BYTES = 1 << 20
 """Read after the end of a compressed archive, to come to its checksum: tar fills up 10 KiB with zeros."""
+_SURPRISES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What tarfile raises over headers that nobody has thought of."""
 SPARSE = -1
 """The offset of a file with holes: its bytes are not in one place."""
 
@@ -50,15 +52,15 @@ def scan(tape: Tape, alive: Alive) -> Contents:
         if tape.forwards:
             tape.read_at(tape.reached, _AFTER_BYTES, alive)
     except SourceError as error:
-        if error.transient:
+        if error.error == "unreadable":
             raise
         problem = error
-    except tarfile.ReadError as error:
+    except tarfile.TarError as error:
         if steps.ended:
             problem = SourceError("reader", "truncated", "it ends in the middle of a file")
         else:
             problem = SourceError("reader", "damaged", f"a header is damaged: {error}")
-    except Exception as error:  # tarfile may raise anything over a header from someone else
+    except _SURPRISES as error:
         problem = SourceError("reader", "damaged", f"a header is damaged: {' '.join(str(error).split())}")
     if problem and members and members[-1].offset + members[-1].size > tape.reached:
         members.pop()
