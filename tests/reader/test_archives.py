@@ -91,6 +91,7 @@ def test_what_tar_itself_has_made(tmp_path: Path, options: str, compress: str) -
     (loose / "pictures" / "folder.jpg").mkdir()
     (loose / "pictures" / "link.jpg").symlink_to("000001.jpg")
     (loose / "pictures" / "zero.jpg").touch()
+    (loose / "pictures" / "hard.jpg").hardlink_to(loose / "pictures" / "000001.jpg")
     if "v7" not in options:
         os.mkfifo(loose / "pictures" / "pipe.jpg")
     for name in ("._000001.jpg", ".hidden/x.jpg", "notes.txt", "more.txt", "x.json"):
@@ -102,7 +103,8 @@ def test_what_tar_itself_has_made(tmp_path: Path, options: str, compress: str) -
     list(files_of(archive.parent).list_sources(passed_over))
     assert passed_over.to_json() == {".txt": 2, ".json": 1}
     expected: dict[str, bytes | str] = {f"x.tar/{name}": data for name, data in some()}
-    assert found(files_of(archive.parent)) == expected | {"x.tar/pictures/zero.jpg": "empty"}
+    expected |= {"x.tar/pictures/zero.jpg": "empty", "x.tar/pictures/hard.jpg": some()[1][1]}
+    assert found(files_of(archive.parent)) == expected
 
 
 def test_names_that_lead_out_of_the_archive_lose_what_leads_out(tmp_path: Path) -> None:

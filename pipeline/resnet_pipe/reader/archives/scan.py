@@ -24,7 +24,10 @@ SPARSE = -1
 
 
 class Member(NamedTuple):
-    """A regular file in a tar file: its key below the tar file, and where its bytes are."""
+    """A regular file in a tar file: its key below the tar file, and where its bytes are.
+
+    A hard link is one, too, whose bytes are those of a file before it.
+    """
 
     name: str
     offset: int
@@ -69,14 +72,20 @@ def scan(tape: Tape, alive: Alive) -> Contents:
 
 def _members(steps: _Steps) -> Iterator[Member]:
     tar = tarfile.TarFile(fileobj=steps, tarinfo=_Header, encoding="utf-8", errors="surrogateescape")  # type: ignore[arg-type]
+    files: dict[str, Member] = {}
     while (header := tar.next()) is not None:
         if header.size < 0:
             raise SourceError("reader", "damaged", f"a header says that {header.size} bytes follow")
         tar.members = []  # type: ignore[attr-defined]  # it would keep all of them
-        name = _name(header.name)
-        if header.isreg() and name:
+        name, member = _name(header.name), None
+        if header.isreg():
             offset = SPARSE if header.issparse() else header.offset_data
-            yield Member(name, offset, header.size)
+            member = Member(name, offset, header.size)
+        elif header.islnk() and (file := files.get(_name(header.linkname))) is not None:
+            member = file._replace(name=name)
+        if member is not None and name:
+            files[name] = member
+            yield member
         steps.allow()
 
 
