@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.archives [--images 2000]
 
-JPEGs of 500x375 pixels, exact preprocessing to 224x224, in one process, one kind after the other, twice. What
-counts is processor time, so that other programs matter little. The archives are in the order of the names, all
-but `tar.gz, mixed`. Listing is of an archive that nothing is known of.
+JPEGs of 500x375 pixels, exact preprocessing to 224x224, in one process, one kind after the other, twice.
+What counts is processor time, so that other programs matter little. The archives are in the order of the
+names, all but `tar.gz, mixed`. Listing is of an archive that nothing is known of.
 """
 
 from __future__ import annotations
