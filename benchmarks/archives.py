@@ -1,14 +1,15 @@
-"""Images in tar files against the same images in a folder, with a network of one layer.
+"""Images in tar files against the same images in a folder: what reading and preparing one costs a processor.
 
-usage: python -m benchmarks.archives [--images 6000] [--repeats 3]
+usage: python -m benchmarks.archives [--images 2000]
 
-JPEGs of 500x375 pixels, exact preprocessing to 224x224, Parquet. The archives are in the order of the names,
-but for `tar.gz, mixed`. Listing comes before the rate is counted: how long it takes is measured on its own,
-with nothing in the cache.
+JPEGs of 500x375 pixels, exact preprocessing to 224x224, in one process, one kind after the other, twice.
+What counts is processor time, so that other programs matter little. The archives are in the order of the
+names, all but `tar.gz, mixed`. Listing is of an archive that nothing is known of.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import random
@@ -17,12 +18,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from benchmarks import measure
-from benchmarks.folder import sample_folder
-from benchmarks.overhead import JOB, write_one_layer
+from jobs.samples import main as make_samples
 
+from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.archives.section import ArchiveSection
+from resnet_pipe.reader.images.reader import ImageReader
+from resnet_pipe.reader.images.section import ImagesSection
+
+TASK = 50
+"""Images that a worker knows of at a time."""
+ROUNDS = 2
 
 
 def pack(images: list[Path], archive: Path) -> Path:
@@ -43,50 +51,62 @@ def pack(images: list[Path], archive: Path) -> Path:
     return archive
 
 
-def listing(archive: Path) -> float:
-    """Return how many seconds it takes to list an archive that nothing is known of."""
-    archive.touch()  # so that what is in the cache is of another one
-    reader = ArchiveSection.model_validate({"kind": "archive", "path": str(archive)}).make_reader()
-    started = time.perf_counter()
-    for _ in reader.list_sources():
-        pass
-    return round(time.perf_counter() - started, 3)
+def reader_of(path: Path) -> ImageReader:
+    """Return the reader of a folder, or of an archive."""
+    if path.is_dir():
+        return ImagesSection.model_validate({"kind": "images", "path": str(path)}).make_reader()
+    return ArchiveSection.model_validate({"kind": "archive", "path": str(path)}).make_reader()
+
+
+def prepare(reader: ImageReader, keys: list[str], geometry: Geometry) -> None:
+    """Read and prepare images as a worker does."""
+    pixels = np.empty((*geometry.size, 3), np.uint8)
+    for key in keys:
+        reader.files.announce(key)
+    for key in keys:
+        for item in reader.read(key, geometry.min_side):
+            geometry.apply(item.frame, pixels)
 
 
 def main() -> None:
     """Measure, print and save."""
-    parser = measure.parser(__doc__, repeats=3)
-    parser.add_argument("--images", type=int, default=6000)
-    arguments = parser.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    count = parser.parse_args().images
+    geometry = Geometry(256, 224, "bilinear", "exact")
+    geometry.load()
+    seconds: dict[str, float] = {}
+    listing: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
-        write_one_layer(place / "one_layer.onnx")
-        with sample_folder(place / "one_layer.onnx", arguments.images, JOB) as folder:
-            images = sorted(folder.images.iterdir())
-            mixed = random.Random(1).sample(images, len(images))
-            packed = {
-                "tar": pack(images, place / "x.tar"),
-                "tar.gz": pack(images, place / "x.tar.gz"),
-                "tar.zst": pack(images, place / "x.tar.zst"),
-                "tar.gz, mixed": pack(mixed, place / "mixed.tar.gz"),
-            }
-
-            def over(archive: Path) -> measure.Measurement:
-                reader = f"reader={{kind: archive, path: {archive}}}"
-                writer = f"writer={{kind: parquet, path: {archive}.out, fields: [logits]}}"
-                return measure.resnet_pipe(folder.job, reader, writer)
-
-            programs = {name: lambda archive=archive: over(archive) for name, archive in packed.items()}
-            rates = measure.compare(
-                "archives",
-                {"folder": lambda: measure.resnet_pipe(folder.job), **programs},
-                arguments.repeats,
-                images=arguments.images,
-                megabytes={name: archive.stat().st_size >> 20 for name, archive in packed.items()},
-                listing_s={name: listing(archive) for name, archive in packed.items()},
-            )
-    for name in packed:
-        print(f"{name} / folder = {rates[name] / rates['folder']:.3f}")
+        make_samples(place / "images", count)
+        images = sorted((place / "images").iterdir())
+        places = {
+            "folder": place / "images",
+            "tar": pack(images, place / "x.tar"),
+            "tar.gz": pack(images, place / "x.tar.gz"),
+            "tar.zst": pack(images, place / "x.tar.zst"),
+            "tar.gz, mixed": pack(random.Random(1).sample(images, count), place / "mixed.tar.gz"),
+        }
+        readers = {name: reader_of(path) for name, path in places.items()}
+        keys = {}
+        for name, reader in readers.items():
+            started = time.process_time()
+            keys[name] = [source.key for source in reader.list_sources()]
+            listing[name] = time.process_time() - started
+            prepare(reader, keys[name][:1], geometry)
+        for name, reader in [*readers.items()] * ROUNDS:
+            started = time.process_time()
+            for task in range(0, count, TASK):
+                prepare(reader, keys[name][task : task + TASK], geometry)
+            seconds[name] = seconds.get(name, 0) + (time.process_time() - started) / ROUNDS
+        megabytes = {name: path.stat().st_size >> 20 for name, path in places.items() if path.is_file()}
+    for name in readers:
+        share = seconds["folder"] / seconds[name]
+        per_image = f"{1000 * seconds[name] / count:.3f} ms an image, {share:.2f} of the folder's rate"
+        print(f"{name:14} {per_image}; listing {listing[name]:.3f} s")
+    result = {"images": count, "megabytes": megabytes, "seconds": seconds, "listing_s": listing}
+    measure.save("archives", result)
 
 
 if __name__ == "__main__":
