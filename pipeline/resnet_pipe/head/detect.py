@@ -145,8 +145,9 @@ class Detect:
         """Describe the outputs in words."""
         made, count = self.detector, len(self.detector.only)
         which = f"{count} of {made.classes} classes" if count else f"{made.classes} classes"
-        listed = len(self.maps) <= _LISTED
-        maps = ", ".join(self.maps) if listed else f"{self.maps[0]} ... {self.maps[-1]}, {len(self.maps)} in all"
+        maps = ", ".join(self.maps)
+        if len(self.maps) > _LISTED:
+            maps = f"{len(self.maps)} outputs, {self.maps[0]} to {self.maps[-1]}"
         told = (
             f"boxes of {which} from {maps} ({made.kind}); score above {made.score:g},"
             f" overlap (IoU) up to {made.nms:g}, at most {made.max_detections} an item"
