@@ -337,8 +337,8 @@ def test_the_box_head_of_a_thousand_proposals_is_among_what_an_image_costs(
         (
             "fasterrcnn_resnet34_fpn",
             "coco",
-            "torchvision publishes no weights of fasterrcnn_resnet34_fpn, but of Faster R-CNNs with a"
-            " ResNet-50 alone\n  what to do: resnet-pipe convert fasterrcnn_resnet50_fpn",
+            "torchvision publishes no weights of fasterrcnn_resnet34_fpn; of Faster R-CNNs, only with a"
+            " ResNet-50\n  what to do: resnet-pipe convert fasterrcnn_resnet50_fpn",
         ),
     ],
 )
