@@ -76,7 +76,8 @@ class _Lines:
             return
         self._last = now
         rate = items / (now - self._started)
-        text = f"{sources}/{self._total} sources, {rate:.1f} items/s, {failures} failed"
+        told = f"{rate:.1f}" if rate >= 1 else f"{rate:.3f}"  # a detector on a CPU takes seconds an item
+        text = f"{sources}/{self._total} sources, {told} items/s, {failures} failed"
         if sources:
             left = (self._total - sources) / (sources / (now - self._started))
             text += f", about {left:.0f} s left"
