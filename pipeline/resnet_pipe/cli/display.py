@@ -75,9 +75,10 @@ class _Lines:
         if now - self._last < LINE_EVERY_S:
             return
         self._last = now
-        rate = items / (now - self._started)
-        told = f"{rate:.1f}" if rate >= 1 else f"{rate:.3f}"  # a detector on a CPU takes seconds an item
-        text = f"{sources}/{self._total} sources, {told} items/s, {failures} failed"
+        from resnet_pipe.study.figures import rate
+
+        per_second = rate(items / (now - self._started))
+        text = f"{sources}/{self._total} sources, {per_second} items/s, {failures} failed"
         if sources:
             left = (self._total - sources) / (sources / (now - self._started))
             text += f", about {left:.0f} s left"
