@@ -17,8 +17,9 @@ PARALLEL := --numprocesses 3 --dist worksteal
 .PHONY: run test test-cv4 lint wheel docs latest clean
 
 run: $(VENV)/installed
-	@echo "==> Sample images and videos"
+	@echo "==> Sample images, alone and in a tar file, and videos"
 	@$(BIN)/python jobs/samples.py data/images
+	@$(BIN)/python jobs/sample_archive.py data/images data/archives/images.tar
 	@$(BIN)/python jobs/sample_videos.py data/videos
 	@echo "==> Converting ResNet-18"
 	@$(BIN)/resnet-pipe convert resnet18 --weights auto

@@ -34,8 +34,9 @@ KNOWS: dict[str, set[str]] = {
     "doctor": BELOW | STAGES | {"run", "study"},
 }
 """The other folders that each one imports from. Whoever adds to these has found a new seam: say why."""
-SPOKEN_OF = {"reader.source", "preprocess.network_input", "head.rows", "head.registry"}
-"""What passes from one stage to the next: sources and items, a network's input, rows and their columns."""
+SPOKEN_OF = {"reader.source", "reader.files", "preprocess.network_input", "head.rows", "head.registry"}
+"""What passes from one stage to the next: sources and items, and where their bytes are, for who reads them
+again; a network's input; rows and their columns."""
 READ_AGAIN = "writer/annotated/second_reading.py"
 """The one place where a stage uses another: pictures to draw on are read a second time, in full size."""
 

@@ -12,8 +12,8 @@ from av.codec.codec import UnknownCodecError
 
 from resnet_pipe.doctor import decoders
 from resnet_pipe.doctor.examination import Finding
-from resnet_pipe.reader.images.reader import ImageReader
-from resnet_pipe.reader.video.reader import VideoReader
+from resnet_pipe.reader.images.format import EXTENSIONS
+from resnet_pipe.reader.video.reader import EXTENSIONS as VIDEO_EXTENSIONS
 from tests.run.faults import DECODER
 
 
@@ -47,12 +47,12 @@ def test_everything_can_be_read_here() -> None:
 def test_there_is_a_sample_of_each_kind_of_image_that_readers_take() -> None:
     same = {"jpe": "jpg", "jpeg": "jpg", "jfif": "jpg", "mpo": "jpg", "dib": "bmp", "tiff": "tif"}
     same |= {"heif": "heic", "hif": "heic"}
-    extensions = {name.removeprefix(".") for name in ImageReader.extensions}
+    extensions = {name.removeprefix(".") for name in EXTENSIONS}
     assert {f"sample.{same.get(name, name)}" for name in extensions} <= {
         path.name for path in decoders.SAMPLES.iterdir()
     }
     assert all(
-        path.suffix in ImageReader.extensions | VideoReader.extensions and path.stat().st_size < 4096
+        path.suffix in EXTENSIONS | VIDEO_EXTENSIONS and path.stat().st_size < 4096
         for path in decoders.SAMPLES.iterdir()
     )
 

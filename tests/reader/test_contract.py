@@ -6,7 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +25,7 @@ from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items
+from tests.archives import pack
 from tests.photographs import encode, photograph
 from tests.videos import SAMPLES, make
 
@@ -41,8 +42,12 @@ def _film(folder: Path) -> bytes:
     return make(folder, SAMPLES["h264.mp4"]).read_bytes()
 
 
-WHOLE: dict[str, Callable[[Path], bytes]] = {"images": _photograph, "video": _film}
+WHOLE: dict[str, Callable[[Path], bytes]] = {"images": _photograph, "archive": _photograph, "video": _film}
 """For each kind of reader, a source that can be read. A folder is given in which files may be made."""
+
+
+PACKED: dict[str, Sequence[str]] = {"archive": ("all.tar", "all.tar.gz", "all.tar.zst")}
+"""For each kind of reader whose sources are in files of others, what these are called."""
 
 
 SPLITTING = {"video": {"span_s": 0.4, "long_bytes": 0}}
@@ -55,12 +60,16 @@ class Folder:
 
     Attributes:
         path: of the folder.
+        loose: where the sources are files: this folder, unless they are packed.
+        prefix: of all keys.
         section: of a job over the folder.
         reader: that the section makes.
         whole: the keys of the sources that can be read.
     """
 
     path: Path
+    loose: Path
+    prefix: str
     section: Section
     reader: Reader
     whole: tuple[str, ...]
@@ -71,9 +80,13 @@ def kind_of(section: type) -> str:
     return kind
 
 
-@pytest.fixture(scope="module", params=SECTIONS, ids=kind_of)
+EACH = [(section, packed) for section in SECTIONS for packed in PACKED.get(kind_of(section), [""])]
+
+
+@pytest.fixture(scope="module", params=EACH, ids=lambda param: param[1] or kind_of(param[0]))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    section, kind = request.param, kind_of(request.param)
+    section, packed = request.param
+    kind = kind_of(section)
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
@@ -86,8 +99,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (path / f"not-one{extension}").write_bytes(b"this is neither an image nor a video\n" * 100)
     (path / "notes.txt").write_text("not a source")
     (path / f".hidden{extension}").write_bytes(data)
+    loose, prefix = path, ""
+    if packed:
+        path, prefix = tmp_path_factory.mktemp("packed"), f"{packed}/"
+        pack(loose, path / packed)
     made = section.model_validate({"kind": kind, "path": str(path)})
-    return Folder(path, made, made.make_reader(), tuple(sorted(map(key_of, names))))
+    whole = tuple(sorted(prefix + key_of(name) for name in names))
+    return Folder(path, loose, prefix, made, made.make_reader(), whole)
 
 
 def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
@@ -121,7 +139,7 @@ def test_a_reader_describes_itself(folder: Folder) -> None:
     about, section = folder.section.description, type(folder.section)
     assert about.source.isalpha()
     assert about.item.isalpha()
-    assert about.usual_extension in folder.reader.reach.extensions
+    assert about.usual_extension in folder.reader.files.extensions
     assert 16 << 20 < about.worker_bytes < 4 << 30
     assert about.without_result <= section.model_fields.keys()
     assert {"path", "recursive", "timeout_s", "allow_empty"} <= about.without_result
@@ -150,17 +168,20 @@ def test_sources_are_listed_once_sorted_by_key_and_nothing_else(folder: Folder) 
     passed_over = PassedOver()
     listed = list(folder.reader.list_sources(passed_over))
     extension = folder.section.description.usual_extension
-    others = [f"{name}{extension}" for name in ("cut", "empty", "not-one")]
+    others = [f"{folder.prefix}{name}{extension}" for name in ("cut", "empty", "not-one")]
     assert [source.key for source in listed] == sorted([*folder.whole, *others])
     assert passed_over.to_json() == {".txt": 1}
     for source in listed:
-        status = path_of(folder.reader.root, source.key).stat()
-        assert source == Source(source.key, status.st_size, status.st_mtime_ns)
+        status = path_of(folder.loose, source.key.removeprefix(folder.prefix)).stat()
+        assert source.size == status.st_size
+        assert folder.prefix or source == Source(source.key, status.st_size, status.st_mtime_ns)
+    assert len({source.version for source in listed}) > 1
     assert made_of(folder, recursive=False).root == folder.path
     assert [source.key for source in made_of(folder, recursive=False).list_sources()] == [
-        source.key for source in listed if not source.key.startswith("sub/")
+        source.key for source in listed if folder.prefix or not source.key.startswith("sub/")
     ]
-    assert all(folder.reader.reach.holds(path_of(folder.path, source.key)) for source in listed)
+    files = [folder.prefix.rstrip("/") or source.key for source in listed]
+    assert all(folder.reader.reach.holds(path_of(folder.path, file)) for file in files)
     assert not folder.reader.reach.holds(folder.path / "notes.txt")
 
 
@@ -176,7 +197,7 @@ def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) 
         f"import sys; from {section.__module__} import {section.__name__} as Section;"
         f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
         "list(reader.list_sources());"
-        f"print({LIBRARIES - {'numpy'}} & set(sys.modules))"
+        f"print({LIBRARIES - {'numpy'} - decompresses(folder)} & set(sys.modules))"
     )
     assert run(check) == "set()"
 
@@ -189,9 +210,14 @@ def test_loading_imports_all_that_reading_needs(folder: Folder) -> None:
         f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
         "reader.load(); before = set(sys.modules);"
         f"list(reader.read({folder.whole[0]!r}, None));"
-        f"print({LIBRARIES} & (set(sys.modules) - before))"
+        f"print({LIBRARIES - decompresses(folder)} & (set(sys.modules) - before))"
     )
     assert run(check) == "set()"
+
+
+def decompresses(folder: Folder) -> set[str]:
+    """Return what is imported where a source is in a file of that kind, and never missing."""
+    return {"pyarrow"} if ".zst/" in folder.prefix else set()
 
 
 def run(code: str) -> str:
@@ -271,14 +297,15 @@ def test_what_cannot_be_read_is_a_failure_of_the_source_with_its_class(
     folder: Folder, tmp_path: Path
 ) -> None:
     extension = folder.section.description.usual_extension
-    os.mkfifo(tmp_path / f"pipe{extension}")
-    (tmp_path / f"folder{extension}").mkdir()
-    (tmp_path / f"link{extension}").symlink_to("nowhere")
+    file = ".tar" if folder.prefix else extension
+    os.mkfifo(tmp_path / f"pipe{file}")
+    (tmp_path / f"folder{file}").mkdir()
+    (tmp_path / f"link{file}").symlink_to("nowhere")
     elsewhere = made_of(folder, path=str(tmp_path))
     expected = {"cut": "truncated", "empty": "empty", "not-one": "unknown_format", "gone": "missing"}
-    found = {name: failure(folder.reader, f"{name}{extension}") for name in expected}
+    found = {name: failure(folder.reader, f"{folder.prefix}{name}{extension}") for name in expected}
     expected |= {"pipe": "not_a_file", "folder": "not_a_file", "link": "missing"}
-    found |= {name: failure(elsewhere, f"{name}{extension}") for name in ("pipe", "folder", "link")}
+    found |= {name: failure(elsewhere, f"{name}{file}") for name in ("pipe", "folder", "link")}
     assert {name: error.error for name, error in found.items()} == expected
     for error in found.values():
         assert error.stage == "reader"
@@ -294,10 +321,12 @@ def test_more_pixels_than_allowed_are_refused_before_decoding(folder: Folder) ->
 
 
 def test_a_file_is_told_by_its_content_whatever_it_is_called(folder: Folder, tmp_path: Path) -> None:
-    (tmp_path / "data.bin").write_bytes(path_of(folder.path, folder.whole[0]).read_bytes())
+    file = folder.prefix.rstrip("/") or folder.whole[0]
+    (tmp_path / "data.bin").write_bytes(path_of(folder.path, file).read_bytes())
     named = made_of(folder, path=str(tmp_path / "data.bin"))
-    assert [source.key for source in named.list_sources()] == ["data.bin"]
-    assert_same(read(named, "data.bin"), read(folder.reader, folder.whole[0]))
+    key = "data.bin" + folder.whole[0].removeprefix(file)
+    assert key in [source.key for source in named.list_sources()]
+    assert_same(read(named, key), read(folder.reader, folder.whole[0]))
 
 
 def open_files() -> set[str]:
@@ -329,7 +358,7 @@ def test_it_reads_in_a_worker_process_and_a_bad_source_costs_itself(folder: Fold
             geometry.apply(item.frame, pixels)
             expected.append(pixels.tobytes())
     assert {items.tobytes() for items in found.items} >= set(expected)
-    failed = {one.key: one.error for one in found.failures}
+    failed = {one.key.removeprefix(folder.prefix): one.error for one in found.failures}
     extension = folder.section.description.usual_extension
     assert failed == {
         f"cut{extension}": "truncated",

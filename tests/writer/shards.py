@@ -18,6 +18,7 @@ from resnet_pipe.head.classify import Classify, TopK, top_k
 from resnet_pipe.head.registry import FieldName
 from resnet_pipe.head.rows import ENTRIES, LABELS
 from resnet_pipe.model.output import Output
+from resnet_pipe.reader.files import Folder
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import TableSection
 from resnet_pipe.writer.writer import Portion, Target, WriterSection
@@ -172,7 +173,7 @@ def expected(given: Rows, made: pa.Schema) -> list[Row]:
 def target(directory: Path, made: pa.Schema, root: Path | None = None) -> Target:
     """Return what a writer is told to make in a directory, which is made."""
     directory.mkdir(exist_ok=True)
-    return Target(directory, "000000", made, root or directory)
+    return Target(directory, "000000", made, Folder.of([root or directory], True, frozenset()))
 
 
 def section(kind: str, **keys: Any) -> WriterSection:  # noqa: ANN401 - keys of the section

@@ -75,8 +75,10 @@ class _Lines:
         if now - self._last < LINE_EVERY_S:
             return
         self._last = now
-        rate = items / (now - self._started)
-        text = f"{sources}/{self._total} sources, {rate:.1f} items/s, {failures} failed"
+        from resnet_pipe.study.figures import rate
+
+        per_second = rate(items / (now - self._started))
+        text = f"{sources}/{self._total} sources, {per_second} items/s, {failures} failed"
         if sources:
             left = (self._total - sources) / (sources / (now - self._started))
             text += f", about {left:.0f} s left"

@@ -97,8 +97,8 @@ class Description:
         if head.detector is not None:
             if output.name in head.as_they_come:
                 return FEATURES
-            second = self.network.second.outputs if self.network.second else ()
-            return f"boxes ({head.detector.kind})" if output.name in (*head.names, *second) else None
+            its_own = self.network.second.outputs if self.network.second else ()
+            return f"boxes ({head.detector.kind})" if output.name in (*head.names, *its_own) else None
         if not isinstance(head, Classify):
             return None
         if output == head.logits:

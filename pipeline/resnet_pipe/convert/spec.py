@@ -155,7 +155,7 @@ def _of_detector(name: str, weights: str | None, ask: Ask) -> Wanted:
     checkpoint = file_sha256(Path(chosen)) if Path(chosen).is_file() else None
 
     def build(say: Say) -> Original:
-        say(f"converting {name} with weights {chosen} ...")
+        say(f"converting {name} with weights {chosen}, and comparing the engines: a few minutes ...")
         return torchvision_detection.original(name, chosen, ask.labels, ask.preprocessing, say)
 
     labels = list(ask.labels or ())

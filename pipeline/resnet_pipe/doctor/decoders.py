@@ -13,8 +13,11 @@ import numpy as np
 from resnet_pipe.doctor.examination import Finding
 from resnet_pipe.errors import RunError
 from resnet_pipe.preprocess.geometry import Geometry
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.reader import ImageReader
 from resnet_pipe.reader.reader import Reader
+from resnet_pipe.reader.video.reader import EXTENSIONS as VIDEO_EXTENSIONS
 from resnet_pipe.reader.video.reader import VideoReader
 from resnet_pipe.reader.video.sampling import Sampling
 from resnet_pipe.run.workers.pool import WorkerPool
@@ -56,7 +59,8 @@ _CHECK = "decoders"
 
 def check(samples: Path = SAMPLES) -> Iterator[Finding]:
     """Decode a sample of each kind of file in a worker process, and look for the codecs that are needed."""
-    images = ImageReader(samples, (samples,), recursive=False, accept_truncated=False, max_pixels=_PIXELS)
+    files = Folder.of([samples], False, EXTENSIONS)
+    images = ImageReader(files, accept_truncated=False, max_pixels=_PIXELS)
     kinds, libraries = _IMAGES, f"simplejpeg {_version('simplejpeg')}, Pillow {_version('pillow')}"
     remedy = "pip install --upgrade --force-reinstall pillow simplejpeg"
     if find_spec("pillow_heif") is None:
@@ -65,7 +69,8 @@ def check(samples: Path = SAMPLES) -> Iterator[Finding]:
         kinds, libraries = _IMAGES | _HEIF, f"{libraries}, pillow-heif {_version('pillow-heif')}"
         remedy += " pillow-heif"
     yield from _decoded("images", images, kinds, libraries, remedy)
-    videos = VideoReader(samples, (samples,), False, Sampling(), "pyav", _PIXELS)
+    files = Folder.of([samples], False, VIDEO_EXTENSIONS)
+    videos = VideoReader(files, Sampling(), "pyav", _PIXELS)
     remedy = "pip install --upgrade --force-reinstall av"
     try:
         import av.codec

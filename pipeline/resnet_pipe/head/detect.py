@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 FieldName = Literal["boxes"]
 """What it alone makes, for the jobs that ask for it: the columns `rows.BOXES`."""
+_LISTED = 3
+"""A description names as many maps, or else the first and the last."""
 DETECTIONS = "detections"
 """What a detector gives, as an output: float32, shape (items, max_detections * 6)."""
 
@@ -143,8 +145,11 @@ class Detect:
         """Describe the outputs in words."""
         made, count = self.detector, len(self.detector.only)
         which = f"{count} of {made.classes} classes" if count else f"{made.classes} classes"
+        maps = ", ".join(self.maps)
+        if len(self.maps) > _LISTED:
+            maps = f"{len(self.maps)} outputs, {self.maps[0]} to {self.maps[-1]}"
         told = (
-            f"boxes of {which} from {', '.join(self.maps)} ({made.kind}); score above {made.score:g},"
+            f"boxes of {which} from {maps} ({made.kind}); score above {made.score:g},"
             f" overlap (IoU) up to {made.nms:g}, at most {made.max_detections} an item"
         )
         return told if self.features is None else f"{told}; {self.features.describe()}: features"

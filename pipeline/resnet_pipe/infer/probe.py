@@ -185,16 +185,16 @@ def widths(request: EngineRequest, name: str) -> dict[str, int]:
     return {output: values.shape[1] for output, values in result.outputs.items()}
 
 
-def others_that_run(request: EngineRequest, name: str) -> list[str]:
+def others_that_run(request: EngineRequest, name: str, look: Callable[[], object]) -> list[str]:
     """Return the installed engines that can load, with the same precision, what the engine `name` refused.
 
-    An engine that does not have the device is asked about `auto`.
+    An engine that does not have the device is asked about `auto`. Of `look`, see `Probe`.
     """
     able = []
     for other, module in ENGINES.items():
         if other == name:
             continue
-        with suppress(RefusedError), Probe(module) as probe:
+        with suppress(RefusedError), Probe(module, look) as probe:
             devices = probe.abilities(request.device).devices
             device = request.device if precisions(devices, request.device) else "auto"
             if request.precision in precisions(devices, device):

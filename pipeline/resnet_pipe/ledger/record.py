@@ -128,7 +128,7 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
         line: dict[str, Any] = {
             "key": entry.source.key,
             "size": entry.source.size,
-            "mtime_ns": entry.source.mtime_ns,
+            "mtime_ns": entry.source.version,
             "status": entry.status,
             "rows": entry.rows,
         }

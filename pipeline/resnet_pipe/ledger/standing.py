@@ -51,7 +51,7 @@ def _lines(ledger: Ledger, counts: Counter[str]) -> Iterator[bytes]:
                     "message": entry.failure.message,
                     "attempts": entry.attempts,
                     "size": entry.source.size,
-                    "mtime_ns": entry.source.mtime_ns,
+                    "mtime_ns": entry.source.version,
                     "chunk": record.chunk,
                 }
                 yield json.dumps(line, ensure_ascii=False).encode() + b"\n"

@@ -47,7 +47,7 @@ class PassedOver:
 
     def add(self, key: str) -> None:
         """Count a file."""
-        kind = _extension(key)
+        kind = extension_of(key)
         if kind in self._counts or len(self._counts) < _KINDS:
             self._counts[kind] += 1
         else:
@@ -159,7 +159,7 @@ def _walk(
     the slash*: `a-b/c.jpg`, `a.jpg` and `a/b.jpg` come in this order. A stack, not recursion: a tree may
     be deeper than Python's stack.
     """
-    stack = [_scan(root, prefix, wanted, recursive)]
+    stack, endings = [_scan(root, prefix, wanted, recursive)], tuple(extensions)
     while stack:
         here = stack[-1]
         for name in here.names:
@@ -169,7 +169,7 @@ def _walk(
                 if not any(_is_same(root, below, above) for above in stack):
                     stack.append(below)
                     break
-            elif _extension(name) not in extensions:
+            elif not name.lower().endswith(endings):
                 yield key, None
             elif source := _identify(root, key):
                 yield key, source
@@ -177,7 +177,7 @@ def _walk(
             stack.pop()
 
 
-def _extension(name: str) -> str:
+def extension_of(name: str) -> str:
     """Return the extension of a name or a key, in lower case and with the dot; empty if there is none."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - for each of a million files
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from resnet_pipe.reader.archives.section import ArchiveSection
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.video.section import VideoSection
 
-Section = ImagesSection | VideoSection
+Section = ImagesSection | ArchiveSection | VideoSection
 """The `reader` of a job; its `kind` tells which."""

@@ -59,7 +59,7 @@ class ReaderDescription:
     """What a reader says of itself, so that nobody else has to know which readers there are.
 
     `source` and `item` are what these are called, such as `video` and `frame`; `usual_extension` is what most
-    files end in. `worker_bytes` is the highest resident memory of a worker, with batches of 8. With
+    sources end in. `worker_bytes` is the highest resident memory of a worker, with batches of 8. With
     `has_frames`, items have a number and a time; else a source is one item. `without_result` are the keys of
     its section that decide which sources there are, and change no row.
     """
@@ -93,6 +93,10 @@ class ReaderSection(BaseModel):
         """Return what the section would say differently to take no more than so many items of a source."""
         return {}
 
+    def over_files(self) -> dict[str, object]:
+        """Return what the section of a job would say that reads the same sources as files."""
+        return self.model_dump(mode="json")
+
     @abstractmethod
     def make_reader(self) -> Reader:
         """Make the reader that the job describes. What decodes is not imported yet."""
@@ -104,6 +108,7 @@ def nothing_found(section: ReaderSection, passed_over: PassedOver, before: int =
     problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:
         return problem, "check reader.path, and that the disk is mounted"
-    names = " ".join(sorted(section.make_reader().reach.extensions))
+    reader = section.make_reader()
+    names = " ".join(sorted(reader.reach.extensions | reader.files.extensions))
     remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"
     return f"{problem}: {passed_over.describe()}", remedy

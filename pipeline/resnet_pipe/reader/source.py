@@ -14,13 +14,13 @@ from resnet_pipe.errors import SourceError
 class Source(NamedTuple):
     """One input that the user named: an image file or a video file. All three fields are its identity.
 
-    `key` is the path below the reader's root, in the reversible text form of `key_of`; `mtime_ns` counts from
-    1970, and may be negative.
+    `key` is the path below the reader's root, in the reversible text form of `key_of`. `version` is what
+    changes when it changes: of a file, when it was modified, in ns since 1970, which may be negative.
     """
 
     key: str
     size: int
-    mtime_ns: int
+    version: int
 
 
 class Item(NamedTuple):

@@ -160,9 +160,9 @@ class ChunkFiles:
         self._head = resolved.head
         self._directory = directory
         self._outputs = []
-        root = resolved.job.reader.make_reader().root
+        files = resolved.job.reader.make_reader().files
         for section in resolved.job.writer:
-            target = Target(directory, chunk, resolved.schema([section]), root, resolved.job.reader.track)
+            target = Target(directory, chunk, resolved.schema([section]), files, resolved.job.reader.track)
             aggregate = Aggregate(section.over_frames) if section.over_frames else None
             self._outputs.append(_Output(section, target, section.open(target), aggregate))
         # Of frames, rows with all that any writer wants are made once.

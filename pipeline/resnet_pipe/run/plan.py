@@ -63,7 +63,7 @@ class SourceTable:
         self._keys += source.key.encode()
         self._ends.append(len(self._keys))
         self._sizes.append(source.size)
-        seconds, nanoseconds = divmod(source.mtime_ns, _NS)
+        seconds, nanoseconds = divmod(source.version, _NS)
         self._seconds.append(seconds)
         self._nanoseconds.append(nanoseconds)
 
@@ -176,11 +176,33 @@ class Plan:
 
 @dataclass
 class _Known:
-    """The ledger's view of one chunk while the listing is compared with it."""
+    """The ledger's view of one chunk while the listing is compared with it.
+
+    Attributes:
+        redo: sources that are processed again.
+        seen: keys of those that have not disappeared.
+        over: keys of failures that are none any more.
+    """
 
     record: Record
     redo: list[Source] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
+
+    def settle(self, folders: set[str], broken: set[str]) -> None:
+        """Decide about the sources that were not listed.
+
+        What could not be read before, and is an archive of sources now, is no failure. What was in an archive
+        that is broken now, and so a source itself, has not disappeared.
+        """
+        for entry in self.record.entries:
+            key = entry.source.key
+            if key in self.seen:
+                continue
+            if entry.failure is not None and not entry.rows and key in folders:
+                self.over.add(key)
+            elif not broken.isdisjoint(_above(key)):
+                self.seen.add(key)
 
 
 def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
@@ -189,10 +211,18 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
+    before: set[str] = set()
+    for key in entries:
+        _add_above(key, before)
     new = SourceTable()
+    folders: set[str] = set()
+    broken: set[str] = set()
     found = skipped = failed_before = 0
     for source in sources:
         found += 1
+        _add_above(source.key, folders)
+        if source.key in before:
+            broken.add(source.key)
         chunk, entry = entries.get(source.key, (None, None))
         if not rules.owns(chunk or source.key):
             continue
@@ -206,7 +236,9 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
         else:
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.owns(chunk)]
-    disappeared = sum(len(one.record.entries) - len(one.seen) for one in mine)
+    for one in mine:
+        one.settle(folders, broken)
+    disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = f"{rules.tag}-" if rules.tag else ""
     number = _next_number(records, prefix)
@@ -220,15 +252,28 @@ def _is_tried_again(entry: Entry, rules: Rules) -> bool:
 
 
 def _rewrite(known: _Known, prune: bool) -> Chunk | None:
-    redo = {source.key for source in known.redo}
+    gone = {source.key for source in known.redo} | known.over
     kept = tuple(
         entry
         for entry in known.record.entries
-        if entry.source.key not in redo and (entry.source.key in known.seen or not prune)
+        if entry.source.key not in gone and (entry.source.key in known.seen or not prune)
     )
     if len(kept) == len(known.record.entries):
         return None
     return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
+
+
+def _above(key: str) -> Iterator[str]:
+    """Yield the keys of the folders, and of the archive, that a source is in, from the innermost on."""
+    while key := key.rpartition("/")[0]:
+        yield key
+
+
+def _add_above(key: str, folders: set[str]) -> None:
+    for above in _above(key):
+        if above in folders:
+            return
+        folders.add(above)
 
 
 def _next_number(records: Iterable[str], prefix: str) -> int:

@@ -102,9 +102,9 @@ class Prepared:
         if self.ledger is not self.results:
             return  # those of before are of the old results, which still count
         resolved, reader = self.resolved, self.resolved.job.reader
-        root, has_frames = reader.make_reader().root, reader.description.has_frames
+        files, has_frames = reader.make_reader().files, reader.description.has_frames
         targets = [
-            Target(self.results.output, "", resolved.schema([section]), root, reader.track, has_frames)
+            Target(self.results.output, "", resolved.schema([section]), files, reader.track, has_frames)
             for section in resolved.job.writer
         ]
 

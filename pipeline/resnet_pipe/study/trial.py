@@ -23,7 +23,6 @@ from resnet_pipe.reader.section import ReaderSection, nothing_found
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.disk import HOME
-from resnet_pipe.store.names import path_of
 
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
@@ -42,7 +41,7 @@ class TrialError(RunError):
 class Sample:
     """Sources that represent all those that were found: at least one absolute path, evenly spread over them.
 
-    The section is of the job's reader, the extensions of the files that it takes from a folder.
+    The section is of the job's reader. By the extensions, it recognises sources.
     """
 
     section: ReaderSection
@@ -54,15 +53,14 @@ class Sample:
         """Make a folder of links to about `items` items; of images, exactly as many, always the same.
 
         Links, and not a list of paths, because a small sample has to be read several times over to last long
-        enough, and a reader takes each path once. Returned is what the `reader` section of a job over the
-        folder says differently.
+        enough, and a reader takes each path once. Returned is the `reader` section of a job over the folder.
         """
         folder.mkdir()
-        changes: dict[str, object] = {"path": [str(folder)], "recursive": False}
+        section = self.section.over_files() | {"path": [str(folder)], "recursive": False}
         count = items
         if self.section.description.has_frames:
             count = max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
-            changes |= self.section.limited(-(-items // count))
+            section |= self.section.limited(-(-items // count))
         for number in range(count):
             at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
             path = self.paths[at]
@@ -70,7 +68,7 @@ class Sample:
             if extension not in self.extensions:
                 extension = self.section.description.usual_extension
             (folder / f"{number:06d}{extension}").symlink_to(path)
-        return changes
+        return section
 
     def forget(self) -> None:
         """Have Linux drop the images from its memory, so that every trial reads them from the disk.
@@ -87,8 +85,10 @@ class Sample:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def take_sample(job: Job, stop: Stop) -> Sample:
+def take_sample(job: Job, folder: Path, stop: Stop) -> Sample:
     """Choose a sample; a stop that is asked for ends the listing.
+
+    Sources that are no files, such as members of archives, are unpacked into the folder.
 
     Raises:
         RunError: there are none, or a directory cannot be listed.
@@ -99,10 +99,11 @@ def take_sample(job: Job, stop: Stop) -> Sample:
         table.append(source)
     if not len(table):
         raise RunError(*nothing_found(job.reader, passed_over))
-    root, count = reader.root, min(len(table), MAX_ITEMS)
-    chosen = {number * len(table) // count for number in range(count)}
-    paths = tuple(path_of(root, source.key) for at, source in enumerate(table) if at in chosen)
-    return Sample(job.reader, reader.reach.extensions, paths, len(table))
+    count = min(len(table), MAX_ITEMS)
+    places = {number * len(table) // count for number in range(count)}
+    chosen = [source for at, source in enumerate(table) if at in places]
+    paths = reader.files.as_files(chosen, folder, lambda: stop.check("unpacking a sample"))
+    return Sample(job.reader, reader.files.extensions, tuple(paths), len(table))
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Trials:
 def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[str, object]) -> None:
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
     values = job.model_dump(mode="json")
-    values["reader"] |= reader
+    values["reader"] = reader
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
     values["run"] |= nothing_beside_the_rows | {"max_failures": None, "canary": 0}
     for writer in values["writer"]:
@@ -210,4 +211,6 @@ def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -
     if not os.access(beside, os.W_OK):
         beside = Path(gettempdir())
     with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
-        yield Trials(job, take_sample(job, stop), Path(folder), stop, tick)
+        unpacked = Path(folder, "unpacked")
+        unpacked.mkdir()
+        yield Trials(job, take_sample(job, unpacked, stop), Path(folder), stop, tick)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.reader.files import Files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +32,7 @@ class Target:
     Attributes:
         directory: where to; laid out as the output directory.
         schema: of the record batches that it will be given; see `resnet_pipe.head.rows`.
-        root: the directory that the keys of the sources start from.
+        files: where the sources are, for writers that read them again.
         track: for videos, the number of the track to read; None for the one that ffmpeg selects.
         has_frames: whether the sources are videos.
     """
@@ -39,7 +40,7 @@ class Target:
     directory: Path
     chunk: str
     schema: pa.Schema
-    root: Path
+    files: Files
     track: int | None = None
     has_frames: bool = False
 

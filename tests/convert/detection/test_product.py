@@ -255,6 +255,17 @@ def test_verify_and_the_canary_compare_boxes_of_two_networks_and_many_sizes(
     assert job.summary()["canary"]["matched"] > 0.98
 
 
+def test_all_outputs_of_a_faster_rcnn_are_shown_as_used_and_a_plan_names_the_first_and_the_last(
+    job: JobFolder, known: Callable[[str], Known], cli: Cli
+) -> None:
+    use(job, known("faster_rcnn"))
+    shown = cli("models", "show", job.folder / "tuned.onnx", "--json").expect(0).stdout
+    held = {output["name"]: output["held"] for output in json.loads(shown)["outputs"]}
+    assert held["features"] == "features"
+    assert {what for name, what in held.items() if name != "features"} == {"boxes (faster_rcnn)"}
+    assert "from 14 outputs, features_p2 to deltas_p6 (faster_rcnn)" in job.run("--dry-run").expect(0).stdout
+
+
 def test_only_the_boxes_that_a_job_asks_for_are_there(job: JobFolder, known: Callable[[str], Known]) -> None:
     use(job, known("faster_rcnn"))
     job.run().expect(0)
@@ -338,8 +349,8 @@ def test_the_box_head_of_a_thousand_proposals_is_among_what_an_image_costs(
         (
             "fasterrcnn_resnet34_fpn",
             "coco",
-            "torchvision publishes no weights of fasterrcnn_resnet34_fpn, but of Faster R-CNNs with a"
-            " ResNet-50 alone\n  what to do: resnet-pipe convert fasterrcnn_resnet50_fpn",
+            "torchvision publishes no weights of fasterrcnn_resnet34_fpn; of Faster R-CNNs, only with a"
+            " ResNet-50\n  what to do: resnet-pipe convert fasterrcnn_resnet50_fpn",
         ),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resnet_pipe.head.classify import TopK
+from resnet_pipe.reader.files import Folder
 from resnet_pipe.writer.annotated.panel import Panel
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.writer import Target, Writer, WriterSection, Written
@@ -105,7 +106,8 @@ def target(out: Path, root: Path, kind: str, labels: Sequence[str] = LABELS, **k
     """
     out.mkdir(exist_ok=True)
     section = SECTIONS[kind].model_validate({"kind": kind, "path": "out", **keys}, context={"base": root})
-    return Drawing(section, Target(out, "000000", columns(section.fields, section.k, labels), root))
+    files = Folder.of([root], True, frozenset())
+    return Drawing(section, Target(out, "000000", columns(section.fields, section.k, labels), files))
 
 
 def rows(key: str, frames: Sequence[int | None], best: Best | Sequence[Best] = CAT) -> Rows:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from resnet_pipe.head.aggregate import Aggregate
 from resnet_pipe.head.registry import FieldName
+from resnet_pipe.reader.files import Folder
 from resnet_pipe.writer.writer import Portion, Target, Written
 from tests.writer.shards import WIDTH, Rows, columns, join, rows, section
 
@@ -22,7 +23,7 @@ Index = list[list[str]]
 
 def target(directory: Path, field: FieldName = "features") -> Target:
     directory.mkdir(exist_ok=True)
-    return Target(directory, "000007", columns((field,)), directory)
+    return Target(directory, "000007", columns((field,)), Folder.of([directory], True, frozenset()))
 
 
 def write(

@@ -174,7 +174,7 @@ def _coco(name: str, requested: str) -> _Weighted:
         weights: Any = get_model_weights(name).DEFAULT
     except ValueError:  # torchvision has no function of this name
         raise ModelError(
-            f"torchvision publishes no weights of {name}, but of Faster R-CNNs with a ResNet-50 alone",
+            f"torchvision publishes no weights of {name}; of Faster R-CNNs, only with a ResNet-50",
             f"resnet-pipe convert {faster_rcnn(50)}; or give your own with --weights FILE; to measure speed,"
             " --weights random is enough",
         ) from None

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.file import open_file, refusal
-from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
-from resnet_pipe.store.names import path_of
 
 
 @dataclass(frozen=True)
 class ImageReader(FileReader):
-    """Lists image files and decodes them.
+    """Lists image files, wherever they are, and decodes them.
 
     With `accept_truncated`, a file that ends too early is processed as far as it goes.
     """
 
-    extensions = EXTENSIONS
     expected_items: ClassVar[int] = 1
 
     accept_truncated: bool
@@ -45,21 +40,13 @@ class ImageReader(FileReader):
         min_side: int | None,
         span: Span | None = None,
         counts: FrameCounts | None = None,
-        alive: object = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> Iterator[Item]:
         """Decode one source to exactly one item, upright: the first frame of an animation.
 
         Raises:
-            SourceError: `missing`, `unreadable`, `not_a_file`, `empty`, `too_large`, or what `decode.decode`
-                raises.
+            SourceError: what `Files.read` raises, or `decode.decode`.
         """
         from resnet_pipe.reader.images.decode import decode  # loaded only where images are decoded
 
-        try:
-            with open_file(path_of(self.root, key)) as file:
-                data = file.read()
-        except OSError as error:
-            raise refusal(error) from None
-        except MemoryError:
-            raise SourceError("reader", "too_large", "not enough memory to read it") from None
-        yield decode(data, self.max_pixels, self.accept_truncated, min_side)
+        yield decode(self.files.read(key, alive), self.max_pixels, self.accept_truncated, min_side)

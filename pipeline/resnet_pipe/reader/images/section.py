@@ -6,26 +6,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.reader.listing import root_of
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class ImagesSection(ReaderSection):
-    """The `reader` of a job over image files."""
+class ImageFilesSection(ReaderSection):
+    """What the sections of image files have in common, wherever these are."""
 
-    description: ClassVar = ReaderDescription(
-        source="image",
-        item="image",
-        usual_extension=".jpg",
-        worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
-    )
     track: ClassVar[int | None] = None
     """An image has no tracks."""
 
-    kind: Annotated[Literal["images"], Field(description="image files")]
     accept_truncated: Annotated[
         bool, Field(description="process what is there of a truncated file; the rest is grey or black")
     ] = False
@@ -40,14 +34,22 @@ class ImagesSection(ReaderSection):
     timeout_s: Annotated[Positive, Field(description="seconds; a source that takes longer fails")] = 60
     allow_empty: AllowEmpty = False
 
+
+class ImagesSection(ImageFilesSection):
+    """The `reader` of a job over image files."""
+
+    description: ClassVar = ReaderDescription(
+        source="image",
+        item="image",
+        usual_extension=".jpg",
+        worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
+    )
+
+    kind: Annotated[Literal["images"], Field(description="image files")]
+
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.images.reader import ImageReader
 
-        return ImageReader(
-            root=root_of(self.path),
-            entries=tuple(self.path),
-            recursive=self.recursive,
-            accept_truncated=self.accept_truncated,
-            max_pixels=self.max_pixels,
-        )
+        files = Folder.of(self.path, self.recursive, EXTENSIONS)
+        return ImageReader(files, self.accept_truncated, self.max_pixels)

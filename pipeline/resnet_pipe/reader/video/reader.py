@@ -22,6 +22,8 @@ _NAMES = (
     "3g2 3gp asf avi f4v flv ivf m2t m2ts m4v mj2 mkv mov mp4 mpeg mpg mts mxf nut ogg ogm ogv qt ts vob "
     "webm wmv"
 )
+EXTENSIONS = frozenset(f".{name}" for name in _NAMES.split())
+"""Of the files that are sources."""
 _CLIP_S, _CLIP_FPS, _CLIP_KEY_FRAMES = 10, 30, 3
 """What to expect of a video that nothing is known of yet."""
 
@@ -32,8 +34,6 @@ class VideoReader(FileReader):
 
     Only files above `long_bytes` are considered for splitting, into spans of at least `span_s` seconds.
     """
-
-    extensions = frozenset(f".{name}" for name in _NAMES.split())
 
     sampling: Sampling
     backend: Literal["pyav", "opencv"]

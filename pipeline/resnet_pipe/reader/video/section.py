@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from resnet_pipe.reader.listing import root_of
+from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 from resnet_pipe.reader.video.sampling import Sampling
 
@@ -102,12 +102,10 @@ class VideoSection(ReaderSection):
 
     def make_reader(self) -> VideoReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
-        from resnet_pipe.reader.video.reader import VideoReader
+        from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
 
         return VideoReader(
-            root=root_of(self.path),
-            entries=tuple(self.path),
-            recursive=self.recursive,
+            files=Folder.of(self.path, self.recursive, EXTENSIONS),
             sampling=self.sampling,
             backend=self.backend,
             max_pixels=self.max_pixels,

@@ -170,7 +170,11 @@ def loaded(
             for remote in remotes:
                 remote.wait_until_ready(look)
         except (ModelError, UnsupportedError) as error:
-            raise _with_others(error, requests[0], infer.engine) from None
+            if isinstance(error, NoBoxesError):
+                raise
+            say("asking the other engines whether they can run it")
+            able = others_that_run(requests[0], infer.engine, look)
+            raise _with_others(error, able) from None
         yield tuple(Device(remote, resolved.batch_size, say) for remote in remotes)
 
 
@@ -228,9 +232,8 @@ def _request(resolved: Resolved, device: str, cores: int, devices: int) -> Engin
     )
 
 
-def _with_others(error: UsageError, request: EngineRequest, engine: str) -> UsageError:
-    """Return an error of a model with the names of the installed engines that can run it."""
-    able = [] if isinstance(error, NoBoxesError) else others_that_run(request, engine)
+def _with_others(error: UsageError, able: Sequence[str]) -> UsageError:
+    """Return an error of a model with the names of the engines that are able to run it."""
     if not able:
         return error
     remedy = f"{' and '.join(able)} can run it: infer.engine: {able[0]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnet_pipe.run.observe.clock import STAGES, utilisation
 from resnet_pipe.run.observe.outcome import Outcome
+from resnet_pipe.study.figures import rate
 
 ADVICE = {
     "reader": "to speed up decoding: more cores (run.workers), or preprocess.mode: fast",
@@ -25,7 +26,7 @@ def summary(outcome: Outcome) -> str:
     if effort.engine is not None:
         engine, seconds = effort.engine, effort.run_seconds
         what = f"{outcome.resolved.job.reader.description.item}s"
-        lines[0] += f"; {effort.items} {what} in {seconds:.1f} s, {effort.items_per_second:.1f} {what}/s"
+        lines[0] += f"; {effort.items} {what} in {seconds:.1f} s, {rate(effort.items_per_second)} {what}/s"
         video = outcome.video()
         if video is not None:
             lines.append(

@@ -16,7 +16,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.preprocess.geometry import is_picture
-from resnet_pipe.reader.file import announce, refusal
+from resnet_pipe.reader.file import refusal
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.run.workers.messages import (
     SLOWEST,
@@ -30,7 +30,6 @@ from resnet_pipe.run.workers.messages import (
     WorkSpan,
 )
 from resnet_pipe.run.workers.slots import Slots
-from resnet_pipe.store.names import path_of
 
 _SHAPES = 256
 """Sizes of images for which it is remembered where they are placed: that of all frames of a video is one."""
@@ -85,7 +84,7 @@ class Worker:
             self._tasks.append(message)
             if message.span is None:  # a part of a video may begin anywhere in it
                 for key in message.keys:
-                    announce(path_of(self._setup.reader.root, key))
+                    self._setup.reader.files.announce(key)
         else:
             self._free.append(message)
 

@@ -115,7 +115,9 @@ class AnnotatedWriter(Writer):
         column = target.schema.field(BOXES[0] if has_boxes else "top_k")
         labels = tuple(json.loads(column.metadata[LABELS]))
         kind: Any = section.kind
-        setup = DrawingSetup(kind, target.root, target.directory, labels, section.font, quality, target.track)
+        setup = DrawingSetup(
+            kind, target.files, target.directory, labels, section.font, quality, target.track
+        )
         self._annotator = Annotator(setup, section.timeout_s)
         self._parts: list[Request] = []
         """Rows of the last source, in order, as they have come."""

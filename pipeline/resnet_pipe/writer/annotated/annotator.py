@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import RunError, SourceError
 from resnet_pipe.process.child import Child, ChildError, SilentError
+from resnet_pipe.reader.files import Files
 from resnet_pipe.writer.annotated.seen import Seen
 
 _START_S = 60.0
@@ -26,14 +27,14 @@ class DrawingSetup:
     """What is the same for all sources of a chunk: the first message.
 
     Attributes:
-        root: the directory that the keys of the sources start from.
+        files: where the sources are.
         labels: by class index.
         quality: of the pictures: constant rate factor of the video, or JPEG's quality.
         track: as for `Target`.
     """
 
     kind: Literal["video", "images"]
-    root: Path
+    files: Files
     directory: Path
     labels: tuple[str, ...]
     font: Path | None

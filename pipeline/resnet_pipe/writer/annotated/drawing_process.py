@@ -86,7 +86,7 @@ class Painter:
 
     def _make_picture(self, request: Request, files: list[Path]) -> None:
         with _guarded():
-            pixels = read_image(self._source(request))
+            pixels = read_image(self._setup.files.read(request.key, self._live))
         self._label(pixels, request, 0)
         self._save(pixels, mirrored(self._setup.kind, request.key, ".jpg", (".jpg",)), files)
 
@@ -121,11 +121,9 @@ class Painter:
             self._say(Step.ALIVE)
 
     def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
+        path = path_of(self._setup.files.root, request.key)
         with _guarded():
-            yield from read_video(self._source(request), self._setup.track, wanted, self._live)
-
-    def _source(self, request: Request) -> Path:
-        return path_of(self._setup.root, request.key)
+            yield from read_video(path, self._setup.track, wanted, self._live)
 
     def _place(self, path: Path) -> Path:
         place = self._setup.directory / path

@@ -41,13 +41,11 @@ class Picture:
     form: Format
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return the pixels of an image: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
+def read_image(data: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of an image file: uint8, shape (H, W, 3), RGB, upright; free to be drawn on.
 
-    It raises what `ImageReader.read` does.
+    It raises what `decode` does.
     """
-    with open_file(path) as file:
-        data = file.read()
     # Where the job does not accept a file that ends too early, there are no labels for it.
     item = decode(data, _MAX_PIXELS, accept_truncated=True, min_side=None)
     return np.require(item.frame, requirements=["C", "W"])

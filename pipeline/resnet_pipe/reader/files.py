@@ -1,0 +1,99 @@
+"""Where the bytes of sources are: the contract, and files in folders, one file a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader import file
+from resnet_pipe.reader.listing import PassedOver, list_files, root_of
+from resnet_pipe.reader.reach import Reach
+from resnet_pipe.reader.source import Source
+from resnet_pipe.store.names import path_of
+
+
+class Files(Protocol):
+    """Lists sources, and gives the bytes of one. Small and picklable; workers get a copy."""
+
+    @property
+    def root(self) -> Path:
+        """The directory that the keys of the sources start from."""
+
+    @property
+    def reach(self) -> Reach:
+        """Which files it might list, whether they are there or not."""
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """By which sources are recognised, lower case and with the dot."""
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """Yield every source once, sorted by key; count what is none, by its extension, in `passed_over`.
+
+        Raises:
+            RunError: a directory cannot be listed.
+        """
+
+    def announce(self, key: str) -> None:
+        """Have a source read ahead, without waiting: it will be read soon."""
+
+    def read(self, key: str, alive: Callable[[], None]) -> bytes:
+        """Return all bytes of a source; `alive` is called often if that takes long, but nothing hangs.
+
+        Raises:
+            SourceError: `missing`, `unreadable`, `not_a_file`, `empty` or `too_large`.
+        """
+
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """Return files with the bytes of sources: their own, or ones made in an empty folder, perhaps fewer.
+
+        `alive` is called as for `read`. A source that cannot be read becomes a file that cannot.
+        """
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files that `entries` name, absolute paths and patterns, all below `root`.
+
+    Extensions, lower case and with the dot, are of those that are taken from a directory.
+    """
+
+    root: Path
+    entries: tuple[Path, ...]
+    recursive: bool
+    extensions: frozenset[str]
+
+    @classmethod
+    def of(cls, entries: Sequence[Path], recursive: bool, extensions: frozenset[str]) -> Folder:
+        """Return those that at least one entry names."""
+        return cls(root_of(entries), tuple(entries), recursive, extensions)
+
+    @property
+    def reach(self) -> Reach:
+        """See `Files.reach`."""
+        return Reach(self.entries, self.recursive, self.extensions)
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`; no file is opened."""
+        return list_files(self.entries, self.recursive, self.extensions, passed_over)
+
+    def announce(self, key: str) -> None:
+        """See `Files.announce`."""
+        file.announce(path_of(self.root, key))
+
+    def read(self, key: str, _alive: object = None) -> bytes:
+        """See `Files.read`."""
+        try:
+            with file.open_file(path_of(self.root, key)) as source:
+                return source.read()
+        except OSError as error:
+            raise file.refusal(error) from None
+        except MemoryError:
+            raise SourceError("reader", "too_large", "not enough memory to read it") from None
+
+    def as_files(self, sources: Sequence[Source], _folder: Path, _alive: object = None) -> list[Path]:
+        """See `Files.as_files`; they are their own."""
+        return [path_of(self.root, source.key) for source in sources]
