@@ -16,6 +16,7 @@ from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.study import family, figures
 from tests import networks
 from tests.run.jobs import SIDECAR, JobFolder
+from tests.sidecars import write_yolo_sidecar
 
 Depth = Callable[..., Result]
 
@@ -72,6 +73,17 @@ def test_a_study_measures_every_depth_and_leaves_table_json_csv_page_and_slide(
     assert (job.out / "depth.png").read_bytes().startswith(b"\x89PNG")
     assert "Depth study: nightly" in (job.out / "depth.html").read_text()
     assert not list(job.out.glob("part-*")), "the job's own output is not touched"
+
+
+def test_another_detector_under_the_name_of_a_faster_rcnn_is_not_measured_as_one(
+    depth: Depth, job: JobFolder
+) -> None:
+    other = networks.write_yolo(job.folder / "models" / "fasterrcnn_resnet18_fpn.onnx")
+    write_yolo_sidecar(other)
+    boxes = ("--set", "writer.fields=[boxes]", "--set", "preprocess={}")
+    refused = depth("--depths", "18", *boxes)
+    assert isinstance(refused.exception, UsageError)
+    assert refused.exception.problem == f"{other} is no Faster R-CNN"
 
 
 def test_a_depth_that_fails_is_marked_and_the_others_stay(

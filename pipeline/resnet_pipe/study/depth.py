@@ -201,6 +201,8 @@ def _prepare(family: Family, depth: int, weights: str, say: Callable[[str], None
     sidecar = open_model(path).sidecar
     if sidecar is None:
         raise ModelError(f"{path} has no sidecar", f"convert it again: resnet-pipe convert {name}")
+    if (sidecar.detection and sidecar.detection.kind) != family.finds:  # somebody has called another one so
+        raise ModelError(f"{path} is no {family.called}", f"convert it again: resnet-pipe convert {name}")
     megabytes, varies = path.stat().st_size / 1e6, sidecar.preprocessing.varies
     return Depth(
         depth=depth,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from resnet_pipe.model import depths
+from resnet_pipe.model import depths, detection
 from resnet_pipe.model.model import models_dir
 
 Kind = Literal["resnet", "faster_rcnn"]
@@ -23,6 +23,7 @@ class Family:
         model: the name of the model of a depth, which `convert` knows.
         items: images of a run, unless the user says how many: a run should not take hours on a CPU.
         one_size: whether each of them takes images of one size.
+        finds: the kind of detector that their sidecars say; None if they find no objects.
     """
 
     called: str
@@ -30,6 +31,7 @@ class Family:
     model: Callable[[int], str]
     items: int
     one_size: bool
+    finds: detection.Kind | None = None
 
     def name(self, depth: int) -> str:
         """Return the name of a network, for people."""
@@ -43,7 +45,12 @@ class Family:
 FAMILIES: dict[Kind, Family] = {
     "resnet": Family("ResNet", "ResNet-{}", depths.resnet, items=256, one_size=True),
     "faster_rcnn": Family(
-        "Faster R-CNN", "Faster R-CNN with a ResNet-{}", depths.faster_rcnn, items=16, one_size=False
+        "Faster R-CNN",
+        "Faster R-CNN with a ResNet-{}",
+        depths.faster_rcnn,
+        items=16,
+        one_size=False,
+        finds="faster_rcnn",
     ),
 }
 
