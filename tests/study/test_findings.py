@@ -27,7 +27,7 @@ def test_a_faster_rcnn_is_called_by_its_name_and_its_largest_part_is_said() -> N
     assert findings(both) == [
         "opencv (fp32): from Faster R-CNN with a ResNet-18 to Faster R-CNN with a ResNet-50,"
         " inference time grows 2.5x, from 800.0 to 2000.0 ms per image, while reading stays 1.6 ms;"
-        " 1.25 images/s drop to 0.4000.",
+        " 1.25 images/s drop to 0.40.",
         "Inference is the bottleneck at every depth.",
         "Faster R-CNN with a ResNet-50 spends the most time in network: 1800.0 ms per image, 90% of infer.",
     ]

@@ -221,7 +221,7 @@ def rate(images_per_s: float) -> str:
     """Return images per second in words: a network that finds objects may take seconds for one."""
     if images_per_s >= _SLOW:
         return f"{images_per_s:.1f}"
-    return f"{images_per_s:.2f}" if images_per_s >= _SLOW / 10 else f"{images_per_s:.4f}"
+    return f"{images_per_s:.2f}" if images_per_s >= 0.1 else f"{images_per_s:.4f}"
 
 
 def turning_point(entries: Sequence[Entry]) -> int | None:

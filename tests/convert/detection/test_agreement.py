@@ -81,16 +81,17 @@ def test_weights_are_in_the_files_once(case: Callable[[str], Case], kind: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
+    ("name", "least", "pixels"),
     [
-        "fasterrcnn_resnet50_fpn",
-        "fasterrcnn_resnet50_fpn_v2",
-        "retinanet_resnet50_fpn",
-        "retinanet_resnet50_fpn_v2",
-        "fcos_resnet50_fpn",
+        ("fasterrcnn_resnet50_fpn", 0.99, 0.5),
+        # Which of two nearly equal proposals is kept makes more of a difference here.
+        ("fasterrcnn_resnet50_fpn_v2", 0.97, 1),
+        ("retinanet_resnet50_fpn", 0.99, 0.5),
+        ("retinanet_resnet50_fpn_v2", 0.99, 0.5),
+        ("fcos_resnet50_fpn", 0.99, 0.5),
     ],
 )
-def test_what_torchvision_finds_in_full_size_is_found(name: str) -> None:
+def test_what_torchvision_finds_in_full_size_is_found(name: str, least: float, pixels: float) -> None:
     model = calibrated.detector(name, **FULL)
     images = calibrated.images()
     inputs = [prepared(image, **FULL) for image in images]
@@ -105,6 +106,6 @@ def test_what_torchvision_finds_in_full_size_is_found(name: str) -> None:
                 for its, image in zip(expected, inputs, strict=True)
             ]
         )
-        assert found.matched >= 0.98 * found.total > 100, (engine, found)
-        assert found.box < 0.5, (engine, found)
+        assert found.matched >= least * found.total > 100, (engine, found)
+        assert found.box < pixels, (engine, found)
         assert found.score < 0.005, (engine, found)
