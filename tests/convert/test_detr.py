@@ -98,7 +98,8 @@ def agreement(
         left = found[name].copy()
         count += len(wanted)
         for one in wanted[np.argsort(-wanted[:, 4])]:
-            near = np.where(left[:, 5] == one[5], overlap(one, left), 0)
+            close = np.abs(left[:, :4] - one[:4]).max(axis=1) < 0.25  # of 2 pixels, 0.1 are a large share
+            near = np.where(left[:, 5] == one[5], np.where(close, 1, overlap(one, left)), 0)
             near -= np.abs(left[:, 4] - one[4])  # of boxes in the same place, the one with this score
             if len(left) and near.max() > 0.9:
                 best = left[near.argmax()]

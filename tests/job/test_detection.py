@@ -138,4 +138,4 @@ def test_a_job_goes_on_where_it_was(finder: JobFolder, settings: tuple[str, ...]
 def test_labels_are_refused_where_they_would_have_no_effect(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "names.txt").write_text("one\ntwo\n")
     answer = cli("convert", "resnet18", "--weights", "random", "--labels", tmp_path / "names.txt")
-    assert "--labels is not for resnet18" in answer.expect(2).stderr
+    assert "and not for resnet18" in answer.expect(2).stderr

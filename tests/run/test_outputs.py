@@ -511,7 +511,7 @@ def test_an_operator_that_an_engine_does_not_know_is_named_and_nothing_else_is_p
     job.add("a.jpg")
     write(job.folder / "odd.onnx", [node("Magic", ["input"], ["image"]), *ODD_HEAD], [tensor("logits", ROW)])
     said = job.run("--set", "infer.model=odd.onnx").expect(2).stderr
-    assert said.startswith("error: ")
+    assert said.startswith("asking the other engines whether they can run it\nerror: ")
     assert "Magic" in said
     assert "No Op registered for Magic" in said or engine == "opencv"
 

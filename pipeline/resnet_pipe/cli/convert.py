@@ -71,7 +71,7 @@ def convert(
 
     \b
     resnet50                   one of torchvision's: resnet18, 34, 50, 101, 152
-    fasterrcnn_resnet50_fpn    one that finds objects, with any of these ResNets; or
+    fasterrcnn_resnet50_fpn    one that finds objects, of any such depth; or
                                fasterrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn,
                                retinanet_resnet50_fpn_v2, fcos_resnet50_fpn
     recipe.yaml                a recipe of your own

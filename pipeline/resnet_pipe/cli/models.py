@@ -31,7 +31,7 @@ _MOST = (12, 8, 8, 8, 8, 8, 11)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List the converted models, and torchvision's networks that can be converted."""
+    """List the converted models, and what can be converted."""
     from resnet_pipe.convert import catalogue
 
     if context.invoked_subcommand is not None:

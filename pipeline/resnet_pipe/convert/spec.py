@@ -52,8 +52,8 @@ def wanted(spec: str, weights: str | None, ask: Ask, say: Say) -> Wanted:
         ModelError: a hub does not have it.
     """
     if ask.labels is not None and spec not in OF_TORCHVISION:
-        known = ", ".join(OF_TORCHVISION)
-        raise UsageError(f"--labels is not for {spec}, but for {known}", "leave out --labels")
+        text = f"--labels is for torchvision's detectors, such as {OF_TORCHVISION[0]}, and not for {spec}"
+        raise UsageError(text, "leave out --labels")
     if not spec.startswith(HUBS):
         path, is_there = _place(spec)
         if spec in OF_TORCHVISION:
