@@ -138,7 +138,7 @@ class Resolved:
 
     def schema(self, writers: Sequence[WriterSection]) -> pa.Schema:
         """Return the columns, and the metadata, of rows with all that some of the job's writers want."""
-        fields = list(dict.fromkeys(field for one in writers for field in one.fields))
+        fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
         k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
         metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
         return self.head.schema(fields, k).with_metadata(metadata)

@@ -73,10 +73,15 @@ def _open_ahead(queue: SimpleQueue[tuple[Path, Future[int]]]) -> None:
 
 def _open(path: Path) -> int:
     descriptor = os.open(path, _FLAGS)
+    read_ahead(descriptor, 0, _AHEAD_BYTES)
+    return descriptor
+
+
+def read_ahead(descriptor: int, offset: int, size: int) -> None:
+    """Have the operating system read a part of an open file, without waiting, where it can."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):  # a pipe, or a file system that cannot
-            os.posix_fadvise(descriptor, 0, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-    return descriptor
+            os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 def _take(path: Path) -> int:

@@ -195,6 +195,8 @@ class _Known:
         What could not be read before, and is an archive of sources now, is no failure. What was in an archive
         that is broken now, and so a source itself, has not disappeared.
         """
+        if len(self.seen) == len(self.record.entries):
+            return
         for entry in self.record.entries:
             key = entry.source.key
             if key in self.seen:
@@ -211,17 +213,16 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
     }
-    before: set[str] = set()
+    before, listed = _Folders(), _Folders()
     for key in entries:
-        _add_above(key, before)
+        before.add_above(key)
     new = SourceTable()
-    folders: set[str] = set()
     broken: set[str] = set()
     found = skipped = failed_before = 0
     for source in sources:
         found += 1
-        _add_above(source.key, folders)
-        if source.key in before:
+        listed.add_above(source.key)
+        if source.key in before.keys:
             broken.add(source.key)
         chunk, entry = entries.get(source.key, (None, None))
         if not rules.owns(chunk or source.key):
@@ -237,7 +238,7 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
             known[chunk].redo.append(source)
     mine = [one for chunk, one in known.items() if rules.owns(chunk)]
     for one in mine:
-        one.settle(folders, broken)
+        one.settle(listed.keys, broken)
     disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = f"{rules.tag}-" if rules.tag else ""
@@ -269,11 +270,23 @@ def _above(key: str) -> Iterator[str]:
         yield key
 
 
-def _add_above(key: str, folders: set[str]) -> None:
-    for above in _above(key):
-        if above in folders:
+class _Folders:
+    """The keys of folders, and of archives, that sources are in."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self._last = ""
+
+    def add_above(self, key: str) -> None:
+        """Add what a source is in; that of the source before it, as of sorted ones, takes no time."""
+        folder = key.rpartition("/")[0]
+        if folder == self._last:
             return
-        folders.add(above)
+        self._last = folder
+        for above in _above(key):
+            if above in self.keys:
+                return
+            self.keys.add(above)
 
 
 def _next_number(records: Iterable[str], prefix: str) -> int:

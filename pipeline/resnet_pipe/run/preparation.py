@@ -208,8 +208,8 @@ def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> No
     chunk = next(iter(plan.chunks()), None)
     if chunk is None:
         return
-    job, numbers = resolved.job, resolved.head.numbers
-    row_bytes = sum(one.number_bytes * numbers(one.fields, one.k) for one in job.writer)
+    writers = resolved.job.writer
+    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
     rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
     needed = _CHUNK_BYTES + rows * row_bytes
     free = shutil.disk_usage(output).free + freed

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from resnet_pipe.reader.archives.decompress import Alive, Decompressor, Gunzip, Unzstd
-from resnet_pipe.reader.file import open_file, refusal
+from resnet_pipe.reader.file import open_file, read_ahead, refusal
 
 _MARKS = 256
 """How many places in a stream are remembered at most, 40 KiB each."""
@@ -83,8 +83,7 @@ class PlainTape:
 
     def announce(self, offset: int, size: int) -> None:
         """See `Tape.announce`."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+        read_ahead(self._file.fileno(), offset, size)
 
     def close(self) -> None:
         """See `Tape.close`."""
