@@ -1,6 +1,6 @@
 """A Faster R-CNN over a folder, against its networks alone and against scripts, alternating in one sitting.
 
-usage: python -m benchmarks.detection MODEL.onnx [--images 6] [--repeats 3] [--engines opencv openvino ...]
+usage: python -m benchmarks.detection MODEL.onnx [--images 8] [--repeats 3] [--engines opencv openvino ...]
 
 MODEL is what `resnet-pipe convert fasterrcnn_resnet50_fpn --weights random` gives. JPEGs of 500x300 pixels
 become 800x1333: resnet-pipe to Parquet files of boxes; the two networks alone in the same engine, on as many
@@ -33,7 +33,7 @@ def main() -> None:
     """Measure, print and save."""
     parser = measure.parser(__doc__, repeats=3)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=ENGINES)
     parser.add_argument("--scripts", nargs="*", choices=SCRIPTS, default=SCRIPTS)
     arguments = parser.parse_args()

@@ -18,6 +18,7 @@ from benchmarks import machine
 
 from resnet_pipe.infer.engine import ENGINES
 from resnet_pipe.process import child
+from resnet_pipe.study import figures
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TIMEOUT_S = 900.0
@@ -88,7 +89,7 @@ def resnet_pipe(job: Path, *overrides: str, limit_s: float = TIMEOUT_S) -> Measu
     """
     command = [sys.executable, "-m", "resnet_pipe", "run", str(job), "--fresh", "--quiet", "--json"]
     report = json.loads(output([*command, *set_flags(overrides)], limit_s))
-    return Measurement(report["items_per_second"], report)
+    return Measurement(report["items"] / report["run_seconds"], report)
 
 
 def set_flags(overrides: Iterable[str]) -> list[str]:
@@ -114,7 +115,7 @@ def alternate(programs: Mapping[str, Program], repeats: int) -> Sitting:
                 continue
             took = time.perf_counter() - started
             print(
-                f"{repeat + 1}/{repeats} {name}: {runs[name][-1].rate:.1f} images/s ({took:.0f} s)",
+                f"{repeat + 1}/{repeats} {name}: {figures.rate(runs[name][-1].rate)} images/s ({took:.0f} s)",
                 flush=True,
             )
     return Sitting({name: several for name, several in runs.items() if name not in failed}, failed)

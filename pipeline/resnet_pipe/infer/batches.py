@@ -73,6 +73,8 @@ def singly(forward: Callable[[Pixels], Mapping[str, NDArray[T]]], batch: Pixels)
     depends on which sizes the neighbours have.
     """
     parts = [forward(batch[place : place + 1]) for place in range(len(batch))]
+    if len(parts) == 1:
+        return dict(parts[0])  # these are large
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

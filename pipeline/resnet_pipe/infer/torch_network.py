@@ -89,7 +89,7 @@ class TorchNetwork:
             torch.set_num_threads(self._threads)  # OpenMP keeps the number for each calling thread
         with torch.inference_mode():
             outputs = self(torch.from_numpy(batch).to(self._device))
-            return {name: np.array(output.cpu().numpy()) for name, output in outputs.items()}
+            return {name: output.cpu().numpy() for name, output in outputs.items()}
 
     def _normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         count, height, width, channels = pixels.shape

@@ -71,8 +71,11 @@ def _pool(values: Floats, boxes: Floats, places: NDArray[np.intp], pooled: Float
     import cv2
 
     channels, height, width = values.shape
-    # Channels last. Products this small stay in this thread: BLAS's others would spend more on waiting.
-    pixels = cv2.transpose(values.reshape(channels, -1)).reshape(height, width, channels)
+    pixels: Floats = values.transpose(1, 2, 0)
+    if not pixels.flags.c_contiguous:  # as some engines have them
+        turned = np.asarray(cv2.transpose(values.reshape(channels, -1)), np.float32)
+        pixels = turned.reshape(height, width, channels)
+    # Products this small stay in this thread: BLAS's others would spend more on waiting.
     ys, xs = _axis(boxes[:, 1], boxes[:, 3], height), _axis(boxes[:, 0], boxes[:, 2], width)
     bins = np.empty((SIDE, SIDE, channels), np.float32)
     axes = zip(ys.first, ys.rows, ys.weights, xs.first, xs.rows, xs.weights, strict=True)

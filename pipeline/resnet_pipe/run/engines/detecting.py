@@ -85,6 +85,6 @@ class Detecting:
         maps = {name: values for name, values in outputs.items() if name not in kept}
         found = self._detector.detect(maps, placements, (height, width))
         # A sum is finite only if all its parts are, and takes a tenth of the time to look at each.
-        sums = [values.reshape(len(batch), -1).sum(axis=1) for values in maps.values()]
+        sums = [values.sum(axis=tuple(range(1, values.ndim))) for values in maps.values()]
         found[~np.isfinite(sums).all(axis=0)] = np.nan
         return {DETECTIONS: found.reshape(len(batch), -1), **kept}
