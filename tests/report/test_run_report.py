@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests import networks
 from tests.report.browser import Outline, needs_chromium, show
 from tests.run.commands import command
 from tests.run.jobs import JobFolder
+from tests.sidecars import make_finder
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -72,6 +74,19 @@ def test_a_run_with_nothing_to_do_has_a_report_too(finished: JobFolder) -> None:
     page = Outline((runs[-1] / "report.html").read_text())
     assert "Nothing went through the network." in page.text
     assert "<b>broken.jpg" in page.text, "a failure that stands"
+
+
+def test_the_parts_of_a_network_that_finds_objects_are_told_apart(tmp_path: Path) -> None:
+    finder = make_finder(tmp_path / "finder")
+    finder.write(kind="jsonl", fields="[boxes]", preprocess="{}")
+    finder.add("a.jpg")
+    finder.run("--set", "run.report=true").expect(ExitCode.DONE)
+    run = json.loads((finder.last_run() / "run.json").read_text())
+    assert list(run["infer_parts_s"]) == ["queue", "network", "boxes"]
+    text = Outline((finder.last_run() / "report.html").read_text()).text
+    busy = r"\s+[0-9.]+ s\s.*"
+    assert re.search(rf"infer.*queue{busy}network{busy}boxes{busy}writer", text, re.DOTALL)
+    assert f"{run['infer_parts_s']['network']:.2f} s" in text
 
 
 def test_what_is_no_output_directory_is_refused(tmp_path: Path) -> None:

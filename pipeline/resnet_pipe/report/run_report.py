@@ -66,6 +66,7 @@ def write(folder: Path, output: Path) -> Path:
             "unit": unit,
             "findings": [*findings(run, table), *_standing(run)],
             "stages": table,
+            "parts": parts(run),
             "devices": devices(run),
             "stages_chart": _stages_chart(table) if run["items"] else None,
             **_charts_over_time(history["timeline"], run, unit),
@@ -92,6 +93,22 @@ def stages(run: dict[str, Any]) -> list[dict[str, Any]]:
             "ms_per_item": 1000 * stage["busy_s"] / stage["items"] if stage["items"] else 0.0,
         }
         for name, stage in run["stages"].items()
+    ]
+
+
+def parts(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what is known of the parts of infer of a run.json, as of `stages`; nothing for most networks."""
+    infer = run["stages"].get("infer", {})
+    if not infer.get("items"):
+        return []
+    return [
+        {
+            "name": name,
+            "busy_s": seconds,
+            "share": _share(run, seconds, infer["lanes"]),
+            "ms_per_item": 1000 * seconds / infer["items"],
+        }
+        for name, seconds in run.get("infer_parts_s", {}).items()  # runs of earlier versions have none
     ]
 
 
