@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +27,9 @@ from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.archives import pack
+from tests.manifests import write_manifest
 from tests.photographs import encode, photograph
+from tests.tables import write_table
 from tests.videos import SAMPLES, make
 
 SECTIONS: tuple[type[Section], ...] = get_args(Section)
@@ -42,12 +45,25 @@ def _film(folder: Path) -> bytes:
     return make(folder, SAMPLES["h264.mp4"]).read_bytes()
 
 
-WHOLE: dict[str, Callable[[Path], bytes]] = {"images": _photograph, "archive": _photograph, "video": _film}
+WHOLE: dict[str, Callable[[Path], bytes]] = {
+    "images": _photograph,
+    "archive": _photograph,
+    "manifest": _photograph,
+    "table": _photograph,
+    "video": _film,
+}
 """For each kind of reader, a source that can be read. A folder is given in which files may be made."""
 
 
-PACKED: dict[str, Sequence[str]] = {"archive": ("all.tar", "all.tar.gz", "all.tar.zst")}
+PACKED: dict[str, Sequence[str]] = {
+    "archive": ("all.tar", "all.tar.gz", "all.tar.zst"),
+    "table": ("all.parquet",),
+}
 """For each kind of reader whose sources are in files of others, what these are called."""
+
+
+LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
+"""For each kind of reader whose sources are listed in other files, what these are called."""
 
 
 SPLITTING = {"video": {"span_s": 0.4, "long_bytes": 0}}
@@ -62,17 +78,26 @@ class Folder:
         path: of the folder.
         loose: where the sources are files: this folder, unless they are packed.
         prefix: of all keys.
+        manifest: the file that lists the sources; empty if nothing does.
         section: of a job over the folder.
         reader: that the section makes.
+        keys: of the sources, by the names of the files that they are made of, and of one that is not there.
         whole: the keys of the sources that can be read.
     """
 
     path: Path
     loose: Path
     prefix: str
+    manifest: str
     section: Section
     reader: Reader
+    keys: Mapping[str, str]
     whole: tuple[str, ...]
+
+    def failing(self, **errors: str) -> dict[str, str]:
+        """Return these errors, of names without extensions, by key."""
+        extension = self.section.description.usual_extension
+        return {self.keys[f"{name}{extension}"]: error for name, error in errors.items()}
 
 
 def kind_of(section: type) -> str:
@@ -80,13 +105,15 @@ def kind_of(section: type) -> str:
     return kind
 
 
-EACH = [(section, packed) for section in SECTIONS for packed in PACKED.get(kind_of(section), [""])]
+NAMES = {**PACKED, **LISTED}
+EACH = [(section, name) for section in SECTIONS for name in NAMES.get(kind_of(section), [""])]
 
 
 @pytest.fixture(scope="module", params=EACH, ids=lambda param: param[1] or kind_of(param[0]))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    section, packed = request.param
+    section, name = request.param
     kind = kind_of(section)
+    packed, manifest = (name, "") if kind in PACKED else ("", name)
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
@@ -99,13 +126,22 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (path / f"not-one{extension}").write_bytes(b"this is neither an image nor a video\n" * 100)
     (path / "notes.txt").write_text("not a source")
     (path / f".hidden{extension}").write_bytes(data)
+    others = tuple(f"{other}{extension}" for other in ("cut", "empty", "not-one"))
+    everything = (*names, *others, f"gone{extension}")
     loose, prefix = path, ""
     if packed:
         path, prefix = tmp_path_factory.mktemp("packed"), f"{packed}/"
+    keys = {name: prefix + key_of(name) for name in everything}
+    if kind == "archive":
         pack(loose, path / packed)
-    made = section.model_validate({"kind": kind, "path": str(path)})
-    whole = tuple(sorted(prefix + key_of(name) for name in names))
-    return Folder(path, loose, prefix, made, made.make_reader(), whole)
+    if kind == "table":
+        write_table(path / packed, [(loose / name).read_bytes() for name in (*names, *others)])
+        keys = {name: f"{prefix}{row:09d}" for row, name in enumerate(everything)}
+    if manifest:
+        write_manifest(path / manifest, [*names, *others])
+    made = section.model_validate({"kind": kind, "path": str(path / manifest)})
+    whole = tuple(sorted(keys[name] for name in names))
+    return Folder(path, loose, prefix, manifest, made, made.make_reader(), keys, whole)
 
 
 def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
@@ -167,20 +203,22 @@ def test_a_section_is_strict_and_survives_being_written_and_read_again(folder: F
 def test_sources_are_listed_once_sorted_by_key_and_nothing_else(folder: Folder) -> None:
     passed_over = PassedOver()
     listed = list(folder.reader.list_sources(passed_over))
-    extension = folder.section.description.usual_extension
-    others = [f"{folder.prefix}{name}{extension}" for name in ("cut", "empty", "not-one")]
+    others = folder.failing(cut="", empty="", **{"not-one": ""})
     assert [source.key for source in listed] == sorted([*folder.whole, *others])
-    assert passed_over.to_json() == {".txt": 1}
+    assert passed_over.to_json() == ({} if folder.manifest or folder.section.kind == "table" else {".txt": 1})
+    names = {key: name for name, key in folder.keys.items()}
     for source in listed:
-        status = path_of(folder.loose, source.key.removeprefix(folder.prefix)).stat()
-        assert source.size == status.st_size
+        status = (folder.loose / names[source.key]).stat()
+        assert source.size == status.st_size or folder.section.kind == "table"
         assert folder.prefix or source == Source(source.key, status.st_size, status.st_mtime_ns)
     assert len({source.version for source in listed}) > 1
     assert made_of(folder, recursive=False).root == folder.path
     assert [source.key for source in made_of(folder, recursive=False).list_sources()] == [
-        source.key for source in listed if folder.prefix or not source.key.startswith("sub/")
+        source.key
+        for source in listed
+        if folder.prefix or folder.manifest or not source.key.startswith("sub/")
     ]
-    files = [folder.prefix.rstrip("/") or source.key for source in listed]
+    files = [folder.manifest or folder.prefix.rstrip("/") or source.key for source in listed]
     assert all(folder.reader.reach.holds(path_of(folder.path, file)) for file in files)
     assert not folder.reader.reach.holds(folder.path / "notes.txt")
 
@@ -192,10 +230,10 @@ def test_where_nothing_is_found_it_says_what_it_looks_for(folder: Folder, tmp_pa
 
 
 def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) -> None:
-    section = type(folder.section)
+    section, path = type(folder.section), str(folder.path / folder.manifest)
     check = (
         f"import sys; from {section.__module__} import {section.__name__} as Section;"
-        f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
+        f"reader = Section(kind={folder.section.kind!r}, path={path!r}).make_reader();"
         "list(reader.list_sources());"
         f"print({LIBRARIES - {'numpy'} - decompresses(folder)} & set(sys.modules))"
     )
@@ -204,10 +242,10 @@ def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) 
 
 def test_loading_imports_all_that_reading_needs(folder: Folder) -> None:
     """What is missing, or takes long, must not be charged to the first source."""
-    section = type(folder.section)
+    section, path = type(folder.section), str(folder.path / folder.manifest)
     check = (
         f"import sys; from {section.__module__} import {section.__name__} as Section;"
-        f"reader = Section(kind={folder.section.kind!r}, path={str(folder.path)!r}).make_reader();"
+        f"reader = Section(kind={folder.section.kind!r}, path={path!r}).make_reader();"
         "reader.load(); before = set(sys.modules);"
         f"list(reader.read({folder.whole[0]!r}, None));"
         f"print({LIBRARIES - decompresses(folder)} & (set(sys.modules) - before))"
@@ -217,7 +255,7 @@ def test_loading_imports_all_that_reading_needs(folder: Folder) -> None:
 
 def decompresses(folder: Folder) -> set[str]:
     """Return what is imported where a source is in a file of that kind, and never missing."""
-    return {"pyarrow"} if ".zst/" in folder.prefix else set()
+    return {"pyarrow"} if re.search(r"zst|parquet", folder.prefix + folder.manifest) else set()
 
 
 def run(code: str) -> str:
@@ -297,16 +335,16 @@ def test_what_cannot_be_read_is_a_failure_of_the_source_with_its_class(
     folder: Folder, tmp_path: Path
 ) -> None:
     extension = folder.section.description.usual_extension
-    file = ".tar" if folder.prefix else extension
+    file = Path(folder.prefix).suffix or extension
     os.mkfifo(tmp_path / f"pipe{file}")
     (tmp_path / f"folder{file}").mkdir()
     (tmp_path / f"link{file}").symlink_to("nowhere")
     elsewhere = made_of(folder, path=str(tmp_path))
-    expected = {"cut": "truncated", "empty": "empty", "not-one": "unknown_format", "gone": "missing"}
-    found = {name: failure(folder.reader, f"{folder.prefix}{name}{extension}") for name in expected}
-    expected |= {"pipe": "not_a_file", "folder": "not_a_file", "link": "missing"}
-    found |= {name: failure(elsewhere, f"{name}{file}") for name in ("pipe", "folder", "link")}
-    assert {name: error.error for name, error in found.items()} == expected
+    expected = folder.failing(cut="truncated", empty="empty", gone="missing", **{"not-one": "unknown_format"})
+    found = {key: failure(folder.reader, key) for key in expected}
+    expected |= {f"pipe{file}": "not_a_file", f"folder{file}": "not_a_file", f"link{file}": "missing"}
+    found |= {f"{name}{file}": failure(elsewhere, f"{name}{file}") for name in ("pipe", "folder", "link")}
+    assert {key: error.error for key, error in found.items()} == expected
     for error in found.values():
         assert error.stage == "reader"
         assert error.message
@@ -323,7 +361,9 @@ def test_more_pixels_than_allowed_are_refused_before_decoding(folder: Folder) ->
 def test_a_file_is_told_by_its_content_whatever_it_is_called(folder: Folder, tmp_path: Path) -> None:
     file = folder.prefix.rstrip("/") or folder.whole[0]
     (tmp_path / "data.bin").write_bytes(path_of(folder.path, file).read_bytes())
-    named = made_of(folder, path=str(tmp_path / "data.bin"))
+    if folder.manifest:
+        write_manifest(tmp_path / folder.manifest, ["data.bin"])
+    named = made_of(folder, path=str(tmp_path / (folder.manifest or "data.bin")))
     key = "data.bin" + folder.whole[0].removeprefix(file)
     assert key in [source.key for source in named.list_sources()]
     assert_same(read(named, key), read(folder.reader, folder.whole[0]))
@@ -358,10 +398,5 @@ def test_it_reads_in_a_worker_process_and_a_bad_source_costs_itself(folder: Fold
             geometry.apply(item.frame, pixels)
             expected.append(pixels.tobytes())
     assert {items.tobytes() for items in found.items} >= set(expected)
-    failed = {one.key.removeprefix(folder.prefix): one.error for one in found.failures}
-    extension = folder.section.description.usual_extension
-    assert failed == {
-        f"cut{extension}": "truncated",
-        f"empty{extension}": "empty",
-        f"not-one{extension}": "unknown_format",
-    }
+    failed = {one.key: one.error for one in found.failures}
+    assert failed == folder.failing(cut="truncated", empty="empty", **{"not-one": "unknown_format"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _FILES = ("part-*", "failures.jsonl", "metrics*.prom")
 """What a run writes into its output directory itself."""
+_TABLES = (".csv", ".jsonl", ".parquet")
+"""What the names of some of these end in."""
 _REMEDY = "a writer.path outside it, or a reader.path that excludes it"
 
 
@@ -35,6 +38,9 @@ def problems(job: Job) -> list[tuple[Place, str]]:
                 text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
                 found.append(((*job.writer_place(index), "path"), text))
                 break
+    if any(reach.may_hold_below(job.output, suffix) for suffix in _TABLES):
+        text = f"the next run would read what this one writes into {job.output}: use {_REMEDY}"
+        found.append((("reader", "path"), text))
     for file in reach.files():
         if _is_own(job, file.resolve()):
             text = f"{file} is written by the run itself; exclude it, or use another writer.path"
@@ -53,13 +59,14 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     Links on the way of a listing may lead into the output directory.
     """
     reader, last = job.reader.make_reader(), None
-    taken = [writer for writer in job.writer if reader.reach.extensions.intersection(writer.suffixes)]
+    extensions = reader.reach.extensions | reader.files.extensions
+    taken = [writer for writer in job.writer if extensions.intersection(writer.suffixes)]
     folders = _folders(job, taken)
     for source in sources:
         above = source.key.rpartition("/")[0]
         if above != last:  # once for each directory: they are sorted
             last, directory = above, path_of(reader.root, above)
-            place = directory.resolve()
+            place = Path(os.path.realpath(directory))  # which raises nothing, even if links lead in a circle
             if any(place.is_relative_to(folder) for folder in folders):
                 raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")
         yield source

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @looks_at_disk
-def _entry(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the document holds
+def entry_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever the document holds
+    """Return the absolute path, or pattern, that a document holds; `ValueError` if it names nothing."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("must be a path")
     base = (info.context or {}).get("base", Path.cwd())
@@ -27,7 +28,7 @@ def _entry(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatever
 
 
 Entries = Annotated[
-    list[Annotated[Path, BeforeValidator(_entry)]],
+    list[Annotated[Path, BeforeValidator(entry_of)]],
     BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
     WithJsonSchema(
         {
@@ -97,6 +98,10 @@ class ReaderSection(BaseModel):
         """Return what the section of a job would say that reads the same sources as files."""
         return self.model_dump(mode="json")
 
+    def nothing_there(self) -> str:
+        """Return what to do where no source is found, and no file is passed over."""
+        return "check reader.path, and that the disk is mounted"
+
     @abstractmethod
     def make_reader(self) -> Reader:
         """Make the reader that the job describes. What decodes is not imported yet."""
@@ -107,7 +112,7 @@ def nothing_found(section: ReaderSection, passed_over: PassedOver, before: int =
     what, places = f"{section.description.source}s", ", ".join(map(str, section.path))
     problem = f"no {what} found in {places}" + (f" (before, there were {before})" if before else "")
     if not passed_over:
-        return problem, "check reader.path, and that the disk is mounted"
+        return problem, section.nothing_there()
     reader = section.make_reader()
     names = " ".join(sorted(reader.reach.extensions | reader.files.extensions))
     remedy = f"{what} are recognised by extension: {names}; a file named in reader.path may have any"

@@ -22,6 +22,11 @@ class Source(NamedTuple):
     size: int
     version: int
 
+    @property
+    def is_absent(self) -> bool:
+        """Tell whether it is only named, by a manifest: there is no such file, or it cannot be reached."""
+        return not self.size and not self.version
+
 
 class Item(NamedTuple):
     """One thing that the network sees, decoded.

@@ -119,9 +119,9 @@ class Plan:
     """What a run has to do; by default nothing, as far as one knows that ended before planning.
 
     Attributes:
-        found: sources the reader found, those of other divisions included.
+        found: sources that are there, those of other divisions included.
         skipped: sources the ledger already has, unchanged, and that are not to be tried again.
-        disappeared: sources in the ledger that the reader did not find.
+        disappeared: sources in the ledger, with rows or listed no more, that are not there.
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
         next_number: of the first new chunk; `prefix` and the number are its id.
@@ -192,7 +192,8 @@ class _Known:
     def settle(self, folders: set[str], broken: set[str]) -> None:
         """Decide about the sources that were not listed.
 
-        What could not be read before, and is an archive of sources now, is no failure. What was in an archive
+        What could not be read before, and is an archive of sources now, is no failure; nor is what a manifest
+        only named, and names no more. What was in an archive
         that is broken now, and so a source itself, has not disappeared.
         """
         if len(self.seen) == len(self.record.entries):
@@ -201,7 +202,8 @@ class _Known:
             key = entry.source.key
             if key in self.seen:
                 continue
-            if entry.failure is not None and not entry.rows and key in folders:
+            failed = entry.failure is not None and not entry.rows
+            if failed and (key in folders or entry.source.is_absent):
                 self.over.add(key)
             elif not broken.isdisjoint(_above(key)):
                 self.seen.add(key)
@@ -220,9 +222,9 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     broken: set[str] = set()
     found = skipped = failed_before = 0
     for source in sources:
-        found += 1
+        found += not source.is_absent
         listed.add_above(source.key)
-        if source.key in before.keys:
+        if source.key in before.keys and not source.is_absent:
             broken.add(source.key)
         chunk, entry = entries.get(source.key, (None, None))
         if not rules.owns(chunk or source.key):
@@ -230,6 +232,8 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
         if chunk is None or entry is None:
             new.append(source)
             continue
+        if source.is_absent and (entry.failure is None or entry.rows):
+            continue  # it has disappeared, although its name is still in a manifest
         known[chunk].seen.add(source.key)
         if entry.source == source and not _is_tried_again(entry, rules):
             skipped += 1

@@ -136,7 +136,8 @@ def _planned(
 def _striking_off(sources: Iterable[Source], unseen: set[str]) -> Iterator[Source]:
     """Yield the sources that are listed, and take their keys from those that the listing has not come to."""
     for source in sources:
-        unseen.discard(source.key)
+        if not source.is_absent:
+            unseen.discard(source.key)
         yield source
 
 
@@ -168,10 +169,10 @@ def _check_disappeared(job: Job, records: Iterable[Record], gone: int, rules: Ru
 
 
 def _emptied(job: Job, records: Iterable[Record]) -> str:
-    """Tell of an entry of `reader.path` that is empty now, as is the mount point of a missing disk."""
+    """Tell of a place that sources were in and that is empty now, as is the mount point of a missing disk."""
     root = job.reader.make_reader().root
-    for start in {split(entry)[0] for entry in job.reader.path}:
-        if not start.is_dir() or not _is_empty(start):
+    for start in {root, *(split(entry)[0] for entry in job.reader.path)}:
+        if not start.is_relative_to(root) or not start.is_dir() or not _is_empty(start):
             continue
         prefix = "" if start == root else f"{key_of(str(start.relative_to(root)))}/"
         keys = (entry.source.key for record in records for entry in record.entries)

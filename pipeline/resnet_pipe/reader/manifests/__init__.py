@@ -1,0 +1,1 @@
+"""Manifests: lists of the files that are to be read."""

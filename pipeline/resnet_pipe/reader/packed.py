@@ -1,0 +1,61 @@
+"""Sources that are inside other files: how they are listed, told apart when these change, and unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.source import Source
+
+UNPACKED_BYTES = 4 << 30
+"""A larger sample is not unpacked."""
+
+
+def list_packed(
+    containers: Iterable[Source], members: Callable[[Source], Iterator[Source]]
+) -> Iterator[Source]:
+    """Yield what is in containers, sorted by key; these are sorted, and so are the members of each."""
+    for group in _overlapping(containers):
+        yield from heapq.merge(*map(members, group))
+
+
+def version_within(size: int, modified: int, place: int) -> int:
+    """Return 63 bits that change with a container, its size and time, and with where a member is in it."""
+    digest = hashlib.sha256(f"{size} {modified} {place}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def unpack(
+    sources: Sequence[Source], folder: Path, read: Callable[[str], bytes], extension: Callable[[str], str]
+) -> list[Path]:
+    """Write sources into a folder, as files with the extensions of their keys; see `Files.as_files`.
+
+    Evenly spread, they have about `UNPACKED_BYTES`.
+    """
+    every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
+    paths = []
+    for number, source in enumerate(sources[:: max(1, every)]):
+        paths.append(folder / f"{number:06d}{extension(source.key)}")
+        try:
+            paths[-1].write_bytes(read(source.key))
+        except SourceError:
+            paths[-1].touch()
+    return paths
+
+
+def _overlapping(containers: Iterable[Source]) -> Iterator[list[Source]]:
+    """Group containers, which are sorted, so that all keys of a group come before those of the next one.
+
+    `a.tar.gz/b.jpg` comes before `a.tar/b.jpg`, because a dot comes before a slash.
+    """
+    group: list[Source] = []
+    for container in containers:
+        if group and not container.key.startswith(group[0].key):
+            yield group
+            group = []
+        group.append(container)
+    if group:
+        yield group

@@ -1,0 +1,111 @@
+"""The rows of tables as sources: `train.parquet/000000017`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.listing import PassedOver, extension_of
+from resnet_pipe.reader.packed import list_packed, unpack, version_within
+from resnet_pipe.reader.reach import Reach
+from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.tables.cursor import Cursor
+from resnet_pipe.store.names import path_of
+
+EXTENSIONS = frozenset([".parquet"])
+"""Of tables."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of Parquet files, each with the bytes of an image file in a column.
+
+    Rows are counted from 0, in nine digits, so that the order of the keys is that of the rows. Extensions are
+    those that a row's image may have, if somebody asks.
+    """
+
+    containers: Folder
+    column: str
+    extensions: frozenset[str]
+
+    @property
+    def root(self) -> Path:
+        """See `Files.root`."""
+        return self.containers.root
+
+    @property
+    def reach(self) -> Reach:
+        """See `Files.reach`: which tables it might list."""
+        return self.containers.reach
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`. A table that cannot be read is a source itself, by its own key.
+
+        Raises:
+            UsageError: a table has no such column.
+        """
+        return list_packed(self.containers.list_sources(passed_over), self._rows)
+
+    def _rows(self, table: Source) -> Iterator[Source]:
+        try:
+            with closing(Cursor(path_of(self.root, table.key), self.column)) as cursor:
+                groups = cursor.groups
+        except SourceError:  # which reading it will tell
+            yield table._replace(version=version_within(table.size, table.version, 0))
+            return
+        first = 0
+        for group in groups:
+            size = max(1, group.size // max(1, group.rows))
+            for row in range(first, first + group.rows):
+                version = version_within(table.size, table.version, row)
+                yield Source(f"{table.key}/{row:09d}", size, version)
+            first += group.rows
+
+    def announce(self, key: str) -> None:
+        """See `Files.announce`: nothing, as rows come one after the other."""
+
+    def read(self, key: str, alive: Callable[[], None]) -> bytes:
+        """See `Files.read`; what else it raises is in `Cursor.read`."""
+        return _opened.read(self, key, alive)
+
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """See `Files.as_files`."""
+        with closing(_Opened()) as own:
+            return unpack(sources, folder, lambda key: own.read(self, key, alive), extension_of)
+
+
+class _Opened:
+    """The table that a process has open, the last one that it has read."""
+
+    def __init__(self) -> None:
+        self._cursor: Cursor | None = None
+        self._of: tuple[object, ...] = ()
+
+    def read(self, tables: Tables, key: str, alive: Callable[[], None]) -> bytes:
+        """Return the bytes in a row."""
+        table, _, row = key.rpartition("/")
+        path = path_of(tables.root, table)
+        if not (row.isdecimal() and path.is_file()):
+            with closing(Cursor(path_of(tables.root, key), tables.column)):
+                text = "it could not be read when the sources were listed"
+                raise SourceError("reader", "unreadable", text)
+        status = path.stat()
+        of = (path, tables.column, status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._cursor is None or of != self._of:
+            self.close()
+            self._cursor, self._of = Cursor(path, tables.column), of
+        return self._cursor.read(int(row), alive)
+
+    def close(self) -> None:
+        """Close the table that is open."""
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
+
+
+_opened = _Opened()
+"""That of this process."""
