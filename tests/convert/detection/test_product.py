@@ -27,6 +27,7 @@ from tests.convert.detection.agreement import agreement, together
 from tests.convert.detection.calibrated import CLASSES, SMALL, detector, images, tensor
 from tests.convert.detection.executed import Floats
 from tests.made_once import made_once
+from tests.run import commands
 from tests.run.jobs import Cli, JobFolder
 
 KINDS = {
@@ -184,9 +185,16 @@ def test_a_job_finds_what_torchvision_finds(
     ],
 )
 def test_features_are_those_of_torchvisions_own_backbone(
-    kind: str, engine: str, fields: str, job: JobFolder, known: Callable[[str], Known]
+    kind: str,
+    engine: str,
+    fields: str,
+    job: JobFolder,
+    known: Callable[[str], Known],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip({"opencv": "cv2", "mlx": "mlx.core"}.get(engine, engine))
+    if engine == "mlx":
+        monkeypatch.setattr(commands, "PATIENCE_S", 600)  # on a CPU, it takes a minute
     use(job, known(kind))
     job.run(*("--set", f"infer.engine={engine}", "--set", f"writer.fields={fields}")).expect(0)
     for row, expected in zip(job.rows(), known(kind).features, strict=True):
