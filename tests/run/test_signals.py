@@ -53,6 +53,7 @@ def assert_the_same_command_completes(job: JobFolder) -> None:
 def test_a_ctrl_c_while_the_program_is_being_loaded_ends_it_quietly(job: JobFolder) -> None:
     interrupts = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for `tests &`\n"
         "class Interrupting:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'click':\n"
