@@ -194,7 +194,7 @@ def test_features_are_those_of_torchvisions_own_backbone(
 ) -> None:
     pytest.importorskip({"opencv": "cv2", "mlx": "mlx.core"}.get(engine, engine))
     if engine == "mlx":
-        monkeypatch.setattr(commands, "PATIENCE_S", 600)  # on a CPU, it takes a minute
+        monkeypatch.setattr(commands, "PATIENCE_S", 600)  # on a CPU, it takes minutes
     use(job, known(kind))
     job.run(*("--set", f"infer.engine={engine}", "--set", f"writer.fields={fields}")).expect(0)
     for row, expected in zip(job.rows(), known(kind).features, strict=True):
