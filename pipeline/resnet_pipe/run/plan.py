@@ -121,7 +121,7 @@ class Plan:
     Attributes:
         found: sources that are there, those of other divisions included.
         skipped: sources the ledger already has, unchanged, and that are not to be tried again.
-        disappeared: sources in the ledger, with rows or listed no more, that are not there.
+        disappeared: sources in the ledger that the reader did not find, or of which only the name is left.
         new: sources that are in no chunk yet.
         rewrites: chunks that are written again because sources of theirs changed or go.
         next_number: of the first new chunk; `prefix` and the number are its id.
@@ -193,8 +193,8 @@ class _Known:
         """Decide about the sources that were not listed.
 
         What could not be read before, and is an archive of sources now, is no failure; nor is what a manifest
-        only named, and names no more. What was in an archive
-        that is broken now, and so a source itself, has not disappeared.
+        only named, and names no more. What was in an archive that is broken now, and so a source itself, has
+        not disappeared.
         """
         if len(self.seen) == len(self.record.entries):
             return
