@@ -126,7 +126,17 @@ def test_where_no_named_file_is_there_nothing_is_touched(
 
 
 def test_where_the_root_is_empty_nothing_is_pruned(job: ManifestJob) -> None:
-    job.list([*numbered(COUNT), "../job.jpg"])
+    job.read_list()
+    job.run().expect(0)
+    before = states(job.out)
+    for file in job.images.iterdir():
+        file.unlink()
+    failed = job.run("--prune", "--set", "reader.allow_empty=true").expect(1)
+    assert f"is empty now, but {COUNT} known sources were in it" in failed.stderr.replace("\n", " ")
+    assert states(job.out) == before
+
+
+def test_where_too_many_named_files_are_gone_nothing_is_pruned(job: ManifestJob) -> None:
     job.read_list()
     text = job.file.read_text().replace("root: images", "root: .")
     job.file.write_text(text)

@@ -5,13 +5,34 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Source
 
 UNPACKED_BYTES = 4 << 30
 """A larger sample is not unpacked."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `Files` inside of `containers` have in common; the extensions are those of the files inside."""
+
+    containers: Folder
+    extensions: frozenset[str]
+
+    @property
+    def root(self) -> Path:
+        """See `Files.root`."""
+        return self.containers.root
+
+    @property
+    def reach(self) -> Reach:
+        """See `Files.reach`: which containers it might list."""
+        return self.containers.reach
 
 
 def list_packed(

@@ -12,10 +12,8 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.archives.container import Container
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
-from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, extension_of
-from resnet_pipe.reader.packed import list_packed, unpack, version_within
-from resnet_pipe.reader.reach import Reach
+from resnet_pipe.reader.packed import Packed, list_packed, unpack, version_within
 from resnet_pipe.reader.source import Source
 from resnet_pipe.store.names import path_of
 
@@ -28,24 +26,11 @@ drive = Drive()
 
 
 @dataclass(frozen=True)
-class Archives:
+class Archives(Packed):
     """The members of tar files that have one of some extensions, lower case and with the dot.
 
     Names that begin with a dot are left out, as in a folder.
     """
-
-    containers: Folder
-    extensions: frozenset[str]
-
-    @property
-    def root(self) -> Path:
-        """See `Files.root`."""
-        return self.containers.root
-
-    @property
-    def reach(self) -> Reach:
-        """See `Files.reach`: which archives it might list."""
-        return self.containers.reach
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`. An archive that is not whole is a source as well, by its own key."""

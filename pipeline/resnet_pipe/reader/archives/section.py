@@ -27,10 +27,6 @@ class ArchiveSection(ImageFilesSection):
 
     kind: Annotated[Literal["archive"], Field(description="image files in tar files")]
 
-    def over_files(self) -> dict[str, object]:
-        """See `ReaderSection.over_files`."""
-        return super().over_files() | {"kind": "images"}
-
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.archives.archives import EXTENSIONS as CONTAINERS

@@ -34,6 +34,10 @@ class ImageFilesSection(ReaderSection):
     timeout_s: Annotated[Positive, Field(description="seconds; a source that takes longer fails")] = 60
     allow_empty: AllowEmpty = False
 
+    def over_files(self) -> dict[str, object]:
+        """See `ReaderSection.over_files`: without the keys that say where else they are."""
+        return self.model_dump(mode="json", include={*ImageFilesSection.model_fields}) | {"kind": "images"}
+
 
 class ImagesSection(ImageFilesSection):
     """The `reader` of a job over image files."""

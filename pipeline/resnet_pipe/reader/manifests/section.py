@@ -46,11 +46,6 @@ class ManifestSection(ImageFilesSection):
         ),
     ] = None
 
-    def over_files(self) -> dict[str, object]:
-        """See `ReaderSection.over_files`."""
-        left = {key: value for key, value in super().over_files().items() if key not in ("column", "root")}
-        return left | {"kind": "images"}
-
     def nothing_there(self) -> str:
         """See `ReaderSection.nothing_there`."""
         root = self.make_reader().root

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, NamedTuple
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.reader import file
 
-ROWS_AT_ONCE = 32
-"""So many rows are in memory at a time, however large a row group is."""
-MAX_ROWS = 999_999_999
+_ROWS_AT_ONCE = 32
+"""So many rows are made into values at a time; in memory is the page of the column that they are in."""
+_MAX_ROWS = 999_999_999
 """Of a table: their numbers have nine digits."""
 _BUFFER_BYTES = 1 << 20
 """Of a column that is read from the disk at a time."""
@@ -93,7 +93,7 @@ class Cursor:
             if group != self._group or row < self._first:
                 self._group, self._first, self._values = group, self._starts[group], []
                 self._batches = self._file.iter_batches(
-                    ROWS_AT_ONCE, row_groups=[group], columns=[self._column], use_threads=False
+                    _ROWS_AT_ONCE, row_groups=[group], columns=[self._column], use_threads=False
                 )
             while row >= self._first + len(self._values):
                 alive()
@@ -150,6 +150,8 @@ def _groups(metadata: Any) -> list[RowGroup]:  # noqa: ANN401 - a pyarrow.parque
     """Return the row groups. Columns are not asked for: of a damaged file, they may end the process."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     found = [RowGroup(group.num_rows, group.total_byte_size) for group in groups]
-    if min((group.rows for group in found), default=0) < 0 or sum(group.rows for group in found) > MAX_ROWS:
-        raise SourceError("reader", "damaged", f"it claims a number of rows that is not from 0 to {MAX_ROWS}")
+    if min((group.rows for group in found), default=0) < 0 or sum(group.rows for group in found) > _MAX_ROWS:
+        raise SourceError(
+            "reader", "damaged", f"it claims a number of rows that is not from 0 to {_MAX_ROWS}"
+        )
     return found

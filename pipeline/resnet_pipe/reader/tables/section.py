@@ -30,16 +30,11 @@ class TableSection(ImageFilesSection):
         str, Field(min_length=1, description="the column with their bytes, as they are or as Hugging Face's")
     ] = "image"
 
-    def over_files(self) -> dict[str, object]:
-        """See `ReaderSection.over_files`."""
-        left = {key: value for key, value in super().over_files().items() if key != "column"}
-        return left | {"kind": "images"}
-
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.images.reader import ImageReader
         from resnet_pipe.reader.tables.tables import EXTENSIONS as TABLES
         from resnet_pipe.reader.tables.tables import Tables
 
-        files = Tables(Folder.of(self.path, self.recursive, TABLES), self.column, EXTENSIONS)
+        files = Tables(Folder.of(self.path, self.recursive, TABLES), EXTENSIONS, self.column)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

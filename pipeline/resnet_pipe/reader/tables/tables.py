@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, extension_of
-from resnet_pipe.reader.packed import list_packed, unpack, version_within
-from resnet_pipe.reader.reach import Reach
+from resnet_pipe.reader.packed import Packed, list_packed, unpack, version_within
 from resnet_pipe.reader.source import Source
 from resnet_pipe.reader.tables.cursor import Cursor
 from resnet_pipe.store.names import path_of
@@ -21,26 +19,14 @@ EXTENSIONS = frozenset([".parquet"])
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(Packed):
     """The rows of Parquet files, each with the bytes of an image file in a column.
 
     Rows are counted from 0, in nine digits, so that the order of the keys is that of the rows. Extensions are
     those that a row's image may have, if somebody asks.
     """
 
-    containers: Folder
     column: str
-    extensions: frozenset[str]
-
-    @property
-    def root(self) -> Path:
-        """See `Files.root`."""
-        return self.containers.root
-
-    @property
-    def reach(self) -> Reach:
-        """See `Files.reach`: which tables it might list."""
-        return self.containers.reach
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`. A table that cannot be read is a source itself, by its own key.
