@@ -1,0 +1,43 @@
+"""Addresses in a bucket, such as `s3://bucket/pictures`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SCHEMES: Final = {"s3": "Amazon S3, and servers that speak S3", "gs": "Google Cloud Storage", "az": "Azure"}
+"""What an address begins with, and where it leads."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class Address(str):
+    """Where objects are: a scheme, a bucket, and perhaps the beginning of their names; no slash at the end.
+
+    Of Azure, the account is in the environment, as for its own tools: `az://container/pictures`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Address:
+        """Take an address; ValueError says what is wrong with it."""
+        if not is_address(text):
+            raise ValueError(f"{text}: an address begins with {', '.join(f'{name}://' for name in SCHEMES)}")
+        scheme, _, rest = text.partition("://")
+        bucket, *names = rest.rstrip("/").split("/")
+        if not bucket:
+            raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/NAME")
+        if any(name in ("", ".", "..") for name in names):
+            raise ValueError(f"{text}: a name in a bucket has no `//`, `.` or `..`")
+        if any(ord(sign) < 32 or sign in "?#" for sign in rest):
+            raise ValueError(f"{text!r}: an address has no `?`, `#` or control characters")
+        return super().__new__(cls, "/".join([f"{scheme.lower()}://{bucket}", *names]))
+
+    def __truediv__(self, name: str) -> Address:
+        """Return the address of a name below this one."""
+        return Address(f"{self}/{name}")
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is the address of a place in a bucket, and not a path."""
+    scheme = _ADDRESS.match(text)
+    return scheme is not None and scheme[1].lower() in SCHEMES

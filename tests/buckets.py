@@ -1,0 +1,98 @@
+"""A server of buckets for tests: SeaweedFS on this machine, which speaks S3, and what is put into it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import obstore
+from obstore.store import S3Store
+
+KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_REGION": "us-east-1"}
+"""Credentials: this server takes any."""
+BUCKET = "bucket"
+_PATIENCE_S = 60
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve one bucket, kept in a folder; yield the server's address."""
+    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    # The ports of gRPC are these, unless they are named.
+    grpc = {f"{name}.port.grpc": free_port() for name in ports}
+    command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=300"]
+    command += [f"-{name}.port={port}" for name, port in ports.items()]
+    command += [f"-{name}={port}" for name, port in grpc.items()]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            endpoint = f"http://127.0.0.1:{ports['s3']}"
+            _wait(endpoint, server)
+            yield endpoint
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
+    """Return when the bucket has been made, and takes an object."""
+    end = time.monotonic() + _PATIENCE_S
+    while server.poll() is None and time.monotonic() < end:
+        with suppress(HTTPError, URLError, ConnectionError, obstore.exceptions.BaseError):
+            bucket = Request(f"{endpoint}/{BUCKET}", method="PUT")  # noqa: S310 - http, as made above
+            urlopen(bucket, timeout=5).close()  # noqa: S310
+            obstore.put(open_bucket(endpoint, retry=False), "ready", b"")
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the server of buckets does not start; its log is in its folder")
+
+
+def open_bucket(endpoint: str, prefix: str = "", retry: bool = True) -> S3Store:
+    """Return the bucket, or what is below a prefix in it."""
+    return S3Store(
+        BUCKET,
+        prefix=prefix or None,
+        endpoint=endpoint,
+        access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region=KEYS["AWS_REGION"],
+        client_options={"allow_http": True},
+        retry_config=None if retry else {"max_retries": 0},
+    )
+
+
+def upload(store: S3Store, folder: Path, prefix: str = "") -> None:
+    """Put the files of a folder into a bucket, under the same names below a prefix."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            obstore.put(store, f"{prefix}{path.relative_to(folder)}", path.read_bytes())
+
+
+def content(store: S3Store) -> Mapping[str, bytes]:
+    """Return everything in a bucket, or below its prefix."""
+    names = [found["path"] for group in store.list() for found in group]
+    return {name: obstore.get(store, name).bytes().to_bytes() for name in sorted(names)}
+
+
+def environment(endpoint: str) -> dict[str, str]:
+    """Return the environment of a process that uses the server, without naming it in a job."""
+    return {**os.environ, **KEYS, "AWS_ENDPOINT_URL": endpoint}
