@@ -13,8 +13,9 @@ from typing import Protocol
 
 import pytest
 
-from resnet_pipe.store.disk import Change, Disk
+from resnet_pipe.store.disk import Disk
 from resnet_pipe.store.names import key_of
+from resnet_pipe.store.store import Change
 
 ROOT = Path(__file__).parents[2]
 STORES = {"disk": Disk}

@@ -144,10 +144,11 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
 def report(output: Path, opens: bool) -> None:
     """Regenerate the report of the last run in OUTPUT, and print its path."""
+    from resnet_pipe.ledger.ledger import DirectoryLedger
     from resnet_pipe.report import run_report
     from resnet_pipe.run.observe.run_folder import newest_run_folder
 
-    path = run_report.write(newest_run_folder(output), output)
+    path = run_report.write(newest_run_folder(output), DirectoryLedger(output).store)
     show(str(path))
     if opens:
         click.launch(str(path))

@@ -232,6 +232,10 @@ def depth(
 
     loaded = depth_study.load(job, overrides)  # before the networks are converted, which takes minutes
     folder = out or loaded.output
+    if not isinstance(folder, Path):
+        raise click.UsageError(
+            f"the results are in a bucket, {folder}; name a directory for the study: --out"
+        )
     self_feeding.check_file(loaded, folder / "depth.png")
     kind = kind_for(loaded.fields)
     networks = depth_study.prepare(kind, depths, weights, say)

@@ -29,6 +29,8 @@ from resnet_pipe.preprocess.preprocessing import (
 )
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 from resnet_pipe.reader.registry import Section as ReaderSection
+from resnet_pipe.store.objects import Objects
+from resnet_pipe.store.store import Output
 from resnet_pipe.writer.registry import Section as WriterSection
 
 if TYPE_CHECKING:
@@ -198,9 +200,10 @@ class Job(_Section):
         return ("writer", index) if len(self.writer) > 1 else ("writer",)
 
     @property
-    def output(self) -> Path:
-        """The output directory."""
-        return self.writer[0].path
+    def output(self) -> Output:
+        """The output directory, or what is below an address in a bucket."""
+        path = self.writer[0].path
+        return path if isinstance(path, Path) else Objects(path)
 
     @property
     def finds_objects(self) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
 from resnet_pipe.reader.source import Source
-from resnet_pipe.store.disk import HOME
 from resnet_pipe.store.names import path_of
+from resnet_pipe.store.store import HOME
 
 if TYPE_CHECKING:
     from resnet_pipe.job.job import Job
@@ -31,26 +31,30 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
     """
     reach = job.reader.make_reader().reach
-    found: list[tuple[Place, str]] = []
-    for index, writer in enumerate(job.writer):
-        for folder in (job.output / writer.kind, job.output / HOME / "staging"):
-            if any(reach.may_hold_below(folder, suffix) for suffix in writer.suffixes):
-                text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
-                found.append(((*job.writer_place(index), "path"), text))
-                break
-    if any(reach.may_hold_below(job.output, suffix) for suffix in _TABLES):
-        text = f"the next run would read what this one writes into {job.output}: use {_REMEDY}"
-        found.append((("reader", "path"), text))
-    for file in reach.files():
-        if _is_own(job, file.resolve()):
-            text = f"{file} is written by the run itself; exclude it, or use another writer.path"
-            at = (job.reader.path.index(file),) if len(job.reader.path) > 1 else ()
-            found.append((("reader", "path", *at), text))
+    found = [*_own_files(job, job.output)] if isinstance(job.output, Path) else []
     metrics = job.run.metrics
     if metrics is not None and reach.holds(metrics):
         text = f"the next run would read {metrics}: use a path that reader.path does not cover"
         found.append((("run", "metrics"), text))
     return found
+
+
+def _own_files(job: Job, output: Path) -> Iterator[tuple[Place, str]]:
+    reach = job.reader.make_reader().reach
+    for index, writer in enumerate(job.writer):
+        for folder in (output / writer.kind, output / HOME / "staging"):
+            if any(reach.may_hold_below(folder, suffix) for suffix in writer.suffixes):
+                text = f"the next run would read what this one writes into {folder}: use {_REMEDY}"
+                yield (*job.writer_place(index), "path"), text
+                break
+    if any(reach.may_hold_below(output, suffix) for suffix in _TABLES):
+        text = f"the next run would read what this one writes into {output}: use {_REMEDY}"
+        yield ("reader", "path"), text
+    for file in reach.files():
+        if _is_own(job, output, file.resolve()):
+            text = f"{file} is written by the run itself; exclude it, or use another writer.path"
+            at = (job.reader.path.index(file),) if len(job.reader.path) > 1 else ()
+            yield ("reader", "path", *at), text
 
 
 def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
@@ -61,7 +65,7 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     reader, last = job.reader.make_reader(), None
     extensions = reader.reach.extensions | reader.files.extensions
     taken = [writer for writer in job.writer if extensions.intersection(writer.suffixes)]
-    folders = _folders(job, taken)
+    folders = _folders(job.output, taken) if isinstance(job.output, Path) else []
     for source in sources:
         above = source.key.rpartition("/")[0]
         if above != last:  # once for each directory: they are sorted
@@ -81,13 +85,13 @@ def check_file(job: Job, file: Path) -> None:
         )
 
 
-def _folders(job: Job, writers: Iterable[WriterSection]) -> list[Path]:
+def _folders(output: Path, writers: Iterable[WriterSection]) -> list[Path]:
     """Return the folders of the output directory that belong to the job and some of its writers."""
-    return [job.output / name for name in (HOME, *(writer.kind for writer in writers))]
+    return [output / name for name in (HOME, *(writer.kind for writer in writers))]
 
 
-def _is_own(job: Job, file: Path) -> bool:
+def _is_own(job: Job, output: Path, file: Path) -> bool:
     writers = [writer for writer in job.writer if writer.suffixes]
-    return any(file.is_relative_to(folder) for folder in _folders(job, writers)) or (
-        file.parent == job.output and any(fnmatchcase(file.name, pattern) for pattern in _FILES)
+    return any(file.is_relative_to(folder) for folder in _folders(output, writers)) or (
+        file.parent == output and any(fnmatchcase(file.name, pattern) for pattern in _FILES)
     )

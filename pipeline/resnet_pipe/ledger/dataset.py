@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
-from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.ledger import DirectoryLedger
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import types_in_text
 
@@ -49,7 +49,7 @@ def committed(output: Path) -> Shards:
     """
     if not output.is_dir():
         raise UsageError(f"{output} {'is not a directory' if output.exists() else 'does not exist'}", _GIVE)
-    ledger = Ledger(output.absolute())
+    ledger = DirectoryLedger(output.absolute())
     generation.refuse_half_switched(ledger)
     chunks = []
     for record in ledger.records() if ledger.store.home.is_dir() else ():

@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job.fingerprint import Fingerprint, canonical, digest
-from resnet_pipe.store.disk import HOME, Disk
+from resnet_pipe.store.store import HOME, Store
 
 NAME = f"{HOME}/fingerprint.json"
 SCHEMA_VERSION = 2
@@ -28,7 +28,7 @@ class Noted:
     digests: tuple[str, ...]
 
 
-def read(store: Disk) -> Noted | None:
+def read(store: Store) -> Noted | None:
     """Return what an output directory says about its rows; None if it says nothing.
 
     RunError if it cannot be read, or a newer version has written it.
@@ -45,15 +45,15 @@ def read(store: Disk) -> Noted | None:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         remedy = "restore it from a backup; or use --fresh, or another writer.path"
-        raise RunError(f"{store.path(NAME)} cannot be read: {error}", remedy) from None
+        raise RunError(f"{store.where(NAME)} cannot be read: {error}", remedy) from None
     raise RunError(
-        f"{store.path(NAME)}: written by a newer resnet-pipe: its schema version is {version}, and this one"
+        f"{store.where(NAME)}: written by a newer resnet-pipe: its schema version is {version}, and this one"
         f" supports up to {SCHEMA_VERSION}",
         "run the job with that version, or use another writer.path",
     )
 
 
-def check(store: Disk, ours: Fingerprint, digests: Collection[str] = ()) -> None:
+def check(store: Store, ours: Fingerprint, digests: Collection[str] = ()) -> None:
     """Compare a job's fingerprint with that of the rows in an output directory.
 
     The digests are those that the records name, for when nothing else says how the rows were made.
@@ -66,7 +66,7 @@ def check(store: Disk, ours: Fingerprint, digests: Collection[str] = ()) -> None
     if noted is None:
         if any(digest != ours.digest for digest in digests):
             raise UsageError(
-                f"{store.root} may have been made with different settings: {store.path(NAME)} is missing",
+                f"{store.root} may have been made with different settings: {store.where(NAME)} is missing",
                 "restore that file from a backup; or use --fresh to replace those results, or another"
                 " writer.path to keep both",
             )
@@ -87,7 +87,7 @@ def check(store: Disk, ours: Fingerprint, digests: Collection[str] = ()) -> None
         )
 
 
-def precision(store: Disk) -> str | None:
+def precision(store: Store) -> str | None:
     """Return the precision of the results in a directory, or None if there are none or it is unknown."""
     try:
         noted = read(store)
@@ -97,7 +97,7 @@ def precision(store: Disk) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def saving(store: Disk, ours: Fingerprint, has_rows: bool) -> AbstractContextManager[None]:
+def saving(store: Store, ours: Fingerprint, has_rows: bool) -> AbstractContextManager[None]:
     """Note the fingerprint that all shards of a directory share, before the first one appears.
 
     It is on the disk when the block begins, and takes the place of an earlier one when the block ends. If

@@ -8,14 +8,12 @@ crash in the middle of that is completed by the next run, whatever it is.
 from __future__ import annotations
 
 import json
-import shutil
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.job.fingerprint import Fingerprint
 from resnet_pipe.ledger import fingerprint
 from resnet_pipe.ledger.ledger import LEDGER, Ledger, record_name
-from resnet_pipe.store import atomic
-from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.store import HOME
 
 NEXT = f"{HOME}/next"
 SWITCH = f"{HOME}/switch.json"
@@ -23,12 +21,12 @@ SWITCH = f"{HOME}/switch.json"
 
 def next_ledger(ledger: Ledger) -> Ledger:
     """Return the ledger of the next generation of a directory, whether there is one or not."""
-    return Ledger(ledger.output / NEXT)
+    return ledger.below(NEXT)
 
 
 def is_begun(ledger: Ledger) -> bool:
     """Tell whether a directory has a next generation."""
-    return (ledger.output / NEXT / LEDGER).is_dir()
+    return next_ledger(ledger).store.exists(LEDGER)
 
 
 def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
@@ -43,12 +41,12 @@ def goes_on(ledger: Ledger, ours: Fingerprint) -> bool:
 def begin(ledger: Ledger) -> None:
     """Make an empty next generation, in the place of one that may be there."""
     drop(ledger)
-    atomic.make_folder(ledger.output / NEXT / LEDGER, ledger.store.home)
+    next_ledger(ledger).store.make(LEDGER, parents=False)
 
 
 def drop(ledger: Ledger) -> None:
     """Remove the next generation, if there is one."""
-    shutil.rmtree(ledger.output / NEXT, ignore_errors=True)
+    next_ledger(ledger).store.clear(LEDGER)
 
 
 def switch(ledger: Ledger) -> None:
@@ -109,7 +107,7 @@ def read_switch(ledger: Ledger) -> dict[str, list[str]] | None:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RunError(
-            f"{ledger.store.path(SWITCH)}: cannot read the state of an interrupted switch to new results:"
+            f"{ledger.store.where(SWITCH)}: cannot read the state of an interrupted switch to new results:"
             f" {error}",
             "check the disk, or use the version of resnet-pipe that wrote it; nothing was changed",
         ) from None

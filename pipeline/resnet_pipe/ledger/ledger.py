@@ -6,12 +6,17 @@ A chunk is committed by publishing its record: its files first, the record last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.record import Record
-from resnet_pipe.store.disk import HOME, Change, Disk
+from resnet_pipe.machine.home import cache_dir
+from resnet_pipe.store.bucket import Bucket
+from resnet_pipe.store.disk import Disk
+from resnet_pipe.store.store import HOME, Change, Output, Store
 
 LEDGER = f"{HOME}/ledger"
 TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json", "merged.json")
@@ -19,20 +24,26 @@ TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json", "m
 
 
 class Ledger:
-    """The records of an output directory, whose store holds them and their files.
+    """The records of an output, a directory or a place in a bucket, whose store holds them and their files.
 
-    The tag names this run among those that share the directory; it is empty for a run that has it alone.
+    The tag names this run among those that share the output; it is empty for a run that has it alone.
     """
 
-    def __init__(self, output: Path, tag: str = "") -> None:
+    def __init__(self, output: Output, tag: str = "") -> None:
         self.output = output
-        self.store = Disk(output, tag)
+        self.store = _store(output, tag)
         self.tag = tag
+        self._below: dict[str, Ledger] = {}
+
+    def below(self, name: str) -> Ledger:
+        """Return the ledger of an output that is in this one; always the same."""
+        return self._below.setdefault(name, Ledger(self.output / name))
 
     def records(self) -> Iterator[Record]:
         """Yield all records, sorted by chunk; RunError if one cannot be read."""
-        for name in self.names():
-            yield records.read(self.store, name)
+        for name, text in self.store.read_all(LEDGER):
+            if name.endswith(".json"):
+                yield records.parse(self.store.where(name), text)
 
     def is_empty(self) -> bool:
         """Tell whether there is no record: nothing has been committed."""
@@ -52,13 +63,25 @@ class Ledger:
 
     def is_intact(self, record: Record) -> bool:
         """Tell whether all files of a chunk are there."""
-        return all(self.store.look(file.name) is not None for file in record.files)
+        return self.store.has([file.name for file in record.files])
+
+    def used(self) -> Iterator[str]:
+        """Yield the ids that no new chunk may get, not even when theirs is gone."""
+        return map(chunk_of, self.store.used(LEDGER))
+
+    def claim(self, chunks: Iterable[str]) -> None:
+        """Make sure that no other run commits chunks with these ids; LockedError if one may."""
+        self.store.claim(list(map(record_name, chunks)))
 
     def commit(self, record: Record, replaces: Record | None) -> None:
         """Make a chunk and its record final, in the place of its old record, if it has one.
 
         The record's new files are in the directory that `stage` gave.
+
+        Raises:
+            LockedError: another run has committed this chunk.
         """
+        record = replace(record, attempt=self.store.attempt())
         before = {file.name for file in replaces.files} if replaces else set()
         obsolete = sorted(before - {file.name for file in record.files})
         data = records.dump(record, obsolete)
@@ -86,6 +109,15 @@ class Ledger:
         self.store.delete([record_name(record.chunk)])
 
 
+class DirectoryLedger(Ledger):
+    """The ledger of a directory of this machine."""
+
+    store: Disk
+
+    def __init__(self, output: Path) -> None:
+        super().__init__(output)
+
+
 def record_name(chunk: str) -> str:
     """Return the name of a chunk's record in the store."""
     return f"{LEDGER}/{chunk}.json"
@@ -98,4 +130,11 @@ def chunk_of(name: str) -> str:
 
 def change_of(record: Record, obsolete: list[str]) -> Change:
     """Return what becomes of the files of a chunk when a record comes, and others of its old record go."""
-    return Change({file.name: file.sha256 for file in record.files}, obsolete)
+    return Change({file.name: file.sha256 for file in record.files}, obsolete, record.attempt)
+
+
+def _store(output: Output, tag: str) -> Store:
+    if isinstance(output, Path):
+        return Disk(output, tag)
+    name = hashlib.sha256(str(output).encode()).hexdigest()[:16]
+    return Bucket(output, cache_dir() / "buckets" / name, tag)

@@ -18,7 +18,8 @@ from resnet_pipe.ledger import record as records
 from resnet_pipe.ledger.ledger import LEDGER, Ledger
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.names import path_of
+from resnet_pipe.store.store import HOME
 from resnet_pipe.writer.writer import Committed, Target, WriterSection
 
 NAME = f"{HOME}/merged.json"
@@ -70,7 +71,8 @@ def write(ledger: Ledger, writers: Sequence[tuple[WriterSection, Target]], go_on
     names = [name for section, _ in wanted for name in section.merged]
     with ledger.store.alone():
         noted, digest = read(ledger), digest_of(ledger)
-        if noted == Noted(digest, _hashes(ledger.output, names)):
+        found = {name: ledger.store.sha256(name) for name in names}
+        if noted == Noted(digest, {name: sha256 for name, sha256 in found.items() if sha256}):
             return
         obsolete = sorted(noted.files.keys() - set(names)) if noted else []
         staging = ledger.store.stage(_STAGING)
@@ -79,11 +81,9 @@ def write(ledger: Ledger, writers: Sequence[tuple[WriterSection, Target]], go_on
                 for name in section.merged:
                     atomic.make_folder((staging / name).parent, staging)
                 _make(section, replace(target, directory=staging), ledger, go_on)
-            hashes = _hashes(staging, names)
-            for name in names:
-                atomic.sync(staging / name)
+            hashes = {name: file_sha256(staging / name) for name in names}
             ledger.store.delete([NAME])
-            ledger.store.adopt(str(staging.relative_to(ledger.output)), names, obsolete)
+            ledger.store.place(_STAGING, names, obsolete)
         finally:
             ledger.store.unstage(_STAGING)
         if wanted:
@@ -97,11 +97,6 @@ def remove(ledger: Ledger) -> None:
     if noted := read(ledger):
         ledger.store.delete([NAME])
         ledger.store.delete(noted.files)
-
-
-def _hashes(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 of those files that are there."""
-    return {name: file_sha256(directory / name) for name in names if (directory / name).is_file()}
 
 
 def _make(section: WriterSection, target: Target, ledger: Ledger, go_on: Callable[[], None]) -> None:
@@ -136,4 +131,4 @@ def _committed(section: WriterSection, ledger: Ledger) -> Iterator[Committed]:
             for entry in record.entries
             if entry.failure is not None and not entry.rows
         }
-        yield Committed(ledger.store.path(shards[0]), failures)
+        yield Committed(path_of(ledger.store.gather(shards[:1]), shards[0]), failures)

@@ -6,12 +6,11 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source
-from resnet_pipe.store.disk import Disk
+from resnet_pipe.store.store import Store
 
 SCHEMA_VERSION = 2
 """Records of version 1 have no checksum; they are read as well."""
@@ -97,6 +96,7 @@ class Record:
         committed_at: UTC, ISO 8601.
         entries: sorted by key of the source.
         canary: that of the run which has committed it; None if it has had none.
+        attempt: which of several publications it is, where there may be several at once.
     """
 
     chunk: str
@@ -105,6 +105,7 @@ class Record:
     committed_at: str
     entries: tuple[Entry, ...]
     canary: Canary | None = None
+    attempt: str = ""
 
     @property
     def rows(self) -> int:
@@ -150,19 +151,26 @@ def dump(record: Record, obsolete: list[str]) -> bytes:
     }
     if record.canary is not None:
         head["canary"] = record.canary._asdict()
+    if record.attempt:
+        head["attempt"] = record.attempt
     body = json.dumps({**head, "removed": obsolete, "sources": sources}, ensure_ascii=False)[:-1].encode()
     return body + f', "sha256": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
 
 
-def read(store: Disk, name: str) -> Record:
+def read(store: Store, name: str) -> Record:
     """Read a record; RunError if that fails, it is not whole, or a newer version has written it."""
+    return parse(store.where(name), _text(store, name))
+
+
+def parse(where: str, text: bytes) -> Record:
+    """Return the record that has this text, and is called so in messages; see `read`."""
     try:
-        return _load(store, name)[0]
+        return _load(where, text)[0]
     except TornError as error:
-        raise _unreadable(store.path(name), error) from None
+        raise _unreadable(where, error) from None
 
 
-def read_pending(store: Disk, name: str) -> tuple[Record, list[str]] | None:
+def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
     """Read a record whose commit was cut off, and the names of the files that go when it comes.
 
     None if its writing was cut off, too: nothing has been put in place for it.
@@ -172,17 +180,19 @@ def read_pending(store: Disk, name: str) -> tuple[Record, list[str]] | None:
             files of it may be in place already.
     """
     try:
-        return _load(store, name)
+        return _load(store.where(name), _text(store, name))
     except TornError:
         return None
 
 
-def _load(store: Disk, name: str) -> tuple[Record, list[str]]:
-    path = store.path(name)
+def _text(store: Store, name: str) -> bytes:
     try:
-        text = store.read(name)
+        return store.read(name)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(store.where(name), error) from None
+
+
+def _load(where: str, text: bytes) -> tuple[Record, list[str]]:
     try:
         data = json.loads(text)
         version = data["schema_version"]
@@ -190,7 +200,7 @@ def _load(store: Disk, name: str) -> tuple[Record, list[str]]:
         raise TornError(f"incomplete record: {error}") from None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise RunError(
-            f"{path}: written by a newer resnet-pipe: the record's schema version is {version}, and this one"
+            f"{where}: written by a newer resnet-pipe: the record's schema version is {version}, and this one"
             f" supports up to {SCHEMA_VERSION}",
             "run the job with that version, or use another writer.path; nothing was changed",
         )
@@ -201,12 +211,12 @@ def _load(store: Disk, name: str) -> tuple[Record, list[str]]:
     try:
         return _parse(data), data["removed"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(where, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
+def _unreadable(where: str, error: Exception) -> RunError:
     return RunError(
-        f"{path}: unreadable ledger record: {error}",
+        f"{where}: unreadable ledger record: {error}",
         "restore it from a backup, or remove it together with its shards and run again; nothing was changed",
     )
 
@@ -234,4 +244,5 @@ def _parse(data: dict[str, Any]) -> Record:
         committed_at=data["committed_at"],
         entries=tuple(entries),
         canary=Canary(**canary) if canary else None,
+        attempt=data.get("attempt", ""),
     )

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import ExitCode, RunError
+from resnet_pipe.ledger.standing import NAME as FAILURES
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report import charts
 from resnet_pipe.report.page import render
 from resnet_pipe.store import atomic
+from resnet_pipe.store.store import Store
 from resnet_pipe.study.agreement import digits
 
 if TYPE_CHECKING:
@@ -38,11 +40,11 @@ _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 Numbers = NDArray[np.float64]
 
 
-def write(folder: Path, output: Path) -> Path:
+def write(folder: Path, store: Store) -> Path:
     """Make the report of a run from what it has left in its folder, and return its path.
 
-    The folder has run.json, job.yaml and, if the network had anything to do, history.json; the output
-    directory has failures.jsonl.
+    The folder has run.json, job.yaml and, if the network had anything to do, history.json; the store of the
+    results has failures.jsonl.
 
     Raises:
         MissingExtraError: the extra `report` is not installed.
@@ -52,7 +54,7 @@ def write(folder: Path, output: Path) -> Path:
     if run is None:
         raise RunError(f"{folder} has no run.json: that run was killed", "run the job again")
     history = _read(folder / "history.json") or {"timeline": None, "slowest": [], "samples": []}
-    failures, count = _failures(output / "failures.jsonl")
+    failures, count = _failures(store)
     job = folder / "job.yaml"
     unit = "frames" if run["video"] else "images"
     table = stages(run)
@@ -61,7 +63,7 @@ def write(folder: Path, output: Path) -> Path:
         {
             "run": run,
             "started": run["started_at"].replace("T", " ").replace("+00:00", " UTC"),
-            "output": str(output),
+            "output": str(store.root),
             "outcome": ExitCode(run["exit_code"]).meaning,
             "unit": unit,
             "findings": [*findings(run, table), *_standing(run)],
@@ -265,14 +267,13 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _failures(path: Path) -> tuple[list[dict[str, Any]], int]:
+def _failures(store: Store) -> tuple[list[dict[str, Any]], int]:
     """Return the first failures that stand, and how many there are."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = [json.loads(line) for line in islice(file, SHOWN_FAILURES)]
-            return first, len(first) + sum(1 for _ in file)
-    except FileNotFoundError:
+    if not store.look(FAILURES):
         return [], 0
+    with (store.gather([FAILURES]) / FAILURES).open(encoding="utf-8") as file:
+        first = [json.loads(line) for line in islice(file, SHOWN_FAILURES)]
+        return first, len(first) + sum(1 for _ in file)
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - JSON

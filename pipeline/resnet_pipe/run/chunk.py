@@ -136,7 +136,8 @@ class OpenChunk:
         if self._chunk.replaces is not None:
             kept = {entry.source.key for entry in self._chunk.kept}
             gone = {entry.source.key for entry in self._chunk.replaces.entries} - kept
-            portions.insert(0, (self._ledger.output, gone))
+            shards = [file.name for file in self._chunk.replaces.shards]
+            portions.insert(0, (self._ledger.store.gather(shards), gone))
         return portions
 
     def _file(self, relative: Path) -> File:

@@ -164,14 +164,17 @@ class Plan:
             yield from chunk.sources
         yield from self.new
 
+    def new_chunks(self) -> Iterator[str]:
+        """Yield the ids of the chunks that there are not yet."""
+        count = -(-len(self.new) // self.per_chunk)
+        return (f"{self.prefix}{self.next_number + index:06d}" for index in range(count))
+
     def chunks(self) -> Iterator[Chunk]:
         """Yield the chunks in the order in which they are committed."""
         yield from self.rewrites
         sources = iter(self.new)
-        number = self.next_number
-        while group := tuple(islice(sources, self.per_chunk)):
-            yield Chunk(f"{self.prefix}{number:06d}", group)
-            number += 1
+        for chunk in self.new_chunks():
+            yield Chunk(chunk, tuple(islice(sources, self.per_chunk)))
 
 
 @dataclass
@@ -209,8 +212,17 @@ class _Known:
                 self.seen.add(key)
 
 
-def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chunk: int, rules: Rules) -> Plan:
-    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id."""
+def make_plan(
+    sources: Iterable[Source],
+    records: Mapping[str, Record],
+    per_chunk: int,
+    rules: Rules,
+    used: Iterable[str] = (),
+) -> Plan:
+    """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id.
+
+    No new chunk gets a number up to those of the used ids.
+    """
     known = {chunk: _Known(record) for chunk, record in records.items()}
     entries = {
         entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
@@ -246,7 +258,7 @@ def make_plan(sources: Iterable[Source], records: Mapping[str, Record], per_chun
     disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
     rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
     prefix = f"{rules.tag}-" if rules.tag else ""
-    number = _next_number(records, prefix)
+    number = _next_number([*records, *used], prefix)
     return Plan(found, skipped, disappeared, new, rewrites, number, per_chunk, prefix, failed_before)
 
 

@@ -88,7 +88,7 @@ def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop
     if fresh is Fresh.NOW:
         looks = (ledger.store.look(file.name) for record in known for file in record.files)
         freed = sum(file.size for file in looks if file)
-    _refuse_full(resolved, prepared.plan, ledger.output, freed)
+    _refuse_full(resolved, prepared.plan, ledger.store.home, freed)
     return prepared
 
 
@@ -123,7 +123,7 @@ def _planned(
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
     sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
-    plan = make_plan(_striking_off(sources, unseen), kept, per_chunk, rules)
+    plan = make_plan(_striking_off(sources, unseen), kept, per_chunk, rules, target.used())
     disappeared = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, disappeared)
@@ -191,7 +191,8 @@ def _is_empty(directory: Path) -> bool:
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
     """Refuse a directory with shards that no record names: a run would replace somebody's files."""
     named = {file.name for record in known for file in record.shards}
-    others = sorted(path.name for path in ledger.output.glob("part-*") if path.name not in named)
+    shards = (file.name for file in ledger.store.list("") if file.name.startswith("part-"))
+    others = sorted(name for name in shards if name not in named)
     # The other divisions of the job commit shards meanwhile.
     strangers = [name for name in others if not (ledger.tag and _OF_A_DIVISION.match(name))]
     if strangers:
@@ -201,8 +202,8 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         )
 
 
-def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> None:
-    """Refuse a run whose disk has no room for its first chunk, with what is freed before that is written.
+def _refuse_full(resolved: Resolved, plan: Plan, home: Path, freed: int) -> None:
+    """Refuse a run whose disk, on which `home` is, has no room for its first chunk, with what is freed before that is written.
 
     What is counted is the numbers of the rows; pictures and videos with labels come on top.
     """
@@ -213,10 +214,10 @@ def _refuse_full(resolved: Resolved, plan: Plan, output: Path, freed: int) -> No
     row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
     rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
     needed = _CHUNK_BYTES + rows * row_bytes
-    free = shutil.disk_usage(output).free + freed
+    free = shutil.disk_usage(home).free + freed
     if free < needed:
         raise RunError(
-            f"No space left on device for a chunk: {output} has {free >> 10} KiB free,"
+            f"No space left on device for a chunk: the disk of {home.parent} has {free >> 10} KiB free,"
             f" and about {needed >> 10} KiB are needed",
             "free some space, or use another writer.path; a smaller run.chunk_items needs less at once",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, generation, merged, standing
@@ -13,7 +14,6 @@ from resnet_pipe.ledger.record import Record
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.lock import neighbours_run
 from resnet_pipe.writer.writer import Target
 
 
@@ -57,13 +57,15 @@ class Prepared:
 
         Raises:
             UsageError: another division of the job has begun meanwhile, with another job.
+            LockedError: another run has begun meanwhile.
         """
         ours, store = self.resolved.fingerprint, self.ledger.store
         if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, ours):
             generation.begin(self.results)
+        self.ledger.claim(self.plan.new_chunks())
         with store.alone():
             has_rows = not self.ledger.is_empty() and self.fresh is not Fresh.NOW
-            if has_rows or neighbours_run(store.home, store.tag):  # they may have begun with another job
+            if has_rows or store.neighbours_run():  # they may have begun with another job
                 fingerprint.check(store, ours)
             with fingerprint.saving(store, ours, has_rows):
                 if self.fresh is Fresh.NOW:  # not before the disk has taken something
@@ -104,7 +106,7 @@ class Prepared:
         resolved, reader = self.resolved, self.resolved.job.reader
         files, has_frames = reader.make_reader().files, reader.description.has_frames
         targets = [
-            Target(self.results.output, "", resolved.schema([section]), files, reader.track, has_frames)
+            Target(Path(), "", resolved.schema([section]), files, reader.track, has_frames)
             for section in resolved.job.writer
         ]
 

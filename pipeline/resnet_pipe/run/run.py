@@ -14,7 +14,7 @@ from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, standing
-from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.ledger import LEDGER, Ledger
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
@@ -28,8 +28,7 @@ from resnet_pipe.run.observe.run_folder import leave, make_run_folder, prune_run
 from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.disk import HOME
-from resnet_pipe.store.lock import output_lock
+from resnet_pipe.store.store import Output
 
 
 def run(
@@ -50,14 +49,14 @@ def run(
         raise UsageError(
             "--fresh needs exclusive use of the output directory", "run it once without --divide"
         )
-    home = resolved.job.output / HOME
-    with _explained(home.parent):
-        (home / "ledger").mkdir(parents=True, exist_ok=True)
-        with output_lock(home, tag):
-            ledger = Ledger(home.parent, tag)
+    ledger = Ledger(resolved.job.output, tag)
+    store = ledger.store
+    with _explained(store.root):
+        store.make(LEDGER, parents=True)
+        with store.held():
             events = Events(listener)
             guard = Guard(events)
-            folder = guard.call("folder for this run", make_run_folder, home, started_at, tag)
+            folder = guard.call("folder for this run", make_run_folder, store.home, started_at, tag)
             if folder is not None:
                 guard.call("log", events.open_log, folder / "log.jsonl")
                 guard.call("removal of old run folders", prune_run_folders, folder, tag)
@@ -65,6 +64,8 @@ def run(
                 return _Run(resolved, rules, fresh, stop, ledger, folder, started_at, events, guard).run()
             finally:
                 events.close()
+                if folder is not None:
+                    guard.call("copy of this run's folder", store.keep, folder)
 
 
 @dataclass
@@ -168,7 +169,7 @@ class _Run:
         return ExitCode.SOME_FAILED if counts.failed or counts.partial else ExitCode.DONE
 
     def _report(self, code: ExitCode) -> Outcome:
-        prepared, output = self.prepared, self.resolved.job.output
+        prepared = self.prepared
         outcome = Outcome(
             resolved=self.resolved,
             plan=prepared.plan if prepared else Plan(),
@@ -178,10 +179,10 @@ class _Run:
             seconds=time.perf_counter() - self.started,
             standing=self.standing,
             exit_code=code,
-            failures=(prepared.ledger.output if prepared else output) / standing.NAME,
+            failures=(prepared.ledger if prepared else self.ledger).store.where(standing.NAME),
             unfinished=prepared.unfinished() if prepared else None,
         )
-        return leave(outcome, self.history, self.folder, self.ledger.tag, self.events, self.guard)
+        return leave(outcome, self.history, self.folder, self.ledger.store, self.events, self.guard)
 
     def _ping(self, suffix: str) -> None:
         url = self.resolved.job.run.ping_url
@@ -192,13 +193,16 @@ class _Run:
 
 
 @contextmanager
-def _explained(directory: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an error that says what to do."""
+def _explained(root: Output) -> Iterator[None]:
+    """Turn what the disk or the server refuses into an error that says what to do."""
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot continue: {error.filename2 or error.filename or directory}: {error.strerror or error}",
+            f"cannot continue: {error.filename2 or error.filename or root}: {error.strerror or error}",
             "check that the disk is mounted, writable and not full, and that nothing is in the way; then run"
-            " the same command again",
+            " the same command again"
+            if isinstance(root, Path)
+            else "check that the server can be reached, that the bucket exists, has room, and may be written"
+            " to with the credentials in the environment; then run the same command again",
         ) from error

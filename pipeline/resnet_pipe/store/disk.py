@@ -1,4 +1,4 @@
-"""The store: a directory of this machine's disk, or of a mount, where files appear together or not at all.
+"""The store on a disk: a directory of this machine, or of a mount, whose files appear together or not at all.
 
 How a record is published, so that a crash at any instant leaves either the old state or the new one:
 
@@ -17,39 +17,20 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.store.lock import report_lock
+from resnet_pipe.store.lock import neighbours_run, output_lock, report_lock
 from resnet_pipe.store.names import key_of, path_of
+from resnet_pipe.store.store import HOME, Change, StoredFile
 
-HOME = "_resnet_pipe"
-"""The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
 _WHOLE = "whole"
 """In the folders for what is not final: of a run that has the directory for itself."""
 _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
-
-
-class StoredFile(NamedTuple):
-    """A file of a store, which is complete: its name below the root, and its size in bytes.
-
-    The version differs where the content does: when it was modified, nanoseconds since 1970.
-    """
-
-    name: str
-    size: int
-    version: int
-
-
-class Change(NamedTuple):
-    """What becomes of the files when a record comes: all that it names, with SHA-256, and those that go."""
-
-    files: Mapping[str, str]
-    obsolete: Sequence[str]
 
 
 class Pending(NamedTuple):
@@ -81,8 +62,34 @@ class Disk:
         """Return the path of a file, whether it is there or not."""
         return path_of(self.root, name)
 
+    def where(self, name: str) -> str:
+        """See `Store.where`: its path."""
+        return str(self.path(name))
+
+    def exists(self, folder: str) -> bool:
+        """See `Store.exists`."""
+        return self.path(folder).is_dir()
+
+    def make(self, folder: str, parents: bool) -> None:
+        """See `Store.make`."""
+        if parents:
+            self.root.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(self.path(folder), self.root.parent)
+
+    def clear(self, _folder: str) -> None:
+        """See `Store.clear`."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def held(self) -> AbstractContextManager[None]:
+        """See `Store.held`: by a lock of the kernel."""
+        return output_lock(self.home, self.tag)
+
+    def neighbours_run(self) -> bool:
+        """See `Store.neighbours_run`."""
+        return neighbours_run(self.home, self.tag)
+
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield the files in a folder, sorted by name; what begins with a dot is being written."""
+        """See `Store.list`; what begins with a dot is being written."""
         try:
             names = sorted(os.listdir(self.path(folder)))  # noqa: PTH208 - names, not paths
         except FileNotFoundError:
@@ -109,6 +116,22 @@ class Disk:
         """Return the content of a file; FileNotFoundError if there is none."""
         return self.path(name).read_bytes()
 
+    def has(self, names: Sequence[str]) -> bool:
+        """See `Store.has`."""
+        return all(self.look(name) is not None for name in names)
+
+    def sha256(self, name: str) -> str | None:
+        """See `Store.sha256`."""
+        return file_sha256(self.path(name)) if self.path(name).is_file() else None
+
+    def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """See `Store.read_all`."""
+        return ((file.name, self.read(file.name)) for file in self.list(folder))
+
+    def gather(self, _names: Iterable[str]) -> Path:
+        """See `Store.gather`: where they are."""
+        return self.root
+
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
         with atomic.replacing(self.path(name), self.tag) as temporary, temporary.open("wb") as file:
@@ -122,6 +145,9 @@ class Disk:
                 file.writelines(data)
             atomic.sync(temporary)
             yield
+
+    def keep(self, _folder: Path) -> None:
+        """See `Store.keep`: it is where the results are."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, durably, and the folders that are empty then; what is not there is passed over."""
@@ -149,6 +175,17 @@ class Disk:
     def alone(self) -> AbstractContextManager[None]:
         """Wait for the other divisions of the job, and let them wait, while a block runs."""
         return report_lock(self.home)
+
+    def used(self, _folder: str) -> Iterator[str]:
+        """See `Store.used`: none."""
+        return iter(())
+
+    def claim(self, _records: Sequence[str]) -> None:
+        """See `Store.claim`: who holds the lock is the only one."""
+
+    def attempt(self) -> str:
+        """See `Store.attempt`: there are no others."""
+        return ""
 
     def stage(self, record: str) -> Path:
         """Return an empty directory on the same disk for the files that a record will name.
@@ -188,6 +225,13 @@ class Disk:
         os.replace(pending, final)  # noqa: PTH105 - synced already; the os call is the one with the guarantee
         atomic.sync(final.parent)
         shutil.rmtree(staging, ignore_errors=True)
+
+    def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
+        """See `Store.place`."""
+        staging = self._staging(record, self.tag)
+        for name in names:
+            atomic.sync(path_of(staging, name))
+        self._put_in_place(staging, names, obsolete)
 
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
         """Rename files from a folder to the same names below the root, and remove others, durably.

@@ -26,3 +26,13 @@ def path_of(root: Path, key: str) -> Path:
 
 def _unescape(escape: re.Match[str]) -> str:
     return "\\" if escape[1] == "\\" else os.fsdecode(bytes([int(escape[1][1:], 16)]))
+
+
+def object_of(key: str) -> str:
+    """Return the name of the object in a bucket for a key; some characters cannot be in one. Reversible."""
+    return re.sub(r"[\x00-\x1f\x7f\\]|%(?=[0-9A-F]{2})", lambda sign: f"%{ord(sign[0]):02X}", key)
+
+
+def key_of_object(name: str) -> str:
+    """Return the key that `object_of` has made a name of."""
+    return re.sub("%([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), name)

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -59,12 +59,19 @@ class Storage:
 class Objects:
     """The objects below an address. A name is what comes after it, without a slash at its beginning.
 
-    Small and picklable; connects when it is used, once in a process. Every method raises OSError if the
+    As text it is its address. Small and picklable; connects when it is used, once in a process. Every method raises OSError if the
     server cannot be reached, or refuses; ModuleNotFoundError never: a missing library is a `UsageError`.
     """
 
     address: Address
     storage: Storage = field(default_factory=Storage)
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __truediv__(self, name: str) -> Objects:
+        """Return the objects below a name."""
+        return replace(self, address=self.address / name)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield all objects below a name, also in what looks like folders, sorted by name."""
@@ -72,6 +79,15 @@ class Objects:
             for group in self._store.list(prefix or None):
                 for found in group:
                     yield StoredObject(found["path"], found["size"], found["e_tag"] or found["version"] or "")
+
+    def list_in(self, folder: str) -> Iterator[StoredObject]:
+        """Yield the objects directly in what looks like a folder, sorted by name."""
+        import obstore
+
+        with _explained(self.address, folder):
+            found = obstore.list_with_delimiter(self._store, folder or None)["objects"]
+        for one in sorted(found, key=lambda one: str(one["path"])):
+            yield StoredObject(one["path"], one["size"], one["e_tag"] or one["version"] or "")
 
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object without reading it; None if there is none."""
@@ -95,6 +111,13 @@ class Objects:
         with _explained(self.address, name):
             found = obstore.get(self._store, name)
             return found.bytes().to_bytes(), self._tag(found.meta)
+
+    def tag_of(self, name: str) -> str:
+        """Return what `replace` takes, without reading the object; FileNotFoundError if there is none."""
+        import obstore
+
+        with _explained(self.address, name):
+            return self._tag(obstore.head(self._store, name))
 
     def download(self, name: str, path: Path) -> None:
         """Write the content of an object to a file; FileNotFoundError if there is no such object."""

@@ -22,7 +22,7 @@ from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.section import ReaderSection, nothing_found
 from resnet_pipe.run.plan import SourceTable
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.store import HOME
 
 MAX_ITEMS = 4096
 """A trial never has more, however fast the machine is."""
@@ -205,7 +205,7 @@ def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -
     It is hidden, and so no source of any job. Where the user may not write beside the output directory,
     it is in the system's directory for temporary files. The errors are those of `take_sample`.
     """
-    beside = job.output.parent
+    beside = job.output.parent if isinstance(job.output, Path) else Path(gettempdir())
     while not beside.exists():
         beside = beside.parent
     if not os.access(beside, os.W_OK):

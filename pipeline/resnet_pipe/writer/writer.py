@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationInfo
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.reader.files import Files
+from resnet_pipe.store.address import Address, is_address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,9 +88,11 @@ class Writer(ABC):
 
 
 @looks_at_disk
-def _directory(value: object, info: ValidationInfo) -> Path:
+def _output(value: object, info: ValidationInfo) -> Path | Address:
     if not isinstance(value, str) or not value:
         raise ValueError("expected the path of the output directory")
+    if is_address(value):
+        return Address(value)
     path = located(value, info.context["base"] if info.context else Path())
     if path.exists() and not path.is_dir():
         raise ValueError(f"not a directory: {path}")
@@ -116,9 +119,9 @@ class WriterSection(BaseModel):
     """Whether it can write videos only."""
 
     path: Annotated[
-        Path,
-        BeforeValidator(_directory, json_schema_input_type=str),
-        Field(description="output directory, created if missing"),
+        Path | InstanceOf[Address],
+        BeforeValidator(_output, json_schema_input_type=str),
+        Field(description="output directory, created if missing; or an address in a bucket"),
     ]
     k: Annotated[int, Field(ge=1, le=1000, description="number of entries in top_k")] = 5
 

@@ -16,10 +16,10 @@ from resnet_pipe.ledger.check.committed import Examiner
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem, Verdict
 from resnet_pipe.ledger.check.generation_check import Ledgers, Results
 from resnet_pipe.ledger.generation import NEXT, SWITCH
-from resnet_pipe.ledger.ledger import TEMPORARY, Ledger
-from resnet_pipe.store.disk import HOME
+from resnet_pipe.ledger.ledger import TEMPORARY, DirectoryLedger
 from resnet_pipe.store.lock import is_held
 from resnet_pipe.store.names import key_of
+from resnet_pipe.store.store import HOME
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Between looks at what a run is changing."""
@@ -98,7 +98,7 @@ class _Check:
         return [(name, state.st_ino, state.st_mtime_ns) for name, state in there]
 
     def _look(self) -> Verdict:
-        ledger = Ledger(self.output)
+        ledger = DirectoryLedger(self.output)
         held = is_held(self._home)
         problems: list[Problem] = []
         try:
@@ -108,7 +108,7 @@ class _Check:
             wrong = Problem("switch", SWITCH, text, error.remedy or "")
             note = "nothing else was checked: it is not known which results are current"
             return Verdict(self.output, Counts(), None, [wrong], [note])
-        new = generation.next_ledger(ledger)
+        new = DirectoryLedger(self.output / NEXT)
         ledgers, beside = Ledgers([ledger]), Ledgers([new])
         if switch is not None:
             ledgers = Ledgers([new, ledger], frozenset(switch["chunks"]), set(switch["files"]))
@@ -136,7 +136,7 @@ class _Check:
         return Verdict(self.output, results.counts, growing.counts if growing else None, problems, notes)
 
     def _notes(
-        self, ledger: Ledger, results: Ledgers, beside: Ledgers, held: bool, growing: bool
+        self, ledger: DirectoryLedger, results: Ledgers, beside: Ledgers, held: bool, growing: bool
     ) -> Iterator[str]:
         if held:
             yield "a run is active here; what it committed in the meantime was checked too"

@@ -19,7 +19,7 @@ from resnet_pipe.ledger.check.committed import Examiner, Stored
 from resnet_pipe.ledger.check.findings import Counts, Kind, Problem
 from resnet_pipe.ledger.check.merged_check import WRITER_KIND
 from resnet_pipe.ledger.fingerprint import Noted
-from resnet_pipe.ledger.ledger import LEDGER, Ledger, chunk_of
+from resnet_pipe.ledger.ledger import LEDGER, DirectoryLedger, chunk_of
 from resnet_pipe.store.disk import Disk, Pending
 from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.registry import SECTIONS
@@ -54,7 +54,7 @@ class Ledgers:
         pending: those that are whole.
     """
 
-    ledgers: Sequence[Ledger]
+    ledgers: Sequence[DirectoryLedger]
     gone: frozenset[str] = frozenset()
     removed: set[str] = field(default_factory=set)
     torn: list[Path] = field(default_factory=list)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from resnet_pipe.errors import RunError
 from resnet_pipe.ledger import fingerprint, merged
 from resnet_pipe.ledger.check.findings import Problem
-from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.writer.registry import SECTIONS
 
@@ -17,7 +17,7 @@ WRITER_KIND = re.compile(r"writer(\.\d+)?\.kind")
 _REMEDY = "run the job again, which makes it again of what is committed"
 
 
-def problems(ledger: Ledger) -> Iterator[Problem]:
+def problems(ledger: DirectoryLedger) -> Iterator[Problem]:
     """Yield what is wrong with the files of a directory that are of what is committed."""
     noted = merged.read(ledger)
     if noted is None or noted.records != merged.digest_of(ledger):

@@ -117,7 +117,7 @@ class Outcome:
     seconds: float
     standing: Standing | None
     exit_code: ExitCode
-    failures: Path
+    failures: str
     unfinished: str | None = None
     own_rss_kb: int = field(default_factory=peak_rss_kb)
     report: Path | None = None

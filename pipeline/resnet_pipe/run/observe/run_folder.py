@@ -23,7 +23,7 @@ from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.store import atomic
-from resnet_pipe.store.disk import HOME
+from resnet_pipe.store.store import HOME, Store
 
 KEPT_RUNS = 30
 
@@ -58,20 +58,20 @@ def save_job(folder: Path, job: Job) -> None:
 
 
 def leave(
-    outcome: Outcome, history: History, folder: Path | None, tag: str, events: Events, guard: Guard
+    outcome: Outcome, history: History, folder: Path | None, store: Store, events: Events, guard: Guard
 ) -> Outcome:
     """Write run.json, history.json, metrics and report; return the outcome with its report.
 
-    Anything that fails is a warning. The tag is that of the run's division.
+    Anything that fails is a warning. The store is that of the results.
     """
     if folder is not None:
         guard.call("run.json", _save_json, folder / "run.json", outcome.to_json, 1)
         if outcome.effort.items:
             guard.call("history", _save_json, folder / "history.json", history.to_json)
-    guard.call("metrics", _write_metrics, outcome, tag)
+    guard.call("metrics", _write_metrics, outcome, store.tag)
     if not outcome.resolved.job.run.report or folder is None or guard.is_broken("run.json"):
         return outcome
-    return guard.call("report", _with_report, outcome, folder, events) or outcome
+    return guard.call("report", _with_report, outcome, folder, store, events) or outcome
 
 
 def _save_json(path: Path, content: Callable[[], dict[str, Any]], indent: int | None = None) -> None:
@@ -82,14 +82,16 @@ def _write_metrics(outcome: Outcome, tag: str) -> None:
     job = outcome.resolved.job
     path = job.run.metrics
     if path is None:
+        if not isinstance(job.output, Path):
+            return  # nobody collects metrics from a bucket
         (job.output / HOME).stat()  # its disk may be unmounted: nothing goes into the mount point
         path = job.output / "metrics.prom"
     metrics.write(path, outcome.to_json(), time.time(), tag)
 
 
-def _with_report(outcome: Outcome, folder: Path, events: Events) -> Outcome:
+def _with_report(outcome: Outcome, folder: Path, store: Store, events: Events) -> Outcome:
     try:
-        return replace(outcome, report=run_report.write(folder, outcome.resolved.job.output))
+        return replace(outcome, report=run_report.write(folder, store))
     except MissingExtraError as error:  # nothing is wrong: it has not been installed
         events.log("note", text=str(error))
         return replace(outcome, no_report=f"{error.remedy}")

@@ -77,7 +77,7 @@ def _earlier_failures(outcome: Outcome) -> str:
 
 def _is_apart(outcome: Outcome) -> bool:
     """Tell whether what this run has done is not in the results, but in new ones that are not complete."""
-    return outcome.failures.parent != outcome.resolved.job.output
+    return outcome.failures != str(outcome.resolved.job.output / "failures.jsonl")
 
 
 def _sources(count: int) -> str:

@@ -1,0 +1,153 @@
+"""The contract of a store: where the files of an output directory are, and how they become final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from resnet_pipe.store.objects import Objects
+
+HOME = "_resnet_pipe"
+"""The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
+Output = Path | Objects
+"""Where a run's results are: a directory, or what is below an address in a bucket."""
+
+
+class StoredFile(NamedTuple):
+    """A file of a store, which is complete: its name below the root, and its size in bytes.
+
+    The version differs where the content does: when it was modified, nanoseconds since 1970; in a bucket the
+    entity tag.
+    """
+
+    name: str
+    size: int
+    version: int | str
+
+
+class Change(NamedTuple):
+    """What becomes of the files when a record comes: all that it names, with SHA-256, and those that go.
+
+    The attempt tells apart who has staged them, where several may at once.
+    """
+
+    files: Mapping[str, str]
+    obsolete: Sequence[str]
+    attempt: str = ""
+
+
+class Store(Protocol):
+    """The files below a root, which need not exist yet.
+
+    A name is the path below it, with slashes, in the reversible text form of `key_of`. Every method raises
+    OSError if the disk or the server cannot be reached, refuses, or has no room.
+
+    `home` is a directory of this machine, which exists from `held` on: what is not final is in it, and what a
+    run leaves besides its results. There a run keeps in `spool` what is finished of a chunk in flight. The tag
+    is that of a division that writes, among those that share the output, or empty.
+    """
+
+    home: Path
+    tag: str
+    spool: Path
+
+    @property
+    def root(self) -> Output:
+        """Where the files are."""
+
+    def where(self, name: str) -> str:
+        """Return what a file is called in messages, whether it is there or not."""
+
+    def exists(self, folder: str) -> bool:
+        """Tell whether there is this folder of records; in a bucket, whether one is in it."""
+
+    def make(self, folder: str, parents: bool) -> None:
+        """Make the folder of records, where folders must be made; with `parents`, also what is above the root."""
+
+    def clear(self, folder: str) -> None:
+        """Remove everything, files and the folder of records, so that it no longer exists."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Have the output for one run while a block runs; LockedError if another one has it."""
+
+    def neighbours_run(self) -> bool:
+        """Tell whether other divisions of the job may run now."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Wait for the other divisions of the job, and let them wait, while a block runs."""
+
+    def list(self, folder: str) -> Iterator[StoredFile]:
+        """Yield the files in a folder, not those below it, sorted by name, without what is being written."""
+
+    def look(self, name: str) -> StoredFile | None:
+        """Return what is known of a file without reading it; None if there is none."""
+
+    def has(self, names: Sequence[str]) -> bool:
+        """Tell whether all of these files are there."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; FileNotFoundError if there is none."""
+
+    def sha256(self, name: str) -> str | None:
+        """Return the SHA-256 of a file, hexadecimal; None if there is none."""
+
+    def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file in a folder, sorted by name."""
+
+    def gather(self, names: Iterable[str]) -> Path:
+        """Return a directory, laid out as the root, in which these files are; until the next call."""
+
+    def put(self, name: str, data: Iterable[bytes]) -> None:
+        """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
+
+    def put_after(self, name: str, data: Iterable[bytes]) -> AbstractContextManager[None]:
+        """Write a file that appears when a block has ended without an error."""
+
+    def keep(self, folder: Path) -> None:
+        """Keep what is in a folder of `home` with the results, without what is hidden in it."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files, durably; what is not there is passed over."""
+
+    def used(self, folder: str) -> Iterator[str]:
+        """Yield the names in a folder of records that no new record may get, not even when they are gone."""
+
+    def claim(self, records: Sequence[str]) -> None:
+        """Make sure that no other run creates records of these names; LockedError if one may."""
+
+    def attempt(self) -> str:
+        """Return what tells a publication from others of the same record, for its `Change`."""
+
+    def stage(self, record: str) -> Path:
+        """Return an empty directory for the files that a record will name, laid out as below the root.
+
+        Only what is in it when `publish` is called counts.
+        """
+
+    def unstage(self, record: str) -> None:
+        """Remove what `stage` gave, unless the publication has begun: that is left to `recover`."""
+
+    def publish(self, record: str, data: bytes, change: Change) -> None:
+        """Make the staged files and a record final. Files that are not staged are in place already."""
+
+    def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
+        """Make files final that are staged for a record which there is not, and remove others, durably."""
+
+    def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
+        """Move files from a folder to the same names below the root, and remove others, durably.
+
+        What has been done already is passed over, so that a crash in the middle can be repeated.
+        """
+
+    def recover(self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]) -> None:
+        """Finish or undo publications that were cut off; remove what else a run that is dead has left.
+
+        What other divisions do now is left alone.
+
+        Args:
+            folder: of the records.
+            read: what the record under a name changes; None if it is torn: nothing was done for it.
+            puts: patterns of the names that somebody may have been putting.
+        """
