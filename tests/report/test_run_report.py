@@ -11,6 +11,7 @@ import pytest
 
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.report import charts, run_report
+from resnet_pipe.store.disk import Disk
 from tests import networks
 from tests.report.browser import Outline, needs_chromium, show
 from tests.run.commands import command
@@ -132,7 +133,7 @@ def test_the_throughput_is_that_of_a_while_whatever_the_length_of_a_run(
     waiting = {"waiting_for_engine": [1] * len(items), "waiting_for_writer": by_turns}
     history = {"timeline": {"seconds": seconds, "items": items, **waiting}, "slowest": [], "samples": []}
     (tmp_path / "history.json").write_text(json.dumps(history))
-    run_report.write(tmp_path, tmp_path)
+    run_report.write(tmp_path, Disk(tmp_path))
 
     axes = drawn["images per second over the run"]
     x, rates = map(np.asarray, axes.lines[0].get_data())

@@ -59,6 +59,7 @@ def switch(ledger: Ledger) -> None:
     files -= {file.name for record in after for file in record.files}
     chunks = {record.chunk for record in before} - {record.chunk for record in after}
     plan = {"schema_version": 1, "files": sorted(files), "chunks": sorted(chunks)}
+    ledger.claim(())  # where another run has begun, what it commits would be taken away
     ledger.store.put(SWITCH, [json.dumps(plan, ensure_ascii=False).encode()])
     complete(ledger)
 

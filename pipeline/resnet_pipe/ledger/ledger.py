@@ -41,9 +41,14 @@ class Ledger:
 
     def records(self) -> Iterator[Record]:
         """Yield all records, sorted by chunk; RunError if one cannot be read."""
-        for name, text in self.store.read_all(LEDGER):
-            if name.endswith(".json"):
-                yield records.parse(self.store.where(name), text)
+        names = [*self.names()]
+        texts = self.store.read_all(names)
+        for name in names:
+            try:
+                text = next(texts)
+            except OSError as error:
+                raise records.unreadable(self.store.where(name), error) from None
+            yield records.parse(self.store.where(name), text)
 
     def is_empty(self) -> bool:
         """Tell whether there is no record: nothing has been committed."""

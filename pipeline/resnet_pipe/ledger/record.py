@@ -167,7 +167,7 @@ def parse(where: str, text: bytes) -> Record:
     try:
         return _load(where, text)[0]
     except TornError as error:
-        raise _unreadable(where, error) from None
+        raise unreadable(where, error) from None
 
 
 def read_pending(store: Store, name: str) -> tuple[Record, list[str]] | None:
@@ -189,7 +189,7 @@ def _text(store: Store, name: str) -> bytes:
     try:
         return store.read(name)
     except OSError as error:
-        raise _unreadable(store.where(name), error) from None
+        raise unreadable(store.where(name), error) from None
 
 
 def _load(where: str, text: bytes) -> tuple[Record, list[str]]:
@@ -211,10 +211,11 @@ def _load(where: str, text: bytes) -> tuple[Record, list[str]]:
     try:
         return _parse(data), data["removed"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _unreadable(where, error) from None
+        raise unreadable(where, error) from None
 
 
-def _unreadable(where: str, error: Exception) -> RunError:
+def unreadable(where: str, error: Exception) -> RunError:
+    """Return what it means that a record cannot be read."""
     return RunError(
         f"{where}: unreadable ledger record: {error}",
         "restore it from a backup, or remove it together with its shards and run again; nothing was changed",

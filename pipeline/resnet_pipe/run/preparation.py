@@ -203,7 +203,7 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
 
 
 def _refuse_full(resolved: Resolved, plan: Plan, home: Path, freed: int) -> None:
-    """Refuse a run whose disk, on which `home` is, has no room for its first chunk, with what is freed before that is written.
+    """Refuse a run if the disk of `home` has no room for its first chunk, with what is freed before.
 
     What is counted is the numbers of the rows; pictures and videos with labels come on top.
     """

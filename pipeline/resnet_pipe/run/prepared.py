@@ -62,7 +62,8 @@ class Prepared:
         ours, store = self.resolved.fingerprint, self.ledger.store
         if self.fresh is Fresh.AT_THE_END and not generation.goes_on(self.results, ours):
             generation.begin(self.results)
-        self.ledger.claim(self.plan.new_chunks())
+        if new := [*self.plan.new_chunks()]:
+            self.ledger.claim(new)
         with store.alone():
             has_rows = not self.ledger.is_empty() and self.fresh is not Fresh.NOW
             if has_rows or store.neighbours_run():  # they may have begun with another job

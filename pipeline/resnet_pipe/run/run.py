@@ -24,7 +24,7 @@ from resnet_pipe.run.observe.events import Events, Listener
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
-from resnet_pipe.run.observe.run_folder import leave, make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.observe.run_folder import KEPT_RUNS, leave, make_run_folder, prune_run_folders, save_job
 from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
@@ -65,7 +65,7 @@ def run(
             finally:
                 events.close()
                 if folder is not None:
-                    guard.call("copy of this run's folder", store.keep, folder)
+                    guard.call("copy of this run's folder", store.keep, folder, KEPT_RUNS)
 
 
 @dataclass

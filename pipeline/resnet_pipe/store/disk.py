@@ -26,7 +26,7 @@ from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.lock import neighbours_run, output_lock, report_lock
 from resnet_pipe.store.names import key_of, path_of
-from resnet_pipe.store.store import HOME, Change, StoredFile
+from resnet_pipe.store.store import HOME, Change, Store, StoredFile
 
 _WHOLE = "whole"
 """In the folders for what is not final: of a run that has the directory for itself."""
@@ -41,16 +41,10 @@ class Pending(NamedTuple):
     staging: Path
 
 
-class Disk:
-    """The files of a directory, which need not exist yet.
+class Disk(Store):
+    """The files of a directory; see `Store`. Folders come with their first file and go with the last one."""
 
-    A name is the path below it, with slashes, in the reversible text form of `key_of`. Folders come with
-    their first file and go with their last one. Every method raises OSError if the disk cannot be reached, or
-    has no room.
-
-    Below the root, `home` is resnet-pipe's own; there a run keeps in `spool` what is finished of a chunk in
-    flight. The tag is that of a division that writes, among those that share the directory, or empty.
-    """
+    root: Path
 
     def __init__(self, root: Path, tag: str = "") -> None:
         self.root = root
@@ -101,7 +95,7 @@ class Disk:
                     yield found
 
     def look(self, name: str) -> StoredFile | None:
-        """Return what is known of a regular file without reading it; None if there is none."""
+        """See `Store.look`: of a regular file."""
         try:
             state = self.path(name).stat()
         except ValueError:  # a name that no file can have
@@ -113,7 +107,7 @@ class Disk:
         return StoredFile(name, state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file; FileNotFoundError if there is none."""
+        """See `Store.read`."""
         return self.path(name).read_bytes()
 
     def has(self, names: Sequence[str]) -> bool:
@@ -124,33 +118,30 @@ class Disk:
         """See `Store.sha256`."""
         return file_sha256(self.path(name)) if self.path(name).is_file() else None
 
-    def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
         """See `Store.read_all`."""
-        return ((file.name, self.read(file.name)) for file in self.list(folder))
+        return map(self.read, names)
 
     def gather(self, _names: Iterable[str]) -> Path:
         """See `Store.gather`: where they are."""
         return self.root
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
-        """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
+        """See `Store.put`."""
         with atomic.replacing(self.path(name), self.tag) as temporary, temporary.open("wb") as file:
             file.writelines(data)
 
     @contextmanager
     def put_after(self, name: str, data: Iterable[bytes]) -> Iterator[None]:
-        """Write a file beside its name and flush it; rename it when the block ends without an error."""
+        """See `Store.put_after`: it is beside its name meanwhile, and flushed."""
         with atomic.replacing(self.path(name), self.tag) as temporary:
             with temporary.open("wb") as file:
                 file.writelines(data)
             atomic.sync(temporary)
             yield
 
-    def keep(self, _folder: Path) -> None:
-        """See `Store.keep`: it is where the results are."""
-
     def delete(self, names: Iterable[str]) -> None:
-        """Remove files, durably, and the folders that are empty then; what is not there is passed over."""
+        """See `Store.delete`; folders that are empty then go as well."""
         for folder in {self._remove(name) for name in names}:
             if folder.is_dir():
                 atomic.sync(folder)
@@ -173,40 +164,23 @@ class Disk:
         return directory
 
     def alone(self) -> AbstractContextManager[None]:
-        """Wait for the other divisions of the job, and let them wait, while a block runs."""
+        """See `Store.alone`."""
         return report_lock(self.home)
 
-    def used(self, _folder: str) -> Iterator[str]:
-        """See `Store.used`: none."""
-        return iter(())
-
-    def claim(self, _records: Sequence[str]) -> None:
-        """See `Store.claim`: who holds the lock is the only one."""
-
-    def attempt(self) -> str:
-        """See `Store.attempt`: there are no others."""
-        return ""
-
     def stage(self, record: str) -> Path:
-        """Return an empty directory on the same disk for the files that a record will name.
-
-        They are laid out in it as below the root. Only what is in it when `publish` is called counts.
-        """
+        """See `Store.stage`: on the same disk."""
         staging = self._staging(record, self.tag)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging, self.home)
         return staging
 
     def unstage(self, record: str) -> None:
-        """Remove what `stage` gave, unless the record is pending: that is left to `recover`."""
+        """See `Store.unstage`."""
         if not self._pending(record).exists():
             shutil.rmtree(self._staging(record, self.tag))
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
-        """Make the staged files and a record final, in the four steps that stand at the top of this file.
-
-        Files of the change that are not staged are in place already.
-        """
+        """See `Store.publish`, and the four steps at the top of this file."""
         staging, pending = self._staging(record, self.tag), self._pending(record)
         for folder, _, names in os.walk(staging):
             for name in names:
@@ -234,10 +208,7 @@ class Disk:
         self._put_in_place(staging, names, obsolete)
 
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
-        """Rename files from a folder to the same names below the root, and remove others, durably.
-
-        What has been done already is passed over, so that a crash in the middle can be repeated.
-        """
+        """See `Store.adopt`."""
         self._put_in_place(self.path(folder), names, obsolete)
 
     def _put_in_place(self, staging: Path, names: Iterable[str], obsolete: Iterable[str]) -> None:
@@ -267,15 +238,7 @@ class Disk:
                 yield from sorted(directory.glob(f".{pattern}.*tmp"))
 
     def recover(self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]) -> None:
-        """Carry pending records through, or drop them; remove what else a run that is dead has left.
-
-        What other divisions do now is left alone.
-
-        Args:
-            folder: of the records.
-            read: what the record under a name changes; None if it is torn: nothing was done for it.
-            puts: patterns of the names that somebody may have been putting.
-        """
+        """See `Store.recover`."""
         with self.alone():
             left = [one for one in self.pending(folder) if not self._is_of_a_neighbour(one.name)]
             changes = [(one, read(one.name)) for one in left]  # all, before anything is changed

@@ -59,8 +59,8 @@ class Storage:
 class Objects:
     """The objects below an address. A name is what comes after it, without a slash at its beginning.
 
-    As text it is its address. Small and picklable; connects when it is used, once in a process. Every method raises OSError if the
-    server cannot be reached, or refuses; ModuleNotFoundError never: a missing library is a `UsageError`.
+    As text it is its address. Small and picklable; connects when it is used, once in a process. Every method
+    raises OSError if the server cannot be reached, or refuses, and `MissingExtraError` without the library.
     """
 
     address: Address

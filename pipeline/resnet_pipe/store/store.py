@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from resnet_pipe.store.objects import Objects
 
@@ -38,109 +39,134 @@ class Change(NamedTuple):
     attempt: str = ""
 
 
-class Store(Protocol):
+class Store(ABC):
     """The files below a root, which need not exist yet.
 
-    A name is the path below it, with slashes, in the reversible text form of `key_of`. Every method raises
-    OSError if the disk or the server cannot be reached, refuses, or has no room.
+    `root` is where the files are. A name is the path below it, with slashes, in the reversible text form of
+    `key_of`. Every method raises OSError if the disk or the server cannot be reached, refuses, or is full.
 
     `home` is a directory of this machine, which exists from `held` on: what is not final is in it, and what a
     run leaves besides its results. There a run keeps in `spool` what is finished of a chunk in flight. The tag
     is that of a division that writes, among those that share the output, or empty.
     """
 
+    root: Output
     home: Path
     tag: str
     spool: Path
 
-    @property
-    def root(self) -> Output:
-        """Where the files are."""
-
+    @abstractmethod
     def where(self, name: str) -> str:
         """Return what a file is called in messages, whether it is there or not."""
 
+    @abstractmethod
     def exists(self, folder: str) -> bool:
         """Tell whether there is this folder of records; in a bucket, whether one is in it."""
 
+    @abstractmethod
     def make(self, folder: str, parents: bool) -> None:
-        """Make the folder of records, where folders must be made; with `parents`, also what is above the root."""
+        """Make the folder of records, where folders must be made; with `parents`, also what is above it."""
 
+    @abstractmethod
     def clear(self, folder: str) -> None:
         """Remove everything, files and the folder of records, so that it no longer exists."""
 
+    @abstractmethod
     def held(self) -> AbstractContextManager[None]:
         """Have the output for one run while a block runs; LockedError if another one has it."""
 
+    @abstractmethod
     def neighbours_run(self) -> bool:
         """Tell whether other divisions of the job may run now."""
 
+    @abstractmethod
     def alone(self) -> AbstractContextManager[None]:
         """Wait for the other divisions of the job, and let them wait, while a block runs."""
 
+    @abstractmethod
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield the files in a folder, not those below it, sorted by name, without what is being written."""
+        """Yield the files in a folder, sorted by name: not those below it, nor what is being written."""
 
+    @abstractmethod
     def look(self, name: str) -> StoredFile | None:
         """Return what is known of a file without reading it; None if there is none."""
 
+    @abstractmethod
     def has(self, names: Sequence[str]) -> bool:
         """Tell whether all of these files are there."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the content of a file; FileNotFoundError if there is none."""
 
+    @abstractmethod
     def sha256(self, name: str) -> str | None:
         """Return the SHA-256 of a file, hexadecimal; None if there is none."""
 
-    def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the name and the content of each file in a folder, sorted by name."""
+    @abstractmethod
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield the content of each of these files; FileNotFoundError if there is none."""
 
+    @abstractmethod
     def gather(self, names: Iterable[str]) -> Path:
         """Return a directory, laid out as the root, in which these files are; until the next call."""
 
+    @abstractmethod
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """Write a file, in the place of one that may be there. It is complete, and durable, or not there."""
 
+    @abstractmethod
     def put_after(self, name: str, data: Iterable[bytes]) -> AbstractContextManager[None]:
         """Write a file that appears when a block has ended without an error."""
 
-    def keep(self, folder: Path) -> None:
-        """Keep what is in a folder of `home` with the results, without what is hidden in it."""
+    def keep(self, folder: Path, count: int) -> None:  # noqa: B027 - most stores need nothing here
+        """Keep a folder of `home` with the results, and of those beside it whose names end alike the newest.
 
+        `count` is how many are kept in all. What is hidden in it is left out. On a disk, it is there.
+        """
+
+    @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, durably; what is not there is passed over."""
 
     def used(self, folder: str) -> Iterator[str]:
         """Yield the names in a folder of records that no new record may get, not even when they are gone."""
+        return iter(())
 
-    def claim(self, records: Sequence[str]) -> None:
+    def claim(self, records: Sequence[str]) -> None:  # noqa: B027 - most stores need nothing here
         """Make sure that no other run creates records of these names; LockedError if one may."""
 
     def attempt(self) -> str:
         """Return what tells a publication from others of the same record, for its `Change`."""
+        return ""
 
+    @abstractmethod
     def stage(self, record: str) -> Path:
         """Return an empty directory for the files that a record will name, laid out as below the root.
 
         Only what is in it when `publish` is called counts.
         """
 
+    @abstractmethod
     def unstage(self, record: str) -> None:
         """Remove what `stage` gave, unless the publication has begun: that is left to `recover`."""
 
+    @abstractmethod
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """Make the staged files and a record final. Files that are not staged are in place already."""
 
+    @abstractmethod
     def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
         """Make files final that are staged for a record which there is not, and remove others, durably."""
 
+    @abstractmethod
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
         """Move files from a folder to the same names below the root, and remove others, durably.
 
         What has been done already is passed over, so that a crash in the middle can be repeated.
         """
 
+    @abstractmethod
     def recover(self, folder: str, read: Callable[[str], Change | None], puts: Iterable[str]) -> None:
         """Finish or undo publications that were cut off; remove what else a run that is dead has left.
 
