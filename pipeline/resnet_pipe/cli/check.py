@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import NoReturn, get_args
 
 import click
 
+from resnet_pipe.cli.output import to_output
 from resnet_pipe.cli.terminal import show
 from resnet_pipe.errors import CheckName
+from resnet_pipe.store.store import Output
 
 
 @click.command(short_help="Verify that results are complete and unchanged.")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", callback=to_output)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def check(output: Path, as_json: bool) -> NoReturn:
+def check(output: Output, as_json: bool) -> NoReturn:
     """Verify that the results in OUT, a job's writer.path, are complete, unchanged and without duplicates.
 
     Checks every record of the ledger and every file it names (SHA-256 and rows), looks for files that are in
@@ -25,8 +27,10 @@ def check(output: Path, as_json: bool) -> NoReturn:
     Exits with 0 if there are no problems, otherwise with 1, saying what to do about each.
     """
     from resnet_pipe.ledger.check.directory import check as check_directory
+    from resnet_pipe.ledger.mirror import on_this_machine
 
-    verdict = check_directory(output)
+    with on_this_machine(output) as directory:
+        verdict = replace(check_directory(directory), output=output)
     show(json.dumps(verdict.to_json(), indent=1) if as_json else verdict.text())
     sys.exit(verdict.exit_code)
 

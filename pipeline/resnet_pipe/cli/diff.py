@@ -6,13 +6,15 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resnet_pipe.cli.output import to_output
 from resnet_pipe.cli.table import on_one_line
 from resnet_pipe.cli.terminal import show
+from resnet_pipe.store.store import Output
 
 if TYPE_CHECKING:
     from resnet_pipe.study.difference import Difference
@@ -28,8 +30,8 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
 
 
 @click.command(short_help="Compare two directories of results.")
-@click.argument("a", metavar="OUT_A", type=click.Path(path_type=Path))
-@click.argument("b", metavar="OUT_B", type=click.Path(path_type=Path))
+@click.argument("a", metavar="OUT_A", callback=to_output)
+@click.argument("b", metavar="OUT_B", callback=to_output)
 @click.option(
     "--max",
     "accepted",
@@ -41,7 +43,7 @@ def _accepted(_context: click.Context, _parameter: click.Parameter, value: float
     " Default: any.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
-def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
+def diff(a: Output, b: Output, accepted: float | None, as_json: bool) -> NoReturn:
     """Compare two directories of results: what has another network, engine or preprocessing changed?
 
     OUT_A and OUT_B are each the writer.path of a job. Rows of the same path and frame are
@@ -52,9 +54,13 @@ def diff(a: Path, b: Path, accepted: float | None, as_json: bool) -> NoReturn:
     Exits with 0; with --max, with 1 if a row differs by more than that, or is in one directory only. With 2
     if there is nothing to compare.
     """
+    from resnet_pipe.ledger.mirror import on_this_machine
     from resnet_pipe.study import difference
 
-    found = difference.diff(a, b, accepted)
+    with on_this_machine(a) as ours, on_this_machine(b) as theirs:
+        found = difference.diff(ours, theirs, accepted)
+        sides = replace(found.a, output=str(a)), replace(found.b, output=str(b))
+        found = replace(found, a=sides[0], b=sides[1])
     show(json.dumps(found.to_json(), indent=1) if as_json else "\n".join(_table(found)))
     sys.exit(found.exit_code)
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resnet_pipe.cli.output import to_output
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.store.store import Output
 
 if TYPE_CHECKING:
     from resnet_pipe.job.resolve import Resolved
@@ -140,15 +142,26 @@ def _print_plan(resolved: Resolved, rules: Rules, fresh: Fresh) -> None:
 
 
 @click.command(short_help="Make the report of the last run again.")
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", callback=to_output)
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
-def report(output: Path, opens: bool) -> None:
-    """Regenerate the report of the last run in OUTPUT, and print its path."""
-    from resnet_pipe.ledger.ledger import DirectoryLedger
-    from resnet_pipe.report import run_report
-    from resnet_pipe.run.observe.run_folder import newest_run_folder
+def report(output: Output, opens: bool) -> None:
+    """Regenerate the report of the last run in OUTPUT, and print its path.
 
-    path = run_report.write(newest_run_folder(output), DirectoryLedger(output).store)
-    show(str(path))
-    if opens:
-        click.launch(str(path))
+    In a bucket, it is put beside what else that run has left, and its address is printed.
+    """
+    from resnet_pipe.ledger import standing
+    from resnet_pipe.ledger.mirror import on_this_machine
+    from resnet_pipe.report import run_report
+    from resnet_pipe.run.observe.run_folder import RUNS, newest_run_folder
+    from resnet_pipe.store.disk import Disk
+
+    with on_this_machine(output, (RUNS, standing.NAME)) as directory:
+        path = run_report.write(newest_run_folder(directory), Disk(directory))
+        if isinstance(output, Path):
+            show(str(path))
+        else:
+            name = str(path.relative_to(directory))
+            output.put(name, path)
+            show(f"{output}/{name}")
+        if opens:
+            click.launch(str(path), wait=not isinstance(output, Path))

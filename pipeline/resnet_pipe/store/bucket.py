@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from resnet_pipe.store import conditions
-from resnet_pipe.store.bucket_files import WHOLE, BucketFiles, at_once
-from resnet_pipe.store.claims import Claims
-from resnet_pipe.store.lease import leased
+from resnet_pipe.store.bucket_files import WHOLE, BucketFiles, at_once, is_cancelled
+from resnet_pipe.store.claims import PLANS, Claims
+from resnet_pipe.store.lease import NOTES, leased
 from resnet_pipe.store.lock import output_lock, report_lock
 from resnet_pipe.store.names import key_of, key_of_object, object_of, path_of
 from resnet_pipe.store.objects import ConditionError, Objects
@@ -187,6 +187,28 @@ class Bucket(BucketFiles):
             if record in used:  # else it is of a neighbour, who has not put it yet
                 change = read(record) if record in live else None
                 self._settle(f"{_STAGED}/{stem_and_attempt}", names, change, attempt)
+
+    def copy(self, folder: Path, below: tuple[str, ...]) -> None:
+        """Copy the files whose names begin with one of `below` to a directory of this machine."""
+        found = (one for one in self._objects.list() if not is_cancelled(one))
+        names = [one.name for one in found if not one.name.startswith((_STAGED, PLANS, NOTES))]
+        self._download({name: name for name in names if name.startswith(below)}, folder)
+
+    def copy_staged(self, folder: Path, attempts: Mapping[str, str]) -> None:
+        """Copy the files that have been committed, by the attempts of chunks, and are not in place yet."""
+        staged = (one.name.removeprefix(f"{_STAGED}/").partition("/") for one in self._objects.list(_STAGED))
+        committed = {f"{chunk}-{attempt}" for chunk, attempt in attempts.items()}
+        names = {f"{_STAGED}/{group}/{name}": name for group, _, name in staged if group in committed}
+        self._download(names, folder)
+
+    def _download(self, names: Mapping[str, str], folder: Path) -> None:
+        def download(name: str) -> None:
+            path = path_of(folder, key_of_object(names[name]))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # a run has put it in place, or removed it, meanwhile
+                self._objects.download(name, path)
+
+        at_once(download, names)
 
     def _settle(self, folder: str, names: Sequence[str], change: Change | None, attempt: str) -> None:
         """Put in place what is staged in a folder if it is the attempt of its record; remove it."""

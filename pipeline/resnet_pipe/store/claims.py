@@ -23,7 +23,8 @@ from resnet_pipe.store.store import HOME
 
 CANCELLED = b'{"cancelled": true}'
 """In the place of a record: there is none of this name, and there will be none."""
-_PLANS = f"{HOME}/plans"
+PLANS = f"{HOME}/plans"
+"""The folder of the chain."""
 _SCHEMA_VERSION = 1
 
 
@@ -104,8 +105,8 @@ class Claims:
             return
 
     def _last(self) -> _Plan:
-        names = [found.name for found in self._objects.list(_PLANS)]
-        return self._read(names[-1]) if names else _Plan(0, "", "", {})
+        names = [found.name for found in self._objects.list(PLANS)]
+        return self._read(max(names)) if names else _Plan(0, "", "", {})
 
     def _since(self, number: int, last: _Plan) -> list[_Plan]:
         """Return the plans after the one of a number, up to the last."""
@@ -134,4 +135,4 @@ class Claims:
 
 
 def _name(number: int) -> str:
-    return f"{_PLANS}/{number:08}.json"
+    return f"{PLANS}/{number:08}.json"

@@ -23,7 +23,8 @@ BEAT_S = 4.0
 """A note is renewed this often."""
 WATCH_S = 15.0
 """A note that does not change for so long is of a run that is dead."""
-_NOTES = f"{HOME}/lock"
+NOTES = f"{HOME}/lock"
+"""How the names of notes begin."""
 
 
 @contextmanager
@@ -99,16 +100,16 @@ def _watch(objects: Objects, tag: str) -> None:
 def _notes(objects: Objects, tag: str) -> dict[str, bytes]:
     found = {}
     for note in objects.list_in(HOME):
-        other = note.name.removeprefix(_NOTES).removesuffix(".json").removeprefix("-")
+        other = note.name.removeprefix(NOTES).removesuffix(".json").removeprefix("-")
         is_neighbour = other != tag and other.partition("of")[2] == tag.partition("of")[2] != ""
-        if note.name.startswith(_NOTES) and not is_neighbour:
+        if note.name.startswith(NOTES) and not is_neighbour:
             with suppress(FileNotFoundError):
                 found[note.name] = objects.read(note.name)
     return found
 
 
 def _name(tag: str) -> str:
-    return f"{_NOTES}{tag and '-'}{tag}.json"
+    return f"{NOTES}{tag and '-'}{tag}.json"
 
 
 def _holder(text: bytes) -> str:

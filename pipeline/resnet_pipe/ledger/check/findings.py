@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from resnet_pipe.errors import ExitCode
+from resnet_pipe.store.store import Output
 
 SCHEMA_VERSION = 1
 SHOWN = 20
@@ -67,7 +67,7 @@ class Verdict:
         notes: what to know, though nothing is wrong.
     """
 
-    output: Path
+    output: Output
     counts: Counts
     next: Counts | None
     problems: Sequence[Problem]

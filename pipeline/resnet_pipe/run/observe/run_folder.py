@@ -26,6 +26,8 @@ from resnet_pipe.store import atomic
 from resnet_pipe.store.store import HOME, Store
 
 KEPT_RUNS = 30
+RUNS = f"{HOME}/runs"
+"""Where the folders of runs are, below the root of the results."""
 
 
 def make_run_folder(home: Path, started_at: datetime, tag: str) -> Path:
@@ -103,10 +105,10 @@ def newest_run_folder(output: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    ended = sorted((output / HOME / "runs").glob("*/run.json"))
+    ended = sorted((output / RUNS).glob("*/run.json"))
     if not ended:
         raise UsageError(
-            f"{output} is not a run's output directory: it has no {HOME}/runs/*/run.json",
+            f"{output} is not a run's output directory: it has no {RUNS}/*/run.json",
             "give the writer.path of a job that has run",
         )
     return ended[-1].parent
