@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from resnet_pipe.ledger.record import Entry, Failure, Record
 from resnet_pipe.reader.source import Source
-from resnet_pipe.run.plan import Chunk, Division, Plan, Rules, SourceTable, make_plan
+from resnet_pipe.run.plan import Chunk, Division, Plan, Rules, make_plan
+from resnet_pipe.run.source_table import SourceTable
 
 Records = dict[str, Record]
 Listing = Mapping[str, int]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,11 +11,10 @@ from itertools import islice
 from resnet_pipe.ledger.record import RETRYABLE, Entry, Record
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.source import Source
+from resnet_pipe.run.source_table import SourceTable
 
 ATTEMPTS = 3
 """How many runs try a source whose failure may have been the machine's fault."""
-
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -39,40 +37,6 @@ class Chunk:
         """Return the sources that failed and have not changed, with the number of runs that failed."""
         entries = self.replaces.entries if self.replaces else ()
         return {entry.source: entry.attempts for entry in entries if entry.failure}
-
-
-class SourceTable:
-    """Sources in a fifth of the memory that objects would take: a job may have a million of them.
-
-    Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
-    fill 64 bits in 2262.
-    """
-
-    def __init__(self) -> None:
-        self._keys = bytearray()
-        self._ends = array("q")
-        self._sizes = array("q")
-        self._seconds = array("q")
-        self._nanoseconds = array("I")
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def append(self, source: Source) -> None:
-        """Add a source at the end."""
-        self._keys += source.key.encode()
-        self._ends.append(len(self._keys))
-        self._sizes.append(source.size)
-        seconds, nanoseconds = divmod(source.version, _NS)
-        self._seconds.append(seconds)
-        self._nanoseconds.append(nanoseconds)
-
-    def __iter__(self) -> Iterator[Source]:
-        start = 0
-        columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
-        for end, size, seconds, nanoseconds in zip(*columns, strict=True):
-            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
-            start = end
 
 
 @dataclass(frozen=True)

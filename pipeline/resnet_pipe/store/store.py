@@ -46,8 +46,8 @@ class Store(ABC):
     `key_of`. Every method raises OSError if the disk or the server cannot be reached, refuses, or is full.
 
     `home` is a directory of this machine, which exists from `held` on: what is not final is in it, and what a
-    run leaves besides its results. There a run keeps in `spool` what is finished of a chunk in flight. The tag
-    is that of a division that writes, among those that share the output, or empty.
+    run leaves besides its results. There a run keeps in `spool` what is finished of a chunk in flight. The
+    tag is that of a division that writes, among those that share the output, or empty.
     """
 
     root: Output
@@ -65,7 +65,7 @@ class Store(ABC):
 
     @abstractmethod
     def make(self, folder: str, parents: bool) -> None:
-        """Make the folder of records, where folders must be made; with `parents`, also what is above it."""
+        """Make the folder of records, where folders are made; with `parents`, also what is above it."""
 
     @abstractmethod
     def clear(self, folder: str) -> None:

@@ -20,7 +20,7 @@ from resnet_pipe.job.syntax import dump
 from resnet_pipe.process.child import Child, EndedError, ending
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.section import ReaderSection, nothing_found
-from resnet_pipe.run.plan import SourceTable
+from resnet_pipe.run.source_table import SourceTable
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.store.store import HOME
 

@@ -1,0 +1,44 @@
+"""Many sources in little memory: a job may have a million of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from resnet_pipe.reader.source import Source
+
+_NS = 1_000_000_000
+
+
+class SourceTable:
+    """Sources in a fifth of the memory that objects would take: a job may have a million of them.
+
+    Seconds and nanoseconds are apart: a file system may date a file to any year, and nanoseconds since 1970
+    fill 64 bits in 2262.
+    """
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._ends = array("q")
+        self._sizes = array("q")
+        self._seconds = array("q")
+        self._nanoseconds = array("I")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def append(self, source: Source) -> None:
+        """Add a source at the end."""
+        self._keys += source.key.encode()
+        self._ends.append(len(self._keys))
+        self._sizes.append(source.size)
+        seconds, nanoseconds = divmod(source.version, _NS)
+        self._seconds.append(seconds)
+        self._nanoseconds.append(nanoseconds)
+
+    def __iter__(self) -> Iterator[Source]:
+        start = 0
+        columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
+        for end, size, seconds, nanoseconds in zip(*columns, strict=True):
+            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
+            start = end

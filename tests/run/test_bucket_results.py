@@ -1,0 +1,335 @@
+"""Results in a bucket: as on a disk, whatever the server, the network and other runs do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests import flaky_proxy
+from tests.buckets import BUCKET, content, environment, open_bucket, serving
+from tests.flaky_proxy import Faults
+from tests.run.commands import PATIENCE_S, Result, command
+from tests.run.jobs import HOME, JobFolder
+
+MUTATING = ("PUT", "POST", "DELETE")
+TOMBSTONE = b'{"cancelled": true}'
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of buckets."""
+    with serving(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+class BucketJob(JobFolder):
+    """A job whose results go to a bucket."""
+
+    def __init__(self, folder: Path, network: Path, endpoint: str, name: str) -> None:
+        self.server = open_bucket(endpoint, name)
+        self.address = f"s3://{BUCKET}/{name}"
+        self.variables = {**environment(endpoint), "XDG_CACHE_HOME": str(folder / "cache")}
+        super().__init__(folder, network)
+
+    def describe(self, kind: str = "parquet", chunk_items: int = 2) -> None:
+        """Write the job file; see `write`."""
+        wanted = {"csv": "fields: [logits]", "npy": "field: features"}.get(kind, "fields: [features, logits]")
+        self.write(writer=f"{{kind: {kind}, path: '{self.address}', {wanted}}}", chunk_items=chunk_items)
+
+    def here(self, *arguments: str) -> Result:
+        """Run the job in this process."""
+        return self.command("run", str(self.file), *arguments)
+
+    def command(self, *arguments: str) -> Result:
+        """Run a command in this process."""
+        with mock.patch.dict(os.environ, self.variables):
+            return command(*arguments)
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return what somebody sees who does not know of resnet-pipe."""
+        return {name: data for name, data in content(self.server).items() if not name.startswith(HOME)}
+
+    def keys(self) -> list[str]:
+        """Return the paths of all rows that somebody sees."""
+        tables = [
+            pq.read_table(pa.BufferReader(data)) for name, data in self.files().items() if "part-" in name
+        ]
+        return sorted(key for table in tables for key in table.column("path").to_pylist())
+
+    def hidden(self, *folders: str) -> list[str]:
+        """Return the names in some folders of resnet-pipe's own."""
+        return [
+            name
+            for name in content(self.server)
+            if name.startswith(tuple(f"{HOME}/{one}" for one in folders))
+        ]
+
+
+@pytest.fixture
+def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureRequest) -> BucketJob:
+    """A job of six images, two a chunk, whose results go to a place of their own in the bucket."""
+    name = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
+    job = BucketJob(tmp_path, network, endpoint, name)
+    job.describe()
+    job.add(*(f"{index}.jpg" for index in range(6)))
+    return job
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
+
+
+def of_job(job: BucketJob) -> dict[str, bytes]:
+    return {name: data for name, data in job.files().items() if name.startswith("part-")}
+
+
+def check(job: BucketJob) -> None:
+    """Check that every image is in exactly one row, and all is as it was written."""
+    assert job.keys() == sorted(path.name for path in job.images.iterdir())
+    assert "no problems" in job.command("check", job.address).expect(0).stdout
+    assert job.hidden("staged", "probe", "lock") == []
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "npy"])
+def test_results_are_those_of_a_disk(job: BucketJob, kind: str) -> None:
+    job.describe(kind)
+    job.here().expect(0)
+    assert of_job(job) == shards(job.undisturbed())
+    assert not job.out.exists()
+    assert "6 already done" in job.here("--dry-run").expect(0).stdout
+
+
+def test_annotated_pictures_go_there_too(job: BucketJob) -> None:
+    odd = "a'b%20 ä\n.jpg"
+    job.add(odd)
+    writers = f"[{{kind: csv, path: '{job.address}', fields: [logits]}}, {{kind: images}}]"
+    job.write(writer=writers)
+    job.here().expect(0)
+    pictures = [name for name in job.files() if name.startswith("images/")]
+    assert len(pictures) == 7
+    assert "no problems" in job.command("check", job.address).expect(0).stdout
+    (job.images / odd).unlink()
+    job.here("--prune").expect(0)
+    assert len([name for name in job.files() if name.startswith("images/")]) == 6
+
+
+def test_new_changed_and_gone_images_are_followed(job: BucketJob) -> None:
+    job.here().expect(0)
+    before = of_job(job)
+    job.add("7.jpg")
+    job.change("3.jpg")
+    (job.images / "0.jpg").unlink()
+    job.here("--prune").expect(0)
+    check(job)
+    after = of_job(job)
+    assert after["part-000002.parquet"] == before["part-000002.parquet"]
+    assert after["part-000001.parquet"] != before["part-000001.parquet"]
+    job.add_bad("8.jpg")
+    job.here().expect(3)
+    assert json.loads(job.files()["failures.jsonl"])["path"] == "8.jpg"
+
+
+def test_fresh_results_take_the_place_of_old_ones(job: BucketJob) -> None:
+    job.here().expect(0)
+    (job.images / "0.jpg").unlink()
+    job.describe(chunk_items=3)
+    job.here("--fresh").expect(0)
+    check(job)
+    assert [*of_job(job)] == ["part-000000.parquet", "part-000001.parquet"]
+    job.here("--fresh", "--now").expect(0)
+    check(job)
+    assert "part-000000.parquet" not in of_job(job), "an id never stands for other sources"
+
+
+def test_another_making_is_refused(job: BucketJob) -> None:
+    job.here().expect(0)
+    before = of_job(job)
+    assert "different settings" in job.here("--set", "reader.accept_truncated=true").expect(2).stderr
+    assert of_job(job) == before
+
+
+def test_commands_read_a_bucket(job: BucketJob, tmp_path: Path) -> None:
+    job.here().expect(0)
+    other = job.undisturbed()
+    told = job.command("diff", job.address, str(other), "--max", "0").expect(0).stdout
+    assert f"A: {job.address}, 6 rows" in told
+    told = job.command("report", job.address).expect(0).stdout
+    assert told.strip().removeprefix(f"{job.address}/") in content(job.server)
+    assert job.address in job.command("check", f"{job.address}/nothing").expect(2).stderr
+
+
+def test_a_file_that_is_gone_or_changed_is_found_and_made_again(job: BucketJob) -> None:
+    import obstore
+
+    job.here().expect(0)
+    obstore.delete(job.server, "part-000001.parquet")
+    assert "part-000001.parquet" in job.command("check", job.address).expect(1).stdout
+    assert "2 to process" in job.here("--dry-run").expect(0).stdout
+    job.here().expect(0)
+    check(job)
+
+
+def test_a_run_is_not_disturbed_by_lost_requests_and_answers(job: BucketJob, endpoint: str) -> None:
+    faults = Faults()
+    faults.lost = faults.unanswered = 0.1
+    with flaky_proxy.before(endpoint, faults) as address:
+        job.variables["AWS_ENDPOINT_URL"] = address
+        job.here().expect(0)
+        job.change("3.jpg")
+        job.here().expect(0)
+        faults.lost = faults.unanswered = 0.0
+        check(job)
+
+
+def test_a_server_that_ignores_conditions_is_refused_before_anything_changes(
+    job: BucketJob, endpoint: str
+) -> None:
+    faults = Faults()
+    faults.ignore_conditions = True
+    with flaky_proxy.before(endpoint, faults) as address:
+        job.variables["AWS_ENDPOINT_URL"] = address
+        error = job.here().expect(2).stderr
+    assert "only where there is none" in error
+    assert content(job.server) == {}
+
+
+@pytest.mark.parametrize("status", [403, 507])
+def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
+    job: BucketJob, endpoint: str, status: int
+) -> None:
+    faults = Faults()
+    faults.refused = lambda request: status if "/staged/000001-" in request[1] else None
+    with flaky_proxy.before(endpoint, faults) as address:
+        job.variables["AWS_ENDPOINT_URL"] = address
+        error = job.here().expect(1).stderr
+        assert job.address in error
+        assert "credentials" in error
+        assert job.keys() == ["0.jpg", "1.jpg"]
+        faults.refused = lambda _request: None
+        job.here().expect(0)
+    check(job)
+
+
+def test_a_server_that_is_not_there_is_named(job: BucketJob) -> None:
+    job.variables["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    assert job.address in job.here().expect(1).stderr
+
+
+def kill_at(job: BucketJob, endpoint: str, number: int) -> int:
+    """Run the job, and kill it before its request of this number that changes something; return its end."""
+    faults, count = Faults(), Counter[str]()
+    with (
+        flaky_proxy.before(endpoint, faults) as address,
+        job.start(env={**job.variables, "AWS_ENDPOINT_URL": address}) as running,
+    ):
+
+        def before(request: flaky_proxy.Request) -> None:
+            count["all"] += request[0] in MUTATING
+            if request[0] in MUTATING and count["all"] == number:
+                running.signal_group(signal.SIGKILL)
+                running.process.wait()
+
+        faults.before = before
+        running.process.communicate()
+        return int(running.process.returncode)
+
+
+@pytest.mark.parametrize("number", [9, 12, 14, 16])
+def test_a_run_killed_at_a_request_is_completed_by_the_same_command(
+    job: BucketJob, endpoint: str, number: int
+) -> None:
+    assert kill_at(job, endpoint, number) == -signal.SIGKILL
+    with mock.patch("resnet_pipe.store.lease.WATCH_S", 0.1):
+        job.here().expect(0)
+    check(job)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_request_is_completed_by_the_same_command(
+    network: Path, tmp_path: Path, endpoint: str
+) -> None:
+    for number in range(1, 200):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        job = BucketJob(folder, network, endpoint, f"killed-{number}")
+        job.describe()
+        job.add(*(f"{index}.jpg" for index in range(4)))
+        job.here().expect(0)
+        job.change("1.jpg")
+        job.add("5.jpg")
+        end = kill_at(job, endpoint, number)
+        with mock.patch("resnet_pipe.store.lease.WATCH_S", 0.1):
+            job.here().expect(0)
+        check(job)
+        if end == 0:
+            break
+    assert number > 10
+
+
+def test_two_runs_at_once_are_one_too_many(job: BucketJob, endpoint: str) -> None:
+    from resnet_pipe.store.address import Address
+    from resnet_pipe.store.lease import leased
+    from resnet_pipe.store.objects import Objects
+
+    with (
+        mock.patch.dict(os.environ, job.variables),
+        mock.patch("resnet_pipe.store.lease.BEAT_S", 0.2),
+        leased(Objects(Address(job.address)), ""),
+    ):
+        error = job.here().expect(11).stderr
+    assert f"process {os.getpid()}" in error
+    assert of_job(job) == {}
+    job.here().expect(0)
+    check(job)
+
+
+def test_divisions_share_a_bucket(job: BucketJob) -> None:
+    job.add(*(f"more-{index}.jpg" for index in range(12)))
+    both = [job.start("--divide", f"{index}/2", env=job.variables) for index in (1, 2)]
+    for running in both:
+        running.end().expect(0)
+    check(job)
+    for index in (1, 2):
+        told = job.here("--divide", f"{index}/2").expect(0).stdout
+        assert "0 sources done" in told
+    job.here().expect(0)
+    check(job)
+
+
+@pytest.mark.slow
+def test_a_run_that_slept_and_was_taken_for_dead_cannot_commit_again(job: BucketJob, endpoint: str) -> None:
+    faults = Faults()
+    committed = f"{HOME}/ledger/000000.json"
+    asleep = threading.Event()
+    with (
+        flaky_proxy.before(endpoint, faults) as address,
+        job.start(env={**job.variables, "AWS_ENDPOINT_URL": address}) as sleeper,
+    ):
+
+        def before(request: flaky_proxy.Request) -> None:
+            if request[0] == "PUT" and committed in request[1] and not asleep.is_set():
+                sleeper.signal_group(signal.SIGSTOP)
+                asleep.set()
+                job_done.wait(PATIENCE_S)
+
+        job_done = threading.Event()
+        faults.before = before
+        assert asleep.wait(PATIENCE_S)
+        job.variables["XDG_CACHE_HOME"] = str(job.folder / "another machine")
+        job.here().expect(0)
+        check(job)
+        sleeper.signal_group(signal.SIGCONT)
+        job_done.set()
+        ended = sleeper.end()
+    assert ended.code == 11, ended.stderr
+    check(job)
