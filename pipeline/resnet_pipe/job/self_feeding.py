@@ -59,13 +59,17 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     Links on the way of a listing may lead into the output directory.
     """
     reader, last = job.reader.make_reader(), None
+    root = reader.root
+    if not isinstance(root, Path):  # in a bucket there are no links
+        yield from sources
+        return
     extensions = reader.reach.extensions | reader.files.extensions
     taken = [writer for writer in job.writer if extensions.intersection(writer.suffixes)]
     folders = _folders(job, taken)
     for source in sources:
         above = source.key.rpartition("/")[0]
         if above != last:  # once for each directory: they are sorted
-            last, directory = above, path_of(reader.root, above)
+            last, directory = above, path_of(root, above)
             place = Path(os.path.realpath(directory))  # which raises nothing, even if links lead in a circle
             if any(place.is_relative_to(folder) for folder in folders):
                 raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.store import aws_profile
 from resnet_pipe.store.address import Address
+from resnet_pipe.store.object_errors import explained
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore
 
-_RETRIES: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(seconds=120)}
-"""Dropped connections and errors of the server are tried again for two minutes; what it refuses is not."""
-_TIMEOUT = timedelta(seconds=60)
-"""For one request."""
+PATIENCE_S = 120.0
+"""Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
+_RETRIES = 10
+_TIMEOUT, _SILENCE = timedelta(minutes=15), timedelta(seconds=30)
+"""For one request, and until the next bytes of an answer."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where the environment names a server that speaks S3; one without TLS is meant if it says `http`."""
 
@@ -60,39 +61,54 @@ class Objects:
     """The objects below an address. A name is what comes after it, without a slash at its beginning.
 
     Small and picklable; connects when it is used, once in a process. Every method raises OSError if the
-    server cannot be reached, or refuses; ModuleNotFoundError never: a missing library is a `UsageError`.
+    server cannot be reached for `patience_s`, or refuses; ModuleNotFoundError never: a missing library is a
+    `UsageError`, as are credentials that cannot be used.
     """
 
     address: Address
     storage: Storage = field(default_factory=Storage)
+    patience_s: float = PATIENCE_S
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield all objects below a name, also in what looks like folders, sorted by name."""
-        with _explained(self.address):
+        """Yield all objects below a name, also in what looks like folders, in the order of the server.
+
+        Amazon, Google and Azure sort them by name; some servers that speak S3 do not.
+        """
+        with explained(self.address):
             for group in self._store.list(prefix or None):
                 for found in group:
-                    yield StoredObject(found["path"], found["size"], found["e_tag"] or found["version"] or "")
+                    yield _stored(found["path"], found)
 
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object without reading it; None if there is none."""
-        import obstore
-
         try:
-            with _explained(self.address, name):
+            with explained(self.address, name):
+                import obstore
+
                 found = obstore.head(self._store, name)
         except FileNotFoundError:
             return None
-        return StoredObject(name, found["size"], found["e_tag"] or found["version"] or "")
+        return _stored(name, found)
 
-    def read(self, name: str) -> bytes:
-        """Return the content of an object; FileNotFoundError if there is none."""
-        return self.read_tagged(name)[0]
+    def read(self, name: str, at_most: int | None = None) -> bytes:
+        """Return the content of an object; FileNotFoundError if there is none.
+
+        An OSError with `EFBIG` says that it has more bytes than `at_most`.
+        """
+        with explained(self.address, name):
+            import obstore
+
+            found = obstore.get(self._store, name)
+            if at_most is not None and found.meta["size"] > at_most:
+                raise OSError(errno.EFBIG, f"{found.meta['size']} bytes: more than {at_most}", name)
+            content: bytes = found.bytes().to_bytes()
+        return content
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
         """Return the content of an object, and what `replace` takes; FileNotFoundError if there is none."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             found = obstore.get(self._store, name)
             return found.bytes().to_bytes(), self._tag(found.meta)
 
@@ -100,15 +116,15 @@ class Objects:
         """Write the content of an object to a file; FileNotFoundError if there is no such object."""
         import obstore
 
-        with _explained(self.address, name), path.open("wb") as file:
+        with explained(self.address, name), path.open("wb") as file:
             for block in obstore.get(self._store, name).stream(min_chunk_size=1 << 20):
                 file.write(block)
 
     def put(self, name: str, data: bytes | Path) -> None:
         """Put an object, the content of a file perhaps, in the place of one that may be there."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             obstore.put(self._store, name, data)
 
     def create(self, name: str, data: bytes) -> str:
@@ -116,10 +132,10 @@ class Objects:
 
         After an answer that got lost, this may be raised although it is this object: read it to know.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
+        with explained(self.address, name):
+            import obstore
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        with _explained(self.address, name):
             try:
                 return self._tag(obstore.put(self._store, name, data, mode="create", use_multipart=False))
             except (AlreadyExistsError, PreconditionError) as error:
@@ -130,11 +146,11 @@ class Objects:
 
         ConditionError if there is another one, or none; after a lost answer, see `create`.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         mode = {"version" if self._has_generations else "e_tag": tag}
-        with _explained(self.address, name):
+        with explained(self.address, name):
+            import obstore
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
+
             try:
                 return self._tag(obstore.put(self._store, name, data, mode=mode, use_multipart=False))
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
@@ -142,18 +158,18 @@ class Objects:
 
     def copy(self, name: str, to: str) -> None:
         """Copy an object within the bucket; FileNotFoundError if there is none."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             obstore.copy(self._store, name, to)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; what is not there is passed over."""
-        import obstore
-
         wanted = list(names)
         if wanted:
-            with _explained(self.address, wanted[0]):
+            with explained(self.address, wanted[0]):
+                import obstore
+
                 obstore.delete(self._store, wanted)
 
     def _tag(self, found: Mapping[str, Any]) -> str:
@@ -166,45 +182,38 @@ class Objects:
 
     @property
     def _store(self) -> ObjectStore:
-        return _connected(self.address, self.storage)
+        return _connected(self.address, self.storage, self.patience_s)
+
+
+def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
+    tag = found["e_tag"] or found["version"] or found["last_modified"].isoformat()
+    return StoredObject(name, found["size"], tag)
 
 
 @cache
-def _connected(address: Address, storage: Storage) -> ObjectStore:
-    try:
-        from obstore.store import from_url
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("obstore", "cloud", f"Reading or writing {address}") from error
+def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectStore:
+    from obstore.store import AzureStore, GCSStore, S3Store
 
-    endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
-    options: ClientConfig = {"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http://")}
-    settings: dict[str, str | bool] = {}
+    scheme, _, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    settings = aws_profile.settings() if scheme == "s3" and not storage.anonymous else {}
     if storage.endpoint is not None:
-        settings["base_url" if address.startswith("gs:") else "endpoint"] = storage.endpoint
+        settings.pop("endpoint", None)
+        settings["base_url" if scheme == "gs" else "endpoint"] = storage.endpoint
     if storage.anonymous:
         settings["skip_signature"] = True
-    return from_url(address, client_options=options, retry_config=_RETRIES, **settings)
-
-
-@contextmanager
-def _explained(address: Address, name: str = "") -> Iterator[None]:
-    """Turn what the library raises into an OSError that says it in a line."""
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
-    place = f"{address}/{name}" if name else str(address)
-    try:
-        yield
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "no such object", place) from None
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, _line(error), place) from None
-    except ValueError as error:
-        raise OSError(errno.EINVAL, _line(error), place) from None
-    except BaseError as error:
-        raise OSError(errno.EIO, _line(error), place) from None
-
-
-def _line(error: Exception) -> str:
-    """Return the first line of an error, without the requests that have led to it."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    named = (settings.get("endpoint"), settings.get("base_url"), *map(os.environ.get, _ENDPOINTS))
+    endpoint = str(next(filter(None, named), ""))
+    options: ClientConfig = {
+        "timeout": _TIMEOUT,
+        "read_timeout": _SILENCE,
+        "allow_http": endpoint.startswith("http://"),
+    }
+    kind = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme]
+    return kind(
+        bucket,
+        prefix=prefix or None,  # as it is: from an address, `%20` would become a space
+        client_options=options,
+        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=patience_s)},
+        **settings,
+    )
