@@ -33,7 +33,7 @@ def main() -> None:
     from resnet_pipe.machine.limits import available_cores
 
     resolved = resolve(*jobs.load(arguments.job, arguments.overrides))
-    folder = sorted(resolved.job.reader.path[0].iterdir())
+    folder = sorted(resolved.job.reader.on_disk[0].iterdir())
     name = resolved.job.infer.engine
     request = EngineRequest(
         model=resolved.model.path,

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-import obstore
-from obstore.store import S3Store
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_REGION": "us-east-1"}
 """Credentials: this server takes any."""
@@ -42,8 +43,10 @@ def serving(folder: Path) -> Iterator[str]:
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     command += [f"-{name}={port}" for name, port in grpc.items()]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    # It takes keys in its environment for those that it has to ask for.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=plain)
         try:
             endpoint = f"http://127.0.0.1:{ports['s3']}"
             _wait(endpoint, server)
@@ -55,6 +58,8 @@ def serving(folder: Path) -> Iterator[str]:
 
 def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
     """Return when the bucket has been made, and takes an object."""
+    import obstore
+
     end = time.monotonic() + _PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
         with suppress(HTTPError, URLError, ConnectionError, obstore.exceptions.BaseError):
@@ -68,6 +73,8 @@ def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
 
 def open_bucket(endpoint: str, prefix: str = "", retry: bool = True) -> S3Store:
     """Return the bucket, or what is below a prefix in it."""
+    from obstore.store import S3Store
+
     return S3Store(
         BUCKET,
         prefix=prefix or None,
@@ -82,6 +89,8 @@ def open_bucket(endpoint: str, prefix: str = "", retry: bool = True) -> S3Store:
 
 def upload(store: S3Store, folder: Path, prefix: str = "") -> None:
     """Put the files of a folder into a bucket, under the same names below a prefix."""
+    import obstore
+
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             obstore.put(store, f"{prefix}{path.relative_to(folder)}", path.read_bytes())
@@ -89,6 +98,8 @@ def upload(store: S3Store, folder: Path, prefix: str = "") -> None:
 
 def content(store: S3Store) -> Mapping[str, bytes]:
     """Return everything in a bucket, or below its prefix."""
+    import obstore
+
     names = [found["path"] for group in store.list() for found in group]
     return {name: obstore.get(store, name).bytes().to_bytes() for name in sorted(names)}
 

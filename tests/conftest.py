@@ -111,6 +111,16 @@ def resnet18(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
 
 
 @pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with one bucket, `tests.buckets.BUCKET`. Put what you need below a prefix."""
+    pytest.importorskip("obstore", reason="needs the extra `cloud`")
+    from tests.buckets import serving
+
+    with serving(tmp_path_factory.mktemp("buckets")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network. Do not change it."""
     return write_tiny(tmp_path_factory.mktemp("network") / "tiny.onnx")

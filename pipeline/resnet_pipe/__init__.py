@@ -201,7 +201,7 @@ def read(out: str | PathLike[str]) -> Dataset:
     """Open the rows of an output directory: those of committed shards, and no others.
 
     Args:
-        out: `writer.path` of a job that has run.
+        out: `writer.path` of a job that has run: a directory, or an address in a bucket.
 
     Returns:
         A dataset, nothing of which has been read yet: `to_table()`, `to_batches()`, filters and columns are
@@ -210,11 +210,10 @@ def read(out: str | PathLike[str]) -> Dataset:
     Raises:
         UsageError: there are no shards that pyarrow can read.
     """
-    from pathlib import Path
-
     from resnet_pipe.ledger import dataset
+    from resnet_pipe.store.store import output_of
 
-    return dataset.open_rows(Path(out))
+    return dataset.open_rows(output_of(out))
 
 
 def _options(retry_failed: bool, prune: bool, fresh: bool) -> tuple[Rules, Fresh]:

@@ -192,7 +192,7 @@ def test_a_path_that_only_a_shell_or_windows_knows_is_refused_with_what_to_write
         "/data/${SET}": "${SET} is not expanded in a job: /data/${SET}",
         "$(pwd)": "$(pwd) is not expanded in a job: $(pwd)",
         "%DATA%": "%DATA% is not expanded in a job: %DATA%",
-        "s3://bucket/set": "a URL, not a path: s3://bucket/set/",
+        "https://host/set": "a URL, not a path: https://host/set/",
         "file:///data": "a URL, not a path: file:///data/",
         "C:/data": "a Windows path: C:/data/",
         "d:\\data": "; write where it is mounted, such as /mnt/data; in WSL it is /mnt/d/data/",

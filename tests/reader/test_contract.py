@@ -24,9 +24,11 @@ from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
+from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.study.items import read_items
 from tests.archives import pack
+from tests.buckets import BUCKET, open_bucket, upload
 from tests.manifests import write_manifest
 from tests.photographs import encode, photograph
 from tests.tables import write_table
@@ -62,6 +64,10 @@ PACKED: dict[str, Sequence[str]] = {
 """For each kind of reader whose sources are in files of others, what these are called."""
 
 
+IN_BUCKET: dict[str, Sequence[str]] = {"images": ("", "bucket")}
+"""For each kind of reader that also reads from buckets, what tells that from a folder."""
+
+
 LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
 """For each kind of reader whose sources are listed in other files, what these are called."""
 
@@ -76,6 +82,7 @@ class Folder:
 
     Attributes:
         path: of the folder.
+        place: the same, or the address of the folder in a bucket.
         loose: where the sources are files: this folder, unless they are packed.
         prefix: of all keys.
         manifest: the file that lists the sources; empty if nothing does.
@@ -86,6 +93,7 @@ class Folder:
     """
 
     path: Path
+    place: Path | Address
     loose: Path
     prefix: str
     manifest: str
@@ -93,6 +101,20 @@ class Folder:
     reader: Reader
     keys: Mapping[str, str]
     whole: tuple[str, ...]
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether it has been uploaded."""
+        return isinstance(self.place, Address)
+
+    def beside(self, path: Path) -> Path | Address:
+        """Return another place, for sources that are files in a folder or not."""
+        if not isinstance(self.place, Address):
+            return path
+        address = Address(f"{self.place}-{path.name}")
+        storage = self.section.model_dump()["storage"]
+        upload(open_bucket(storage["endpoint"]), path, f"{address.split('/', 3)[3]}/")
+        return address
 
     def failing(self, **errors: str) -> dict[str, str]:
         """Return these errors, of names without extensions, by key."""
@@ -105,7 +127,7 @@ def kind_of(section: type) -> str:
     return kind
 
 
-NAMES = {**PACKED, **LISTED}
+NAMES = {**PACKED, **LISTED, **IN_BUCKET}
 EACH = [(section, name) for section in SECTIONS for name in NAMES.get(kind_of(section), [""])]
 
 
@@ -113,12 +135,15 @@ EACH = [(section, name) for section in SECTIONS for name in NAMES.get(kind_of(se
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     section, name = request.param
     kind = kind_of(section)
-    packed, manifest = (name, "") if kind in PACKED else ("", name)
+    packed = name if kind in PACKED else ""
+    manifest = name if kind in LISTED else ""
+    in_bucket = name == "bucket"
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
     (path / "sub").mkdir()
-    names = (f"a-b{extension}", f"a{extension}", f"sub/ä{extension}", f"sub/b\\c{extension.upper()}")
+    odd = "b c%20+#" if in_bucket else "b\\c"
+    names = (f"a-b{extension}", f"a{extension}", f"sub/ä{extension}", f"sub/{odd}{extension.upper()}")
     for name in names:
         (path / name).write_bytes(data)
     (path / f"cut{extension}").write_bytes(data[: len(data) // 2])
@@ -139,9 +164,16 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         keys = {name: f"{prefix}{row:09d}" for row, name in enumerate(everything)}
     if manifest:
         write_manifest(path / manifest, [*names, *others])
-    made = section.model_validate({"kind": kind, "path": str(path / manifest)})
+    values: dict[str, Any] = {"kind": kind, "path": str(path / manifest)}
+    place: Path | Address = path
+    if in_bucket:
+        endpoint = request.getfixturevalue("endpoint")
+        upload(open_bucket(endpoint), path, f"{path.name}/")
+        place = Address(f"s3://{BUCKET}/{path.name}")
+        values |= {"path": str(place), "storage": {"endpoint": endpoint, "anonymous": True}}
+    made = section.model_validate(values)
     whole = tuple(sorted(keys[name] for name in names))
-    return Folder(path, loose, prefix, manifest, made, made.make_reader(), keys, whole)
+    return Folder(path, place, loose, prefix, manifest, made, made.make_reader(), keys, whole)
 
 
 def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
@@ -210,30 +242,38 @@ def test_sources_are_listed_once_sorted_by_key_and_nothing_else(folder: Folder) 
     for source in listed:
         status = (folder.loose / names[source.key]).stat()
         assert source.size == status.st_size or folder.section.kind == "table"
-        assert folder.prefix or source == Source(source.key, status.st_size, status.st_mtime_ns)
+        assert (
+            folder.prefix
+            or folder.in_bucket
+            or source == Source(source.key, status.st_size, status.st_mtime_ns)
+        )
     assert len({source.version for source in listed}) > 1
-    assert made_of(folder, recursive=False).root == folder.path
+    assert made_of(folder, recursive=False).root == folder.place
     assert [source.key for source in made_of(folder, recursive=False).list_sources()] == [
         source.key
         for source in listed
         if folder.prefix or folder.manifest or not source.key.startswith("sub/")
     ]
     files = [folder.manifest or folder.prefix.rstrip("/") or source.key for source in listed]
-    assert all(folder.reader.reach.holds(path_of(folder.path, file)) for file in files)
+    held = [folder.reader.reach.holds(path_of(folder.path, file)) for file in files]
+    assert set(held) == {not folder.in_bucket}
     assert not folder.reader.reach.holds(folder.path / "notes.txt")
 
 
 def test_where_nothing_is_found_it_says_what_it_looks_for(folder: Folder, tmp_path: Path) -> None:
-    section = type(folder.section).model_validate({"kind": folder.section.kind, "path": str(tmp_path)})
+    place = folder.beside(tmp_path)
+    values = {**folder.section.model_dump(mode="json"), "path": f"{place}/"}
+    section = type(folder.section).model_validate(values)
     assert list(section.make_reader().list_sources()) == []
-    assert nothing_found(section, PassedOver())[0] == f"no {section.description.source}s found in {tmp_path}"
+    said, _ = nothing_found(section, PassedOver())
+    assert said.rstrip("/") == f"no {section.description.source}s found in {place}"
 
 
 def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) -> None:
-    section, path = type(folder.section), str(folder.path / folder.manifest)
+    section, values = type(folder.section), folder.section.model_dump(mode="json")
     check = (
         f"import sys; from {section.__module__} import {section.__name__} as Section;"
-        f"reader = Section(kind={folder.section.kind!r}, path={path!r}).make_reader();"
+        f"reader = Section.model_validate({values!r}).make_reader();"
         "list(reader.list_sources());"
         f"print({LIBRARIES - {'numpy'} - decompresses(folder)} & set(sys.modules))"
     )
@@ -242,10 +282,10 @@ def test_checking_a_job_and_listing_its_sources_load_no_decoder(folder: Folder) 
 
 def test_loading_imports_all_that_reading_needs(folder: Folder) -> None:
     """What is missing, or takes long, must not be charged to the first source."""
-    section, path = type(folder.section), str(folder.path / folder.manifest)
+    section, values = type(folder.section), folder.section.model_dump(mode="json")
     check = (
         f"import sys; from {section.__module__} import {section.__name__} as Section;"
-        f"reader = Section(kind={folder.section.kind!r}, path={path!r}).make_reader();"
+        f"reader = Section.model_validate({values!r}).make_reader();"
         "reader.load(); before = set(sys.modules);"
         f"list(reader.read({folder.whole[0]!r}, None));"
         f"print({LIBRARIES - decompresses(folder)} & (set(sys.modules) - before))"
@@ -334,16 +374,16 @@ def test_spans_together_give_what_the_whole_gives(folder: Folder) -> None:
 def test_what_cannot_be_read_is_a_failure_of_the_source_with_its_class(
     folder: Folder, tmp_path: Path
 ) -> None:
-    extension = folder.section.description.usual_extension
-    file = Path(folder.prefix).suffix or extension
-    os.mkfifo(tmp_path / f"pipe{file}")
-    (tmp_path / f"folder{file}").mkdir()
-    (tmp_path / f"link{file}").symlink_to("nowhere")
-    elsewhere = made_of(folder, path=str(tmp_path))
     expected = folder.failing(cut="truncated", empty="empty", gone="missing", **{"not-one": "unknown_format"})
     found = {key: failure(folder.reader, key) for key in expected}
-    expected |= {f"pipe{file}": "not_a_file", f"folder{file}": "not_a_file", f"link{file}": "missing"}
-    found |= {f"{name}{file}": failure(elsewhere, f"{name}{file}") for name in ("pipe", "folder", "link")}
+    if not folder.in_bucket:
+        file = Path(folder.prefix).suffix or folder.section.description.usual_extension
+        os.mkfifo(tmp_path / f"pipe{file}")
+        (tmp_path / f"folder{file}").mkdir()
+        (tmp_path / f"link{file}").symlink_to("nowhere")
+        elsewhere = made_of(folder, path=str(tmp_path))
+        expected |= {f"pipe{file}": "not_a_file", f"folder{file}": "not_a_file", f"link{file}": "missing"}
+        found |= {f"{name}{file}": failure(elsewhere, f"{name}{file}") for name in ("pipe", "folder", "link")}
     assert {key: error.error for key, error in found.items()} == expected
     for error in found.values():
         assert error.stage == "reader"
@@ -363,7 +403,7 @@ def test_a_file_is_told_by_its_content_whatever_it_is_called(folder: Folder, tmp
     (tmp_path / "data.bin").write_bytes(path_of(folder.path, file).read_bytes())
     if folder.manifest:
         write_manifest(tmp_path / folder.manifest, ["data.bin"])
-    named = made_of(folder, path=str(tmp_path / (folder.manifest or "data.bin")))
+    named = made_of(folder, path=f"{folder.beside(tmp_path)}/{folder.manifest or 'data.bin'}")
     key = "data.bin" + folder.whole[0].removeprefix(file)
     assert key in [source.key for source in named.list_sources()]
     assert_same(read(named, key), read(folder.reader, folder.whole[0]))

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -15,21 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import resnet_pipe
+from resnet_pipe.errors import RunError, UsageError
 from tests import flaky_proxy
-from tests.buckets import BUCKET, content, environment, open_bucket, serving
+from tests.buckets import BUCKET, content, environment, open_bucket
 from tests.flaky_proxy import Faults
 from tests.run.commands import PATIENCE_S, Result, command
 from tests.run.jobs import HOME, JobFolder
 
 MUTATING = ("PUT", "POST", "DELETE")
 TOMBSTONE = b'{"cancelled": true}'
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of buckets."""
-    with serving(tmp_path_factory.mktemp("server")) as address:
-        yield address
 
 
 class BucketJob(JobFolder):
@@ -66,6 +61,10 @@ class BucketJob(JobFolder):
         ]
         return sorted(key for table in tables for key in table.column("path").to_pylist())
 
+    def names(self) -> list[str]:
+        """Return the names of the images, sorted."""
+        return sorted(path.name for path in self.images.iterdir())
+
     def hidden(self, *folders: str) -> list[str]:
         """Return the names in some folders of resnet-pipe's own."""
         return [
@@ -95,7 +94,7 @@ def of_job(job: BucketJob) -> dict[str, bytes]:
 
 def check(job: BucketJob) -> None:
     """Check that every image is in exactly one row, and all is as it was written."""
-    assert job.keys() == sorted(path.name for path in job.images.iterdir())
+    assert job.keys() == job.names()
     assert "no problems" in job.command("check", job.address).expect(0).stdout
     assert job.hidden("staged", "probe", "lock") == []
 
@@ -333,3 +332,56 @@ def test_a_run_that_slept_and_was_taken_for_dead_cannot_commit_again(job: Bucket
         ended = sleeper.end()
     assert ended.code == 11, ended.stderr
     check(job)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_rows_are_read_from_a_bucket(job: BucketJob, kind: str) -> None:
+    job.describe(kind)
+    job.here().expect(0)
+    with mock.patch.dict(os.environ, job.variables):
+        rows = resnet_pipe.read(job.address)
+        assert rows.to_table(columns=["path"]).column("path").to_pylist() == job.names()
+        with pytest.raises(UsageError, match="no committed shards"):
+            resnet_pipe.read(f"{job.address}/nothing")
+        with pytest.raises(RunError, match="no-such-bucket"):
+            resnet_pipe.read("s3://no-such-bucket/out")
+
+
+def test_what_is_committed_and_not_in_place_yet_is_read_and_checked(job: BucketJob, endpoint: str) -> None:
+    faults = Faults()
+    faults.refused = lambda request: (
+        403
+        if request[1].endswith("/part-000001.parquet")
+        and "staged" not in (request[1])
+        and request[0] == "PUT"
+        else None
+    )
+    with flaky_proxy.before(endpoint, faults) as address:
+        before, job.variables["AWS_ENDPOINT_URL"] = job.variables["AWS_ENDPOINT_URL"], address
+        job.here().expect(1)
+        job.variables["AWS_ENDPOINT_URL"] = before
+    assert "part-000001.parquet" not in job.files()
+    with mock.patch.dict(os.environ, job.variables):
+        rows = resnet_pipe.read(job.address)
+        assert rows.to_table(columns=["path"]).column("path").to_pylist() == job.names()[:4]
+    assert "4 rows" in job.command("check", job.address).expect(0).stdout
+    job.here().expect(0)
+    check(job)
+
+
+def test_the_endpoint_may_be_in_the_job(job: BucketJob, endpoint: str) -> None:
+    del job.variables["AWS_ENDPOINT_URL"]
+    storage = f"{{endpoint: '{endpoint}'}}"
+    job.write(writer=f"{{kind: parquet, path: '{job.address}', storage: {storage}, fields: [features]}}")
+    job.here().expect(0)
+    assert job.keys() == job.names()
+    job.write(writer=f"{{kind: parquet, path: out, storage: {storage}, fields: [features]}}")
+    assert "is for buckets" in job.here().expect(2).stderr
+
+
+def test_a_job_may_not_read_what_it_writes(job: BucketJob) -> None:
+    text = job.file.read_text().replace("path: images", f"path: '{job.address}/images'")
+    job.file.write_text(
+        text.replace("kind: parquet", "kind: images").replace("fields: [features, logits]", "k: 1")
+    )
+    assert "the next run would read" in job.here().expect(2).stderr

@@ -17,7 +17,7 @@ from resnet_pipe.store.bucket import Bucket
 from resnet_pipe.store.objects import Objects, Storage
 from resnet_pipe.store.store import Change
 from tests import flaky_proxy
-from tests.buckets import BUCKET, content, environment, open_bucket, serving
+from tests.buckets import BUCKET, content, environment, open_bucket
 from tests.flaky_proxy import Faults
 
 RECORDS = "_resnet_pipe/ledger"
@@ -25,14 +25,11 @@ ONE, TWO = f"{RECORDS}/000000.json", f"{RECORDS}/000001.json"
 Make = Callable[..., Bucket]
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of buckets, which the environment names."""
-    with (
-        serving(tmp_path_factory.mktemp("server")) as address,
-        mock.patch.dict(os.environ, environment(address)),
-    ):
-        yield address
+@pytest.fixture(autouse=True)
+def _server(endpoint: str) -> Iterator[None]:
+    """The environment names the server."""
+    with mock.patch.dict(os.environ, environment(endpoint)):
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.preprocess.preprocessing import Preprocessing
+from resnet_pipe.reader.files import local_root
 from resnet_pipe.reader.images.reader import ImageReader
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.source import Source
@@ -68,7 +69,7 @@ class CalibrationFiles:
 
     def digest(self) -> str:
         """Return a hash of which files these are and what is in them; an `OSError` if one cannot be read."""
-        root = self.reader.root
+        root = local_root(self.reader.files)
         parts = [(one.key, one.size, file_sha256(path_of(root, one.key))) for one in self.sources]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

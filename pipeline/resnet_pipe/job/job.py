@@ -29,7 +29,7 @@ from resnet_pipe.preprocess.preprocessing import (
 )
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 from resnet_pipe.reader.registry import Section as ReaderSection
-from resnet_pipe.store.objects import Objects
+from resnet_pipe.store.objects import Objects, Storage
 from resnet_pipe.store.store import Output
 from resnet_pipe.writer.registry import Section as WriterSection
 
@@ -151,12 +151,13 @@ def _limit(limit: int | str, count: int) -> int:
 
 
 def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
-    """Return a single writer as a list; in a list, the first writer's path applies to all."""
+    """Return a single writer as a list; in a list, the first writer's path and storage apply to all."""
     if not isinstance(value, list | tuple):
         return [value]
     if not value or not all(isinstance(writer, dict) for writer in value):
         return value
-    return [{"path": value[0].get("path"), **writer} for writer in value] if "path" in value[0] else value
+    of_all = {key: value[0][key] for key in ("path", "storage") if key in value[0]}
+    return [{**of_all, **writer} for writer in value]
 
 
 class Job(_Section):
@@ -203,7 +204,10 @@ class Job(_Section):
     def output(self) -> Output:
         """The output directory, or what is below an address in a bucket."""
         path = self.writer[0].path
-        return path if isinstance(path, Path) else Objects(path)
+        if isinstance(path, Path):
+            return path
+        storage = self.writer[0].storage
+        return Objects(path, storage.storage if storage else Storage())
 
     @property
     def finds_objects(self) -> bool:

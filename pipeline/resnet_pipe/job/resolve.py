@@ -287,6 +287,6 @@ def _fingerprint(
     for index, writer in enumerate(job.writer):
         unused = set() if "top_k" in writer.fields else {"k"}
         prefix = f"writer.{index}" if len(job.writer) > 1 else "writer"
-        take(prefix, writer, {"path", "timeout_s"} | unused)
+        take(prefix, writer, {"path", "storage", "timeout_s"} | unused)
         settings[f"{prefix}.fields"] = list(writer.fields)  # also of writers that have one, and no such key
     return Fingerprint(canonical(settings, defaults), defaults)

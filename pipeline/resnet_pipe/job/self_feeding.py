@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import UsageError
 from resnet_pipe.reader.source import Source
+from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import path_of
 from resnet_pipe.store.store import HOME
 
@@ -31,7 +32,7 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     What needs no look at the disk but at the entries of `reader.path`; `refuse_own` sees the rest.
     """
     reach = job.reader.make_reader().reach
-    found = [*_own_files(job, job.output)] if isinstance(job.output, Path) else []
+    found = [*_own_files(job, job.output if isinstance(job.output, Path) else job.output.address)]
     metrics = job.run.metrics
     if metrics is not None and reach.holds(metrics):
         text = f"the next run would read {metrics}: use a path that reader.path does not cover"
@@ -39,7 +40,7 @@ def problems(job: Job) -> list[tuple[Place, str]]:
     return found
 
 
-def _own_files(job: Job, output: Path) -> Iterator[tuple[Place, str]]:
+def _own_files(job: Job, output: Path | Address) -> Iterator[tuple[Place, str]]:
     reach = job.reader.make_reader().reach
     for index, writer in enumerate(job.writer):
         for folder in (output / writer.kind, output / HOME / "staging"):
@@ -51,7 +52,7 @@ def _own_files(job: Job, output: Path) -> Iterator[tuple[Place, str]]:
         text = f"the next run would read what this one writes into {output}: use {_REMEDY}"
         yield ("reader", "path"), text
     for file in reach.files():
-        if _is_own(job, output, file.resolve()):
+        if isinstance(output, Path) and _is_own(job, output, file.resolve()):
             text = f"{file} is written by the run itself; exclude it, or use another writer.path"
             at = (job.reader.path.index(file),) if len(job.reader.path) > 1 else ()
             yield ("reader", "path", *at), text
@@ -63,13 +64,17 @@ def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     Links on the way of a listing may lead into the output directory.
     """
     reader, last = job.reader.make_reader(), None
+    root = reader.root
+    if not isinstance(root, Path):  # in a bucket there are no links
+        yield from sources
+        return
     extensions = reader.reach.extensions | reader.files.extensions
     taken = [writer for writer in job.writer if extensions.intersection(writer.suffixes)]
     folders = _folders(job.output, taken) if isinstance(job.output, Path) else []
     for source in sources:
         above = source.key.rpartition("/")[0]
         if above != last:  # once for each directory: they are sorted
-            last, directory = above, path_of(reader.root, above)
+            last, directory = above, path_of(root, above)
             place = Path(os.path.realpath(directory))  # which raises nothing, even if links lead in a circle
             if any(place.is_relative_to(folder) for folder in folders):
                 raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")

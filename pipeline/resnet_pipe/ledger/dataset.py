@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
-from resnet_pipe.ledger.ledger import DirectoryLedger
+from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
+from resnet_pipe.store.bucket import Bucket
+from resnet_pipe.store.store import Output
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import types_in_text
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
+    from pyarrow.fs import FileSystem
 
 _GIVE = "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv"
 _TOLD_FROM_VALUES = ("csv", "json")
@@ -21,14 +24,18 @@ _TOLD_FROM_VALUES = ("csv", "json")
 
 
 class Shards(NamedTuple):
-    """The committed shards of a directory: what pyarrow calls their format, and their paths, by chunk."""
+    """The committed shards of an output: what pyarrow calls their format, and their names, by chunk.
+
+    The attempts are those that have committed them.
+    """
 
     format: str
-    paths: list[Path]
+    names: list[str]
+    attempts: dict[str, str]
 
 
-def open_rows(output: Path) -> Dataset:
-    """Open the committed shards of a directory; no row is read before the dataset is used.
+def open_rows(output: Output) -> Dataset:
+    """Open the committed shards of an output; no row is read before the dataset is used.
 
     A chunk that is written again replaces its shard: a dataset is of the moment at which it is opened.
 
@@ -36,29 +43,48 @@ def open_rows(output: Path) -> Dataset:
         UsageError: there is no such directory, or none in it in a format that pyarrow reads.
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
-    shards = committed(output)
-    return _dataset([str(path) for path in shards.paths], shards.format)
+    if isinstance(output, Path):
+        return _dataset(*committed(output))
+    import pyarrow.fs
+
+    try:
+        shards = _shards(Ledger(output))
+        paths = Bucket(output, Path()).places(shards.names, shards.attempts)
+    except OSError as error:
+        text = f"{output} cannot be read: {error.strerror or error}"
+        raise RunError(text, "check the server, and the credentials in the environment") from None
+    files = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(output.filesystem()))
+    return _dataset(shards.format, paths, files)
 
 
-def committed(output: Path) -> Shards:
-    """Return the shards that the records of a directory name; of several table writers, those of one.
+def committed(directory: Path) -> tuple[str, list[str]]:
+    """Return the format, and the paths, of the shards that the records of a directory name.
+
+    Of several table writers, they are those of one.
 
     Raises:
         UsageError: there is no such directory, or none in it in a format that pyarrow reads.
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
-    if not output.is_dir():
-        raise UsageError(f"{output} {'is not a directory' if output.exists() else 'does not exist'}", _GIVE)
-    ledger = DirectoryLedger(output.absolute())
+    if not directory.is_dir():
+        problem = "is not a directory" if directory.exists() else "does not exist"
+        raise UsageError(f"{directory} {problem}", _GIVE)
+    ledger = DirectoryLedger(directory.absolute())
+    shards = _shards(ledger)
+    return shards.format, [str(ledger.store.path(name)) for name in shards.names]
+
+
+def _shards(ledger: Ledger) -> Shards:
     generation.refuse_half_switched(ledger)
-    chunks = []
-    for record in ledger.records() if ledger.store.home.is_dir() else ():
-        if not ledger.is_intact(record):
+    output, chunks, attempts = ledger.output, [], {}
+    for record in ledger.records():
+        if not ledger.is_intact(record) and not record.attempt:
             raise RunError(f"{output} lacks files of its ledger", f"resnet-pipe check {output} names them")
         chunks.append((record.chunk, record.rows, record.shards))  # not its sources, of which there are many
+        attempts[record.chunk] = record.attempt
     for section in SECTIONS.values():
         if section.dataset_format is not None:
-            shards = [
+            names = [
                 file.name
                 for chunk, rows, files in chunks
                 # What a text without rows holds cannot be told; Parquet says it itself.
@@ -66,18 +92,18 @@ def committed(output: Path) -> Shards:
                 for file in files
                 if file.name == f"part-{chunk}{section.shard_suffix}"
             ]
-            if shards:
-                return Shards(section.dataset_format, [ledger.store.path(name) for name in shards])
+            if names:
+                return Shards(section.dataset_format, names, attempts)
     raise UsageError(f"{output} holds no committed shards in a format that pyarrow reads", _GIVE)
 
 
-def _dataset(shards: Sequence[str], name: str) -> Dataset:
+def _dataset(name: str, shards: Sequence[str], files: FileSystem | None = None) -> Dataset:
     import pyarrow as pa
     import pyarrow.dataset
 
     schema = None  # every shard says it itself
     if name in _TOLD_FROM_VALUES:
-        schemas = [pa.dataset.dataset([shard], format=name).schema for shard in shards]
+        schemas = [pa.dataset.dataset([shard], format=name, filesystem=files).schema for shard in shards]
         told, known = pa.unify_schemas(schemas, promote_options="permissive"), types_in_text()
         schema = pa.schema([(field.name, known.get(field.name, field.type)) for field in told])
-    return pa.dataset.dataset(shards, schema=schema, format=name)
+    return pa.dataset.dataset(shards, schema=schema, format=name, filesystem=files)

@@ -9,9 +9,10 @@ from typing import Protocol
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
-from resnet_pipe.reader.listing import PassedOver, list_files, root_of
-from resnet_pipe.reader.reach import Reach
+from resnet_pipe.reader.listing import PassedOver, empty_places, has_entries, list_files, root_of
+from resnet_pipe.reader.reach import DiskReach, Reach
 from resnet_pipe.reader.source import Source
+from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import path_of
 
 
@@ -19,8 +20,8 @@ class Files(Protocol):
     """Lists sources, and gives the bytes of one. Small and picklable; workers get a copy."""
 
     @property
-    def root(self) -> Path:
-        """The directory that the keys of the sources start from."""
+    def root(self) -> Path | Address:
+        """The directory, or the folder in a bucket, that the keys of the sources start from."""
 
     @property
     def reach(self) -> Reach:
@@ -34,8 +35,18 @@ class Files(Protocol):
         """Yield every source once, sorted by key; count what is none, by its extension, in `passed_over`.
 
         Raises:
-            RunError: a directory cannot be listed.
+            RunError: a directory, or a bucket, cannot be listed.
         """
+
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """Yield each place that is looked into and is empty, and what the keys of sources in it begin with.
+
+        Raises:
+            RunError: a bucket cannot be listed.
+        """
+
+    def is_gone(self) -> bool:
+        """Tell whether there is nothing at all any more where the root is, or it cannot be looked into."""
 
     def announce(self, key: str) -> None:
         """Have a source read ahead, without waiting: it will be read soon."""
@@ -74,11 +85,19 @@ class Folder:
     @property
     def reach(self) -> Reach:
         """See `Files.reach`."""
-        return Reach(self.entries, self.recursive, self.extensions)
+        return DiskReach(self.entries, self.recursive, self.extensions)
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`; no file is opened."""
         return list_files(self.entries, self.recursive, self.extensions, passed_over)
+
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """See `Files.empty_places`."""
+        return empty_places(self.root, self.entries)
+
+    def is_gone(self) -> bool:
+        """See `Files.is_gone`."""
+        return not has_entries(self.root)
 
     def announce(self, key: str) -> None:
         """See `Files.announce`."""
@@ -97,3 +116,10 @@ class Folder:
     def as_files(self, sources: Sequence[Source], _folder: Path, _alive: object = None) -> list[Path]:
         """See `Files.as_files`; they are their own."""
         return [path_of(self.root, source.key) for source in sources]
+
+
+def local_root(files: Files) -> Path:
+    """Return the directory that keys start from, where that is one; ValueError if it is in a bucket."""
+    if isinstance(files.root, Path):
+        return files.root
+    raise ValueError(f"{files.root} is in a bucket")

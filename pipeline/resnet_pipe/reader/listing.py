@@ -129,6 +129,25 @@ def list_files(
             passed_over.add(key)
 
 
+def empty_places(root: Path, entries: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the directories that entries, or their keys, start from and that are empty; see `Files`."""
+    for start in {root, *(split(entry)[0] for entry in entries)}:
+        if start.is_relative_to(root) and start.is_dir() and not has_entries(start, hidden=False):
+            yield str(start), "" if start == root else f"{key_of(str(start.relative_to(root)))}/"
+
+
+def has_entries(directory: Path, hidden: bool = True) -> bool:
+    """Tell whether there is anything in a directory, `hidden` names included, which no reader takes.
+
+    There is nothing where it cannot be listed.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            return any(hidden or not entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return False
+
+
 def split(entry: Path) -> tuple[Path, Pattern]:
     """Return an existing path and `()`, or the directory that a glob pattern starts from and the pattern."""
     magic = (index for index, part in enumerate(entry.parts) if any(sign in part for sign in "*?["))

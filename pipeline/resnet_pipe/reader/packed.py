@@ -34,6 +34,14 @@ class Packed:
         """See `Files.reach`: which containers it might list."""
         return self.containers.reach
 
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """See `Files.empty_places`."""
+        return self.containers.empty_places()
+
+    def is_gone(self) -> bool:
+        """See `Files.is_gone`."""
+        return self.containers.is_gone()
+
 
 def list_packed(
     containers: Iterable[Source], members: Callable[[Source], Iterator[Source]]
@@ -50,15 +58,22 @@ def version_within(size: int, modified: int, place: int) -> int:
 
 
 def unpack(
-    sources: Sequence[Source], folder: Path, read: Callable[[str], bytes], extension: Callable[[str], str]
+    sources: Sequence[Source],
+    folder: Path,
+    read: Callable[[str], bytes],
+    extension: Callable[[str], str],
+    announce: Callable[[str], None] = lambda key: None,
 ) -> list[Path]:
     """Write sources into a folder, as files with the extensions of their keys; see `Files.as_files`.
 
-    Evenly spread, they have about `UNPACKED_BYTES`.
+    Evenly spread, they have about `UNPACKED_BYTES`. They are announced before they are read.
     """
     every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
+    chosen = sources[:: max(1, every)]
+    for source in chosen:
+        announce(source.key)
     paths = []
-    for number, source in enumerate(sources[:: max(1, every)]):
+    for number, source in enumerate(chosen):
         paths.append(folder / f"{number:06d}{extension(source.key)}")
         try:
             paths[-1].write_bytes(read(source.key))

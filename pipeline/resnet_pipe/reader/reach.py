@@ -7,16 +7,36 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
+from resnet_pipe.reader.buckets.entry import BucketEntry
 from resnet_pipe.reader.listing import Pattern, advance, split
+from resnet_pipe.store.address import Address
 
 _SIGNS = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 """The parts of a segment of a glob pattern, each of which stands for one character, but for `*`."""
 
 
+class Reach(Protocol):
+    """Where a reader looks: which files it might come to, whether they are there or not."""
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """Of what it takes from a directory or a folder, lower case and with the dot."""
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether a file of this path would be listed; an entry is, whatever it is called."""
+
+    def files(self) -> Iterator[Path]:
+        """Yield the entries that are files on a disk."""
+
+    def may_hold_below(self, folder: Path | Address, suffix: str) -> bool:
+        """Tell whether a file with a suffix and any name might be listed, somewhere below a folder."""
+
+
 @dataclass(frozen=True)
-class Reach:
-    """Where a reader looks, as `listing.list_files` is told: which files it might come to, there or not.
+class DiskReach:
+    """A `Reach` on a disk, as `listing.list_files` is told.
 
     Real paths are compared: a link to a directory and the directory itself are one. Links further below, on
     the way of a listing, are not seen.
@@ -27,7 +47,7 @@ class Reach:
     extensions: frozenset[str]
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a file of this path would be listed; an entry is, whatever it is called."""
+        """See `Reach.holds`."""
         if path.exists() and any(path.samefile(file) for file in self.files()):
             return True
         return path.name.lower().endswith(tuple(self.extensions)) and any(
@@ -35,15 +55,19 @@ class Reach:
         )
 
     def files(self) -> Iterator[Path]:
-        """Yield the entries that are files."""
+        """See `Reach.files`."""
         return (entry for entry in self.entries if not split(entry)[1] and not entry.is_dir())
 
-    def may_hold_below(self, folder: Path, suffix: str) -> bool:
-        """Tell whether a file with a suffix and any name might be listed, somewhere below a folder."""
-        return suffix in self.extensions and any(
-            not pattern or _may_end(pattern[-1], suffix)
-            for entry in self.entries
-            for pattern in self._left(entry, folder) | self._inside(entry, folder)
+    def may_hold_below(self, folder: Path | Address, suffix: str) -> bool:
+        """See `Reach.may_hold_below`."""
+        return (
+            isinstance(folder, Path)
+            and suffix in self.extensions
+            and any(
+                _may_match(pattern, suffix)
+                for entry in self.entries
+                for pattern in self._left(entry, folder) | self._inside(entry, folder)
+            )
         )
 
     def _left(self, entry: Path, folder: Path) -> frozenset[Pattern]:
@@ -62,6 +86,53 @@ class Reach:
         start, pattern = split(entry)
         is_below = start.is_dir() and start.resolve().is_relative_to(folder.resolve())
         return frozenset([pattern]) if is_below else frozenset()
+
+
+@dataclass(frozen=True)
+class BucketReach:
+    """A `Reach` in a bucket."""
+
+    entries: Sequence[BucketEntry]
+    recursive: bool
+    extensions: frozenset[str]
+
+    def holds(self, _path: Path) -> bool:
+        """See `Reach.holds`: no file of a disk is in a bucket."""
+        return False
+
+    def files(self) -> Iterator[Path]:
+        """See `Reach.files`: there are none."""
+        return iter(())
+
+    def may_hold_below(self, folder: Path | Address, suffix: str) -> bool:
+        """See `Reach.may_hold_below`."""
+        return isinstance(folder, Address) and any(self._may(entry, folder, suffix) for entry in self.entries)
+
+    def _may(self, entry: BucketEntry, folder: Address, suffix: str) -> bool:
+        below = _names_below(folder, entry.start)
+        if entry.object:
+            return _names_below(entry.start, folder) is not None and entry.object.lower().endswith(suffix)
+        if suffix not in self.extensions:
+            return False
+        if below is None:
+            inside = _names_below(entry.start, folder) is not None
+            return inside and _may_match(entry.pattern, suffix)
+        wanted = frozenset([entry.pattern])
+        for name in below:
+            wanted = advance(wanted, name, self.recursive)
+        return any(_may_match(pattern, suffix) for pattern in wanted)
+
+
+def _names_below(address: Address, start: Address) -> list[str] | None:
+    """Return the names on the way from one address to another; None if it is not there or below it."""
+    if address != start and not address.startswith(f"{start}/"):
+        return None
+    return address[len(start) + 1 :].split("/") if address != start else []
+
+
+def _may_match(pattern: Pattern, suffix: str) -> bool:
+    """Tell whether a pattern matches some name that ends in a suffix."""
+    return not pattern or _may_end(pattern[-1], suffix)
 
 
 def _may_end(segment: str, suffix: str) -> bool:

@@ -11,6 +11,7 @@ from resnet_pipe.reader.files import Files
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
+from resnet_pipe.store.address import Address
 
 
 class Reader(Protocol):
@@ -21,8 +22,8 @@ class Reader(Protocol):
         """Where the bytes of the sources are."""
 
     @property
-    def root(self) -> Path:
-        """The directory that the keys of the sources start from."""
+    def root(self) -> Path | Address:
+        """See `Files.root`."""
 
     @property
     def reach(self) -> Reach:
@@ -73,7 +74,7 @@ class FileReader:
     files: Files
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Path | Address:
         """See `Files.root`."""
         return self.files.root
 

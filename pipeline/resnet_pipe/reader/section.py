@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.reader.buckets.entry import BucketEntry, bucket_of
 from resnet_pipe.reader.listing import PassedOver, check_entry
+from resnet_pipe.store.address import is_address
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.reader import Reader
@@ -27,8 +39,15 @@ def entry_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatev
     return check_entry(Path(os.path.abspath(located(str(value), base))))  # noqa: PTH100
 
 
+def _entry_anywhere(value: Any, info: ValidationInfo) -> Path | BucketEntry:  # noqa: ANN401 - as above
+    """Return what `entry_of` does, or an address, where nobody has looked yet."""
+    return BucketEntry(value) if isinstance(value, str) and is_address(value) else entry_of(value, info)
+
+
 Entries = Annotated[
-    list[Annotated[Path, BeforeValidator(entry_of)]],
+    list[
+        Annotated[Path | BucketEntry, PlainValidator(_entry_anywhere), PlainSerializer(str, when_used="json")]
+    ],
     BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
     WithJsonSchema(
         {
@@ -41,10 +60,11 @@ Entries = Annotated[
     Field(
         min_length=1,
         description="a directory, a file, a glob pattern (`**` for any number of directories), or a "
-        "list of them; relative to the job file. Names with a leading dot must be spelled out",
+        "list of them; relative to the job file; of images also addresses in a bucket, such as "
+        "s3://bucket/pictures/. Names with a leading dot must be spelled out",
     ),
 ]
-"""Where the sources are: absolute paths and patterns, each of which names something."""
+"""Where the sources are: absolute paths and patterns, each of which names something; or addresses."""
 
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
@@ -84,6 +104,34 @@ class ReaderSection(BaseModel):
     kind: str
     path: Entries
     recursive: Annotated[bool, Field(description="also read subdirectories")] = True
+
+    reads_buckets: ClassVar[bool] = False
+    """Whether entries of `path` may be addresses in a bucket."""
+
+    @field_validator("path")
+    @classmethod
+    def _in_one_place(cls, path: list[Path | BucketEntry]) -> list[Path | BucketEntry]:
+        remote = [entry for entry in path if isinstance(entry, BucketEntry)]
+        if remote and not cls.reads_buckets:
+            raise ValueError(
+                f"only kind: images reads buckets; copy {remote[0]} to a disk first, such as with"
+                " `rclone copy` or `aws s3 cp --recursive`"
+            )
+        if remote and len(remote) < len(path):
+            raise ValueError("one job reads from a disk or from a bucket: use two jobs")
+        if len({bucket_of(entry) for entry in remote}) > 1:
+            raise ValueError("one job reads from one bucket: use a job for each")
+        return path
+
+    @property
+    def on_disk(self) -> list[Path]:
+        """The entries that are paths; all of them are, or none."""
+        return [entry for entry in self.path if isinstance(entry, Path)]
+
+    @property
+    def in_bucket(self) -> tuple[BucketEntry, ...]:
+        """The entries that are addresses in a bucket; all of them are, or none."""
+        return tuple(entry for entry in self.path if isinstance(entry, BucketEntry))
 
     @property
     def drops_partial(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,13 +15,12 @@ from resnet_pipe.job.resolve import Resolved, resolve
 from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
-from resnet_pipe.reader.listing import PassedOver, split
+from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.names import key_of
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
@@ -30,7 +28,7 @@ _CHUNK_BYTES = 8 << 10
 """Of a chunk besides its numbers: the header of the shard, the ledger's record, the run's log."""
 _FEW = 10
 """Fewer than these are no share of anything: they are removed by hand."""
-_ADVICE = "is a disk missing, or has reader.path changed?"
+_ADVICE = "is a disk missing, has a bucket been emptied, or has reader.path changed?"
 _REMEDY = (
     f"{_ADVICE} Restore it and run the same command again; if they were really removed, add"
     " --set run.max_disappeared=100% once"
@@ -170,22 +168,12 @@ def _check_disappeared(job: Job, records: Iterable[Record], gone: int, rules: Ru
 
 def _emptied(job: Job, records: Iterable[Record]) -> str:
     """Tell of a place that sources were in and that is empty now, as is the mount point of a missing disk."""
-    root = job.reader.make_reader().root
-    for start in {root, *(split(entry)[0] for entry in job.reader.path)}:
-        if not start.is_relative_to(root) or not start.is_dir() or not _is_empty(start):
-            continue
-        prefix = "" if start == root else f"{key_of(str(start.relative_to(root)))}/"
+    for place, prefix in job.reader.make_reader().files.empty_places():
         keys = (entry.source.key for record in records for entry in record.entries)
         below = sum(key.startswith(prefix) for key in keys)
         if below:
-            return f"{start} is empty now, but {below} known sources were in it"
+            return f"{place} is empty now, but {below} known sources were in it"
     return ""
-
-
-def _is_empty(directory: Path) -> bool:
-    """Tell whether a directory holds nothing but hidden names, which no reader takes."""
-    with os.scandir(directory) as entries:
-        return all(entry.name.startswith(".") for entry in entries)
 
 
 def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:

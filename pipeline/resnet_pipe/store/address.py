@@ -28,8 +28,8 @@ class Address(str):
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/NAME")
         if any(name in ("", ".", "..") for name in names):
             raise ValueError(f"{text}: a name in a bucket has no `//`, `.` or `..`")
-        if any(ord(sign) < 32 or sign in "?#" for sign in rest):
-            raise ValueError(f"{text!r}: an address has no `?`, `#` or control characters")
+        if any(ord(sign) < 32 or sign in "?\x7f" for sign in rest):
+            raise ValueError(f"{text!r}: an address has no `?` or control characters")
         return super().__new__(cls, "/".join([f"{scheme.lower()}://{bucket}", *names]))
 
     def __truediv__(self, name: str) -> Address:

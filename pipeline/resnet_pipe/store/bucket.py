@@ -188,6 +188,17 @@ class Bucket(BucketFiles):
                 change = read(record) if record in live else None
                 self._settle(f"{_STAGED}/{stem_and_attempt}", names, change, attempt)
 
+    def places(self, names: Iterable[str], attempts: Mapping[str, str]) -> list[str]:
+        """Return where shards are that have been committed, by the attempts of their chunks.
+
+        They are paths of `Objects.filesystem`: in their place, or still staged.
+        """
+        staged = {found.name for found in self._objects.list(_STAGED)}
+        folders = [f"{_STAGED}/{chunk}-{attempt}" for chunk, attempt in attempts.items()]
+        places = {place.rpartition("/")[2]: place for place in staged if place.rpartition("/")[0] in folders}
+        root = self._objects.address.partition("://")[2]
+        return [f"{root}/{places.get(object_of(name), object_of(name))}" for name in names]
+
     def copy(self, folder: Path, below: tuple[str, ...]) -> None:
         """Copy the files whose names begin with one of `below` to a directory of this machine."""
         found = (one for one in self._objects.list() if not is_cancelled(one))

@@ -5,23 +5,25 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_pipe.errors import MissingExtraError
+from resnet_pipe.store import aws_profile
 from resnet_pipe.store.address import Address
+from resnet_pipe.store.object_errors import explained
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-_RETRIES: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(seconds=120)}
-"""Dropped connections and errors of the server are tried again for two minutes; what it refuses is not."""
-_TIMEOUT = timedelta(seconds=60)
-"""For one request."""
+PATIENCE_S = 120.0
+"""Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
+_RETRIES = 10
+_TIMEOUT, _SILENCE = timedelta(minutes=15), timedelta(seconds=30)
+"""For one request, and until the next bytes of an answer."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where the environment names a server that speaks S3; one without TLS is meant if it says `http`."""
 
@@ -60,11 +62,13 @@ class Objects:
     """The objects below an address. A name is what comes after it, without a slash at its beginning.
 
     As text it is its address. Small and picklable; connects when it is used, once in a process. Every method
-    raises OSError if the server cannot be reached, or refuses, and `MissingExtraError` without the library.
+    raises OSError if the server cannot be reached for `patience_s`, or refuses, and UsageError if the library
+    is missing, or credentials cannot be used.
     """
 
     address: Address
     storage: Storage = field(default_factory=Storage)
+    patience_s: float = PATIENCE_S
 
     def __str__(self) -> str:
         return self.address
@@ -74,64 +78,77 @@ class Objects:
         return replace(self, address=self.address / name)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield all objects below a name, also in what looks like folders, sorted by name."""
-        with _explained(self.address):
+        """Yield all objects below a name, also in what looks like folders, in the order of the server.
+
+        Amazon, Google and Azure sort them by name; some servers that speak S3 do not.
+        """
+        with explained(self.address):
             for group in self._store.list(prefix or None):
                 for found in group:
-                    yield StoredObject(found["path"], found["size"], found["e_tag"] or found["version"] or "")
+                    yield _stored(found["path"], found)
 
     def list_in(self, folder: str) -> Iterator[StoredObject]:
         """Yield the objects directly in what looks like a folder, sorted by name."""
-        import obstore
+        with explained(self.address, folder):
+            import obstore
 
-        with _explained(self.address, folder):
             found = obstore.list_with_delimiter(self._store, folder or None)["objects"]
         for one in sorted(found, key=lambda one: str(one["path"])):
-            yield StoredObject(one["path"], one["size"], one["e_tag"] or one["version"] or "")
+            yield _stored(one["path"], one)
 
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object without reading it; None if there is none."""
-        import obstore
-
         try:
-            with _explained(self.address, name):
+            with explained(self.address, name):
+                import obstore
+
                 found = obstore.head(self._store, name)
         except FileNotFoundError:
             return None
-        return StoredObject(name, found["size"], found["e_tag"] or found["version"] or "")
+        return _stored(name, found)
 
-    def read(self, name: str) -> bytes:
-        """Return the content of an object; FileNotFoundError if there is none."""
-        return self.read_tagged(name)[0]
+    def read(self, name: str, at_most: int | None = None) -> bytes:
+        """Return the content of an object; FileNotFoundError if there is none.
+
+        An OSError with `EFBIG` says that it has more bytes than `at_most`.
+        """
+        with explained(self.address, name):
+            import obstore
+
+            found = obstore.get(self._store, name)
+            if at_most is not None and found.meta["size"] > at_most:
+                raise OSError(errno.EFBIG, f"{found.meta['size']} bytes: more than {at_most}", name)
+            content: bytes = found.bytes().to_bytes()
+        return content
 
     def read_tagged(self, name: str) -> tuple[bytes, str]:
         """Return the content of an object, and what `replace` takes; FileNotFoundError if there is none."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             found = obstore.get(self._store, name)
             return found.bytes().to_bytes(), self._tag(found.meta)
 
     def tag_of(self, name: str) -> str:
         """Return what `replace` takes, without reading the object; FileNotFoundError if there is none."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             return self._tag(obstore.head(self._store, name))
 
     def download(self, name: str, path: Path) -> None:
         """Write the content of an object to a file; FileNotFoundError if there is no such object."""
         import obstore
 
-        with _explained(self.address, name), path.open("wb") as file:
+        with explained(self.address, name), path.open("wb") as file:
             for block in obstore.get(self._store, name).stream(min_chunk_size=1 << 20):
                 file.write(block)
 
     def put(self, name: str, data: bytes | Path) -> None:
         """Put an object, the content of a file perhaps, in the place of one that may be there."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             obstore.put(self._store, name, data)
 
     def create(self, name: str, data: bytes) -> str:
@@ -139,10 +156,10 @@ class Objects:
 
         After an answer that got lost, this may be raised although it is this object: read it to know.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
+        with explained(self.address, name):
+            import obstore
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        with _explained(self.address, name):
             try:
                 return self._tag(obstore.put(self._store, name, data, mode="create", use_multipart=False))
             except (AlreadyExistsError, PreconditionError) as error:
@@ -153,11 +170,11 @@ class Objects:
 
         ConditionError if there is another one, or none; after a lost answer, see `create`.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         mode = {"version" if self._has_generations else "e_tag": tag}
-        with _explained(self.address, name):
+        with explained(self.address, name):
+            import obstore
+            from obstore.exceptions import AlreadyExistsError, PreconditionError
+
             try:
                 return self._tag(obstore.put(self._store, name, data, mode=mode, use_multipart=False))
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
@@ -165,19 +182,29 @@ class Objects:
 
     def copy(self, name: str, to: str) -> None:
         """Copy an object within the bucket; FileNotFoundError if there is none."""
-        import obstore
+        with explained(self.address, name):
+            import obstore
 
-        with _explained(self.address, name):
             obstore.copy(self._store, name, to)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; what is not there is passed over."""
-        import obstore
-
         wanted = list(names)
         if wanted:
-            with _explained(self.address, wanted[0]):
+            with explained(self.address, wanted[0]):
+                import obstore
+
                 obstore.delete(self._store, wanted)
+
+    def filesystem(self) -> AbstractFileSystem:
+        """Return the server as a file system of fsspec, in which paths begin with the bucket."""
+        with explained(self.address):
+            from obstore.fsspec import FsspecStore
+
+            scheme = self.address.partition("://")[0]
+            settings, options = _settings(scheme, self.storage)
+            retries = _retries(self.patience_s)
+            return FsspecStore(scheme, config=settings, client_options=options, retry_config=retries)
 
     def _tag(self, found: Mapping[str, Any]) -> str:
         """Return what a condition is put on."""
@@ -189,45 +216,43 @@ class Objects:
 
     @property
     def _store(self) -> ObjectStore:
-        return _connected(self.address, self.storage)
+        return _connected(self.address, self.storage, self.patience_s)
+
+
+def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
+    tag = found["e_tag"] or found["version"] or found["last_modified"].isoformat()
+    return StoredObject(name, found["size"], tag)
 
 
 @cache
-def _connected(address: Address, storage: Storage) -> ObjectStore:
-    try:
-        from obstore.store import from_url
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("obstore", "cloud", f"Reading or writing {address}") from error
+def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectStore:
+    from obstore.store import AzureStore, GCSStore, S3Store
 
-    endpoint = storage.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
-    options: ClientConfig = {"timeout": _TIMEOUT, "allow_http": endpoint.startswith("http://")}
-    settings: dict[str, str | bool] = {}
+    scheme, _, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    settings, options = _settings(scheme, storage)
+    kind = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme]
+    return kind(
+        bucket,
+        prefix=prefix or None,  # as it is: from an address, `%20` would become a space
+        client_options=options,
+        retry_config=_retries(patience_s),
+        **settings,
+    )
+
+
+def _settings(scheme: str, storage: Storage) -> tuple[dict[str, str | bool], ClientConfig]:
+    """Return how to reach the servers of a scheme, as the library calls it, and how to speak with them."""
+    settings = aws_profile.settings() if scheme == "s3" and not storage.anonymous else {}
     if storage.endpoint is not None:
-        settings["base_url" if address.startswith("gs:") else "endpoint"] = storage.endpoint
+        settings.pop("endpoint", None)
+        settings["base_url" if scheme == "gs" else "endpoint"] = storage.endpoint
     if storage.anonymous:
         settings["skip_signature"] = True
-    return from_url(address, client_options=options, retry_config=_RETRIES, **settings)
+    named = (settings.get("endpoint"), settings.get("base_url"), *map(os.environ.get, _ENDPOINTS))
+    allow_http = str(next(filter(None, named), "")).startswith("http://")
+    return settings, {"timeout": _TIMEOUT, "read_timeout": _SILENCE, "allow_http": allow_http}
 
 
-@contextmanager
-def _explained(address: Address, name: str = "") -> Iterator[None]:
-    """Turn what the library raises into an OSError that says it in a line."""
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
-    place = f"{address}/{name}" if name else str(address)
-    try:
-        yield
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "no such object", place) from None
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(errno.EACCES, _line(error), place) from None
-    except ValueError as error:
-        raise OSError(errno.EINVAL, _line(error), place) from None
-    except BaseError as error:
-        raise OSError(errno.EIO, _line(error), place) from None
-
-
-def _line(error: Exception) -> str:
-    """Return the first line of an error, without the requests that have led to it."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
+def _retries(patience_s: float) -> RetryConfig:
+    return {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=patience_s)}

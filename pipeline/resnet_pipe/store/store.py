@@ -5,15 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_pipe.store.address import Address, is_address
 from resnet_pipe.store.objects import Objects
 
 HOME = "_resnet_pipe"
 """The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
 Output = Path | Objects
 """Where a run's results are: a directory, or what is below an address in a bucket."""
+
+
+def output_of(name: str | PathLike[str]) -> Output:
+    """Return what a user calls so: what is at an address, or a directory; ValueError for a bad address."""
+    text = fspath(name)
+    return Objects(Address(text)) if is_address(text) else Path(text)
 
 
 class StoredFile(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -47,13 +48,12 @@ class StoredRows:
         import pyarrow.dataset
 
         self.output = output
-        shards = dataset.committed(output)
-        self._states = _states(shards.paths)
+        format_name, names = dataset.committed(output)
+        self._states = _states(names)
         lines = pa.dataset.CsvFileFormat(parse_options=pa.csv.ParseOptions(newlines_in_values=True))
-        with self._reading(shards.paths[0]):
-            names = list(map(str, shards.paths))
-            opened = pa.dataset.dataset(names, format=lines if shards.format == "csv" else shards.format)
-        self._schema = opened.schema if shards.format == "parquet" else _typed(opened.schema.names)
+        with self._reading(names[0]):
+            opened = pa.dataset.dataset(names, format=lines if format_name == "csv" else format_name)
+        self._schema = opened.schema if format_name == "parquet" else _typed(opened.schema.names)
         self.keys: list[RowKey] = []
         self._blocks: list[Fragment] = []
         self._starts: list[int] = []
@@ -61,11 +61,11 @@ class StoredRows:
         for shard in opened.get_fragments():
             with self._reading(shard.path):
                 self._said.append(_said(shard.physical_schema.metadata or {}))
-                for block in shard.split_by_row_group() if shards.format == "parquet" else [shard]:
+                for block in shard.split_by_row_group() if format_name == "parquet" else [shard]:
                     self._blocks.append(block)
                     self._starts.append(len(self.keys))
                     keys = _keys(block.to_table(self._schema, _KEY))
-                    if shards.format == "csv":
+                    if format_name == "csv":
                         keys = [(from_cell(path), frame) for path, frame in keys]
                     # Of boxes, CSV has several lines for a row.
                     self.keys += [key for key, _ in groupby(keys)] if self._has_lines else keys
@@ -104,7 +104,7 @@ class StoredRows:
 
     def refuse_if_changed(self) -> None:
         """Raise RunError if a run has replaced shards since they were opened."""
-        if self._states != _states(dataset.committed(self.output).paths):
+        if self._states != _states(dataset.committed(self.output)[1]):
             raise RunError(f"{self.output} has been changed meanwhile", "wait until no run writes there")
 
     def _columns(self, field: str) -> list[str]:
@@ -210,5 +210,5 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _states(shards: Sequence[Path]) -> list[tuple[int, int]]:
-    return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, shards)]
+def _states(shards: Sequence[str]) -> list[tuple[int, int]]:
+    return [(status.st_ino, status.st_mtime_ns) for status in map(os.stat, shards)]

@@ -166,7 +166,7 @@ def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[
     nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
     values["run"] |= nothing_beside_the_rows | {"max_failures": None, "canary": 0}
     for writer in values["writer"]:
-        writer["path"] = str(place / "out")
+        writer |= {"path": str(place / "out"), "storage": None}
     for name, value in changes.items():
         section, key = name.split(".")
         values[section][key] = value

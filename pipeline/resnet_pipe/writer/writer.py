@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationInfo,
+    field_validator,
+)
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.job.storage import StorageSection
 from resnet_pipe.reader.files import Files
 from resnet_pipe.store.address import Address, is_address
 
@@ -123,6 +132,9 @@ class WriterSection(BaseModel):
         BeforeValidator(_output, json_schema_input_type=str),
         Field(description="output directory, created if missing; or an address in a bucket"),
     ]
+    storage: Annotated[
+        StorageSection | None, Field(description="how to reach the server, where path is in a bucket")
+    ] = None
     k: Annotated[int, Field(ge=1, le=1000, description="number of entries in top_k")] = 5
 
     if TYPE_CHECKING:  # of each section: as a key of it, or not
@@ -134,6 +146,13 @@ class WriterSection(BaseModel):
         @property
         def fields(self) -> tuple[FieldName, ...]:
             """The columns that it takes, beside those that say of which item a row is."""
+
+    @field_validator("storage")
+    @classmethod
+    def _of_a_bucket(cls, storage: StorageSection | None, info: ValidationInfo) -> StorageSection | None:
+        if storage is not None and isinstance(info.data.get("path"), Path):
+            raise ValueError("it is for buckets, but writer.path is on a disk: remove it")
+        return storage
 
     @property
     def over_frames(self) -> Literal["mean", "max"] | None:

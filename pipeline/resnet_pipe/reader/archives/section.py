@@ -33,5 +33,5 @@ class ArchiveSection(ImageFilesSection):
         from resnet_pipe.reader.archives.archives import Archives
         from resnet_pipe.reader.images.reader import ImageReader
 
-        files = Archives(Folder.of(self.path, self.recursive, CONTAINERS), EXTENSIONS)
+        files = Archives(Folder.of(self.on_disk, self.recursive, CONTAINERS), EXTENSIONS)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

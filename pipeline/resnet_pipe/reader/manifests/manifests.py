@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.files import Folder
-from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.listing import PassedOver, empty_places
 from resnet_pipe.reader.manifests.rows import read_rows
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Source
@@ -66,6 +66,14 @@ class Manifests:
                 key = self._key(value) if isinstance(value, str) else None
                 keys.add(f"{manifest.key}{_OF_ROW}{number}" if key is None else key)
         yield from map(self._identified, sorted(keys))
+
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """See `Files.empty_places`."""
+        return empty_places(self.root, self.lists.entries)
+
+    def is_gone(self) -> bool:
+        """See `Files.is_gone`."""
+        return self.named.is_gone()
 
     def announce(self, key: str) -> None:
         """See `Files.announce`."""

@@ -59,6 +59,6 @@ class ManifestSection(ImageFilesSection):
         from resnet_pipe.reader.manifests.manifests import Manifests
         from resnet_pipe.reader.manifests.rows import EXTENSIONS as MANIFESTS
 
-        lists = Folder.of(self.path, self.recursive, MANIFESTS)
+        lists = Folder.of(self.on_disk, self.recursive, MANIFESTS)
         named = Folder(self.root or lists.root, (), recursive=False, extensions=EXTENSIONS)
         return ImageReader(Manifests(lists, self.column, named), self.accept_truncated, self.max_pixels)

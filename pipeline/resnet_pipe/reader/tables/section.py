@@ -36,5 +36,5 @@ class TableSection(ImageFilesSection):
         from resnet_pipe.reader.tables.tables import EXTENSIONS as TABLES
         from resnet_pipe.reader.tables.tables import Tables
 
-        files = Tables(Folder.of(self.path, self.recursive, TABLES), EXTENSIONS, self.column)
+        files = Tables(Folder.of(self.on_disk, self.recursive, TABLES), EXTENSIONS, self.column)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

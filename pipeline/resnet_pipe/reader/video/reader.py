@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.file import open_file
+from resnet_pipe.reader.files import local_root
 from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.sampling import Sampling
@@ -80,7 +81,7 @@ class VideoReader(FileReader):
         from resnet_pipe.reader.video.demux import Video
         from resnet_pipe.reader.video.reading import divide
 
-        path = path_of(self.root, source.key)
+        path = path_of(local_root(self.files), source.key)
         try:
             open_file(path).close()  # FFmpeg would wait for a pipe
             with Video(path, self.max_pixels, alive, self.track) as video:
@@ -110,7 +111,7 @@ class VideoReader(FileReader):
         from resnet_pipe.reader.video.demux import Video  # the decoders are loaded only where they are needed
         from resnet_pipe.reader.video.reading import of_span, whole
 
-        path = path_of(self.root, key)
+        path = path_of(local_root(self.files), key)
         open_file(path).close()  # FFmpeg would wait for a pipe
         video, counts = None, FrameCounts() if counts is None else counts
         try:

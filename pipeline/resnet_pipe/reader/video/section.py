@@ -105,7 +105,7 @@ class VideoSection(ReaderSection):
         from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
 
         return VideoReader(
-            files=Folder.of(self.path, self.recursive, EXTENSIONS),
+            files=Folder.of(self.on_disk, self.recursive, EXTENSIONS),
             sampling=self.sampling,
             backend=self.backend,
             max_pixels=self.max_pixels,

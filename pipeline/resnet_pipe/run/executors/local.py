@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Failure, Record
+from resnet_pipe.reader.files import Files
 from resnet_pipe.run.canary import CanaryError
 from resnet_pipe.run.chunk_runner import ChunkRunner
 from resnet_pipe.run.observe.events import Events
@@ -39,7 +38,7 @@ class LocalExecutor:
         spool = Spool(ledger.store.spool, ledger.store.home, self.resolved.digest)
         sources, failed = prepared.allowance
         limit = self.resolved.job.run.failure_limit(sources)
-        root = self.resolved.job.reader.make_reader().root
+        files = self.resolved.job.reader.make_reader().files
 
         def commit(chunk: Chunk, record: Record) -> None:
             runner.canaries.require()
@@ -52,7 +51,7 @@ class LocalExecutor:
             failed += 1
             about = {"stage": failure.stage, "error": failure.error, "text": failure.message}
             self.events.tell("source_failed", chunk=chunk, source=failure.key, **about)
-            _check_failure(failure, failed, limit, root)
+            _check_failure(failure, failed, limit, files)
 
         if self.stop.signal is None:
             if prepared.plan.chunk_count:
@@ -86,27 +85,19 @@ class LocalExecutor:
         self.events.tell("chunk_committed", chunk=record.chunk, shards=shards, rows=record.rows)
 
 
-def _check_failure(failure: Failure, count: int, limit: int, root: Path) -> None:
+def _check_failure(failure: Failure, count: int, limit: int, files: Files) -> None:
     """Let a run go on after a source has failed, the `count`th that has, or not.
 
     Raises:
-        RunError: more than the limit have failed, or the input, below `root`, is gone.
+        RunError: more than the limit have failed, or the input is gone.
     """
     if count > limit:
         raise RunError(
             f"{count} source{'' if count == 1 else 's'} failed, more than run.max_failures allows",
             "see the failures in the log; committed results are kept",
         )
-    if failure.error in ("missing", "unreadable") and not _has_entries(root):
+    if failure.error in ("missing", "unreadable") and files.is_gone():
         raise RunError(
-            f"the input is gone: {root} cannot be read or is empty now",
-            "restore it (is the disk mounted?) and run the same command again",
+            f"the input is gone: {files.root} cannot be read or is empty now",
+            "restore it (is the disk mounted, or the bucket still there?) and run the same command again",
         )
-
-
-def _has_entries(directory: Path) -> bool:
-    try:
-        with os.scandir(directory) as entries:
-            return any(True for _ in entries)
-    except OSError:
-        return False

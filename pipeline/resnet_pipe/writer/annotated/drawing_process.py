@@ -13,6 +13,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.files import local_root
 from resnet_pipe.store import atomic
 from resnet_pipe.store.names import path_of
 from resnet_pipe.writer.annotated.annotator import Answer, DrawingSetup, Message, Request, Step
@@ -121,7 +122,7 @@ class Painter:
             self._say(Step.ALIVE)
 
     def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
-        path = path_of(self._setup.files.root, request.key)
+        path = path_of(local_root(self._setup.files), request.key)
         with _guarded():
             yield from read_video(path, self._setup.track, wanted, self._live)
 

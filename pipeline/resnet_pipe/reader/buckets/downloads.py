@@ -1,0 +1,92 @@
+"""Contents of objects, fetched by threads ahead of who reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
+from queue import SimpleQueue
+from threading import Condition, Thread
+
+from resnet_pipe.store.objects import Objects
+
+_THREADS = 16
+"""At 30 ms an object, so many fetch more than one process decodes."""
+_AHEAD_BYTES = 48 << 20
+"""Of contents that nobody has taken yet."""
+_UNKNOWN_BYTES = 6 << 20
+"""What is expected of the first object."""
+_LARGEST = 1 << 30
+_BEAT_S = 0.5
+"""How often to show that this process is alive."""
+
+
+class Downloads:
+    """Fetches objects in the order in which they are announced, and keeps each until it is taken.
+
+    A thread that waits for an answer holds nothing up but its own object. No more is fetched ahead than there
+    is room for in memory; the next object is taken to be as large as the largest so far.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._queue: SimpleQueue[tuple[str, Future[bytes]]] = SimpleQueue()
+        self._announced: dict[str, Future[bytes]] = {}
+        self._threads = 0
+        self._change = Condition()
+        self._held: dict[Future[bytes], int] = {}
+        """Bytes that are, or may be, in memory."""
+        self._largest = 0
+        self._wanted: Future[bytes] | None = None
+
+    def announce(self, name: str) -> None:
+        """Have an object fetched, without waiting."""
+        if name in self._announced:
+            return
+        self._announced[name] = Future()
+        self._queue.put((name, self._announced[name]))
+        if self._threads < _THREADS:
+            self._threads += 1
+            Thread(target=self._fetch_all, name="download", daemon=True).start()
+
+    def take(self, name: str, alive: Callable[[], None]) -> bytes:
+        """Return the content of an object; `alive` is called while that takes long.
+
+        It may raise what `Objects.read` does, or MemoryError.
+        """
+        self.announce(name)
+        future = self._announced.pop(name)
+        with self._change:
+            self._wanted = future
+            self._change.notify_all()
+        while not wait([future], _BEAT_S).done:
+            alive()
+        with self._change:
+            self._held.pop(future, None)
+            self._change.notify_all()
+        return future.result()
+
+    def _fetch_all(self) -> None:
+        while True:
+            name, future = self._queue.get()
+            with self._change:
+                self._change.wait_for(partial(self._has_room, future))
+                self._held[future] = self._largest or _UNKNOWN_BYTES
+            try:
+                data = self._objects.read(name, _LARGEST)
+            except BaseException as error:  # whatever it is, `take` will raise it
+                self._hold(future, 0)
+                future.set_exception(error)
+            else:
+                self._hold(future, len(data))
+                future.set_result(data)
+
+    def _hold(self, future: Future[bytes], size: int) -> None:
+        with self._change:
+            self._held[future] = size
+            self._largest = max(self._largest, size)
+            self._change.notify_all()
+
+    def _has_room(self, future: Future[bytes]) -> bool:
+        expected = self._largest or _UNKNOWN_BYTES
+        return future is self._wanted or sum(self._held.values()) + expected <= _AHEAD_BYTES

@@ -1,0 +1,213 @@
+"""Objects in a bucket as sources, one object a source."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import heapq
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, reduce
+from pathlib import Path
+
+from resnet_pipe.errors import RunError, SourceError
+from resnet_pipe.reader import file
+from resnet_pipe.reader.buckets.downloads import Downloads
+from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
+from resnet_pipe.reader.listing import PassedOver, advance, extension_of
+from resnet_pipe.reader.packed import unpack
+from resnet_pipe.reader.reach import BucketReach
+from resnet_pipe.reader.source import Source
+from resnet_pipe.store.address import Address
+from resnet_pipe.store.names import key_of
+from resnet_pipe.store.objects import Objects, Storage, StoredObject
+
+PATIENCE_S = 30.0
+"""A server that cannot be reached for so long is not there: less than a run has when it commits."""
+_REMEDIES = {
+    errno.ENOENT: "correct the bucket in reader.path, or reader.storage.endpoint",
+    errno.EACCES: "check the credentials, which are in the provider's own environment (AWS_ACCESS_KEY_ID or"
+    " AWS_PROFILE, for example), and that they may list the bucket; of a public one, set"
+    " reader.storage.anonymous: true",
+    errno.EINVAL: "rename or remove that object: names have no `//`, `.` or `..` and no control characters",
+}
+_UNREACHED = (
+    "check reader.path, reader.storage.endpoint or AWS_ENDPOINT_URL, the region (AWS_REGION) and the network"
+)
+
+
+@dataclass(frozen=True)
+class InBucket:
+    """The objects that entries of one bucket name, as `Files`.
+
+    As in a folder on a disk, names that begin with a dot are left out, and what an entry spells out is taken
+    whatever its extension. Empty objects that stand for folders are none.
+    """
+
+    entries: tuple[BucketEntry, ...]
+    recursive: bool
+    extensions: frozenset[str]
+    storage: Storage
+
+    @property
+    def root(self) -> Address:
+        """See `Files.root`."""
+        return common_start(self.entries)
+
+    @property
+    def reach(self) -> BucketReach:
+        """See `Files.reach`."""
+        return BucketReach(self.entries, self.recursive, self.extensions)
+
+    @property
+    def _objects(self) -> Objects:
+        return Objects(self.root, self.storage, PATIENCE_S)
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`; no object is read."""
+        with _refused(self.root):
+            listings = [self._list(entry) for entry in self.entries]
+            previous = None
+            # What one entry passes over, another may name.
+            for source, taken in heapq.merge(*listings, key=lambda found: (found[0].key, not found[1])):
+                if source.key == previous:
+                    continue
+                previous = source.key
+                if not source.size and self._objects.look(_name_of(source.key)) is None:
+                    continue  # its name ends in a slash: an empty folder
+                if taken:
+                    yield source
+                elif passed_over is not None:
+                    passed_over.add(source.key)
+
+    def _list(self, entry: BucketEntry) -> Iterator[tuple[Source, bool]]:
+        """Yield what an entry comes to, sorted; and whether it takes it, or passes it over."""
+        prefix = _below(self.root, entry.start)
+        if entry.object:
+            found = self._objects.look(f"{prefix}{entry.object}")
+            if found is None:
+                raise RunError(
+                    f"there is no object {entry}",
+                    f"correct reader.path; if it is a folder, write {entry}/",
+                )
+            yield Source(key_of(found.name), found.size, _version(found)), True
+            return
+        endings = tuple(self.extensions)
+        folder, wanted = None, frozenset([entry.pattern])
+        for source in _sorted(self._objects.list(prefix.rstrip("/"))):
+            above, _, name = source.key[len(prefix) :].rpartition("/")
+            if above != folder:
+                folder, start = above, frozenset([entry.pattern])
+                wanted = reduce(lambda left, part: advance(left, part, self.recursive), _parts(above), start)
+            if wanted and () in advance(wanted, name, True):
+                yield source._replace(key=key_of(source.key)), name.lower().endswith(endings)
+
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """See `Files.empty_places`."""
+        with _refused(self.root):
+            for start in {self.root, *(entry.start for entry in self.entries)}:
+                prefix = _below(self.root, start)
+                names = (
+                    one.name[len(prefix) :] for one in self._objects.list(prefix.rstrip("/")) if one.size
+                )
+                if all(any(part.startswith(".") for part in _parts(name)) for name in names):
+                    yield f"{start}/", key_of(prefix)
+
+    def is_gone(self) -> bool:
+        """See `Files.is_gone`."""
+        try:
+            return next(self._objects.list(), None) is None
+        except OSError:
+            return True
+
+    def announce(self, key: str) -> None:
+        """See `Files.announce`."""
+        _downloads(self._objects).announce(_name_of(key))
+
+    def read(self, key: str, alive: Callable[[], None]) -> bytes:
+        """See `Files.read`."""
+        return _read(_downloads(self._objects), key, alive)
+
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """See `Files.as_files`; they are downloaded."""
+        downloads = _downloads(self._objects)
+        return unpack(sources, folder, lambda key: _read(downloads, key, alive), extension_of, self.announce)
+
+
+@cache
+def _downloads(objects: Objects) -> Downloads:
+    """Return those of this process."""
+    return Downloads(objects)
+
+
+def _read(downloads: Downloads, key: str, alive: Callable[[], None]) -> bytes:
+    try:
+        data = downloads.take(_name_of(key), alive)
+    except FileNotFoundError as error:
+        raise SourceError("reader", "missing", str(error.strerror)) from None
+    except MemoryError:
+        raise SourceError("reader", "too_large", "not enough memory to read it") from None
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise SourceError("reader", "too_large", str(error.strerror)) from None
+        raise file.refusal(error) from None
+    if not data:
+        raise SourceError("reader", "empty", "the object is empty")
+    return data
+
+
+def _name_of(key: str) -> str:
+    """Return the name of an object below the root; every one is valid text."""
+    return key.replace("\\\\", "\\")
+
+
+def _below(root: Address, start: Address) -> str:
+    """Return what the names of objects in a folder begin with: nothing, or a path that ends in a slash."""
+    return f"{start[len(root) + 1 :]}/" if start != root else ""
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/") if path else []
+
+
+def _version(found: StoredObject) -> int:
+    """Return 63 bits that change with an object, its size and its tag."""
+    digest = hashlib.sha256(f"{found.size} {found.tag}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _sorted(listed: Iterator[StoredObject]) -> Iterator[Source]:
+    """Yield objects as sources, which have their names yet, sorted; without those that stand for folders.
+
+    Not every server sorts them as text: some list what is in `a/` before `a.jpg` and `a-b/`.
+    """
+    names: list[str] = []
+    sizes, versions = array("q"), array("q")
+    for found in listed:
+        names.append(found.name)
+        sizes.append(found.size)
+        versions.append(_version(found))
+    order = sorted(range(len(names)), key=names.__getitem__)
+    names = [names[at] for at in order]
+    for name, at in zip(names, order, strict=True):
+        if sizes[at] or not _stands_for_folder(name, names):
+            yield Source(name, sizes[at], versions[at])
+
+
+def _stands_for_folder(name: str, names: list[str]) -> bool:
+    """Tell whether one of the sorted names is below another one."""
+    below = bisect_left(names, f"{name}/")
+    return below < len(names) and names[below].startswith(f"{name}/")
+
+
+@contextmanager
+def _refused(root: Address) -> Iterator[None]:
+    """Turn errors of the server into one of the run."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, _UNREACHED)
+        raise RunError(f"{root} cannot be listed: {error.strerror or error}", remedy) from None
