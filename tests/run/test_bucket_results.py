@@ -348,25 +348,23 @@ def test_rows_are_read_from_a_bucket(job: BucketJob, kind: str) -> None:
 
 
 def test_what_is_committed_and_not_in_place_yet_is_read_and_checked(job: BucketJob, endpoint: str) -> None:
+    def refuse_copies(request: flaky_proxy.Request) -> int | None:
+        is_copy = request[0] == "PUT" and request[1].endswith("/part-000001.parquet")
+        return 403 if is_copy and "staged" not in request[1] else None
+
     faults = Faults()
-    faults.refused = lambda request: (
-        403
-        if request[1].endswith("/part-000001.parquet")
-        and "staged" not in (request[1])
-        and request[0] == "PUT"
-        else None
-    )
+    faults.refused = refuse_copies
     with flaky_proxy.before(endpoint, faults) as address:
-        before, job.variables["AWS_ENDPOINT_URL"] = job.variables["AWS_ENDPOINT_URL"], address
+        job.variables["AWS_ENDPOINT_URL"] = address
         job.here().expect(1)
-        job.variables["AWS_ENDPOINT_URL"] = before
-    assert "part-000001.parquet" not in job.files()
-    with mock.patch.dict(os.environ, job.variables):
-        rows = resnet_pipe.read(job.address)
-        assert rows.to_table(columns=["path"]).column("path").to_pylist() == job.names()[:4]
-    assert "4 rows" in job.command("check", job.address).expect(0).stdout
-    job.here().expect(0)
-    check(job)
+        assert "part-000001.parquet" not in job.files()
+        with mock.patch.dict(os.environ, job.variables):
+            rows = resnet_pipe.read(job.address)
+            assert rows.to_table(columns=["path"]).column("path").to_pylist() == job.names()[:4]
+        assert "4 rows" in job.command("check", job.address).expect(0).stdout
+        faults.refused = lambda _request: None
+        job.here().expect(0)
+        check(job)
 
 
 def test_the_endpoint_may_be_in_the_job(job: BucketJob, endpoint: str) -> None:
