@@ -186,4 +186,4 @@ def test_a_server_that_ignores_conditions_is_refused(endpoint: str) -> None:
         flaky_proxy.before(endpoint, faults) as address,
         pytest.raises(UsageError, match="only where there is none"),
     ):
-        conditions.require(Objects(Address(f"s3://{BUCKET}/ignored"), Storage(address)))
+        conditions.require(Objects(Address(f"s3://{BUCKET}/ignored"), Storage(address)), "whole")

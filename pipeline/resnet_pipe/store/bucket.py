@@ -63,8 +63,8 @@ class Bucket(BucketFiles):
     def held(self) -> Iterator[None]:
         """See `Store.held`: on this machine by a lock, and from others by a lease."""
         with output_lock(self.home, self.tag):
-            conditions.require(self._objects)
             with leased(self._objects, self.tag):
+                conditions.require(self._objects, self.tag or WHOLE)
                 yield
 
     def neighbours_run(self) -> bool:

@@ -11,13 +11,17 @@ from resnet_pipe.store.objects import ConditionError, Objects
 from resnet_pipe.store.store import HOME
 
 
-def require(objects: Objects) -> None:
+def require(objects: Objects, who: str) -> None:
     """Try the conditions that commits depend on, on an object of its own, which is removed again.
+
+    What somebody of the same name has left, who was killed meanwhile, is removed as well.
 
     Raises:
         UsageError: the server ignores one of them, or cannot do it.
     """
-    name = f"{HOME}/probe-{uuid4().hex}"
+    begin = f"{HOME}/probe-{who}-"
+    name = f"{begin}{uuid4().hex}"
+    objects.delete([found.name for found in objects.list_in(HOME) if found.name.startswith(begin)])
     try:
         with suppress(ConditionError):  # after an answer that got lost: nobody else has this name
             objects.create(name, b"first")
