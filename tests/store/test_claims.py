@@ -175,7 +175,7 @@ def test_a_server_that_keeps_conditions_is_accepted(endpoint: str, lost: float) 
         mock.patch.dict(os.environ, AWS_ENDPOINT_URL=address),
     ):
         place = Objects(Address(f"s3://{BUCKET}/conditions-{lost}"))
-        conditions.require(place)
+        conditions.require(place, "whole")
     assert content(open_bucket(endpoint, f"conditions-{lost}")) == {}
 
 

@@ -62,10 +62,9 @@ class Bucket(BucketFiles):
     @contextmanager
     def held(self) -> Iterator[None]:
         """See `Store.held`: on this machine by a lock, and from others by a lease."""
-        with output_lock(self.home, self.tag):
-            with leased(self._objects, self.tag):
-                conditions.require(self._objects, self.tag or WHOLE)
-                yield
+        with output_lock(self.home, self.tag), leased(self._objects, self.tag):
+            conditions.require(self._objects, self.tag or WHOLE)
+            yield
 
     def neighbours_run(self) -> bool:
         """See `Store.neighbours_run`: on another machine, perhaps."""
