@@ -221,7 +221,9 @@ def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
 
 def test_a_server_that_is_not_there_is_named(job: BucketJob) -> None:
     job.variables["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
-    assert job.address in job.here().expect(1).stderr
+    for arguments in ((), ("--dry-run",), ("--set", "infer.engine=auto")):
+        assert job.address in job.here(*arguments).expect(1).stderr
+    assert job.address in job.command("check", job.address).expect(1).stderr
 
 
 def kill_at(job: BucketJob, endpoint: str, number: int) -> int:

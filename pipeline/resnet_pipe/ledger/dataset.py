@@ -10,7 +10,7 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.store import Output
+from resnet_pipe.store.store import Output, explained
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import types_in_text
 
@@ -47,12 +47,9 @@ def open_rows(output: Output) -> Dataset:
         return _dataset(*committed(output))
     import pyarrow.fs
 
-    try:
+    with explained(output):
         shards = _shards(Ledger(output))
         paths = Bucket(output, Path()).places(shards.names, shards.attempts)
-    except OSError as error:
-        text = f"{output} cannot be read: {error.strerror or error}"
-        raise RunError(text, "check the server, and the credentials in the environment") from None
     files = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(output.filesystem()))
     return _dataset(shards.format, paths, files)
 

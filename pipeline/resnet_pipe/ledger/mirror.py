@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from resnet_pipe.errors import ResnetPipeError, RunError
+from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.ledger.ledger import DirectoryLedger
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.store import Output
+from resnet_pipe.store.store import Output, explained
 
 
 @contextmanager
@@ -31,16 +31,11 @@ def on_this_machine(output: Output, below: tuple[str, ...] = ("",)) -> Iterator[
     with TemporaryDirectory(prefix="resnet-pipe-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder)
         store = Bucket(output, copy)
-        try:
+        with explained(output):
             store.copy(copy, below)
             if "" in below:
                 attempts = {record.chunk: record.attempt for record in DirectoryLedger(copy).records()}
                 store.copy_staged(copy, attempts)
-        except OSError as error:
-            raise RunError(
-                f"{output} cannot be copied to this machine: {error.strerror or error}",
-                "check the server, the credentials in the environment, and the room below TMPDIR",
-            ) from None
         try:
             yield copy
         except ResnetPipeError as error:

@@ -21,6 +21,7 @@ from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
+from resnet_pipe.store.store import explained
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
@@ -60,8 +61,9 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
         RunError: there is no input, too much of it has disappeared, or the ledger cannot be read.
     """
     ledger = Ledger(resolved.job.output)
-    generation.refuse_half_switched(ledger)
-    return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
+    with explained(ledger.output):
+        generation.refuse_half_switched(ledger)
+        return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:

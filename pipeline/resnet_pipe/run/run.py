@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from resnet_pipe.errors import ExitCode, ResnetPipeError, RunError, UsageError
+from resnet_pipe.errors import ExitCode, ResnetPipeError, UsageError
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, standing
@@ -28,7 +27,7 @@ from resnet_pipe.run.observe.run_folder import KEPT_RUNS, leave, make_run_folder
 from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.store import Output
+from resnet_pipe.store.store import explained
 
 
 def run(
@@ -51,7 +50,7 @@ def run(
         )
     ledger = Ledger(resolved.job.output, tag)
     store = ledger.store
-    with _explained(store.root):
+    with explained(store.root):
         store.make(LEDGER, parents=True)
         with store.held():
             events = Events(listener)
@@ -190,19 +189,3 @@ class _Run:
         if problem:
             self.events.tell("ping_failed", text=problem)
             self.guard.warn("ping", problem)
-
-
-@contextmanager
-def _explained(root: Output) -> Iterator[None]:
-    """Turn what the disk or the server refuses into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot continue: {error.filename2 or error.filename or root}: {error.strerror or error}",
-            "check that the disk is mounted, writable and not full, and that nothing is in the way; then run"
-            " the same command again"
-            if isinstance(root, Path)
-            else "check that the server can be reached, that the bucket exists, has room, and may be written"
-            " to with the credentials in the environment; then run the same command again",
-        ) from error

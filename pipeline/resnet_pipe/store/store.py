@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
+from resnet_pipe.errors import RunError
 from resnet_pipe.store.address import Address, is_address
 from resnet_pipe.store.objects import Objects
 
@@ -22,6 +23,22 @@ def output_of(name: str | PathLike[str]) -> Output:
     """Return what a user calls so: what is at an address, or a directory; ValueError for a bad address."""
     text = fspath(name)
     return Objects(Address(text)) if is_address(text) else Path(text)
+
+
+@contextmanager
+def explained(root: Output) -> Iterator[None]:
+    """Turn what the disk or the server refuses in a block into a `RunError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot continue: {error.filename2 or error.filename or root}: {error.strerror or error}",
+            "check that the disk is mounted, writable and not full, and that nothing is in the way; then run"
+            " the same command again"
+            if isinstance(root, Path)
+            else "check that the server can be reached, that the bucket exists, has room, and may be written"
+            " to with the credentials in the environment; then run the same command again",
+        ) from error
 
 
 class StoredFile(NamedTuple):
