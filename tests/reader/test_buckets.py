@@ -201,7 +201,7 @@ def test_no_more_is_fetched_ahead_than_there_is_room_for() -> None:
             downloads.announce(f"{number:02d}")
         for _ in range(8):
             assert asked.acquire(timeout=30)
-        assert not asked.acquire(timeout=0.3), "48 MiB are there already"
+        assert not asked.acquire(timeout=0.3), "more than 32 MiB are there already"
         for number in (5, *range(5), *range(6, 20)):  # also out of turn
             assert downloads.take(f"{number:02d}", lambda: None) == f"{number:02d}".encode() * (size // 2)
 
