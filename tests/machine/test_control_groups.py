@@ -147,7 +147,7 @@ def pages(job: JobFolder, workers: int) -> int:
     """Return the pages in which a run of the job with so many workers has just room."""
     needed = needs(
         "opencv",
-        ImagesSection.description,
+        ImagesSection.description.worker_bytes,
         (job.folder / "tiny.onnx").stat().st_size,
         SlotShape(1, SLOTS_PER_WORKER, 1, (32, 32)),
     )
@@ -170,7 +170,10 @@ def test_where_memory_is_small_fewer_workers_are_started_and_that_is_said(
 
 def test_just_as_many_workers_as_there_is_room_for_are_started() -> None:
     needed = needs(
-        "opencv", ImagesSection.description, 100_000_000, SlotShape(1, SLOTS_PER_WORKER, 8, (224, 224))
+        "opencv",
+        ImagesSection.description.worker_bytes,
+        100_000_000,
+        SlotShape(1, SLOTS_PER_WORKER, 8, (224, 224)),
     )
     room = needed.run + 4 * needed.worker
     assert [needed.workers(8, room + more) for more in (-1, 0, needed.worker)] == [3, 4, 5]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Timer
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -14,6 +15,7 @@ import pytest
 
 from resnet_pipe.job.job import load
 from resnet_pipe.reader.buckets import in_bucket
+from resnet_pipe.reader.source import Source
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.trial import open_trials
 from tests.answers import answering, error
@@ -117,6 +119,33 @@ def test_what_cannot_be_decoded_is_recorded_with_its_key(job: BucketJob) -> None
         "empty.jpg": "empty",
     }
     assert job.paths() == numbered(COUNT)
+
+
+def test_an_object_that_is_gone_costs_itself_and_a_bucket_that_is_gone_the_run(
+    job: BucketJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the listing and the reading."""
+
+    def remove_after(count: int) -> None:
+        def sources(*arguments: Any) -> Iterator[Source]:  # noqa: ANN401 - of a method
+            yield from list(listing(*arguments))
+            obstore.delete(job.store, numbered(count))
+
+        monkeypatch.setattr(in_bucket.InBucket, "list_sources", sources)
+
+    listing = in_bucket.InBucket.list_sources
+    job.read_bucket()
+    remove_after(2)
+    job.run().expect(3)
+    assert {path: line["error"] for path, line in job.failures().items()} == {
+        "0000.jpg": "missing",
+        "0001.jpg": "missing",
+    }
+    job.upload()
+    remove_after(COUNT)
+    said = job.run("--fresh").expect(1).stderr.replace("\n", " ")
+    assert f"the input is gone: s3://{BUCKET}/{job.prefix} cannot be read or is empty now" in said
+    assert len(job.rows()) == COUNT - 2
 
 
 def test_a_server_that_goes_away_ends_the_run_and_no_source_fails(job: BucketJob, gate: Gate) -> None:

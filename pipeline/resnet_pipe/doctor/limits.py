@@ -86,7 +86,7 @@ def _cores(found: Limits) -> Finding:
 
 def _memory(found: Limits) -> Finding:
     """Return whether the workers and the engine of a run with ResNet-50 fit into memory."""
-    needed = needs(DEFAULT, ImagesSection.description, _NETWORK_BYTES, _SLOTS)
+    needed = needs(DEFAULT, ImagesSection.description.worker_bytes, _NETWORK_BYTES, _SLOTS)
     text = f"memory {found.memory / _GIB:.1f} GiB"
     if found.memory < found.machine_memory:
         text += f" (limited by a control group; the machine has {found.machine_memory / _GIB:.1f})"

@@ -124,6 +124,11 @@ class ReaderSection(BaseModel):
         return path
 
     @property
+    def worker_bytes(self) -> int:
+        """The highest resident memory of a worker of this job, without its slots."""
+        return self.description.worker_bytes
+
+    @property
     def on_disk(self) -> list[Path]:
         """The entries that are paths; all of them are, or none."""
         return [entry for entry in self.path if isinstance(entry, Path)]

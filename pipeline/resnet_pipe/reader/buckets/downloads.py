@@ -10,11 +10,11 @@ from threading import Condition, Thread
 
 from resnet_pipe.store.objects import Objects
 
-_THREADS = 16
-"""At 30 ms an object, so many fetch more than one process decodes."""
-_AHEAD_BYTES = 48 << 20
+_THREADS = 8
+"""At 30 ms an object, so many fetch more than one process decodes; each costs memory, as large objects do."""
+_AHEAD_BYTES = 32 << 20
 """Of contents that nobody has taken yet."""
-_UNKNOWN_BYTES = 6 << 20
+_UNKNOWN_BYTES = 4 << 20
 """What is expected of the first object."""
 _LARGEST = 1 << 30
 _BEAT_S = 0.5

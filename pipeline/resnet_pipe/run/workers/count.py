@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.limits import available_bytes
-from resnet_pipe.reader.section import ReaderDescription
 from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.workers.slots import SlotShape
 
@@ -52,7 +51,7 @@ def count(resolved: Resolved, plan: Plan, cores: int, slots: SlotShape, say: Cal
     if job.run.workers != "auto":
         return busy
     available, network_bytes = available_bytes(), resolved.model.path.stat().st_size
-    needed = needs(job.infer.engine, job.reader.description, network_bytes, slots)
+    needed = needs(job.infer.engine, job.reader.worker_bytes, network_bytes, slots)
     if resolved.preprocessing.varies:
         streams = min(cores, _MOST_STREAMS) if job.infer.streams == "auto" else job.infer.streams
         needed = replace(needed, run=needed.run + streams * PIXEL_BYTES * slots.batch_pixels)
@@ -79,7 +78,7 @@ class Needs:
         return max(1, min(wanted, (available - self.run) // self.worker))
 
 
-def needs(engine: str, reader: ReaderDescription, network_bytes: int, slots: SlotShape) -> Needs:
-    """Estimate the memory of a run, from the bytes of the network's file and the slots of one worker."""
+def needs(engine: str, worker_bytes: int, network_bytes: int, slots: SlotShape) -> Needs:
+    """Estimate the memory of a run: of a worker without its slots, of the network, and of those slots."""
     run = engines.description(engine).run_bytes
-    return Needs(run + NETWORK_FACTOR * network_bytes, reader.worker_bytes + slots.total_bytes)
+    return Needs(run + NETWORK_FACTOR * network_bytes, worker_bytes + slots.total_bytes)
