@@ -1,4 +1,4 @@
-"""Images in a bucket of a server on this machine against the same images on its disk: whole runs, in turns.
+"""A bucket of a server on this machine against its disk, for images, results, or both: whole runs, in turns.
 
 usage: python -m benchmarks.buckets --model models/resnet18.onnx [--images 1600] [--repeats 3]
 
@@ -9,6 +9,7 @@ of them is part of the difference.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -44,13 +45,17 @@ def main() -> None:
         remote = folder.job.with_name("bucket.yaml")
         ours = f"path: 's3://{BUCKET}/images/', storage: {{endpoint: '{endpoint}', anonymous: true}}"
         remote.write_text(folder.job.read_text().replace(f"path: {folder.images}", ours))
+        results = (f"writer.path=s3://{BUCKET}/results", f"writer.storage={json.dumps(storage)}")
         programs = {
-            name: partial(measure.resnet_pipe, job, f"writer.path={folder.directory / name}")
-            for name, job in {"disk": folder.job, "bucket": remote}.items()
+            "disk": partial(measure.resnet_pipe, folder.job),
+            "images": partial(measure.resnet_pipe, remote),
+            "results": partial(measure.resnet_pipe, folder.job, *results),
+            "both": partial(measure.resnet_pipe, remote, *results),
         }
         sitting = measure.alternate(programs, arguments.repeats)
-    share = sitting.median["bucket"] / sitting.median["disk"]
-    print(f"a bucket: {share:.2f} of the disk's rate; {listed} objects listed in {listing_s:.2f} s")
+    shares = {name: rate / sitting.median["disk"] for name, rate in sitting.median.items()}
+    print(f"of the disk's rate: {', '.join(f'{name} {share:.2f}' for name, share in shares.items())}")
+    print(f"{listed} objects listed in {listing_s:.2f} s")
     measure.save("buckets", {"images": listed, "rates": sitting.rates, "listing_s": listing_s})
 
 
