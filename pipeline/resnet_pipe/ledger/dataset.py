@@ -10,7 +10,7 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.ledger import generation
 from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.store import Output, explained
+from resnet_pipe.store.store import Output, refused
 from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import types_in_text
 
@@ -47,7 +47,7 @@ def open_rows(output: Output) -> Dataset:
         return _dataset(*committed(output))
     import pyarrow.fs
 
-    with explained(output):
+    with refused(output):
         shards = _shards(Ledger(output))
         paths = Bucket(output, Path()).places(shards.names, shards.attempts)
     files = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(output.filesystem()))

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from resnet_pipe.errors import ResnetPipeError
 from resnet_pipe.ledger.ledger import DirectoryLedger
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.store import Output, explained
+from resnet_pipe.store.store import Output, refused
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def on_this_machine(output: Output, below: tuple[str, ...] = ("",)) -> Iterator[
     with TemporaryDirectory(prefix="resnet-pipe-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder)
         store = Bucket(output, copy)
-        with explained(output):
+        with refused(output):
             store.copy(copy, below)
             if "" in below:
                 attempts = {record.chunk: record.attempt for record in DirectoryLedger(copy).records()}

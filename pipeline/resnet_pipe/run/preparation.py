@@ -21,7 +21,7 @@ from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.store import explained
+from resnet_pipe.store.store import refused
 
 _OF_A_DIVISION = re.compile(r"part-\d+of\d+-\d+\.")
 """The shards of `--divide I/N`."""
@@ -61,7 +61,7 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
         RunError: there is no input, too much of it has disappeared, or the ledger cannot be read.
     """
     ledger = Ledger(resolved.job.output)
-    with explained(ledger.output):
+    with refused(ledger.output):
         generation.refuse_half_switched(ledger)
         return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
 

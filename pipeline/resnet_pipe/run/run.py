@@ -27,7 +27,7 @@ from resnet_pipe.run.observe.run_folder import KEPT_RUNS, leave, make_run_folder
 from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
-from resnet_pipe.store.store import explained
+from resnet_pipe.store.store import refused
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
         )
     ledger = Ledger(resolved.job.output, tag)
     store = ledger.store
-    with explained(store.root):
+    with refused(store.root):
         store.make(LEDGER, parents=True)
         with store.held():
             events = Events(listener)

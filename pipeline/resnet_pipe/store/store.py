@@ -26,7 +26,7 @@ def output_of(name: str | PathLike[str]) -> Output:
 
 
 @contextmanager
-def explained(root: Output) -> Iterator[None]:
+def refused(root: Output) -> Iterator[None]:
     """Turn what the disk or the server refuses in a block into a `RunError` that says what to do."""
     try:
         yield

@@ -28,7 +28,7 @@ from resnet_pipe.machine import description
 from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.store.store import explained
+from resnet_pipe.store.store import refused
 from resnet_pipe.study import subject as subjects
 from resnet_pipe.study.items import Items, read_items
 from resnet_pipe.study.subject import REFERENCES, Subject
@@ -55,7 +55,7 @@ def choose(job: Job, doc: Document, fresh: bool, say: Callable[[str], None]) -> 
         UsageError: no engine can run the model as the job asks, or passes the check.
     """
     subject = subjects.of_job(job, doc)
-    with explained(job.output):
+    with refused(job.output):
         free = fresh or job.infer.precision != "auto" or Ledger(job.output).is_empty()
         noted = None if free else fingerprint.precision(Ledger(job.output).store)
     kept = noted if noted in get_args(Precision) else None
