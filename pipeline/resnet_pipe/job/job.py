@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
+from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.syntax import Place
@@ -131,6 +132,12 @@ class RunSection(_Section):
             description="URL to ping, with /start at the beginning and /<exit code> at the end",
         ),
     ] = None
+
+    executor: Annotated[
+        Literal["local", "ray"],
+        Field(description="who runs the chunks: this machine, or a Ray cluster; ray needs the `ray` extra"),
+    ] = "local"
+    ray: RaySection = Field(default_factory=RaySection, description="the cluster of executor: ray")
 
     def failure_limit(self, planned: int) -> int:
         """Return how many of the planned sources may fail."""

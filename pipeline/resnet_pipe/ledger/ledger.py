@@ -21,12 +21,13 @@ TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json", "m
 class Ledger:
     """The records of an output directory, whose store holds them and their files.
 
-    The tag names this run among those that share the directory; it is empty for a run that has it alone.
+    The tag names this run among those that share the directory; it is empty for a run that has it alone. What
+    an attempt with a name stages, another ledger commits: it calls `take_over` before.
     """
 
-    def __init__(self, output: Path, tag: str = "") -> None:
+    def __init__(self, output: Path, tag: str = "", attempt: str = "") -> None:
         self.output = output
-        self.store = Disk(output, tag)
+        self.store = Disk(output, tag, attempt)
         self.tag = tag
 
     def records(self) -> Iterator[Record]:
@@ -49,6 +50,14 @@ class Ledger:
     def unstage(self, chunk: str) -> None:
         """Remove the directory that `stage` gave, unless the commit has begun, which `recover` ends."""
         self.store.unstage(record_name(chunk))
+
+    def flush(self, chunk: str) -> None:
+        """Flush the files of a chunk that are in the directory that `stage` gave to the disk."""
+        self.store.flush(record_name(chunk))
+
+    def take_over(self, chunk: str, attempt: Ledger) -> None:
+        """Make the files that an attempt has staged of a chunk ours; OSError if they are not there."""
+        self.store.take_over(record_name(chunk), attempt.store)
 
     def is_intact(self, record: Record) -> bool:
         """Tell whether all files of a chunk are there."""

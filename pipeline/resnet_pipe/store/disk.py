@@ -68,13 +68,15 @@ class Disk:
     has no room.
 
     Below the root, `home` is resnet-pipe's own; there a run keeps in `spool` what is finished of a chunk in
-    flight. The tag is that of a division that writes, among those that share the directory, or empty.
+    flight. The tag is that of a division that writes, among those that share the directory, or empty. An
+    attempt has a name if somebody else is to publish what it stages, who calls `take_over`.
     """
 
-    def __init__(self, root: Path, tag: str = "") -> None:
+    def __init__(self, root: Path, tag: str = "", attempt: str = "") -> None:
         self.root = root
         self.home = root / HOME
         self.tag = tag
+        self._place = ".".join(filter(None, (attempt, tag or _WHOLE)))
         self.spool = self.home / "spool" / (tag or _WHOLE)
 
     def path(self, name: str) -> Path:
@@ -155,7 +157,7 @@ class Disk:
 
         They are laid out in it as below the root. Only what is in it when `publish` is called counts.
         """
-        staging = self._staging(record, self.tag)
+        staging = self._staging(record, self._place)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging, self.home)
         return staging
@@ -163,23 +165,37 @@ class Disk:
     def unstage(self, record: str) -> None:
         """Remove what `stage` gave, unless the record is pending: that is left to `recover`."""
         if not self._pending(record).exists():
-            shutil.rmtree(self._staging(record, self.tag))
+            shutil.rmtree(self._staging(record, self._place))
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """Make the staged files and a record final, in the four steps that stand at the top of this file.
 
         Files of the change that are not staged are in place already.
         """
-        staging, pending = self._staging(record, self.tag), self._pending(record)
-        for folder, _, names in os.walk(staging):
-            for name in names:
-                atomic.sync(Path(folder, name))
-            atomic.sync(Path(folder))
+        staging, pending = self._staging(record, self._place), self._pending(record)
+        self.flush(record)
         atomic.sync_up_to(staging.parent, self.home)
         pending.write_bytes(data)
         atomic.sync(pending)
         atomic.sync(pending.parent)
         self._carry_through(pending, record, staging, change)
+
+    def flush(self, record: str) -> None:
+        """Flush the staged files of a record to the disk."""
+        for folder, _, names in os.walk(self._staging(record, self._place)):
+            for name in names:
+                atomic.sync(Path(folder, name))
+            atomic.sync(Path(folder))
+
+    def take_over(self, record: str, attempt: Disk) -> None:
+        """Make what an attempt has staged for a record ours."""
+        staging = self.stage(record)
+        staging.rmdir()
+        os.replace(attempt._staging(record, attempt._place), staging)  # noqa: PTH105 - in one step, or not
+
+    def drop_attempt(self) -> None:
+        """Remove what this attempt has staged, and nobody has taken over."""
+        shutil.rmtree(self.home / "staging" / self._place, ignore_errors=True)
 
     def _carry_through(self, pending: Path, record: str, staging: Path, change: Change) -> None:
         """Publish a record that is pending: steps 3 and 4."""
@@ -213,7 +229,7 @@ class Disk:
         """Yield the pending records of a folder, whether somebody is publishing them or died of it."""
         for path in sorted(self.path(folder).glob(".*.json.*tmp")):
             record = f"{folder}/{key_of(path.name[1:].partition('.json.')[0])}.json"
-            staging = self._staging(record, atomic.tag_of(path.name))
+            staging = self._staging(record, atomic.tag_of(path.name) or _WHOLE)
             yield Pending(f"{folder}/{key_of(path.name)}", record, staging)
 
     def half_put(self, patterns: Iterable[str]) -> Iterator[Path]:
@@ -266,8 +282,8 @@ class Disk:
     def _pending(self, record: str) -> Path:
         return atomic.temporary_name(self.path(record), self.tag)
 
-    def _staging(self, record: str, tag: str) -> Path:
-        return self.home / "staging" / (tag or _WHOLE) / self.path(record).stem
+    def _staging(self, record: str, place: str) -> Path:
+        return self.home / "staging" / place / self.path(record).stem
 
     def _is_of_a_neighbour(self, name: str) -> bool:
         """Tell whether a temporary name is of another division of the same N, which may be running now."""
