@@ -16,7 +16,10 @@ class RaySection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: Annotated[
-        str, Field(min_length=1, description="of the cluster, HOST:PORT; auto: that of this machine")
+        str,
+        Field(
+            pattern=r"^(auto|[^/]+:\d+)$", description="of the cluster, HOST:PORT; auto: that of this machine"
+        ),
     ] = "auto"
     workers: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1, le=4096)],

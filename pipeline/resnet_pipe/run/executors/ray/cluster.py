@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from resnet_pipe.run.executors.ray.actor import Actor
 
 _THREADS = 4
 """Of an actor, for the driver's calls: one may wait for messages while others come."""
+
+_CONNECT_S = 10.0
 
 
 class Slot(NamedTuple):
@@ -59,6 +62,9 @@ def _connect(address: str) -> None:
 
     def connect() -> None:
         try:
+            if address != "auto":  # Ray would try for a minute and more
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), _CONNECT_S).close()
             ray.init(address, log_to_driver=False, configure_logging=False)
         except Exception as error:
             problems.append(error)
