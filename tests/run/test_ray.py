@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +14,11 @@ from unittest import mock
 
 import pytest
 
-from resnet_pipe.run.executors.ray import admission, crew, model_files
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.run.executors.ray import actor, admission, crew, model_files
 from resnet_pipe.run.executors.ray.messages import Question
 from resnet_pipe.run.executors.ray.model_files import ModelFile
+from tests.run.faults import ENGINE
 from tests.run.jobs import (
     HOME,
     JobFolder,
@@ -25,14 +27,41 @@ from tests.run.jobs import (
     assert_same_rows,
     command_of,
     numbered,
-    read_lines,
     records,
     wait_until,
 )
 
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 
-NODE = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 << 20}
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 5,
+}
+NODE = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 << 20, "_system_config": HEALTH}
+FAULTS = """
+import pathlib
+
+faults = pathlib.Path(__file__).with_name("faults.py")
+if faults.exists():
+    exec(compile(faults.read_text(), str(faults), "exec"))
+"""
+WRONG = f"""
+{ENGINE}
+if "resnet_pipe.run.engines.engine_process" in sys.orig_argv:
+    Net.setInput = lambda self, blob: self.net.setInput(0.5 * blob)
+    Net.forward = lambda self, names: self.net.forward(names)
+"""
+"""The engine gives numbers of darker pictures."""
+DEADLY = f"""
+{ENGINE}
+import os
+
+def before_forward(blob):
+    os.kill(os.getppid(), 9)
+"""
+"""Each batch takes the process that has started the engine with it."""
+AtCommit = Callable[[Callable[[str], None]], list[str]]
 ENOUGH = 200
 """Images of a run that takes long enough for something to happen in the middle of it."""
 
@@ -42,11 +71,24 @@ class TestCluster:
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=NODE)
+        self._faults = folder / "faults.py"
+        (folder / "sitecustomize.py").write_text(FAULTS)
+        path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+        with mock.patch.dict(os.environ, {"PYTHONPATH": path, "XDG_CACHE_HOME": str(folder / "cache")}):
+            self._cluster: Any = Cluster(initialize_head=True, head_node_args=NODE)
         self.address: str = self._cluster.address
+
+    @contextmanager
+    def faults(self, code: str) -> Iterator[None]:
+        """Have the processes that start on its nodes during the block execute Python code before all else."""
+        self._faults.write_text(code)
+        try:
+            yield
+        finally:
+            self._faults.unlink()
 
     def actors(self) -> list[int]:
         """Return the processes of actors on its first node."""
@@ -76,6 +118,7 @@ class TestCluster:
             yield kill
         finally:
             self._cluster.remove_node(node, allow_graceful=False)
+            self._cluster.wait_for_nodes()  # until nobody takes it for a living one
 
     def close(self) -> None:
         self._cluster.shutdown()
@@ -84,9 +127,7 @@ class TestCluster:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
     """A cluster, with a cache directory of its own."""
-    cache = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
-    with mock.patch.dict(os.environ, cache):
-        started = TestCluster()
+    started = TestCluster(tmp_path_factory.mktemp("cluster"))
     yield started
     started.close()
 
@@ -183,76 +224,96 @@ def test_videos_on_a_cluster(film: VideoFolder, cluster: TestCluster) -> None:
     assert_clean(film.out)
 
 
+@pytest.fixture
+def at_commit(monkeypatch: pytest.MonkeyPatch) -> AtCommit:
+    """Have something happen at each commit, before it; it is told the chunk. Returns all chunks so far."""
+
+    def install(happens: Callable[[str], None]) -> list[str]:
+        take_over, taken = Ledger.take_over, list[str]()
+
+        def watched(self: Ledger, chunk: str, attempt: Ledger) -> None:
+            taken.append(chunk)
+            happens(chunk)
+            take_over(self, chunk, attempt)
+
+        monkeypatch.setattr(Ledger, "take_over", watched)
+        return taken
+
+    return install
+
+
+def once_at_work(job: JobFolder, workers: int, happens: Callable[[], None]) -> Callable[[str], None]:
+    """Let something happen once, when so many workers have begun a chunk; until then, commits take long."""
+    done: list[bool] = []
+
+    def look(_chunk: str) -> None:
+        if not done:
+            begun = [one for one in (job.out / HOME / "staging").glob("ray-*") if not (one / "seen").exists()]
+            if len(begun) < workers:
+                time.sleep(0.3)
+            else:
+                done.append(True)
+                happens()
+
+    return look
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_an_actor_that_dies_or_is_stopped_costs_no_source(
-    ray_job: JobFolder, cluster: TestCluster, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_dies_or_is_stopped_costs_no_source(
+    ray_job: JobFolder,
+    cluster: TestCluster,
+    at_commit: AtCommit,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crew, "SILENCE_S", 3.0)
-    ray_job.add(*numbered(ENOUGH - 60, 60))
-    with during(ray_job, lambda: os.kill(cluster.actors()[0], number)):
-        ray_job.run().expect(0)
+    taken = at_commit(once_at_work(ray_job, 2, lambda: os.kill(cluster.actors()[0], number)))
+    ray_job.run().expect(0)
     assert "a worker is lost" in notes(ray_job)
+    assert sorted(taken) == [record["chunk"] for record in records(ray_job.out)]
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
 
 
-def test_an_actor_that_wakes_after_it_was_given_up_commits_nothing(
-    ray_job: JobFolder, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_wakes_after_it_was_given_up_commits_nothing(
+    ray_job: JobFolder,
+    cluster: TestCluster,
+    at_commit: AtCommit,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crew, "SILENCE_S", 3.0)
     monkeypatch.setattr(ray, "kill", lambda *_, **__: None)  # as if its node could not be reached
-    ray_job.add(*numbered(500 - 60, 60))
-    given_up = threading.Event()
-    taken: list[str] = []
-    take_over = admission.Ledger.take_over
+    ray_job.add(*numbered(ENOUGH - 60, 60))
+    zombies: list[int] = []
+    woken: list[int] = []
 
-    def remember(self: Any, chunk: str, attempt: Any) -> None:  # noqa: ANN401
-        taken.append(chunk)
-        take_over(self, chunk, attempt)
-        given_up.wait(0.2)  # so that there is something left to do when it wakes
+    def stop_and_wake(_chunk: str) -> None:
+        if not zombies and len(taken) > 10:
+            zombies.append(cluster.actors()[0])
+            os.kill(zombies[0], signal.SIGSTOP)
+        elif zombies and not woken and "a worker is lost" in notes(ray_job):
+            woken.append(len(taken))
+            os.kill(zombies[0], signal.SIGCONT)
+        time.sleep(0.2)  # so that there is something left to do when it wakes
 
-    monkeypatch.setattr(admission.Ledger, "take_over", remember)
-
-    def stop_and_wake() -> None:
-        zombie = cluster.actors()[0]
-        os.kill(zombie, signal.SIGSTOP)
-        wait_until(lambda: "a worker is lost" in notes(ray_job), "it is given up")
-        os.kill(zombie, signal.SIGCONT)
-        given_up.set()
-
-    with during(ray_job, stop_and_wake):
-        ray_job.run().expect(0)
-    assert sorted(taken) == sorted(set(taken)) == [record["chunk"] for record in records(ray_job.out)]
+    taken = at_commit(stop_and_wake)
+    ray_job.run().expect(0)
+    assert woken[0] < ENOUGH // 4 - 5
+    assert sorted(taken) == [record["chunk"] for record in records(ray_job.out)]
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
 
 
-def test_a_node_that_is_lost_costs_no_source(ray_job: JobFolder, cluster: TestCluster) -> None:
-    ray_job.add(*numbered(2 * ENOUGH - 60, 60))
-    with cluster.second_node() as kill, during(ray_job, kill):
+def test_a_node_that_is_lost_costs_no_source(
+    ray_job: JobFolder, cluster: TestCluster, at_commit: AtCommit
+) -> None:
+    ray_job.add(*numbered(ENOUGH - 60, 60))
+    with cluster.second_node() as kill:
+        at_commit(once_at_work(ray_job, 4, kill))
         ray_job.run().expect(0)
     assert "a worker is lost" in notes(ray_job)
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
-
-
-@contextmanager
-def during(job: JobFolder, happens: Callable[[], None]) -> Iterator[None]:
-    """Have something happen once the run in the block has committed a chunk, and check that it has."""
-    errors: list[BaseException] = []
-
-    def watch() -> None:
-        try:
-            wait_until(lambda: has_committed(job), "a chunk is committed")
-            happens()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield
-    thread.join()
-    assert errors == []
 
 
 def test_the_same_command_completes_a_run_whose_driver_was_killed(ray_job: JobFolder) -> None:
@@ -294,12 +355,19 @@ def test_a_model_travels_to_a_node_that_does_not_have_it(
     assert_same_rows(ray_job.out, theirs)
 
 
-def test_a_canary_that_differs_ends_a_run_on_a_cluster(ray_job: JobFolder, cluster: TestCluster) -> None:
+def test_a_canary_of_a_node_that_differs_ends_the_run_before_it_commits(
+    ray_job: JobFolder, cluster: TestCluster
+) -> None:
     describe(ray_job, cluster, canary=4)
+    with cluster.faults(WRONG):
+        said = ray_job.run().expect(1).stderr
+    assert f"node {os.uname().nodename}: engine opencv" in said
+    assert "gives wrong numbers" in said
+    assert records(ray_job.out) == []
+    assert_clean(ray_job.out)
     ray_job.run().expect(0)
-    assert ray_job.summary()["canary"]["items"] >= 4
+    assert ray_job.summary()["canary"]["cosine_min"] > 0.999
     assert len(records(ray_job.out)) == 15
-    assert all(line["event"] != "warning" for line in read_lines(ray_job.last_run() / "log.jsonl"))
 
 
 def refused(job: JobFolder, code: int = 2) -> str:
@@ -314,7 +382,7 @@ def refused(job: JobFolder, code: int = 2) -> str:
 def test_a_node_with_other_versions_is_refused_by_name(
     ray_job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = admission.versions_here
+    versions = actor.versions_here
     monkeypatch.setattr(admission, "versions_here", lambda names: {**versions(names), "cv2": "3.0"})
     said = refused(ray_job)
     assert f"node {os.uname().nodename} has cv2" in said
@@ -360,21 +428,12 @@ def test_a_cluster_that_is_not_there_is_refused(ray_job: JobFolder, monkeypatch:
     assert "pip install 'resnet-pipe[ray]'" in refused(ray_job)
 
 
-@pytest.mark.slow
-def test_a_chunk_that_three_workers_are_lost_with_ends_the_run(
+def test_a_chunk_that_three_workers_are_lost_with_ends_the_run_and_is_named(
     ray_job: JobFolder, cluster: TestCluster
 ) -> None:
-    describe(ray_job, cluster, ray="workers: 1", canary=4)  # for which the first commit waits
-
-    def kill() -> None:
-        for count in range(1, 4):
-            wait_until(lambda count=count: len(ray_job.events("engine_ready")) == count, "it is ready")
-            os.kill(cluster.actors()[0], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    said = ray_job.run().expect(1).stderr
-    thread.join()
+    describe(ray_job, cluster, ray="workers: 1")
+    with cluster.faults(DEADLY):
+        said = ray_job.run().expect(1).stderr
     assert "3 workers were lost with chunk 000000 (0000.jpg to 0003.jpg)" in said
     assert records(ray_job.out) == []
     ray_job.run().expect(0)

@@ -154,6 +154,7 @@ class Crew:
 
     def _lose(self, member: Member, reason: str) -> Lost:
         self.end(member)
+        self._looked = -_ROOM_EVERY_S
         if member.state is not State.READY:  # whatever it was, it may be the same again
             self._not_before[member.slot] = time.monotonic() + _AGAIN_S
         self.lost = reason

@@ -32,6 +32,8 @@ MAX_DEATHS = 3
 """Actors that a chunk may take with it."""
 NO_ACTOR_S = 300.0
 """How long a run goes on without any actor that works."""
+_LONG_S = 15.0
+"""After which somebody should know that there is no worker yet."""
 _STRAGGLERS_S = 10.0
 """How long the first chunk waits for other actors to say that they can take part."""
 _LAST_WORDS_S = 10.0
@@ -86,6 +88,7 @@ class _Driver:
         self._attempts: list[Ledger] = []
         self._efforts: list[tuple[str, Effort]] = []
         self._noted: set[str] = set()
+        self._started = time.monotonic()
         self._first_ready: float | None = None
         self._begun: float | None = None
         """When, time.perf_counter()."""
@@ -111,6 +114,10 @@ class _Driver:
     def _turn(self) -> None:
         self._crew.fill()
         self._begin()
+        if self._first_ready is None and time.monotonic() - self._started > _LONG_S:
+            self._note(
+                "waiting for workers: see `ray status` for what the cluster is busy with", unusual=True
+            )
         self._feed()
         for member, said in self._crew.hear():
             self._on(member, said)
@@ -214,11 +221,15 @@ class _Driver:
             member.sources, member.items = fields["sources"], fields["items"]
         elif told.name != "note":
             self._events.tell(told.name, node=member.node, **fields)
-        elif fields["text"] in self._noted:
+        elif not self._note(f"node {member.node}: {fields['text']}", fields["unusual"], of=fields["text"]):
             self._events.log("note", node=member.node, text=fields["text"])
-        else:
-            self._noted.add(fields["text"])
-            self._events.note(f"node {member.node}: {fields['text']}", fields["unusual"])
+
+    def _note(self, text: str, unusual: bool, of: str = "") -> bool:
+        """Tell of something, but of the like only once; return whether this was the first time."""
+        if first := (of or text) not in self._noted:
+            self._noted.add(of or text)
+            self._events.note(text, unusual)
+        return first
 
     def _commit(self, member: Member, record: Record) -> None:
         chunk, ledger = member.given.pop(record.chunk), self._prepared.ledger
@@ -249,7 +260,7 @@ class _Driver:
                 "see `ray status` and the logs of Ray on that node; every node needs resnet-pipe",
             )
         chunks, again = [*member.given.values()], "; its chunks are run again" if member.given else ""
-        self._events.note(f"node {member.node}: a worker is lost: {reason}{again}", unusual=True)
+        self._events.note(f"node {member.node or '?'}: a worker is lost: {reason}{again}", unusual=True)
         member.given.clear()
         for chunk in chunks:
             self._deaths[chunk.id] += 1
