@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from unittest import mock
 
 import pytest
 
+from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.run.executors.ray import actor, admission, crew, model_files
+from resnet_pipe.run.executors.ray.cluster import Room, connected, draining, make_actor
 from resnet_pipe.run.executors.ray.messages import Question
 from resnet_pipe.run.executors.ray.model_files import ModelFile
-from tests.run.faults import ENGINE
+from tests.run.faults import DECODER, ENGINE, SHORT_SPANS, shorten_spans
 from tests.run.jobs import (
     HOME,
     JobFolder,
@@ -210,18 +213,35 @@ def test_more_failures_than_a_job_allows_end_a_run_on_a_cluster(ray_job: JobFold
     assert len(ray_job.rows()) == 60
 
 
-def test_videos_on_a_cluster(film: VideoFolder, cluster: TestCluster) -> None:
-    film.describe(
-        run=f"executor: ray, ray: {{address: '{cluster.address}', cpus_per_worker: 1}}", chunk_items=1
-    )
+def test_videos_whole_and_in_spans(
+    film: VideoFolder, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = f"executor: ray, ray: {{address: '{cluster.address}', cpus_per_worker: 1}}"
+    film.describe(run=run, chunk_items=1)
     film.add_video("one.mkv")
-    film.add_video("two.mkv", frames=24, shift=5)
-    film.run("--fresh").expect(0)
-    assert film.numbers() == [
+    film.add_video("two.mkv", frames=36, shift=5)
+    rows = [
         *[("one.mkv", index, index) for index in range(12)],
-        *[("two.mkv", index, index + 5) for index in range(24)],
+        *[("two.mkv", index, index + 5) for index in range(36)],
     ]
+    film.run().expect(0)
+    assert film.numbers() == rows
+    shorten_spans(monkeypatch)
+    with cluster.faults(SHORT_SPANS):
+        film.run("--fresh").expect(0)
+    assert film.numbers() == rows
     assert_clean(film.out)
+
+
+def test_divisions_of_a_job_on_one_cluster(ray_job: JobFolder, cluster: TestCluster) -> None:
+    describe(ray_job, cluster, ray="workers: 1")
+    with ray_job.start("--divide", "1/2") as first, ray_job.start("--divide", "2/2") as second:
+        first.end().expect(0)
+        second.end().expect(0)
+    ours = {str(row["path"]): row for row in ray_job.rows()}
+    with mock.patch.object(ray_job, "out", here(ray_job)):
+        assert [ours[str(row["path"])] for row in ray_job.rows()] == ray_job.rows()
+    assert_clean(ray_job.out)
 
 
 @pytest.fixture
@@ -314,6 +334,37 @@ def test_a_node_that_is_lost_costs_no_source(
     assert "a worker is lost" in notes(ray_job)
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
+
+
+def test_a_node_that_joins_gets_a_worker(job: JobFolder, cluster: TestCluster) -> None:
+    describe(job, cluster)
+    job.add(*numbered(80), comment="0.3")
+    with cluster.faults(DECODER), job.start() as running:
+        wait_until(lambda: has_committed(job), "a chunk is committed")
+        with cluster.second_node():
+            running.end().expect(0)
+    assert len(job.events("engine_ready")) == 4
+    assert_same_rows(job.out, here(job))
+
+
+def test_a_node_that_is_to_leave_gets_no_worker(cluster: TestCluster) -> None:
+    drain = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=needed elsewhere"]
+    room = Room(RaySection(cpus_per_worker=1), 0.0)
+    with cluster.second_node(), connected(cluster.address):
+        slots = room.slots()
+        assert [slot.number for slot in slots] == [0, 0, 1, 1]
+        other = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and not is_head(node))
+        actor = make_actor(next(slot for slot in slots if slot.node == other))
+        ray.get(actor.take.remote())  # a node that nobody uses would be gone at once
+        tool = Path(sys.executable).with_name("ray")
+        where = [f"--address={cluster.address}", f"--node-id={other}", "--deadline-remaining-seconds=600"]
+        subprocess.run([tool, "drain-node", *where, *drain], check=True, capture_output=True)
+        assert draining() == {other}
+        assert room.slots() == [slot for slot in slots if slot.node != other]
+
+
+def is_head(node: dict[str, Any]) -> bool:
+    return "node:__internal_head__" in node["Resources"]
 
 
 def test_the_same_command_completes_a_run_whose_driver_was_killed(ray_job: JobFolder) -> None:
