@@ -350,7 +350,7 @@ def test_a_node_that_joins_gets_a_worker(job: JobFolder, cluster: TestCluster) -
 def test_a_node_that_is_to_leave_gets_no_worker(cluster: TestCluster) -> None:
     drain = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=needed elsewhere"]
     room = Room(RaySection(cpus_per_worker=1), 0.0)
-    with cluster.second_node(), connected(cluster.address):
+    with cluster.second_node(), connected(cluster.address, lambda: None):
         slots = room.slots()
         assert [slot.number for slot in slots] == [0, 0, 1, 1]
         other = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and not is_head(node))
@@ -388,6 +388,15 @@ def test_a_stop_commits_the_chunks_in_flight_and_the_same_command_goes_on(ray_jo
     assert_clean(ray_job.out)
     ray_job.run().expect(0)
     assert_same_rows(ray_job.out, here(ray_job))
+
+
+def test_a_stop_while_the_workers_start_changes_nothing(ray_job: JobFolder) -> None:
+    with ray_job.start() as running:
+        wait_until(lambda: [*(ray_job.out / HOME / "staging").glob("ray-*")], "the nodes are asked")
+        running.signal(signal.SIGINT)
+        running.end().expect(130)
+    assert not (ray_job.out / HOME / "fingerprint.json").exists()
+    assert_clean(ray_job.out)
 
 
 def test_a_model_travels_to_a_node_that_does_not_have_it(
@@ -461,7 +470,7 @@ def test_an_engine_that_cannot_be_loaded_on_a_node_ends_the_run_with_its_exit_co
     ray_job: JobFolder, cluster: TestCluster
 ) -> None:
     ray_job.file.write_text(ray_job.file.read_text().replace("device: cpu", "device: cuda"))
-    assert "has room for a worker, which takes 1 core and 1 GPUs" in refused(ray_job)
+    assert "has room for a worker, which takes 1 core and 1 GPU" in refused(ray_job)
     text = ray_job.file.read_text().replace("cpus_per_worker", "gpus_per_worker: 0, cpus_per_worker")
     ray_job.file.write_text(text)
     said = refused(ray_job)

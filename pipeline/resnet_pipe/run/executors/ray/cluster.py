@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ _THREADS = 4
 """Of an actor, for the driver's calls: one may wait for messages while others come."""
 
 _CONNECT_S = 10.0
+_LOOK_S = 0.2
 
 
 class Slot(NamedTuple):
@@ -30,8 +32,10 @@ class Slot(NamedTuple):
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, look: Callable[[], object]) -> Iterator[None]:
     """Be connected with a cluster while the block runs; a connection that this process has is used, and kept.
+
+    Until it is there, `look` is called several times a second; what it raises ends the waiting.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -48,14 +52,14 @@ def connected(address: str) -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # what goes wrong is in exceptions as well
     try:
-        _connect(address)
+        _connect(address, look)
         yield
     finally:
         ray.shutdown()
         logger.setLevel(level)
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, look: Callable[[], object]) -> None:
     import ray
 
     problems: list[Exception] = []
@@ -72,7 +76,9 @@ def _connect(address: str) -> None:
     # In the main thread, Ray would put its own handler of SIGTERM into the place of ours.
     thread = threading.Thread(target=connect, name="connect", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        look()
+        thread.join(_LOOK_S)
     if problems:
         where = "on this machine" if address == "auto" else f"at {address}"
         raise UsageError(
@@ -89,22 +95,27 @@ class Room:
     gpus: float
 
     def slots(self) -> list[Slot]:
-        """Return room for as many workers as the job wants, or less, on nodes that are there and not leaving.
+        """Return the room for workers on nodes that are there and not leaving.
 
-        All nodes get one before any gets a second one.
+        All nodes have one before any has a second one.
         """
         import ray
 
         leaving = draining()
         nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
         found = [slot for node in nodes for slot in self._on(node["NodeID"], node["Resources"])]
-        found.sort(key=lambda slot: slot.number)
-        return found if self.section.workers == "auto" else found[: self.section.workers]
+        return sorted(found, key=lambda slot: slot.number)
+
+    @property
+    def most(self) -> float:
+        """How many workers the job wants at most, be there room for more or not."""
+        return math.inf if self.section.workers == "auto" else self.section.workers
 
     def describe(self) -> str:
         """Return what a worker takes, in words."""
         cores = self.section.cpus_per_worker or 1
-        return f"{cores} core{'' if cores == 1 else 's'}" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        taken = f"{cores} core{'' if cores == 1 else 's'}"
+        return f"{taken} and {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}" if self.gpus else taken
 
     def _on(self, node: str, resources: dict[str, float]) -> Iterator[Slot]:
         cores, gpus = int(resources.get("CPU", 0)), resources.get("GPU", 0.0)

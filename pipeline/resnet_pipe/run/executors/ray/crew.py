@@ -68,7 +68,7 @@ class Lost:
 
 
 class Crew:
-    """All actors of a run that are not lost.
+    """All actors of a run that are not lost: not more than the job wants, and the cluster has room for.
 
     Attributes:
         members: the actors.
@@ -100,6 +100,8 @@ class Crew:
         self.leaving = {member.slot.node for member in self.members} - there
         taken = {member.slot for member in self.members}
         for slot in slots:
+            if len(self.members) >= self._room.most:
+                break
             if slot not in taken and self._not_before.get(slot, 0.0) <= now:
                 handle = make_actor(slot)
                 self.members.append(Member(slot, handle, handle.answer.remote(self._question)))

@@ -20,6 +20,7 @@ from resnet_pipe.run.executors.ray.admission import Admission, admission
 from resnet_pipe.run.executors.ray.cluster import Room, connected
 from resnet_pipe.run.executors.ray.crew import Crew, Lost, Member, State
 from resnet_pipe.run.executors.ray.messages import Answer, Ended, Failed, Message, Ready, Setup, Staged, Told
+from resnet_pipe.run.executors.ray.telling import Telling
 from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.prepared import Prepared
@@ -48,8 +49,12 @@ class RayExecutor(Executor):
         section = self.resolved.job.run.ray
         room = Room(section, section.gpus(self.resolved.job.infer.devices))
         self.effort = Effort(batch_size=self.resolved.batch_size)
+
+        def look() -> None:
+            self.stop.check("connecting with the Ray cluster")
+
         name = f"ray-{uuid.uuid4().hex[:12]}"
-        with connected(section.address), admission(self.resolved, prepared.results, name) as rules:
+        with connected(section.address, look), admission(self.resolved, prepared.results, name) as rules:
             if not room.slots():
                 raise UsageError(
                     f"no node of the Ray cluster has room for a worker, which takes {room.describe()}",
@@ -87,7 +92,7 @@ class _Driver:
         self._deaths: Counter[str] = Counter()
         self._attempts: list[Ledger] = []
         self._efforts: list[tuple[str, Effort]] = []
-        self._noted: set[str] = set()
+        self._telling = Telling(executor.events)
         self._started = time.monotonic()
         self._first_ready: float | None = None
         self._begun: float | None = None
@@ -115,9 +120,7 @@ class _Driver:
         self._crew.fill()
         self._begin()
         if self._first_ready is None and time.monotonic() - self._started > _LONG_S:
-            self._note(
-                "waiting for workers: see `ray status` for what the cluster is busy with", unusual=True
-            )
+            self._telling.once(f"waiting for a worker: {self._crew.lost}; see `ray status`")
         self._feed()
         for member, said in self._crew.hear():
             self._on(member, said)
@@ -169,7 +172,7 @@ class _Driver:
 
     def _on(self, member: Member, said: Answer | Message | Lost) -> None:
         if isinstance(said, Told):
-            self._tell(member, said)
+            self._telling.pass_on(member, said)
         elif isinstance(said, Failed):
             self._commits.on_failure(said.failure, said.chunk)
         elif isinstance(said, Staged):
@@ -215,22 +218,6 @@ class _Driver:
         late = self._begun is not None and isinstance(error, UsageError)
         return RunError(error.problem, error.remedy) if late else error
 
-    def _tell(self, member: Member, told: Told) -> None:
-        fields = told.fields
-        if told.name == "progress":
-            member.sources, member.items = fields["sources"], fields["items"]
-        elif told.name != "note":
-            self._events.tell(told.name, node=member.node, **fields)
-        elif not self._note(f"node {member.node}: {fields['text']}", fields["unusual"], of=fields["text"]):
-            self._events.log("note", node=member.node, text=fields["text"])
-
-    def _note(self, text: str, unusual: bool, of: str = "") -> bool:
-        """Tell of something, but of the like only once; return whether this was the first time."""
-        if first := (of or text) not in self._noted:
-            self._noted.add(of or text)
-            self._events.note(text, unusual)
-        return first
-
     def _commit(self, member: Member, record: Record) -> None:
         chunk, ledger = member.given.pop(record.chunk), self._prepared.ledger
         ledger.take_over(chunk.id, Ledger(ledger.output, ledger.tag, member.attempt))
@@ -253,14 +240,13 @@ class _Driver:
 
     def _lose(self, member: Member, reason: str) -> None:
         """Go on without an actor: all its chunks are run again, from their start."""
-        if self._begun is None:
-            where = f" on node {member.node}" if member.node else ""
+        if self._begun is None and not self._crew.members:
             raise RunError(
-                f"a worker{where} cannot start: {reason}",
-                "see `ray status` and the logs of Ray on that node; every node needs resnet-pipe",
+                f"no worker on the cluster can start: {reason}",
+                "see `ray status` and the logs of Ray on the nodes; each of them needs resnet-pipe",
             )
-        chunks, again = [*member.given.values()], "; its chunks are run again" if member.given else ""
-        self._events.note(f"node {member.node or '?'}: a worker is lost: {reason}{again}", unusual=True)
+        self._telling.lost(member, reason)
+        chunks = [*member.given.values()]
         member.given.clear()
         for chunk in chunks:
             self._deaths[chunk.id] += 1
