@@ -112,6 +112,7 @@ def sections() -> list[tuple[str, dict[str, Any]]]:
         *((f"### reader {kind}", named(reference)) for kind, reference in readers.items()),
         *((f"### writer {kind}", named(reference)) for kind, reference in writers.items()),
         *((f"## {name}", named(each["$ref"])) for name, each in single.items()),
+        ("### ray", named("RaySection")),
     ]
 
 

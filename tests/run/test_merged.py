@@ -14,8 +14,11 @@ import pytest
 import resnet_pipe
 from resnet_pipe.errors import RunError
 from resnet_pipe.ledger.record import Record
+from resnet_pipe.run.executors.commits import Commits
 from resnet_pipe.run.executors.local import LocalExecutor
 from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.prepared import Prepared
+from resnet_pipe.run.stop import Stop
 from resnet_pipe.writer.detections.coco import CocoSection
 from resnet_pipe.writer.writer import Committed, Target
 from tests.networks import write_tiny
@@ -129,15 +132,21 @@ def test_what_a_failed_run_has_committed_is_in_it(job: JobFolder) -> None:
 
 def test_what_a_stopped_run_has_committed_is_in_it(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     job.add(*numbered(15, 5))
-    count = LocalExecutor._count
+    run, commit = LocalExecutor.run, Commits.commit
+    stops: list[Stop] = []
 
-    def stop(self: LocalExecutor, chunk: Chunk, record: Record) -> None:
-        count(self, chunk, record)
-        if self.stop.signal is None:
-            self.stop.note(signal.SIGTERM)
+    def remember(self: LocalExecutor, prepared: Prepared, folder: Path | None) -> None:
+        stops.append(self.stop)
+        run(self, prepared, folder)
+
+    def stop(self: Commits, chunk: Chunk, record: Record) -> None:
+        commit(self, chunk, record)
+        if stops[-1].signal is None:
+            stops[-1].note(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalExecutor, "_count", stop)
+        patch.setattr(LocalExecutor, "run", remember)
+        patch.setattr(Commits, "commit", stop)
         job.run("--set", "run.grace_s=0").expect(143)
     assert load(job.out)[0]["images"]
     assert_merged(job)

@@ -71,6 +71,11 @@ def _division(_context: click.Context, _parameter: click.Parameter, value: str |
     help="Process only division I of N of the sources; the divisions may run at the same time, on several"
     " machines. --shard is the same.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    help="Who runs the chunks: this machine, or a Ray cluster. The same as --set run.executor=...",
+)
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
 def run(
@@ -82,6 +87,7 @@ def run(
     fresh: bool,
     now: bool,
     division: Division | None,
+    executor: str | None,
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
@@ -100,6 +106,8 @@ def run(
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
+    if executor is not None:
+        overrides = (*overrides, f"run.executor={executor}")
     loaded = jobs.load(job, overrides, "--set")
     resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)

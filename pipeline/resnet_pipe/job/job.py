@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
+from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.syntax import Place
@@ -134,6 +135,12 @@ class RunSection(_Section):
         ),
     ] = None
 
+    executor: Annotated[
+        Literal["local", "ray"],
+        Field(description="who runs the chunks: this machine, or a Ray cluster; ray needs the `ray` extra"),
+    ] = "local"
+    ray: RaySection = Field(default_factory=RaySection, description="the cluster of executor: ray")
+
     def failure_limit(self, planned: int) -> int:
         """Return how many of the planned sources may fail."""
         return planned if self.max_failures is None else _limit(self.max_failures, planned)
@@ -251,7 +258,11 @@ def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[st
 def _checked(doc: Document, base: Path, overrides: Sequence[str], option: str = "") -> LoadedJob:
     doc = doc.with_overrides(overrides, option)
     job = doc.validate(Job, {"base": base})
-    if problems := self_feeding.problems(job):
+    problems = self_feeding.problems(job)
+    if job.run.executor == "ray" and not isinstance(job.output, Path):
+        text = f"ray needs results on a disk that all nodes share, and not in {job.output}; share a bucket"
+        problems.append((("run", "executor"), f"{text} among machines with --divide I/N"))
+    if problems:
         raise found_in(doc, problems)
     return LoadedJob(job, doc)
 

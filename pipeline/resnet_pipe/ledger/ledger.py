@@ -115,12 +115,16 @@ class Ledger:
 
 
 class DirectoryLedger(Ledger):
-    """The ledger of a directory of this machine."""
+    """The ledger of a directory of this machine.
+
+    What an attempt with a name stages, somebody else commits: see `Disk.hand_over`.
+    """
 
     store: Disk
 
-    def __init__(self, output: Path) -> None:
-        super().__init__(output)
+    def __init__(self, output: Path, tag: str = "", attempt: str = "") -> None:
+        super().__init__(output, tag)
+        self.store = Disk(output, tag, attempt)
 
 
 def record_name(chunk: str) -> str:

@@ -20,7 +20,7 @@ _LIBRARIES = ("numpy", "av", "pyarrow", "pillow", "simplejpeg")
 
 def describe(engines: tuple[str, ...]) -> dict[str, str]:
     """Return processor, cores, memory, system and versions, each as one phrase, and those of engines."""
-    versions = _versions(_LIBRARIES + engines).items()
+    libraries = versions(_LIBRARIES + engines).items()
     return {
         "processor": processor.info().get("model name") or platform.processor() or platform.machine(),
         "cores": str(available_cores()),
@@ -28,7 +28,7 @@ def describe(engines: tuple[str, ...]) -> dict[str, str]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "resnet_pipe": __version__,
-        "libraries": ", ".join(f"{name} {version}" for name, version in versions),
+        "libraries": ", ".join(f"{name} {version}" for name, version in libraries),
     }
 
 
@@ -39,7 +39,7 @@ def identity(engines: tuple[str, ...]) -> dict[str, Any]:
         "cores": available_cores(),
         "gpus": _gpus(),
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "versions": {"resnet-pipe": __version__, **_versions(engines)},
+        "versions": {"resnet-pipe": __version__, **versions(engines)},
     }
 
 
@@ -58,7 +58,8 @@ def _gpus() -> list[str]:
     return [model[1] for model in models if model]
 
 
-def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of those of some distributions that are installed."""
     found = {}
     for name in libraries:
         with suppress(metadata.PackageNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 
 from resnet_pipe.errors import ResnetPipeError, RunError
 from resnet_pipe.head.detectors.detector import Placements
@@ -80,18 +81,7 @@ class Canaries:
     @property
     def figures(self) -> Canary | None:
         """Return those so far, of all devices together; None if there are none."""
-        found = [canary.figures for canary in self._all() if canary.figures is not None]
-        if not found:
-            return None
-        items = sum(one.items for one in found)
-        same = [one.top1 * one.items for one in found if one.top1 is not None]
-        return Canary(
-            items=items,
-            reference="; ".join(dict.fromkeys(one.reference for one in found)),
-            cosine_min=min((one.cosine_min for one in found if one.cosine_min is not None), default=None),
-            top1=sum(same) / items if same else None,
-            matched=min((one.matched for one in found if one.matched is not None), default=None),
-        )
+        return together(canary.figures for canary in self._all())
 
     @property
     def reason(self) -> str:
@@ -101,6 +91,22 @@ class Canaries:
     def _all(self) -> list[_Canary]:
         with self._lock:
             return [*self._canaries.values()]
+
+
+def together(figures: Iterable[Canary | None]) -> Canary | None:
+    """Return the figures of several devices as one; None if there are none."""
+    found = [one for one in figures if one is not None]
+    if not found:
+        return None
+    items = sum(one.items for one in found)
+    same = [one.top1 * one.items for one in found if one.top1 is not None]
+    return Canary(
+        items=items,
+        reference="; ".join(dict.fromkeys(one.reference for one in found)),
+        cosine_min=min((one.cosine_min for one in found if one.cosine_min is not None), default=None),
+        top1=sum(same) / items if same else None,
+        matched=min((one.matched for one in found if one.matched is not None), default=None),
+    )
 
 
 class _Canary:

@@ -13,7 +13,6 @@ from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine import cv2_import
-from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.machine.memory import keep_freed_memory
 from resnet_pipe.machine.nvidia import VramMeter
 from resnet_pipe.run.canary import Canaries
@@ -24,7 +23,7 @@ from resnet_pipe.run.observe.observer import Guard, Guarded
 from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.observe.trace import traced
 from resnet_pipe.run.pipeline import Pipeline
-from resnet_pipe.run.plan import Plan
+from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Deliver, Stager
 from resnet_pipe.run.stop import Stop
@@ -32,6 +31,7 @@ from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import count
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
+from resnet_pipe.run.workload import Workload
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -42,13 +42,13 @@ _VRAM = "measure of GPU memory"
 
 @dataclass(eq=False)
 class ChunkRunner:
-    """Runs chunks through all stages, on this machine. As many workers are started as can share the plan.
+    """Runs chunks through all stages, on this machine. As many workers are started as have something to do.
 
     Its effort is that so far. Without a path, there is no trace.
     """
 
     resolved: Resolved
-    plan: Plan
+    workload: Workload
     stop: Stop
     events: Events
     guard: Guard
@@ -76,14 +76,14 @@ class ChunkRunner:
         """
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
-        cores = available_cores()
+        cores = self.workload.cores
 
         def look() -> None:
             self.stop.check("loading the network")
             self._pool.poll(0)  # a worker that cannot work need not wait for the network
 
         with ExitStack() as stack:
-            self._pool = stack.enter_context(closing(self._start_workers(cores)))
+            self._pool = stack.enter_context(closing(self._start_workers()))
             started = time.perf_counter()
             devices = device.loaded(self.resolved, cores, self._pool.slots, look, self._unusual)
             self._devices = stack.enter_context(devices)
@@ -96,17 +96,22 @@ class ChunkRunner:
                     self._observers.add("trace", trace)
             yield
 
-    def _start_workers(self, cores: int) -> WorkerPool:
+    def _start_workers(self) -> WorkerPool:
         job, geometry = self.resolved.job, self.resolved.geometry
         shape = SlotShape(1, SLOTS_PER_WORKER, self.effort.batch_size, geometry.size, geometry.floats)
         tell = partial(self.events.note, unusual=False)
-        workers = self.effort.workers = count(self.resolved, self.plan, cores, shape, tell)
+        workers = self.effort.workers = count(self.resolved, self.workload, shape, tell)
         for stage in ("reader", "preprocess"):
             self.effort.clocks[stage].lanes = workers
         shape = replace(shape, workers=workers)
-        known = {source.key for chunk in self.plan.rewrites for source in chunk.failed_before}
         return WorkerPool(
-            self._reader, geometry, shape, job.reader.timeout_s, job.run.trace, known, self._on_retry
+            self._reader,
+            geometry,
+            shape,
+            job.reader.timeout_s,
+            job.run.trace,
+            self.workload.known,
+            self._on_retry,
         )
 
     def _ready(self, started: float) -> None:
@@ -124,12 +129,18 @@ class ChunkRunner:
             self.events.note(resolved.metadata["weights"], unusual=False)
 
     def run(
-        self, ledger: Ledger, spool: Spool, deliver: Deliver, on_failure: Callable[[Failure, str], None]
+        self,
+        chunks: Iterator[Chunk | None],
+        ledger: Ledger,
+        spool: Spool,
+        deliver: Deliver,
+        on_failure: Callable[[Failure, str], None],
     ) -> None:
-        """Run the chunks of the plan, the next one before the last is complete. Call it once.
+        """Run chunks, the next one before the last is complete. Call it once.
 
-        They are delivered in their order, each as soon as it is staged. Before that, `on_failure` is told of
-        each source in it that failed, and of the chunk's id; it may raise to end the run.
+        Where there may be another chunk later, there is None; `wake` says when. They are delivered in their
+        order, each as soon as it is staged. Before that, `on_failure` is told of each source in it that
+        failed, and of the chunk's id; it may raise to end the run.
 
         Raises:
             ResnetPipeError: the run cannot go on; what has been delivered stays.
@@ -137,8 +148,8 @@ class ChunkRunner:
         effort, observers = self.effort, self._observers
         clock = effort.clocks["writer"]
         stager = Stager(self.resolved, ledger, spool, clock, deliver, on_failure, observers.written)
-        share = max(1, self.plan.planned // effort.workers)
-        tasks = TaskList(self.plan.chunks(), self._reader, effort.batch_size, share, stager, spool)
+        share = max(1, self.workload.planned // effort.workers)
+        tasks = TaskList(chunks, self._reader, effort.batch_size, share, stager, spool)
         grace_s = self.resolved.job.run.grace_s
         pipeline = Pipeline(
             self._pool,
@@ -174,6 +185,10 @@ class ChunkRunner:
             effort.canary, effort.no_canary = self.canaries.figures, self.canaries.reason
             effort.peak_vram_mb = self._vram.peak_mb if self._vram else None
         progress()
+
+    def wake(self) -> None:
+        """Look for another chunk soon. For any thread, while `started`."""
+        self._pool.wake()
 
     def _on_retry(self, failure: Failure) -> None:
         self.events.tell("source_retried", source=failure.key, error=failure.error, text=failure.message)

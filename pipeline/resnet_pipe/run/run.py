@@ -17,7 +17,7 @@ from resnet_pipe.ledger.ledger import LEDGER, Ledger
 from resnet_pipe.ledger.standing import Standing
 from resnet_pipe.report.ping import ping
 from resnet_pipe.run import preparation
-from resnet_pipe.run.chunk_runner import ChunkRunner
+from resnet_pipe.run.executors.executor import Executor
 from resnet_pipe.run.executors.local import LocalExecutor
 from resnet_pipe.run.observe.events import Events, Listener
 from resnet_pipe.run.observe.history import History
@@ -88,11 +88,11 @@ class _Run:
     def __post_init__(self) -> None:
         resolved = self.resolved
         self.started = time.perf_counter()
-        self.executor = LocalExecutor(resolved, self.stop, self.events)
         head = resolved.head
         scored = head if isinstance(head, Classify) else Classify()
         logits = scored.logits.name if scored.logits else None
         self.history = History(head.labels, logits, scored.activation, resolved.job.run.report)
+        self.executor = self._choose_executor()
 
     def run(self) -> Outcome:
         """Execute, and whatever happens, leave run.json, the metrics and the ping."""
@@ -124,6 +124,14 @@ class _Run:
             if events.log_error is not None:
                 self.guard.warn("log", f"log.jsonl is not complete: {events.log_error.strerror}")
 
+    def _choose_executor(self) -> Executor:
+        kind: type[Executor] = LocalExecutor
+        if self.resolved.job.run.executor == "ray":
+            from resnet_pipe.run.executors.ray.driver import RayExecutor
+
+            kind = RayExecutor
+        return kind(self.resolved, self.stop, self.events, self.guard, self.history)
+
     def _process(self) -> None:
         resolved = self.resolved
         if self.folder is not None:
@@ -136,9 +144,7 @@ class _Run:
             self.events.log("note", text=plan.warning)  # the outcome has it, for the caller
         if plan.passed_over and plan.chunk_count:
             self.events.note(plan.passed_over.describe(), unusual=False)
-        trace = self.folder / "trace.json" if self.folder and resolved.job.run.trace else None
-        runner = ChunkRunner(resolved, plan, self.stop, self.events, self.guard, self.history, trace)
-        self.executor.run(prepared, runner)
+        self.executor.run(prepared, self.folder)
         if self.stop.signal is None:
             self.prepared = prepared = prepared.end()
         self.standing = prepared.write_failures()

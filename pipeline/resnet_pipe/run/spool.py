@@ -38,11 +38,15 @@ class SpanResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Spool:
-    """The finished spans of one run, in a directory below `home`; only those of a job with this digest."""
+    """The finished spans of one run, in a directory below `home`; only those of a job with this digest.
+
+    The tag tells apart those who share the directory; it is empty for who has it alone.
+    """
 
     directory: Path
     home: Path
     digest: str
+    tag: str = ""
 
     def save(self, source: Source, span: Span, batches: Sequence[SpanResult]) -> None:
         """Keep a finished span of a video: its rows, in order."""
@@ -58,7 +62,7 @@ class Spool:
         placements = [row.placement for row in rows if row.placement is not None]
         arrays["placement"] = np.array(placements, np.int64).reshape(-1, len(Placement._fields))
         arrays["notes"] = np.array([note.text for batch in batches for note in batch.notes], np.str_)
-        with atomic.replacing(self._path(source, span)) as temporary, temporary.open("wb") as file:
+        with atomic.replacing(self._path(source, span), self.tag) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def has(self, source: Source, span: Span) -> bool:

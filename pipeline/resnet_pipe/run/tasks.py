@@ -25,7 +25,7 @@ class TaskList:
     """Gives out the tasks of a run, in order; the spans of a video that is split come before all others.
 
     `share` is how many sources each worker gets if all get as many. The stager is told of each task before
-    any of its results.
+    any of its results. Of the chunks, None stands for: no other one for the moment.
 
     Attributes:
         newest: number, in this run, of the chunk of the newest task that was given out.
@@ -34,7 +34,7 @@ class TaskList:
 
     def __init__(
         self,
-        chunks: Iterator[Chunk],
+        chunks: Iterator[Chunk | None],
         reader: Reader,
         batch_size: int,
         share: int,
@@ -53,7 +53,8 @@ class TaskList:
         self._chunks: dict[int, int] = {}
         """Number of the chunk of each task that may be split."""
         self._upcoming = self._make(chunks)
-        self._next = next(self._upcoming, None)
+        self._next: tuple[Task, int] | None = None
+        self._ended = False
         self.newest = -1
         self.pieces = 0
 
@@ -65,12 +66,13 @@ class TaskList:
         if self._spans and (last is None or self._chunks[self._spans[0][0]] <= last):
             number, span, _ = self._spans[0]
             return heapq.heappop(self._spans)[2] if self._may_begin(number, span) else None
+        self._look()
         if self._next is None or (last is not None and self._next[1] > last):
             return None
         if not self._may_begin(self._next[0].index, 0):
             return None
         task, self.newest = self._next
-        self._next = next(self._upcoming, None)
+        self._next = None
         self.pieces += 1
         if task.may_split is not None:
             self._chunks[task.index] = self.newest
@@ -86,7 +88,16 @@ class TaskList:
     @property
     def exhausted(self) -> bool:
         """Tell whether all tasks have been given out."""
-        return self._next is None and not self._spans
+        self._look()
+        return self._ended and self._next is None and not self._spans
+
+    def _look(self) -> None:
+        """Look for the next task, unless it is known already, or there are no more."""
+        if self._next is None and not self._ended:
+            try:
+                self._next = next(self._upcoming)
+            except StopIteration:
+                self._ended = True
 
     def split(self, split: Split) -> Iterator[ReadyBatch]:
         """Put the spans of a source in the place of its task; yield those that need no worker any more."""
@@ -100,10 +111,14 @@ class TaskList:
                 task = Task(split.task, (split.source.key,), span, sources=share)
                 heapq.heappush(self._spans, (split.task, span.index, task))
 
-    def _make(self, chunks: Iterator[Chunk]) -> Iterator[tuple[Task, int]]:
+    def _make(self, chunks: Iterator[Chunk | None]) -> Iterator[tuple[Task, int] | None]:
         """Yield the tasks of all chunks, each with the number of its chunk in this run."""
-        index = 0
-        for number, chunk in enumerate(chunks):
+        index, number = 0, -1
+        for chunk in chunks:
+            if chunk is None:
+                yield None
+                continue
+            number += 1
             groups = list(self._groups(chunk.sources)) or [()]  # a chunk that only loses rows has one task
             for position, group in enumerate(groups):
                 self._stager.expect(index, chunk, final=position == len(groups) - 1)

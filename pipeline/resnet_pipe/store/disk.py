@@ -42,14 +42,18 @@ class Pending(NamedTuple):
 
 
 class Disk(Store):
-    """The files of a directory; see `Store`. Folders come with their first file and go with the last one."""
+    """The files of a directory; see `Store`. Folders come with their first file and go with the last one.
+
+    An attempt has a name if somebody else is to publish what it stages, to whom it is handed over.
+    """
 
     root: Path
 
-    def __init__(self, root: Path, tag: str = "") -> None:
+    def __init__(self, root: Path, tag: str = "", attempt: str = "") -> None:
         self.root = root
         self.home = root / HOME
         self.tag = tag
+        self._place = ".".join(filter(None, (attempt, tag or _WHOLE)))
         self.spool = self.home / "spool" / (tag or _WHOLE)
 
     def path(self, name: str) -> Path:
@@ -169,7 +173,7 @@ class Disk(Store):
 
     def stage(self, record: str) -> Path:
         """See `Store.stage`: on the same disk."""
-        staging = self._staging(record, self.tag)
+        staging = self._staging(record, self._place)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging, self.home)
         return staging
@@ -177,20 +181,35 @@ class Disk(Store):
     def unstage(self, record: str) -> None:
         """See `Store.unstage`."""
         if not self._pending(record).exists():
-            shutil.rmtree(self._staging(record, self.tag))
+            shutil.rmtree(self._staging(record, self._place))
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """See `Store.publish`, and the four steps at the top of this file."""
-        staging, pending = self._staging(record, self.tag), self._pending(record)
-        for folder, _, names in os.walk(staging):
-            for name in names:
-                atomic.sync(Path(folder, name))
-            atomic.sync(Path(folder))
+        staging, pending = self._staging(record, self._place), self._pending(record)
+        self.flush(record)
         atomic.sync_up_to(staging.parent, self.home)
         pending.write_bytes(data)
         atomic.sync(pending)
         atomic.sync(pending.parent)
         self._carry_through(pending, record, staging, change)
+
+    def flush(self, record: str) -> None:
+        """Flush the staged files of a record to the disk."""
+        for folder, _, names in os.walk(self._staging(record, self._place)):
+            for name in names:
+                atomic.sync(Path(folder, name))
+            atomic.sync(Path(folder))
+
+    def hand_over(self, record: str) -> None:
+        """Let what this attempt has staged for a record be what its run has staged, and will publish."""
+        staging = self._staging(record, self.tag or _WHOLE)
+        shutil.rmtree(staging, ignore_errors=True)
+        atomic.make_folder(staging.parent, self.home)
+        os.replace(self._staging(record, self._place), staging)  # noqa: PTH105 - in one step, or not
+
+    def drop_attempt(self) -> None:
+        """Remove what this attempt has staged, and not handed over."""
+        shutil.rmtree(self.home / "staging" / self._place, ignore_errors=True)
 
     def _carry_through(self, pending: Path, record: str, staging: Path, change: Change) -> None:
         """Publish a record that is pending: steps 3 and 4."""
@@ -202,7 +221,7 @@ class Disk(Store):
 
     def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
         """See `Store.place`."""
-        staging = self._staging(record, self.tag)
+        staging = self._staging(record, self._place)
         for name in names:
             atomic.sync(path_of(staging, name))
         self._put_in_place(staging, names, obsolete)
@@ -219,7 +238,7 @@ class Disk(Store):
                 atomic.make_folder(path.parent, self.root)
                 os.replace(staged, path)  # noqa: PTH105 - the os call is the one with the guarantee
                 changed.add(path.parent)
-        changed.update([self._remove(name) for name in obsolete])
+        changed.update(map(self._remove, obsolete))
         for directory in changed:
             if directory.is_dir():  # otherwise it has become empty, and those above it are here too
                 atomic.sync_up_to(directory, self.root)
@@ -228,7 +247,7 @@ class Disk(Store):
         """Yield the pending records of a folder, whether somebody is publishing them or died of it."""
         for path in sorted(self.path(folder).glob(".*.json.*tmp")):
             record = f"{folder}/{key_of(path.name[1:].partition('.json.')[0])}.json"
-            staging = self._staging(record, atomic.tag_of(path.name))
+            staging = self._staging(record, atomic.tag_of(path.name) or _WHOLE)
             yield Pending(f"{folder}/{key_of(path.name)}", record, staging)
 
     def half_put(self, patterns: Iterable[str]) -> Iterator[Path]:
@@ -273,8 +292,8 @@ class Disk(Store):
     def _pending(self, record: str) -> Path:
         return atomic.temporary_name(self.path(record), self.tag)
 
-    def _staging(self, record: str, tag: str) -> Path:
-        return self.home / "staging" / (tag or _WHOLE) / self.path(record).stem
+    def _staging(self, record: str, place: str) -> Path:
+        return self.home / "staging" / place / self.path(record).stem
 
     def _is_of_a_neighbour(self, name: str) -> bool:
         """Tell whether a temporary name is of another division of the same N, which may be running now."""

@@ -105,7 +105,8 @@ class Device:
 class DeviceUse:
     """What a device has done in a run, and the highest memory of its process; on a GPU too, if measured.
 
-    The parts are those of the infer stage, in seconds, of a network that finds objects.
+    The parts are those of the infer stage, in seconds, of a network that finds objects. The node is that of a
+    cluster; None on this machine.
     """
 
     device: str
@@ -113,11 +114,18 @@ class DeviceUse:
     peak_rss_kb: int
     peak_vram_mb: float | None
     parts: Mapping[str, float] = field(default_factory=dict)
+    node: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Return which device it is, for people."""
+        return f"{self.node}: {self.device}" if self.node else self.device
 
     def to_json(self, seconds: float) -> dict[str, Any]:
         """Return the figures as written to run.json, for a run of the given duration."""
         clock = self.clock.summary()
         return {
+            "node": self.node,
             "device": self.device,
             "streams": clock["lanes"],
             "batches": len(self.clock.batches),
@@ -191,7 +199,11 @@ def devices_of(infer: InferSection) -> tuple[str, ...]:
 
 def describe(devices: Sequence[Device]) -> EngineInfo:
     """Return what runs on all devices together; streams are those of each."""
-    infos = [device.info for device in devices]
+    return together([device.info for device in devices])
+
+
+def together(infos: Sequence[EngineInfo]) -> EngineInfo:
+    """Return what runs on several devices as one."""
     if len(infos) == 1:
         return infos[0]
     return replace(

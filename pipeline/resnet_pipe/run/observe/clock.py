@@ -33,6 +33,12 @@ class StageClock:
     batches: array[float] = field(default_factory=lambda: array("f"))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # For the way between processes: a lock cannot go with it.
+        with self._lock:
+            seconds = self.busy_s, self.wait_in_s, self.wait_out_s
+            return StageClock, (self.lanes, *seconds, self.items, self.batches[:])
+
     def add(self, busy_s: float, items: int) -> None:
         """Count one batch."""
         with self._lock:

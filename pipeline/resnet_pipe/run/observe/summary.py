@@ -38,7 +38,7 @@ def summary(outcome: Outcome) -> str:
         )
         if len(effort.devices) > 1:
             lines += [
-                f"device {index} ({use.device}): {use.describe(what, seconds)}"
+                f"device {index} ({use.place}): {use.describe(what, seconds)}"
                 for index, use in enumerate(effort.devices)
             ]
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")

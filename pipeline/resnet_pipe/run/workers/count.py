@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.machine.limits import available_bytes
-from resnet_pipe.run.plan import Plan
 from resnet_pipe.run.workers.slots import SlotShape
+from resnet_pipe.run.workload import Workload
 
 NETWORK_FACTOR = 4
 """What an engine takes for a network on the CPU, by the size of its file.
@@ -36,16 +36,16 @@ _MOST_STREAMS = 8
 """No engine has more on the CPU, unless the job asks for them."""
 
 
-def count(resolved: Resolved, plan: Plan, cores: int, slots: SlotShape, say: Callable[[str], None]) -> int:
+def count(resolved: Resolved, workload: Workload, slots: SlotShape, say: Callable[[str], None]) -> int:
     """Return how many workers a run starts: not more than have something to do; at least one.
 
     Unless the job says how many it wants, there is one for each core, as far as there is memory for them: if
     there is not, `say` is told. The slots are those of one worker.
     """
     job, reader = resolved.job, resolved.job.reader.make_reader()
-    wanted = cores if job.run.workers == "auto" else job.run.workers
-    batches = -(-plan.planned * reader.expected_items // slots.batch_size)
-    if batches < wanted and any(map(reader.may_split, plan.sources())):
+    wanted = workload.cores if job.run.workers == "auto" else job.run.workers
+    batches = -(-workload.planned * reader.expected_items // slots.batch_size)
+    if batches < wanted and workload.may_split:
         batches = wanted  # whatever was expected of it
     busy = max(1, min(wanted, batches))
     if job.run.workers != "auto":
@@ -53,7 +53,7 @@ def count(resolved: Resolved, plan: Plan, cores: int, slots: SlotShape, say: Cal
     available, network_bytes = available_bytes(), resolved.model.path.stat().st_size
     needed = needs(job.infer.engine, job.reader.worker_bytes, network_bytes, slots)
     if resolved.preprocessing.varies:
-        streams = min(cores, _MOST_STREAMS) if job.infer.streams == "auto" else job.infer.streams
+        streams = min(workload.cores, _MOST_STREAMS) if job.infer.streams == "auto" else job.infer.streams
         needed = replace(needed, run=needed.run + streams * PIXEL_BYTES * slots.batch_pixels)
     canary = _CANARY_BYTES + _CANARY_FACTOR * network_bytes if job.run.canary else 0
     workers = needed.workers(busy, available - canary)
