@@ -482,6 +482,15 @@ def test_an_engine_that_cannot_be_loaded_on_a_node_ends_the_run_with_its_exit_co
     assert "no CUDA" in said
 
 
+def test_nodes_without_the_package_end_the_run_which_says_why(
+    ray_job: JobFolder, cluster: TestCluster
+) -> None:
+    with cluster.faults("import sys; sys.modules['resnet_pipe.run.executors.ray.actor'] = None"):
+        said = refused(ray_job, 1)
+    assert "no worker on the cluster can start: ModuleNotFoundError: " in said
+    assert "each of them needs resnet-pipe" in said
+
+
 def test_a_cluster_that_is_not_there_is_refused(ray_job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     text = ray_job.file.read_text()
     ray_job.file.write_text(

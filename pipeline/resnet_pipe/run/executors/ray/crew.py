@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ _AGAIN_S = 10.0
 """How long after an actor was lost before it worked another one is made in its place."""
 _ROOM_EVERY_S = 2.0
 _WAIT_S = 0.2
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_CAUSE = re.compile(r"[\w.]+(Error|Exception|Exit): ")
 
 
 class State(Enum):
@@ -82,7 +85,7 @@ class Crew:
         self._question = question
         self.members: list[Member] = []
         self.known = time.monotonic()
-        self.lost = "no node has room for one"
+        self.lost = "none has started yet"
         self._looked = -_ROOM_EVERY_S
         self._not_before: dict[Slot, float] = {}
         self.leaving: set[str] = set()
@@ -173,6 +176,7 @@ class Crew:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of an error of Ray that says what happened."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    return lines[-1] if "Traceback" in str(error) else lines[0]
+    """Return the line of an error of Ray that says what happened: the cause, if there was an exception."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).strip().splitlines()]
+    causes = [line for line in lines if _CAUSE.match(line)]
+    return causes[-1] if causes else lines[0]

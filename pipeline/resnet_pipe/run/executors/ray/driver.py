@@ -273,6 +273,8 @@ class _Driver:
                 self._on(member, said)
 
     def _progress(self) -> None:
+        if self._begun is None:
+            return
         sources, items = self._crew.seen()
         executor = self._executor
         executor.effort.items = items
