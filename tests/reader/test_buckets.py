@@ -174,6 +174,18 @@ def test_what_a_server_refuses_is_told_from_what_it_cannot_do_now(
     assert expected == "missing" or code in caught.value.message
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_what_the_job_says_of_the_server_goes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "someone")
+    with answering(lambda path: (200, path.encode())) as endpoint:
+        files = files_of(f"{scheme}://{BUCKET}/a b", endpoint=endpoint)
+        assert files.read("c%20d#.jpg", lambda: None) == f"/{BUCKET}/a b/c%20d#.jpg".encode()
+
+
 def test_who_waits_for_a_slow_server_is_alive() -> None:
     beats = []
 

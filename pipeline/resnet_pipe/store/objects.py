@@ -199,10 +199,12 @@ def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectS
     settings = aws_profile.settings() if scheme == "s3" and not storage.anonymous else {}
     if storage.endpoint is not None:
         settings.pop("endpoint", None)
-        settings["base_url" if scheme == "gs" else "endpoint"] = storage.endpoint
+        # Of Amazon's, the one that nothing in the environment goes before.
+        key = {"s3": "aws_endpoint_url_s3", "gs": "base_url", "az": "endpoint"}[scheme]
+        settings[key] = storage.endpoint
     if storage.anonymous:
         settings["skip_signature"] = True
-    named = (settings.get("endpoint"), settings.get("base_url"), *map(os.environ.get, _ENDPOINTS))
+    named = (storage.endpoint, settings.get("endpoint"), *map(os.environ.get, _ENDPOINTS))
     endpoint = str(next(filter(None, named), ""))
     options: ClientConfig = {
         "timeout": _TIMEOUT,

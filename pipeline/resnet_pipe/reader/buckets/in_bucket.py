@@ -8,7 +8,7 @@ import heapq
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, reduce
 from pathlib import Path
@@ -32,7 +32,7 @@ _REMEDIES = {
     errno.EACCES: "check the credentials, which are in the provider's own environment (AWS_ACCESS_KEY_ID or"
     " AWS_PROFILE, for example), and that they may list the bucket; of a public one, set"
     " reader.storage.anonymous: true",
-    errno.EINVAL: "rename or remove that object: names have no `//`, `.` or `..` and no control characters",
+    errno.EILSEQ: "rename or remove that object: names have no `//`, `.` or `..` and no control characters",
 }
 _UNREACHED = (
     "check reader.path, reader.storage.endpoint or AWS_ENDPOINT_URL, the region (AWS_REGION) and the network"
@@ -47,15 +47,18 @@ class InBucket:
     whatever its extension. Empty objects that stand for folders are none.
     """
 
+    root: Address
     entries: tuple[BucketEntry, ...]
     recursive: bool
     extensions: frozenset[str]
     storage: Storage
 
-    @property
-    def root(self) -> Address:
-        """See `Files.root`."""
-        return common_start(self.entries)
+    @classmethod
+    def of(
+        cls, entries: tuple[BucketEntry, ...], recursive: bool, extensions: frozenset[str], storage: Storage
+    ) -> InBucket:
+        """Return those that at least one entry names."""
+        return cls(common_start(entries), entries, recursive, extensions, storage)
 
     @property
     def reach(self) -> BucketReach:
@@ -119,7 +122,7 @@ class InBucket:
     def is_gone(self) -> bool:
         """See `Files.is_gone`."""
         try:
-            return next(self._objects.list(), None) is None
+            return not any(found.size for found in self._objects.list())
         except OSError:
             return True
 
@@ -133,8 +136,14 @@ class InBucket:
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""
-        downloads = _downloads(self._objects)
-        return unpack(sources, folder, lambda key: _read(downloads, key, alive), extension_of, self.announce)
+        with closing(Downloads(self._objects)) as own:
+            return unpack(
+                sources,
+                folder,
+                lambda key: _read(own, key, alive),
+                extension_of,
+                lambda key: own.announce(_name_of(key)),
+            )
 
 
 @cache
