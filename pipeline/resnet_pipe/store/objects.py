@@ -70,14 +70,22 @@ class Objects:
     patience_s: float = PATIENCE_S
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield all objects below a name, also in what looks like folders, in the order of the server.
-
-        Amazon, Google and Azure sort them by name; some servers that speak S3 do not.
-        """
+        """Yield all objects below a name, also in what looks like folders; see `is_sorted`."""
         with explained(self.address):
             for group in self._store.list(prefix or None):
                 for found in group:
                     yield _stored(found["path"], found)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the server promises to list objects sorted by name.
+
+        Amazon, Google and Azure do. Other servers that speak S3 may not, nor do Amazon's directory buckets.
+        """
+        bucket = self.address.split("/")[2]
+        return not self.address.startswith("s3:") or not (
+            bucket.endswith("--x-s3") or _endpoint(self.storage, _from_files(self.address, self.storage))
+        )
 
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object without reading it; None if there is none."""
@@ -190,13 +198,25 @@ def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
     return StoredObject(name, found["size"], tag)
 
 
+def _from_files(address: Address, storage: Storage) -> dict[str, str | bool]:
+    """Return what the provider's own files say, as the library calls it."""
+    return aws_profile.settings() if address.startswith("s3:") and not storage.anonymous else {}
+
+
+def _endpoint(storage: Storage, settings: Mapping[str, str | bool]) -> str:
+    """Return the address of the server, if anything says it."""
+    named = (storage.endpoint, settings.get("endpoint"), *map(os.environ.get, _ENDPOINTS))
+    return str(next(filter(None, named), ""))
+
+
 @cache
 def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectStore:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     scheme, _, rest = address.partition("://")
     bucket, _, prefix = rest.partition("/")
-    settings = aws_profile.settings() if scheme == "s3" and not storage.anonymous else {}
+    settings = _from_files(address, storage)
+    endpoint = _endpoint(storage, settings)
     if storage.endpoint is not None:
         settings.pop("endpoint", None)
         # Of Amazon's, the one that nothing in the environment goes before.
@@ -204,8 +224,6 @@ def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectS
         settings[key] = storage.endpoint
     if storage.anonymous:
         settings["skip_signature"] = True
-    named = (storage.endpoint, settings.get("endpoint"), *map(os.environ.get, _ENDPOINTS))
-    endpoint = str(next(filter(None, named), ""))
     options: ClientConfig = {
         "timeout": _TIMEOUT,
         "read_timeout": _SILENCE,
