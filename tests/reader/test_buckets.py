@@ -141,6 +141,28 @@ def test_sources_are_sorted_whatever_the_order_of_the_server(order: Callable[[An
     assert len(keys) == 6
 
 
+def test_where_order_is_promised_sources_come_as_they_are_listed() -> None:
+    names = [f"p/{folder}/{number:03d}.jpg" for folder in ("a-b", "a") for number in range(50)]
+
+    def pages(path: str) -> tuple[int, bytes]:
+        if "continuation" in path:
+            return 500, error("InternalError")
+        more = b"<IsTruncated>true</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
+        return 200, listing(*names).replace(b"<IsTruncated>false</IsTruncated>", more)
+
+    with answering(pages) as endpoint:
+        sources = files_of(f"gs://{BUCKET}/p", endpoint=endpoint).list_sources()
+        assert [f"p/{next(sources).key}" for _ in names] == names
+
+
+def test_a_server_that_breaks_its_promise_of_order_is_refused() -> None:
+    with (
+        answering(lambda _: (200, listing("p/a/b.jpg", "p/a-b/c.jpg"))) as endpoint,
+        pytest.raises(RunError, match=r"a-b/c\.jpg comes after a/b\.jpg"),
+    ):
+        listed(files_of(f"gs://{BUCKET}/p", endpoint=endpoint))
+
+
 @pytest.mark.parametrize("name", ["p/a//b.jpg", "p/../b.jpg", "p/./b.jpg", "p/line\nfeed.jpg"])
 def test_an_object_whose_name_cannot_be_a_key_ends_the_listing(name: str) -> None:
     with (
@@ -174,6 +196,18 @@ def test_what_a_server_refuses_is_told_from_what_it_cannot_do_now(
     assert expected == "missing" or code in caught.value.message
 
 
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_what_the_job_says_of_the_server_goes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "someone")
+    with answering(lambda path: (200, path.encode())) as endpoint:
+        files = files_of(f"{scheme}://{BUCKET}/a b", endpoint=endpoint)
+        assert files.read("c%20d#.jpg", lambda: None) == f"/{BUCKET}/a b/c%20d#.jpg".encode()
+
+
 def test_who_waits_for_a_slow_server_is_alive() -> None:
     beats = []
 
@@ -199,9 +233,10 @@ def test_no_more_is_fetched_ahead_than_there_is_room_for() -> None:
         downloads = Downloads(objects)
         for number in range(20):
             downloads.announce(f"{number:02d}")
-        for _ in range(8):
-            assert asked.acquire(timeout=30)
-        assert not asked.acquire(timeout=0.3), "more than 32 MiB are there already"
+        count = 0
+        while asked.acquire(timeout=1.5):
+            count += 1
+        assert 5 <= count <= 8, "32 MiB are there, or more because nobody knew how large they are"
         for number in (5, *range(5), *range(6, 20)):  # also out of turn
             assert downloads.take(f"{number:02d}", lambda: None) == f"{number:02d}".encode() * (size // 2)
 

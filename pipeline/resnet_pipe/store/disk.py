@@ -185,8 +185,8 @@ class Disk(Store):
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """See `Store.publish`, and the four steps at the top of this file."""
-        staging, pending = self._staging(record, self._place), self._pending(record)
         self.flush(record)
+        staging, pending = self._staging(record, self._place), self._pending(record)
         atomic.sync_up_to(staging.parent, self.home)
         pending.write_bytes(data)
         atomic.sync(pending)
@@ -286,8 +286,7 @@ class Disk(Store):
 
     def _has(self, pending: Pending, name: str, sha256: str) -> bool:
         """Tell whether a file of a pending record is staged, or in place as it was written."""
-        staged = path_of(pending.staging, name).exists()
-        return staged or (self.look(name) is not None and file_sha256(self.path(name)) == sha256)
+        return path_of(pending.staging, name).exists() or self.sha256(name) == sha256
 
     def _pending(self, record: str) -> Path:
         return atomic.temporary_name(self.path(record), self.tag)

@@ -43,7 +43,7 @@ def explained(address: Address, name: str = "") -> Iterator[None]:
     except InvalidPathError as error:
         named = _INVALID.search(str(error))
         text = f"an object has a name that cannot be read: {named[1]!r}" if named else _line(error)
-        raise OSError(errno.EINVAL, text, place) from None
+        raise OSError(errno.EILSEQ, text, place) from None
     except ValueError as error:
         raise OSError(errno.EINVAL, _line(error), place) from None
     except BaseError as error:  # of a listing, whatever the server says

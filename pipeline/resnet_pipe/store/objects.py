@@ -78,10 +78,7 @@ class Objects:
         return replace(self, address=self.address / name)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield all objects below a name, also in what looks like folders, in the order of the server.
-
-        Amazon, Google and Azure sort them by name; some servers that speak S3 do not.
-        """
+        """Yield all objects below a name, also in what looks like folders; see `is_sorted`."""
         with explained(self.address):
             for group in self._store.list(prefix or None):
                 for found in group:
@@ -95,6 +92,17 @@ class Objects:
             found = obstore.list_with_delimiter(self._store, folder or None)["objects"]
         for one in sorted(found, key=lambda one: str(one["path"])):
             yield _stored(one["path"], one)
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the server promises to list objects sorted by name.
+
+        Amazon, Google and Azure do. Other servers that speak S3 may not, nor do Amazon's directory buckets.
+        """
+        bucket = self.address.split("/")[2]
+        return not self.address.startswith("s3:") or not (
+            bucket.endswith("--x-s3") or _endpoint(self.storage, _from_files(self.address, self.storage))
+        )
 
     def look(self, name: str) -> StoredObject | None:
         """Return what is known of an object without reading it; None if there is none."""
@@ -201,9 +209,8 @@ class Objects:
         with explained(self.address):
             from obstore.fsspec import FsspecStore
 
-            scheme = self.address.partition("://")[0]
-            settings, options = _settings(scheme, self.storage)
-            retries = _retries(self.patience_s)
+            settings, options = _settings(self.address, self.storage)
+            retries, scheme = _retries(self.patience_s), self.address.partition("://")[0]
             return FsspecStore(scheme, config=settings, client_options=options, retry_config=retries)
 
     def _tag(self, found: Mapping[str, Any]) -> str:
@@ -224,13 +231,24 @@ def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
     return StoredObject(name, found["size"], tag)
 
 
+def _from_files(address: Address, storage: Storage) -> dict[str, str | bool]:
+    """Return what the provider's own files say, as the library calls it."""
+    return aws_profile.settings() if address.startswith("s3:") and not storage.anonymous else {}
+
+
+def _endpoint(storage: Storage, settings: Mapping[str, str | bool]) -> str:
+    """Return the address of the server, if anything says it."""
+    named = (storage.endpoint, settings.get("endpoint"), *map(os.environ.get, _ENDPOINTS))
+    return str(next(filter(None, named), ""))
+
+
 @cache
 def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectStore:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     scheme, _, rest = address.partition("://")
     bucket, _, prefix = rest.partition("/")
-    settings, options = _settings(scheme, storage)
+    settings, options = _settings(address, storage)
     kind = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme]
     return kind(
         bucket,
@@ -241,16 +259,18 @@ def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectS
     )
 
 
-def _settings(scheme: str, storage: Storage) -> tuple[dict[str, str | bool], ClientConfig]:
-    """Return how to reach the servers of a scheme, as the library calls it, and how to speak with them."""
-    settings = aws_profile.settings() if scheme == "s3" and not storage.anonymous else {}
+def _settings(address: Address, storage: Storage) -> tuple[dict[str, str | bool], ClientConfig]:
+    """Return how to reach the server of an address, as the library calls it, and how to speak with it."""
+    settings = _from_files(address, storage)
+    endpoint, scheme = _endpoint(storage, settings), address.partition("://")[0]
     if storage.endpoint is not None:
         settings.pop("endpoint", None)
-        settings["base_url" if scheme == "gs" else "endpoint"] = storage.endpoint
+        # Of Amazon's, the one that nothing in the environment goes before.
+        key = {"s3": "aws_endpoint_url_s3", "gs": "base_url", "az": "endpoint"}[scheme]
+        settings[key] = storage.endpoint
     if storage.anonymous:
         settings["skip_signature"] = True
-    named = (settings.get("endpoint"), settings.get("base_url"), *map(os.environ.get, _ENDPOINTS))
-    allow_http = str(next(filter(None, named), "")).startswith("http://")
+    allow_http = endpoint.startswith("http://")
     return settings, {"timeout": _TIMEOUT, "read_timeout": _SILENCE, "allow_http": allow_http}
 
 

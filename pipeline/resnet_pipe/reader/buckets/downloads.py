@@ -30,7 +30,7 @@ class Downloads:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._queue: SimpleQueue[tuple[str, Future[bytes]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[str, Future[bytes]] | None] = SimpleQueue()
         self._announced: dict[str, Future[bytes]] = {}
         self._threads = 0
         self._change = Condition()
@@ -38,6 +38,7 @@ class Downloads:
         """Bytes that are, or may be, in memory."""
         self._largest = 0
         self._wanted: Future[bytes] | None = None
+        self._closed = False
 
     def announce(self, name: str) -> None:
         """Have an object fetched, without waiting."""
@@ -66,11 +67,21 @@ class Downloads:
             self._change.notify_all()
         return future.result()
 
+    def close(self) -> None:
+        """Have the threads end, each after the object that it is fetching; nothing can be taken any more."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        for _ in range(self._threads):
+            self._queue.put(None)
+
     def _fetch_all(self) -> None:
-        while True:
-            name, future = self._queue.get()
+        while (announced := self._queue.get()) is not None:
+            name, future = announced
             with self._change:
                 self._change.wait_for(partial(self._has_room, future))
+                if self._closed:
+                    return
                 self._held[future] = self._largest or _UNKNOWN_BYTES
             try:
                 data = self._objects.read(name, _LARGEST)
@@ -89,4 +100,4 @@ class Downloads:
 
     def _has_room(self, future: Future[bytes]) -> bool:
         expected = self._largest or _UNKNOWN_BYTES
-        return future is self._wanted or sum(self._held.values()) + expected <= _AHEAD_BYTES
+        return self._closed or future is self._wanted or sum(self._held.values()) + expected <= _AHEAD_BYTES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnet_pipe.reader.listing import Pattern, extension_of
 from resnet_pipe.store.address import Address
 
@@ -50,7 +52,7 @@ class BucketEntry(str):
         return (str(self),)
 
 
-def common_start(entries: list[BucketEntry] | tuple[BucketEntry, ...]) -> Address:
+def common_start(entries: Sequence[BucketEntry]) -> Address:
     """Return the deepest folder that all entries (at least one, of one bucket) start from."""
     starts = [entry.start.split("/") for entry in entries]
     shared = 0

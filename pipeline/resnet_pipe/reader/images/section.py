@@ -92,4 +92,4 @@ class ImagesSection(ImageFilesSection):
         if not self.in_bucket:
             return Folder.of(self.on_disk, self.recursive, EXTENSIONS)
         storage = self.storage.storage if self.storage else Storage()
-        return InBucket(self.in_bucket, self.recursive, EXTENSIONS, storage)
+        return InBucket.of(self.in_bucket, self.recursive, EXTENSIONS, storage)
