@@ -179,3 +179,14 @@ def test_the_command_of_the_gpu_service_is_one_that_we_have() -> None:
     parsed = commands.commands[name].make_context(name, arguments).params
     assert parsed["overrides"] == ("infer.engine=opencv", "infer.device=cuda")
     assert parsed["quiet"]
+
+
+def test_the_indexed_job_of_kubernetes_has_a_pod_for_each_division_and_time_for_a_chunk() -> None:
+    spec = YAML(typ="safe").load(DOCKER / "kubernetes" / "divided.yaml")["spec"]
+    pod = spec["template"]["spec"]
+    (run,) = pod["containers"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"]
+    assert f'--divide "$((JOB_COMPLETION_INDEX + 1))/{spec["completions"]}"' in run["args"][0]
+    assert pod["terminationGracePeriodSeconds"] > RunSection().grace_s
+    assert {one["name"] for one in run["volumeMounts"]} == {one["name"] for one in pod["volumes"]}

@@ -79,6 +79,7 @@ class TestCluster:
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
+        self._folder = folder
         self._faults = folder / "faults.py"
         (folder / "sitecustomize.py").write_text(FAULTS)
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
@@ -94,6 +95,10 @@ class TestCluster:
             yield
         finally:
             self._faults.unlink()
+
+    def open(self, gate: str) -> None:
+        """Let the processes on its nodes go on that wait at a gate of `faults.GATE`."""
+        (self._folder.parent / f"{gate}.open").touch()
 
     def actors(self) -> list[int]:
         """Return the processes of actors on its first node."""
@@ -289,7 +294,7 @@ def test_a_worker_that_dies_or_is_stopped_costs_no_source(
     number: signal.Signals,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "SILENCE_S", 3.0)
+    monkeypatch.setattr(crew, "SILENCE_S", 5.0)
     taken = at_commit(once_at_work(ray_job, 2, lambda: os.kill(cluster.actors()[0], number)))
     ray_job.run().expect(0)
     assert "a worker is lost" in notes(ray_job)
@@ -304,7 +309,7 @@ def test_a_worker_that_wakes_after_it_was_given_up_commits_nothing(
     at_commit: AtCommit,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "SILENCE_S", 3.0)
+    monkeypatch.setattr(crew, "SILENCE_S", 5.0)
     monkeypatch.setattr(ray, "kill", lambda *_, **__: None)  # as if its node could not be reached
     ray_job.add(*numbered(ENOUGH - 60, 60))
     zombies: list[int] = []
@@ -317,7 +322,7 @@ def test_a_worker_that_wakes_after_it_was_given_up_commits_nothing(
         elif zombies and not woken and "a worker is lost" in notes(ray_job):
             woken.append(len(taken))
             os.kill(zombies[0], signal.SIGCONT)
-        time.sleep(0.2)  # so that there is something left to do when it wakes
+        time.sleep(0.1 if woken else 0.4)  # so that there is something left to do when it wakes
 
     taken = at_commit(stop_and_wake)
     ray_job.run().expect(0)
@@ -341,12 +346,14 @@ def test_a_node_that_is_lost_costs_no_source(
 
 def test_a_node_that_joins_gets_a_worker(job: JobFolder, cluster: TestCluster) -> None:
     describe(job, cluster)
-    job.add(*numbered(80), comment="0.3")
+    job.add(*numbered(40))
+    job.add(*numbered(40, 40), comment="gate")
     with cluster.faults(DECODER), job.start() as running:
         wait_until(lambda: has_committed(job), "a chunk is committed")
         with cluster.second_node():
+            wait_until(lambda: len(job.events("engine_ready")) == 4, "all workers are there")
+            cluster.open("gate")
             running.end().expect(0)
-    assert len(job.events("engine_ready")) == 4
     assert_same_rows(job.out, here(job))
 
 

@@ -18,7 +18,8 @@ class RaySection(BaseModel):
     address: Annotated[
         str,
         Field(
-            pattern=r"^(auto|[^/]+:\d+)$", description="of the cluster, HOST:PORT; auto: that of this machine"
+            pattern=r"^(auto|[^/]+:\d+)$",
+            description="of the cluster, HOST:PORT; auto: that which this machine is a node of",
         ),
     ] = "auto"
     workers: Annotated[

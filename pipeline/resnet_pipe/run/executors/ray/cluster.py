@@ -83,7 +83,7 @@ def _connect(address: str, look: Callable[[], object]) -> None:
         where = "on this machine" if address == "auto" else f"at {address}"
         raise UsageError(
             f"cannot use a Ray cluster {where}: {' '.join(str(problems[0]).split())}",
-            "start one with `ray start --head`; unless this machine is one of its nodes, set run.ray.address",
+            "make this machine a node of one: `ray start --head`, or `ray start --address=HOST:PORT`",
         )
 
 
