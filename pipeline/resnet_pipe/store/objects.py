@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 120.0
 """Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
-_RETRIES = 10
+_RETRIES = 1000
+"""More than there is time for."""
 _TIMEOUT, _SILENCE = timedelta(minutes=15), timedelta(seconds=30)
 """For one request, and until the next bytes of an answer."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")

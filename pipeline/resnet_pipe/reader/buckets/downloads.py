@@ -37,7 +37,6 @@ class Downloads:
         self._held: dict[Future[bytes], int] = {}
         """Bytes that are, or may be, in memory."""
         self._largest = 0
-        self._wanted: Future[bytes] | None = None
         self._closed = False
 
     def announce(self, name: str) -> None:
@@ -48,18 +47,17 @@ class Downloads:
         self._queue.put((name, self._announced[name]))
         if self._threads < _THREADS:
             self._threads += 1
-            Thread(target=self._fetch_all, name="download", daemon=True).start()
+            Thread(target=self._fetch_ahead, name="download ahead", daemon=True).start()
 
     def take(self, name: str, alive: Callable[[], None]) -> bytes:
         """Return the content of an object; `alive` is called while that takes long.
 
         It may raise what `Objects.read` does, or MemoryError.
         """
-        self.announce(name)
-        future = self._announced.pop(name)
-        with self._change:
-            self._wanted = future
-            self._change.notify_all()
+        future = self._announced.pop(name, None)
+        if future is None or future.cancel():  # before its turn came
+            future = Future()
+            Thread(target=self._fetch, args=(name, future), name="download", daemon=True).start()
         while not wait([future], _BEAT_S).done:
             alive()
         with self._change:
@@ -75,22 +73,27 @@ class Downloads:
         for _ in range(self._threads):
             self._queue.put(None)
 
-    def _fetch_all(self) -> None:
+    def _fetch_ahead(self) -> None:
         while (announced := self._queue.get()) is not None:
             name, future = announced
             with self._change:
                 self._change.wait_for(partial(self._has_room, future))
                 if self._closed:
                     return
+                if not future.set_running_or_notify_cancel():
+                    continue
                 self._held[future] = self._largest or _UNKNOWN_BYTES
-            try:
-                data = self._objects.read(name, _LARGEST)
-            except BaseException as error:  # whatever it is, `take` will raise it
-                self._hold(future, 0)
-                future.set_exception(error)
-            else:
-                self._hold(future, len(data))
-                future.set_result(data)
+            self._fetch(name, future)
+
+    def _fetch(self, name: str, future: Future[bytes]) -> None:
+        try:
+            data = self._objects.read(name, _LARGEST)
+        except BaseException as error:  # whatever it is, `take` will raise it
+            self._hold(future, 0)
+            future.set_exception(error)
+        else:
+            self._hold(future, len(data))
+            future.set_result(data)
 
     def _hold(self, future: Future[bytes], size: int) -> None:
         with self._change:
@@ -100,4 +103,5 @@ class Downloads:
 
     def _has_room(self, future: Future[bytes]) -> bool:
         expected = self._largest or _UNKNOWN_BYTES
-        return self._closed or future is self._wanted or sum(self._held.values()) + expected <= _AHEAD_BYTES
+        room = not self._held or sum(self._held.values()) + expected <= _AHEAD_BYTES
+        return room or self._closed or future.cancelled()

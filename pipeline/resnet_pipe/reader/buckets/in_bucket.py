@@ -24,7 +24,7 @@ from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
 from resnet_pipe.store.objects import Objects, Storage, StoredObject
 
-PATIENCE_S = 30.0
+PATIENCE_S = 20.0
 """A server that cannot be reached for so long is not there: less than a run has when it commits."""
 _REMEDIES = {
     errno.ENOENT: "correct the bucket in reader.path, or reader.storage.endpoint",
