@@ -198,7 +198,8 @@ class _Driver:
         except UsageError as error:
             raise self._in_time(error) from None
         ledger, resolved = self._prepared.ledger, self._executor.resolved
-        output = self._admission.output
+        output = ledger.output
+        assert isinstance(output, Path)  # noqa: S101 - or nobody would have been admitted
         if self._model is None:
             self._model = ray.put(model_files.read(resolved))
         planned = -(-self._workload.planned // len(self._crew.members))
