@@ -35,29 +35,38 @@ def free_port() -> int:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Serve one bucket, kept in a folder; yield the server's address."""
+    server, endpoint = _start(folder)
+    try:
+        yield endpoint
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
-    # The ports of gRPC are these, unless they are named.
-    grpc = {f"{name}.port.grpc": free_port() for name in ports}
-    command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=300"]
-    command += [f"-{name}.port={port}" for name, port in ports.items()]
-    command += [f"-{name}={port}" for name, port in grpc.items()]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     # It takes keys in its environment for those that it has to ask for.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=plain)
-        try:
-            endpoint = f"http://127.0.0.1:{ports['s3']}"
-            _wait(endpoint, server)
-            yield endpoint
-        finally:
-            server.kill()
-            server.wait()
+    for _ in range(3):  # somebody may take a port that was free
+        ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+        # The ports of gRPC are these, unless they are named.
+        grpc = {f"{name}.port.grpc": free_port() for name in ports}
+        command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=300"]
+        command += [f"-{name}.port={port}" for name, port in ports.items()]
+        command += [f"-{name}={port}" for name, port in grpc.items()]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=plain)
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        if _has_started(endpoint, server):
+            return server, endpoint
+        server.kill()
+        server.wait()
+    raise RuntimeError(f"the server of buckets does not start; see {folder / 'log'}")
 
 
-def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
-    """Return when the bucket has been made, and takes an object."""
+def _has_started(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
+    """Make the bucket; tell whether it takes an object."""
     import obstore
 
     end = time.monotonic() + _PATIENCE_S
@@ -66,9 +75,9 @@ def _wait(endpoint: str, server: subprocess.Popen[bytes]) -> None:
             bucket = Request(f"{endpoint}/{BUCKET}", method="PUT")  # noqa: S310 - http, as made above
             urlopen(bucket, timeout=5).close()  # noqa: S310
             obstore.put(open_bucket(endpoint, retry=False), "ready", b"")
-            return
+            return True
         time.sleep(0.1)
-    raise RuntimeError("the server of buckets does not start; its log is in its folder")
+    return False
 
 
 def open_bucket(endpoint: str, prefix: str = "", retry: bool = True) -> S3Store:
