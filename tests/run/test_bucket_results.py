@@ -17,6 +17,10 @@ import pytest
 
 import resnet_pipe
 from resnet_pipe.errors import RunError, UsageError
+from resnet_pipe.ledger.ledger import Ledger
+from resnet_pipe.store.address import Address
+from resnet_pipe.store.lease import leased
+from resnet_pipe.store.objects import Objects
 from tests import flaky_proxy
 from tests.buckets import BUCKET, content, environment, open_bucket
 from tests.flaky_proxy import Faults
@@ -278,10 +282,6 @@ def test_a_run_killed_at_any_request_is_completed_by_the_same_command(
 
 
 def test_two_runs_at_once_are_one_too_many(job: BucketJob, endpoint: str) -> None:
-    from resnet_pipe.store.address import Address
-    from resnet_pipe.store.lease import leased
-    from resnet_pipe.store.objects import Objects
-
     with (
         mock.patch.dict(os.environ, job.variables),
         mock.patch("resnet_pipe.store.lease.BEAT_S", 0.2),
@@ -289,6 +289,9 @@ def test_two_runs_at_once_are_one_too_many(job: BucketJob, endpoint: str) -> Non
     ):
         error = job.here().expect(11).stderr
     assert f"process {os.getpid()}" in error
+    with mock.patch.dict(os.environ, job.variables), Ledger(Objects(Address(job.address))).store.held():
+        error = job.here().expect(11).stderr
+    assert f"another run holds {job.address}: process {os.getpid()}" in error
     assert of_job(job) == {}
     job.here().expect(0)
     check(job)

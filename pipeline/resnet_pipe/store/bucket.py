@@ -17,10 +17,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from resnet_pipe.errors import LockedError
 from resnet_pipe.store import conditions
 from resnet_pipe.store.bucket_files import WHOLE, BucketFiles, at_once, is_cancelled
 from resnet_pipe.store.claims import PLANS, Claims
@@ -55,14 +56,20 @@ class Bucket(BucketFiles):
     def clear(self, folder: str) -> None:
         """See `Store.clear`. Plans and cancelled records stay, see `claims`."""
         self._claims.close(set(self.used(folder)))
-        found = [one.name for one in self._objects.list() if not one.name.startswith(f"{HOME}/plans/")]
+        found = [one.name for one in self._objects.list() if not one.name.startswith(PLANS)]
         self.delete(map(key_of_object, found))
         shutil.rmtree(self.home.parent, ignore_errors=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """See `Store.held`: on this machine by a lock, and from others by a lease."""
-        with output_lock(self.home, self.tag), leased(self._objects, self.tag):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(output_lock(self.home, self.tag))
+            except LockedError as error:
+                error.problem = error.problem.replace(str(self.home.parent), str(self._objects))
+                raise
+            stack.enter_context(leased(self._objects, self.tag))
             conditions.require(self._objects, self.tag or WHOLE)
             yield
 
