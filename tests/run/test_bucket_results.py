@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest import mock
 
@@ -94,6 +94,16 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 def of_job(job: BucketJob) -> dict[str, bytes]:
     return {name: data for name, data in job.files().items() if name.startswith("part-")}
+
+
+@pytest.fixture
+def _hasty() -> Iterator[None]:
+    """A server that is not there is not waited for."""
+    with (
+        mock.patch("resnet_pipe.store.objects.PATIENCE_S", 0.3),
+        mock.patch("resnet_pipe.store.bucket_files.PATIENCE_S", 0.3),
+    ):
+        yield
 
 
 def check(job: BucketJob) -> None:
@@ -206,6 +216,7 @@ def test_a_server_that_ignores_conditions_is_refused_before_anything_changes(
     assert content(job.server) == {}
 
 
+@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("status", [403, 507])
 def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
     job: BucketJob, endpoint: str, status: int
@@ -223,6 +234,7 @@ def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
     check(job)
 
 
+@pytest.mark.usefixtures("_hasty")
 def test_a_server_that_is_not_there_is_named(job: BucketJob) -> None:
     job.variables["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
     for arguments in ((), ("--dry-run",), ("--set", "infer.engine=auto")):

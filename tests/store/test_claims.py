@@ -161,7 +161,7 @@ def test_files_that_somebody_else_cleared_away_are_put_again(make: Make, endpoin
     faults = Faults()
     faults.before = clear_away
     with flaky_proxy.before(endpoint, faults) as address:
-        store._objects = Objects(store._objects.address, Storage(address))
+        store._patient = Objects(store._objects.address, Storage(address))
         store.publish(ONE, b"data", Change({"part": ""}, (), "data"))
     assert other.read("part") == b"data"
 

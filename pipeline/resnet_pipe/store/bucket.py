@@ -43,7 +43,7 @@ class Bucket(BucketFiles):
     def __init__(self, objects: Objects, scratch: Path, tag: str = "") -> None:
         super().__init__(objects, scratch, tag)
         self.spool = self.home / "spool" / (tag or WHOLE)
-        self._claims = Claims(objects, tag)
+        self._claims = Claims(self._patient, tag)
 
     def exists(self, folder: str) -> bool:
         """See `Store.exists`."""
@@ -111,18 +111,18 @@ class Bucket(BucketFiles):
         paths = {key_of(str(path.relative_to(staging))): path for path in found}
         folder = f"{_STAGED}/{_stem(record)}-{change.attempt}"
         before = dict(zip(paths, at_once(self._final_tag, paths), strict=True))
-        at_once(lambda name: self._objects.put(f"{folder}/{object_of(name)}", paths[name]), paths)
+        at_once(lambda name: self._patient.put(f"{folder}/{object_of(name)}", paths[name]), paths)
         self._put_record(record, data)
 
         def put_in_place(name: str) -> None:
             try:
-                self._objects.copy(f"{folder}/{object_of(name)}", object_of(name))
+                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name))
             except FileNotFoundError:  # a later run took this one for dead, and has removed what was staged
                 self._put_again(name, paths[name], before[name])
 
         at_once(put_in_place, paths)
         self.delete(change.obsolete)
-        self._objects.delete(f"{folder}/{object_of(name)}" for name in paths)
+        self._patient.delete(f"{folder}/{object_of(name)}" for name in paths)
         if self._present is not None:
             self._present.update(paths)
         shutil.rmtree(staging, ignore_errors=True)
@@ -130,9 +130,9 @@ class Bucket(BucketFiles):
     def _put_record(self, record: str, data: bytes) -> None:
         try:
             if tag := self._tags.get(record):
-                self._tags[record] = self._objects.replace(object_of(record), data, tag)
+                self._tags[record] = self._patient.replace(object_of(record), data, tag)
             else:
-                self._tags[record] = self._objects.create(object_of(record), data)
+                self._tags[record] = self._patient.create(object_of(record), data)
         except ConditionError:
             with suppress(FileNotFoundError):
                 if self.read(record) == data:  # the answer had got lost
@@ -142,7 +142,7 @@ class Bucket(BucketFiles):
     def _final_tag(self, name: str) -> str:
         """Return what tells the file of before from others; empty if there is none."""
         try:
-            return self._objects.tag_of(object_of(name))
+            return self._patient.tag_of(object_of(name))
         except FileNotFoundError:
             return ""
 
@@ -150,14 +150,14 @@ class Bucket(BucketFiles):
         """Put a file under its final name, unless something else than before has come there."""
         with suppress(ConditionError):
             if before:
-                self._objects.replace(object_of(name), path.read_bytes(), before)
+                self._patient.replace(object_of(name), path.read_bytes(), before)
             else:
-                self._objects.create(object_of(name), path.read_bytes())
+                self._patient.create(object_of(name), path.read_bytes())
 
     def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
         """See `Store.place`."""
         staging = self._staging(record)
-        at_once(lambda name: self._objects.put(object_of(name), path_of(staging, name)), names)
+        at_once(lambda name: self._patient.put(object_of(name), path_of(staging, name)), names)
         self.delete(obsolete)
 
     def adopt(self, folder: str, names: Iterable[str], obsolete: Iterable[str] = ()) -> None:
@@ -166,7 +166,7 @@ class Bucket(BucketFiles):
         def move(name: str) -> None:
             source = f"{folder}/{name}"
             if self.look(source) is not None:
-                self._objects.copy(object_of(source), object_of(name))
+                self._patient.copy(object_of(source), object_of(name))
                 self.delete([source])
 
         at_once(move, names)
@@ -223,7 +223,7 @@ class Bucket(BucketFiles):
             path = path_of(folder, key_of_object(names[name]))
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # a run has put it in place, or removed it, meanwhile
-                self._objects.download(name, path)
+                self._patient.download(name, path)
 
         at_once(download, names)
 
@@ -232,12 +232,12 @@ class Bucket(BucketFiles):
 
         def put_in_place(name: str) -> None:
             with suppress(FileNotFoundError):  # a neighbour has just done it
-                self._objects.copy(f"{folder}/{name}", name)
+                self._patient.copy(f"{folder}/{name}", name)
 
         if change is not None and change.attempt == attempt:
             at_once(put_in_place, names)
             self.delete(change.obsolete)
-        self._objects.delete(f"{folder}/{name}" for name in names)
+        self._patient.delete(f"{folder}/{name}" for name in names)
 
     def _staging(self, record: str) -> Path:
         return self.home / "staging" / (self.tag or WHOLE) / _stem(record)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from resnet_pipe.store.store import HOME, Store, StoredFile
 _T = TypeVar("_T")
 WHOLE = "whole"
 """In the folders of what is not final: of a run that has the output for itself."""
+PATIENCE_S = 120.0
+"""A server may be away for so long when what a run has made is to be put: more than when it is read."""
 _REQUESTS = 16
 """So many at once: each waits for the server most of its time."""
 
@@ -32,6 +35,7 @@ class BucketFiles(Store):
 
     def __init__(self, objects: Objects, scratch: Path, tag: str) -> None:
         self.root = self._objects = objects
+        self._patient = replace(objects, patience_s=PATIENCE_S)
         self.home = scratch / HOME
         self.tag = tag
         self._tags: dict[str, str] = {}
@@ -90,12 +94,12 @@ class BucketFiles(Store):
         for name in names:
             path = path_of(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._objects.download(object_of(name), path)
+            self._patient.download(object_of(name), path)
         return folder
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """See `Store.put`."""
-        self._objects.put(object_of(name), b"".join(data))
+        self._patient.put(object_of(name), b"".join(data))
 
     @contextmanager
     def put_after(self, name: str, data: Iterable[bytes]) -> Iterator[None]:
@@ -112,9 +116,9 @@ class BucketFiles(Store):
         yield
         try:
             if before:
-                self._objects.replace(key, text, before)
+                self._patient.replace(key, text, before)
             else:
-                self._objects.create(key, text)
+                self._patient.create(key, text)
         except ConditionError:
             if self._objects.read(key) != text:
                 raise self._overtaken() from None
@@ -124,11 +128,11 @@ class BucketFiles(Store):
         below, end = folder.parent.relative_to(self.home.parent), folder.name.partition("Z")[2]
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
-                self._objects.put(f"{below}/{folder.name}/{path.name}", path)
+                self._patient.put(f"{below}/{folder.name}/{path.name}", path)
         kept = [found.name for found in self._objects.list(str(below))]
         places = {name: name.removeprefix(f"{below}/").partition("/")[0] for name in kept}
         ours = sorted({place for place in places.values() if place.partition("Z")[2] == end})
-        self._objects.delete(name for name, place in places.items() if place in ours[:-count])
+        self._patient.delete(name for name, place in places.items() if place in ours[:-count])
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`; a record is cancelled."""
@@ -137,10 +141,10 @@ class BucketFiles(Store):
             if self._present is not None:
                 self._present.discard(name)
             if is_record(name):
-                self._objects.put(object_of(name), CANCELLED)
+                self._patient.put(object_of(name), CANCELLED)
             else:
                 gone.append(object_of(name))
-        self._objects.delete(gone)
+        self._patient.delete(gone)
 
     def used(self, folder: str) -> Iterator[str]:
         """See `Store.used`: also cancelled ones."""

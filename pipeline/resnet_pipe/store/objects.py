@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-PATIENCE_S = 120.0
+PATIENCE_S = 20.0
 """Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
 _RETRIES = 1000
 """More than there is time for."""
@@ -69,7 +69,7 @@ class Objects:
 
     address: Address
     storage: Storage = field(default_factory=Storage)
-    patience_s: float = PATIENCE_S
+    patience_s: float = field(default_factory=lambda: PATIENCE_S)
 
     def __str__(self) -> str:
         return self.address
