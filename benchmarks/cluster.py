@@ -17,6 +17,8 @@ from benchmarks.folder import sample_folder
 from benchmarks.overhead import JOB, write_one_layer
 from ray.cluster_utils import Cluster
 
+from resnet_pipe.machine.limits import available_cores
+
 
 def main() -> None:
     """Measure, print and save."""
@@ -26,7 +28,8 @@ def main() -> None:
     with TemporaryDirectory() as directory:
         model = Path(directory, "one_layer.onnx")
         write_one_layer(model)
-        cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False})
+        node = {"num_cpus": available_cores(), "include_dashboard": False}  # else it has one core
+        cluster = Cluster(initialize_head=True, head_node_args=node)
         try:
             with sample_folder(model, arguments.images, JOB) as folder:
                 on_cluster = ("run.executor=ray", f"run.ray.address={cluster.address}")
