@@ -8,6 +8,7 @@ The daemons of Ray share the processors with the runs.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ def main() -> None:
     with TemporaryDirectory() as directory:
         model = Path(directory, "one_layer.onnx")
         write_one_layer(model)
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         node = {"num_cpus": available_cores(), "include_dashboard": False}  # else it has one core
         cluster = Cluster(initialize_head=True, head_node_args=node)
         try:

@@ -85,7 +85,12 @@ class TestCluster:
         self._faults = folder / "faults.py"
         (folder / "sitecustomize.py").write_text(FAULTS)
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-        with mock.patch.dict(os.environ, {"PYTHONPATH": path, "XDG_CACHE_HOME": str(folder / "cache")}):
+        variables = {
+            "PYTHONPATH": path,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with mock.patch.dict(os.environ, variables):
             self._cluster: Any = Cluster(initialize_head=True, head_node_args=NODE)
         self.address: str = self._cluster.address
 
