@@ -7,6 +7,7 @@ from typing import Final
 
 SCHEMES: Final = {"s3": "Amazon S3, and servers that speak S3", "gs": "Google Cloud Storage", "az": "Azure"}
 """What an address begins with, and where it leads."""
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -26,6 +27,8 @@ class Address(str):
         bucket, *names = rest.rstrip("/").split("/")
         if not bucket:
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/NAME")
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"{text}: the name of a bucket has letters, digits, `-`, `.` and `_` only")
         if any(name in ("", ".", "..") for name in names):
             raise ValueError(f"{text}: a name in a bucket has no `//`, `.` or `..`")
         if any(ord(sign) < 32 or sign in "?\x7f" for sign in rest):
