@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from select import select
 from threading import Thread
@@ -11,7 +12,7 @@ from threading import Thread
 class Gate:
     """Passes what comes to a port on to another one, until it is closed.
 
-    It closes by itself when the server has sent `closes_after` bytes through it.
+    It closes by itself when the server has sent something through it and `closes_when` is true then.
 
     Attributes:
         port: to connect to, the same after it has been closed and opened.
@@ -19,9 +20,8 @@ class Gate:
 
     def __init__(self, to: int) -> None:
         self._to = to
-        self._passed = 0
         self._near: set[socket.socket] = set()
-        self.closes_after: int | None = None
+        self.closes_when: Callable[[], bool] = lambda: False
         self.port = 0
         self.open()
 
@@ -54,10 +54,6 @@ class Gate:
                     if not data:
                         return
                     (far if one is near else near).sendall(data)
-                    self._count(len(data) if one is far else 0)
-
-    def _count(self, size: int) -> None:
-        self._passed += size
-        if self.closes_after is not None and self._passed > self.closes_after:
-            self.closes_after = None
-            self.close()
+                    if one is far and self.closes_when():
+                        self.closes_when = lambda: False
+                        self.close()

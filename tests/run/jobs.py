@@ -374,6 +374,17 @@ def assert_same_rows(out: Path, undisturbed: Path) -> None:
     assert ours == theirs
 
 
+def assert_other_commands(job: JobFolder, cli: Cli, count: int) -> None:
+    """Check that dry runs, divisions, checks and `verify` take a job over so many images, `numbered`."""
+    assert str(count) in cli("run", job.file, "--dry-run").expect(0).stdout
+    assert not job.out.exists()
+    cli("run", job.file, "--divide", "1/2").expect(0)
+    cli("run", job.file, "--divide", "2/2").expect(0)
+    assert sorted(job.paths()) == numbered(count)
+    cli("check", job.out).expect(0)
+    cli("verify", job.file, "--count", 3, "--engine", "opencv").expect(0)
+
+
 def assert_clean(out: Path) -> None:
     """Check an output directory after a run: it is complete, and nothing is there twice or half."""
     left = [path for path in out.rglob("*") if path.name.endswith("tmp") or path.name.startswith(".")]

@@ -21,7 +21,17 @@ from resnet_pipe.study.trial import open_trials
 from tests.answers import answering, error
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.gate import Gate
-from tests.run.jobs import Cli, JobFolder, assert_clean, assert_same_rows, numbered, read_rows, states
+from tests.run.jobs import (
+    HOME,
+    Cli,
+    JobFolder,
+    assert_clean,
+    assert_other_commands,
+    assert_same_rows,
+    numbered,
+    read_rows,
+    states,
+)
 
 COUNT = 8
 HASTY = "from resnet_pipe.reader.buckets import in_bucket; in_bucket.PATIENCE_S = 0.3"
@@ -155,7 +165,7 @@ def test_a_server_that_goes_away_ends_the_run_and_no_source_fails(job: BucketJob
     undisturbed = job.undisturbed()
     job.endpoint = f"http://127.0.0.1:{gate.port}"
     job.read_bucket()
-    gate.closes_after = 50_000  # a third of the way
+    gate.closes_when = lambda: any((job.out / HOME / "ledger").glob("*.json"))
     failed = job.run(faults=HASTY).expect(1)
     assert "run the same command again" in failed.stderr.replace("\n", " ")
     rows = len(job.rows())
@@ -254,13 +264,7 @@ def test_pictures_are_drawn_on_as_those_of_a_folder(job: BucketJob) -> None:
 
 def test_the_other_commands_take_such_a_job(job: BucketJob, cli: Cli) -> None:
     job.read_bucket()
-    assert str(COUNT) in cli("run", job.file, "--dry-run").expect(0).stdout
-    assert not job.out.exists()
-    cli("run", job.file, "--divide", "1/2").expect(0)
-    cli("run", job.file, "--divide", "2/2").expect(0)
-    assert sorted(job.paths()) == numbered(COUNT)
-    cli("check", job.out).expect(0)
-    cli("verify", job.file, "--count", 3, "--engine", "opencv").expect(0)
+    assert_other_commands(job, cli, COUNT)
 
 
 def test_trials_read_what_is_downloaded(job: BucketJob) -> None:

@@ -12,7 +12,7 @@ from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.trial import open_trials
 from tests.manifests import write_manifest
-from tests.run.jobs import Cli, JobFolder, assert_clean, numbered, read_rows, states
+from tests.run.jobs import Cli, JobFolder, assert_clean, assert_other_commands, numbered, read_rows, states
 
 COUNT = 8
 
@@ -195,13 +195,7 @@ def test_a_manifest_may_not_be_among_the_results(job: ManifestJob) -> None:
 
 def test_the_other_commands_take_such_a_job(job: ManifestJob, cli: Cli) -> None:
     job.read_list()
-    assert str(COUNT) in cli("run", job.file, "--dry-run").expect(0).stdout
-    assert not job.out.exists()
-    cli("run", job.file, "--divide", "1/2").expect(0)
-    cli("run", job.file, "--divide", "2/2").expect(0)
-    assert sorted(job.paths()) == numbered(COUNT)
-    cli("check", job.out).expect(0)
-    cli("verify", job.file, "--count", 3, "--engine", "opencv").expect(0)
+    assert_other_commands(job, cli, COUNT)
 
 
 def test_trials_read_what_is_named(job: ManifestJob) -> None:

@@ -50,8 +50,9 @@ def read(ledger: Ledger) -> Noted | None:
 def digest_of(ledger: Ledger) -> str:
     """Return a hash of all records, hexadecimal."""
     digest = hashlib.sha256()
-    for name in ledger.names():
-        digest.update(f"{name} {hashlib.sha256(ledger.store.read(name)).hexdigest()}\n".encode())
+    names = [*ledger.names()]
+    for name, text in zip(names, ledger.store.read_all(names), strict=True):
+        digest.update(f"{name} {hashlib.sha256(text).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,12 +48,6 @@ def list_packed(
     """Yield what is in containers, sorted by key; these are sorted, and so are the members of each."""
     for group in _overlapping(containers):
         yield from heapq.merge(*map(members, group))
-
-
-def version_within(size: int, modified: int, place: int) -> int:
-    """Return 63 bits that change with a container, its size and time, and with where a member is in it."""
-    digest = hashlib.sha256(f"{size} {modified} {place}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def unpack(

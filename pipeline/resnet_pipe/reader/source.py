@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,6 +27,12 @@ class Source(NamedTuple):
     def is_absent(self) -> bool:
         """Tell whether it is only named, by a manifest: there is no such file, or it cannot be reached."""
         return not self.size and not self.version
+
+
+def version_of(*parts: int | str) -> int:
+    """Return a version, 63 bits, that changes with any of the parts."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class Item(NamedTuple):

@@ -23,13 +23,13 @@ from uuid import uuid4
 
 from resnet_pipe.errors import LockedError
 from resnet_pipe.store import conditions
-from resnet_pipe.store.bucket_files import WHOLE, BucketFiles, at_once, is_cancelled
+from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled
 from resnet_pipe.store.claims import PLANS, Claims
 from resnet_pipe.store.lease import NOTES, leased
 from resnet_pipe.store.lock import output_lock, report_lock
 from resnet_pipe.store.names import key_of, key_of_object, object_of, path_of
 from resnet_pipe.store.objects import ConditionError, Objects
-from resnet_pipe.store.store import HOME, Change
+from resnet_pipe.store.store import HOME, WHOLE, Change
 
 _STAGED = f"{HOME}/staged"
 

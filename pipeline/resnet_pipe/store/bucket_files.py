@@ -15,11 +15,9 @@ from resnet_pipe.store.claims import CANCELLED
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of_object, object_of, path_of
 from resnet_pipe.store.objects import ConditionError, Objects, StoredObject
-from resnet_pipe.store.store import HOME, Store, StoredFile
+from resnet_pipe.store.store import HOME, WHOLE, Store, StoredFile
 
 _T = TypeVar("_T")
-WHOLE = "whole"
-"""In the folders of what is not final: of a run that has the output for itself."""
 PATIENCE_S = 120.0
 """A server may be away for so long when what a run has made is to be put: more than when it is read."""
 _REQUESTS = 16

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from resnet_pipe.errors import LockedError, RunError
+from resnet_pipe.store.lock import are_neighbours
 from resnet_pipe.store.objects import ConditionError, Objects
 from resnet_pipe.store.store import HOME
 
@@ -63,10 +64,11 @@ class Claims:
         Returns False, and does nothing, if a later run has begun since this one.
         """
         last = self._last()
-        if self._own and any(not self._is_neighbour(plan) for plan in self._since(self._own, last)):
+        later = self._since(self._own, last) if self._own else []
+        if any(not are_neighbours(plan.tag, self._tag) for plan in later):
             return False
         for tag, names in last.claims.items():
-            if not self._is_neighbour_tag(tag):
+            if not are_neighbours(tag, self._tag):
                 for name in names:
                     if name not in there:
                         with suppress(ConditionError):
@@ -83,14 +85,14 @@ class Claims:
         while True:
             last = self._last()
             for plan in self._since(self._closed, last):
-                if plan.owner != self._owner and not self._is_neighbour(plan):
+                if plan.owner != self._owner and not are_neighbours(plan.tag, self._tag):
                     raise LockedError(
                         f"another run has begun to write to {self._objects.address}", "wait for it to end"
                     )
             if last.owner == self._owner:  # the answer to the request that put it had got lost
                 self._own = self._closed = last.number
                 return
-            claims = {tag: names for tag, names in last.claims.items() if self._is_neighbour_tag(tag)}
+            claims = {tag: names for tag, names in last.claims.items() if are_neighbours(tag, self._tag)}
             text = {
                 "schema_version": _SCHEMA_VERSION,
                 "owner": self._owner,
@@ -125,13 +127,6 @@ class Claims:
                 f"{self._objects.address}/{name} cannot be read: {error}",
                 "use the version of resnet-pipe that wrote it, or another writer.path; nothing was changed",
             ) from None
-
-    def _is_neighbour(self, plan: _Plan) -> bool:
-        return self._is_neighbour_tag(plan.tag)
-
-    def _is_neighbour_tag(self, tag: str) -> bool:
-        """Tell whether a tag is that of another division of the same N, which may run beside this one."""
-        return tag != self._tag and tag.partition("of")[2] == self._tag.partition("of")[2] != ""
 
 
 def _name(number: int) -> str:

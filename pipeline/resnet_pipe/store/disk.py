@@ -24,12 +24,10 @@ from typing import NamedTuple
 
 from resnet_pipe.store import atomic
 from resnet_pipe.store.digest import file_sha256
-from resnet_pipe.store.lock import neighbours_run, output_lock, report_lock
+from resnet_pipe.store.lock import are_neighbours, neighbours_run, output_lock, report_lock
 from resnet_pipe.store.names import key_of, path_of
-from resnet_pipe.store.store import HOME, Change, Store, StoredFile
+from resnet_pipe.store.store import HOME, WHOLE, Change, Store, StoredFile
 
-_WHOLE = "whole"
-"""In the folders for what is not final: of a run that has the directory for itself."""
 _ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
 
 
@@ -53,8 +51,8 @@ class Disk(Store):
         self.root = root
         self.home = root / HOME
         self.tag = tag
-        self._place = ".".join(filter(None, (attempt, tag or _WHOLE)))
-        self.spool = self.home / "spool" / (tag or _WHOLE)
+        self._place = ".".join(filter(None, (attempt, tag or WHOLE)))
+        self.spool = self.home / "spool" / (tag or WHOLE)
 
     def path(self, name: str) -> Path:
         """Return the path of a file, whether it is there or not."""
@@ -202,7 +200,7 @@ class Disk(Store):
 
     def hand_over(self, record: str) -> None:
         """Let what this attempt has staged for a record be what its run has staged, and will publish."""
-        staging = self._staging(record, self.tag or _WHOLE)
+        staging = self._staging(record, self.tag or WHOLE)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging.parent, self.home)
         os.replace(self._staging(record, self._place), staging)  # noqa: PTH105 - in one step, or not
@@ -247,7 +245,7 @@ class Disk(Store):
         """Yield the pending records of a folder, whether somebody is publishing them or died of it."""
         for path in sorted(self.path(folder).glob(".*.json.*tmp")):
             record = f"{folder}/{key_of(path.name[1:].partition('.json.')[0])}.json"
-            staging = self._staging(record, atomic.tag_of(path.name) or _WHOLE)
+            staging = self._staging(record, atomic.tag_of(path.name) or WHOLE)
             yield Pending(f"{folder}/{key_of(path.name)}", record, staging)
 
     def half_put(self, patterns: Iterable[str]) -> Iterator[Path]:
@@ -296,5 +294,4 @@ class Disk(Store):
 
     def _is_of_a_neighbour(self, name: str) -> bool:
         """Tell whether a temporary name is of another division of the same N, which may be running now."""
-        tag = atomic.tag_of(name)
-        return tag != self.tag and tag.partition("of")[2] == self.tag.partition("of")[2] != ""
+        return are_neighbours(atomic.tag_of(name), self.tag)

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from threading import Event, Thread
 
 from resnet_pipe.errors import LockedError
+from resnet_pipe.store.lock import are_neighbours
 from resnet_pipe.store.objects import ConditionError, Objects
 from resnet_pipe.store.store import HOME
 
@@ -101,8 +102,7 @@ def _notes(objects: Objects, tag: str) -> dict[str, bytes]:
     found = {}
     for note in objects.list_in(HOME):
         other = note.name.removeprefix(NOTES).removesuffix(".json").removeprefix("-")
-        is_neighbour = other != tag and other.partition("of")[2] == tag.partition("of")[2] != ""
-        if note.name.startswith(NOTES) and not is_neighbour:
+        if note.name.startswith(NOTES) and not are_neighbours(other, tag):
             with suppress(FileNotFoundError):
                 found[note.name] = objects.read(note.name)
     return found

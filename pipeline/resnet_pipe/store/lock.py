@@ -51,6 +51,11 @@ def report_lock(home: Path) -> Iterator[None]:
         _give_back(descriptor)
 
 
+def are_neighbours(tag: str, other: str) -> bool:
+    """Tell whether two tags are of different divisions of the same N, which may run beside each other."""
+    return tag != other and tag.partition("of")[2] == other.partition("of")[2] != ""
+
+
 def neighbours_run(home: Path, tag: str) -> bool:
     """Tell whether divisions of a job run now, other than the one that asks; a whole job has an empty tag."""
     mine = _lock_name(tag)

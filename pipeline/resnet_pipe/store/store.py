@@ -15,6 +15,8 @@ from resnet_pipe.store.objects import Objects
 
 HOME = "_resnet_pipe"
 """The folder below the root that belongs to resnet-pipe. What is in it stays when it is empty."""
+WHOLE = "whole"
+"""In the folders for what is not final: of a run that has the output for itself."""
 Output = Path | Objects
 """Where a run's results are: a directory, or what is below an address in a bucket."""
 

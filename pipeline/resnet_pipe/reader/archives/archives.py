@@ -13,8 +13,8 @@ from resnet_pipe.reader.archives.container import Container
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
 from resnet_pipe.reader.listing import PassedOver, extension_of
-from resnet_pipe.reader.packed import Packed, list_packed, unpack, version_within
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.packed import Packed, list_packed, unpack
+from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.names import path_of
 
 EXTENSIONS = frozenset([".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"])
@@ -42,17 +42,17 @@ class Archives(Packed):
             with Container(path_of(self.root, archive.key)) as container:
                 size, modified, index = container.size, container.modified, container.index
         except SourceError:  # which reading it will tell
-            yield archive._replace(version=version_within(archive.size, archive.version, 0))
+            yield archive._replace(version=version_of(archive.size, archive.version, 0))
             return
         if index.problem is not None:
-            yield Source(archive.key, size, version_within(size, modified, 0))
+            yield Source(archive.key, size, version_of(size, modified, 0))
         for member in index:
             key = f"{archive.key}/{member.name}"
             if "/." in key[len(archive.key) :]:
                 continue
             name = _NUMBER.sub("", member.name)
             if extension_of(name) in self.extensions:
-                yield Source(key, member.size, version_within(size, modified, member.offset))
+                yield Source(key, member.size, version_of(size, modified, member.offset))
             elif passed_over is not None:
                 passed_over.add(name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import heapq
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
 from resnet_pipe.reader.listing import PassedOver, advance, extension_of
 from resnet_pipe.reader.packed import unpack
 from resnet_pipe.reader.reach import BucketReach
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
 from resnet_pipe.store.objects import Objects, Storage, StoredObject
@@ -95,7 +94,7 @@ class InBucket:
                     f"there is no object {entry}",
                     f"correct reader.path; if it is a folder, write {entry}/",
                 )
-            yield Source(key_of(found.name), found.size, _version(found)), True
+            yield Source(key_of(found.name), found.size, version_of(found.size, found.tag)), True
             return
         endings = tuple(self.extensions)
         folder, wanted = None, frozenset([entry.pattern])
@@ -120,7 +119,7 @@ class InBucket:
         for found in listed:
             if found.name > last:
                 last = found.name
-                yield Source(found.name, found.size, _version(found))
+                yield Source(found.name, found.size, version_of(found.size, found.tag))
             elif found.size:  # if it has none, it stands for a folder, with a slash that is not told
                 raise RunError(
                     f"{self.root} cannot be listed: {found.name} comes after {last}",
@@ -201,12 +200,6 @@ def _parts(path: str) -> list[str]:
     return path.split("/") if path else []
 
 
-def _version(found: StoredObject) -> int:
-    """Return 63 bits that change with an object, its size and its tag."""
-    digest = hashlib.sha256(f"{found.size} {found.tag}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def _all_sorted(listed: Iterator[StoredObject]) -> Iterator[Source]:
     """Yield objects as sources, sorted, when all are known.
 
@@ -217,7 +210,7 @@ def _all_sorted(listed: Iterator[StoredObject]) -> Iterator[Source]:
     for found in listed:
         names.append(found.name)
         sizes.append(found.size)
-        versions.append(_version(found))
+        versions.append(version_of(found.size, found.tag))
     for at in sorted(range(len(names)), key=names.__getitem__):
         yield Source(names[at], sizes[at], versions[at])
 

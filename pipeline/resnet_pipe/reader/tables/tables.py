@@ -9,8 +9,8 @@ from pathlib import Path
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.listing import PassedOver, extension_of
-from resnet_pipe.reader.packed import Packed, list_packed, unpack, version_within
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.packed import Packed, list_packed, unpack
+from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.reader.tables.cursor import Cursor
 from resnet_pipe.store.names import path_of
 
@@ -41,13 +41,13 @@ class Tables(Packed):
             with closing(Cursor(path_of(self.root, table.key), self.column)) as cursor:
                 groups = cursor.groups
         except SourceError:  # which reading it will tell
-            yield table._replace(version=version_within(table.size, table.version, 0))
+            yield table._replace(version=version_of(table.size, table.version, 0))
             return
         first = 0
         for group in groups:
             size = max(1, group.size // max(1, group.rows))
             for row in range(first, first + group.rows):
-                version = version_within(table.size, table.version, row)
+                version = version_of(table.size, table.version, row)
                 yield Source(f"{table.key}/{row:09d}", size, version)
             first += group.rows
 
