@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from resnet_pipe.cli.main import commands
-from resnet_pipe.job.job import RunSection
+from resnet_pipe.job.run_section import RunSection
 from tests.networks import preprocess_yaml, write_tiny
 from tests.run.jobs import Cli, JobFolder, numbered
 

@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     FAILED = 1, "the run could not finish; the same command continues it"
     USAGE = 2, "wrong usage, job or environment; no row was changed"
     SOME_FAILED = 3, "finished, but some sources failed or are partial"
+    WINDOW_ENDED = 4, "the window ended (run.until); the same command continues it"
     LOCKED = 11, "another run is using the output directory"
     SIGINT = 130, "stopped by SIGINT"
     SIGTERM = 143, "stopped by SIGTERM"

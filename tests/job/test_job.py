@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 
 from resnet_pipe.errors import DocumentError
 from resnet_pipe.job import job as jobs
-from resnet_pipe.job.job import Job, RunSection, json_schema
+from resnet_pipe.job.job import Job, json_schema
+from resnet_pipe.job.run_section import RunSection
 from resnet_pipe.run.observe.run_folder import save_job
 
 ROOT = Path(__file__).parents[2]

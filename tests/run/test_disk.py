@@ -28,6 +28,7 @@ from tests.run.jobs import (
 def disk(job: JobFolder) -> Iterator[JobFolder]:
     """A job of twelve images, whose output directory is a file system of 1 MiB of its own."""
     job.add(*numbered(12))
+    job.write(run="min_free: 0")
     job.out.mkdir()
     try:
         as_root("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", job.out)
@@ -73,6 +74,21 @@ def test_a_full_disk_ends_the_run_and_after_space_is_freed_the_same_command_comp
     disk.run().expect(0)
     assert_same_rows(disk.out, disk.undisturbed())
     assert_clean(disk.out)
+
+
+def test_a_run_ends_before_the_disk_is_full_and_commits_what_has_begun(disk: JobFolder) -> None:
+    disk.write(run="min_free: 512KiB")
+    ballast = fill(disk.out, 512 + 36)
+    said = disk.run().expect(1).stderr
+    assert " KiB free, and 512 KiB (run.min_free) stay free; the results of the" in said
+    assert "what to do: free some space; the same command continues" in said
+    assert_clean(disk.out)
+    done = disk.paths()
+    assert done == numbered(len(done))
+    assert 2 <= len(done) < 12
+    ballast.unlink()
+    disk.run().expect(0)
+    assert_same_rows(disk.out, disk.undisturbed())
 
 
 def test_a_full_disk_takes_nothing_from_what_was_there_when_sources_have_changed(disk: JobFolder) -> None:

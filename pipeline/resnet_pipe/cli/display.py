@@ -43,6 +43,10 @@ class Display:
             self._bar.update(fields["sources"] - self._bar.n)
         elif event.name == "progress" and self._lines is not None:
             self._lines.update(fields["sources"], fields["items"], fields["failures"])
+        elif event.name == "paused" and not self._quiet:
+            self._say(f"paused: nothing is begun while {fields['file']} exists")
+        elif event.name == "resumed" and not self._quiet:
+            self._say("going on")
         elif event.name == "note" and (fields["unusual"] or not self._quiet):
             self._say(fields["text"])
         elif event.name == "warning":

@@ -76,6 +76,11 @@ def _division(_context: click.Context, _parameter: click.Parameter, value: str |
     type=click.Choice(["local", "ray"]),
     help="Who runs the chunks: this machine, or a Ray cluster. The same as --set run.executor=...",
 )
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Begin no chunk that would not be committed by then, such as 06:00. The same as --set run.until=...",
+)
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only, for cron.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json at the end instead of the table.")
 def run(
@@ -88,6 +93,7 @@ def run(
     now: bool,
     division: Division | None,
     executor: str | None,
+    until: str | None,
     quiet: bool,
     as_json: bool,
 ) -> NoReturn:
@@ -108,6 +114,8 @@ def run(
 
     if executor is not None:
         overrides = (*overrides, f"run.executor={executor}")
+    if until is not None:
+        overrides = (*overrides, f"run.until={json.dumps(until)}")
     loaded = jobs.load(job, overrides, "--set")
     resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)

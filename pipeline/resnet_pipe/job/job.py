@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from resnet_pipe.infer.section import InferSection
 from resnet_pipe.job import document, self_feeding
-from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.document import Document, found_in
-from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.job.run_section import RunSection
 from resnet_pipe.job.syntax import Place
 from resnet_pipe.preprocess.geometry import Fit, Mode
 from resnet_pipe.preprocess.preprocessing import (
@@ -38,12 +36,10 @@ if TYPE_CHECKING:
     from resnet_pipe.head.registry import FieldName
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PreprocessSection(_Section):
+class PreprocessSection(BaseModel):
     """From a decoded frame to the network's input. Anything left out comes from the model's sidecar."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resize: Annotated[Resize | None, Field(description=MEANINGS["resize"])] = None
     crop: Annotated[Crop | None, Field(description=MEANINGS["crop"])] = None
@@ -63,100 +59,6 @@ class PreprocessSection(_Section):
     color: Annotated[Literal["rgb", "bgr"] | None, Field(description=MEANINGS["color"])] = None
 
 
-@looks_at_disk
-def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("expected the path of a file")
-    path = located(value, info.context["base"] if info.context else Path())
-    if not path.parent.is_dir():
-        raise ValueError(f"no such directory: {path.parent}")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"not a regular file, and would be overwritten: {path}")
-    if path.suffix != ".prom":  # node_exporter reads no other; and no other file can be replaced by mistake
-        raise ValueError(f"the name must end in .prom: {path}")
-    return path
-
-
-Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
-"""A number of sources, or a share of them such as `5%`."""
-
-
-class RunSection(_Section):
-    """How the run is carried out. Nothing here affects the rows."""
-
-    workers: Annotated[
-        Literal["auto"] | Annotated[int, Field(ge=1, le=256)],
-        Field(description="decoding processes; auto: one per core"),
-    ] = "auto"
-    chunk_items: Annotated[
-        int, Field(ge=1, le=1_000_000, description="items whose results are committed together, as one shard")
-    ] = 4096
-    max_failures: Annotated[
-        Limit | None,
-        Field(description="end the run if more sources than this fail: a count, or a share such as 5%"),
-    ] = None
-    max_disappeared: Annotated[
-        Limit,
-        Field(
-            description="refuse --prune and --fresh if more known sources than this are gone at once: a "
-            "count, or a share (which ignores fewer than ten)"
-        ),
-    ] = "20%"
-    grace_s: Annotated[
-        float, Field(ge=0, description="seconds the chunk in flight gets to finish after SIGTERM or SIGINT")
-    ] = 30.0
-    canary: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=64,
-            description="items that are computed again in float32 on the CPU, one at a time; the run ends "
-            "before it commits anything if they differ too much; 0: none",
-        ),
-    ] = 4
-    trace: Annotated[
-        bool, Field(description="write trace.json into the run's folder, for ui.perfetto.dev")
-    ] = False
-    report: Annotated[
-        bool, Field(description="write report.html into the run's folder; needs the `report` extra")
-    ] = True
-    metrics: Annotated[
-        Path | None,
-        BeforeValidator(_metrics_path, json_schema_input_type=str),
-        Field(description="Prometheus text file, NAME.prom; default: metrics.prom in the output directory"),
-    ] = None
-    ping_url: Annotated[
-        str | None,
-        Field(
-            pattern=r"^https?://",
-            description="URL to ping, with /start at the beginning and /<exit code> at the end",
-        ),
-    ] = None
-
-    executor: Annotated[
-        Literal["local", "ray"],
-        Field(description="who runs the chunks: this machine, or a Ray cluster; ray needs the `ray` extra"),
-    ] = "local"
-    ray: RaySection = Field(default_factory=RaySection, description="the cluster of executor: ray")
-
-    def failure_limit(self, planned: int) -> int:
-        """Return how many of the planned sources may fail."""
-        return planned if self.max_failures is None else _limit(self.max_failures, planned)
-
-    def disappeared_limit(self, known: int) -> int:
-        """Return how many of the known sources, which the ledger has, may be gone at once."""
-        return _limit(self.max_disappeared, known)
-
-
-def _limit(limit: int | str, count: int) -> int:
-    """Return a limit as a number of sources, of which it may be a share."""
-    if isinstance(limit, int):
-        return limit
-    return int(count * Fraction(limit.rstrip("%")) / 100)  # a float may be one too few
-
-
 def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
     """Return a single writer as a list; in a list, the first writer's path and storage apply to all."""
     if not isinstance(value, list | tuple):
@@ -167,8 +69,10 @@ def _writers(value: Any) -> Any:  # noqa: ANN401 - whatever the document holds
     return [{**of_all, **writer} for writer in value]
 
 
-class Job(_Section):
+class Job(BaseModel):
     """A job of resnet-pipe: reader -> preprocess -> infer -> writer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="for logs and metrics")]
     reader: Annotated[ReaderSection, Field(discriminator="kind")]

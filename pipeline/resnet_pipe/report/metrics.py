@@ -6,12 +6,13 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from resnet_pipe.store import atomic
 
+_PAUSED = "paused"
 _SUCCESS = "last_success_timestamp_seconds"
 _STANDING = "standing_failures"
 
@@ -23,19 +24,44 @@ def write(path: Path, run: dict[str, Any], ended_at: float, tag: str = "") -> No
     the files of all divisions refuses two equal ones. `ended_at` is in seconds since 1970.
     """
     outdated = list(_outdated(path, tag)) if run["exit_code"] in (0, 3) else []
-    if tag:
-        path = path.with_stem(f"{path.stem}-{tag}")
-    success, standing = _known(path)
+    own = _of_division(path, tag)
+    success, standing = _known(own)
     if run["exit_code"] in (0, 3):
         success = ended_at
     standing = run["standing"] or standing
-    labels = f'job="{_escape(run["job"])}"' + (f',shard="{tag}"' if tag else "")
-    lines = "\n".join(_lines(run, labels, ended_at, success, standing)) + "\n"
-    with atomic.replacing(path, tag) as temporary:
-        temporary.write_text(lines, encoding="utf-8")
-        temporary.chmod(0o644)
+    _replace(own, tag, _lines(run, _labels(run["job"], tag), ended_at, success, standing))
     for other in outdated:
         other.unlink(missing_ok=True)
+
+
+def show_pause(path: Path, job: str, tag: str, paused: bool) -> None:
+    """Say whether the run that goes on is paused; what the file says of the last run stays."""
+    own = _of_division(path, tag)
+    try:
+        text = own.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    others = (line for line in text.splitlines() if f"resnet_pipe_{_PAUSED}" not in line)
+    _replace(own, tag, [*others, *_pause(_labels(job, tag), paused)])
+
+
+def _of_division(path: Path, tag: str) -> Path:
+    return path.with_stem(f"{path.stem}-{tag}") if tag else path
+
+
+def _labels(job: str, tag: str) -> str:
+    return f'job="{_escape(job)}"' + (f',shard="{tag}"' if tag else "")
+
+
+def _replace(path: Path, tag: str, lines: Iterable[str]) -> None:
+    with atomic.replacing(path, tag) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.chmod(0o644)
+
+
+def _pause(labels: str, paused: bool) -> Iterator[str]:
+    meaning = "1 while a run begins nothing because of run.pause_file, else 0."
+    return _gauge(_PAUSED, meaning, {labels: int(paused)})
 
 
 def _outdated(path: Path, tag: str) -> Iterator[Path]:
@@ -80,6 +106,7 @@ def _lines(
         counts = {f'{labels},status="{status}"': count for status, count in standing.items()}
         yield from _gauge(_STANDING, meaning, counts)
     busy = {f'{labels},stage="{stage}"': times["busy_s"] for stage, times in run["stages"].items()}
+    yield from _pause(labels, False)
     yield from _gauge("stage_seconds", "Seconds that a stage was busy in the last run.", busy)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Failure
-from resnet_pipe.machine import cv2_import
+from resnet_pipe.machine import cv2_import, priority
 from resnet_pipe.machine.memory import keep_freed_memory
 from resnet_pipe.machine.nvidia import VramMeter
 from resnet_pipe.run.canary import Canaries
@@ -74,6 +74,7 @@ class ChunkRunner:
         Raises:
             ResnetPipeError: the workers or the engine cannot work; see `device.loaded`.
         """
+        priority.lower(self.resolved.job.run.nice)
         cv2_import.require()  # the workers need it too; they would take its error for one of their sources
         keep_freed_memory()
         cores = self.workload.cores

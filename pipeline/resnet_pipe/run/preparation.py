@@ -192,18 +192,22 @@ def _refuse_strangers(ledger: Ledger, known: Sequence[Record]) -> None:
         )
 
 
-def _refuse_full(resolved: Resolved, plan: Plan, home: Path, freed: int) -> None:
-    """Refuse a run if the disk of `home` has no room for its first chunk, with what is freed before.
+def chunk_bytes(resolved: Resolved, sources: int) -> int:
+    """Return how many bytes a chunk of so many sources takes, about: the numbers of the rows, and the rest.
 
-    What is counted is the numbers of the rows; pictures and videos with labels come on top.
+    Pictures and videos with labels come on top.
     """
+    writers = resolved.job.writer
+    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
+    return _CHUNK_BYTES + sources * resolved.job.reader.make_reader().expected_items * row_bytes
+
+
+def _refuse_full(resolved: Resolved, plan: Plan, home: Path, freed: int) -> None:
+    """Refuse a run if the disk of `home` has no room for its first chunk, with what is freed before."""
     chunk = next(iter(plan.chunks()), None)
     if chunk is None:
         return
-    writers = resolved.job.writer
-    row_bytes = sum(one.number_bytes * resolved.head.numbers(one.fields, one.k) for one in writers)
-    rows = len(chunk.sources) * resolved.job.reader.make_reader().expected_items
-    needed = _CHUNK_BYTES + rows * row_bytes
+    needed = chunk_bytes(resolved, len(chunk.sources))
     free = shutil.disk_usage(home).free + freed
     if free < needed:
         raise RunError(

@@ -23,7 +23,15 @@ from resnet_pipe.run.observe.events import Events, Listener
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
-from resnet_pipe.run.observe.run_folder import KEPT_RUNS, leave, make_run_folder, prune_run_folders, save_job
+from resnet_pipe.run.observe.run_folder import (
+    KEPT_RUNS,
+    leave,
+    make_run_folder,
+    prune_run_folders,
+    save_job,
+    show_pause,
+)
+from resnet_pipe.run.pace import Pace, limits
 from resnet_pipe.run.plan import Plan, Rules
 from resnet_pipe.run.prepared import Fresh, Prepared
 from resnet_pipe.run.stop import Stop
@@ -33,7 +41,7 @@ from resnet_pipe.store.store import refused
 def run(
     resolved: Resolved, rules: Rules, fresh: Fresh, stop: Stop, listener: Listener | None = None
 ) -> Outcome:
-    """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 130 or 143.
+    """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 4, 130 or 143.
 
     The stop ends the run after the chunk in flight; a second request, at once. The listener is told what
     happens, from several threads.
@@ -92,6 +100,7 @@ class _Run:
         scored = head if isinstance(head, Classify) else Classify()
         logits = scored.logits.name if scored.logits else None
         self.history = History(head.labels, logits, scored.activation, resolved.job.run.report)
+        self.pace = self._make_pace()
         self.executor = self._choose_executor()
 
     def run(self) -> Outcome:
@@ -124,18 +133,34 @@ class _Run:
             if events.log_error is not None:
                 self.guard.warn("log", f"log.jsonl is not complete: {events.log_error.strerror}")
 
+    def _make_pace(self) -> Pace:
+        reader = self.resolved.job.reader
+
+        def on_pause(begins: bool) -> None:
+            self.guard.call("metrics", show_pause, self.resolved.job, self.ledger.store.tag, begins)
+            self.events.tell("paused" if begins else "resumed", file=str(self.resolved.job.run.pause_file))
+
+        return Pace(
+            limits(self.resolved.job.run, self.ledger.store.home),
+            (lambda source: source.size) if reader.description.has_frames else (lambda _source: 1),
+            lambda sources: preparation.chunk_bytes(self.resolved, sources),
+            on_pause,
+        )
+
     def _choose_executor(self) -> Executor:
         kind: type[Executor] = LocalExecutor
         if self.resolved.job.run.executor == "ray":
             from resnet_pipe.run.executors.ray.driver import RayExecutor
 
             kind = RayExecutor
-        return kind(self.resolved, self.stop, self.events, self.guard, self.history)
+        return kind(self.resolved, self.stop, self.events, self.guard, self.history, self.pace)
 
     def _process(self) -> None:
         resolved = self.resolved
         if self.folder is not None:
             self.guard.call("job.yaml", save_job, self.folder, resolved.job)
+        if resolved.job.run.pause_file is not None:  # in an earlier run that was killed, it may have been
+            self.guard.call("metrics", show_pause, resolved.job, self.ledger.store.tag, False)
         prepared = preparation.prepare(resolved, self.ledger, self.rules, self.fresh, self.stop)
         self.prepared = prepared
         plan = prepared.plan
@@ -145,7 +170,7 @@ class _Run:
         if plan.passed_over and plan.chunk_count:
             self.events.note(plan.passed_over.describe(), unusual=False)
         self.executor.run(prepared, self.folder)
-        if self.stop.signal is None:
+        if self.executor.is_complete:
             self.prepared = prepared = prepared.end()
         self.standing = prepared.write_failures()
         self.merging = True
@@ -170,6 +195,8 @@ class _Run:
         """Return the exit code of a run that did not end in an error."""
         if self.stop.signal is not None:
             return self.stop.exit_code
+        if self.pace.window_ended:
+            return ExitCode.WINDOW_ENDED
         counts = self.executor.counts
         return ExitCode.SOME_FAILED if counts.failed or counts.partial else ExitCode.DONE
 

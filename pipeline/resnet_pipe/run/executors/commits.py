@@ -10,6 +10,7 @@ from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.reader.files import Files
 from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.outcome import SourceCounts
+from resnet_pipe.run.pace import Pace
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.prepared import Prepared
 
@@ -21,6 +22,7 @@ class Commits:
     prepared: Prepared
     events: Events
     counts: SourceCounts
+    pace: Pace
 
     def __post_init__(self) -> None:
         job = self.prepared.resolved.job
@@ -33,6 +35,7 @@ class Commits:
     def commit(self, chunk: Chunk, record: Record) -> None:
         """Commit a chunk that is staged."""
         self.prepared.ledger.commit(record, chunk.replaces)
+        self.pace.committed(chunk)
         self._count(chunk, record)
 
     def on_failure(self, failure: Failure, chunk: str) -> None:

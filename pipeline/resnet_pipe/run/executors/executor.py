@@ -11,6 +11,7 @@ from resnet_pipe.run.observe.events import Events
 from resnet_pipe.run.observe.history import History
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Effort, SourceCounts
+from resnet_pipe.run.pace import Pace
 from resnet_pipe.run.prepared import Prepared
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stop import Stop
@@ -25,6 +26,7 @@ class Executor(ABC):
     events: Events
     guard: Guard
     history: History
+    pace: Pace
     counts: SourceCounts = field(default_factory=SourceCounts)
     effort: Effort = field(default_factory=Effort)
 
@@ -40,11 +42,19 @@ class Executor(ABC):
         spool = Spool(store.spool, store.home, self.resolved.digest)
         if self.stop.signal is None:
             if prepared.plan.chunk_count:
+                self.pace.require_room(prepared.plan.planned)
                 self.run_chunks(prepared, spool, folder)
             else:
                 prepared.begin()
-        if self.stop.signal is None:
+        if self.pace.problem is not None:
+            raise self.pace.problem
+        if self.is_complete:
             spool.clear()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no chunk of the plan is left, once `run` has returned."""
+        return self.stop.signal is None and not self.pace.window_ended
 
     @abstractmethod
     def run_chunks(self, prepared: Prepared, spool: Spool, folder: Path | None) -> None:

@@ -25,7 +25,7 @@ class LocalExecutor(Executor):
         todo = workload(self.resolved, prepared.plan)
         runner = ChunkRunner(self.resolved, todo, self.stop, self.events, self.guard, self.history, trace)
         self.effort = runner.effort
-        commits = Commits(prepared, self.events, self.counts)
+        commits = Commits(prepared, self.events, self.counts, self.pace)
 
         def commit(chunk: Chunk, record: Record) -> None:
             runner.canaries.require()
@@ -34,7 +34,8 @@ class LocalExecutor(Executor):
         with runner.started():
             prepared.begin()
             try:
-                runner.run(prepared.plan.chunks(), prepared.ledger, spool, commit, commits.on_failure)
+                chunks = self.pace.chunks(prepared.plan)
+                runner.run(chunks, prepared.ledger, spool, commit, commits.on_failure)
             except CanaryError:
                 spool.clear()  # what the engine gave for finished spans is as wrong
                 raise

@@ -124,6 +124,11 @@ class Outcome:
     no_report: str = "see the warning"
 
     @property
+    def remaining(self) -> int:
+        """Return how many of the planned sources are left for the next run."""
+        return self.plan.planned - self.counts.done - self.counts.partial - self.counts.failed
+
+    @property
     def bottleneck(self) -> str | None:
         """Return the busiest stage, or None if nothing ran."""
         return bottleneck(self.effort.all_clocks, self.effort.run_seconds) if self.effort.items else None
@@ -161,6 +166,7 @@ class Outcome:
                 "partial": self.counts.partial,
                 "failed": self.counts.failed,
             },
+            "remaining": self.remaining,
             "passed_over": self.plan.passed_over.to_json(),
             "noted": self.counts.noted,
             "standing": asdict(self.standing) if self.standing else None,

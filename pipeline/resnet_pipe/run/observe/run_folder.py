@@ -81,14 +81,24 @@ def _save_json(path: Path, content: Callable[[], dict[str, Any]], indent: int | 
 
 
 def _write_metrics(outcome: Outcome, tag: str) -> None:
-    job = outcome.resolved.job
-    path = job.run.metrics
-    if path is None:
-        if not isinstance(job.output, Path):
-            return  # nobody collects metrics from a bucket
-        (job.output / HOME).stat()  # its disk may be unmounted: nothing goes into the mount point
-        path = job.output / "metrics.prom"
-    metrics.write(path, outcome.to_json(), time.time(), tag)
+    path = _metrics_path(outcome.resolved.job)
+    if path is not None:
+        metrics.write(path, outcome.to_json(), time.time(), tag)
+
+
+def show_pause(job: Job, tag: str, paused: bool) -> None:
+    """Let the metrics say whether a run is paused."""
+    path = _metrics_path(job)
+    if path is not None:
+        metrics.show_pause(path, job.name, tag, paused)
+
+
+def _metrics_path(job: Job) -> Path | None:
+    """Return where the metrics are; None where nobody collects them: in a bucket."""
+    if job.run.metrics is not None or not isinstance(job.output, Path):
+        return job.run.metrics
+    (job.output / HOME).stat()  # its disk may be unmounted: nothing goes into the mount point
+    return job.output / "metrics.prom"
 
 
 def _with_report(outcome: Outcome, folder: Path, store: Store, events: Events) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resnet_pipe.errors import ExitCode
 from resnet_pipe.run.observe.clock import STAGES, utilisation
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.study.figures import rate
@@ -57,6 +58,8 @@ def summary(outcome: Outcome) -> str:
     if now or earlier:
         whose = f"{now} from this run, {earlier}" if now and earlier else earlier
         lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
+    if outcome.exit_code is ExitCode.WINDOW_ENDED:
+        lines.append(f"the window ended: {_sources(outcome.remaining)} left; the same command continues")
     if outcome.unfinished:
         lines.append(f"not finished: {outcome.unfinished}")
     return "\n".join(lines)

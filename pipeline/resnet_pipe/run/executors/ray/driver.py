@@ -81,11 +81,12 @@ class _Driver:
         self._folder = folder if executor.resolved.job.run.trace else None
         self._admission = rules
         self._crew = crew
-        self._commits = Commits(prepared, executor.events, executor.counts)
+        self._pace = executor.pace
+        self._commits = Commits(prepared, executor.events, executor.counts, self._pace)
         self._workload = workload(executor.resolved, prepared.plan)
         self._model: Any = None
         """Ray's reference to the files of the model, once an actor needs them."""
-        self._chunks = prepared.plan.chunks()
+        self._chunks = self._pace.chunks(prepared.plan)
         self._again: deque[Chunk] = deque()
         """Chunks of actors that are lost."""
         self._left = prepared.plan.chunk_count
@@ -105,7 +106,7 @@ class _Driver:
         try:
             while self._left and not self._ends():
                 self._turn()
-            if not self._left:
+            if not self._left or self._pace.ended:
                 self._finish()
         finally:
             self._progress()
@@ -135,11 +136,11 @@ class _Driver:
     def _ends(self) -> bool:
         """Tell whether to end before all chunks are committed; tell the actors that a stop was asked for."""
         stop = self._stop
+        at_work = [member for member in self._crew.ready if member.given]
         if stop.signal is None:
-            return False
+            return self._pace.ended and not at_work and not self._again
         if self._begun is None:
             stop.check("the workers on the cluster were starting")
-        at_work = [member for member in self._crew.ready if member.given]
         if not self._stopping:
             self._stopping = True
             for member in at_work:
