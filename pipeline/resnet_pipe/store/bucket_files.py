@@ -129,8 +129,10 @@ class BucketFiles(Store):
                 self._patient.put(f"{below}/{folder.name}/{path.name}", path)
         kept = [found.name for found in self._objects.list(str(below))]
         places = {name: name.removeprefix(f"{below}/").partition("/")[0] for name in kept}
-        ours = sorted({place for place in places.values() if place.partition("Z")[2] == end})
-        self._patient.delete(name for name, place in places.items() if place in ours[:-count])
+        # This one may look old: names are times by the clocks of several machines.
+        others = {place for place in places.values() if place.partition("Z")[2] == end} - {folder.name}
+        old = sorted(others)[: 1 - count]
+        self._patient.delete(name for name, place in places.items() if place in old)
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`; a record is cancelled."""
