@@ -174,6 +174,17 @@ def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
 
 
 @pytest.mark.usefixtures("_hasty")
+def test_what_a_run_leaves_besides_its_results_may_be_missing(job: BucketJob, endpoint: str) -> None:
+    faults = Faults()
+    faults.refused = lambda request: 507 if f"{HOME}/runs/" in request[1] else None
+    with flaky_proxy.before(endpoint, faults) as address:
+        job.variables["AWS_ENDPOINT_URL"] = address
+        said = job.here().expect(0).stderr
+    assert "warning: no copy of this run's folder: " in said
+    check(job)
+
+
+@pytest.mark.usefixtures("_hasty")
 def test_a_server_that_is_not_there_is_named(job: BucketJob) -> None:
     job.variables["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
     for arguments in ((), ("--dry-run",), ("--set", "infer.engine=auto")):

@@ -19,7 +19,7 @@ from tests.clocks import shifted
 from tests.flaky_proxy import Faults
 from tests.run.bucket_jobs import BucketJob, check, place_of
 from tests.run.commands import PATIENCE_S
-from tests.run.jobs import HOME, Running, wait_until
+from tests.run.jobs import HOME, Running
 
 OFF_S = 14 * 60
 """Servers refuse requests from machines whose clocks are off by more than a quarter of an hour."""

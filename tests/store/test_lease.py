@@ -1,4 +1,4 @@
-"""The note of a run that writes to a bucket: it excludes others while it is renewed, whatever the clocks say."""
+"""The note of a run that writes to a bucket: it excludes others while it is renewed, by whatever clock."""
 
 from __future__ import annotations
 
