@@ -22,7 +22,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from resnet_pipe.errors import LockedError
-from resnet_pipe.store import conditions
+from resnet_pipe.store import conditions, large_objects
 from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled
 from resnet_pipe.store.claims import PLANS, Claims
 from resnet_pipe.store.lease import NOTES, leased
@@ -116,7 +116,7 @@ class Bucket(BucketFiles):
 
         def put_in_place(name: str) -> None:
             try:
-                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name))
+                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name), _size(paths[name]))
             except FileNotFoundError:  # a later run took this one for dead, and has removed what was staged
                 self._put_again(name, paths[name], before[name])
 
@@ -148,6 +148,10 @@ class Bucket(BucketFiles):
 
     def _put_again(self, name: str, path: Path, before: str) -> None:
         """Put a file under its final name, unless something else than before has come there."""
+        if _size(path) > large_objects.LARGEST:  # no condition can be put on that
+            if self._final_tag(name) == before:
+                self._patient.put(object_of(name), path)
+            return
         with suppress(ConditionError):
             if before:
                 self._patient.replace(object_of(name), path.read_bytes(), before)
@@ -165,8 +169,8 @@ class Bucket(BucketFiles):
 
         def move(name: str) -> None:
             source = f"{folder}/{name}"
-            if self.look(source) is not None:
-                self._patient.copy(object_of(source), object_of(name))
+            if found := self.look(source):
+                self._patient.copy(object_of(source), object_of(name), found.size)
                 self.delete([source])
 
         at_once(move, names)
@@ -180,19 +184,19 @@ class Bucket(BucketFiles):
             shutil.rmtree(self.home / left / (self.tag or WHOLE), ignore_errors=True)
         if not self._claims.close(set(self.used(folder))):
             return
-        staged: dict[str, list[str]] = {}
+        staged: dict[str, dict[str, int]] = {}
         for found in self._objects.list(_STAGED):
             attempt, _, name = found.name.removeprefix(f"{_STAGED}/").partition("/")
-            staged.setdefault(attempt, []).append(name)
+            staged.setdefault(attempt, {})[name] = found.size
         if not staged:
             return
         used, live = set(self.used(folder)), {file.name for file in self.list(folder)}
-        for stem_and_attempt, names in staged.items():
+        for stem_and_attempt, sizes in staged.items():
             stem, _, attempt = stem_and_attempt.rpartition("-")
             record = f"{folder}/{stem}.json"
             if record in used:  # else it is of a neighbour, who has not put it yet
                 change = read(record) if record in live else None
-                self._settle(f"{_STAGED}/{stem_and_attempt}", names, change, attempt)
+                self._settle(f"{_STAGED}/{stem_and_attempt}", sizes, change, attempt)
 
     def places(self, names: Iterable[str], attempts: Mapping[str, str]) -> list[str]:
         """Return where shards are that have been committed, by the attempts of their chunks.
@@ -227,17 +231,20 @@ class Bucket(BucketFiles):
 
         at_once(download, names)
 
-    def _settle(self, folder: str, names: Sequence[str], change: Change | None, attempt: str) -> None:
-        """Put in place what is staged in a folder if it is the attempt of its record; remove it."""
+    def _settle(self, folder: str, sizes: Mapping[str, int], change: Change | None, attempt: str) -> None:
+        """Put in place what is staged in a folder if it is the attempt of its record; remove it.
+
+        Of each file, the number of bytes is given.
+        """
 
         def put_in_place(name: str) -> None:
             with suppress(FileNotFoundError):  # a neighbour has just done it
-                self._patient.copy(f"{folder}/{name}", name)
+                self._patient.copy(f"{folder}/{name}", name, sizes[name])
 
         if change is not None and change.attempt == attempt:
-            at_once(put_in_place, names)
+            at_once(put_in_place, sizes)
             self.delete(change.obsolete)
-        self._patient.delete(f"{folder}/{name}" for name in names)
+        self._patient.delete(f"{folder}/{name}" for name in sizes)
 
     def _staging(self, record: str) -> Path:
         return self.home / "staging" / (self.tag or WHOLE) / _stem(record)
@@ -245,3 +252,7 @@ class Bucket(BucketFiles):
 
 def _stem(record: str) -> str:
     return record.rpartition("/")[2].removesuffix(".json")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
