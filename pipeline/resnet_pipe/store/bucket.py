@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from resnet_pipe.errors import LockedError
 from resnet_pipe.store import conditions, large_objects
-from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled
+from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled, is_record
 from resnet_pipe.store.claims import PLANS, Claims
 from resnet_pipe.store.lease import NOTES, leased
 from resnet_pipe.store.lock import output_lock, report_lock
@@ -110,7 +110,7 @@ class Bucket(BucketFiles):
         found = (Path(folder, name) for folder, _, names in os.walk(staging) for name in names)
         paths = {key_of(str(path.relative_to(staging))): path for path in found}
         folder = f"{_STAGED}/{_stem(record)}-{change.attempt}"
-        before = dict(zip(paths, at_once(self._final_tag, paths), strict=True))
+        before = dict(zip(paths, at_once(self.mark, paths), strict=True))
         at_once(lambda name: self._patient.put(f"{folder}/{object_of(name)}", paths[name]), paths)
         self._put_record(record, data)
 
@@ -139,24 +139,12 @@ class Bucket(BucketFiles):
                     return
             raise self._overtaken() from None
 
-    def _final_tag(self, name: str) -> str:
-        """Return what tells the file of before from others; empty if there is none."""
-        try:
-            return self._patient.tag_of(object_of(name))
-        except FileNotFoundError:
-            return ""
-
     def _put_again(self, name: str, path: Path, before: str) -> None:
         """Put a file under its final name, unless something else than before has come there."""
-        if _size(path) > large_objects.LARGEST:  # no condition can be put on that
-            if self._final_tag(name) == before:
-                self._patient.put(object_of(name), path)
-            return
-        with suppress(ConditionError):
-            if before:
-                self._patient.replace(object_of(name), path.read_bytes(), before)
-            else:
-                self._patient.create(object_of(name), path.read_bytes())
+        if _size(path) <= large_objects.LARGEST:
+            self.exchange(name, [path.read_bytes()], before)
+        elif self.mark(name) == before:  # no condition can be put on the request itself
+            self._patient.put(object_of(name), path)
 
     def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
         """See `Store.place`."""
@@ -169,9 +157,14 @@ class Bucket(BucketFiles):
 
         def move(name: str) -> None:
             source = f"{folder}/{name}"
-            if found := self.look(source):
-                self._patient.copy(object_of(source), object_of(name), found.size)
-                self.delete([source])
+            with suppress(FileNotFoundError):  # it has been moved, perhaps just now by another division
+                if is_record(name):
+                    mark = self.mark(name)  # what another one commits after it has moved it stays
+                    self.exchange(name, [self.read(source)], mark)
+                    self.delete([source])
+                elif found := self.look(source):
+                    self._patient.copy(object_of(source), object_of(name), found.size)
+                    self.delete([source])
 
         at_once(move, names)
         self._present = None

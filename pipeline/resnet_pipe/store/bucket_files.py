@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -106,20 +106,29 @@ class BucketFiles(Store):
         Raises:
             LockedError: another run has put something else there meanwhile.
         """
-        text, key = b"".join(data), object_of(name)
-        try:
-            _, before = self._objects.read_tagged(key)
-        except FileNotFoundError:
-            before = ""
+        mark = self.mark(name)
         yield
+        if self.exchange(name, data, mark) is None:
+            raise self._overtaken()
+
+    def mark(self, name: str) -> str:
+        """See `Store.mark`."""
         try:
-            if before:
-                self._patient.replace(key, text, before)
-            else:
-                self._patient.create(key, text)
+            return self._patient.tag_of(object_of(name))
+        except FileNotFoundError:
+            return ""
+
+    def exchange(self, name: str, data: Iterable[bytes], mark: str) -> str | None:
+        """See `Store.exchange`."""
+        key, text = object_of(name), b"".join(data)
+        try:
+            return self._patient.replace(key, text, mark) if mark else self._patient.create(key, text)
         except ConditionError:
-            if self._objects.read(key) != text:
-                raise self._overtaken() from None
+            with suppress(FileNotFoundError):
+                found, new = self._patient.read_tagged(key)
+                if found == text:  # the answer had got lost, or another one has made the same
+                    return new
+            return None
 
     def keep(self, folder: Path, count: int) -> None:
         """See `Store.keep`."""
