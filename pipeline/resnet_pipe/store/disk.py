@@ -142,15 +142,6 @@ class Disk(Store):
             atomic.sync(temporary)
             yield
 
-    def mark(self, _name: str) -> str:
-        """See `Store.mark`: none is needed."""
-        return ""
-
-    def exchange(self, name: str, data: Iterable[bytes], _mark: str) -> str:
-        """See `Store.exchange`."""
-        self.put(name, data)
-        return ""
-
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`; folders that are empty then go as well."""
         for folder in {self._remove(name) for name in names}:
