@@ -6,7 +6,7 @@ usage: python -m benchmarks.buckets [--images 6400] [--repeats 5]
 JPEGs of 500x375 pixels to Parquet, with a network of one layer, so that only reading to writing remains. The
 server, SeaweedFS, shares the processors with the runs: what it takes of them is part of the difference.
 
-With --memory: the peak of the process that drives a run, and of its worker, over so many JPEGs of 64x48 pixels.
+With --memory: the peak of the process that drives a run, and of its worker, over so many JPEGs of 64x48.
 """
 
 from __future__ import annotations
