@@ -170,7 +170,7 @@ def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
         assert job.keys() == ["0.jpg", "1.jpg"]
         faults.refused = lambda _request: None
         job.here().expect(0)
-    check(job)
+        check(job)  # while the proxy is there: connections are kept
 
 
 @pytest.mark.usefixtures("_hasty")
@@ -180,8 +180,8 @@ def test_what_a_run_leaves_besides_its_results_may_be_missing(job: BucketJob, en
     with flaky_proxy.before(endpoint, faults) as address:
         job.variables["AWS_ENDPOINT_URL"] = address
         said = job.here().expect(0).stderr
-    assert "warning: no copy of this run's folder: " in said
-    check(job)
+        assert "warning: no copy of this run's folder: " in said
+        check(job)
 
 
 @pytest.mark.usefixtures("_hasty")
