@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from resnet_pipe.store import objects
-from tests.buckets import open_bucket, serving
+from tests.buckets import content, open_bucket, serving
 from tests.photographs import encode
 from tests.run.bucket_jobs import BucketJob, check
+from tests.run.jobs import wait_until
 
 COUNT = 24
 
@@ -24,6 +25,13 @@ def noise(number: int) -> bytes:
     """Return a JPEG of some 150 kB."""
     pixels = np.random.default_rng(number).integers(0, 256, (320, 400, 3), np.uint8)
     return encode(Image.fromarray(pixels), "JPEG", quality=90)
+
+
+def is_readable(job: BucketJob) -> bool:
+    """Tell whether the server gives everything that it lists; it is busy with itself for a while."""
+    with suppress(obstore.exceptions.BaseError):
+        return bool(content(job.server))
+    return False
 
 
 @contextmanager
@@ -56,12 +64,14 @@ def test_a_full_server_ends_the_run_and_when_it_has_room_the_same_command_comple
         assert job.address in said
         assert "has room" in said
         assert "run the same command again" in said
+        wait_until(lambda: is_readable(job), "the server reads again")
         committed = job.keys()
         assert 0 < len(committed) < COUNT
         assert "no problems" in job.command("check", job.address).expect(0).stdout
     with serving(server, volumes=40, volume_mb=1) as endpoint:
         job.variables["AWS_ENDPOINT_URL"] = endpoint
         job.server = open_bucket(endpoint, "results")
+        wait_until(lambda: is_readable(job), "the server has found what it keeps")
         assert set(committed) <= {*job.keys()}
         objects._connected.cache_clear()  # of the first server
         job.here().expect(0)
