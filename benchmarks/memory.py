@@ -20,7 +20,8 @@ from PIL import Image
 SIZE = (64, 48)
 
 
-def _encode(photo: Photograph) -> bytes:
+def encode(photo: Photograph) -> bytes:
+    """Return a small JPEG of a photograph."""
     file = io.BytesIO()
     Image.fromarray(photo).resize(SIZE).save(file, "JPEG")
     return file.getvalue()
@@ -39,7 +40,7 @@ def main() -> None:
         images.mkdir()
         write_one_layer(model)
         job.write_text(JOB.format(images=images, model=model, directory=directory))
-        encoded = [_encode(photo) for photo in photographs()]
+        encoded = [encode(photo) for photo in photographs()]
         written = 0
         for count in (arguments.small, arguments.large):
             for number in range(written, count):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -33,9 +34,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve one bucket, kept in a folder; yield the server's address."""
-    server, endpoint = _start(folder)
+def serving(folder: Path, volumes: int = 300, volume_mb: int = 1000) -> Iterator[str]:
+    """Serve one bucket, kept in a folder, perhaps by an earlier server; yield the server's address.
+
+    The server has room for so many volumes of that size; the first object takes seven.
+    """
+    server, endpoint = _start(folder, f"-volume.max={volumes}", f"-master.volumeSizeLimitMB={volume_mb}")
     try:
         yield endpoint
     finally:
@@ -43,7 +47,7 @@ def serving(folder: Path) -> Iterator[str]:
         server.wait()
 
 
-def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _start(folder: Path, *room: str) -> tuple[subprocess.Popen[bytes], str]:
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
     # It takes keys in its environment for those that it has to ask for.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -51,7 +55,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
         # The ports of gRPC are these, unless they are named.
         grpc = {f"{name}.port.grpc": free_port() for name in ports}
-        command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-volume.max=300"]
+        command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", *room]
         command += [f"-{name}.port={port}" for name, port in ports.items()]
         command += [f"-{name}={port}" for name, port in grpc.items()]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
@@ -66,14 +70,18 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def _has_started(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
-    """Make the bucket; tell whether it takes an object."""
+    """Make the bucket, unless it is there; tell whether it takes an object."""
     import obstore
 
     end = time.monotonic() + _PATIENCE_S
     while server.poll() is None and time.monotonic() < end:
         with suppress(HTTPError, URLError, ConnectionError, obstore.exceptions.BaseError):
             bucket = Request(f"{endpoint}/{BUCKET}", method="PUT")  # noqa: S310 - http, as made above
-            urlopen(bucket, timeout=5).close()  # noqa: S310
+            try:
+                urlopen(bucket, timeout=5).close()  # noqa: S310
+            except HTTPError as error:
+                if error.code != HTTPStatus.CONFLICT:
+                    raise
             obstore.put(open_bucket(endpoint, retry=False), "ready", b"")
             return True
         time.sleep(0.1)

@@ -174,6 +174,15 @@ def test_an_object_whose_name_cannot_be_a_key_ends_the_listing(name: str) -> Non
     assert "rename or remove that object" in str(caught.value.remedy)
 
 
+def test_the_library_withholds_what_is_listed_with_a_name_that_it_cannot_read() -> None:
+    """So such a name cannot be passed over: the others would look as if they had disappeared."""
+    with answering(lambda _: (200, listing("p/a.jpg", "p/b//c.jpg", "p/d.jpg"))) as endpoint:
+        found = open_bucket(endpoint, "p").list()
+        with pytest.raises(obstore.exceptions.InvalidPathError):
+            next(found)
+        assert [*found] == []
+
+
 @pytest.mark.parametrize(
     ("status", "code", "expected", "transient"),
     [

@@ -7,12 +7,10 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import resnet_pipe
@@ -22,67 +20,19 @@ from resnet_pipe.store.address import Address
 from resnet_pipe.store.lease import leased
 from resnet_pipe.store.objects import Objects
 from tests import flaky_proxy
-from tests.buckets import BUCKET, content, environment, open_bucket
+from tests.buckets import content
 from tests.flaky_proxy import Faults
-from tests.run.commands import PATIENCE_S, Result, command
-from tests.run.jobs import HOME, JobFolder
+from tests.run.bucket_jobs import BucketJob, check, of_job, place_of
+from tests.run.commands import PATIENCE_S
+from tests.run.jobs import HOME
 
 MUTATING = ("PUT", "POST", "DELETE")
-TOMBSTONE = b'{"cancelled": true}'
-
-
-class BucketJob(JobFolder):
-    """A job whose results go to a bucket."""
-
-    def __init__(self, folder: Path, network: Path, endpoint: str, name: str) -> None:
-        self.server = open_bucket(endpoint, name)
-        self.address = f"s3://{BUCKET}/{name}"
-        self.variables = {**environment(endpoint), "XDG_CACHE_HOME": str(folder / "cache")}
-        super().__init__(folder, network)
-
-    def describe(self, kind: str = "parquet", chunk_items: int = 2) -> None:
-        """Write the job file; see `write`."""
-        wanted = {"csv": "fields: [logits]", "npy": "field: features"}.get(kind, "fields: [features, logits]")
-        self.write(writer=f"{{kind: {kind}, path: '{self.address}', {wanted}}}", chunk_items=chunk_items)
-
-    def here(self, *arguments: str) -> Result:
-        """Run the job in this process."""
-        return self.command("run", str(self.file), *arguments)
-
-    def command(self, *arguments: str) -> Result:
-        """Run a command in this process."""
-        with mock.patch.dict(os.environ, self.variables):
-            return command(*arguments)
-
-    def files(self) -> Mapping[str, bytes]:
-        """Return what somebody sees who does not know of resnet-pipe."""
-        return {name: data for name, data in content(self.server).items() if not name.startswith(HOME)}
-
-    def keys(self) -> list[str]:
-        """Return the paths of all rows that somebody sees."""
-        tables = [
-            pq.read_table(pa.BufferReader(data)) for name, data in self.files().items() if "part-" in name
-        ]
-        return sorted(key for table in tables for key in table.column("path").to_pylist())
-
-    def names(self) -> list[str]:
-        """Return the names of the images, sorted."""
-        return sorted(path.name for path in self.images.iterdir())
-
-    def hidden(self, *folders: str) -> list[str]:
-        """Return the names in some folders of resnet-pipe's own."""
-        return [
-            name
-            for name in content(self.server)
-            if name.startswith(tuple(f"{HOME}/{one}" for one in folders))
-        ]
 
 
 @pytest.fixture
 def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureRequest) -> BucketJob:
     """A job of six images, two a chunk, whose results go to a place of their own in the bucket."""
-    name = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
-    job = BucketJob(tmp_path, network, endpoint, name)
+    job = BucketJob(tmp_path, network, endpoint, place_of(request.node.name))
     job.describe()
     job.add(*(f"{index}.jpg" for index in range(6)))
     return job
@@ -90,10 +40,6 @@ def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureReq
 
 def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
-
-
-def of_job(job: BucketJob) -> dict[str, bytes]:
-    return {name: data for name, data in job.files().items() if name.startswith("part-")}
 
 
 @pytest.fixture
@@ -104,13 +50,6 @@ def _hasty() -> Iterator[None]:
         mock.patch("resnet_pipe.store.bucket_files.PATIENCE_S", 0.3),
     ):
         yield
-
-
-def check(job: BucketJob) -> None:
-    """Check that every image is in exactly one row, and all is as it was written."""
-    assert job.keys() == job.names()
-    assert "no problems" in job.command("check", job.address).expect(0).stdout
-    assert job.hidden("staged", "probe", "lock") == []
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl", "npy"])
@@ -231,7 +170,18 @@ def test_a_server_that_takes_no_more_ends_the_run_and_loses_nothing(
         assert job.keys() == ["0.jpg", "1.jpg"]
         faults.refused = lambda _request: None
         job.here().expect(0)
-    check(job)
+        check(job)  # while the proxy is there: connections are kept
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_what_a_run_leaves_besides_its_results_may_be_missing(job: BucketJob, endpoint: str) -> None:
+    faults = Faults()
+    faults.refused = lambda request: 507 if f"{HOME}/runs/" in request[1] else None
+    with flaky_proxy.before(endpoint, faults) as address:
+        job.variables["AWS_ENDPOINT_URL"] = address
+        said = job.here().expect(0).stderr
+        assert "warning: no copy of this run's folder: " in said
+        check(job)
 
 
 @pytest.mark.usefixtures("_hasty")

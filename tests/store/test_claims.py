@@ -166,6 +166,34 @@ def test_files_that_somebody_else_cleared_away_are_put_again(make: Make, endpoin
     assert other.read("part") == b"data"
 
 
+def test_a_file_is_exchanged_only_for_the_one_that_is_known(make: Make) -> None:
+    one, two = make("1of2"), make("2of2")
+    assert one.mark("file") == two.mark("file") == ""
+    mark = one.exchange("file", [b"fi", b"rst"], "")
+    assert mark == two.mark("file") != ""
+    assert two.exchange("file", [b"second"], "") is None
+    assert two.exchange("file", [b"first"], "") == mark, "it is there, whoever has put it"
+    assert two.exchange("file", [b"second"], mark) == one.mark("file")
+    assert one.exchange("file", [b"third"], mark) is None
+    assert one.read("file") == b"second"
+
+
+def test_an_exchange_whose_answer_gets_lost_has_been_made(make: Make, endpoint: str) -> None:
+    store, faults = make(), Faults()
+    requests = []
+
+    def lose_the_first(request: flaky_proxy.Request) -> None:
+        requests.append(request)
+        faults.unanswered = 0.0 if len(requests) > 1 else 1.0
+
+    faults.before = lose_the_first
+    faults.unanswered = 1.0
+    with flaky_proxy.before(endpoint, faults) as address:
+        store._patient = Objects(store._objects.address, Storage(address))
+        assert store.exchange("file", [b"data"], "") == make().mark("file") != ""
+    assert len(requests) > 1
+
+
 @pytest.mark.parametrize("lost", [0.0, 0.2])
 def test_a_server_that_keeps_conditions_is_accepted(endpoint: str, lost: float) -> None:
     faults = Faults()

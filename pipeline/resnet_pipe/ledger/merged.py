@@ -1,17 +1,19 @@
 """The files that a writer makes of all chunks together: of everything that is committed, whoever did it.
 
-A note beside the ledger, `merged.json`, says of which records they are made, and their SHA-256. It goes
-before one of them changes, and comes when all are in place: without it, or if records have changed since, the
-next run makes them again.
+A note beside the ledger, `merged.json`, says of which records they are made, and their SHA-256. Before one of
+them changes, it says only who is about to make them; it is complete when all are in place. Until then, or if
+records have changed since, the next run makes them again. Where two make them at once, on two machines, who
+does not find his own note any more in the end begins again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.ledger import record as records
@@ -26,6 +28,7 @@ NAME = f"{HOME}/merged.json"
 SCHEMA_VERSION = 1
 _STAGING = f"{LEDGER}/merged.json"
 """The name by which the store gives a directory to make them in; there is no such record."""
+_Wanted = Sequence[tuple[WriterSection, Target]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def digest_of(ledger: Ledger) -> str:
     return digest.hexdigest()
 
 
-def write(ledger: Ledger, writers: Sequence[tuple[WriterSection, Target]], go_on: Callable[[], None]) -> None:
+def write(ledger: Ledger, writers: _Wanted, go_on: Callable[[], None]) -> None:
     """Make the merged files of some writers, unless they are there already; those of others go.
 
     The caller holds the directory. Before each chunk `go_on` is called, which may raise. Targets are of the
@@ -69,28 +72,42 @@ def write(ledger: Ledger, writers: Sequence[tuple[WriterSection, Target]], go_on
     wanted = [(section, target) for section, target in writers if section.merged]
     if not wanted and not ledger.store.look(NAME):
         return
-    names = [name for section, _ in wanted for name in section.merged]
     with ledger.store.alone():
-        noted, digest = read(ledger), digest_of(ledger)
-        found = {name: ledger.store.sha256(name) for name in names}
-        if noted == Noted(digest, {name: sha256 for name, sha256 in found.items() if sha256}):
-            return
-        obsolete = sorted(noted.files.keys() - set(names)) if noted else []
-        staging = ledger.store.stage(_STAGING)
-        try:
-            for section, target in wanted:
-                for name in section.merged:
-                    atomic.make_folder((staging / name).parent, staging)
-                _make(section, replace(target, directory=staging), ledger, go_on)
-            hashes = {name: file_sha256(staging / name) for name in names}
-            ledger.store.delete([NAME])
-            ledger.store.place(_STAGING, names, obsolete)
-        finally:
-            ledger.store.unstage(_STAGING)
-        if wanted:
-            files = [{"name": name, "sha256": sha256} for name, sha256 in hashes.items()]
-            note = {"schema_version": SCHEMA_VERSION, "records": digest, "files": files}
-            ledger.store.put(NAME, [json.dumps(note, indent=1).encode()])
+        while not _made(ledger, wanted, go_on):
+            pass
+
+
+def _made(ledger: Ledger, wanted: _Wanted, go_on: Callable[[], None]) -> bool:
+    """Make the files of writers, unless they are there; False if somebody else has begun to, meanwhile."""
+    store, names = ledger.store, [name for section, _ in wanted for name in section.merged]
+    mark = store.mark(NAME)
+    noted, digest = read(ledger), digest_of(ledger)
+    found = {name: store.sha256(name) for name in names}
+    if noted == Noted(digest, {name: sha256 for name, sha256 in found.items() if sha256}):
+        return True
+    obsolete = sorted(noted.files.keys() - set(names)) if noted else []
+    staging = store.stage(_STAGING)
+    try:
+        for section, target in wanted:
+            for name in section.merged:
+                atomic.make_folder((staging / name).parent, staging)
+            _make(section, replace(target, directory=staging), ledger, go_on)
+        hashes = {name: file_sha256(staging / name) for name in names}
+        begun = store.exchange(NAME, _text({"made_by": uuid4().hex}), mark)
+        if begun is None:
+            return False
+        store.place(_STAGING, names, obsolete)
+    finally:
+        store.unstage(_STAGING)
+    if not wanted:
+        store.delete([NAME])
+        return True
+    files = [{"name": name, "sha256": sha256} for name, sha256 in hashes.items()]
+    return store.exchange(NAME, _text({"records": digest, "files": files}), begun) is not None
+
+
+def _text(note: Mapping[str, object]) -> list[bytes]:
+    return [json.dumps({"schema_version": SCHEMA_VERSION, **note}, indent=1).encode()]
 
 
 def remove(ledger: Ledger) -> None:

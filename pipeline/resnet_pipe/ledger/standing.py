@@ -30,10 +30,12 @@ class Standing:
 
 def write(ledger: Ledger) -> Standing:
     """Write failures.jsonl, with every failure in the ledger; return how many there are."""
-    counts: Counter[str] = Counter()
-    with ledger.store.alone():
-        ledger.store.put(NAME, _lines(ledger, counts))
-    return Standing(counts["failed"], counts["partial"])
+    store = ledger.store
+    with store.alone():
+        while True:  # in a bucket, until no other division has written it since the records were read
+            counts, mark = Counter[str](), store.mark(NAME)
+            if store.exchange(NAME, _lines(ledger, counts), mark) is not None:
+                return Standing(counts["failed"], counts["partial"])
 
 
 def _lines(ledger: Ledger, counts: Counter[str]) -> Iterator[bytes]:

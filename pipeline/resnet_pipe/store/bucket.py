@@ -22,8 +22,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from resnet_pipe.errors import LockedError
-from resnet_pipe.store import conditions
-from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled
+from resnet_pipe.store import conditions, large_objects
+from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled, is_record
 from resnet_pipe.store.claims import PLANS, Claims
 from resnet_pipe.store.lease import NOTES, leased
 from resnet_pipe.store.lock import output_lock, report_lock
@@ -110,13 +110,13 @@ class Bucket(BucketFiles):
         found = (Path(folder, name) for folder, _, names in os.walk(staging) for name in names)
         paths = {key_of(str(path.relative_to(staging))): path for path in found}
         folder = f"{_STAGED}/{_stem(record)}-{change.attempt}"
-        before = dict(zip(paths, at_once(self._final_tag, paths), strict=True))
+        before = dict(zip(paths, at_once(self.mark, paths), strict=True))
         at_once(lambda name: self._patient.put(f"{folder}/{object_of(name)}", paths[name]), paths)
         self._put_record(record, data)
 
         def put_in_place(name: str) -> None:
             try:
-                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name))
+                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name), _size(paths[name]))
             except FileNotFoundError:  # a later run took this one for dead, and has removed what was staged
                 self._put_again(name, paths[name], before[name])
 
@@ -139,20 +139,12 @@ class Bucket(BucketFiles):
                     return
             raise self._overtaken() from None
 
-    def _final_tag(self, name: str) -> str:
-        """Return what tells the file of before from others; empty if there is none."""
-        try:
-            return self._patient.tag_of(object_of(name))
-        except FileNotFoundError:
-            return ""
-
     def _put_again(self, name: str, path: Path, before: str) -> None:
         """Put a file under its final name, unless something else than before has come there."""
-        with suppress(ConditionError):
-            if before:
-                self._patient.replace(object_of(name), path.read_bytes(), before)
-            else:
-                self._patient.create(object_of(name), path.read_bytes())
+        if _size(path) <= large_objects.LARGEST:
+            self.exchange(name, [path.read_bytes()], before)
+        elif self.mark(name) == before:  # no condition can be put on the request itself
+            self._patient.put(object_of(name), path)
 
     def place(self, record: str, names: Sequence[str], obsolete: Iterable[str]) -> None:
         """See `Store.place`."""
@@ -165,9 +157,14 @@ class Bucket(BucketFiles):
 
         def move(name: str) -> None:
             source = f"{folder}/{name}"
-            if self.look(source) is not None:
-                self._patient.copy(object_of(source), object_of(name))
-                self.delete([source])
+            with suppress(FileNotFoundError):  # it has been moved, perhaps just now by another division
+                if is_record(name):
+                    mark = self.mark(name)  # what another one commits after it has moved it stays
+                    self.exchange(name, [self.read(source)], mark)
+                    self.delete([source])
+                elif found := self.look(source):
+                    self._patient.copy(object_of(source), object_of(name), found.size)
+                    self.delete([source])
 
         at_once(move, names)
         self._present = None
@@ -180,19 +177,19 @@ class Bucket(BucketFiles):
             shutil.rmtree(self.home / left / (self.tag or WHOLE), ignore_errors=True)
         if not self._claims.close(set(self.used(folder))):
             return
-        staged: dict[str, list[str]] = {}
+        staged: dict[str, dict[str, int]] = {}
         for found in self._objects.list(_STAGED):
             attempt, _, name = found.name.removeprefix(f"{_STAGED}/").partition("/")
-            staged.setdefault(attempt, []).append(name)
+            staged.setdefault(attempt, {})[name] = found.size
         if not staged:
             return
         used, live = set(self.used(folder)), {file.name for file in self.list(folder)}
-        for stem_and_attempt, names in staged.items():
+        for stem_and_attempt, sizes in staged.items():
             stem, _, attempt = stem_and_attempt.rpartition("-")
             record = f"{folder}/{stem}.json"
             if record in used:  # else it is of a neighbour, who has not put it yet
                 change = read(record) if record in live else None
-                self._settle(f"{_STAGED}/{stem_and_attempt}", names, change, attempt)
+                self._settle(f"{_STAGED}/{stem_and_attempt}", sizes, change, attempt)
 
     def places(self, names: Iterable[str], attempts: Mapping[str, str]) -> list[str]:
         """Return where shards are that have been committed, by the attempts of their chunks.
@@ -227,17 +224,20 @@ class Bucket(BucketFiles):
 
         at_once(download, names)
 
-    def _settle(self, folder: str, names: Sequence[str], change: Change | None, attempt: str) -> None:
-        """Put in place what is staged in a folder if it is the attempt of its record; remove it."""
+    def _settle(self, folder: str, sizes: Mapping[str, int], change: Change | None, attempt: str) -> None:
+        """Put in place what is staged in a folder if it is the attempt of its record; remove it.
+
+        Of each file, the number of bytes is given.
+        """
 
         def put_in_place(name: str) -> None:
             with suppress(FileNotFoundError):  # a neighbour has just done it
-                self._patient.copy(f"{folder}/{name}", name)
+                self._patient.copy(f"{folder}/{name}", name, sizes[name])
 
         if change is not None and change.attempt == attempt:
-            at_once(put_in_place, names)
+            at_once(put_in_place, sizes)
             self.delete(change.obsolete)
-        self._patient.delete(f"{folder}/{name}" for name in names)
+        self._patient.delete(f"{folder}/{name}" for name in sizes)
 
     def _staging(self, record: str) -> Path:
         return self.home / "staging" / (self.tag or WHOLE) / _stem(record)
@@ -245,3 +245,7 @@ class Bucket(BucketFiles):
 
 def _stem(record: str) -> str:
     return record.rpartition("/")[2].removesuffix(".json")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -106,20 +106,29 @@ class BucketFiles(Store):
         Raises:
             LockedError: another run has put something else there meanwhile.
         """
-        text, key = b"".join(data), object_of(name)
-        try:
-            _, before = self._objects.read_tagged(key)
-        except FileNotFoundError:
-            before = ""
+        mark = self.mark(name)
         yield
+        if self.exchange(name, data, mark) is None:
+            raise self._overtaken()
+
+    def mark(self, name: str) -> str:
+        """See `Store.mark`."""
         try:
-            if before:
-                self._patient.replace(key, text, before)
-            else:
-                self._patient.create(key, text)
+            return self._patient.tag_of(object_of(name))
+        except FileNotFoundError:
+            return ""
+
+    def exchange(self, name: str, data: Iterable[bytes], mark: str) -> str | None:
+        """See `Store.exchange`."""
+        key, text = object_of(name), b"".join(data)
+        try:
+            return self._patient.replace(key, text, mark) if mark else self._patient.create(key, text)
         except ConditionError:
-            if self._objects.read(key) != text:
-                raise self._overtaken() from None
+            with suppress(FileNotFoundError):
+                found, new = self._patient.read_tagged(key)
+                if found == text:  # the answer had got lost, or another one has made the same
+                    return new
+            return None
 
     def keep(self, folder: Path, count: int) -> None:
         """See `Store.keep`."""
@@ -129,8 +138,10 @@ class BucketFiles(Store):
                 self._patient.put(f"{below}/{folder.name}/{path.name}", path)
         kept = [found.name for found in self._objects.list(str(below))]
         places = {name: name.removeprefix(f"{below}/").partition("/")[0] for name in kept}
-        ours = sorted({place for place in places.values() if place.partition("Z")[2] == end})
-        self._patient.delete(name for name, place in places.items() if place in ours[:-count])
+        # This one may look old: names are times by the clocks of several machines.
+        others = {place for place in places.values() if place.partition("Z")[2] == end} - {folder.name}
+        old = sorted(others)[: 1 - count]
+        self._patient.delete(name for name, place in places.items() if place in old)
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Store.delete`; a record is cancelled."""

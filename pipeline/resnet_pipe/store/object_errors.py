@@ -46,7 +46,9 @@ def explained(address: Address, name: str = "") -> Iterator[None]:
         raise OSError(errno.EILSEQ, text, place) from None
     except ValueError as error:
         raise OSError(errno.EINVAL, _line(error), place) from None
-    except BaseError as error:  # of a listing, whatever the server says
+    except (BaseError, OSError) as error:  # of a listing, or a writer, whatever the server says
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of this machine
         line = _line(error)
         if "NoSuchBucket" in line or "ContainerNotFound" in line:
             raise FileNotFoundError(errno.ENOENT, line, place) from None

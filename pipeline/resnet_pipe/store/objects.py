@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_pipe.store import aws_profile
+from resnet_pipe.store import aws_profile, large_objects
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.object_errors import explained
 
@@ -158,7 +158,10 @@ class Objects:
         with explained(self.address, name):
             import obstore
 
-            obstore.put(self._store, name, data)
+            if isinstance(data, Path) and data.stat().st_size > large_objects.LARGEST:
+                large_objects.put_parts(self._store, name, data)
+            else:
+                obstore.put(self._store, name, data)
 
     def create(self, name: str, data: bytes) -> str:
         """Put an object where there is none, and return what `replace` takes; ConditionError if there is one.
@@ -189,12 +192,18 @@ class Objects:
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
                 raise ConditionError(f"{self.address}/{name}") from error
 
-    def copy(self, name: str, to: str) -> None:
-        """Copy an object within the bucket; FileNotFoundError if there is none."""
+    def copy(self, name: str, to: str, size: int) -> None:
+        """Copy an object of so many bytes within the bucket; FileNotFoundError if there is none.
+
+        If it is too large for one request, it passes through this machine, and is there when it is complete.
+        """
         with explained(self.address, name):
             import obstore
 
-            obstore.copy(self._store, name, to)
+            if size > large_objects.LARGEST:
+                large_objects.copy_parts(self._store, name, to, size)
+            else:
+                obstore.copy(self._store, name, to)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; what is not there is passed over."""

@@ -146,6 +146,19 @@ class Store(ABC):
     def put_after(self, name: str, data: Iterable[bytes]) -> AbstractContextManager[None]:
         """Write a file that appears when a block has ended without an error."""
 
+    def mark(self, _name: str) -> str:
+        """Return what `exchange` knows a file by; empty if there is none, or none is needed."""
+        return ""
+
+    def exchange(self, name: str, data: Iterable[bytes], _mark: str) -> str | None:
+        """Write a file in the place of the one with this mark, or of none, and return its own mark.
+
+        None, and nothing is written, if another run has written it since: whoever has made `data` of what he
+        has read after he asked for the mark makes it again. On a disk, who is `alone` has no others.
+        """
+        self.put(name, data)
+        return ""
+
     def keep(self, folder: Path, count: int) -> None:  # noqa: B027 - most stores need nothing here
         """Keep a folder of `home` with the results, and of those beside it whose names end alike the newest.
 

@@ -51,10 +51,11 @@ class Events:
         self._file = path.open("ab", buffering=0)
 
     def close(self) -> None:
-        """Close the log."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
+        """Close the log; what is told from now on, the listener alone hears."""
+        with self._lock, suppress(OSError):
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
 
     def tell(self, name: str, **fields: object) -> None:
         """Tell the log and the listener of an event."""
