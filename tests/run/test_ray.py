@@ -16,13 +16,15 @@ from unittest import mock
 import pytest
 
 from resnet_pipe.job.cluster import RaySection
-from resnet_pipe.ledger.ledger import chunk_of
+from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.files import Files, Folder
+from resnet_pipe.run.executors.commits import Commits
 from resnet_pipe.run.executors.ray import actor, admission, crew, model_files
 from resnet_pipe.run.executors.ray.cluster import Room, connected, draining, make_actor
 from resnet_pipe.run.executors.ray.messages import Question
 from resnet_pipe.run.executors.ray.model_files import ModelFile
-from resnet_pipe.store.disk import Disk
+from resnet_pipe.run.plan import Chunk
+from resnet_pipe.store.store import Output
 from tests.run.faults import DECODER, ENGINE, SHORT_SPANS, shorten_spans
 from tests.run.jobs import (
     HOME,
@@ -270,15 +272,14 @@ def at_commit(monkeypatch: pytest.MonkeyPatch) -> AtCommit:
     """Have something happen at each commit, before it; it is told the chunk. Returns all chunks so far."""
 
     def install(happens: Callable[[str], None]) -> list[str]:
-        hand_over, taken = Disk.hand_over, list[str]()
+        commit, taken = Commits.commit, list[str]()
 
-        def watched(self: Disk, record: str) -> None:
-            chunk = chunk_of(record)
-            taken.append(chunk)
-            happens(chunk)
-            hand_over(self, record)
+        def watched(self: Commits, chunk: Chunk, record: Record) -> None:
+            taken.append(chunk.id)
+            happens(chunk.id)
+            commit(self, chunk, record)
 
-        monkeypatch.setattr(Disk, "hand_over", watched)
+        monkeypatch.setattr(Commits, "commit", watched)
         return taken
 
     return install
@@ -290,8 +291,7 @@ def once_at_work(job: JobFolder, workers: int, happens: Callable[[], None]) -> C
 
     def look(_chunk: str) -> None:
         if not done:
-            begun = [one for one in (job.out / HOME / "staging").glob("ray-*") if not (one / "seen").exists()]
-            if len(begun) < workers:
+            if len([*(job.out / HOME / "staging").glob("ray*")]) < workers:
                 time.sleep(0.3)
             else:
                 done.append(True)
@@ -416,7 +416,7 @@ def test_a_stop_commits_the_chunks_in_flight_and_the_same_command_goes_on(ray_jo
 
 def test_a_stop_while_the_workers_start_changes_nothing(ray_job: JobFolder) -> None:
     with ray_job.start() as running:
-        wait_until(lambda: [*(ray_job.out / HOME / "staging").glob("ray-*")], "the nodes are asked")
+        wait_until(lambda: [*(ray_job.out / HOME / "staging").glob("seen*")], "the nodes are asked")
         running.signal(signal.SIGINT)
         running.end().expect(130)
     assert not (ray_job.out / HOME / "fingerprint.json").exists()
@@ -476,16 +476,16 @@ def test_a_node_with_other_versions_is_refused_by_name(
 def test_a_node_that_does_not_see_the_output_or_the_input_is_refused_by_name(
     ray_job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(place: Path, files: Files, distributions: tuple[str, ...]) -> Question:
-        return Question(place / "not shared", files, distributions)
+    def elsewhere(output: Output, tag: str, _sign: str, files: Files, names: tuple[str, ...]) -> Question:
+        return Question(output, tag, "not there", files, names)
 
     with monkeypatch.context() as patch:
         patch.setattr(admission, "Question", elsewhere)
-        assert f"node {os.uname().nodename} cannot write into {ray_job.out}" in refused(ray_job)
+        assert f"node {os.uname().nodename} cannot write to {ray_job.out}" in refused(ray_job)
 
-    def no_input(place: Path, _files: Files, distributions: tuple[str, ...]) -> Question:
-        gone = Folder(place / "not shared", (), recursive=True, extensions=frozenset())
-        return Question(place, gone, distributions)
+    def no_input(output: Output, tag: str, sign: str, _files: Files, names: tuple[str, ...]) -> Question:
+        gone = Folder(ray_job.folder / "not shared", (), recursive=True, extensions=frozenset())
+        return Question(output, tag, sign, gone, names)
 
     monkeypatch.setattr(admission, "Question", no_input)
     assert f"node {os.uname().nodename} has no input" in refused(ray_job)
