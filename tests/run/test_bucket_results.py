@@ -22,7 +22,7 @@ from resnet_pipe.store.address import Address
 from resnet_pipe.store.lease import leased
 from resnet_pipe.store.objects import Objects
 from tests import flaky_proxy
-from tests.buckets import BUCKET, content, environment, open_bucket
+from tests.buckets import BUCKET, content, environment, names_in, open_bucket
 from tests.flaky_proxy import Faults
 from tests.run.commands import PATIENCE_S, Result, command
 from tests.run.jobs import HOME, JobFolder
@@ -73,7 +73,7 @@ class BucketJob(JobFolder):
         """Return the names in some folders of resnet-pipe's own."""
         return [
             name
-            for name in content(self.server)
+            for name in names_in(self.server)
             if name.startswith(tuple(f"{HOME}/{one}" for one in folders))
         ]
 
