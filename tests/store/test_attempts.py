@@ -106,6 +106,7 @@ def test_a_sign_is_seen_where_it_is_left_and_nothing_stays_of_it(make: MakeStore
 
 def staged(store: Bucket) -> list[str]:
     """Return what is staged in a bucket."""
+    assert isinstance(store.root, Objects)
     return [found.name for found in store.root.list("_resnet_pipe/staged")]
 
 
