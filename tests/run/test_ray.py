@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from resnet_pipe.run.executors.ray.messages import Question
 from resnet_pipe.run.executors.ray.model_files import ModelFile
 from resnet_pipe.run.executors.ray.telling import Telling
 from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.workers.messages import SLOWEST
 from resnet_pipe.store.store import Output
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.run.faults import DECODER, ENGINE, SHORT_SPANS, shorten_spans
@@ -212,7 +214,7 @@ def notes(job: JobFolder) -> str:
 
 
 def test_rows_are_those_of_a_local_run(ray_job: JobFolder) -> None:
-    ray_job.run("--set", "run.trace=true").expect(0)
+    ray_job.run("--set", "run.trace=true", "--set", "run.report=true").expect(0)
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
     devices = ray_job.summary()["devices"]
@@ -220,6 +222,9 @@ def test_rows_are_those_of_a_local_run(ray_job: JobFolder) -> None:
     assert {one["node"] for one in devices} == {os.uname().nodename}
     assert {event["node"] for event in ray_job.events("engine_ready")} == {os.uname().nodename}
     assert (ray_job.last_run() / "trace-0.json").exists()
+    history = json.loads((ray_job.last_run() / "history.json").read_text())
+    assert 12 <= len({sample["name"] for sample in history["samples"]}) <= 24
+    assert len({one["source"] for one in history["slowest"]}) == SLOWEST
     ray_job.run().expect(0)
     assert ray_job.summary()["sources"]["skipped"] == 60
 

@@ -132,11 +132,11 @@ class Actor:
                 yield None
 
     def _run(self, setup: Setup, files: list[ModelFile]) -> None:
-        effort, error = Effort(), None
+        effort, seen, error = Effort(), None, None
         try:
             resolved = with_model_here(setup.resolved, files, setup.attempt)
             events = Events(self._tell)
-            history = History((), None, "softmax", pictures=False)
+            history = History.of(resolved)
             guard = Guard(events)
             runner = ChunkRunner(resolved, setup.workload, self._stop, events, guard, history, setup.trace)
             effort = runner.effort
@@ -145,9 +145,10 @@ class Actor:
                 self._wake = runner.wake
                 self._outbox.put(Ready())
                 self._run_chunks(runner, ledger, setup)
+                seen = history.seen()
         except Exception as caught:
             error = caught.with_traceback(None)
-        self._outbox.put(Ended(error, effort))
+        self._outbox.put(Ended(error, effort, seen))
 
     def _run_chunks(self, runner: ChunkRunner, ledger: Ledger, setup: Setup) -> None:
         spool = Spool(ledger.store.spool, ledger.store.home, setup.resolved.digest, setup.attempt)

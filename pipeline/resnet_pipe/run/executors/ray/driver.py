@@ -229,6 +229,8 @@ class _Driver:
     def _end(self, member: Member, ended: Ended) -> None:
         """Take the last words of an actor; what has ended it may end the run."""
         self._efforts.append((member.node, ended.effort))
+        if ended.seen is not None:
+            self._executor.guard.call("history", self._executor.history.add, ended.seen)
         self._crew.end(member)
         error = ended.error
         if isinstance(error, ResnetPipeError):

@@ -9,6 +9,7 @@ from typing import Any
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.reader.files import Files
+from resnet_pipe.run.observe.history import Seen
 from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.workload import Workload
 from resnet_pipe.store.store import Output
@@ -103,6 +104,7 @@ class Ended:
 
     error: Exception | None
     effort: Effort
+    seen: Seen | None
 
 
 Message = Ready | Told | Failed | Staged | Ended
