@@ -38,7 +38,7 @@ lint: $(VENV)/installed-tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda
+	@$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda docker/kubernetes/Dockerfile.ray
 
 wheel: $(VENV)/installed
 	@.ci/wheel $(BIN)/python

@@ -113,12 +113,16 @@ def upload(store: S3Store, folder: Path, prefix: str = "") -> None:
             obstore.put(store, f"{prefix}{path.relative_to(folder)}", path.read_bytes())
 
 
+def names_in(store: S3Store) -> list[str]:
+    """Return the names of everything in a bucket, or below its prefix, sorted."""
+    return sorted(found["path"] for group in store.list() for found in group)
+
+
 def content(store: S3Store) -> Mapping[str, bytes]:
     """Return everything in a bucket, or below its prefix."""
     import obstore
 
-    names = [found["path"] for group in store.list() for found in group]
-    return {name: obstore.get(store, name).bytes().to_bytes() for name in sorted(names)}
+    return {name: obstore.get(store, name).bytes().to_bytes() for name in names_in(store)}
 
 
 def environment(endpoint: str) -> dict[str, str]:

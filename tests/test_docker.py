@@ -17,7 +17,9 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from resnet_pipe.cli.main import commands
+from resnet_pipe.job import job
 from resnet_pipe.job.run_section import RunSection
+from resnet_pipe.store.objects import Objects
 from tests.networks import preprocess_yaml, write_tiny
 from tests.run.jobs import Cli, JobFolder, numbered
 
@@ -190,3 +192,39 @@ def test_the_indexed_job_of_kubernetes_has_a_pod_for_each_division_and_time_for_
     assert f'--divide "$((JOB_COMPLETION_INDEX + 1))/{spec["completions"]}"' in run["args"][0]
     assert pod["terminationGracePeriodSeconds"] > RunSection().grace_s
     assert {one["name"] for one in run["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+
+
+def test_the_job_of_kuberay_has_its_files_its_credentials_and_a_gpu_for_each_worker(tmp_path: Path) -> None:
+    config, ray = YAML(typ="safe").load_all(DOCKER / "kubernetes" / "ray.yaml")
+    assert (ray["apiVersion"], ray["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = ray["spec"]["rayClusterSpec"]
+    assert f"ray=={cluster['rayVersion']}" in (ROOT / "constraints.txt").read_text().splitlines()
+    head, (group,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    (driver,), (worker,) = (one["template"]["spec"]["containers"] for one in (head, group))
+    assert driver["image"] == worker["image"]
+    assert driver["envFrom"] == worker["envFrom"]
+    volumes = {one["name"]: one for one in head["template"]["spec"]["volumes"]}
+    assert volumes["jobs"]["configMap"]["name"] == config["metadata"]["name"]
+    assert {one["name"] for one in driver["volumeMounts"]} == set(volumes)
+    program, name, *arguments = ray["spec"]["entrypoint"].split()
+    assert program in PROJECT["scripts"]
+    file = commands.commands[name].make_context(name, arguments).params["job"]
+    (text,) = config["data"].values()
+    assert str(file) in [f"/jobs/{key}" for key in config["data"]]
+    (tmp_path / "job.yaml").write_text(text)
+    tiny = write_tiny(tmp_path / "tiny.onnx")
+    loaded = job.load(tmp_path / "job.yaml", [f"infer.model={tiny}"]).job
+    assert isinstance(loaded.output, Objects)
+    assert loaded.run.executor == "ray"
+    gpus = loaded.run.ray.gpus(loaded.infer.devices)
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == gpus == 1
+
+
+def test_a_node_of_kuberay_is_made_of_the_image_that_is_built_before_and_is_no_root() -> None:
+    file = DOCKER / "kubernetes" / "Dockerfile.ray"
+    builds = [line for line in file.read_text().splitlines() if line.startswith("#   ") and "--tag" in line]
+    base, node = (re.findall(r"--tag (\S+)", line)[0] for line in builds)
+    assert default(file, "BASE") == base
+    assert node in (DOCKER / "kubernetes" / "ray.yaml").read_text()
+    assert last(file, "USER") == last(DOCKERFILES[1], "USER")
+    assert all("--no-cache-dir" in rest for name, rest in instructions(file) if "pip install" in rest)

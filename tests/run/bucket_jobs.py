@@ -10,7 +10,7 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.buckets import BUCKET, KEYS, content, open_bucket
+from tests.buckets import BUCKET, KEYS, content, names_in, open_bucket
 from tests.run.commands import Result, command
 from tests.run.jobs import HOME, JobFolder
 
@@ -57,7 +57,7 @@ class BucketJob(JobFolder):
         """Return the names in some folders of resnet-pipe's own."""
         return [
             name
-            for name in content(self.server)
+            for name in names_in(self.server)
             if name.startswith(tuple(f"{HOME}/{one}" for one in folders))
         ]
 
@@ -70,6 +70,11 @@ def place_of(name: str) -> str:
 def of_job(job: BucketJob) -> dict[str, bytes]:
     """Return the shards that somebody sees, by name."""
     return {name: data for name, data in job.files().items() if name.startswith("part-")}
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    """Return the shards in a directory, by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
 
 
 def check(job: BucketJob) -> None:

@@ -22,7 +22,7 @@ from resnet_pipe.store.objects import Objects
 from tests import flaky_proxy
 from tests.buckets import content
 from tests.flaky_proxy import Faults
-from tests.run.bucket_jobs import BucketJob, check, of_job, place_of
+from tests.run.bucket_jobs import BucketJob, check, of_job, place_of, shards
 from tests.run.commands import PATIENCE_S
 from tests.run.jobs import HOME
 
@@ -36,10 +36,6 @@ def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureReq
     job.describe()
     job.add(*(f"{index}.jpg" for index in range(6)))
     return job
-
-
-def shards(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,13 +18,19 @@ from unittest import mock
 import pytest
 
 from resnet_pipe.job.cluster import RaySection
-from resnet_pipe.ledger.ledger import chunk_of
+from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.files import Files, Folder
+from resnet_pipe.run.executors.commits import Commits
 from resnet_pipe.run.executors.ray import actor, admission, crew, model_files
 from resnet_pipe.run.executors.ray.cluster import Room, connected, draining, make_actor
 from resnet_pipe.run.executors.ray.messages import Question
 from resnet_pipe.run.executors.ray.model_files import ModelFile
-from resnet_pipe.store.disk import Disk
+from resnet_pipe.run.executors.ray.telling import Telling
+from resnet_pipe.run.plan import Chunk
+from resnet_pipe.run.workers.messages import SLOWEST
+from resnet_pipe.store.store import Output
+from tests.buckets import BUCKET, open_bucket, upload
+from tests.run.bucket_jobs import BucketJob, check, of_job, shards
 from tests.run.faults import DECODER, ENGINE, SHORT_SPANS, shorten_spans
 from tests.run.jobs import (
     HOME,
@@ -181,7 +189,8 @@ def children(parent: int) -> list[int]:
 def here(job: JobFolder) -> Path:
     """Run the job on this machine alone; return where its results are."""
     folder = job.folder / "here"
-    job.run("--executor", "local", "--set", f"writer.path={folder}")
+    elsewhere = ("--set", f"writer.path={folder}", "--set", "writer.storage=null")
+    job.run("--executor", "local", *elsewhere).expect(0)
     return folder
 
 
@@ -205,7 +214,7 @@ def notes(job: JobFolder) -> str:
 
 
 def test_rows_are_those_of_a_local_run(ray_job: JobFolder) -> None:
-    ray_job.run("--set", "run.trace=true").expect(0)
+    ray_job.run("--set", "run.trace=true", "--set", "run.report=true").expect(0)
     assert_same_rows(ray_job.out, here(ray_job))
     assert_clean(ray_job.out)
     devices = ray_job.summary()["devices"]
@@ -213,6 +222,9 @@ def test_rows_are_those_of_a_local_run(ray_job: JobFolder) -> None:
     assert {one["node"] for one in devices} == {os.uname().nodename}
     assert {event["node"] for event in ray_job.events("engine_ready")} == {os.uname().nodename}
     assert (ray_job.last_run() / "trace-0.json").exists()
+    history = json.loads((ray_job.last_run() / "history.json").read_text())
+    assert 12 <= len({sample["name"] for sample in history["samples"]}) <= 24
+    assert len({one["source"] for one in history["slowest"]}) == SLOWEST
     ray_job.run().expect(0)
     assert ray_job.summary()["sources"]["skipped"] == 60
 
@@ -270,15 +282,14 @@ def at_commit(monkeypatch: pytest.MonkeyPatch) -> AtCommit:
     """Have something happen at each commit, before it; it is told the chunk. Returns all chunks so far."""
 
     def install(happens: Callable[[str], None]) -> list[str]:
-        hand_over, taken = Disk.hand_over, list[str]()
+        commit, taken = Commits.commit, list[str]()
 
-        def watched(self: Disk, record: str) -> None:
-            chunk = chunk_of(record)
-            taken.append(chunk)
-            happens(chunk)
-            hand_over(self, record)
+        def watched(self: Commits, chunk: Chunk, record: Record) -> None:
+            taken.append(chunk.id)
+            happens(chunk.id)
+            commit(self, chunk, record)
 
-        monkeypatch.setattr(Disk, "hand_over", watched)
+        monkeypatch.setattr(Commits, "commit", watched)
         return taken
 
     return install
@@ -290,8 +301,7 @@ def once_at_work(job: JobFolder, workers: int, happens: Callable[[], None]) -> C
 
     def look(_chunk: str) -> None:
         if not done:
-            begun = [one for one in (job.out / HOME / "staging").glob("ray-*") if not (one / "seen").exists()]
-            if len(begun) < workers:
+            if len([*(job.out / HOME / "staging").glob("ray*")]) < workers:
                 time.sleep(0.3)
             else:
                 done.append(True)
@@ -372,7 +382,6 @@ def test_a_node_that_joins_gets_a_worker(job: JobFolder, cluster: TestCluster) -
 
 
 def test_a_node_that_is_to_leave_gets_no_worker(cluster: TestCluster) -> None:
-    drain = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=needed elsewhere"]
     room = Room(RaySection(cpus_per_worker=1), 0.0)
     with cluster.second_node(), connected(cluster.address, lambda: None):
         slots = room.slots()
@@ -380,11 +389,17 @@ def test_a_node_that_is_to_leave_gets_no_worker(cluster: TestCluster) -> None:
         other = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and not is_head(node))
         actor = make_actor(next(slot for slot in slots if slot.node == other))
         ray.get(actor.take.remote())  # a node that nobody uses would be gone at once
-        tool = Path(sys.executable).with_name("ray")
-        where = [f"--address={cluster.address}", f"--node-id={other}", "--deadline-remaining-seconds=600"]
-        subprocess.run([tool, "drain-node", *where, *drain], check=True, capture_output=True)
+        drain_node(cluster, other)
         assert draining() == {other}
         assert room.slots() == [slot for slot in slots if slot.node != other]
+
+
+def drain_node(cluster: TestCluster, node: str) -> None:
+    """Tell a node to leave."""
+    tool = Path(sys.executable).with_name("ray")
+    where = [f"--address={cluster.address}", f"--node-id={node}", "--deadline-remaining-seconds=600"]
+    why = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=needed elsewhere"]
+    subprocess.run([tool, "drain-node", *where, *why], check=True, capture_output=True)
 
 
 def is_head(node: dict[str, Any]) -> bool:
@@ -416,7 +431,7 @@ def test_a_stop_commits_the_chunks_in_flight_and_the_same_command_goes_on(ray_jo
 
 def test_a_stop_while_the_workers_start_changes_nothing(ray_job: JobFolder) -> None:
     with ray_job.start() as running:
-        wait_until(lambda: [*(ray_job.out / HOME / "staging").glob("ray-*")], "the nodes are asked")
+        wait_until(lambda: [*(ray_job.out / HOME / "staging").glob("seen*")], "the nodes are asked")
         running.signal(signal.SIGINT)
         running.end().expect(130)
     assert not (ray_job.out / HOME / "fingerprint.json").exists()
@@ -476,16 +491,16 @@ def test_a_node_with_other_versions_is_refused_by_name(
 def test_a_node_that_does_not_see_the_output_or_the_input_is_refused_by_name(
     ray_job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(place: Path, files: Files, distributions: tuple[str, ...]) -> Question:
-        return Question(place / "not shared", files, distributions)
+    def elsewhere(output: Output, tag: str, _sign: str, files: Files, names: tuple[str, ...]) -> Question:
+        return Question(output, tag, "not there", files, names)
 
     with monkeypatch.context() as patch:
         patch.setattr(admission, "Question", elsewhere)
-        assert f"node {os.uname().nodename} cannot write into {ray_job.out}" in refused(ray_job)
+        assert f"node {os.uname().nodename} cannot write to {ray_job.out}" in refused(ray_job)
 
-    def no_input(place: Path, _files: Files, distributions: tuple[str, ...]) -> Question:
-        gone = Folder(place / "not shared", (), recursive=True, extensions=frozenset())
-        return Question(place, gone, distributions)
+    def no_input(output: Output, tag: str, sign: str, _files: Files, names: tuple[str, ...]) -> Question:
+        gone = Folder(ray_job.folder / "not shared", (), recursive=True, extensions=frozenset())
+        return Question(output, tag, sign, gone, names)
 
     monkeypatch.setattr(admission, "Question", no_input)
     assert f"node {os.uname().nodename} has no input" in refused(ray_job)
@@ -531,4 +546,214 @@ def test_a_chunk_that_three_workers_are_lost_with_ends_the_run_and_is_named(
     assert "3 workers were lost with chunk 000000 (0000.jpg to 0003.jpg)" in said
     assert records(ray_job.out) == []
     ray_job.run().expect(0)
+    assert_same_rows(ray_job.out, here(ray_job))
+
+
+class RayBucketJob(BucketJob):
+    """A job on the workers of a cluster, whose results go to a bucket."""
+
+    def on(self, cluster: TestCluster, storage: str) -> None:
+        """Write the job file: four images a chunk. The storage is that of the bucket, if the job names it."""
+        storage = storage and f", storage: {storage}"
+        section = f"{{address: '{cluster.address}', cpus_per_worker: 1}}"
+        self.write(
+            writer=f"{{kind: parquet, path: '{self.address}'{storage}, fields: [features, logits]}}",
+            run=f"executor: ray, ray: {section}",
+            chunk_items=4,
+        )
+
+    def attempts(self) -> set[tuple[str, str]]:
+        """Return who has staged what now: chunks, and the names of attempts."""
+        folders = {name.split("/")[2] for name in self.hidden("staged")}
+        return {(folder.rpartition("-")[0], folder.rpartition("-")[2]) for folder in folders}
+
+    def committed(self) -> list[str]:
+        """Return the chunks that have a record."""
+        return sorted(Path(name).stem for name in self.hidden("ledger"))
+
+
+@pytest.fixture
+def bucket_job(
+    network: Path, tmp_path: Path, endpoint: str, cluster: TestCluster, request: pytest.FixtureRequest
+) -> Iterator[RayBucketJob]:
+    """A job of forty images, four a chunk, on the workers of a cluster; its results go to a bucket."""
+    name = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
+    job = RayBucketJob(tmp_path, network, endpoint, name)
+    job.on(cluster, f"{{endpoint: '{endpoint}', anonymous: true}}")
+    job.add(*numbered(40))
+    with mock.patch("resnet_pipe.store.lease.WATCH_S", 0.1):
+        yield job
+    cluster.end_actors()
+
+
+def assert_as_here(job: RayBucketJob) -> None:
+    """Check that what is in the bucket is sound, and has the rows of a local run, each once."""
+    check(job)
+    job.command("diff", job.address, str(here(job)), "--max", "0").expect(0)
+
+
+def test_sources_and_results_in_a_bucket_are_those_of_a_disk(bucket_job: RayBucketJob, endpoint: str) -> None:
+    job = bucket_job
+    pictures = f"s3://{BUCKET}/pictures-of-a-cluster"
+    upload(open_bucket(endpoint, "pictures-of-a-cluster"), job.images)
+    storage = f"storage: {{endpoint: '{endpoint}', anonymous: true}}"
+    job.file.write_text(job.file.read_text().replace("path: images", f"path: '{pictures}', {storage}"))
+    job.here().expect(0)
+    assert of_job(job) == shards(here(job))
+    assert_as_here(job)
+    job.here().expect(0)
+    assert len(job.committed()) == 10
+
+
+def test_chunks_in_a_bucket_are_written_again_with_their_files(bucket_job: RayBucketJob) -> None:
+    job = bucket_job
+    text = job.file.read_text()
+    job.file.write_text(
+        text.replace("writer: {", "writer: [{").replace("logits]}", "logits]}, {kind: images}]")
+    )
+    job.here().expect(0)
+    job.change("0007.jpg")
+    (job.images / "0010.jpg").unlink()
+    job.here("--prune").expect(0)
+    assert len([name for name in job.files() if name.startswith("images/")]) == 39
+    check(job)
+
+
+@pytest.mark.slow
+def test_fresh_results_in_a_bucket_take_the_place_of_old_ones(bucket_job: RayBucketJob) -> None:
+    bucket_job.here().expect(0)
+    bucket_job.change("0007.jpg")
+    bucket_job.here("--fresh").expect(0)
+    assert_as_here(bucket_job)
+
+
+def test_divisions_of_a_job_on_a_cluster_share_a_bucket(bucket_job: RayBucketJob) -> None:
+    bucket_job.here("--divide", "1/2").expect(0)
+    bucket_job.change("0001.jpg")
+    for division in ("1/2", "2/2"):
+        bucket_job.here("--divide", division).expect(0)
+    check(bucket_job)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_is_stopped_costs_no_source_in_a_bucket(
+    bucket_job: RayBucketJob,
+    cluster: TestCluster,
+    at_commit: AtCommit,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "SILENCE_S", 5.0)
+    bucket_job.add(*numbered(20, 40))
+    hit: list[int] = []
+
+    def hit_one(_chunk: str) -> None:
+        time.sleep(0 if hit else 0.5)
+        if not hit and len(bucket_job.attempts()) == 2:  # this one, and the other worker's
+            hit.append(cluster.actors()[-1])
+            os.kill(hit[0], number)
+
+    taken = at_commit(hit_one)
+    bucket_job.here().expect(0)
+    assert hit
+    assert sorted(taken) == bucket_job.committed()
+    assert_as_here(bucket_job)
+
+
+@pytest.mark.slow
+def test_a_worker_that_wakes_after_it_was_given_up_commits_nothing_to_a_bucket(
+    bucket_job: RayBucketJob,
+    cluster: TestCluster,
+    at_commit: AtCommit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "SILENCE_S", 5.0)
+    monkeypatch.setattr(ray, "kill", lambda *_, **__: None)  # as if its node could not be reached
+    bucket_job.add(*numbered(ENOUGH - 60, 60))
+    zombies: list[int] = []
+    woken: list[int] = []
+    staged: set[tuple[str, str]] = set()
+    lost: list[str] = []
+    monkeypatch.setattr(Telling, "lost", lambda _self, member, _reason: lost.extend(member.given))
+
+    def stop_and_wake(_chunk: str) -> None:
+        staged.update(bucket_job.attempts())
+        if not zombies and len(taken) > 5:
+            zombies.append(cluster.actors()[0])
+            os.kill(zombies[0], signal.SIGSTOP)
+        elif lost and not woken:
+            woken.append(len(taken))
+            os.kill(zombies[0], signal.SIGCONT)
+        time.sleep(0.1 if woken else 0.4)  # so that there is something left to do when it wakes
+
+    taken = at_commit(stop_and_wake)
+    bucket_job.here().expect(0)
+    assert woken[0] < len(taken) - 5
+    twice = [chunk for chunk, count in Counter(chunk for chunk, _ in staged).items() if count > 1]
+    assert twice, "the one that woke has staged a chunk that another one has staged as well"
+    assert set(twice) <= set(lost)
+    assert sorted(taken) == bucket_job.committed()
+    assert_as_here(bucket_job)
+
+
+def test_the_same_command_completes_a_run_to_a_bucket_whose_driver_was_killed(
+    bucket_job: RayBucketJob,
+) -> None:
+    bucket_job.add(*numbered(ENOUGH - 60, 60))
+    with bucket_job.start(env=bucket_job.variables) as running:
+        wait_until(lambda: len(bucket_job.committed()) > 1, "chunks are committed")
+        running.signal_group(signal.SIGKILL)
+    assert len(bucket_job.committed()) < (ENOUGH - 20) // 4
+    bucket_job.here().expect(0)
+    assert_as_here(bucket_job)
+
+
+def test_a_node_that_cannot_reach_the_bucket_is_refused_by_name(
+    bucket_job: RayBucketJob, cluster: TestCluster
+) -> None:
+    bucket_job.on(cluster, "")  # this machine finds it in its environment
+    said = bucket_job.here().expect(2).stderr
+    assert f"node {os.uname().nodename} cannot write to {bucket_job.address}" in said
+    assert "credentials" in said
+    assert bucket_job.hidden("ledger", "plans", "staged", "probe", "fingerprint") == []
+
+
+def test_a_commit_that_takes_long_loses_no_worker(
+    ray_job: JobFolder, at_commit: AtCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "SILENCE_S", 3.0)
+    at_commit(lambda _chunk: time.sleep(0 if len(records(ray_job.out)) else 4))
+    ray_job.run().expect(0)
+    assert "is lost" not in notes(ray_job)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_to_leave_gets_no_more_chunks(
+    ray_job: JobFolder, cluster: TestCluster, at_commit: AtCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_job.add(*numbered(60, 60))
+    given: list[tuple[float, str]] = []
+    drained: list[tuple[float, str]] = []
+    tell = crew.Member.tell
+
+    def watched(self: crew.Member, method: str, *arguments: object) -> None:
+        if method == "give":
+            given.append((time.monotonic(), self.slot.node))
+        tell(self, method, *arguments)
+
+    def happens(_chunk: str) -> None:
+        nodes = {node for _, node in given}
+        if not drained and len(nodes) == 2:
+            other = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and not is_head(node))
+            drain_node(cluster, other)
+            drained.append((time.monotonic(), other))
+        time.sleep(0.25)
+
+    monkeypatch.setattr(crew.Member, "tell", watched)
+    at_commit(happens)
+    with cluster.second_node():
+        ray_job.run().expect(0)
+    (since, leaving), seen_s = drained[0], 4.0
+    assert leaving not in {node for at, node in given if at > since + seen_s}
+    assert len([at for at, _ in given if at > since + seen_s]) > 5
     assert_same_rows(ray_job.out, here(ray_job))

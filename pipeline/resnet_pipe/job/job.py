@@ -163,9 +163,6 @@ def _checked(doc: Document, base: Path, overrides: Sequence[str], option: str = 
     doc = doc.with_overrides(overrides, option)
     job = doc.validate(Job, {"base": base})
     problems = self_feeding.problems(job)
-    if job.run.executor == "ray" and not isinstance(job.output, Path):
-        text = f"ray needs results on a disk that all nodes share, and not in {job.output}; share a bucket"
-        problems.append((("run", "executor"), f"{text} among machines with --divide I/N"))
     if problems:
         raise found_in(doc, problems)
     return LoadedJob(job, doc)

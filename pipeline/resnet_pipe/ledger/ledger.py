@@ -26,12 +26,13 @@ TEMPORARY = ("failures.jsonl", "metrics*", "fingerprint.json", "switch.json", "m
 class Ledger:
     """The records of an output, a directory or a place in a bucket, whose store holds them and their files.
 
-    The tag names this run among those that share the output; it is empty for a run that has it alone.
+    The tag names this run among those that share the output; it is empty for a run that has it alone. An
+    attempt has a name as well; it commits nothing: see `Store`.
     """
 
-    def __init__(self, output: Output, tag: str = "") -> None:
+    def __init__(self, output: Output, tag: str = "", attempt: str = "") -> None:
         self.output = output
-        self.store = _store(output, tag)
+        self.store = _store(output, tag, attempt)
         self.tag = tag
         self._below: dict[str, Ledger] = {}
 
@@ -86,7 +87,7 @@ class Ledger:
         Raises:
             LockedError: another run has committed this chunk.
         """
-        record = replace(record, attempt=self.store.attempt())
+        record = replace(record, attempt=self.store.attempt(record_name(record.chunk)))
         before = {file.name for file in replaces.files} if replaces else set()
         obsolete = sorted(before - {file.name for file in record.files})
         data = records.dump(record, obsolete)
@@ -115,16 +116,13 @@ class Ledger:
 
 
 class DirectoryLedger(Ledger):
-    """The ledger of a directory of this machine.
-
-    What an attempt with a name stages, somebody else commits: see `Disk.hand_over`.
-    """
+    """The ledger of a directory of this machine."""
 
     store: Disk
 
-    def __init__(self, output: Path, tag: str = "", attempt: str = "") -> None:
+    def __init__(self, output: Path, tag: str = "") -> None:
         super().__init__(output, tag)
-        self.store = Disk(output, tag, attempt)
+        self.store = Disk(output, tag)
 
 
 def record_name(chunk: str) -> str:
@@ -142,8 +140,8 @@ def change_of(record: Record, obsolete: list[str]) -> Change:
     return Change({file.name: file.sha256 for file in record.files}, obsolete, record.attempt)
 
 
-def _store(output: Output, tag: str) -> Store:
+def _store(output: Output, tag: str, attempt: str) -> Store:
     if isinstance(output, Path):
-        return Disk(output, tag)
+        return Disk(output, tag, attempt)
     name = hashlib.sha256(str(output).encode()).hexdigest()[:16]
-    return Bucket(output, cache_dir() / "buckets" / name, tag)
+    return Bucket(output, cache_dir() / "buckets" / name, tag, attempt)

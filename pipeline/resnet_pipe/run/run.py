@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from resnet_pipe.errors import ExitCode, ResnetPipeError, UsageError
-from resnet_pipe.head.classify import Classify
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger import fingerprint, standing
 from resnet_pipe.ledger.ledger import LEDGER, Ledger
@@ -94,12 +93,8 @@ class _Run:
     """Whether all is committed, and what is left is to make one file of it."""
 
     def __post_init__(self) -> None:
-        resolved = self.resolved
         self.started = time.perf_counter()
-        head = resolved.head
-        scored = head if isinstance(head, Classify) else Classify()
-        logits = scored.logits.name if scored.logits else None
-        self.history = History(head.labels, logits, scored.activation, resolved.job.run.report)
+        self.history = History.of(self.resolved)
         self.pace = self._make_pace()
         self.executor = self._choose_executor()
 

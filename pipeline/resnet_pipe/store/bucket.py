@@ -9,40 +9,41 @@ How a record is published, so that a crash at any instant, or another run, leave
 4. what was staged is removed.
 
 After a crash, the next run repeats steps 3 and 4 for a record whose attempt is still staged, and removes what
-is staged for no record. Until step 3 is over, the files of a record are those that are staged.
+is staged for no record; but not what another division of the job has staged, as the end of the attempt's
+name says: it may be about to put the record. Until step 3 is over, the files of a record are those that are
+staged.
+
+Where attempts on other machines stage, step 1 is theirs, and all others are the run's.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 from resnet_pipe.errors import LockedError
 from resnet_pipe.store import conditions, large_objects
-from resnet_pipe.store.bucket_files import BucketFiles, at_once, is_cancelled, is_record
+from resnet_pipe.store.bucket_files import at_once, is_cancelled, is_record
+from resnet_pipe.store.bucket_staging import STAGED, BucketStaging, staged
 from resnet_pipe.store.claims import PLANS, Claims
 from resnet_pipe.store.lease import NOTES, leased
-from resnet_pipe.store.lock import output_lock, report_lock
-from resnet_pipe.store.names import key_of, key_of_object, object_of, path_of
+from resnet_pipe.store.lock import are_neighbours, output_lock, report_lock
+from resnet_pipe.store.names import key_of_object, object_of, path_of
 from resnet_pipe.store.objects import ConditionError, Objects
-from resnet_pipe.store.store import HOME, WHOLE, Change
-
-_STAGED = f"{HOME}/staged"
+from resnet_pipe.store.store import WHOLE, Change
 
 
-class Bucket(BucketFiles):
+class Bucket(BucketStaging):
     """The store below an address; see `Store`.
 
     What is not final is in a directory of this machine: if that is lost, a chunk in flight begins again.
     """
 
-    def __init__(self, objects: Objects, scratch: Path, tag: str = "") -> None:
-        super().__init__(objects, scratch, tag)
-        self.spool = self.home / "spool" / (tag or WHOLE)
+    def __init__(self, objects: Objects, scratch: Path, tag: str = "", attempt: str = "") -> None:
+        super().__init__(objects, scratch, tag, attempt)
+        self.spool = self._local / "spool" / (tag or WHOLE)
         self._claims = Claims(self._patient, tag)
 
     def exists(self, folder: str) -> bool:
@@ -58,7 +59,8 @@ class Bucket(BucketFiles):
         self._claims.close(set(self.used(folder)))
         found = [one.name for one in self._objects.list() if not one.name.startswith(PLANS)]
         self.delete(map(key_of_object, found))
-        shutil.rmtree(self.home.parent, ignore_errors=True)
+        for left in ("staging", "gathered", "spool"):  # and not what attempts on this machine use
+            shutil.rmtree(self.home / left, ignore_errors=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -85,47 +87,35 @@ class Bucket(BucketFiles):
         """See `Store.claim`."""
         self._claims.claim(records)
 
-    def attempt(self) -> str:
-        """See `Store.attempt`."""
-        return uuid4().hex[:12]
-
-    def stage(self, record: str) -> Path:
-        """See `Store.stage`: on this machine."""
-        staging = self._staging(record)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        return staging
-
-    def unstage(self, record: str) -> None:
-        """See `Store.unstage`."""
-        shutil.rmtree(self._staging(record))
-
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """See `Store.publish`, and the four steps at the top of this file.
 
         Raises:
             LockedError: another run has published this record.
         """
-        staging = self._staging(record)
-        found = (Path(folder, name) for folder, _, names in os.walk(staging) for name in names)
-        paths = {key_of(str(path.relative_to(staging))): path for path in found}
-        folder = f"{_STAGED}/{_stem(record)}-{change.attempt}"
-        before = dict(zip(paths, at_once(self.mark, paths), strict=True))
-        at_once(lambda name: self._patient.put(f"{folder}/{object_of(name)}", paths[name]), paths)
+        folder, paths = staged(record, change.attempt), self._paths(record)
+        names, before = [*change.files], dict[str, str]()
+        if record not in self._taken:
+            names, before = [*paths], dict(zip(paths, at_once(self.mark, paths), strict=True))
+            self._upload(paths, folder)
         self._put_record(record, data)
 
         def put_in_place(name: str) -> None:
+            source = f"{folder}/{object_of(name)}"
             try:
-                self._patient.copy(f"{folder}/{object_of(name)}", object_of(name), _size(paths[name]))
+                size = paths[name].stat().st_size if name in paths else self._size_of(source)
+                self._patient.copy(source, object_of(name), size)
             except FileNotFoundError:  # a later run took this one for dead, and has removed what was staged
-                self._put_again(name, paths[name], before[name])
+                if name in before:  # else it was staged for a new record, and that run has copied it before
+                    self._put_again(name, paths[name], before[name])
 
-        at_once(put_in_place, paths)
+        at_once(put_in_place, names)
         self.delete(change.obsolete)
-        self._patient.delete(f"{folder}/{object_of(name)}" for name in paths)
+        self._patient.delete(f"{folder}/{object_of(name)}" for name in names)
         if self._present is not None:
-            self._present.update(paths)
-        shutil.rmtree(staging, ignore_errors=True)
+            self._present.update(names)
+        self._taken.pop(record, None)
+        shutil.rmtree(self._staging(record), ignore_errors=True)
 
     def _put_record(self, record: str, data: bytes) -> None:
         try:
@@ -139,9 +129,16 @@ class Bucket(BucketFiles):
                     return
             raise self._overtaken() from None
 
+    def _size_of(self, name: str) -> int:
+        """Return the bytes of an object; FileNotFoundError if there is none."""
+        found = self._patient.look(name)
+        if found is None:
+            raise FileNotFoundError(name)
+        return found.size
+
     def _put_again(self, name: str, path: Path, before: str) -> None:
         """Put a file under its final name, unless something else than before has come there."""
-        if _size(path) <= large_objects.LARGEST:
+        if path.stat().st_size <= large_objects.LARGEST:
             self.exchange(name, [path.read_bytes()], before)
         elif self.mark(name) == before:  # no condition can be put on the request itself
             self._patient.put(object_of(name), path)
@@ -177,55 +174,55 @@ class Bucket(BucketFiles):
             shutil.rmtree(self.home / left / (self.tag or WHOLE), ignore_errors=True)
         if not self._claims.close(set(self.used(folder))):
             return
-        staged: dict[str, dict[str, int]] = {}
-        for found in self._objects.list(_STAGED):
-            attempt, _, name = found.name.removeprefix(f"{_STAGED}/").partition("/")
-            staged.setdefault(attempt, {})[name] = found.size
-        if not staged:
+        groups: dict[str, dict[str, int]] = {}
+        for found in self._objects.list(STAGED):
+            group, _, name = found.name.removeprefix(f"{STAGED}/").partition("/")
+            groups.setdefault(group, {})[name] = found.size
+        if not groups:
             return
         used, live = set(self.used(folder)), {file.name for file in self.list(folder)}
-        for stem_and_attempt, sizes in staged.items():
-            stem, _, attempt = stem_and_attempt.rpartition("-")
+        for group, sizes in groups.items():
+            stem, _, attempt = group.rpartition("-")
             record = f"{folder}/{stem}.json"
-            if record in used:  # else it is of a neighbour, who has not put it yet
-                change = read(record) if record in live else None
-                self._settle(f"{_STAGED}/{stem_and_attempt}", sizes, change, attempt)
+            change = read(record) if record in live else None
+            is_its = change is not None and change.attempt == attempt
+            # Else a neighbour may be about to put the record.
+            if is_its or (record in used and not are_neighbours(attempt.partition(".")[2], self.tag)):
+                self._settle(f"{STAGED}/{group}", sizes, change if is_its else None)
 
     def places(self, names: Iterable[str], attempts: Mapping[str, str]) -> list[str]:
         """Return where shards are that have been committed, by the attempts of their chunks.
 
         They are paths of `Objects.filesystem`: in their place, or still staged.
         """
-        staged = {found.name for found in self._objects.list(_STAGED)}
-        folders = [f"{_STAGED}/{chunk}-{attempt}" for chunk, attempt in attempts.items()]
-        places = {place.rpartition("/")[2]: place for place in staged if place.rpartition("/")[0] in folders}
+        there = {found.name for found in self._objects.list(STAGED)}
+        folders = [f"{STAGED}/{chunk}-{attempt}" for chunk, attempt in attempts.items()]
+        places = {place.rpartition("/")[2]: place for place in there if place.rpartition("/")[0] in folders}
         root = self._objects.address.partition("://")[2]
         return [f"{root}/{places.get(object_of(name), object_of(name))}" for name in names]
 
     def copy(self, folder: Path, below: tuple[str, ...]) -> None:
         """Copy the files whose names begin with one of `below` to a directory of this machine."""
         found = (one for one in self._objects.list() if not is_cancelled(one))
-        names = [one.name for one in found if not one.name.startswith((_STAGED, PLANS, NOTES))]
+        names = [one.name for one in found if not one.name.startswith((STAGED, PLANS, NOTES))]
         self._download({name: name for name in names if name.startswith(below)}, folder)
 
     def copy_staged(self, folder: Path, attempts: Mapping[str, str]) -> None:
         """Copy the files that have been committed, by the attempts of chunks, and are not in place yet."""
-        staged = (one.name.removeprefix(f"{_STAGED}/").partition("/") for one in self._objects.list(_STAGED))
+        found = (one.name.removeprefix(f"{STAGED}/").partition("/") for one in self._objects.list(STAGED))
         committed = {f"{chunk}-{attempt}" for chunk, attempt in attempts.items()}
-        names = {f"{_STAGED}/{group}/{name}": name for group, _, name in staged if group in committed}
+        names = {f"{STAGED}/{group}/{name}": name for group, _, name in found if group in committed}
         self._download(names, folder)
 
     def _download(self, names: Mapping[str, str], folder: Path) -> None:
         def download(name: str) -> None:
-            path = path_of(folder, key_of_object(names[name]))
-            path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # a run has put it in place, or removed it, meanwhile
-                self._patient.download(name, path)
+                self._fetch(name, path_of(folder, key_of_object(names[name])))
 
         at_once(download, names)
 
-    def _settle(self, folder: str, sizes: Mapping[str, int], change: Change | None, attempt: str) -> None:
-        """Put in place what is staged in a folder if it is the attempt of its record; remove it.
+    def _settle(self, folder: str, sizes: Mapping[str, int], change: Change | None) -> None:
+        """Put in place what is staged in a folder, if its record is there; remove it.
 
         Of each file, the number of bytes is given.
         """
@@ -234,18 +231,7 @@ class Bucket(BucketFiles):
             with suppress(FileNotFoundError):  # a neighbour has just done it
                 self._patient.copy(f"{folder}/{name}", name, sizes[name])
 
-        if change is not None and change.attempt == attempt:
+        if change is not None:
             at_once(put_in_place, sizes)
             self.delete(change.obsolete)
         self._patient.delete(f"{folder}/{name}" for name in sizes)
-
-    def _staging(self, record: str) -> Path:
-        return self.home / "staging" / (self.tag or WHOLE) / _stem(record)
-
-
-def _stem(record: str) -> str:
-    return record.rpartition("/")[2].removesuffix(".json")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size

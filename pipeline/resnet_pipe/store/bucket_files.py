@@ -36,6 +36,8 @@ class BucketFiles(Store):
         self._patient = replace(objects, patience_s=PATIENCE_S)
         self.home = scratch / HOME
         self.tag = tag
+        self._local = self.home
+        """What is on this machine alone is below it."""
         self._tags: dict[str, str] = {}
         """Of the records that were read or put, what tells them from others of their name."""
         self._present: set[str] | None = None
@@ -86,14 +88,16 @@ class BucketFiles(Store):
 
     def gather(self, names: Iterable[str]) -> Path:
         """See `Store.gather`: they are copied to this machine."""
-        folder = self.home / "gathered" / (self.tag or WHOLE)
+        folder = self._local / "gathered" / (self.tag or WHOLE)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in names:
-            path = path_of(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._patient.download(object_of(name), path)
+            self._fetch(object_of(name), path_of(folder, name))
         return folder
+
+    def _fetch(self, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._patient.download(name, path)
 
     def put(self, name: str, data: Iterable[bytes]) -> None:
         """See `Store.put`."""

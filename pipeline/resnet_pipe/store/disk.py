@@ -13,22 +13,19 @@ staging directory; one that cannot be read is an error that changes nothing: fil
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 from resnet_pipe.store import atomic
-from resnet_pipe.store.digest import file_sha256
+from resnet_pipe.store.disk_files import DiskFiles
 from resnet_pipe.store.lock import are_neighbours, neighbours_run, output_lock, report_lock
 from resnet_pipe.store.names import key_of, path_of
-from resnet_pipe.store.store import HOME, WHOLE, Change, Store, StoredFile
-
-_ABSENT = frozenset([errno.ENOENT, errno.ENOTDIR, errno.ELOOP])
+from resnet_pipe.store.store import WHOLE, Change
 
 
 class Pending(NamedTuple):
@@ -39,28 +36,12 @@ class Pending(NamedTuple):
     staging: Path
 
 
-class Disk(Store):
-    """The files of a directory; see `Store`. Folders come with their first file and go with the last one.
-
-    An attempt has a name if somebody else is to publish what it stages, to whom it is handed over.
-    """
-
-    root: Path
+class Disk(DiskFiles):
+    """The files of a directory; see `Store`. Folders come with their first file and go with the last one."""
 
     def __init__(self, root: Path, tag: str = "", attempt: str = "") -> None:
-        self.root = root
-        self.home = root / HOME
-        self.tag = tag
-        self._place = ".".join(filter(None, (attempt, tag or WHOLE)))
-        self.spool = self.home / "spool" / (tag or WHOLE)
-
-    def path(self, name: str) -> Path:
-        """Return the path of a file, whether it is there or not."""
-        return path_of(self.root, name)
-
-    def where(self, name: str) -> str:
-        """See `Store.where`: its path."""
-        return str(self.path(name))
+        super().__init__(root, tag)
+        self._place = self._place_of(attempt)
 
     def exists(self, folder: str) -> bool:
         """See `Store.exists`."""
@@ -84,87 +65,6 @@ class Disk(Store):
         """See `Store.neighbours_run`."""
         return neighbours_run(self.home, self.tag)
 
-    def list(self, folder: str) -> Iterator[StoredFile]:
-        """See `Store.list`; what begins with a dot is being written."""
-        try:
-            names = sorted(os.listdir(self.path(folder)))  # noqa: PTH208 - names, not paths
-        except FileNotFoundError:
-            return
-        for name in names:
-            if not name.startswith("."):
-                found = self.look(f"{folder}/{key_of(name)}" if folder else key_of(name))
-                if found is not None:  # otherwise it is a folder, or has gone meanwhile
-                    yield found
-
-    def look(self, name: str) -> StoredFile | None:
-        """See `Store.look`: of a regular file."""
-        try:
-            state = self.path(name).stat()
-        except ValueError:  # a name that no file can have
-            return None
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return None
-            raise
-        return StoredFile(name, state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
-
-    def read(self, name: str) -> bytes:
-        """See `Store.read`."""
-        return self.path(name).read_bytes()
-
-    def has(self, names: Sequence[str]) -> bool:
-        """See `Store.has`."""
-        return all(self.look(name) is not None for name in names)
-
-    def sha256(self, name: str) -> str | None:
-        """See `Store.sha256`."""
-        return file_sha256(self.path(name)) if self.path(name).is_file() else None
-
-    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """See `Store.read_all`."""
-        return map(self.read, names)
-
-    def gather(self, _names: Iterable[str]) -> Path:
-        """See `Store.gather`: where they are."""
-        return self.root
-
-    def put(self, name: str, data: Iterable[bytes]) -> None:
-        """See `Store.put`."""
-        with atomic.replacing(self.path(name), self.tag) as temporary, temporary.open("wb") as file:
-            file.writelines(data)
-
-    @contextmanager
-    def put_after(self, name: str, data: Iterable[bytes]) -> Iterator[None]:
-        """See `Store.put_after`: it is beside its name meanwhile, and flushed."""
-        with atomic.replacing(self.path(name), self.tag) as temporary:
-            with temporary.open("wb") as file:
-                file.writelines(data)
-            atomic.sync(temporary)
-            yield
-
-    def delete(self, names: Iterable[str]) -> None:
-        """See `Store.delete`; folders that are empty then go as well."""
-        for folder in {self._remove(name) for name in names}:
-            if folder.is_dir():
-                atomic.sync(folder)
-
-    def _remove(self, name: str) -> Path:
-        """Remove a file, and the folders that are empty then; return the nearest folder that is left."""
-        path = self.path(name)
-        path.unlink(missing_ok=True)
-        for directory in path.parents:
-            if directory in (self.root, self.home) or self.home in directory.parents:
-                break
-            if self.tag and directory.is_dir():
-                break  # another division may be about to put a file into an empty one
-            try:
-                directory.rmdir()
-            except FileNotFoundError:
-                continue
-            except OSError:
-                break  # it is not empty
-        return directory
-
     def alone(self) -> AbstractContextManager[None]:
         """See `Store.alone`."""
         return report_lock(self.home)
@@ -183,7 +83,7 @@ class Disk(Store):
 
     def publish(self, record: str, data: bytes, change: Change) -> None:
         """See `Store.publish`, and the four steps at the top of this file."""
-        self.flush(record)
+        self.complete(record)
         staging, pending = self._staging(record, self._place), self._pending(record)
         atomic.sync_up_to(staging.parent, self.home)
         pending.write_bytes(data)
@@ -191,23 +91,38 @@ class Disk(Store):
         atomic.sync(pending.parent)
         self._carry_through(pending, record, staging, change)
 
-    def flush(self, record: str) -> None:
-        """Flush the staged files of a record to the disk."""
+    def complete(self, record: str) -> None:
+        """See `Store.complete`: they are flushed to the disk."""
         for folder, _, names in os.walk(self._staging(record, self._place)):
             for name in names:
                 atomic.sync(Path(folder, name))
             atomic.sync(Path(folder))
 
-    def hand_over(self, record: str) -> None:
-        """Let what this attempt has staged for a record be what its run has staged, and will publish."""
-        staging = self._staging(record, self.tag or WHOLE)
+    def take_over(self, record: str, attempt: str, _names: Collection[str]) -> None:
+        """See `Store.take_over`: it is moved to where this run stages."""
+        staging = self._staging(record, self._place)
         shutil.rmtree(staging, ignore_errors=True)
         atomic.make_folder(staging.parent, self.home)
-        os.replace(self._staging(record, self._place), staging)  # noqa: PTH105 - in one step, or not
+        # In one step, or not.
+        os.replace(self._staging(record, self._place_of(attempt)), staging)  # noqa: PTH105
 
-    def drop_attempt(self) -> None:
-        """Remove what this attempt has staged, and not handed over."""
-        shutil.rmtree(self.home / "staging" / self._place, ignore_errors=True)
+    def drop(self, attempts: Iterable[str]) -> None:
+        """See `Store.drop`."""
+        for attempt in attempts:
+            shutil.rmtree(self.home / "staging" / self._place_of(attempt), ignore_errors=True)
+
+    @contextmanager
+    def shown(self, sign: str) -> Iterator[None]:
+        """See `Store.shown`: it is a folder."""
+        atomic.make_folder(self.home / "staging" / self._place_of(sign), self.home)
+        try:
+            yield
+        finally:
+            self.drop([sign])
+
+    def see(self, sign: str) -> None:
+        """See `Store.see`."""
+        (self.home / "staging" / self._place_of(sign) / uuid4().hex).touch()
 
     def _carry_through(self, pending: Path, record: str, staging: Path, change: Change) -> None:
         """Publish a record that is pending: steps 3 and 4."""
@@ -285,6 +200,9 @@ class Disk(Store):
     def _has(self, pending: Pending, name: str, sha256: str) -> bool:
         """Tell whether a file of a pending record is staged, or in place as it was written."""
         return path_of(pending.staging, name).exists() or self.sha256(name) == sha256
+
+    def _place_of(self, attempt: str) -> str:
+        return ".".join(filter(None, (attempt, self.tag or WHOLE)))
 
     def _pending(self, record: str) -> Path:
         return atomic.temporary_name(self.path(record), self.tag)

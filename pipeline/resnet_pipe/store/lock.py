@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -49,6 +50,27 @@ def report_lock(home: Path) -> Iterator[None]:
         yield
     finally:
         _give_back(descriptor)
+
+
+@contextmanager
+def own_folder(folder: Path, home: Path) -> Iterator[None]:
+    """Have a folder of this machine while the block runs; it is removed then.
+
+    Those beside it are other processes', in the same way: what those that have died have left is removed.
+    Nothing but such folders is beside it. OSError if `home`, which it is below, is not there.
+    """
+    with report_lock(home):  # so that nobody looks at one that is not held yet
+        for other in folder.parent.glob("*"):
+            if not _is_taken(other / "lock"):
+                shutil.rmtree(other, ignore_errors=True)
+        folder.mkdir(parents=True)
+        held = ExitStack()
+        held.enter_context(_held(folder / "lock", shared=False))
+    with held:
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def are_neighbours(tag: str, other: str) -> bool:

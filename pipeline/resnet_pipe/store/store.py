@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -75,6 +75,10 @@ class Store(ABC):
     `home` is a directory of this machine, which exists from `held` on: what is not final is in it, and what a
     run leaves besides its results. There a run keeps in `spool` what is finished of a chunk in flight. The
     tag is that of a division that writes, among those that share the output, or empty.
+
+    Somebody else than the run may stage, in a process that may be on another machine: an attempt, which has a
+    name without `-` and `.`. It takes part by `attempted`, `stage` and `complete`. The run takes over what it
+    has completed, and publishes it. So whatever becomes of an attempt, it cannot publish anything.
     """
 
     root: Output
@@ -176,8 +180,8 @@ class Store(ABC):
     def claim(self, records: Sequence[str]) -> None:  # noqa: B027 - most stores need nothing here
         """Make sure that no other run creates records of these names; LockedError if one may."""
 
-    def attempt(self) -> str:
-        """Return what tells a publication from others of the same record, for its `Change`."""
+    def attempt(self, _record: str) -> str:
+        """Return what tells the next publication of a record from others, for its `Change`."""
         return ""
 
     @abstractmethod
@@ -190,6 +194,33 @@ class Store(ABC):
     @abstractmethod
     def unstage(self, record: str) -> None:
         """Remove what `stage` gave, unless the publication has begun: that is left to `recover`."""
+
+    def attempted(self) -> AbstractContextManager[None]:
+        """Have what an attempt needs on its machine while a block runs."""
+        return nullcontext()
+
+    @abstractmethod
+    def complete(self, record: str) -> None:
+        """Make what an attempt has staged for a record durable, where its run finds it."""
+
+    @abstractmethod
+    def take_over(self, record: str, attempt: str, names: Collection[str]) -> None:
+        """Let the files of these names, which an attempt has completed, be what is staged for a record.
+
+        LockedError if another run has removed them.
+        """
+
+    @abstractmethod
+    def drop(self, attempts: Collection[str]) -> None:
+        """Remove what attempts have staged and nobody has taken over; what cannot be is left to `recover`."""
+
+    @abstractmethod
+    def shown(self, sign: str) -> AbstractContextManager[None]:
+        """Leave a sign while a block runs, under a name that nobody else has."""
+
+    @abstractmethod
+    def see(self, sign: str) -> None:
+        """Prove that a sign is there, and that something can be put beside it; OSError if not."""
 
     @abstractmethod
     def publish(self, record: str, data: bytes, change: Change) -> None:

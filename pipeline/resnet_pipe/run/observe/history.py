@@ -6,13 +6,14 @@ import heapq
 import io
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from resnet_pipe.head.classify import top_k
+from resnet_pipe.head.classify import Classify, top_k
+from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.model.output import Activation
 from resnet_pipe.preprocess.network_input import Pixels
 from resnet_pipe.report.page import data_url
@@ -28,6 +29,13 @@ _TOP = 3
 _SIDE = 160
 """Pixels of the longer side of a thumbnail."""
 _QUALITY = 80
+
+
+class Seen(NamedTuple):
+    """What a part of a run has seen: sample results, and the slowest sources with their seconds."""
+
+    samples: list[dict[str, Any]]
+    slowest: list[tuple[float, str]]
 
 
 class _Moment(NamedTuple):
@@ -61,6 +69,14 @@ class History(Observer):
         self._seen = 0
         self._slowest: list[tuple[float, str]] = []
 
+    @classmethod
+    def of(cls, resolved: Resolved) -> History:
+        """Return the history of a run of this job, or of a part of it."""
+        head = resolved.head
+        scored = head if isinstance(head, Classify) else Classify()
+        logits = scored.logits.name if scored.logits else None
+        return cls(head.labels, logits, scored.activation, resolved.job.run.report)
+
     def start(self) -> None:
         """Start the timeline: the engine is ready."""
         self._started = time.perf_counter()
@@ -77,10 +93,22 @@ class History(Observer):
 
     def ready(self, ready: ReadyBatch) -> None:
         """Note the slowest sources."""
-        for key, seconds in ready.slowest:
-            heapq.heappush(self._slowest, (seconds, key))
+        self._note_slowest((seconds, key) for key, seconds in ready.slowest)
+
+    def _note_slowest(self, found: Iterable[tuple[float, str]]) -> None:
+        for one in found:
+            heapq.heappush(self._slowest, one)
             if len(self._slowest) > SLOWEST:
                 heapq.heappop(self._slowest)
+
+    def seen(self) -> Seen:
+        """Return what was seen, for the history of a run of which this is a part."""
+        return Seen(self._samples, self._slowest)
+
+    def add(self, seen: Seen) -> None:
+        """Add what a part of this run has seen."""
+        self._samples += seen.samples
+        self._note_slowest(seen.slowest)
 
     def inferred(self, done: Forward) -> None:
         """Keep a result now and then."""
@@ -105,7 +133,7 @@ class History(Observer):
                 {"source": key, "seconds": round(seconds, 4)}
                 for seconds, key in sorted(self._slowest, reverse=True)
             ],
-            "samples": self._samples,
+            "samples": self._samples[:: -(-len(self._samples) // SAMPLES) or 1],  # of each part some
         }
 
     def _sample(self, row: Row, image: Pixels, outputs: Outputs, at: int) -> dict[str, Any]:

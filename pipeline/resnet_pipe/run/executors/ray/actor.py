@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from resnet_pipe import __version__
-from resnet_pipe.errors import UsageError
-from resnet_pipe.ledger.ledger import DirectoryLedger, record_name
+from resnet_pipe.errors import ResnetPipeError, UsageError
+from resnet_pipe.ledger.ledger import Ledger, record_name
 from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.machine import cv2_import
 from resnet_pipe.machine.description import versions
@@ -72,13 +72,15 @@ class Actor:
 
     def answer(self, question: Question) -> Answer:
         """Return what this actor is, and what it sees."""
+        no_output, has_input = "", False
         try:
-            (question.place / platform.node()).touch()
-            no_output = ""
+            Ledger(question.output, question.tag).store.see(question.sign)
+            has_input = not question.files.is_gone()
         except OSError as error:
             no_output = error.strerror or str(error)
-        found = versions_here(question.distributions)
-        return Answer(platform.node(), found, no_output, not question.files.is_gone())
+        except ResnetPipeError as error:
+            no_output = error.problem
+        return Answer(platform.node(), versions_here(question.distributions), no_output, has_input)
 
     def start(self, setup: Setup, files: list[ModelFile]) -> None:
         """Start the workers, load the engine, and run chunks; returns at once."""
@@ -130,30 +132,31 @@ class Actor:
                 yield None
 
     def _run(self, setup: Setup, files: list[ModelFile]) -> None:
-        effort, error = Effort(), None
+        effort, seen, error = Effort(), None, None
         try:
             resolved = with_model_here(setup.resolved, files, setup.attempt)
             events = Events(self._tell)
-            history = History((), None, "softmax", pictures=False)
+            history = History.of(resolved)
             guard = Guard(events)
             runner = ChunkRunner(resolved, setup.workload, self._stop, events, guard, history, setup.trace)
             effort = runner.effort
-            with runner.started():
+            ledger = Ledger(setup.output, setup.tag, setup.attempt)
+            with runner.started(), ledger.store.attempted():
                 self._wake = runner.wake
                 self._outbox.put(Ready())
-                self._run_chunks(runner, setup)
+                self._run_chunks(runner, ledger, setup)
+                seen = history.seen()
         except Exception as caught:
             error = caught.with_traceback(None)
-        self._outbox.put(Ended(error, effort))
+        self._outbox.put(Ended(error, effort, seen))
 
-    def _run_chunks(self, runner: ChunkRunner, setup: Setup) -> None:
-        ledger = DirectoryLedger(setup.output, setup.tag, setup.attempt)
+    def _run_chunks(self, runner: ChunkRunner, ledger: Ledger, setup: Setup) -> None:
         spool = Spool(ledger.store.spool, ledger.store.home, setup.resolved.digest, setup.attempt)
         sources = setup.resolved.job.reader.make_reader().files
 
         def deliver(chunk: Chunk, record: Record) -> None:
             runner.canaries.require()
-            ledger.store.flush(record_name(chunk.id))
+            ledger.store.complete(record_name(chunk.id))
             self._outbox.put(Staged(replace(record, canary=runner.canaries.figures)))
             self._wait_for_commit(chunk.id)
 

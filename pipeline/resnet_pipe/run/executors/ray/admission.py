@@ -10,9 +10,14 @@ from pathlib import Path
 from resnet_pipe.errors import UsageError
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.job.resolve import Resolved
-from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
+from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.run.executors.ray.actor import versions_here
 from resnet_pipe.run.executors.ray.messages import Answer, Question
+
+_BUCKET = (
+    "give that node the extra `cloud`, and credentials and an endpoint for the bucket, as this machine has:"
+    " in the environment in which Ray was started there, or in the provider's own files"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,6 @@ class Admission:
     """The question for each actor, and what is known here."""
 
     question: Question
-    output: Path
     versions: dict[str, str]
     has_input: bool
 
@@ -36,41 +40,34 @@ class Admission:
                 f" {_described(self.versions, answer.versions)}",
                 "install the same versions on all nodes",
             )
+        output, root = self.question.output, self.question.files.root
         if answer.no_output:
             raise UsageError(
-                f"node {answer.node} cannot write into {self.output}: {answer.no_output}",
-                "the output directory must be on a disk that all nodes share, at the same path",
+                f"node {answer.node} cannot write to {output}: {answer.no_output}",
+                "the output directory must be on a disk that all nodes share, at the same path"
+                if isinstance(output, Path)
+                else _BUCKET,
             )
         if self.has_input and not answer.has_input:
             raise UsageError(
-                f"node {answer.node} has no input: {self.question.files.root} is missing or empty there",
-                "the sources must be on a disk that all nodes share, at the same path",
+                f"node {answer.node} has no input: {root} is missing, empty or out of reach there",
+                "the sources must be on a disk that all nodes share, at the same path"
+                if isinstance(root, Path)
+                else _BUCKET,
             )
 
 
 @contextmanager
-def admission(resolved: Resolved, results: Ledger, name: str) -> Iterator[Admission]:
+def admission(resolved: Resolved, results: Ledger, sign: str) -> Iterator[Admission]:
     """Yield what decides who may take part; during the block, something is there for the nodes to see.
 
-    The results are those of the output directory. The name is one that no other run has.
-
-    Raises:
-        UsageError: the results are in a bucket.
+    The results are those of the output. The sign is one that no other run has.
     """
-    output = results.output
-    if not isinstance(output, Path):
-        raise UsageError(
-            f"with run.executor: ray, results go to a disk that all nodes share, and not to {output}",
-            "set writer.path to a directory there; or share a bucket with --divide I/N, without Ray",
-        )
     distributions = engines.description(resolved.job.infer.engine).distributions
     files = resolved.job.reader.make_reader().files
-    sign = DirectoryLedger(output, results.tag, name)
-    try:
-        question = Question(sign.stage("seen"), files, distributions)
-        yield Admission(question, output, versions_here(distributions), not files.is_gone())
-    finally:
-        sign.store.drop_attempt()
+    question = Question(results.output, results.tag, sign, files, distributions)
+    with results.store.shown(sign):
+        yield Admission(question, versions_here(distributions), not files.is_gone())
 
 
 def _described(versions: dict[str, str], others: dict[str, str]) -> str:

@@ -49,7 +49,7 @@ class Member:
     slot: Slot
     handle: Any
     awaited: Any
-    attempt: str = field(default_factory=lambda: f"ray-{uuid.uuid4().hex[:12]}")
+    attempt: str = field(default_factory=lambda: f"ray{uuid.uuid4().hex[:12]}")
     node: str = ""
     state: State = State.ASKED
     heard: float = field(default_factory=time.monotonic)
@@ -130,6 +130,7 @@ class Crew:
             return
         ray.wait([*awaited], num_returns=1, timeout=_WAIT_S)
         said, _ = ray.wait([*awaited], num_returns=len(awaited), timeout=0)
+        listened = time.monotonic()  # later, it is the caller that may have taken long
         for reference in said:
             member = awaited[reference]
             if member not in self.members:
@@ -146,11 +147,10 @@ class Crew:
             member.awaited = member.handle.take.remote()
             for message in (answer,) if isinstance(answer, Answer) else answer:
                 yield member, message
-        yield from self._silent()
+        yield from self._silent(listened)
 
-    def _silent(self) -> Iterator[tuple[Member, Lost]]:
-        """Yield those that have said nothing for too long: they are given up."""
-        now = time.monotonic()
+    def _silent(self, now: float) -> Iterator[tuple[Member, Lost]]:
+        """Yield those that have said nothing for too long until now: they are given up."""
         for member in [*self.members]:
             if member.state in (State.LOADING, State.READY):
                 self.known = now

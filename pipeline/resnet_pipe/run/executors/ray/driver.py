@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_pipe.errors import ResnetPipeError, RunError, UsageError
-from resnet_pipe.ledger.ledger import DirectoryLedger, record_name
+from resnet_pipe.ledger.ledger import record_name
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.run.canary import CanaryError
 from resnet_pipe.run.executors.commits import Commits
@@ -53,8 +53,8 @@ class RayExecutor(Executor):
         def look() -> None:
             self.stop.check("connecting with the Ray cluster")
 
-        name = f"ray-{uuid.uuid4().hex[:12]}"
-        with connected(section.address, look), admission(self.resolved, prepared.results, name) as rules:
+        sign = f"seen{uuid.uuid4().hex[:12]}"
+        with connected(section.address, look), admission(self.resolved, prepared.results, sign) as rules:
             if not room.slots():
                 raise UsageError(
                     f"no node of the Ray cluster has room for a worker, which takes {room.describe()}",
@@ -91,8 +91,8 @@ class _Driver:
         """Chunks of actors that are lost."""
         self._left = prepared.plan.chunk_count
         self._deaths: Counter[str] = Counter()
-        self._attempts: dict[str, DirectoryLedger] = {}
-        """Of each actor, by its name, what it stages."""
+        self._attempts: list[str] = []
+        """The names under which actors stage."""
         self._efforts: list[tuple[str, Effort]] = []
         self._telling = Telling(executor.events)
         self._started = time.monotonic()
@@ -115,8 +115,7 @@ class _Driver:
             effort = self._executor.effort
             figures.together(self._efforts, effort)
             effort.run_seconds = time.perf_counter() - self._begun if self._begun is not None else 0.0
-            for attempt in self._attempts.values():
-                attempt.store.drop_attempt()
+            self._prepared.ledger.store.drop(self._attempts)
 
     def _turn(self) -> None:
         self._crew.fill()
@@ -199,21 +198,18 @@ class _Driver:
         except UsageError as error:
             raise self._in_time(error) from None
         ledger, resolved = self._prepared.ledger, self._executor.resolved
-        output = ledger.output
-        assert isinstance(output, Path)  # noqa: S101 - or nobody would have been admitted
         if self._model is None:
             self._model = ray.put(model_files.read(resolved))
         planned = -(-self._workload.planned // len(self._crew.members))
-        number = len(self._attempts)
-        self._attempts[member.attempt] = DirectoryLedger(output, ledger.tag, member.attempt)
         setup = Setup(
             resolved,
             replace(self._workload, planned=planned, cores=member.slot.cpus),
-            output,
+            ledger.output,
             ledger.tag,
             member.attempt,
-            self._folder / f"trace-{number}.json" if self._folder else None,
+            self._folder / f"trace-{len(self._attempts)}.json" if self._folder else None,
         )
+        self._attempts.append(member.attempt)
         member.state = State.LOADING
         member.tell("start", setup, self._model)
 
@@ -224,7 +220,9 @@ class _Driver:
 
     def _commit(self, member: Member, record: Record) -> None:
         chunk = member.given.pop(record.chunk)
-        self._attempts[member.attempt].store.hand_over(record_name(chunk.id))
+        names = {file.name for file in record.files}
+        names -= {file.name for entry in chunk.kept for file in entry.files}
+        self._prepared.ledger.store.take_over(record_name(chunk.id), member.attempt, names)
         self._commits.commit(chunk, record)
         self._left -= 1
         member.tell("commit_done", chunk.id)
@@ -232,6 +230,8 @@ class _Driver:
     def _end(self, member: Member, ended: Ended) -> None:
         """Take the last words of an actor; what has ended it may end the run."""
         self._efforts.append((member.node, ended.effort))
+        if ended.seen is not None:
+            self._executor.guard.call("history", self._executor.history.add, ended.seen)
         self._crew.end(member)
         error = ended.error
         if isinstance(error, ResnetPipeError):

@@ -9,8 +9,10 @@ from typing import Any
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.record import Failure, Record
 from resnet_pipe.reader.files import Files
+from resnet_pipe.run.observe.history import Seen
 from resnet_pipe.run.observe.outcome import Effort
 from resnet_pipe.run.workload import Workload
+from resnet_pipe.store.store import Output
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,16 @@ class Question:
     """What an actor has to answer before it gets the job.
 
     Attributes:
-        place: a directory that the driver has just made below the output directory.
+        output: where the results are.
+        tag: of the division.
+        sign: that the driver leaves there until everybody has been asked.
         files: where the sources are.
         distributions: of the engine's library.
     """
 
-    place: Path
+    output: Output
+    tag: str
+    sign: str
     files: Files
     distributions: tuple[str, ...]
 
@@ -35,7 +41,7 @@ class Answer:
     Attributes:
         node: the host name of its node.
         versions: of all that must be the same everywhere, by name.
-        no_output: why it cannot write into the place; empty if it can.
+        no_output: why it cannot write to where the results are; empty if it can.
         has_input: whether there is anything where the sources are.
     """
 
@@ -50,7 +56,7 @@ class Setup:
     """All that an actor needs, apart from the chunks.
 
     Attributes:
-        output: the directory that the chunks are committed to, by the driver.
+        output: what the chunks are committed to, by the driver.
         tag: of the division.
         attempt: the name of this actor's staging; no other one has the same.
         trace: where to write one; None without.
@@ -58,7 +64,7 @@ class Setup:
 
     resolved: Resolved
     workload: Workload
-    output: Path
+    output: Output
     tag: str
     attempt: str
     trace: Path | None
@@ -87,7 +93,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Staged:
-    """A chunk is complete in the staging of the actor, which waits until it is committed."""
+    """The actor has staged a chunk completely, and waits until it is committed."""
 
     record: Record
 
@@ -98,6 +104,7 @@ class Ended:
 
     error: Exception | None
     effort: Effort
+    seen: Seen | None
 
 
 Message = Ready | Told | Failed | Staged | Ended
