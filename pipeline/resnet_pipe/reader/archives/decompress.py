@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.opened import Opened
 
 _CHUNK = 256 << 10
 """Bytes that are read, and that are decompressed, at a time."""
@@ -44,7 +44,7 @@ class Gunzip:
 
     is_cheap = True
 
-    def __init__(self, file: BinaryIO, at: int = 0, part: Any = None) -> None:  # noqa: ANN401 - zlib has no name for it
+    def __init__(self, file: Opened, at: int = 0, part: Any = None) -> None:  # noqa: ANN401 - zlib has no name for it
         self._file = file
         self._at = at
         """Where in the file the decompressor of the current part goes on; between two parts it is None."""
@@ -52,7 +52,7 @@ class Gunzip:
 
     def chunk(self) -> bytes:
         """See `Decompressor.chunk`."""
-        while data := os.pread(self._file.fileno(), _CHUNK, self._at):
+        while data := self._file.read_at(self._at, _CHUNK):
             if self._part is None:
                 if data[:1] != b"\x1f":
                     return b""
@@ -80,7 +80,7 @@ class Unzstd:
 
     is_cheap = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Opened) -> None:
         self._file = file
         self._stream: Any = None
         self._problem: SourceError | None = None
@@ -108,7 +108,7 @@ class Unzstd:
         return Unzstd(self._file)
 
 
-def _zstd_stream(file: BinaryIO) -> Any:  # noqa: ANN401 - of pyarrow
+def _zstd_stream(file: Opened) -> Any:  # noqa: ANN401 - of pyarrow
     import pyarrow as pa
 
     return pa.CompressedInputStream(pa.PythonFile(_Reading(file), "r"), "zstd")
@@ -119,12 +119,12 @@ class _Reading:
 
     closed = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Opened) -> None:
         self._file = file
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._file.fileno(), size, self._at)
+        data = self._file.read_at(self._at, size)
         self._at += len(data)
         return data
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, reduce
+from itertools import accumulate
 from pathlib import Path
 
 from resnet_pipe.errors import RunError, SourceError
 from resnet_pipe.reader import file
 from resnet_pipe.reader.buckets.downloads import Downloads
 from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
+from resnet_pipe.reader.buckets.object_file import ObjectFile
 from resnet_pipe.reader.listing import PassedOver, advance, extension_of
 from resnet_pipe.reader.packed import unpack
 from resnet_pipe.reader.reach import BucketReach
@@ -151,6 +153,18 @@ class InBucket:
     def read(self, key: str, alive: Callable[[], None]) -> bytes:
         """See `Files.read`."""
         return _read(_downloads(self._objects), key, alive)
+
+    def open(self, key: str) -> ObjectFile:
+        """See `Containers.open`."""
+        return ObjectFile(self._objects, _name_of(key))
+
+    def holder_of(self, key: str) -> str:
+        """See `Containers.holder_of`: the first object on the way to it."""
+        names = list(accumulate(key.split("/"), "{}/{}".format))
+        try:
+            return next((name for name in names[:-1] if self._objects.look(_name_of(name))), key)
+        except OSError as error:
+            raise file.refusal(error) from None
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""
