@@ -86,15 +86,21 @@ class Containers(Protocol):
     def is_gone(self) -> bool:
         """See `Files.is_gone`."""
 
-    def open(self, key: str) -> Opened:
-        """Open one of them.
+    def open(
+        self, key: str, alive: Callable[[], None] = lambda: None, listed: Source | None = None
+    ) -> Opened:
+        """Open one of them; `alive` is called while that takes long.
+
+        `listed` is what a listing has just told of it; in a bucket, that spares a request.
 
         Raises:
             SourceError: `missing`, `unreadable`, `not_a_file` or `empty`.
         """
 
-    def holder_of(self, key: str) -> str:
+    def holder_of(self, key: str, alive: Callable[[], None] = lambda: None) -> str:
         """Return the key of the one that holds what a key names, or is that itself: `a.tar` of `a.tar/b.jpg`.
+
+        `alive` is called while that takes long.
 
         Raises:
             SourceError: `unreadable`: its server does not answer.
@@ -149,11 +155,11 @@ class Folder:
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
 
-    def open(self, key: str) -> DiskFile:
+    def open(self, key: str, _alive: object = None, listed: Source | None = None) -> DiskFile:
         """See `Containers.open`."""
         return DiskFile(path_of(self.root, key))
 
-    def holder_of(self, key: str) -> str:
+    def holder_of(self, key: str, _alive: object = None) -> str:
         """See `Containers.holder_of`: what is no directory on the way to it."""
         end = key.find("/")
         while end >= 0 and path_of(self.root, key[:end]).is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,11 +39,14 @@ class Opened(Protocol):
     def is_current(self) -> bool:
         """Tell whether the file of this name is still the one that was opened, as far as that is cheap."""
 
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Return so many bytes, or fewer at the end; OSError if they cannot be read."""
+    def read_at(self, offset: int, size: int, alive: Callable[[], None] = lambda: None) -> bytes:
+        """Return so many bytes, or fewer at the end; OSError if they cannot be read.
+
+        `alive` is called while a server lets wait for them.
+        """
 
     def announce(self, offset: int, size: int) -> None:
-        """Have bytes read ahead, without waiting."""
+        """Have bytes read ahead, without waiting: they are read in the order of the announcements."""
 
     def close(self) -> None:
         """Close it."""
@@ -70,7 +74,7 @@ class DiskFile:
         except OSError:
             return False
 
-    def read_at(self, offset: int, size: int) -> bytes:
+    def read_at(self, offset: int, size: int, _alive: object = None) -> bytes:
         """See `Opened.read_at`."""
         parts = []
         while size > 0 and (part := os.pread(self._file.fileno(), min(size, _AT_ONCE), offset)):
@@ -93,10 +97,15 @@ def _stamp(path: Path, state: os.stat_result) -> str:
 
 
 class AsFile(io.RawIOBase):
-    """An open file as Python's own, unbuffered, from its beginning; closing it closes that, too."""
+    """An open file as Python's own, unbuffered, from its beginning; closing it closes that, too.
 
-    def __init__(self, opened: Opened) -> None:
+    Attributes:
+        alive: is called while reading takes long.
+    """
+
+    def __init__(self, opened: Opened, alive: Callable[[], None] = lambda: None) -> None:
         self._opened = opened
+        self.alive = alive
         self._at = 0
 
     def readable(self) -> bool:
@@ -120,7 +129,7 @@ class AsFile(io.RawIOBase):
     def readinto(self, buffer: Buffer) -> int:
         """Read into a buffer as much as fits, and return how many bytes that is."""
         view = memoryview(buffer).cast("B")
-        data = self._opened.read_at(self._at, len(view))
+        data = self._opened.read_at(self._at, len(view), self.alive)
         view[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.archives.container import Container
+from resnet_pipe.reader.archives.container import index_of
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
 from resnet_pipe.reader.listing import PassedOver, extension_of
@@ -38,8 +38,8 @@ class Archives(Packed):
 
     def _members(self, archive: Source, passed_over: PassedOver | None) -> Iterator[Source]:
         try:
-            with Container(self.containers.open(archive.key)) as container:
-                size, version, index = container.size, container.version, container.index
+            with closing(self.containers.open(archive.key, listed=archive)) as opened:
+                size, version, index = opened.size, opened.version, index_of(opened)
         except SourceError:  # which reading it will tell
             yield archive._replace(version=version_of(archive.size, archive.version, 0))
             return

@@ -17,31 +17,34 @@ _AHEAD_BYTES = 64 << 20
 """Of members that are kept in memory because they were passed on the way to another one."""
 
 
+def index_of(opened: Opened, alive: Alive = lambda: None) -> Index:
+    """Return the index of a tar file, which is read only if none was saved; may raise `unreadable`."""
+    index = cache.load(opened)
+    if index is None:
+        index = Index.of(scan(tape_of(opened, alive), alive))
+        cache.save(opened, index)
+    return index
+
+
 class Container:
     """A tar file. Looking into it may raise `unreadable`.
 
     Attributes:
-        size: of the file, bytes.
-        version: of the source that the file is.
         index: of what is in it; what is wrong with it is in there.
     """
 
     def __init__(self, opened: Opened, alive: Alive = lambda: None) -> None:
         """Look into a file, and have it closed with this."""
         self._opened = opened
-        self.size, self.version = opened.size, opened.version
         self._at = 0
         """Where the last read has ended."""
         self._passed: dict[str, bytes] = {}
         try:
-            self._tape = tape_of(opened)
-            saved = cache.load(opened)
-            self.index = saved or Index.of(scan(self._tape, alive))
+            self.index = index_of(opened, alive)
+            self._tape = tape_of(opened, alive)
         except BaseException:
             opened.close()
             raise
-        if saved is None:
-            cache.save(opened, self.index)
 
     @property
     def is_stream(self) -> bool:

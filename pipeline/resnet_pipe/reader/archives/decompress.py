@@ -27,7 +27,7 @@ class Decompressor(Protocol):
 
     is_cheap: bool
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """Return what comes next; nothing at the end.
 
         Raises:
@@ -50,9 +50,9 @@ class Gunzip:
         """Where in the file the decompressor of the current part goes on; between two parts it is None."""
         self._part = part
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """See `Decompressor.chunk`."""
-        while data := self._file.read_at(self._at, _CHUNK):
+        while data := self._file.read_at(self._at, _CHUNK, alive):
             if self._part is None:
                 if data[:1] != b"\x1f":
                     return b""
@@ -82,13 +82,15 @@ class Unzstd:
 
     def __init__(self, file: Opened) -> None:
         self._file = file
+        self._reading = _Reading(file)
         self._stream: Any = None
         self._problem: SourceError | None = None
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """See `Decompressor.chunk`."""
+        self._reading.alive = alive
         if self._stream is None:
-            self._stream = _zstd_stream(self._file)
+            self._stream = _zstd_stream(self._reading)
         try:
             data: bytes = b"" if self._problem else self._stream.read(_CHUNK)
         except OSError as error:
@@ -108,23 +110,24 @@ class Unzstd:
         return Unzstd(self._file)
 
 
-def _zstd_stream(file: Opened) -> Any:  # noqa: ANN401 - of pyarrow
+def _zstd_stream(file: _Reading) -> Any:  # noqa: ANN401 - of pyarrow
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.PythonFile(_Reading(file), "r"), "zstd")
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
 
 
 class _Reading:
     """A file as pyarrow reads it, from its beginning; which does not close the file in the end."""
 
     closed = False
+    alive: Alive
 
     def __init__(self, file: Opened) -> None:
         self._file = file
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        data = self._file.read_at(self._at, size)
+        data = self._file.read_at(self._at, size, self.alive)
         self._at += len(data)
         return data
 

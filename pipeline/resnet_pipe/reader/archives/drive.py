@@ -62,7 +62,7 @@ class Drive:
         """Return the members of the open archive that some keys are of, and that can be read."""
         names = (key[len(self._prefix) :] for key in keys if key.startswith(self._prefix))
         found = (container.index.find(name) for name in names)
-        return [one for one in found if one is not None and one.offset != SPARSE]
+        return [one for one in found if one is not None and one.offset != SPARSE and one.size <= MAX_BYTES]
 
     def _opened(self, containers: Containers, key: str, alive: Alive) -> Container:
         """Return the archive that a key is in, or of; open it if it is another one, or has changed."""
@@ -72,9 +72,12 @@ class Drive:
             if is_same and container.is_current():
                 return container
         self.close()
-        archive = containers.holder_of(key)
-        self._container = Container(containers.open(archive), alive)
+        archive = containers.holder_of(key, alive)
+        self._container = Container(containers.open(archive, alive), alive)
         self._containers, self._prefix = containers, f"{archive}/"
+        if not self._container.is_stream:
+            for member in self._members([key, *self._upcoming], self._container):
+                self._container.announce(member)
         return self._container
 
     def close(self) -> None:

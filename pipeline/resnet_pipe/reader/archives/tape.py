@@ -37,10 +37,10 @@ class Tape(Protocol):
         """Return so many bytes, or fewer at the end; `alive` is called often if that takes long."""
 
 
-def tape_of(opened: Opened) -> Tape:
+def tape_of(opened: Opened, alive: Alive) -> Tape:
     """Return the bytes of a tar file, which gzip or Zstandard may have compressed: its content tells."""
     try:
-        begin = opened.read_at(0, 4)
+        begin = opened.read_at(0, 4, alive)
     except OSError as error:
         raise refusal(error) from None
     if begin.startswith(_GZIP):
@@ -63,7 +63,7 @@ class PlainTape:
         """See `Tape.read_at`."""
         parts = []
         try:
-            while size > 0 and (part := self._opened.read_at(offset, min(size, _AT_ONCE))):
+            while size > 0 and (part := self._opened.read_at(offset, min(size, _AT_ONCE), alive)):
                 parts.append(part)
                 offset, size = offset + len(part), size - len(part)
                 alive()
@@ -110,7 +110,7 @@ class StreamTape:
 
     def _go_on(self, alive: Alive) -> bool:
         try:
-            chunk = self._decompressor.chunk()
+            chunk = self._decompressor.chunk(alive)
         except OSError as error:
             raise refusal(error) from None
         self._start, self._chunk = self.reached, chunk

@@ -17,6 +17,7 @@ from resnet_pipe.reader import file
 from resnet_pipe.reader.buckets.downloads import Downloads
 from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
 from resnet_pipe.reader.buckets.object_file import ObjectFile
+from resnet_pipe.reader.buckets.request import answer, started
 from resnet_pipe.reader.listing import PassedOver, advance, extension_of
 from resnet_pipe.reader.packed import unpack
 from resnet_pipe.reader.reach import BucketReach
@@ -154,17 +155,26 @@ class InBucket:
         """See `Files.read`."""
         return _read(_downloads(self._objects), key, alive)
 
-    def open(self, key: str) -> ObjectFile:
+    def open(
+        self, key: str, alive: Callable[[], None] = lambda: None, listed: Source | None = None
+    ) -> ObjectFile:
         """See `Containers.open`."""
-        return ObjectFile(self._objects, _name_of(key))
+        return ObjectFile(self._objects, _name_of(key), alive, listed)
 
-    def holder_of(self, key: str) -> str:
-        """See `Containers.holder_of`: the first object on the way to it."""
-        names = list(accumulate(key.split("/"), "{}/{}".format))
+    def holder_of(self, key: str, alive: Callable[[], None] = lambda: None) -> str:
+        """See `Containers.holder_of`: the first object on the way to it, if one is called like one."""
+        names = list(accumulate(key.split("/"), "{}/{}".format))[:-1]
+        endings = tuple(self.extensions)
+        names.sort(key=lambda name: not name.lower().endswith(endings))  # most often, one look is enough
+        return next((name for name in names if self._holds(name, alive)), key)
+
+    def _holds(self, name: str, alive: Callable[[], None]) -> bool:
+        """Tell whether there is an object with content, which an object that stands for a folder has not."""
         try:
-            return next((name for name in names[:-1] if self._objects.look(_name_of(name))), key)
+            found = answer(started(lambda: self._objects.look(_name_of(name))), alive)
         except OSError as error:
             raise file.refusal(error) from None
+        return found is not None and found.size > 0
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""

@@ -33,7 +33,7 @@ class Cursor:
         groups: the row groups, in order.
     """
 
-    def __init__(self, opened: Opened, column: str) -> None:
+    def __init__(self, opened: Opened, column: str, alive: Callable[[], None] = lambda: None) -> None:
         """Look into a file, and have it closed with this.
 
         Raises:
@@ -44,7 +44,7 @@ class Cursor:
         import pyarrow.parquet as pq
 
         self._errors = (pa.ArrowException, OSError, ValueError)
-        self._bytes = AsFile(opened)
+        self._bytes = AsFile(opened, alive)
         try:
             self._file = pq.ParquetFile(
                 self._bytes, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
@@ -73,6 +73,7 @@ class Cursor:
         """
         if not 0 <= row < self._starts[-1]:
             raise SourceError("reader", "missing", "no such row in the table")
+        self._bytes.alive = alive
         group = bisect_right(self._starts, row) - 1
         if row >= self._broken.get(group, row + 1):
             raise SourceError("reader", "damaged", "the table is damaged before this row")

@@ -38,7 +38,7 @@ class Tables(Packed):
 
     def _rows(self, table: Source) -> Iterator[Source]:
         try:
-            with closing(Cursor(self.containers.open(table.key), self.column)) as cursor:
+            with closing(Cursor(self.containers.open(table.key, listed=table), self.column)) as cursor:
                 groups = cursor.groups
         except SourceError:  # which reading it will tell
             yield table._replace(version=version_of(table.size, table.version, 0))
@@ -78,9 +78,9 @@ class _Opened:
         of = (tables.containers, tables.column, table)
         if self._cursor is None or self._file is None or of != self._of or not self._file.is_current():
             self.close()
-            holder = tables.containers.holder_of(key)
-            file = tables.containers.open(holder)
-            cursor = Cursor(file, tables.column)
+            holder = tables.containers.holder_of(key, alive)
+            file = tables.containers.open(holder, alive)
+            cursor = Cursor(file, tables.column, alive)
             if holder == key:
                 cursor.close()
                 raise SourceError("reader", "unreadable", "it could not be read when the sources were listed")
