@@ -31,7 +31,7 @@ class ObjectFile:
         self._objects, self._name = objects, name
         self.place = f"{objects}/{name}"
         self.stamp = json.dumps([self.place, objects.storage.endpoint, self.size, self.version])
-        self._ahead = ReadAhead(self._fetch, self.size)
+        self._ahead = ReadAhead(self.fetch, self.size)
         self._is_current = True
 
     def is_current(self) -> bool:
@@ -46,7 +46,8 @@ class ObjectFile:
             self._is_current = False
             raise
 
-    def _fetch(self, offset: int, size: int) -> bytes:
+    def fetch(self, offset: int, size: int) -> bytes:
+        """Return some bytes, all of which are there; for any thread. It raises what `read_at` does."""
         found, data = self._objects.read_part(self._name, offset, size)
         if (self.size, self.version) != _identity(found):
             raise OSError(errno.ESTALE, "the object has been replaced while it was read", self.place)

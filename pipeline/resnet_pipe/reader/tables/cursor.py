@@ -44,7 +44,7 @@ class Cursor:
         import pyarrow.parquet as pq
 
         self._errors = (pa.ArrowException, OSError, ValueError)
-        self._bytes = AsFile(opened, alive)
+        self._bytes = _Bytes(opened, alive)
         try:
             self._file = pq.ParquetFile(
                 self._bytes, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
@@ -114,6 +114,17 @@ class Cursor:
     def close(self) -> None:
         """Close the file."""
         self._bytes.close()
+
+
+class _Bytes(AsFile):
+    """A file as pyarrow reads it, which is not copied twice more, as Python's own `read` does."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        wanted = self._opened.size if size < 0 else size
+        data = self._opened.read_at(self._at, wanted, self.alive)
+        self._at += len(data)
+        return data
 
 
 def _told(error: Exception) -> SourceError:
