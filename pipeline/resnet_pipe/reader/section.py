@@ -76,8 +76,8 @@ AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _FETCHING_BYTES = 160 << 20
-"""160 MiB with objects, or members of archives, of 5 MB, 73 with members of 42 kB, 56 with tables: threads that
-fetch ahead, and what they have fetched."""
+"""160 MiB with objects, or members of archives, of 5 MB, 73 with members of 42 kB, 56 with tables: threads
+that fetch ahead, and what they have fetched."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs."""
