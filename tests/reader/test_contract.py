@@ -64,8 +64,12 @@ PACKED: dict[str, Sequence[str]] = {
 """For each kind of reader whose sources are in files of others, what these are called."""
 
 
-IN_BUCKET: dict[str, Sequence[str]] = {"images": ("", "bucket")}
-"""For each kind of reader that also reads from buckets, what tells that from a folder."""
+IN_BUCKET: dict[str, Sequence[str]] = {
+    "images": ("bucket/",),
+    "archive": ("bucket/all.tar", "bucket/all.tar.gz", "bucket/all.tar.zst"),
+    "table": ("bucket/all.parquet",),
+}
+"""For each kind of reader that also reads from buckets, what its files are called there."""
 
 
 LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
@@ -127,17 +131,22 @@ def kind_of(section: type) -> str:
     return kind
 
 
-NAMES = {**PACKED, **LISTED, **IN_BUCKET}
-EACH = [(section, name) for section in SECTIONS for name in NAMES.get(kind_of(section), [""])]
+ON_DISK = {**PACKED, **LISTED}
+EACH = [
+    (section, name)
+    for section in SECTIONS
+    for kind in [kind_of(section)]
+    for name in (*ON_DISK.get(kind, [""]), *IN_BUCKET.get(kind, []))
+]
 
 
 @pytest.fixture(scope="module", params=EACH, ids=lambda param: param[1] or kind_of(param[0]))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    section, name = request.param
-    kind = kind_of(section)
+    section, place_and_name = request.param
+    kind, in_bucket = kind_of(section), place_and_name.startswith("bucket/")
+    name = place_and_name.removeprefix("bucket/")
     packed = name if kind in PACKED else ""
     manifest = name if kind in LISTED else ""
-    in_bucket = name == "bucket"
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))

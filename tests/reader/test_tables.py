@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -174,18 +172,14 @@ def test_an_error_of_the_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.M
     keys = keys_of(reader)
     broken = [False]
 
-    class Flaky(io.FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            if broken[0]:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return super().read(-1 if size is None else size)
+    read = os.pread
 
-        def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any buffer
-            part = self.read(len(buffer))
-            buffer[: len(part)] = part
-            return len(part)
+    def flaky(descriptor: int, size: int, offset: int) -> bytes:
+        if broken[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, size, offset)
 
-    monkeypatch.setattr("resnet_pipe.reader.file.open_file", Flaky)
+    monkeypatch.setattr(os, "pread", flaky)
     assert data(reader, keys[0]) == expected[0]
     (tmp_path / "a.parquet").touch()
     broken[0] = True

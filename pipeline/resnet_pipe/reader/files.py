@@ -10,6 +10,7 @@ from typing import Protocol
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
 from resnet_pipe.reader.listing import PassedOver, empty_places, has_entries, list_files, root_of
+from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.reach import DiskReach, Reach
 from resnet_pipe.reader.source import Source
 from resnet_pipe.store.address import Address
@@ -65,6 +66,47 @@ class Files(Protocol):
         """
 
 
+class Containers(Protocol):
+    """Files that hold the sources, or name them. `Folder` is one kind; those in a bucket are another."""
+
+    @property
+    def root(self) -> Path | Address:
+        """The directory, or the folder in a bucket, that their keys start from."""
+
+    @property
+    def reach(self) -> Reach:
+        """Which of them it might list, whether they are there or not."""
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Files.list_sources`."""
+
+    def empty_places(self) -> Iterator[tuple[str, str]]:
+        """See `Files.empty_places`."""
+
+    def is_gone(self) -> bool:
+        """See `Files.is_gone`."""
+
+    def open(
+        self, key: str, alive: Callable[[], None] = lambda: None, listed: Source | None = None
+    ) -> Opened:
+        """Open one of them; `alive` is called while that takes long.
+
+        `listed` is what a listing has just told of it; in a bucket, that spares a request.
+
+        Raises:
+            SourceError: `missing`, `unreadable`, `not_a_file` or `empty`.
+        """
+
+    def holder_of(self, key: str, alive: Callable[[], None] = lambda: None) -> str:
+        """Return the key of the one that holds what a key names, or is that itself: `a.tar` of `a.tar/b.jpg`.
+
+        `alive` is called while that takes long.
+
+        Raises:
+            SourceError: `unreadable`: its server does not answer.
+        """
+
+
 @dataclass(frozen=True)
 class Folder:
     """The files that `entries` name, absolute paths and patterns, all below `root`.
@@ -112,6 +154,17 @@ class Folder:
             raise file.refusal(error) from None
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
+
+    def open(self, key: str, _alive: object = None, listed: Source | None = None) -> DiskFile:
+        """See `Containers.open`."""
+        return DiskFile(path_of(self.root, key))
+
+    def holder_of(self, key: str, _alive: object = None) -> str:
+        """See `Containers.holder_of`: what is no directory on the way to it."""
+        end = key.find("/")
+        while end >= 0 and path_of(self.root, key[:end]).is_dir():
+            end = key.find("/", end + 1)
+        return key if end < 0 else key[:end]
 
     def as_files(self, sources: Sequence[Source], _folder: Path, _alive: object = None) -> list[Path]:
         """See `Files.as_files`; they are their own."""

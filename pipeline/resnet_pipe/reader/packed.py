@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.files import Containers
 from resnet_pipe.reader.reach import Reach
 from resnet_pipe.reader.source import Source
+from resnet_pipe.store.address import Address
 
 UNPACKED_BYTES = 4 << 30
 """A larger sample is not unpacked."""
@@ -20,11 +21,11 @@ UNPACKED_BYTES = 4 << 30
 class Packed:
     """What `Files` inside of `containers` have in common; the extensions are those of the files inside."""
 
-    containers: Folder
+    containers: Containers
     extensions: frozenset[str]
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Path | Address:
         """See `Files.root`."""
         return self.containers.root
 

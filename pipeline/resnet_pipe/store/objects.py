@@ -130,6 +130,14 @@ class Objects:
             content: bytes = found.bytes().to_bytes()
         return content
 
+    def read_part(self, name: str, offset: int, size: int) -> tuple[StoredObject, bytes]:
+        """Return which object it is, and some of its bytes, fewer at its end; see `read`."""
+        with explained(self.address, name):
+            import obstore
+
+            got = obstore.get(self._store, name, options={"range": (offset, offset + size)})
+            return _stored(name, got.meta), got.bytes().to_bytes()
+
     def read_tagged(self, name: str) -> tuple[bytes, str]:
         """Return the content of an object, and what `replace` takes; FileNotFoundError if there is none."""
         with explained(self.address, name):

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.archives.container import Container
+from resnet_pipe.reader.archives.container import index_of
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
 from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.packed import Packed, list_packed, unpack
 from resnet_pipe.reader.source import Source, version_of
-from resnet_pipe.store.names import path_of
 
 EXTENSIONS = frozenset([".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"])
 """Of the files that are archives."""
@@ -39,30 +38,30 @@ class Archives(Packed):
 
     def _members(self, archive: Source, passed_over: PassedOver | None) -> Iterator[Source]:
         try:
-            with Container(path_of(self.root, archive.key)) as container:
-                size, modified, index = container.size, container.modified, container.index
+            with closing(self.containers.open(archive.key, listed=archive)) as opened:
+                size, version, index = opened.size, opened.version, index_of(opened)
         except SourceError:  # which reading it will tell
             yield archive._replace(version=version_of(archive.size, archive.version, 0))
             return
         if index.problem is not None:
-            yield Source(archive.key, size, version_of(size, modified, 0))
+            yield Source(archive.key, size, version_of(size, version, 0))
         for member in index:
             key = f"{archive.key}/{member.name}"
             if "/." in key[len(archive.key) :]:
                 continue
             name = _NUMBER.sub("", member.name)
             if extension_of(name) in self.extensions:
-                yield Source(key, member.size, version_of(size, modified, member.offset))
+                yield Source(key, member.size, version_of(size, version, member.offset))
             elif passed_over is not None:
                 passed_over.add(name)
 
     def announce(self, key: str) -> None:
         """See `Files.announce`."""
-        drive.announce(self.root, key)
+        drive.announce(self.containers, key)
 
     def read(self, key: str, alive: Alive) -> bytes:
         """See `Files.read`, and `Drive.read`."""
-        return drive.read(self.root, key, alive)
+        return drive.read(self.containers, key, alive)
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Alive) -> list[Path]:
         """See `Files.as_files`."""
@@ -70,6 +69,6 @@ class Archives(Packed):
             return unpack(
                 sources,
                 folder,
-                lambda key: own.read(self.root, key, alive),
+                lambda key: own.read(self.containers, key, alive),
                 lambda key: extension_of(_NUMBER.sub("", key)),
             )

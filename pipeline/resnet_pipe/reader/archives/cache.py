@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from resnet_pipe.errors import HomeError
 from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.reader.archives.index import Index
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.store import atomic
 
 _KEPT_S = 60 * 86_400
@@ -20,22 +20,17 @@ _TOUCHED_S = 86_400
 _HASH_BYTES = 32
 
 
-def stamp(path: Path, state: os.stat_result) -> str:
-    """Return what an index is of. The time of the last change of the inode is what nobody can set."""
-    return json.dumps([os.fspath(path), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns])
-
-
-def load(path: Path, wanted: str) -> Index | None:
-    """Return the saved index of an archive; None if there is none, it is of another stamp, or not whole."""
+def load(archive: Opened) -> Index | None:
+    """Return the saved index of an archive; None if there is none, it is of another one, or not whole."""
     try:
-        file = _file(path)
+        file = _file(archive.place)
         data = file.read_bytes()
         state = file.stat()
         body = memoryview(data)[_HASH_BYTES:]
         if state.st_uid != os.geteuid() or hashlib.sha256(body).digest() != data[:_HASH_BYTES]:
             return None
         name, _, index = bytes(body).partition(b"\n")
-        if name.decode() != wanted:
+        if name.decode() != archive.stamp:
             return None
         if time.time() - state.st_mtime > _TOUCHED_S:
             os.utime(file)
@@ -44,11 +39,11 @@ def load(path: Path, wanted: str) -> Index | None:
         return None
 
 
-def save(path: Path, of: str, index: Index) -> None:
+def save(archive: Opened, index: Index) -> None:
     """Save an index in the place of an older one, if the user has a cache that can be written."""
-    body = of.encode() + b"\n" + index.to_bytes()
+    body = archive.stamp.encode() + b"\n" + index.to_bytes()
     with suppress(OSError, HomeError):  # then it is made again where it is needed
-        file = _file(path)
+        file = _file(archive.place)
         if not file.parent.is_dir():
             file.parent.mkdir(parents=True, mode=0o700)
         if not file.exists():
@@ -58,8 +53,8 @@ def save(path: Path, of: str, index: Index) -> None:
         temporary.replace(file)  # it need not survive a power cut: its checksum tells
 
 
-def _file(path: Path) -> Path:
-    return cache_dir() / "archives" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.index"
+def _file(place: str) -> Path:
+    return cache_dir() / "archives" / f"{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}.index"
 
 
 def _remove_old(folder: Path) -> None:

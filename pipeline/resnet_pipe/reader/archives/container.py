@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from resnet_pipe.errors import SourceError
@@ -11,37 +10,41 @@ from resnet_pipe.reader.archives import cache
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.index import Index
 from resnet_pipe.reader.archives.scan import Member, scan
-from resnet_pipe.reader.archives.tape import open_tape
+from resnet_pipe.reader.archives.tape import tape_of
+from resnet_pipe.reader.opened import Opened
 
 _AHEAD_BYTES = 64 << 20
 """Of members that are kept in memory because they were passed on the way to another one."""
 
 
+def index_of(opened: Opened, alive: Alive = lambda: None) -> Index:
+    """Return the index of a tar file, which is read only if none was saved; may raise `unreadable`."""
+    index = cache.load(opened)
+    if index is None:
+        index = Index.of(scan(tape_of(opened, alive), alive))
+        cache.save(opened, index)
+    return index
+
+
 class Container:
-    """A tar file. Opening it may raise what `open_file` does, and `unreadable`.
+    """A tar file. Looking into it may raise `unreadable`.
 
     Attributes:
-        size: of the file, bytes.
-        modified: when, ns since 1970.
         index: of what is in it; what is wrong with it is in there.
     """
 
-    def __init__(self, path: Path, alive: Alive = lambda: None) -> None:
-        self._path = path
-        self._tape, state = open_tape(path)
-        self.size, self.modified = state.st_size, state.st_mtime_ns
-        self._stamp = cache.stamp(path, state)
+    def __init__(self, opened: Opened, alive: Alive = lambda: None) -> None:
+        """Look into a file, and have it closed with this."""
+        self._opened = opened
         self._at = 0
         """Where the last read has ended."""
         self._passed: dict[str, bytes] = {}
         try:
-            saved = cache.load(path, self._stamp)
-            self.index = saved or Index.of(scan(self._tape, alive))
+            self.index = index_of(opened, alive)
+            self._tape = tape_of(opened, alive)
         except BaseException:
-            self._tape.close()
+            opened.close()
             raise
-        if saved is None:
-            cache.save(path, self._stamp, self.index)
 
     @property
     def is_stream(self) -> bool:
@@ -50,14 +53,11 @@ class Container:
 
     def is_current(self) -> bool:
         """Tell whether the file is still the one that was opened."""
-        try:
-            return cache.stamp(self._path, self._path.stat()) == self._stamp
-        except OSError:
-            return False
+        return self._opened.is_current()
 
     def announce(self, member: Member) -> None:
         """Have a member read ahead, if it can be."""
-        self._tape.announce(member.offset, member.size)
+        self._opened.announce(member.offset, member.size)
 
     def read(self, member: Member, upcoming: Sequence[Member], alive: Alive) -> bytes:
         """Return the bytes of a member, none of which may be missing.
@@ -83,7 +83,7 @@ class Container:
 
     def close(self) -> None:
         """Close the file."""
-        self._tape.close()
+        self._opened.close()
 
     def __enter__(self) -> Container:
         return self

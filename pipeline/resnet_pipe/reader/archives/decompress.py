@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.opened import Opened
 
 _CHUNK = 256 << 10
 """Bytes that are read, and that are decompressed, at a time."""
@@ -27,7 +27,7 @@ class Decompressor(Protocol):
 
     is_cheap: bool
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """Return what comes next; nothing at the end.
 
         Raises:
@@ -44,15 +44,15 @@ class Gunzip:
 
     is_cheap = True
 
-    def __init__(self, file: BinaryIO, at: int = 0, part: Any = None) -> None:  # noqa: ANN401 - zlib has no name for it
+    def __init__(self, file: Opened, at: int = 0, part: Any = None) -> None:  # noqa: ANN401 - zlib has no name for it
         self._file = file
         self._at = at
         """Where in the file the decompressor of the current part goes on; between two parts it is None."""
         self._part = part
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """See `Decompressor.chunk`."""
-        while data := os.pread(self._file.fileno(), _CHUNK, self._at):
+        while data := self._file.read_at(self._at, _CHUNK, alive):
             if self._part is None:
                 if data[:1] != b"\x1f":
                     return b""
@@ -80,15 +80,17 @@ class Unzstd:
 
     is_cheap = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Opened) -> None:
         self._file = file
+        self._reading = _Reading(file)
         self._stream: Any = None
         self._problem: SourceError | None = None
 
-    def chunk(self) -> bytes:
+    def chunk(self, alive: Alive) -> bytes:
         """See `Decompressor.chunk`."""
+        self._reading.alive = alive
         if self._stream is None:
-            self._stream = _zstd_stream(self._file)
+            self._stream = _zstd_stream(self._reading)
         try:
             data: bytes = b"" if self._problem else self._stream.read(_CHUNK)
         except OSError as error:
@@ -108,23 +110,24 @@ class Unzstd:
         return Unzstd(self._file)
 
 
-def _zstd_stream(file: BinaryIO) -> Any:  # noqa: ANN401 - of pyarrow
+def _zstd_stream(file: _Reading) -> Any:  # noqa: ANN401 - of pyarrow
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.PythonFile(_Reading(file), "r"), "zstd")
+    return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
 
 
 class _Reading:
     """A file as pyarrow reads it, from its beginning; which does not close the file in the end."""
 
     closed = False
+    alive: Alive
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Opened) -> None:
         self._file = file
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        data = os.pread(self._file.fileno(), size, self._at)
+        data = self._file.read_at(self._at, size, self.alive)
         self._at += len(data)
         return data
 

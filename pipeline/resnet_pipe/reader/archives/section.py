@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.section import ImageFilesSection
 from resnet_pipe.reader.section import ReaderDescription
@@ -33,5 +32,5 @@ class ArchiveSection(ImageFilesSection):
         from resnet_pipe.reader.archives.archives import Archives
         from resnet_pipe.reader.images.reader import ImageReader
 
-        files = Archives(Folder.of(self.on_disk, self.recursive, CONTAINERS), EXTENSIONS)
+        files = Archives(self.files(CONTAINERS), EXTENSIONS)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from resnet_pipe.reader.archives.decompress import Alive, Decompressor, Gunzip, Unzstd
-from resnet_pipe.reader.file import open_file, read_ahead, refusal
+from resnet_pipe.reader.file import refusal
+from resnet_pipe.reader.opened import Opened
 
+_AT_ONCE = 8 << 20
+"""Bytes that are read at a time."""
 _MARKS = 256
 """How many places in a stream are remembered at most, 40 KiB each."""
 _BETWEEN_MARKS = 1 << 20
@@ -35,29 +36,18 @@ class Tape(Protocol):
     def read_at(self, offset: int, size: int, alive: Alive) -> bytes:
         """Return so many bytes, or fewer at the end; `alive` is called often if that takes long."""
 
-    def announce(self, offset: int, size: int) -> None:
-        """Have bytes read ahead, if they can be, without waiting."""
 
-    def close(self) -> None:
-        """Close the file."""
-
-
-def open_tape(path: Path) -> tuple[Tape, os.stat_result]:
-    """Open a tar file, compressed by gzip or Zstandard or not, which its content tells; and examine it.
-
-    It may raise what `open_file` does.
-    """
-    file = open_file(path)
+def tape_of(opened: Opened, alive: Alive) -> Tape:
+    """Return the bytes of a tar file, which gzip or Zstandard may have compressed: its content tells."""
     try:
-        state, begin = os.fstat(file.fileno()), os.pread(file.fileno(), 4, 0)
+        begin = opened.read_at(0, 4, alive)
     except OSError as error:
-        file.close()
         raise refusal(error) from None
     if begin.startswith(_GZIP):
-        return StreamTape(file, Gunzip(file)), state
+        return StreamTape(Gunzip(opened))
     if begin == _ZSTD or (begin.endswith(_SKIPPABLE) and begin[0] >> 4 == 5):
-        return StreamTape(file, Unzstd(file)), state
-    return PlainTape(file, state.st_size), state
+        return StreamTape(Unzstd(opened))
+    return PlainTape(opened)
 
 
 class PlainTape:
@@ -65,15 +55,15 @@ class PlainTape:
 
     forwards = False
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self.reached = size
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self.reached = opened.size
 
     def read_at(self, offset: int, size: int, alive: Alive) -> bytes:
         """See `Tape.read_at`."""
         parts = []
         try:
-            while size > 0 and (part := os.pread(self._file.fileno(), min(size, 8 << 20), offset)):
+            while size > 0 and (part := self._opened.read_at(offset, min(size, _AT_ONCE), alive)):
                 parts.append(part)
                 offset, size = offset + len(part), size - len(part)
                 alive()
@@ -81,22 +71,13 @@ class PlainTape:
             raise refusal(error) from None
         return b"".join(parts)
 
-    def announce(self, offset: int, size: int) -> None:
-        """See `Tape.announce`."""
-        read_ahead(self._file.fileno(), offset, size)
-
-    def close(self) -> None:
-        """See `Tape.close`."""
-        self._file.close()
-
 
 class StreamTape:
     """A compressed tar file. Where its decompressor can be copied, going back is cheap: to the next mark."""
 
     forwards = True
 
-    def __init__(self, file: BinaryIO, decompressor: Decompressor) -> None:
-        self._file = file
+    def __init__(self, decompressor: Decompressor) -> None:
         self._decompressor = decompressor
         self._chunk = b""
         self._start = 0
@@ -129,7 +110,7 @@ class StreamTape:
 
     def _go_on(self, alive: Alive) -> bool:
         try:
-            chunk = self._decompressor.chunk()
+            chunk = self._decompressor.chunk(alive)
         except OSError as error:
             raise refusal(error) from None
         self._start, self._chunk = self.reached, chunk
@@ -139,10 +120,3 @@ class StreamTape:
                 self._marks, self._between = self._marks[::2], 2 * self._between
         alive()
         return bool(chunk)
-
-    def announce(self, offset: int, size: int) -> None:
-        """Do nothing: what is ahead is read when its turn comes."""
-
-    def close(self) -> None:
-        """See `Tape.close`."""
-        self._file.close()

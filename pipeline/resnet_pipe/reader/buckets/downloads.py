@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from threading import Condition, Thread
 
+from resnet_pipe.reader.buckets.request import answer
 from resnet_pipe.store.objects import Objects
 
 _THREADS = 8
@@ -17,8 +18,6 @@ _AHEAD_BYTES = 32 << 20
 _UNKNOWN_BYTES = 4 << 20
 """What is expected of the first object."""
 _LARGEST = 1 << 30
-_BEAT_S = 0.5
-"""How often to show that this process is alive."""
 
 
 class Downloads:
@@ -58,12 +57,12 @@ class Downloads:
         if future is None or future.cancel():  # before its turn came
             future = Future()
             Thread(target=self._fetch, args=(name, future), name="download", daemon=True).start()
-        while not wait([future], _BEAT_S).done:
-            alive()
-        with self._change:
-            self._held.pop(future, None)
-            self._change.notify_all()
-        return future.result()
+        try:
+            return answer(future, alive)
+        finally:
+            with self._change:
+                self._held.pop(future, None)
+                self._change.notify_all()
 
     def close(self) -> None:
         """Have the threads end, each after the object that it is fetching; nothing can be taken any more."""

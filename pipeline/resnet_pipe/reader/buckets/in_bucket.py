@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, reduce
+from itertools import accumulate
 from pathlib import Path
 
 from resnet_pipe.errors import RunError, SourceError
 from resnet_pipe.reader import file
 from resnet_pipe.reader.buckets.downloads import Downloads
 from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
+from resnet_pipe.reader.buckets.object_file import ObjectFile
+from resnet_pipe.reader.buckets.request import answer, started
 from resnet_pipe.reader.listing import PassedOver, advance, extension_of
 from resnet_pipe.reader.packed import unpack
 from resnet_pipe.reader.reach import BucketReach
@@ -151,6 +154,27 @@ class InBucket:
     def read(self, key: str, alive: Callable[[], None]) -> bytes:
         """See `Files.read`."""
         return _read(_downloads(self._objects), key, alive)
+
+    def open(
+        self, key: str, alive: Callable[[], None] = lambda: None, listed: Source | None = None
+    ) -> ObjectFile:
+        """See `Containers.open`."""
+        return ObjectFile(self._objects, _name_of(key), alive, listed)
+
+    def holder_of(self, key: str, alive: Callable[[], None] = lambda: None) -> str:
+        """See `Containers.holder_of`: the first object on the way to it, if one is called like one."""
+        names = list(accumulate(key.split("/"), "{}/{}".format))[:-1]
+        endings = tuple(self.extensions)
+        names.sort(key=lambda name: not name.lower().endswith(endings))  # most often, one look is enough
+        return next((name for name in names if self._holds(name, alive)), key)
+
+    def _holds(self, name: str, alive: Callable[[], None]) -> bool:
+        """Tell whether there is an object with content, which an object that stands for a folder has not."""
+        try:
+            found = answer(started(lambda: self._objects.look(_name_of(name))), alive)
+        except OSError as error:
+            raise file.refusal(error) from None
+        return found is not None and found.size > 0
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
-from resnet_pipe.job.storage import StorageSection
-from resnet_pipe.reader.buckets.in_bucket import InBucket
-from resnet_pipe.reader.files import Files, Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
-from resnet_pipe.store.objects import Storage
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
-
-
-_FETCHING_BYTES = 160 << 20
-"""158 MiB with objects of 5 MB, 40 with 300 kB: threads that fetch ahead, and what they have fetched."""
 
 
 class ImageFilesSection(ReaderSection):
@@ -44,7 +35,9 @@ class ImageFilesSection(ReaderSection):
 
     def over_files(self) -> dict[str, object]:
         """See `ReaderSection.over_files`: without the keys that say where else they are."""
-        return self.model_dump(mode="json", include={*ImageFilesSection.model_fields}) | {"kind": "images"}
+        return self.model_dump(mode="json", include={*ImageFilesSection.model_fields} - {"storage"}) | {
+            "kind": "images"
+        }
 
 
 class ImagesSection(ImageFilesSection):
@@ -55,41 +48,11 @@ class ImagesSection(ImageFilesSection):
         item="image",
         usual_extension=".jpg",
         worker_bytes=132 << 20,  # 131 MiB with JPEGs of 4000 x 3000 pixels, 52 with 500 x 375
-        without_result=ReaderDescription.without_result | {"storage"},
     )
-    reads_buckets: ClassVar = True
-
     kind: Annotated[Literal["images"], Field(description="image files")]
-    storage: Annotated[
-        StorageSection | None, Field(description="how to reach the server, where path is in a bucket")
-    ] = None
-
-    @field_validator("storage")
-    @classmethod
-    def _of_a_bucket(cls, storage: StorageSection | None, info: ValidationInfo) -> StorageSection | None:
-        if storage is not None and any(isinstance(entry, Path) for entry in info.data.get("path", ())):
-            raise ValueError("it is for buckets, but reader.path is on a disk: remove it")
-        return storage
-
-    @property
-    def worker_bytes(self) -> int:
-        """See `ReaderSection.worker_bytes`."""
-        return super().worker_bytes + (_FETCHING_BYTES if self.in_bucket else 0)
-
-    def nothing_there(self) -> str:
-        """See `ReaderSection.nothing_there`."""
-        if not self.in_bucket:
-            return super().nothing_there()
-        return "check reader.path, and that the objects are there, with a name that begins like that"
 
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.images.reader import ImageReader
 
-        return ImageReader(self._files(), self.accept_truncated, self.max_pixels)
-
-    def _files(self) -> Files:
-        if not self.in_bucket:
-            return Folder.of(self.on_disk, self.recursive, EXTENSIONS)
-        storage = self.storage.storage if self.storage else Storage()
-        return InBucket.of(self.in_bucket, self.recursive, EXTENSIONS, storage)
+        return ImageReader(self.files(EXTENSIONS), self.accept_truncated, self.max_pixels)

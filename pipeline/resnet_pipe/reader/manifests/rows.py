@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import BufferedReader, TextIOWrapper
 from itertools import chain
-from pathlib import Path
 
 from resnet_pipe.errors import RunError, SourceError, UsageError
-from resnet_pipe.reader import file
+from resnet_pipe.reader.files import Containers
 from resnet_pipe.reader.listing import extension_of
+from resnet_pipe.reader.opened import AsFile, Opened
 
 Row = tuple[int, object]
 """Its number, as a spreadsheet or an editor shows it, and its value in the column; None if it has none."""
@@ -22,8 +23,8 @@ _SHOWN = 10
 """So many names of columns are listed."""
 
 
-def read_rows(manifest: Path, column: str) -> Iterator[Row]:
-    """Yield the rows of a manifest.
+def read_rows(lists: Containers, manifest: str, column: str) -> Iterator[Row]:
+    """Yield the rows of a manifest of a key.
 
     Rows are counted from 1; the header of CSV is the first one.
 
@@ -31,45 +32,49 @@ def read_rows(manifest: Path, column: str) -> Iterator[Row]:
         RunError: the file cannot be read to its end: to leave out rows would lose sources.
         UsageError: it has no such column.
     """
-    read = _READERS.get(extension_of(manifest.name))
+    place = f"{lists.root}/{manifest}"
+    read = _READERS.get(extension_of(manifest))
     if read is None:
         names = " ".join(sorted(EXTENSIONS))
-        raise RunError(f"{manifest}: the extension does not tell what it is", f"rename it: {names}")
+        raise RunError(f"{place}: the extension does not tell what it is", f"rename it: {names}")
     try:
-        yield from read(manifest, column)
+        with closing(lists.open(manifest)) as opened:
+            yield from read(opened, column)
     except SourceError as error:
-        raise RunError(f"{manifest} cannot be read: {error.message}", _REMEDY) from None
+        raise RunError(f"{place} cannot be read: {error.message}", _REMEDY) from None
     except OSError as error:
-        raise RunError(f"{manifest} cannot be read: {error.strerror or error}", _REMEDY) from None
+        raise RunError(f"{place} cannot be read: {error.strerror or error}", _REMEDY) from None
     except (ValueError, csv.Error, MemoryError) as error:  # those of pyarrow and of UTF-8 are ValueErrors
-        raise RunError(f"{manifest} cannot be read: {' '.join(str(error).split())}", _REMEDY) from None
+        raise RunError(f"{place} cannot be read: {' '.join(str(error).split())}", _REMEDY) from None
 
 
-def _lines(manifest: Path) -> Iterator[str]:
+def _lines(manifest: Opened) -> Iterator[str]:
     """Yield the lines of a file with their ends."""
-    with file.open_file(manifest) as raw, TextIOWrapper(BufferedReader(raw), "utf-8-sig", newline="") as text:  # type: ignore[type-var]
+    with TextIOWrapper(BufferedReader(AsFile(manifest)), "utf-8-sig", newline="") as text:
         while line := text.readline(_LONGEST_LINE):
             if len(line) == _LONGEST_LINE:
                 raise ValueError(f"a line has more than {_LONGEST_LINE} characters")
             yield line
 
 
-def _csv(manifest: Path, column: str, delimiter: str = ",") -> Iterator[Row]:
+def _csv(manifest: Opened, column: str, delimiter: str = ",") -> Iterator[Row]:
     rows = csv.reader(_lines(manifest), delimiter=delimiter, strict=True)
     header = next(rows, None)
     if not header:
-        raise RunError(f"{manifest} begins with an empty line", "begin it with the names of its columns")
+        raise RunError(
+            f"{manifest.place} begins with an empty line", "begin it with the names of its columns"
+        )
     at = _index(manifest, column, header)
     for number, values in enumerate(rows, 2):
         if values:  # no empty line
             yield number, values[at] if at < len(values) else None
 
 
-def _tsv(manifest: Path, column: str) -> Iterator[Row]:
+def _tsv(manifest: Opened, column: str) -> Iterator[Row]:
     return _csv(manifest, column, "\t")
 
 
-def _jsonl(manifest: Path, column: str) -> Iterator[Row]:
+def _jsonl(manifest: Opened, column: str) -> Iterator[Row]:
     names: dict[str, None] = {}
     for number, line in enumerate(_lines(manifest), 1):
         if not line.strip():
@@ -77,7 +82,7 @@ def _jsonl(manifest: Path, column: str) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{manifest}, line {number}, is not JSON: {error}", _REMEDY) from None
+            raise RunError(f"{manifest.place}, line {number}, is not JSON: {error}", _REMEDY) from None
         if isinstance(row, dict) and column not in names and (column in row or len(names) <= _SHOWN):
             names |= dict.fromkeys(row)
         yield number, row.get(column) if isinstance(row, dict) else None
@@ -85,12 +90,12 @@ def _jsonl(manifest: Path, column: str) -> Iterator[Row]:
         _index(manifest, column, list(names))
 
 
-def _parquet(manifest: Path, column: str) -> Iterator[Row]:
+def _parquet(manifest: Opened, column: str) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with file.open_file(manifest) as raw, pq.ParquetFile(raw) as table:
+        with AsFile(manifest) as raw, pq.ParquetFile(raw) as table:
             _index(manifest, column, table.schema_arrow.names)
             batches = table.iter_batches(columns=[column])
             yield from enumerate(chain.from_iterable(batch.column(0).to_pylist() for batch in batches), 1)
@@ -98,15 +103,15 @@ def _parquet(manifest: Path, column: str) -> Iterator[Row]:
         raise ValueError(str(error)) from None
 
 
-def _index(manifest: Path, column: str, names: list[str]) -> int:
+def _index(manifest: Opened, column: str, names: list[str]) -> int:
     """Return where a column is, of those of a manifest; a `UsageError` if there is none of that name."""
     if column in names:
         return names.index(column)
     shown = ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
-    raise UsageError(f"{manifest} has no column {column!r}", f"reader.column: one of {shown}")
+    raise UsageError(f"{manifest.place} has no column {column!r}", f"reader.column: one of {shown}")
 
 
-_READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Opened, str], Iterator[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".jsonl": _jsonl,

@@ -36,6 +36,8 @@ class ManifestSection(ImageFilesSection):
         without_result=ReaderDescription.without_result | {"column", "root"},
     )
 
+    reads_buckets: ClassVar = False
+
     kind: Annotated[Literal["manifest"], Field(description="image files that a CSV, JSONL or Parquet names")]
     column: Annotated[str, Field(min_length=1, description="the column with their paths")] = "path"
     root: Annotated[

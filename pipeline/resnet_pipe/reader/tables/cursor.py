@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.reader import file
+from resnet_pipe.reader.opened import AsFile, Opened
 
 _ROWS_AT_ONCE = 32
 """So many rows are made into values at a time; in memory is the page of the column that they are in."""
@@ -33,25 +33,24 @@ class Cursor:
         groups: the row groups, in order.
     """
 
-    def __init__(self, path: Path, column: str) -> None:
-        """Open a file.
+    def __init__(self, opened: Opened, column: str, alive: Callable[[], None] = lambda: None) -> None:
+        """Look into a file, and have it closed with this.
 
         Raises:
-            SourceError: what `file.open_file` raises, or `damaged`: no Parquet, or cut off.
+            SourceError: `unreadable`, or `damaged`: no Parquet, or cut off.
             UsageError: there is no such column, or it holds something else.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._errors = (pa.ArrowException, OSError, ValueError)
-        self._bytes: BinaryIO | None = None
+        self._bytes = _Bytes(opened, alive)
         try:
-            self._bytes = file.open_file(path)
             self._file = pq.ParquetFile(
                 self._bytes, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
             )
             self._column = column
-            _check(path, column, self._file.schema_arrow)
+            _check(opened.place, column, self._file.schema_arrow)
             self.groups = _groups(self._file.metadata)
         except BaseException as error:
             self.close()
@@ -74,6 +73,7 @@ class Cursor:
         """
         if not 0 <= row < self._starts[-1]:
             raise SourceError("reader", "missing", "no such row in the table")
+        self._bytes.alive = alive
         group = bisect_right(self._starts, row) - 1
         if row >= self._broken.get(group, row + 1):
             raise SourceError("reader", "damaged", "the table is damaged before this row")
@@ -113,8 +113,18 @@ class Cursor:
 
     def close(self) -> None:
         """Close the file."""
-        if self._bytes is not None:
-            self._bytes.close()
+        self._bytes.close()
+
+
+class _Bytes(AsFile):
+    """A file as pyarrow reads it, which is not copied twice more, as Python's own `read` does."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        wanted = self._opened.size if size < 0 else size
+        data = self._opened.read_at(self._at, wanted, self.alive)
+        self._at += len(data)
+        return data
 
 
 def _told(error: Exception) -> SourceError:
@@ -123,7 +133,7 @@ def _told(error: Exception) -> SourceError:
     return SourceError("reader", "damaged", " ".join(str(error).split()) or "the table ends too early")
 
 
-def _check(path: Path, column: str, schema: Any) -> None:  # noqa: ANN401 - a pyarrow.Schema
+def _check(place: str, column: str, schema: Any) -> None:  # noqa: ANN401 - a pyarrow.Schema
     """Refuse, with a `UsageError`, a table whose column does not hold bytes."""
     names = schema.names
     fitting = [field.name for field in schema if _holds_images(field.type) and names.count(field.name) == 1]
@@ -136,7 +146,7 @@ def _check(path: Path, column: str, schema: Any) -> None:  # noqa: ANN401 - a py
     remedy = "choose tables that have image files in a column"
     if fitting:
         remedy = f"reader.column: {' or '.join(fitting)}"
-    raise UsageError(f"{path}: the column {column!r} {found}; wanted are bytes of image files", remedy)
+    raise UsageError(f"{place}: the column {column!r} {found}; wanted are bytes of image files", remedy)
 
 
 def _holds_images(kind: Any) -> bool:  # noqa: ANN401 - a pyarrow.DataType

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.section import ImageFilesSection
 from resnet_pipe.reader.section import ReaderDescription
@@ -36,5 +35,5 @@ class TableSection(ImageFilesSection):
         from resnet_pipe.reader.tables.tables import EXTENSIONS as TABLES
         from resnet_pipe.reader.tables.tables import Tables
 
-        files = Tables(Folder.of(self.on_disk, self.recursive, TABLES), EXTENSIONS, self.column)
+        files = Tables(self.files(TABLES), EXTENSIONS, self.column)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.listing import PassedOver, extension_of
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.packed import Packed, list_packed, unpack
 from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.reader.tables.cursor import Cursor
-from resnet_pipe.store.names import path_of
 
 EXTENSIONS = frozenset([".parquet"])
 """Of tables."""
@@ -38,7 +38,7 @@ class Tables(Packed):
 
     def _rows(self, table: Source) -> Iterator[Source]:
         try:
-            with closing(Cursor(path_of(self.root, table.key), self.column)) as cursor:
+            with closing(Cursor(self.containers.open(table.key, listed=table), self.column)) as cursor:
                 groups = cursor.groups
         except SourceError:  # which reading it will tell
             yield table._replace(version=version_of(table.size, table.version, 0))
@@ -69,21 +69,22 @@ class _Opened:
 
     def __init__(self) -> None:
         self._cursor: Cursor | None = None
+        self._file: Opened | None = None
         self._of: tuple[object, ...] = ()
 
     def read(self, tables: Tables, key: str, alive: Callable[[], None]) -> bytes:
         """Return the bytes in a row."""
         table, _, row = key.rpartition("/")
-        path = path_of(tables.root, table)
-        if not (row.isdecimal() and path.is_file()):
-            with closing(Cursor(path_of(tables.root, key), tables.column)):
-                text = "it could not be read when the sources were listed"
-                raise SourceError("reader", "unreadable", text)
-        status = path.stat()
-        of = (path, tables.column, status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._cursor is None or of != self._of:
+        of = (tables.containers, tables.column, table)
+        if self._cursor is None or self._file is None or of != self._of or not self._file.is_current():
             self.close()
-            self._cursor, self._of = Cursor(path, tables.column), of
+            holder = tables.containers.holder_of(key, alive)
+            file = tables.containers.open(holder, alive)
+            cursor = Cursor(file, tables.column, alive)
+            if holder == key:
+                cursor.close()
+                raise SourceError("reader", "unreadable", "it could not be read when the sources were listed")
+            self._cursor, self._file, self._of = cursor, file, of
         return self._cursor.read(int(row), alive)
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 from resnet_pipe.reader.video.sampling import Sampling
 
@@ -25,6 +24,8 @@ class VideoSection(ReaderSection):
         worker_bytes=216 << 20,  # 214 MiB with H.264 of 3840 x 2160, 107 with 1920 x 1080
         has_frames=True,
     )
+
+    reads_buckets: ClassVar = False
 
     kind: Annotated[Literal["video"], Field(description="video files")]
     backend: Annotated[
@@ -105,7 +106,7 @@ class VideoSection(ReaderSection):
         from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
 
         return VideoReader(
-            files=Folder.of(self.on_disk, self.recursive, EXTENSIONS),
+            files=self.files(EXTENSIONS),
             sampling=self.sampling,
             backend=self.backend,
             max_pixels=self.max_pixels,
