@@ -64,8 +64,10 @@ PACKED: dict[str, Sequence[str]] = {
 """For each kind of reader whose sources are in files of others, what these are called."""
 
 
-IN_BUCKET: dict[str, Sequence[str]] = {"images": ("", "bucket")}
+IN_BUCKET: dict[str, Sequence[str]] = {"images": ("", "bucket"), "video": ("", "bucket", "bucket, in parts")}
 """For each kind of reader that also reads from buckets, what tells that from a folder."""
+IN_PARTS = {"copies_gib": 0}
+"""What makes it read from there without a copy."""
 
 
 LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
@@ -131,13 +133,17 @@ NAMES = {**PACKED, **LISTED, **IN_BUCKET}
 EACH = [(section, name) for section in SECTIONS for name in NAMES.get(kind_of(section), [""])]
 
 
-@pytest.fixture(scope="module", params=EACH, ids=lambda param: param[1] or kind_of(param[0]))
+@pytest.fixture(
+    scope="module",
+    params=EACH,
+    ids=lambda param: " ".join(dict.fromkeys([kind_of(param[0]), param[1]])).strip(),
+)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     section, name = request.param
     kind = kind_of(section)
     packed = name if kind in PACKED else ""
     manifest = name if kind in LISTED else ""
-    in_bucket = name == "bucket"
+    in_bucket = name.startswith("bucket")
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
@@ -171,6 +177,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         upload(open_bucket(endpoint), path, f"{path.name}/")
         place = Address(f"s3://{BUCKET}/{path.name}")
         values |= {"path": str(place), "storage": {"endpoint": endpoint, "anonymous": True}}
+    if name == "bucket, in parts":
+        values |= IN_PARTS
     made = section.model_validate(values)
     whole = tuple(sorted(keys[name] for name in names))
     return Folder(path, place, loose, prefix, manifest, made, made.make_reader(), keys, whole)

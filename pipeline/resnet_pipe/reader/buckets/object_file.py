@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import BinaryIO
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
+from resnet_pipe.reader.buckets.copying import copy
 from resnet_pipe.reader.source import version_of
 from resnet_pipe.store.objects import Objects
 
@@ -47,6 +50,10 @@ class ObjectFile:
 
     def announce(self, offset: int, size: int) -> None:
         """See `Opened.announce`."""
+
+    def copy_to(self, target: BinaryIO, alive: Callable[[], None]) -> None:
+        """See `copying.copy`: all of it."""
+        copy(self._objects, self._found, target, alive)
 
     def close(self) -> None:
         """See `Opened.close`."""

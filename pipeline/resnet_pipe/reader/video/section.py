@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from resnet_pipe.reader.buckets.copied import CopiedObjects
+from resnet_pipe.reader.buckets.in_bucket import InBucket
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
 from resnet_pipe.reader.video.sampling import Sampling
 
@@ -23,9 +25,8 @@ class VideoSection(ReaderSection):
         usual_extension=".mp4",
         worker_bytes=216 << 20,  # 214 MiB with H.264 of 3840 x 2160, 107 with 1920 x 1080
         has_frames=True,
+        without_result=ReaderDescription.without_result | {"copies_gib"},
     )
-
-    reads_buckets: ClassVar = False
 
     kind: Annotated[Literal["video"], Field(description="video files")]
     backend: Annotated[
@@ -69,6 +70,15 @@ class VideoSection(ReaderSection):
         Positive, Field(description="seconds; a video that gives no frame for longer fails")
     ] = 60
     allow_empty: AllowEmpty = False
+    copies_gib: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="GiB that copies of the videos which are being read may take on this machine's disk, "
+            "where path is in a bucket; what does not fit is read where it is. Default: half of what is free",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> VideoSection:
@@ -77,6 +87,8 @@ class VideoSection(ReaderSection):
             raise ValueError(f"{' and '.join(given)} cannot be combined: keep one of them")
         if self.start is not None and self.end is not None and self.start >= self.end:
             raise ValueError(f"start ({self.start:g}) must be before end ({self.end:g})")
+        if self.copies_gib is not None and not self.in_bucket:
+            raise ValueError("copies_gib is for buckets, but reader.path is on a disk: remove it")
         return self
 
     @property
@@ -87,6 +99,10 @@ class VideoSection(ReaderSection):
     def limited(self, items: int) -> dict[str, object]:
         """Return what the section would say differently to take no more than so many frames of a video."""
         return {"max_frames": min(items, self.max_frames or items)}
+
+    def over_files(self) -> dict[str, object]:
+        """See `ReaderSection.over_files`: without the keys that are for buckets."""
+        return self.model_dump(mode="json", exclude={"storage", "copies_gib"})
 
     @property
     def sampling(self) -> Sampling:
@@ -105,8 +121,11 @@ class VideoSection(ReaderSection):
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
 
+        files, most = self.files(EXTENSIONS), self.copies_gib
         return VideoReader(
-            files=self.files(EXTENSIONS),
+            files=CopiedObjects(files, None if most is None else int(most * 2**30))
+            if isinstance(files, InBucket)
+            else files,
             sampling=self.sampling,
             backend=self.backend,
             max_pixels=self.max_pixels,
