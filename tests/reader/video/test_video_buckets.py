@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -10,8 +11,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 from unittest import mock
 
@@ -20,8 +23,11 @@ import pytest
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.buckets import copies
+from resnet_pipe.reader.files import Folder
+from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.source import FrameCounts
 from resnet_pipe.reader.video.reader import VideoReader
+from resnet_pipe.reader.video.sampling import Sampling
 from resnet_pipe.reader.video.section import VideoSection
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.flaky_proxy import Faults, before
@@ -30,7 +36,7 @@ from tests.videos import SAMPLES, cut_off
 
 PREFIX = "test-video-buckets"
 COPIED: dict[str, Any] = {}
-IN_PARTS = {"copies_gib": 0}
+IN_PARTS: dict[str, Any] = {"copies_gib": 0}
 WAYS = [COPIED, IN_PARTS]
 
 
@@ -199,6 +205,85 @@ def test_what_a_killed_process_leaves_goes_with_the_next_copy(endpoint: str, hom
         copies.sweep()
 
 
+def test_who_waits_for_a_process_that_is_killed_makes_the_copy(endpoint: str) -> None:
+    faults, reached, killed = Faults(), Event(), Event()
+
+    def hold(request: tuple[str, str]) -> None:
+        if request[0] == "GET" and not reached.is_set():
+            reached.set()
+            killed.wait(30)
+
+    faults.before = hold
+    with before(endpoint, faults) as address, start(address, "h264.mp4") as first:
+        assert reached.wait(30)
+        with start(endpoint, "h264.mp4") as second:
+            time.sleep(1.5)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            killed.set()
+            assert second.communicate(timeout=60)[0].strip() == "40"
+
+
+def test_a_copy_is_never_taken_for_a_later_one_of_its_name(endpoint: str, home: Path) -> None:
+    bucket = reader(endpoint).files.bucket  # type: ignore[attr-defined]
+    with closing(bucket.open("h264.mp4")) as opened:
+        first = copies.take(opened, None, lambda: None)
+        assert first is not None
+        first.path.unlink()
+        second = copies.take(opened, None, lambda: None)
+        assert second is not None
+        assert second.path == first.path
+        first.give_back()
+        assert names_in(home) == [second.path.name]
+        second.give_back()
+
+
+class Failing:
+    """A file that cannot be read from its middle on, though its end can."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = DiskFile(path)
+        self.size, self.version, self.stamp = self._file.size, self._file.version, self._file.stamp
+        self.place = f"s3://b/{path.name}"
+
+    def is_current(self) -> bool:
+        return True
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset < self.size // 2 < offset + size:
+            size = self.size // 2 - offset
+        if self.size // 2 <= offset < self.size - 4096:
+            raise OSError(errno.EIO, "503 Service Unavailable")
+        return self._file.read_at(offset, size)
+
+    def announce(self, offset: int, size: int) -> None:
+        pass
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class FailingFolder(Folder):
+    """A folder of them."""
+
+    @contextmanager
+    def at_hand(self, key: str, _alive: object, again: bool = False) -> Iterator[Opened]:  # type: ignore[override]
+        with closing(Failing(self.root / key)) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize(
+    "name", sorted(SAMPLES.keys() - {"one.mp4", "two.webm"})
+)  # whose middle is their end
+def test_what_cannot_be_read_on_is_not_damage(name: str, videos: Path) -> None:
+    files = FailingFolder(videos, (videos / name,), False, frozenset())
+    found = read_span(VideoReader(files, Sampling(), "pyav", 10**7), name, None)
+    assert found.failure is not None
+    assert (found.error, found.failure.transient) == ("unreadable", True)
+    assert "503" in found.failure.message
+
+
 @pytest.mark.parametrize("way", WAYS, ids=["copied", "in parts"])
 def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(
     way: dict[str, Any], endpoint: str, videos: Path
@@ -254,7 +339,7 @@ def test_what_does_not_fit_is_read_in_parts_and_opencv_refuses_it(
     endpoint: str, videos: Path, home: Path
 ) -> None:
     size = (videos / "h264.mp4").stat().st_size
-    tight = {"copies_gib": (size - 1) / 2**30}
+    tight: dict[str, Any] = {"copies_gib": (size - 1) / 2**30}
     assert_same(read_span(reader(endpoint, **tight), "h264.mp4", None), read(videos / "h264.mp4"))
     assert not home.exists()
     refused = read_span(reader(endpoint, backend="opencv", **tight), "h264.mp4", None)
@@ -262,7 +347,7 @@ def test_what_does_not_fit_is_read_in_parts_and_opencv_refuses_it(
     assert refused.error == "too_large"
     assert "copies_gib" in refused.failure.message
     assert "backend: pyav" in refused.failure.message
-    enough = {"copies_gib": (size + 1) / 2**30}
+    enough: dict[str, Any] = {"copies_gib": (size + 1) / 2**30}
     opened = read_span(reader(endpoint, backend="opencv", **enough), "h264.mp4", None)
     assert_same(opened, read(videos / "h264.mp4", backend="opencv"))
     first = reader(endpoint, **enough).read("h264.mp4", None)
