@@ -64,7 +64,7 @@ Entries = Annotated[
     Field(
         min_length=1,
         description="a directory, a file, a glob pattern (`**` for any number of directories), or a "
-        "list of them; relative to the job file; of images also addresses in a bucket, such as "
+        "list of them; relative to the job file; or addresses in a bucket, such as "
         "s3://bucket/pictures/. Names with a leading dot must be spelled out",
     ),
 ]
