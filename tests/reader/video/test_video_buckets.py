@@ -32,6 +32,7 @@ from resnet_pipe.reader.video.section import VideoSection
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.flaky_proxy import Faults, before
 from tests.reader.reading import Reading, read, read_span
+from tests.run.jobs import wait_until
 from tests.videos import SAMPLES, cut_off
 
 PREFIX = "test-video-buckets"
@@ -206,18 +207,19 @@ def test_what_a_killed_process_leaves_goes_with_the_next_copy(endpoint: str, hom
 
 
 def test_who_waits_for_a_process_that_is_killed_makes_the_copy(endpoint: str) -> None:
-    faults, reached, killed = Faults(), Event(), Event()
+    faults, requests, killed = Faults(), Requests(), Event()
 
     def hold(request: tuple[str, str]) -> None:
-        if request[0] == "GET" and not reached.is_set():
-            reached.set()
-            killed.wait(30)
+        requests(request)
+        if request[0] == "GET":
+            killed.wait(60)
 
     faults.before = hold
     with before(endpoint, faults) as address, start(address, "h264.mp4") as first:
-        assert reached.wait(30)
-        with start(endpoint, "h264.mp4") as second:
-            time.sleep(1.5)
+        wait_until(lambda: requests.seen["GET h264.mp4"] == 1, "the first one makes its copy")
+        with start(address, "h264.mp4") as second:
+            wait_until(lambda: requests.seen["HEAD h264.mp4"] == 2, "the second one wants it")
+            time.sleep(0.5)
             first.send_signal(signal.SIGKILL)
             first.wait()
             killed.set()
