@@ -76,7 +76,7 @@ def test_rows_are_those_of_the_range_of_the_video(suffix: str, video: dict[str, 
     ]
     write(folder / f"clips{suffix}", rows)
     ours = reader(folder / f"clips{suffix}", video)
-    expected = {
+    expected: dict[str, dict[str, Any]] = {
         "films/a.mp4": {},
         "films/a.mp4#t=0.28": {"start": 0.28},
         "films/a.mp4#t=0.4,1": {"start": 0.4, "end": 1.0},
@@ -149,7 +149,7 @@ def test_keys_are_media_fragments_one_for_each_part(start: object, end: object, 
 
 @pytest.mark.parametrize(
     "name",
-    ["v#t=", "v#t=x", "v#t=1,", "v#t=1,2,3", "v#t=-1", "v#t=1s", "v#t=.5", "#t=5", "v#t=1.mp4", "v#t=١"],
+    ["v#t=", "v#t=x", "v#t=1,", "v#t=1,2,3", "v#t=-1", "v#t=1s", "v#t=.5", "#t=5", "v#t=1.mp4", "v#t=\u0661"],
 )
 def test_other_keys_are_names(name: str) -> None:
     assert clip_of(name) == Clip(name)
@@ -167,7 +167,7 @@ BAD: list[tuple[object, object]] = [
     ("1e400", None),
     ("1" * 50, None),
     ("1_000", None),
-    ("٣", None),
+    ("\u0663", None),
     (2, 1),
     (1, "1.0"),
     (None, 0),

@@ -43,10 +43,8 @@ class Clips(Manifests):
         keys: set[str] = set()
         for manifest in self.lists.list_sources(passed_over):
             for number, (name, *times) in read_rows(self.lists, manifest.key, columns):
-                file, row = (
-                    self._key(name) if isinstance(name, str) else None,
-                    f"{manifest.key}{OF_ROW}{number}",
-                )
+                file = self._key(name) if isinstance(name, str) else None
+                row = f"{manifest.key}{OF_ROW}{number}"
                 try:
                     clip = dict(zip(self._times, times, strict=True))
                     keys.add(row if file is None else key_of_clip(file, **clip))
