@@ -68,8 +68,11 @@ IN_BUCKET: dict[str, Sequence[str]] = {
     "images": ("bucket/",),
     "archive": ("bucket/all.tar", "bucket/all.tar.gz", "bucket/all.tar.zst"),
     "table": ("bucket/all.parquet",),
+    "video": ("bucket/", "bucket/in parts"),
 }
 """For each kind of reader that also reads from buckets, what its files are called there."""
+IN_PARTS = {"copies_gib": 0}
+"""What makes it read from there without a copy."""
 
 
 LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
@@ -140,7 +143,11 @@ EACH = [
 ]
 
 
-@pytest.fixture(scope="module", params=EACH, ids=lambda param: param[1] or kind_of(param[0]))
+@pytest.fixture(
+    scope="module",
+    params=EACH,
+    ids=lambda param: " ".join(dict.fromkeys([kind_of(param[0]), param[1]])).strip(),
+)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     section, place_and_name = request.param
     kind, in_bucket = kind_of(section), place_and_name.startswith("bucket/")
@@ -180,6 +187,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         upload(open_bucket(endpoint), path, f"{path.name}/")
         place = Address(f"s3://{BUCKET}/{path.name}")
         values |= {"path": str(place), "storage": {"endpoint": endpoint, "anonymous": True}}
+    if name == "in parts":
+        values |= IN_PARTS
     made = section.model_validate(values)
     whole = tuple(sorted(keys[name] for name in names))
     return Folder(path, place, loose, prefix, manifest, made, made.make_reader(), keys, whole)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -457,12 +457,14 @@ def test_a_disk_that_fails_under_a_decoder_is_not_damage(
     samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resnet_pipe.errors import SourceError
-    from resnet_pipe.reader.video import demux
+    from resnet_pipe.reader.opened import DiskFile
+    from resnet_pipe.reader.video import demux, input
 
     def no_disk(path: Path, alive: object) -> None:
         raise SourceError("reader", "unreadable", "Input/output error", transient=True)
 
-    with demux.Video(samples / "h264.mp4", 1 << 20) as video:
+    opened = DiskFile(samples / "h264.mp4")
+    with closing(opened), demux.Video(opened, 1 << 20) as video:
         assert video.fault("a packet is not whole").error == "damaged"
-        monkeypatch.setattr(demux, "check_readable", no_disk)
+        monkeypatch.setattr(input, "check_readable", no_disk)
         assert (video.fault("x").error, video.fault("x").transient) == ("unreadable", True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
@@ -64,6 +65,26 @@ class Files(Protocol):
 
         `alive` is called as for `read`. A source that cannot be read becomes a file that cannot.
         """
+
+
+@runtime_checkable
+class LargeFiles(Files, Protocol):
+    """Files that are too large for the memory."""
+
+    def at_hand(
+        self, key: str, alive: Callable[[], None], again: bool = False
+    ) -> AbstractContextManager[Opened]:
+        """Have a source open while the block runs, as a file of a disk if that is possible.
+
+        If it has to be copied to one, `alive` is called often; with `again`, the copy stays until this
+        process asks for another source. What is on no disk in the end is a file that is slow to read.
+
+        Raises:
+            SourceError: `missing`, `unreadable`, `not_a_file` or `empty`.
+        """
+
+    def sweep(self) -> None:
+        """Remove copies that dead processes have left on this machine."""
 
 
 class Containers(Protocol):
@@ -158,6 +179,13 @@ class Folder:
     def open(self, key: str, _alive: object = None, listed: Source | None = None) -> DiskFile:
         """See `Containers.open`."""
         return DiskFile(path_of(self.root, key))
+
+    def at_hand(self, key: str, _alive: object, again: bool = False) -> AbstractContextManager[DiskFile]:
+        """See `LargeFiles.at_hand`; it is on one."""
+        return closing(self.open(key))
+
+    def sweep(self) -> None:
+        """See `LargeFiles.sweep`: there are none."""
 
     def holder_of(self, key: str, _alive: object = None) -> str:
         """See `Containers.holder_of`: what is no directory on the way to it."""

@@ -57,7 +57,7 @@ class DiskFile:
 
     def __init__(self, path: Path) -> None:
         """Open it; raises what `file.open_file` does."""
-        self._path = path
+        self.path = path
         self._file = file.open_file(path)
         try:
             state = os.fstat(self._file.fileno())
@@ -70,7 +70,7 @@ class DiskFile:
     def is_current(self) -> bool:
         """See `Opened.is_current`."""
         try:
-            return _stamp(self._path, self._path.stat()) == self.stamp
+            return _stamp(self.path, self.path.stat()) == self.stamp
         except OSError:
             return False
 

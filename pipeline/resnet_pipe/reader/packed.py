@@ -62,8 +62,7 @@ def unpack(
 
     Evenly spread, they have about `UNPACKED_BYTES`. They are announced before they are read.
     """
-    every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
-    chosen = sources[:: max(1, every)]
+    chosen = spread(sources)
     for source in chosen:
         announce(source.key)
     paths = []
@@ -74,6 +73,12 @@ def unpack(
         except SourceError:
             paths[-1].touch()
     return paths
+
+
+def spread(sources: Sequence[Source]) -> Sequence[Source]:
+    """Return sources, evenly spread over all, which have about `UNPACKED_BYTES`; at least one."""
+    every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
+    return sources[:: max(1, every)]
 
 
 def _overlapping(containers: Iterable[Source]) -> Iterator[list[Source]]:

@@ -66,6 +66,9 @@ class Reader(Protocol):
             SourceError: it cannot be read, or not to its end; the items before the damage have been given.
         """
 
+    def sweep(self) -> None:
+        """Remove what its copies in processes that are dead have left on this machine."""
+
 
 @dataclass(frozen=True)
 class FileReader:
@@ -86,3 +89,6 @@ class FileReader:
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Reader.list_sources`."""
         return self.files.list_sources(passed_over)
+
+    def sweep(self) -> None:
+        """See `Reader.sweep`: reading leaves nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.opened import DiskFile
 from resnet_pipe.reader.video import cv2_capture, pyav
 from resnet_pipe.reader.video.demux import Video
 from tests.photographs import encode, photograph
@@ -181,7 +183,7 @@ def test_frames_that_the_decoder_held_back_before_the_damage_are_given(
 
 def test_frames_after_one_that_opencv_leaves_out_are_not_taken_for_others(videos: Path) -> None:
     for name in ("h264.mp4", "irregular.mkv", "late.ts"):
-        with Video(videos / name, 10**6) as opened:
+        with closing(DiskFile(videos / name)) as file, Video(file, 10**6) as opened:
             index = pyav.index(opened)
             between = int(index.pts[7] + index.pts[8]) // 2
             richer = replace(index, pts=np.insert(index.pts, 8, between), key=np.insert(index.key, 8, False))

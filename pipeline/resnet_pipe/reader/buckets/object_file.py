@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from typing import BinaryIO
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
@@ -12,6 +13,9 @@ from resnet_pipe.reader.buckets.read_ahead import ReadAhead
 from resnet_pipe.reader.buckets.request import answer, started
 from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.objects import Objects, StoredObject
+
+_COPIED_BYTES = 4 << 20
+"""At a time: as much as a request gives."""
 
 
 class ObjectFile:
@@ -58,6 +62,13 @@ class ObjectFile:
     def announce(self, offset: int, size: int) -> None:
         """See `Opened.announce`."""
         self._ahead.announce(offset, size)
+
+    def copy_to(self, target: BinaryIO, alive: Callable[[], None]) -> None:
+        """Write all of it to a file; OSError also where that cannot be written."""
+        self.announce(0, self.size)
+        for offset in range(0, self.size, _COPIED_BYTES):
+            target.write(self.read_at(offset, _COPIED_BYTES, alive))
+            alive()
 
     def close(self) -> None:
         """See `Opened.close`."""

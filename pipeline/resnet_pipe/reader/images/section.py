@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class ImageFilesSection(ReaderSection):
     """What the sections of image files have in common, wherever these are."""
 
-    track: ClassVar[int | None] = None
-    """An image has no tracks."""
+    @property
+    def track(self) -> int | None:
+        """An image has no tracks."""
+        return None
 
     accept_truncated: Annotated[
         bool, Field(description="process what is there of a truncated file; the rest is grey or black")

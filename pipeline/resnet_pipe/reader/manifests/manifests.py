@@ -19,7 +19,7 @@ from resnet_pipe.reader.source import Source
 from resnet_pipe.store.names import key_of, path_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_OF_ROW = "//"
+OF_ROW = "//"
 """In the key of a row that names nothing, between the manifest's and its number. No path in order has it."""
 _LONGEST_PATH, _LONGEST_NAME = 4096, 255
 """Bytes, of Linux."""
@@ -61,9 +61,9 @@ class Manifests:
         """
         keys: set[str] = set()
         for manifest in self.lists.list_sources(passed_over):
-            for number, value in read_rows(self.lists, manifest.key, self.column):
+            for number, (value,) in read_rows(self.lists, manifest.key, {"reader.column": self.column}):
                 key = self._key(value) if isinstance(value, str) else None
-                keys.add(f"{manifest.key}{_OF_ROW}{number}" if key is None else key)
+                keys.add(f"{manifest.key}{OF_ROW}{number}" if key is None else key)
         yield from map(self._identified, sorted(keys))
 
     def empty_places(self) -> Iterator[tuple[str, str]]:
@@ -127,7 +127,7 @@ class Manifests:
         """Return why a source cannot be read, whatever there is on the disk."""
         if _ADDRESS.match(key):
             return SourceError("reader", "unsupported", "an address; reader.column must hold paths of files")
-        manifest, of_row, row = key.partition(_OF_ROW)
+        manifest, of_row, row = key.partition(OF_ROW)
         if of_row:
             return SourceError("reader", "missing", f"row {row} of {manifest} names no file")
         if key.startswith("/"):

@@ -5,12 +5,10 @@ FFmpeg's demuxers take the end of the file for the end of the video, some of the
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
-from typing import BinaryIO
+
+from resnet_pipe.reader.opened import Opened
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MP4_BOXES = tuple(b"ftyp moov mdat moof mfra free skip wide styp sidx uuid".split())
@@ -22,12 +20,16 @@ _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """Length of a transport stream's packets, and where the sync byte is: plain, Blu-ray, with parity."""
 IN_STEP = 5
 """Packets that are certain to be packets, one after the other."""
+_AT_ONCE = 8 << 20
+"""Bytes that are searched at a time."""
 
 _HEADERS = (
     (b"FLV", re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09")),
     (b"\x30\x26\xb2\x75", re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c")),
 )
 """How FLV and ASF files begin, and their whole headers, where these do not vary."""
+_LONGEST_HEADER = 16
+"""Of these, bytes."""
 
 _SIGNATURES = re.compile(
     rb".{4}(" + b"|".join(_MP4_BOXES) + rb")"  # MP4, QuickTime
@@ -42,70 +44,69 @@ _SIGNATURES = re.compile(
 """How video files begin."""
 
 
-def is_known(path: Path) -> bool:
-    """Tell whether a regular file begins like a video."""
-    with path.open("rb") as file:
-        return _SIGNATURES.match(file.read(512)) is not None
+def is_known(opened: Opened) -> bool:
+    """Tell whether a file begins like a video."""
+    return _SIGNATURES.match(opened.read_at(0, 512)) is not None
 
 
-def appended_at(path: Path, after: int) -> int | None:
+def appended_at(opened: Opened, after: int) -> int | None:
     """Return where, beyond `after`, a file begins that was appended to one of MP4, QuickTime, FLV or ASF.
 
     FFmpeg reads the first one alone.
     """
-    with path.open("rb") as file:
-        start = file.read(16)
-        if start[4:8] in _MP4_BOXES:
-            size = os.fstat(file.fileno()).st_size
-            begins = (place for place, kind, _ in _mp4_boxes(file, size) if kind == b"ftyp")
-            return next((place for place in begins if place > after), None)
-        for begin, header in _HEADERS:
-            if start.startswith(begin):
-                with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-                    other = header.search(data, after)
-                    return None if other is None else other.start()
+    start = opened.read_at(0, 16)
+    if start[4:8] in _MP4_BOXES:
+        begins = (place for place, kind, _ in _mp4_boxes(opened) if kind == b"ftyp")
+        return next((place for place in begins if place > after), None)
+    header = next((header for begin, header in _HEADERS if start.startswith(begin)), None)
+    return None if header is None else _find(opened, header, after)
+
+
+def _find(opened: Opened, header: re.Pattern[bytes], after: int) -> int | None:
+    """Return where a header is from `after` on; it may lie across two of the parts that are read."""
+    for place in range(after, opened.size, _AT_ONCE):
+        found = header.search(opened.read_at(place, _AT_ONCE + _LONGEST_HEADER - 1))
+        if found is not None:
+            return place + found.start()
     return None
 
 
-def ends_early(path: Path) -> bool:
-    """Tell whether a regular file is shorter than its own headers say; False where they say nothing."""
-    with path.open("rb") as file:
-        start = file.read(512)
-        size = os.fstat(file.fileno()).st_size
-        if start[4:8] in _MP4_BOXES:
-            return _mp4_ends_early(file, size)
-        if start.startswith(_EBML):
-            return _matroska_ends_early(start, size)
-        if start[:4] == b"RIFF":
-            return 8 + int.from_bytes(start[4:8], "little") > size
-        return _transport_stream_ends_early(file, start, size)
+def ends_early(opened: Opened) -> bool:
+    """Tell whether a file is shorter than its own headers say; False where they say nothing."""
+    start = opened.read_at(0, 512)
+    if start[4:8] in _MP4_BOXES:
+        return _mp4_ends_early(opened)
+    if start.startswith(_EBML):
+        return _matroska_ends_early(start, opened.size)
+    if start[:4] == b"RIFF":
+        return 8 + int.from_bytes(start[4:8], "little") > opened.size
+    return _transport_stream_ends_early(opened, start)
 
 
-def _mp4_ends_early(file: BinaryIO, size: int) -> bool:
+def _mp4_ends_early(opened: Opened) -> bool:
     kinds = set()
-    for place, kind, length in _mp4_boxes(file, size):
+    for place, kind, length in _mp4_boxes(opened):
         kinds.add(kind)
-        if length is None or (place + length > size and kind in _MP4_BOXES):
+        if length is None or (place + length > opened.size and kind in _MP4_BOXES):
             return True
         if length < _MP4_HEADER:
             return False  # damage, not a missing end
     return b"moov" not in kinds
 
 
-def _mp4_boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int | None]]:
+def _mp4_boxes(opened: Opened) -> Iterator[tuple[int, bytes, int | None]]:
     """Yield place, kind and length of each outermost box (ISO/IEC 14496-12, section 4.2).
 
     The length is None where the file ends within the header.
     """
     place = 0
-    while place < size:
-        file.seek(place)
-        header = file.read(2 * _MP4_HEADER)
+    while place < opened.size:
+        header = opened.read_at(place, 2 * _MP4_HEADER)
         length, kind = int.from_bytes(header[:4], "big"), header[4:8]
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
         elif length == 0:
-            length = size - place  # to the end of the file
+            length = opened.size - place  # to the end of the file
         yield place, kind, length if len(header) >= _MP4_HEADER else None
         if len(header) < _MP4_HEADER or length < _MP4_HEADER:
             return
@@ -126,13 +127,12 @@ def _matroska_ends_early(start: bytes, size: int) -> bool:
     return length != unknown and position + width + length > size
 
 
-def transport_packets(path: Path) -> tuple[int, int] | None:
+def transport_packets(opened: Opened) -> tuple[int, int] | None:
     """Return a transport stream's packet length and the offset of the sync byte; None for other files.
 
     It may begin within a packet, as where recording began.
     """
-    with path.open("rb") as file:
-        start = file.read(2 * IN_STEP * _TS_PACKETS[-1][0])
+    start = opened.read_at(0, 2 * IN_STEP * _TS_PACKETS[-1][0])
     layouts = (_transport_packets(start[place:]) for place in range(_TS_PACKETS[-1][0]))
     return next((layout for layout in layouts if layout is not None), None)
 
@@ -145,10 +145,10 @@ def _transport_packets(start: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _transport_stream_ends_early(file: BinaryIO, start: bytes, size: int) -> bool:
+def _transport_stream_ends_early(opened: Opened, start: bytes) -> bool:
     """Look for a packet that is cut off (ISO/IEC 13818-1, section 2.4.3)."""
     layout = _transport_packets(start)
-    if layout is None or size % layout[0] == 0:
+    if layout is None or opened.size % layout[0] == 0:
         return False
-    file.seek(max(0, size - IN_STEP * layout[0]))  # other packets may have been cut off before
-    return _transport_packets(file.read()) != layout
+    last = IN_STEP * layout[0]  # other packets may have been cut off before
+    return _transport_packets(opened.read_at(max(0, opened.size - last), last)) != layout

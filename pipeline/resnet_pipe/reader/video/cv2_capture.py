@@ -68,6 +68,9 @@ def decode(video: Video, index: Index, wanted: NDArray[np.int64]) -> Iterator[tu
 
 
 def _open(video: Video) -> cv2.VideoCapture:
+    if video.path is None:
+        text = "OpenCV needs a copy of it, for which there is no room: raise copies_gib, or use backend: pyav"
+        raise SourceError("reader", "too_large", text)
     try:
         str(video.path).encode()
     except UnicodeEncodeError:  # OpenCV would crash

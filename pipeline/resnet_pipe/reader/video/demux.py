@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import av
 from av.stream import Discard, Disposition
@@ -13,10 +12,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.file import check_readable
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
 from resnet_pipe.reader.video.decoder import Decoder, VideoPacket, describe, pixel_limit
+from resnet_pipe.reader.video.input import Input
 from resnet_pipe.reader.video.timeline import Timeline
 
 _FORMATS = (
@@ -37,12 +37,15 @@ _PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 """Dispositions of video tracks that are not videos, such as covers."""
 _DEFAULT_PIXELS = 5_000_000
 """How many pixels the default flag counts as in ffmpeg's automatic stream selection."""
+_BUFFER_BYTES = 256 << 10
+"""What FFmpeg asks for at a time where a video is on no disk."""
 
 
 class Video:
-    """A video file that is open for reading: its path is that of a regular file.
+    """A video file whose packets are read. It stays open after that: who has opened it closes it.
 
     Attributes:
+        opened: the file; `path` is its own, None if it is on no disk.
         max_pixels: width times height of the largest frame to decode.
         alive: called for every packet that is read.
         track: number of the track that is read, as in ffmpeg's `v:N`: the given one, or the one that ffmpeg
@@ -62,7 +65,9 @@ class Video:
         notes: what is unusual about the video, but was handled.
 
     Raises:
-        SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported` or `too_large`.
+        SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported`, `too_large` or
+            `unreadable`.
+        OSError: of a file that is on no disk: it cannot be read.
     """
 
     track: int
@@ -71,9 +76,15 @@ class Video:
     decoder: Decoder
 
     def __init__(
-        self, path: Path, max_pixels: int, alive: Callable[[], None] = lambda: None, track: int | None = None
+        self,
+        opened: Opened,
+        max_pixels: int,
+        alive: Callable[[], None] = lambda: None,
+        track: int | None = None,
     ) -> None:
-        self.path = path
+        self.opened = opened
+        self._input = Input(opened, alive)
+        self.path = self._input.path
         self._asked = track
         self.alive = alive
         self.max_pixels = max_pixels
@@ -91,7 +102,7 @@ class Video:
         self.close()
 
     def close(self) -> None:
-        """Release the file and the decoder."""
+        """Release the demuxer and the decoder."""
         self.packets: Iterator[VideoPacket] = iter(())
         self._container.close()
 
@@ -116,23 +127,34 @@ class Video:
         FFmpeg's error of input and output is its word for what the system refuses, but for damage too.
         """
         try:
-            check_readable(self.path, self.alive)
+            self._input.check()
         except SourceError as unreadable:
             return unreadable
-        error = "truncated" if ends_early(self.path) else "damaged"
+        error = "truncated" if ends_early(self.opened) else "damaged"
         return SourceError("reader", error, text, cause is not None and cause.errno == errno.EIO)
 
     def _open(self) -> None:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **pixel_limit(self.max_pixels)}
+        self._input.seek(0)
         try:
-            self._container = av.open(str(self.path), options=options, metadata_errors="replace")
+            self._container = av.open(
+                self._input if self.path is None else str(self.path),
+                "r",
+                options=options,
+                metadata_errors="replace",
+                buffer_size=_BUFFER_BYTES,
+            )
         except av.FFmpegError as error:
-            if isinstance(error, av.ArgumentError) or not is_known(self.path):
+            if self._input.problem is not None:
+                raise self._input.problem from None
+            if isinstance(error, av.ArgumentError) or not is_known(self.opened):
                 raise SourceError("reader", "unknown_format", "not a video file of a kind we know") from None
-            if isinstance(error, av.EOFError) and not ends_early(self.path):
+            if isinstance(error, av.EOFError) and not ends_early(self.opened):
                 raise SourceError("reader", "no_frames", "it ends before the first frame") from None
             raise self.fault(f"it cannot be opened: {describe(error)}", error) from None
         try:
+            if self._input.problem is not None:
+                raise self._input.problem
             self._prepare()
         except BaseException:
             self._container.close()
@@ -141,7 +163,7 @@ class Video:
     def _prepare(self) -> None:
         """Choose the track, and get ready to read its packets and to decode them."""
         tracks = self._container.streams.video
-        if not tracks and ends_early(self.path):
+        if not tracks and ends_early(self.opened):
             raise SourceError("reader", "truncated", "it ends before its contents are described")
         self.track, self.note = _choose(tracks, self._asked)
         self.stream = tracks[self.track]
@@ -196,8 +218,9 @@ class Video:
         except av.FFmpegError as error:
             self.problem = self.fault(f"it cannot be read on: {describe(error)}", error)
         else:
+            self.problem = self._input.problem
             short = name == _MP4 and (not self.stream.frames or self.count < self.stream.frames)
-            if (short or name in _SILENT) and ends_early(self.path):
+            if self.problem is None and (short or name in _SILENT) and ends_early(self.opened):
                 self.problem = SourceError("reader", "truncated", "its end is missing")
 
     def _stream_packets(self) -> Iterator[VideoPacket]:

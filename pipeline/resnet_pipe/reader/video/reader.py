@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.file import open_file
-from resnet_pipe.reader.files import local_root
+from resnet_pipe.reader.file import refusal
+from resnet_pipe.reader.files import LargeFiles
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.reader import FileReader
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.sampling import Sampling
-from resnet_pipe.store.names import path_of
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.orientation import Frame
@@ -36,6 +36,7 @@ class VideoReader(FileReader):
     Only files above `long_bytes` are considered for splitting, into spans of at least `span_s` seconds.
     """
 
+    files: LargeFiles
     sampling: Sampling
     backend: Literal["pyav", "opencv"]
     max_pixels: int
@@ -81,10 +82,11 @@ class VideoReader(FileReader):
         from resnet_pipe.reader.video.demux import Video
         from resnet_pipe.reader.video.reading import divide
 
-        path = path_of(local_root(self.files), source.key)
         try:
-            open_file(path).close()  # FFmpeg would wait for a pipe
-            with Video(path, self.max_pixels, alive, self.track) as video:
+            with (
+                self.files.at_hand(source.key, alive, again=True) as opened,
+                Video(opened, self.max_pixels, alive, self.track) as video,
+            ):
                 return divide(video, self.sampling, self.span_s)
         except SourceError:
             return ()
@@ -108,14 +110,26 @@ class VideoReader(FileReader):
                 the last two, the frames before the damage have been given. The message says how many frames
                 were decoded.
         """
-        from resnet_pipe.reader.video.demux import Video  # the decoders are loaded only where they are needed
+        counts = FrameCounts() if counts is None else counts
+        with self.files.at_hand(key, alive, again=span is not None) as opened:
+            yield from self._read(opened, min_side, span, counts, alive)
+
+    def _read(
+        self,
+        opened: Opened,
+        min_side: int | None,
+        span: Span | None,
+        counts: FrameCounts,
+        alive: Callable[[], None],
+    ) -> Iterator[Item]:
+        import av  # the decoders are loaded only where they are needed
+
+        from resnet_pipe.reader.video.demux import Video
         from resnet_pipe.reader.video.reading import of_span, whole
 
-        path = path_of(local_root(self.files), key)
-        open_file(path).close()  # FFmpeg would wait for a pipe
-        video, counts = None, FrameCounts() if counts is None else counts
+        video = None
         try:
-            with Video(path, self.max_pixels, alive, self.track) as video:
+            with Video(opened, self.max_pixels, alive, self.track) as video:
                 if video.note is not None:
                     counts.notes.append(video.note)
                 reading = whole(video, self.sampling) if span is None else of_span(video, span)
@@ -125,6 +139,14 @@ class VideoReader(FileReader):
             decoded = 0 if video is None else video.decoded
             text = f"{error.message}; frames decoded: {decoded}"
             raise SourceError(error.stage, error.error, text, error.transient) from error
+        except OSError as error:
+            if isinstance(error, av.FFmpegError):
+                raise
+            raise refusal(error) from None
+
+    def sweep(self) -> None:
+        """See `Reader.sweep`."""
+        self.files.sweep()
 
     def _items(
         self, video: Video, reading: Reading, min_side: int | None, counts: FrameCounts

@@ -118,7 +118,7 @@ def _mend(video: Video, table: Table) -> None:
     rest = _rest(video, table)
     if rest:
         video.notes.append(f"its last {rest} bytes hold no data of this video track")
-    appended = appended_at(video.path, max(table.offset, default=0)) if video.damage is None else None
+    appended = appended_at(video.opened, max(table.offset, default=0)) if video.damage is None else None
     if appended is not None:
         video.notes.append(f"another file was appended at byte {appended}: it is not read")
     for count, text in (
@@ -138,7 +138,7 @@ def _rest(video: Video, table: Table) -> int:
     """
     if not video.may_jump or video.damage is not None or len(table.offset) < _FEW:
         return 0
-    rest = video.path.stat().st_size - table.offset[-1]
+    rest = video.opened.size - table.offset[-1]
     return rest if rest > _FAR * np.diff(table.offset).max() else 0
 
 
@@ -149,7 +149,7 @@ def _follow(video: Video, table: Table, torn: dict[int, bool]) -> int | None:
     how many packets are whole; None if all are, as far as can be told, but for those before `torn`.
     """
     found = False
-    for jump in find_jumps(video.path, video.stream.id, video.alive):
+    for jump in find_jumps(video.opened, video.stream.id, video.alive):
         found = True
         following = bisect_left(table.offset, jump.offset)
         if following == len(table.offset) and not jump.whole:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.video.container import IN_STEP, TS_SYNC, transport_packets
 
 _AT_ONCE = 1 << 15
@@ -72,18 +72,18 @@ def _adaptation_field(packet: bytes) -> tuple[int, bool, bool]:
     return 1 + length, bool(flags & 0x80), not flags & 0x03 and length > needed
 
 
-def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
+def find_jumps(opened: Opened, pid: int, alive: Callable[[], None]) -> Iterator[Jump]:
     """Yield where the continuity counter of the stream `pid` jumps, in the order of the file.
 
     This alone does not mean that something is missing: it also jumps where recordings are joined.
     """
-    layout = transport_packets(path)
+    layout = transport_packets(opened)
     if layout is None:
         yield Jump(0, False)
         return
     length, sync = layout
     pes, last, place = _Pes(), -1, 0
-    for place, packet in _packets(path, length, sync, pid, alive):
+    for place, packet in _packets(opened, length, sync, pid, alive):
         if packet[0] != TS_SYNC or packet[1] & 0x80:  # astray, or damaged when it was received
             if last >= 0:
                 pes.torn, pes.spoilt = place if pes.torn is None else pes.torn, True
@@ -110,30 +110,28 @@ def find_jumps(path: Path, pid: int, alive: Callable[[], None]) -> Iterator[Jump
 
 
 def _packets(
-    path: Path, length: int, sync: int, pid: int, alive: Callable[[], None]
+    opened: Opened, length: int, sync: int, pid: int, alive: Callable[[], None]
 ) -> Iterator[tuple[int, bytes]]:
     """Yield the packets of a stream, and where they are. What begins otherwise than packets is of any.
 
     After that, packets may be anywhere: where a recording was cut off within one, another may follow.
     """
-    with path.open("rb") as file:
-        start = 0
-        while len(data := file.read(_AT_ONCE * length)) >= length:
-            alive()
-            whole = len(data) // length
-            heads = np.frombuffer(data, np.uint8, whole * length).reshape(whole, length)[:, sync : sync + 4]
-            astray = np.flatnonzero(heads[:, 0] != TS_SYNC)[:1]
-            mine = ((heads[:, 1] & 0x1F).astype(np.uint16) << 8 | heads[:, 2]) == pid
-            if len(astray):
-                whole = int(astray[0])
-                mine[whole:], mine[whole] = False, True
-            for number in np.flatnonzero(mine).tolist():
-                place = number * length
-                yield start + place, data[place + sync : place + sync + _LENGTH]
-            start += whole * length
-            if len(astray):
-                start += _first_in_step(data[whole * length :], length, sync)
-                file.seek(start)
+    start = 0
+    while len(data := opened.read_at(start, _AT_ONCE * length)) >= length:
+        alive()
+        whole = len(data) // length
+        heads = np.frombuffer(data, np.uint8, whole * length).reshape(whole, length)[:, sync : sync + 4]
+        astray = np.flatnonzero(heads[:, 0] != TS_SYNC)[:1]
+        mine = ((heads[:, 1] & 0x1F).astype(np.uint16) << 8 | heads[:, 2]) == pid
+        if len(astray):
+            whole = int(astray[0])
+            mine[whole:], mine[whole] = False, True
+        for number in np.flatnonzero(mine).tolist():
+            place = number * length
+            yield start + place, data[place + sync : place + sync + _LENGTH]
+        start += whole * length
+        if len(astray):
+            start += _first_in_step(data[whole * length :], length, sync)
 
 
 def _first_in_step(data: bytes, length: int, sync: int) -> int:

@@ -141,6 +141,7 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers, and give back what the pool holds. No other thread may use it any more."""
         self.end()
+        self.reader.sweep()
         self.slots.close()
         self._wake_receiver.close()
         self._wake_sender.close()

@@ -13,9 +13,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.files import local_root
+from resnet_pipe.reader.files import LargeFiles
 from resnet_pipe.store import atomic
-from resnet_pipe.store.names import path_of
 from resnet_pipe.writer.annotated.annotator import Answer, DrawingSetup, Message, Request, Step
 from resnet_pipe.writer.annotated.box_painter import BoxPainter
 from resnet_pipe.writer.annotated.encoder import VideoFile
@@ -122,9 +121,11 @@ class Painter:
             self._say(Step.ALIVE)
 
     def _video(self, request: Request, wanted: NDArray[np.int64] | None) -> Iterator[Picture]:
-        path = path_of(local_root(self._setup.files), request.key)
-        with _guarded():
-            yield from read_video(path, self._setup.track, wanted, self._live)
+        files = self._setup.files
+        if not isinstance(files, LargeFiles):
+            raise TypeError(f"there are no videos in {files.root}")
+        with _guarded(), files.at_hand(request.key, self._live) as opened:
+            yield from read_video(opened, self._setup.track, wanted, self._live)
 
     def _place(self, path: Path) -> Path:
         place = self._setup.directory / path

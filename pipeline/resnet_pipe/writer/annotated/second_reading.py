@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from resnet_pipe.reader.file import open_file
 from resnet_pipe.reader.images.decode import decode
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.video import pyav
 from resnet_pipe.reader.video.demux import Video
 from resnet_pipe.reader.video.index import Index
@@ -52,15 +51,14 @@ def read_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def read_video(
-    path: Path, track: int | None, wanted: NDArray[np.int64] | None, alive: Callable[[], None]
+    opened: Opened, track: int | None, wanted: NDArray[np.int64] | None, alive: Callable[[], None]
 ) -> Iterator[Picture]:
     """Yield frames of a video in presentation order, up to the damage, if any.
 
     They are of a track, None for the one that ffmpeg selects, and at the wanted positions, which increase;
     None for all. Alive is called often between two pictures. It raises what `VideoReader.read` does.
     """
-    open_file(path).close()  # FFmpeg would wait for a pipe
-    with Video(path, _MAX_PIXELS, alive, track) as video:
+    with Video(opened, _MAX_PIXELS, alive, track) as video:
         index = pyav.index(video)
         there = np.arange(len(index.pts)) if wanted is None else wanted[wanted < len(index.pts)]
         converter = Converter(None, _MAX_PIXELS)

@@ -1,0 +1,113 @@
+"""The videos, and parts of videos, that manifests name as sources, each in a row of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.manifests.clip import clip_of, key_of_clip
+from resnet_pipe.reader.manifests.manifests import OF_ROW, Manifests
+from resnet_pipe.reader.manifests.rows import read_rows
+from resnet_pipe.reader.opened import DiskFile
+from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
+from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
+from resnet_pipe.store.names import path_of
+
+_NO_CLIP = "#t="
+"""After the number of a row, in the key of one that says no clip."""
+
+
+@dataclass(frozen=True)
+class Clips(Manifests):
+    """The videos that manifests name, as `LargeFiles`: parts of them where `start` and `end` name columns.
+
+    These hold seconds after the first frame. A row with others is a source too: reading it fails.
+    """
+
+    start: str | None = None
+    end: str | None = None
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """See `Files.extensions`; a manifest may name others."""
+        return EXTENSIONS
+
+    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
+        """See `Manifests.list_sources`. A part that is named twice is one source."""
+        columns = {"reader.column": self.column}
+        columns |= {f"reader.{key}": name for key, name in self._times.items()}
+        keys: set[str] = set()
+        for manifest in self.lists.list_sources(passed_over):
+            for number, (name, *times) in read_rows(self.lists, manifest.key, columns):
+                file = self._key(name) if isinstance(name, str) else None
+                row = f"{manifest.key}{OF_ROW}{number}"
+                try:
+                    clip = dict(zip(self._times, times, strict=True))
+                    keys.add(row if file is None else key_of_clip(file, **clip))
+                except ValueError:
+                    keys.add(f"{row}{_NO_CLIP}")
+        yield from map(self._identified, sorted(keys))
+
+    @property
+    def _times(self) -> dict[str, str]:
+        given = {"start": self.start, "end": self.end}
+        return {key: name for key, name in given.items() if name is not None}
+
+    def announce(self, key: str) -> None:
+        """See `Files.announce`."""
+        super().announce(clip_of(key).file)
+
+    def at_hand(self, key: str, _alive: object, again: bool = False) -> AbstractContextManager[DiskFile]:
+        """See `LargeFiles.at_hand`: the whole file."""
+        refusal = self._refusal(key)
+        if refusal is not None:
+            raise refusal
+        return closing(DiskFile(path_of(self.root, clip_of(key).file)))
+
+    def sweep(self) -> None:
+        """See `LargeFiles.sweep`: there are none."""
+
+    def as_files(self, sources: Sequence[Source], folder: Path, _alive: object = None) -> list[Path]:
+        """See `Files.as_files`: the whole files."""
+        files = [source._replace(key=clip_of(source.key).file) for source in sources]
+        return super().as_files(files, folder)
+
+    def _identified(self, key: str) -> Source:
+        return super()._identified(clip_of(key).file)._replace(key=key)
+
+    def _refusal(self, key: str) -> SourceError | None:
+        manifest, of_row, row = key.partition(OF_ROW)
+        if of_row and row.endswith(_NO_CLIP):
+            text = f"row {row.removesuffix(_NO_CLIP)} of {manifest} says no clip: start and end are seconds"
+            return SourceError("reader", "unsupported", f"{text}, 0 or more, and start is before end")
+        return super()._refusal(clip_of(key).file)
+
+
+class ClipReader(VideoReader):
+    """Reads of each video what its key says."""
+
+    def spans(self, source: Source, alive: Callable[[], None] = lambda: None) -> tuple[Span, ...]:
+        """See `Reader.spans`."""
+        return self._of(source.key).spans(source, alive)
+
+    def read(
+        self,
+        key: str,
+        min_side: int | None,
+        span: Span | None = None,
+        counts: FrameCounts | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> Iterator[Item]:
+        """See `Reader.read`."""
+        return self._of(key).read(key, min_side, span, counts, alive)
+
+    def _of(self, key: str) -> VideoReader:
+        clip = clip_of(key)
+        sampling = replace(self.sampling, start=clip.start, end=clip.end)
+        return VideoReader(
+            self.files, sampling, self.backend, self.max_pixels, self.track, self.span_s, self.long_bytes
+        )
