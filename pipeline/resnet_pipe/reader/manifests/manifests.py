@@ -61,7 +61,7 @@ class Manifests:
         """
         keys: set[str] = set()
         for manifest in self.lists.list_sources(passed_over):
-            for number, value in read_rows(self.lists, manifest.key, self.column):
+            for number, (value,) in read_rows(self.lists, manifest.key, {"reader.column": self.column}):
                 key = self._key(value) if isinstance(value, str) else None
                 keys.add(f"{manifest.key}{_OF_ROW}{number}" if key is None else key)
         yield from map(self._identified, sorted(keys))

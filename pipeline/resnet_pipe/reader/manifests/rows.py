@@ -1,21 +1,27 @@
-"""What a manifest says in one of its columns: CSV, TSV, JSONL or Parquet, told by the extension."""
+"""What a manifest says in some of its columns: CSV, TSV, JSONL or Parquet, told by the extension."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from io import BufferedReader, TextIOWrapper
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from resnet_pipe.errors import RunError, SourceError, UsageError
 from resnet_pipe.reader.files import Containers
 from resnet_pipe.reader.listing import extension_of
 from resnet_pipe.reader.opened import AsFile, Opened
 
-Row = tuple[int, object]
-"""Its number, as a spreadsheet or an editor shows it, and its value in the column; None if it has none."""
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+
+Row = tuple[int, tuple[object, ...]]
+"""Its number, as a spreadsheet or an editor shows it, and its value in each column; None if it has none."""
+Columns = Mapping[str, str]
+"""Names of columns, by the keys of the job that say them."""
 _REMEDY = "repair it, or make it again: CSV, TSV, JSONL (UTF-8) or Parquet, told by the extension"
 _LONGEST_LINE = 1 << 20
 """Characters of a line that ends."""
@@ -23,14 +29,14 @@ _SHOWN = 10
 """So many names of columns are listed."""
 
 
-def read_rows(lists: Containers, manifest: str, column: str) -> Iterator[Row]:
-    """Yield the rows of a manifest of a key.
+def read_rows(lists: Containers, manifest: str, columns: Columns) -> Iterator[Row]:
+    """Yield the rows of a manifest of a key, with their values in the order of the columns.
 
     Rows are counted from 1; the header of CSV is the first one.
 
     Raises:
         RunError: the file cannot be read to its end: to leave out rows would lose sources.
-        UsageError: it has no such column.
+        UsageError: it lacks one of the columns.
     """
     place = f"{lists.root}/{manifest}"
     read = _READERS.get(extension_of(manifest))
@@ -39,7 +45,7 @@ def read_rows(lists: Containers, manifest: str, column: str) -> Iterator[Row]:
         raise RunError(f"{place}: the extension does not tell what it is", f"rename it: {names}")
     try:
         with closing(lists.open(manifest)) as opened:
-            yield from read(opened, column)
+            yield from read(opened, columns)
     except SourceError as error:
         raise RunError(f"{place} cannot be read: {error.message}", _REMEDY) from None
     except OSError as error:
@@ -57,25 +63,26 @@ def _lines(manifest: Opened) -> Iterator[str]:
             yield line
 
 
-def _csv(manifest: Opened, column: str, delimiter: str = ",") -> Iterator[Row]:
+def _csv(manifest: Opened, columns: Columns, delimiter: str = ",") -> Iterator[Row]:
     rows = csv.reader(_lines(manifest), delimiter=delimiter, strict=True)
     header = next(rows, None)
     if not header:
         raise RunError(
             f"{manifest.place} begins with an empty line", "begin it with the names of its columns"
         )
-    at = _index(manifest, column, header)
+    places = _places(manifest, columns, header)
     for number, values in enumerate(rows, 2):
         if values:  # no empty line
-            yield number, values[at] if at < len(values) else None
+            yield number, tuple(values[at] if at < len(values) else None for at in places)
 
 
-def _tsv(manifest: Opened, column: str) -> Iterator[Row]:
-    return _csv(manifest, column, "\t")
+def _tsv(manifest: Opened, columns: Columns) -> Iterator[Row]:
+    return _csv(manifest, columns, "\t")
 
 
-def _jsonl(manifest: Opened, column: str) -> Iterator[Row]:
+def _jsonl(manifest: Opened, columns: Columns) -> Iterator[Row]:
     names: dict[str, None] = {}
+    unseen = set(columns.values())
     for number, line in enumerate(_lines(manifest), 1):
         if not line.strip():
             continue
@@ -83,35 +90,43 @@ def _jsonl(manifest: Opened, column: str) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{manifest.place}, line {number}, is not JSON: {error}", _REMEDY) from None
-        if isinstance(row, dict) and column not in names and (column in row or len(names) <= _SHOWN):
+        row = row if isinstance(row, dict) else {}
+        if unseen and (len(names) <= _SHOWN or not unseen.isdisjoint(row)):
             names |= dict.fromkeys(row)
-        yield number, row.get(column) if isinstance(row, dict) else None
+            unseen.difference_update(row)
+        yield number, tuple(map(row.get, columns.values()))
     if names:
-        _index(manifest, column, list(names))
+        _places(manifest, columns, list(names))
 
 
-def _parquet(manifest: Opened, column: str) -> Iterator[Row]:
+def _parquet(manifest: Opened, columns: Columns) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with AsFile(manifest) as raw, pq.ParquetFile(raw) as table:
-            _index(manifest, column, table.schema_arrow.names)
-            batches = table.iter_batches(columns=[column])
-            yield from enumerate(chain.from_iterable(batch.column(0).to_pylist() for batch in batches), 1)
+            _places(manifest, columns, table.schema_arrow.names)
+            batches = table.iter_batches(columns=list(dict.fromkeys(columns.values())))
+            yield from enumerate(chain.from_iterable(_values(batch, columns) for batch in batches), 1)
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
 
 
-def _index(manifest: Opened, column: str, names: list[str]) -> int:
-    """Return where a column is, of those of a manifest; a `UsageError` if there is none of that name."""
-    if column in names:
-        return names.index(column)
-    shown = ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
-    raise UsageError(f"{manifest.place} has no column {column!r}", f"reader.column: one of {shown}")
+def _values(batch: RecordBatch, columns: Columns) -> Iterator[tuple[object, ...]]:
+    names = batch.schema.names
+    return zip(*(batch.column(names.index(name)).to_pylist() for name in columns.values()), strict=True)
 
 
-_READERS: dict[str, Callable[[Opened, str], Iterator[Row]]] = {
+def _places(manifest: Opened, columns: Columns, names: list[str]) -> list[int]:
+    """Return where columns are, of those of a manifest; a `UsageError` if there is none of one name."""
+    for key, column in columns.items():
+        if column not in names:
+            shown = ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
+            raise UsageError(f"{manifest.place} has no column {column!r}", f"{key}: one of {shown}")
+    return [names.index(column) for column in columns.values()]
+
+
+_READERS: dict[str, Callable[[Opened, Columns], Iterator[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".jsonl": _jsonl,
