@@ -28,6 +28,7 @@ from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, check_entry
 from resnet_pipe.store.address import is_address
 from resnet_pipe.store.objects import Storage
+from resnet_pipe.store.web_address import is_web, without_secrets
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.reader import Reader
@@ -45,6 +46,11 @@ def entry_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatev
 
 def _entry_anywhere(value: Any, info: ValidationInfo) -> Path | BucketEntry:  # noqa: ANN401 - as above
     """Return what `entry_of` does, or an address, where nobody has looked yet."""
+    if isinstance(value, str) and is_web(value):
+        raise ValueError(
+            f"a URL, not a path: {without_secrets(value)}; files of a web server are read if a manifest lists"
+            " them: kind: manifest, with reader.root"
+        )
     return BucketEntry(value) if isinstance(value, str) and is_address(value) else entry_of(value, info)
 
 
@@ -143,7 +149,12 @@ class ReaderSection(BaseModel):
     @property
     def worker_bytes(self) -> int:
         """The highest resident memory of a worker of this job, without its slots."""
-        return self.description.worker_bytes + (_FETCHING_BYTES if self.in_bucket else 0)
+        return self.description.worker_bytes + (_FETCHING_BYTES if self.fetches else 0)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether a worker fetches sources from a server."""
+        return bool(self.in_bucket)
 
     @property
     def on_disk(self) -> list[Path]:

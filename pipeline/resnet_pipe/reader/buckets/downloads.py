@@ -7,8 +7,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from queue import SimpleQueue
 from threading import Condition, Thread
-
-from resnet_pipe.store.objects import Objects
+from typing import Protocol
 
 _THREADS = 8
 """At 30 ms an object, so many fetch more than one process decodes; each costs memory, as large objects do."""
@@ -21,6 +20,13 @@ _BEAT_S = 0.5
 """How often to show that this process is alive."""
 
 
+class Readable(Protocol):
+    """Objects below an address: in a bucket, `Objects`, or on a web server, `WebFiles`."""
+
+    def read(self, name: str, at_most: int) -> bytes:
+        """See `Objects.read`."""
+
+
 class Downloads:
     """Fetches objects in the order in which they are announced, and keeps each until it is taken.
 
@@ -28,7 +34,7 @@ class Downloads:
     is room for in memory; the next object is taken to be as large as the largest so far.
     """
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Readable) -> None:
         self._objects = objects
         self._queue: SimpleQueue[tuple[str, Future[bytes]] | None] = SimpleQueue()
         self._announced: dict[str, Future[bytes]] = {}
@@ -52,7 +58,7 @@ class Downloads:
     def take(self, name: str, alive: Callable[[], None]) -> bytes:
         """Return the content of an object; `alive` is called while that takes long.
 
-        It may raise what `Objects.read` does, or MemoryError.
+        It may raise what `Readable.read` does, or MemoryError.
         """
         future = self._announced.pop(name, None)
         if future is None or future.cancel():  # before its turn came
