@@ -26,7 +26,7 @@ class WebAddress(Address):
 
     def __new__(cls, text: str) -> WebAddress:
         """Take an address; ValueError says what is wrong with it, without what it says of credentials."""
-        origin, names = taken_apart(text[:-1] if text.endswith("/") else text)
+        origin, names = taken_apart(text.removesuffix("/") if text.count("/") > 2 else text)
         return str.__new__(cls, "/".join([origin, *(quote(name, safe=_READABLE) for name in names)]))
 
     @property

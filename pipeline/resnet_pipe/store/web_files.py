@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from obstore.store import HTTPStore
 
 _BLOCK_BYTES = 1 << 20
-_OF_THE_FILE = re.compile(r": 4(?!08|25|29)[0-9]{2} ")
-"""What a server answers of one file. With the others, it asks for patience."""
+_OF_THE_FILE = re.compile(r": 4(?!08|25|29)[0-9]{2} |Content-Length|last modified")
+"""In what the library says where a server has answered, and neither fails nor asks for patience."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ class WebFiles:
         import obstore
         from obstore.exceptions import NotSupportedError
 
+        meta: Mapping[str, Any]
         try:
-            return obstore.get(self._store, name, options={"range": (0, 1)}).meta
+            meta = obstore.get(self._store, name, options={"range": (0, 1)}).meta
         except NotSupportedError:  # it sends the whole file, which nobody reads
-            return obstore.get(self._store, name).meta
+            meta = obstore.get(self._store, name).meta
+        return meta
 
     def read(self, name: str, at_most: int) -> bytes:
         """Return the content of a file; FileNotFoundError if there is none.
@@ -116,8 +118,8 @@ def _explained(address: WebAddress, name: str) -> Iterator[None]:
             yield
     except OSError as error:
         text = str(error.strerror)
-        if error.errno == errno.EIO and "Content-Length" in text:
-            raise OSError(errno.EINVAL, "the server does not say how long it is (Content-Length)") from None
-        if error.errno == errno.EIO and _OF_THE_FILE.search(text):
-            raise OSError(errno.EINVAL, text) from None
-        raise
+        if error.errno != errno.EIO or not _OF_THE_FILE.search(text):
+            raise
+        if "Content-Length" in text:
+            text = "the server does not say how long it is (Content-Length)"
+        raise OSError(errno.EINVAL, text) from None

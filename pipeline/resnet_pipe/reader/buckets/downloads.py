@@ -26,6 +26,9 @@ class Readable(Protocol):
     def read(self, name: str, at_most: int) -> bytes:
         """See `Objects.read`."""
 
+    def __hash__(self) -> int:
+        """Of what is read where: a process keeps its connections."""
+
 
 class Downloads:
     """Fetches objects in the order in which they are announced, and keeps each until it is taken.
