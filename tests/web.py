@@ -12,6 +12,7 @@ from threading import Thread
 from urllib.parse import unquote
 
 DATE = "Mon, 30 Nov 2026 00:00:00 GMT"
+_BEAT_S = 0.02
 
 
 @dataclass
@@ -79,7 +80,7 @@ def publishing(folder: Path) -> Iterator[Site]:
             """Say nothing: clients are killed."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(_BEAT_S,), daemon=True).start()
         site.address = f"http://127.0.0.1:{server.server_port}"
         try:
             yield site

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
-def reader_of(tmp_path: Path, root: str, rows: list[str | None], **keys: Any) -> Reader:  # noqa: ANN401
+def reader_of(tmp_path: Path, root: str, rows: Sequence[str | None], **keys: Any) -> Reader:  # noqa: ANN401
     write_manifest(tmp_path / "list.jsonl", rows)
     values = {"kind": "manifest", "path": str(tmp_path / "list.jsonl"), "root": root, **keys}
     return ManifestSection.model_validate(values).make_reader()
