@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from resnet_pipe.errors import RunError, SourceError, UsageError
+from resnet_pipe.reader import packed
 from resnet_pipe.reader.buckets import downloads, in_bucket
 from resnet_pipe.reader.manifests.section import ManifestSection
 from resnet_pipe.reader.reader import Reader
@@ -402,3 +403,18 @@ def test_rows_name_objects_of_their_root_only(tmp_path: Path, endpoint: str) -> 
     assert failure(reader, "gone.jpg").error == "missing"
     for key in ("a.jpg", "b%20c?.jpg"):
         assert len(list(reader.read(key, None, None, None, lambda: None))) == 1
+
+
+def test_a_sample_of_files_whose_sizes_are_not_known_has_an_end(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "UNPACKED_BYTES", 3 * len(PICTURE))
+    for number in range(9):
+        (site.folder / f"pictures/{number}.jpg").write_bytes(PICTURE)
+    rows = [f"{number}.jpg" for number in range(9)]
+    for number, more in enumerate(({}, {"version": "label"})):
+        reader = reader_of(tmp_path, f"{site.address}/pictures/", rows, **more)
+        work = tmp_path / f"work{number}"
+        work.mkdir()
+        paths = reader.files.as_files(list(reader.list_sources()), work, lambda: None)
+        assert [path.read_bytes() for path in paths] == [PICTURE] * 3
