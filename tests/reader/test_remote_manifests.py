@@ -253,7 +253,7 @@ def test_what_a_server_does_not_give_is_a_failure(
     site.refused = lambda _method, path: status if "a.jpg" in path else None
     reader = reader_of(tmp_path, f"{site.address}/pictures/", ["a.jpg", "sub/b c.jpg"])
     if transient:
-        with pytest.raises(RunError, match=f"{site.address}/pictures cannot be read.*503"):
+        with pytest.raises(RunError, match=f"{site.address}/pictures/a.jpg cannot be looked at.*503"):
             list(reader.list_sources())
     else:
         assert [source.is_absent for source in reader.list_sources()] == [True, False]
@@ -268,7 +268,7 @@ def test_a_server_that_cannot_be_reached_ends_the_run(
     monkeypatch.setattr(in_bucket, "PATIENCE_S", 0.2)
     address = f"http://127.0.0.1:{free_port()}/pictures"
     reader = reader_of(tmp_path, address, ["a.jpg"])
-    with pytest.raises(RunError, match=f"{address} cannot be read"):
+    with pytest.raises(RunError, match=f"{address}/a.jpg cannot be looked at"):
         list(reader.list_sources())
     assert reader.files.is_gone()
     assert failure(reader, "a.jpg").transient
@@ -313,6 +313,18 @@ def test_a_redirect_is_followed(site: Site, tmp_path: Path) -> None:
     reader = reader_of(tmp_path, f"{site.address}/pictures/", ["moved.jpg"])
     assert len(list(reader.read("moved.jpg", None, None, None, lambda: None))) == 1
     assert site.asked("GET") == ["/pictures/moved.jpg", "/outside.jpg"]
+
+
+@pytest.mark.parametrize(
+    "place", ["/pictures/a.jpg", "file:///etc/passwd", ""], ids=["circle", "scheme", "none"]
+)
+def test_a_redirect_that_leads_nowhere_costs_its_file(site: Site, tmp_path: Path, place: str) -> None:
+    site.refused = lambda _, path: 302 if path == "/pictures/a.jpg" else None
+    site.headers = lambda _: {"Location": place}
+    reader = reader_of(tmp_path, f"{site.address}/pictures/", ["a.jpg", "sub/b c.jpg"])
+    assert [source.is_absent for source in reader.list_sources()] == [True, False]
+    found = failure(reader, "a.jpg")
+    assert (found.error, found.transient) == ("unreadable", False)
 
 
 def test_many_files_are_looked_at_at_a_time_and_come_in_order(site: Site, tmp_path: Path) -> None:

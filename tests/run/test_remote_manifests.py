@@ -129,7 +129,7 @@ def test_nothing_is_touched_where_the_server_has_nothing_or_is_not_there(job: Re
         assert "no images found in" in job.run(*flag).expect(1).stderr.replace("\n", " ")
     job.site.refused = lambda _method, path: 500 if "0003" in path else None
     said = job.run("--prune").expect(1).stderr.replace("\n", " ")
-    assert f"{job.web} cannot be read" in said
+    assert f"{job.web}/0003.jpg cannot be looked at" in said
     assert "500" in said
     assert states(job.out) == before
 

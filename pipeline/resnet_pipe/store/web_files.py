@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from obstore.store import HTTPStore
 
 _BLOCK_BYTES = 1 << 20
-_OF_THE_FILE = re.compile(r": 4(?!08|25|29)[0-9]{2} |Content-Length|last modified")
+_OF_THE_FILE = re.compile(r": (?:3..|4(?!08|25|29)..) |redirect|Content-Length|last modified")
 """In what the library says where a server has answered, and neither fails nor asks for patience."""
 
 

@@ -81,9 +81,10 @@ class NamedObjects:
             if not file.refusal(error).transient:
                 return Source(key, 0, 0)
             raise RunError(
-                f"{self.root} cannot be read: {error.strerror or error}",
+                f"{self.root}/{key} cannot be looked at: {error.strerror or error}",
                 "check reader.root and the network; of a bucket also reader.storage.endpoint,"
-                " AWS_ENDPOINT_URL and the region (AWS_REGION)",
+                " AWS_ENDPOINT_URL and the region (AWS_REGION); if it is this file alone, take it from the"
+                " manifest",
             ) from None
         return Source(key, found.size, version_of(found.size, found.tag)) if found else Source(key, 0, 0)
 
