@@ -66,7 +66,7 @@ class Named(Protocol):
         """See `Files.as_files`."""
 
 
-def is_address(text: str) -> bool:
+def is_uri(text: str) -> bool:
     """Tell whether a row, or a key, says where something is as an address does, of whatever kind."""
     return _ADDRESS.match(text) is not None
 
@@ -86,7 +86,7 @@ class NamedFiles:
 
     def key_of(self, text: str) -> str | None:
         """See `Named.key_of`."""
-        if is_address(text):
+        if is_uri(text):
             return key_of(without_secrets(text))
         if max(map(len, os.fsencode(text).split(b"/"))) > _LONGEST_NAME:
             return None
@@ -97,7 +97,7 @@ class NamedFiles:
 
     def refusal(self, key: str) -> str:
         """See `Named.refusal`."""
-        return elsewhere(self.root) if key.startswith("/") or is_address(key) else ""
+        return elsewhere(self.root) if key.startswith("/") or is_uri(key) else ""
 
     def identify(self, key: str) -> Source:
         """See `Named.identify`."""

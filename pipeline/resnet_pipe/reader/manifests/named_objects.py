@@ -13,7 +13,7 @@ from resnet_pipe.errors import RunError
 from resnet_pipe.reader import file
 from resnet_pipe.reader.buckets import in_bucket
 from resnet_pipe.reader.buckets.contents import Contents, name_of
-from resnet_pipe.reader.manifests.named import elsewhere, is_address
+from resnet_pipe.reader.manifests.named import elsewhere, is_uri
 from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
@@ -33,7 +33,7 @@ class NamedObjects:
 
     def key_of(self, text: str) -> str | None:
         """See `Named.key_of`. Names in addresses are decoded if they are of a web server."""
-        if is_address(text):
+        if is_uri(text):
             return key_of(self._below_root(text.strip()) or without_secrets(text))
         if text.startswith("/"):
             return key_of("/" + posixpath.normpath(text).lstrip("/"))
@@ -67,7 +67,7 @@ class NamedObjects:
                 type(self.root)(key)
             except ValueError as error:
                 return str(error)
-        if key.startswith("/") or is_address(key):
+        if key.startswith("/") or is_uri(key):
             return elsewhere(self.root)
         if "\\" in key and isinstance(self.root, WebAddress):
             return r"a name with `\`, which a web server may take for `/`"
