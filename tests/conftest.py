@@ -23,6 +23,7 @@ from tests.run.commands import Result
 from tests.run.jobs import CROP, Cli, JobFolder, VideoFolder, numbered
 from tests.study.engines import Install
 from tests.videos import SAMPLES, make
+from tests.web import Site, publishing
 
 # What the tests start would compile this package again and again, and start threads for a tenth of its time
 # to multiply matrices that it does not have.
@@ -118,6 +119,14 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with serving(tmp_path_factory.mktemp("buckets")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A web server over the folders of all tests. Change nothing of it but files."""
+    pytest.importorskip("obstore", reason="needs the extra `cloud`")
+    with publishing(tmp_path_factory.getbasetemp()) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -262,7 +262,6 @@ def test_no_more_is_fetched_ahead_than_there_is_room_for() -> None:
         ({"path": "s3://b/*//x"}, "has no `//`"),
         ({"path": "s3://b/../x"}, "`..`"),
         ({"path": "https://host/x.jpg"}, "a URL, not a path"),
-        ({"kind": "manifest"}, "reads from a disk; copy s3://b/x/"),
         ({"path": ".", "storage": {}}, "reader.path is on a disk"),
         ({"storage": {"endpoint": "host:80"}}, "expected the address of a server"),
         ({"storage": {"endpoint": "https://me:secret@host"}}, "credentials do not belong in a job"),

@@ -26,6 +26,7 @@ from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of, path_of
+from resnet_pipe.store.web_address import WebAddress
 from resnet_pipe.study.items import read_items
 from tests.archives import pack
 from tests.buckets import BUCKET, open_bucket, upload
@@ -75,8 +76,11 @@ IN_PARTS = {"copies_gib": 0}
 """What makes it read from there without a copy."""
 
 
-LISTED: dict[str, Sequence[str]] = {"manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet")}
-"""For each kind of reader whose sources are listed in other files, what these are called."""
+LISTED: dict[str, Sequence[str]] = {
+    "manifest": ("all.csv", "all.tsv", "all.jsonl", "all.parquet", "bucket/all.parquet", "web/all.csv")
+}
+"""For each kind of reader whose sources are listed in other files, what these are called; before a slash,
+where they are, or what they name."""
 
 
 SPLITTING = {"video": {"span_s": 0.4, "long_bytes": 0}}
@@ -90,6 +94,7 @@ class Folder:
     Attributes:
         path: of the folder.
         place: the same, or the address of the folder in a bucket.
+        root: the same as the place, or the address on a web server of what manifests name.
         loose: where the sources are files: this folder, unless they are packed.
         prefix: of all keys.
         manifest: the file that lists the sources; empty if nothing does.
@@ -101,6 +106,7 @@ class Folder:
 
     path: Path
     place: Path | Address
+    root: Path | Address
     loose: Path
     prefix: str
     manifest: str
@@ -113,6 +119,17 @@ class Folder:
     def in_bucket(self) -> bool:
         """Whether it has been uploaded."""
         return isinstance(self.place, Address)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the sources are in a bucket or on a web server."""
+        return isinstance(self.root, Address)
+
+    def root_at(self, path: Path) -> dict[str, str]:
+        """Return what a section says if what it names is in another folder."""
+        if self.in_bucket or not isinstance(self.root, Address):
+            return {}
+        return {"root": self.root.replace(self.path.name, path.name)}
 
     def beside(self, path: Path) -> Path | Address:
         """Return another place, for sources that are files in a folder or not."""
@@ -153,12 +170,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     kind, in_bucket = kind_of(section), place_and_name.startswith("bucket/")
     name = place_and_name.removeprefix("bucket/")
     packed = name if kind in PACKED else ""
-    manifest = name if kind in LISTED else ""
+    where, _, manifest = name.rpartition("/") if kind in LISTED else (name, "", "")
+    in_bucket, on_web = in_bucket or where == "bucket", where == "web"
     path = tmp_path_factory.mktemp(kind)
     extension = section.description.usual_extension
     data = WHOLE[kind](tmp_path_factory.mktemp("samples"))
     (path / "sub").mkdir()
-    odd = "b c%20+#" if in_bucket else "b\\c"
+    odd = "b c%20+#" if in_bucket or on_web else "b\\c"
     names = (f"a-b{extension}", f"a{extension}", f"sub/ä{extension}", f"sub/{odd}{extension.upper()}")
     for name in names:
         (path / name).write_bytes(data)
@@ -182,16 +200,23 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         write_manifest(path / manifest, [*names, *others])
     values: dict[str, Any] = {"kind": kind, "path": str(path / manifest)}
     place: Path | Address = path
+    root: Path | Address | None = None
+    if on_web:
+        root = WebAddress(f"{request.getfixturevalue('web').address}/{path.name}")
+        values["root"] = f"{root}/"
     if in_bucket:
         endpoint = request.getfixturevalue("endpoint")
         upload(open_bucket(endpoint), path, f"{path.name}/")
         place = Address(f"s3://{BUCKET}/{path.name}")
-        values |= {"path": str(place), "storage": {"endpoint": endpoint, "anonymous": True}}
+        values |= {
+            "path": f"{place}/{manifest}".rstrip("/"),
+            "storage": {"endpoint": endpoint, "anonymous": True},
+        }
     if name == "in parts":
         values |= IN_PARTS
     made = section.model_validate(values)
     whole = tuple(sorted(keys[name] for name in names))
-    return Folder(path, place, loose, prefix, manifest, made, made.make_reader(), keys, whole)
+    return Folder(path, place, root or place, loose, prefix, manifest, made, made.make_reader(), keys, whole)
 
 
 def read(reader: Reader, key: str, min_side: int | None = None, span: Span | None = None) -> list[Item]:
@@ -262,11 +287,11 @@ def test_sources_are_listed_once_sorted_by_key_and_nothing_else(folder: Folder) 
         assert source.size == status.st_size or folder.section.kind == "table"
         assert (
             folder.prefix
-            or folder.in_bucket
+            or folder.is_remote
             or source == Source(source.key, status.st_size, status.st_mtime_ns)
         )
     assert len({source.version for source in listed}) > 1
-    assert made_of(folder, recursive=False).root == folder.place
+    assert made_of(folder, recursive=False).root == folder.root
     assert [source.key for source in made_of(folder, recursive=False).list_sources()] == [
         source.key
         for source in listed
@@ -394,7 +419,7 @@ def test_what_cannot_be_read_is_a_failure_of_the_source_with_its_class(
 ) -> None:
     expected = folder.failing(cut="truncated", empty="empty", gone="missing", **{"not-one": "unknown_format"})
     found = {key: failure(folder.reader, key) for key in expected}
-    if not folder.in_bucket:
+    if not folder.is_remote:
         file = Path(folder.prefix).suffix or folder.section.description.usual_extension
         os.mkfifo(tmp_path / f"pipe{file}")
         (tmp_path / f"folder{file}").mkdir()
@@ -421,7 +446,8 @@ def test_a_file_is_told_by_its_content_whatever_it_is_called(folder: Folder, tmp
     (tmp_path / "data.bin").write_bytes(path_of(folder.path, file).read_bytes())
     if folder.manifest:
         write_manifest(tmp_path / folder.manifest, ["data.bin"])
-    named = made_of(folder, path=f"{folder.beside(tmp_path)}/{folder.manifest or 'data.bin'}")
+    place = f"{folder.beside(tmp_path)}/{folder.manifest or 'data.bin'}"
+    named = made_of(folder, path=place, **folder.root_at(tmp_path))
     key = "data.bin" + folder.whole[0].removeprefix(file)
     assert key in [source.key for source in named.list_sources()]
     assert_same(read(named, key), read(folder.reader, folder.whole[0]))

@@ -61,22 +61,22 @@ def _own_files(job: Job, output: Path | Address) -> Iterator[tuple[Place, str]]:
 def refuse_own(sources: Iterable[Source], job: Job) -> Iterator[Source]:
     """Yield the sources of a job as they are listed; UsageError if one is where the job writes.
 
-    Links on the way of a listing may lead into the output directory.
+    Links on the way of a listing may lead into the output directory, and manifests may name what is there.
     """
     reader, last = job.reader.make_reader(), None
-    root = reader.root
-    if not isinstance(root, Path):  # in a bucket there are no links
+    root, output = reader.root, job.output if isinstance(job.output, Path) else job.output.address
+    if isinstance(root, Path) != isinstance(output, Path):
         yield from sources
         return
     extensions = reader.reach.extensions | reader.files.extensions
-    taken = [writer for writer in job.writer if extensions.intersection(writer.suffixes)]
-    folders = _folders(job.output, taken) if isinstance(job.output, Path) else []
+    folders = _folders(output, [one for one in job.writer if extensions.intersection(one.suffixes)])
     for source in sources:
         above = source.key.rpartition("/")[0]
         if above != last:  # once for each directory: they are sorted
-            last, directory = above, path_of(root, above)
-            place = Path(os.path.realpath(directory))  # which raises nothing, even if links lead in a circle
-            if any(place.is_relative_to(folder) for folder in folders):
+            last, directory = above, path_of(root, above) if isinstance(root, Path) else f"{root}/{above}"
+            # This raises nothing, even if links lead in a circle.
+            place = os.path.realpath(directory) if isinstance(root, Path) else directory
+            if any(f"{place}/".startswith(f"{folder}/") for folder in folders):
                 raise UsageError(f"{directory} leads to this job's own results, in {place}", f"use {_REMEDY}")
         yield source
 
@@ -90,13 +90,13 @@ def check_file(job: Job, file: Path) -> None:
         )
 
 
-def _folders(output: Path, writers: Iterable[WriterSection]) -> list[Path]:
+def _folders(output: Path | Address, writers: Iterable[WriterSection]) -> list[Path | Address]:
     """Return the folders of the output directory that belong to the job and some of its writers."""
     return [output / name for name in (HOME, *(writer.kind for writer in writers))]
 
 
 def _is_own(job: Job, output: Path, file: Path) -> bool:
     writers = [writer for writer in job.writer if writer.suffixes]
-    return any(file.is_relative_to(folder) for folder in _folders(output, writers)) or (
+    return any(file.is_relative_to(str(folder)) for folder in _folders(output, writers)) or (
         file.parent == output and any(fnmatchcase(file.name, pattern) for pattern in _FILES)
     )

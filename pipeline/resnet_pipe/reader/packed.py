@@ -60,16 +60,20 @@ def unpack(
 ) -> list[Path]:
     """Write sources into a folder, as files with the extensions of their keys; see `Files.as_files`.
 
-    Evenly spread, they have about `UNPACKED_BYTES`. They are announced before they are read.
+    Evenly spread, they have about `UNPACKED_BYTES`; where their sizes are not known before, those that come
+    first do. They are announced before they are read.
     """
     chosen = spread(sources)
     for source in chosen:
         announce(source.key)
-    paths = []
+    paths: list[Path] = []
+    written = 0
     for number, source in enumerate(chosen):
+        if written >= UNPACKED_BYTES and not source.size:
+            break
         paths.append(folder / f"{number:06d}{extension(source.key)}")
         try:
-            paths[-1].write_bytes(read(source.key))
+            written += paths[-1].write_bytes(read(source.key))
         except SourceError:
             paths[-1].touch()
     return paths

@@ -28,6 +28,7 @@ from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, check_entry
 from resnet_pipe.store.address import is_address
 from resnet_pipe.store.objects import Storage
+from resnet_pipe.store.web_address import is_web, without_secrets
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.reader import Reader
@@ -45,6 +46,11 @@ def entry_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - whatev
 
 def _entry_anywhere(value: Any, info: ValidationInfo) -> Path | BucketEntry:  # noqa: ANN401 - as above
     """Return what `entry_of` does, or an address, where nobody has looked yet."""
+    if isinstance(value, str) and is_web(value):
+        raise ValueError(
+            f"a URL, not a path: {without_secrets(value)}; files of a web server are read if a manifest lists"
+            " them: kind: manifest, with reader.root"
+        )
     return BucketEntry(value) if isinstance(value, str) and is_address(value) else entry_of(value, info)
 
 
@@ -116,18 +122,10 @@ class ReaderSection(BaseModel):
         StorageSection | None, Field(description="how to reach the server, where path is in a bucket")
     ] = None
 
-    reads_buckets: ClassVar[bool] = True
-    """Whether entries of `path` may be addresses in a bucket."""
-
     @field_validator("path")
     @classmethod
     def _in_one_place(cls, path: list[Path | BucketEntry]) -> list[Path | BucketEntry]:
         remote = [entry for entry in path if isinstance(entry, BucketEntry)]
-        if remote and not cls.reads_buckets:
-            raise ValueError(
-                f"a reader of this kind reads from a disk; copy {remote[0]} to a disk first, such as with"
-                " `rclone copy` or `aws s3 cp --recursive`"
-            )
         if remote and len(remote) < len(path):
             raise ValueError("one job reads from a disk or from a bucket: use two jobs")
         if len({bucket_of(entry) for entry in remote}) > 1:
@@ -144,7 +142,12 @@ class ReaderSection(BaseModel):
     @property
     def worker_bytes(self) -> int:
         """The highest resident memory of a worker of this job, without its slots."""
-        return self.description.worker_bytes + (_FETCHING_BYTES if self.in_bucket else 0)
+        return self.description.worker_bytes + (_FETCHING_BYTES if self.fetches else 0)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether a worker fetches sources from a server."""
+        return bool(self.in_bucket)
 
     @property
     def on_disk(self) -> list[Path]:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from queue import Empty, Queue
+from threading import Event, Thread
 
 from resnet_pipe.errors import ExitCode, StoppedError
 from resnet_pipe.reader.source import Source
+
+_GROUP, _GROUPS = 256, 4
+"""So many sources are handed over at a time, and so many times ahead."""
+_BEAT_S = 0.1
+"""How often to look whether somebody has asked to stop."""
 
 
 class Stop:
@@ -32,10 +41,42 @@ class Stop:
             self.now = True
 
     def during(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources, and `check` before each: listing a million of them takes a while."""
-        for source in sources:
-            self.check("listing the sources")
-            yield source
+        """Yield the sources, and `check` meanwhile: listing a million takes a while, and a server may hang.
+
+        A thread lists them, for which nobody waits.
+        """
+        groups: Queue[list[Source] | BaseException] = Queue(_GROUPS)
+        ended = Event()
+
+        def put_groups() -> None:
+            rest = iter(sources)
+            try:
+                while not ended.is_set():
+                    group = list(islice(rest, _GROUP))
+                    groups.put(group)
+                    if not group:
+                        return
+            except BaseException as error:  # whatever it is, it is raised below
+                groups.put(error)
+
+        Thread(target=put_groups, name="list sources", daemon=True).start()
+        try:
+            while True:
+                self.check("listing the sources")
+                try:
+                    group = groups.get(timeout=_BEAT_S)
+                except Empty:
+                    continue
+                if isinstance(group, BaseException):
+                    raise group
+                if not group:
+                    return
+                yield from group
+        finally:
+            ended.set()
+            with suppress(Empty):  # which the thread may be waiting for
+                while True:
+                    groups.get_nowait()
 
     def check(self, doing: str) -> None:
         """Let what is `doing` something go on.

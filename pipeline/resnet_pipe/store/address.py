@@ -25,6 +25,8 @@ class Address(str):
             raise ValueError(f"{text}: an address begins with {', '.join(f'{name}://' for name in SCHEMES)}")
         scheme, _, rest = text.partition("://")
         bucket, *names = rest.rstrip("/").split("/")
+        if "@" in bucket:
+            raise ValueError("credentials do not belong in an address, of which copies are kept")
         if not bucket:
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/NAME")
         if not _BUCKET.fullmatch(bucket):
@@ -38,6 +40,16 @@ class Address(str):
     def __truediv__(self, name: str) -> Address:
         """Return the address of a name below this one."""
         return Address(f"{self}/{name}")
+
+    @property
+    def origin(self) -> str:
+        """The scheme and the bucket."""
+        return "/".join(self.split("/")[:3])
+
+    @property
+    def names(self) -> list[str]:
+        """What comes after these, without slashes."""
+        return self.split("/")[3:]
 
 
 def is_address(text: str) -> bool:

@@ -23,7 +23,7 @@ PATIENCE_S = 20.0
 """Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
 _RETRIES = 1000
 """More than there is time for."""
-_TIMEOUT, _SILENCE = timedelta(minutes=15), timedelta(seconds=30)
+TIMEOUT, SILENCE = timedelta(minutes=15), timedelta(seconds=30)
 """For one request, and until the next bytes of an answer."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Where the environment names a server that speaks S3; one without TLS is meant if it says `http`."""
@@ -228,8 +228,8 @@ class Objects:
             from obstore.fsspec import FsspecStore
 
             settings, options = _settings(self.address, self.storage)
-            retries, scheme = _retries(self.patience_s), self.address.partition("://")[0]
-            return FsspecStore(scheme, config=settings, client_options=options, retry_config=retries)
+            scheme, patience = self.address.partition("://")[0], retries(self.patience_s)
+            return FsspecStore(scheme, config=settings, client_options=options, retry_config=patience)
 
     def _tag(self, found: Mapping[str, Any]) -> str:
         """Return what a condition is put on."""
@@ -272,7 +272,7 @@ def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectS
         bucket,
         prefix=prefix or None,  # as it is: from an address, `%20` would become a space
         client_options=options,
-        retry_config=_retries(patience_s),
+        retry_config=retries(patience_s),
         **settings,
     )
 
@@ -289,8 +289,9 @@ def _settings(address: Address, storage: Storage) -> tuple[dict[str, str | bool]
     if storage.anonymous:
         settings["skip_signature"] = True
     allow_http = endpoint.startswith("http://")
-    return settings, {"timeout": _TIMEOUT, "read_timeout": _SILENCE, "allow_http": allow_http}
+    return settings, {"timeout": TIMEOUT, "read_timeout": SILENCE, "allow_http": allow_http}
 
 
-def _retries(patience_s: float) -> RetryConfig:
+def retries(patience_s: float) -> RetryConfig:
+    """Return what the library takes for being patient."""
     return {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=patience_s)}

@@ -11,12 +11,21 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.buckets import copies
 from resnet_pipe.reader.buckets.copies import Copy
 from resnet_pipe.reader.buckets.in_bucket import InBucket
+from resnet_pipe.reader.files import Folder, LargeFiles
 from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.packed import spread
 from resnet_pipe.reader.reach import BucketReach
 from resnet_pipe.reader.source import Source
 from resnet_pipe.store.address import Address
+
+
+def large_files(files: Folder | InBucket, copies_gib: float | None) -> LargeFiles:
+    """Return files that are too large for the memory; all copies together may have so many GiB."""
+    if isinstance(files, Folder):
+        return files
+    return CopiedObjects(files, None if copies_gib is None else int(copies_gib * 2**30))
+
 
 _kept: list[Copy] = []
 """The copy that this process has used last, if it may be used again soon; at most one."""

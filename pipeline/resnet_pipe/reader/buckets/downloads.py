@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from threading import Condition, Thread
+from typing import Protocol
 
 from resnet_pipe.reader.buckets.request import answer
-from resnet_pipe.store.objects import Objects
 
 _THREADS = 8
 """At 30 ms an object, so many fetch more than one process decodes; each costs memory, as large objects do."""
@@ -20,6 +20,16 @@ _UNKNOWN_BYTES = 4 << 20
 _LARGEST = 1 << 30
 
 
+class Readable(Protocol):
+    """Objects below an address: in a bucket, `Objects`, or on a web server, `WebFiles`."""
+
+    def read(self, name: str, at_most: int) -> bytes:
+        """See `Objects.read`."""
+
+    def __hash__(self) -> int:
+        """Of what is read where: a process keeps its connections."""
+
+
 class Downloads:
     """Fetches objects in the order in which they are announced, and keeps each until it is taken.
 
@@ -27,7 +37,7 @@ class Downloads:
     is room for in memory; the next object is taken to be as large as the largest so far.
     """
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Readable) -> None:
         self._objects = objects
         self._queue: SimpleQueue[tuple[str, Future[bytes]] | None] = SimpleQueue()
         self._announced: dict[str, Future[bytes]] = {}
@@ -51,7 +61,7 @@ class Downloads:
     def take(self, name: str, alive: Callable[[], None]) -> bytes:
         """Return the content of an object; `alive` is called while that takes long.
 
-        It may raise what `Objects.read` does, or MemoryError.
+        It may raise what `Readable.read` does, or MemoryError.
         """
         future = self._announced.pop(name, None)
         if future is None or future.cancel():  # before its turn came

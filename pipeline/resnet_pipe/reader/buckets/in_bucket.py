@@ -6,20 +6,19 @@ import errno
 import heapq
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 from itertools import accumulate
 from pathlib import Path
 
-from resnet_pipe.errors import RunError, SourceError
+from resnet_pipe.errors import RunError
 from resnet_pipe.reader import file
-from resnet_pipe.reader.buckets.downloads import Downloads
+from resnet_pipe.reader.buckets.contents import Contents, name_of
 from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
 from resnet_pipe.reader.buckets.object_file import ObjectFile
 from resnet_pipe.reader.buckets.request import answer, started
-from resnet_pipe.reader.listing import PassedOver, advance, extension_of
-from resnet_pipe.reader.packed import unpack
+from resnet_pipe.reader.listing import PassedOver, advance
 from resnet_pipe.reader.reach import BucketReach
 from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.address import Address
@@ -70,6 +69,10 @@ class InBucket:
     def _objects(self) -> Objects:
         return Objects(self.root, self.storage, PATIENCE_S)
 
+    @property
+    def _contents(self) -> Contents:
+        return Contents(self._objects)
+
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`; no object is read."""
         with _refused(self.root):
@@ -80,7 +83,7 @@ class InBucket:
                 if source.key == previous:
                     continue
                 previous = source.key
-                if not source.size and self._objects.look(_name_of(source.key)) is None:
+                if not source.size and self._objects.look(name_of(source.key)) is None:
                     continue  # its name ends in a slash: an empty folder
                 if taken:
                     yield source
@@ -149,17 +152,17 @@ class InBucket:
 
     def announce(self, key: str) -> None:
         """See `Files.announce`."""
-        _downloads(self._objects).announce(_name_of(key))
+        self._contents.announce(key)
 
     def read(self, key: str, alive: Callable[[], None]) -> bytes:
         """See `Files.read`."""
-        return _read(_downloads(self._objects), key, alive)
+        return self._contents.read(key, alive)
 
     def open(
         self, key: str, alive: Callable[[], None] = lambda: None, listed: Source | None = None
     ) -> ObjectFile:
         """See `Containers.open`."""
-        return ObjectFile(self._objects, _name_of(key), alive, listed)
+        return ObjectFile(self._objects, name_of(key), alive, listed)
 
     def holder_of(self, key: str, alive: Callable[[], None] = lambda: None) -> str:
         """See `Containers.holder_of`: the first object on the way to it, if one is called like one."""
@@ -171,48 +174,14 @@ class InBucket:
     def _holds(self, name: str, alive: Callable[[], None]) -> bool:
         """Tell whether there is an object with content, which an object that stands for a folder has not."""
         try:
-            found = answer(started(lambda: self._objects.look(_name_of(name))), alive)
+            found = answer(started(lambda: self._objects.look(name_of(name))), alive)
         except OSError as error:
             raise file.refusal(error) from None
         return found is not None and found.size > 0
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""
-        with closing(Downloads(self._objects)) as own:
-            return unpack(
-                sources,
-                folder,
-                lambda key: _read(own, key, alive),
-                extension_of,
-                lambda key: own.announce(_name_of(key)),
-            )
-
-
-@cache
-def _downloads(objects: Objects) -> Downloads:
-    """Return those of this process."""
-    return Downloads(objects)
-
-
-def _read(downloads: Downloads, key: str, alive: Callable[[], None]) -> bytes:
-    try:
-        data = downloads.take(_name_of(key), alive)
-    except FileNotFoundError as error:
-        raise SourceError("reader", "missing", str(error.strerror)) from None
-    except MemoryError:
-        raise SourceError("reader", "too_large", "not enough memory to read it") from None
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            raise SourceError("reader", "too_large", str(error.strerror)) from None
-        raise file.refusal(error) from None
-    if not data:
-        raise SourceError("reader", "empty", "the object is empty")
-    return data
-
-
-def _name_of(key: str) -> str:
-    """Return the name of an object below the root; every one is valid text."""
-    return key.replace("\\\\", "\\")
+        return self._contents.as_files(sources, folder, alive)
 
 
 def _below(root: Address, start: Address) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.files import LargeFiles
 from resnet_pipe.reader.manifests.clip import clip_of, key_of_clip
 from resnet_pipe.reader.manifests.manifests import OF_ROW, Manifests
-from resnet_pipe.reader.manifests.rows import read_rows
-from resnet_pipe.reader.opened import DiskFile
+from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
-from resnet_pipe.store.names import path_of
 
 _NO_CLIP = "#t="
 """After the number of a row, in the key of one that says no clip."""
@@ -25,9 +23,11 @@ _NO_CLIP = "#t="
 class Clips(Manifests):
     """The videos that manifests name, as `LargeFiles`: parts of them where `start` and `end` name columns.
 
-    These hold seconds after the first frame. A row with others is a source too: reading it fails.
+    These hold seconds after the first frame. A row with others is a source too: reading it fails. `videos`
+    are the same files as `named`.
     """
 
+    videos: LargeFiles = field(kw_only=True)
     start: str | None = None
     end: str | None = None
 
@@ -36,45 +36,46 @@ class Clips(Manifests):
         """See `Files.extensions`; a manifest may name others."""
         return EXTENSIONS
 
-    def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Manifests.list_sources`. A part that is named twice is one source."""
-        columns = {"reader.column": self.column}
-        columns |= {f"reader.{key}": name for key, name in self._times.items()}
-        keys: set[str] = set()
-        for manifest in self.lists.list_sources(passed_over):
-            for number, (name, *times) in read_rows(self.lists, manifest.key, columns):
-                file = self._key(name) if isinstance(name, str) else None
-                row = f"{manifest.key}{OF_ROW}{number}"
-                try:
-                    clip = dict(zip(self._times, times, strict=True))
-                    keys.add(row if file is None else key_of_clip(file, **clip))
-                except ValueError:
-                    keys.add(f"{row}{_NO_CLIP}")
-        yield from map(self._identified, sorted(keys))
+    @property
+    def _columns(self) -> dict[str, str]:
+        return super()._columns | {f"reader.{key}": name for key, name in self._times.items()}
 
     @property
     def _times(self) -> dict[str, str]:
         given = {"start": self.start, "end": self.end}
         return {key: name for key, name in given.items() if name is not None}
 
-    def announce(self, key: str) -> None:
-        """See `Files.announce`."""
-        super().announce(clip_of(key).file)
+    def _key_of_row(self, row: str, name: object, *times: object) -> str:
+        file = super()._key_of_row(row, name)
+        try:
+            return file if file == row else key_of_clip(file, **dict(zip(self._times, times, strict=True)))
+        except ValueError:
+            return f"{row}{_NO_CLIP}"
 
-    def at_hand(self, key: str, _alive: object, again: bool = False) -> AbstractContextManager[DiskFile]:
+    def announce(self, key: str) -> None:
+        """See `Files.announce`: nothing is read ahead."""
+
+    @contextmanager
+    def at_hand(self, key: str, alive: Callable[[], None], again: bool = False) -> Iterator[Opened]:
         """See `LargeFiles.at_hand`: the whole file."""
         refusal = self._refusal(key)
         if refusal is not None:
             raise refusal
-        return closing(DiskFile(path_of(self.root, clip_of(key).file)))
+        with self.videos.at_hand(clip_of(key).file, alive, again) as opened:
+            yield opened
 
     def sweep(self) -> None:
-        """See `LargeFiles.sweep`: there are none."""
+        """See `LargeFiles.sweep`."""
+        self.videos.sweep()
 
-    def as_files(self, sources: Sequence[Source], folder: Path, _alive: object = None) -> list[Path]:
-        """See `Files.as_files`: the whole files."""
-        files = [source._replace(key=clip_of(source.key).file) for source in sources]
-        return super().as_files(files, folder)
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """See `Files.as_files`: the whole files of those that are not refused."""
+        read = [source for source in sources if self._refusal(source.key) is None]
+        files = [source._replace(key=clip_of(source.key).file) for source in read]
+        return [
+            *self.videos.as_files(files, folder, alive),
+            *[folder / "refused"] * (len(sources) - len(read)),
+        ]
 
     def _identified(self, key: str) -> Source:
         return super()._identified(clip_of(key).file)._replace(key=key)

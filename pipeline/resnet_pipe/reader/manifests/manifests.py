@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_pipe.errors import SourceError
-from resnet_pipe.reader.files import Folder
-from resnet_pipe.reader.listing import PassedOver, empty_places
+from resnet_pipe.reader.files import Containers
+from resnet_pipe.reader.images.format import EXTENSIONS
+from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.manifests.ahead import ahead
+from resnet_pipe.reader.manifests.named import Named
 from resnet_pipe.reader.manifests.rows import read_rows
 from resnet_pipe.reader.reach import Reach
-from resnet_pipe.reader.source import Source
-from resnet_pipe.store.names import key_of, path_of
+from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.store.address import Address
+from resnet_pipe.store.names import key_of
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 OF_ROW = "//"
 """In the key of a row that names nothing, between the manifest's and its number. No path in order has it."""
-_LONGEST_PATH, _LONGEST_NAME = 4096, 255
+_LONGEST_PATH = 4096
 """Bytes, of Linux."""
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """The files below a directory that manifests name in a column, whatever their extensions.
+    """The files below a root that manifests name in a column, whatever their extensions.
 
     `named` are these files, and `lists` the manifests. Relative paths start from the root of `named`. A row
-    that names nothing, or nothing below that root, is a source too: reading it fails.
+    that names nothing, or nothing below that root, is a source too: reading it fails. With `version`, another
+    column has the versions of the files, which are not looked at then.
     """
 
-    lists: Folder
+    lists: Containers
     column: str
-    named: Folder
+    named: Named
+    version: str | None = None
 
     @property
-    def root(self) -> Path:
+    def root(self) -> Path | Address:
         """See `Files.root`."""
         return self.named.root
 
@@ -50,25 +52,51 @@ class Manifests:
     @property
     def extensions(self) -> frozenset[str]:
         """See `Files.extensions`; a manifest may name others."""
-        return self.named.extensions
+        return EXTENSIONS
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Files.list_sources`. What is named twice is one source.
+        """See `Files.list_sources`. What is named twice is one source; the last row tells its version.
 
         Raises:
-            RunError: a directory cannot be listed, or a manifest cannot be read.
+            RunError: a directory cannot be listed, a manifest cannot be read, or the server of what it names
+                cannot be reached.
             UsageError: a manifest has no such column.
         """
-        keys: set[str] = set()
+        columns = self._columns
+        if self.version is not None:
+            columns["reader.version"] = self.version
+        versions: dict[str, int] = {}
         for manifest in self.lists.list_sources(passed_over):
-            for number, (value,) in read_rows(self.lists, manifest.key, {"reader.column": self.column}):
-                key = self._key(value) if isinstance(value, str) else None
-                keys.add(f"{manifest.key}{OF_ROW}{number}" if key is None else key)
-        yield from map(self._identified, sorted(keys))
+            for number, values in read_rows(self.lists, manifest.key, columns):
+                names = values if self.version is None else values[:-1]
+                key = self._key_of_row(f"{manifest.key}{OF_ROW}{number}", *names)
+                versions[key] = 0 if self.version is None else _version_of(values[-1])
+        keys = sorted(versions)
+        if self.version is not None:
+            yield from (Source(key, 0, 0 if self._refusal(key) else versions[key]) for key in keys)
+        elif self.named.at_once > 1:
+            yield from ahead(self._identified, keys, self.named.at_once)
+        else:
+            yield from map(self._identified, keys)
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """Return the columns that say what a row names, by the keys of the job that say them."""
+        return {"reader.column": self.column}
+
+    def _key_of_row(self, row: str, name: object) -> str:
+        """Return the key of what a row names: its own if it names nothing."""
+        key = self._key(name) if isinstance(name, str) else None
+        return row if key is None else key
 
     def empty_places(self) -> Iterator[tuple[str, str]]:
         """See `Files.empty_places`."""
-        return empty_places(self.root, self.lists.entries)
+        root = f"{self.root}".rstrip("/") + "/"
+        if self.named.is_empty():
+            yield str(self.root), ""
+        for place, _ in self.lists.empty_places():
+            if place.rstrip("/").startswith(root):  # files may have been beside the manifests
+                yield place, f"{key_of(place.rstrip('/').removeprefix(root))}/"
 
     def is_gone(self) -> bool:
         """See `Files.is_gone`."""
@@ -86,51 +114,37 @@ class Manifests:
             raise refusal
         return self.named.read(key, alive)
 
-    def as_files(self, sources: Sequence[Source], folder: Path, _alive: object = None) -> list[Path]:
-        """See `Files.as_files`; they are their own."""
-        return [
-            path_of(self.root, source.key) if self._refusal(source.key) is None else folder / "refused"
-            for source in sources
-        ]
+    def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
+        """See `Files.as_files`; there is no file of what is refused."""
+        read = [source for source in sources if self._refusal(source.key) is None]
+        refused = [folder / "refused"] * (len(sources) - len(read))
+        return [*self.named.as_files(read, folder, alive), *refused]
 
     def _key(self, text: str) -> str | None:
-        """Return the key of what a row names, None if that cannot be the name of a file.
-
-        It is the path below the root; of what is not below it, the whole path, and of an address the address.
-        """
+        """Return the key of what a row names, None if that cannot be the name of a file."""
         try:
             name = os.fsencode(text)
         except UnicodeEncodeError:  # half a character, which JSON can hold
             return None
         if not text.strip() or b"\0" in name or len(name) > _LONGEST_PATH:
             return None
-        if max(map(len, name.split(b"/"))) > _LONGEST_NAME:
-            return None
-        text = os.fsdecode(name)
-        if _ADDRESS.match(text):
-            return key_of(text)
-        # As text, as the paths of a job: `..` takes back the segment before it.
-        path = "/" + os.path.normpath(text if text.startswith("/") else f"{self.root}/{text}").lstrip("/")
-        below = "/" if self.root == Path("/") else f"{self.root}/"
-        return None if path in (below, str(self.root)) else key_of(path.removeprefix(below))
+        return self.named.key_of(os.fsdecode(name))
 
     def _identified(self, key: str) -> Source:
         """Return the source of a key; it is absent if it cannot be read, which reading it will tell."""
-        if self._refusal(key) is None:
-            with suppress(OSError):
-                status = path_of(self.root, key).stat()
-                if not stat.S_ISDIR(status.st_mode):
-                    return Source(key, status.st_size, status.st_mtime_ns)
-        return Source(key, 0, 0)
+        return Source(key, 0, 0) if self._refusal(key) else self.named.identify(key)
 
     def _refusal(self, key: str) -> SourceError | None:
-        """Return why a source cannot be read, whatever there is on the disk."""
-        if _ADDRESS.match(key):
-            return SourceError("reader", "unsupported", "an address; reader.column must hold paths of files")
+        """Return why a source cannot be read, whatever there is."""
+        refusal = self.named.refusal(key)
+        if refusal:
+            return SourceError("reader", "unsupported", refusal)
         manifest, of_row, row = key.partition(OF_ROW)
         if of_row:
             return SourceError("reader", "missing", f"row {row} of {manifest} names no file")
-        if key.startswith("/"):
-            outside = f"not below {self.root}; reader.root says where files may be"
-            return SourceError("reader", "unsupported", outside)
         return None
+
+
+def _version_of(value: object) -> int:
+    """Return the version that a row says, whatever it is made of; JSON can hold half a character."""
+    return version_of(str(value).encode(errors="backslashreplace").decode())

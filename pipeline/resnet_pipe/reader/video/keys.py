@@ -10,6 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from resnet_pipe.reader.section import Positive
 from resnet_pipe.reader.video.sampling import Sampling
 
+CopiesGib = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="GiB that copies of the videos which are being read may take on this machine's disk, "
+        "where these are in a bucket; what does not fit is read where it is. Default: half of what is free",
+    ),
+]
+
 
 class VideoKeys(BaseModel):
     """What is taken of a video, and how it is decoded."""

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from resnet_pipe.reader.buckets.copied import CopiedObjects
-from resnet_pipe.reader.buckets.in_bucket import InBucket
+from resnet_pipe.reader.buckets.copied import large_files
 from resnet_pipe.reader.section import MAX_PIXELS, AllowEmpty, Positive, ReaderDescription, ReaderSection
-from resnet_pipe.reader.video.keys import VideoKeys, exact
+from resnet_pipe.reader.video.keys import CopiesGib, VideoKeys, exact
 from resnet_pipe.reader.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -46,15 +45,7 @@ class VideoSection(VideoKeys, ReaderSection):
         Positive, Field(description="seconds; a video that gives no frame for longer fails")
     ] = 60
     allow_empty: AllowEmpty = False
-    copies_gib: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            description="GiB that copies of the videos which are being read may take on this machine's disk, "
-            "where path is in a bucket; what does not fit is read where it is. Default: half of what is free",
-        ),
-    ] = None
+    copies_gib: CopiesGib = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> VideoSection:
@@ -86,11 +77,8 @@ class VideoSection(VideoKeys, ReaderSection):
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.video.reader import EXTENSIONS, VideoReader
 
-        files, most = self.files(EXTENSIONS), self.copies_gib
         return VideoReader(
-            files=CopiedObjects(files, None if most is None else int(most * 2**30))
-            if isinstance(files, InBucket)
-            else files,
+            files=large_files(self.files(EXTENSIONS), self.copies_gib),
             sampling=self.sampling,
             backend=self.backend,
             max_pixels=self.max_pixels,
