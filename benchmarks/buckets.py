@@ -1,5 +1,7 @@
 """A bucket of a server on this machine against its disk, for images, results, or both: whole runs, in turns.
 
+The same images in one tar file, and in one table, are read from both, too.
+
 usage: python -m benchmarks.buckets [--images 6400] [--repeats 5]
        python -m benchmarks.buckets --memory 1600 6400 12800
 
@@ -27,8 +29,10 @@ from benchmarks.folder import Folder, sample_folder
 from benchmarks.memory import encode
 from benchmarks.overhead import JOB, write_one_layer
 from jobs.samples import photographs
+from tests.archives import pack
 from tests.buckets import BUCKET, open_bucket, serving, upload
 from tests.run.jobs import command_of, group
+from tests.tables import write_table
 
 from resnet_pipe.reader.images.section import ImagesSection
 
@@ -62,17 +66,42 @@ def _compare(folder: Folder, endpoint: str, repeats: int) -> None:
     ours = f"path: 's3://{BUCKET}/images/', storage: {{endpoint: '{endpoint}', anonymous: true}}"
     remote.write_text(folder.job.read_text().replace(f"path: {folder.images}", ours))
     results = (f"writer.path=s3://{BUCKET}/results", f"writer.storage={json.dumps(storage)}")
-    programs = {
+    programs: dict[str, measure.Program] = {
         "disk": partial(measure.resnet_pipe, folder.job),
         "images": partial(measure.resnet_pipe, remote),
         "results": partial(measure.resnet_pipe, folder.job, *results),
         "both": partial(measure.resnet_pipe, remote, *results),
+        **_packed(folder, endpoint),
     }
     sitting = measure.alternate(programs, repeats)
     shares = {name: rate / sitting.median["disk"] for name, rate in sitting.median.items()}
     print(f"of the disk's rate: {', '.join(f'{name} {share:.2f}' for name, share in shares.items())}")
     print(f"{listed} objects listed in {listing_s:.2f} s")
     measure.save("buckets", {"images": listed, "rates": sitting.rates, "listing_s": listing_s})
+
+
+def _packed(folder: Folder, endpoint: str) -> dict[str, measure.Program]:
+    """Return the jobs over a tar file and over a table with the images, on the disk and in the bucket."""
+    packed = folder.directory / "packed"
+    packed.mkdir()
+    pack(folder.images, packed / "images.tar")
+    images = [path.read_bytes() for path in sorted(folder.images.iterdir())]
+    write_table(packed / "images.parquet", images, rows=500)
+    upload(open_bucket(endpoint), packed, "packed/")
+    text, programs = folder.job.read_text(), dict[str, measure.Program]()
+    for kind, name in (("archive", "images.tar"), ("table", "images.parquet")):
+        storage = f"{{endpoint: '{endpoint}', anonymous: true}}"
+        for place, path in (
+            ("disk", str(packed / name)),
+            ("bucket", f"'s3://{BUCKET}/packed/{name}', storage: {storage}"),
+        ):
+            job = folder.job.with_name(f"{kind}-{place}.yaml")
+            job.write_text(
+                text.replace(f"kind: images, path: {folder.images}", f"kind: {kind}, path: {path}")
+            )
+            results = f"writer.path={folder.directory / 'out'}-{kind}"
+            programs[f"{kind}, {place}"] = partial(measure.resnet_pipe, job, results)
+    return programs
 
 
 def _memory(counts: Sequence[int]) -> None:

@@ -132,6 +132,16 @@ def test_the_version_changes_with_the_content_and_not_with_the_date(endpoint: st
     assert len(set(versions)) == 3
 
 
+def test_a_listing_says_the_same_of_an_object_as_the_object_itself() -> None:
+    """Azure lists entity tags without quotation marks; only listings have fractions of seconds."""
+    listed = listing("p/a.jpg").replace(b"00:00:00Z", b"00:00:00.123Z")
+    without_tag = listed.replace(b"<ETag>tag</ETag>", b"")
+    for answered, tag in ((listed, '"tag"'), (without_tag, "2026-11-30T00:00:00+00:00")):
+        with answering(lambda _, answered=answered: (200, answered)) as endpoint:  # type: ignore[misc]
+            (found,) = Objects(Address(f"s3://{BUCKET}/p"), Storage(endpoint, anonymous=True)).list()
+        assert found.tag == tag
+
+
 @pytest.mark.parametrize("order", [sorted, list])
 def test_sources_are_sorted_whatever_the_order_of_the_server(order: Callable[[Any], list[str]]) -> None:
     found = order([f"p/{name}" for name in ("a/b.jpg", "a/c.jpg", "a-b/c.jpg", "a.jpg", "é.jpg", "z.jpg")])

@@ -245,7 +245,12 @@ class Objects:
 
 
 def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
-    tag = found["e_tag"] or found["version"] or found["last_modified"].isoformat()
+    """Return what is known of an object, the same whether it was listed, looked at or read.
+
+    Azure lists entity tags without quotation marks; and only listings have fractions of seconds.
+    """
+    tag, modified = found["e_tag"], found["last_modified"].replace(microsecond=0).isoformat()
+    tag = f'"{tag}"' if tag and '"' not in tag else tag or found["version"] or modified
     return StoredObject(name, found["size"], tag)
 
 
