@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from resnet_pipe.infer.section import InferSection
-from resnet_pipe.job import document, self_feeding
+from resnet_pipe.job import carry, document, self_feeding
 from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.location import located, looks_at_disk
@@ -258,7 +258,7 @@ def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[st
 def _checked(doc: Document, base: Path, overrides: Sequence[str], option: str = "") -> LoadedJob:
     doc = doc.with_overrides(overrides, option)
     job = doc.validate(Job, {"base": base})
-    problems = self_feeding.problems(job)
+    problems = [*self_feeding.problems(job), *carry.problems(job)]
     if job.run.executor == "ray" and not isinstance(job.output, Path):
         text = f"ray needs results on a disk that all nodes share, and not in {job.output}; share a bucket"
         problems.append((("run", "executor"), f"{text} among machines with --divide I/N"))

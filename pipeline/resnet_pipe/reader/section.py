@@ -69,6 +69,9 @@ Entries = Annotated[
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
 
+Carry = tuple[Annotated[str, Field(min_length=1)], ...]
+"""Of what comes with each source, what becomes columns of the rows."""
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MAX_PIXELS = 178_956_970

@@ -9,7 +9,7 @@ from pydantic import Field
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import ReaderDescription
+from resnet_pipe.reader.section import Carry, ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
@@ -27,11 +27,15 @@ class ArchiveSection(ImageFilesSection):
 
     kind: Annotated[Literal["archive"], Field(description="image files in tar files")]
 
+    carry: Annotated[
+        Carry, Field(description="endings of files beside each image, such as json: their texts are columns")
+    ] = ()
+
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.archives.archives import EXTENSIONS as CONTAINERS
         from resnet_pipe.reader.archives.archives import Archives
         from resnet_pipe.reader.images.reader import ImageReader
 
-        files = Archives(Folder.of(self.on_disk, self.recursive, CONTAINERS), EXTENSIONS)
+        files = Archives(Folder.of(self.on_disk, self.recursive, CONTAINERS), EXTENSIONS, self.carry)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

@@ -18,7 +18,7 @@ from resnet_pipe.reader.buckets.entry import BucketEntry, common_start
 from resnet_pipe.reader.listing import PassedOver, advance, extension_of
 from resnet_pipe.reader.packed import unpack
 from resnet_pipe.reader.reach import BucketReach
-from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
 from resnet_pipe.store.objects import Objects, Storage, StoredObject
@@ -151,6 +151,10 @@ class InBucket:
     def read(self, key: str, alive: Callable[[], None]) -> bytes:
         """See `Files.read`."""
         return _read(_downloads(self._objects), key, alive)
+
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: an object comes alone."""
+        return NOTHING
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""

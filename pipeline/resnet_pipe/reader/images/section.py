@@ -58,6 +58,8 @@ class ImagesSection(ImageFilesSection):
         without_result=ReaderDescription.without_result | {"storage"},
     )
     reads_buckets: ClassVar = True
+    carry: ClassVar[tuple[str, ...]] = ()
+    """Files come alone."""
 
     kind: Annotated[Literal["images"], Field(description="image files")]
     storage: Annotated[

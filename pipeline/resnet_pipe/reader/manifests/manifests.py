@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, empty_places
 from resnet_pipe.reader.manifests.rows import read_rows
 from resnet_pipe.reader.reach import Reach
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.store.names import key_of, path_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -30,12 +31,14 @@ class Manifests:
     """The files below a directory that manifests name in a column, whatever their extensions.
 
     `named` are these files, and `lists` the manifests. Relative paths start from the root of `named`. A row
-    that names nothing, or nothing below that root, is a source too: reading it fails.
+    that names nothing, or nothing below that root, is a source too: reading it fails. `carry` are other
+    columns, which come with the files.
     """
 
     lists: Folder
     column: str
     named: Folder
+    carry: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path:
@@ -53,19 +56,22 @@ class Manifests:
         return self.named.extensions
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Files.list_sources`. What is named twice is one source.
+        """See `Files.list_sources`. What is named twice is one source, with what comes with the first row.
 
         Raises:
             RunError: a directory cannot be listed, or a manifest cannot be read.
-            UsageError: a manifest has no such column.
+            UsageError: a manifest has no such columns.
         """
-        keys: set[str] = set()
+        found: dict[str, str] = {}
+        """Key -> what comes with it, as JSON, in a third of the memory; empty if nothing does."""
         for manifest in self.lists.list_sources(passed_over):
             path = path_of(self.lists.root, manifest.key)
-            for number, value in read_rows(path, self.column):
+            for number, value, carried in read_rows(path, self.column, self.carry):
                 key = self._key(value) if isinstance(value, str) else None
-                keys.add(f"{manifest.key}{_OF_ROW}{number}" if key is None else key)
-        yield from map(self._identified, sorted(keys))
+                key = f"{manifest.key}{_OF_ROW}{number}" if key is None else key
+                found.setdefault(key, carried.to_text() if self.carry else "")
+        for key in sorted(found):
+            yield self._identified(key, found[key])
 
     def empty_places(self) -> Iterator[tuple[str, str]]:
         """See `Files.empty_places`."""
@@ -86,6 +92,10 @@ class Manifests:
         if refusal is not None:
             raise refusal
         return self.named.read(key, alive)
+
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: listing tells, so that no worker reads a manifest."""
+        return NOTHING
 
     def as_files(self, sources: Sequence[Source], folder: Path, _alive: object = None) -> list[Path]:
         """See `Files.as_files`; they are their own."""
@@ -115,13 +125,20 @@ class Manifests:
         below = "/" if self.root == Path("/") else f"{self.root}/"
         return None if path in (below, str(self.root)) else key_of(path.removeprefix(below))
 
-    def _identified(self, key: str) -> Source:
-        """Return the source of a key; it is absent if it cannot be read, which reading it will tell."""
+    def _identified(self, key: str, text: str) -> Source:
+        """Return the source of a key; it is absent if it cannot be read, which reading it will tell.
+
+        What comes with it changes its version; it is given as JSON.
+        """
         if self._refusal(key) is None:
             with suppress(OSError):
                 status = path_of(self.root, key).stat()
                 if not stat.S_ISDIR(status.st_mode):
-                    return Source(key, status.st_size, status.st_mtime_ns)
+                    if not text:
+                        return Source(key, status.st_size, status.st_mtime_ns)
+                    carried = Carried.of_text(text)
+                    version = version_of(status.st_mtime_ns, json.dumps(carried.values))
+                    return Source(key, status.st_size, version, carried)
         return Source(key, 0, 0)
 
     def _refusal(self, key: str) -> SourceError | None:

@@ -11,7 +11,7 @@ from resnet_pipe.job.location import looks_at_disk
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import ReaderDescription, entry_of
+from resnet_pipe.reader.section import Carry, ReaderDescription, entry_of
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
@@ -38,6 +38,7 @@ class ManifestSection(ImageFilesSection):
 
     kind: Annotated[Literal["manifest"], Field(description="image files that a CSV, JSONL or Parquet names")]
     column: Annotated[str, Field(min_length=1, description="the column with their paths")] = "path"
+    carry: Annotated[Carry, Field(description="other columns, such as label, which rows get as texts")] = ()
     root: Annotated[
         Annotated[Path, BeforeValidator(_directory)] | None,
         Field(
@@ -61,4 +62,6 @@ class ManifestSection(ImageFilesSection):
 
         lists = Folder.of(self.on_disk, self.recursive, MANIFESTS)
         named = Folder(self.root or lists.root, (), recursive=False, extensions=EXTENSIONS)
-        return ImageReader(Manifests(lists, self.column, named), self.accept_truncated, self.max_pixels)
+        return ImageReader(
+            Manifests(lists, self.column, named, self.carry), self.accept_truncated, self.max_pixels
+        )

@@ -9,7 +9,7 @@ from pydantic import Field
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
 from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import ReaderDescription
+from resnet_pipe.reader.section import Carry, ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
@@ -30,11 +30,13 @@ class TableSection(ImageFilesSection):
         str, Field(min_length=1, description="the column with their bytes, as they are or as Hugging Face's")
     ] = "image"
 
+    carry: Annotated[Carry, Field(description="other columns, such as label, which rows get as texts")] = ()
+
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""
         from resnet_pipe.reader.images.reader import ImageReader
         from resnet_pipe.reader.tables.tables import EXTENSIONS as TABLES
         from resnet_pipe.reader.tables.tables import Tables
 
-        files = Tables(Folder.of(self.on_disk, self.recursive, TABLES), EXTENSIONS, self.column)
+        files = Tables(Folder.of(self.on_disk, self.recursive, TABLES), EXTENSIONS, self.column, self.carry)
         return ImageReader(files, self.accept_truncated, self.max_pixels)
