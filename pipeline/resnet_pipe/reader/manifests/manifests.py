@@ -130,16 +130,16 @@ class Manifests:
 
         What comes with it changes its version; it is given as JSON.
         """
+        carried = Carried.of_text(text) if text else None
         if self._refusal(key) is None:
             with suppress(OSError):
                 status = path_of(self.root, key).stat()
                 if not stat.S_ISDIR(status.st_mode):
-                    if not text:
-                        return Source(key, status.st_size, status.st_mtime_ns)
-                    carried = Carried.of_text(text)
-                    version = version_of(status.st_mtime_ns, json.dumps(carried.values))
+                    version = status.st_mtime_ns
+                    if carried is not None:
+                        version = version_of(version, json.dumps(carried.values))
                     return Source(key, status.st_size, version, carried)
-        return Source(key, 0, 0)
+        return Source(key, 0, 0, carried)
 
     def _refusal(self, key: str) -> SourceError | None:
         """Return why a source cannot be read, whatever there is on the disk."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from resnet_pipe.errors import RunError, SourceError, UsageError
 from resnet_pipe.reader import file
-from resnet_pipe.reader.carried import carried, check_columns, python_value
+from resnet_pipe.reader.carried import MAX_BYTES, carried, check_columns, python_value
 from resnet_pipe.reader.listing import extension_of
 from resnet_pipe.reader.source import Carried
 
@@ -63,6 +63,8 @@ def _lines(manifest: Path) -> Iterator[str]:
 
 
 def _csv(manifest: Path, column: str, carry: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
+    if carry:  # without being told, Python reads 128 KiB of a value
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_BYTES))
     rows = csv.reader(_lines(manifest), delimiter=delimiter, strict=True)
     header = next(rows, None)
     if not header:

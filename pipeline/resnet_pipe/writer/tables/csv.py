@@ -27,6 +27,8 @@ SUFFIX = ".csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What may begin a formula; the last four are the full-width forms of the first four."""
 _QUOTED = ("'", *_FORMULA)
+_LONGEST_CELL = 2 << 20
+"""Characters; what a source carries may be a text of 1 MiB. Without being told, Python reads 128 KiB."""
 _FOUND, *_SIZE = BOXES
 _BOX = ("x1", "y1", "x2", "y2", "score", "label", "name")
 """The columns of one box, empty for an item without any."""
@@ -49,6 +51,7 @@ def from_cell(cell: str) -> str:
 
 def lines_in(path: Path) -> Iterator[list[str]]:
     """Yield the cells of each line of a CSV file, without those of its header."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
