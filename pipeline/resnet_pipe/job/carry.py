@@ -18,7 +18,7 @@ _TAKEN = frozenset([*PLACE, *BOXES, *get_args(classify.FieldName), *get_args(det
 def problems(job: Job) -> list[tuple[Place, str]]:
     """Return what is wrong with the names in `reader.carry`, and where."""
     found: list[tuple[Place, str]] = []
-    carry = job.reader.carry
+    carry = job.reader.carries
     for index, name in enumerate(carry):
         text = ""
         if name in _TAKEN:

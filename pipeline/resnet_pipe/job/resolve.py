@@ -143,7 +143,7 @@ class Resolved:
         k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
         metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
         schema = self.head.schema(fields, k)
-        for name in self.job.reader.carry:
+        for name in self.job.reader.carries:
             schema = schema.append(carried_field(name))
         return schema.with_metadata(metadata)
 

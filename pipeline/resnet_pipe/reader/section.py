@@ -69,9 +69,6 @@ Entries = Annotated[
 
 AllowEmpty = Annotated[bool, Field(description="finding no sources at all is not an error")]
 
-Carry = tuple[Annotated[str, Field(min_length=1)], ...]
-"""Of what comes with each source, what becomes columns of the rows."""
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 MAX_PIXELS = 178_956_970
@@ -145,6 +142,11 @@ class ReaderSection(BaseModel):
     def drops_partial(self) -> bool:
         """Whether a damaged source gives no rows at all."""
         return False
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Of what comes with sources, what becomes columns of the rows, by these names."""
+        return ()
 
     def limited(self, _items: int) -> dict[str, object]:
         """Return what the section would say differently to take no more than so many items of a source."""

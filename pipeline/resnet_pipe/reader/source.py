@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""`json.dumps` would make one for each of a million sources."""
+
 
 class Carried(NamedTuple):
     """What comes with a source and becomes columns of its rows: texts, None where there is none.
@@ -24,7 +27,7 @@ class Carried(NamedTuple):
 
     def to_text(self) -> str:
         """Return it as JSON."""
-        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(self)
 
     @classmethod
     def of_text(cls, text: str) -> Carried:

@@ -163,7 +163,7 @@ class ChunkFiles:
 
     def __init__(self, chunk: str, resolved: Resolved, directory: Path) -> None:
         self._head = resolved.head
-        self._carry = resolved.job.reader.carry
+        self._carry = resolved.job.reader.carries
         self._directory = directory
         self._outputs = []
         files = resolved.job.reader.make_reader().files

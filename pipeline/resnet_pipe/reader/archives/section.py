@@ -8,14 +8,14 @@ from pydantic import Field
 
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
-from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import Carry, ReaderDescription
+from resnet_pipe.reader.images.section import CarryingSection
+from resnet_pipe.reader.section import ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class ArchiveSection(ImageFilesSection):
+class ArchiveSection(CarryingSection):
     """The `reader` of a job over image files in tar files."""
 
     description: ClassVar = ReaderDescription(
@@ -26,10 +26,6 @@ class ArchiveSection(ImageFilesSection):
     )
 
     kind: Annotated[Literal["archive"], Field(description="image files in tar files")]
-
-    carry: Annotated[
-        Carry, Field(description="endings of files beside each image, such as json: their texts are columns")
-    ] = ()
 
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""

@@ -47,6 +47,23 @@ class ImageFilesSection(ReaderSection):
         return self.model_dump(mode="json", include={*ImageFilesSection.model_fields}) | {"kind": "images"}
 
 
+class CarryingSection(ImageFilesSection):
+    """What sections of image files have in common that come with something, such as a label."""
+
+    carry: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(
+            description="other columns, such as label, or in tar files the endings of files beside an image, "
+            "such as json: rows get them as texts"
+        ),
+    ] = ()
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """See `ReaderSection.carries`."""
+        return self.carry
+
+
 class ImagesSection(ImageFilesSection):
     """The `reader` of a job over image files."""
 
@@ -58,8 +75,6 @@ class ImagesSection(ImageFilesSection):
         without_result=ReaderDescription.without_result | {"storage"},
     )
     reads_buckets: ClassVar = True
-    carry: ClassVar[tuple[str, ...]] = ()
-    """Files come alone."""
 
     kind: Annotated[Literal["images"], Field(description="image files")]
     storage: Annotated[

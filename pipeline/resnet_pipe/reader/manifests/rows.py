@@ -73,7 +73,7 @@ def _csv(manifest: Path, column: str, carry: Sequence[str], delimiter: str = ","
     places = [(name, _index(manifest, name, header, _CARRY)) for name in carry]
     for number, values in enumerate(rows, 2):
         if values:  # no empty line
-            told = {name: values[at] for name, at in places if at < len(values)}
+            told = {name: values[place] for name, place in places if place < len(values)} if carry else {}
             yield number, values[at] if at < len(values) else None, carried(carry, told.get)
 
 

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 from resnet_pipe.job.location import looks_at_disk
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
-from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import Carry, ReaderDescription, entry_of
+from resnet_pipe.reader.images.section import CarryingSection
+from resnet_pipe.reader.section import ReaderDescription, entry_of
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
@@ -25,7 +25,7 @@ def _directory(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - what
     return path
 
 
-class ManifestSection(ImageFilesSection):
+class ManifestSection(CarryingSection):
     """The `reader` of a job over image files that manifests name."""
 
     description: ClassVar = ReaderDescription(
@@ -38,7 +38,6 @@ class ManifestSection(ImageFilesSection):
 
     kind: Annotated[Literal["manifest"], Field(description="image files that a CSV, JSONL or Parquet names")]
     column: Annotated[str, Field(min_length=1, description="the column with their paths")] = "path"
-    carry: Annotated[Carry, Field(description="other columns, such as label, which rows get as texts")] = ()
     root: Annotated[
         Annotated[Path, BeforeValidator(_directory)] | None,
         Field(

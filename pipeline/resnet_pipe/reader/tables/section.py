@@ -8,14 +8,14 @@ from pydantic import Field
 
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.images.format import EXTENSIONS
-from resnet_pipe.reader.images.section import ImageFilesSection
-from resnet_pipe.reader.section import Carry, ReaderDescription
+from resnet_pipe.reader.images.section import CarryingSection
+from resnet_pipe.reader.section import ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class TableSection(ImageFilesSection):
+class TableSection(CarryingSection):
     """The `reader` of a job over image files in Parquet files."""
 
     description: ClassVar = ReaderDescription(
@@ -29,8 +29,6 @@ class TableSection(ImageFilesSection):
     column: Annotated[
         str, Field(min_length=1, description="the column with their bytes, as they are or as Hugging Face's")
     ] = "image"
-
-    carry: Annotated[Carry, Field(description="other columns, such as label, which rows get as texts")] = ()
 
     def make_reader(self) -> ImageReader:
         """Make the reader that the job describes. What decodes is not imported yet."""

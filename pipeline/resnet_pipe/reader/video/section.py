@@ -25,8 +25,6 @@ class VideoSection(ReaderSection):
         worker_bytes=216 << 20,  # 214 MiB with H.264 of 3840 x 2160, 107 with 1920 x 1080
         has_frames=True,
     )
-    carry: ClassVar[tuple[str, ...]] = ()
-    """Files come alone."""
 
     kind: Annotated[Literal["video"], Field(description="video files")]
     backend: Annotated[
