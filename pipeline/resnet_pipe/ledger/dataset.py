@@ -47,14 +47,14 @@ def open_rows(output: Output) -> Dataset:
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
     if isinstance(output, Path):
-        return _dataset(*committed(output), carried(output))
+        return _dataset(output, *committed(output))
     import pyarrow.fs
 
     with refused(output):
-        shards, columns = _shards(Ledger(output)), carried(output)
+        shards = _shards(Ledger(output))
         paths = Bucket(output, Path()).places(shards.names, shards.attempts)
     files = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(output.filesystem()))
-    return _dataset(shards.format, paths, columns, files)
+    return _dataset(output, shards.format, paths, files)
 
 
 def carried(output: Output) -> list[str]:
@@ -118,14 +118,15 @@ def _shards(ledger: Ledger) -> Shards:
     raise UsageError(f"{output} holds no committed shards in a format that pyarrow reads", _GIVE)
 
 
-def _dataset(
-    name: str, shards: Sequence[str], columns: Sequence[str], files: FileSystem | None = None
-) -> Dataset:
+def _dataset(output: Output, name: str, shards: Sequence[str], files: FileSystem | None = None) -> Dataset:
     import pyarrow as pa
     import pyarrow.dataset
 
-    schema, kind = None, text_format(name, columns)  # every shard says its schema itself
+    kind: str | FileFormat = name
+    schema = None  # every shard says it itself
     if name in _TOLD_FROM_VALUES:
+        columns = carried(output)
+        kind = text_format(name, columns)
         texts = dict.fromkeys(columns, pa.string())
         opened = (pa.dataset.dataset([shard], format=kind, filesystem=files) for shard in shards)
         told = pa.unify_schemas([_told(one.schema, texts) for one in opened], promote_options="permissive")
