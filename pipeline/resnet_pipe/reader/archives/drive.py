@@ -95,7 +95,7 @@ class Drive:
         wanted = self._members(images, container)
         stems = dict.fromkeys(map(_stem, (key, *images))) if columns else {}
         texts = self._members((f"{stem}.{column}" for stem in stems for column in columns), container)
-        return [*wanted, *(text for text in texts if text.size <= CARRIED_BYTES)]
+        return list(dict.fromkeys([*wanted, *(text for text in texts if text.size <= CARRIED_BYTES)]))
 
     def _members(self, keys: Iterable[str], container: Container) -> list[Member]:
         """Return the members of the open archive that some keys are of, and that can be read."""
