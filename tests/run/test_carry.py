@@ -178,6 +178,19 @@ def test_members_that_are_no_texts_or_too_long_cost_a_note(job: JobFolder) -> No
     }
 
 
+def beginnings(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows each time that a file of Zstandard is decompressed from its beginning."""
+    begun = list[None]()
+    begin = decompress._zstd_stream
+
+    def count(file: BinaryIO) -> object:
+        begun.append(None)
+        return begin(file)
+
+    monkeypatch.setattr(decompress, "_zstd_stream", count)
+    return begun
+
+
 @pytest.mark.parametrize("order", ["sorted", "texts first", "texts last"])
 def test_a_stream_need_not_go_back_for_what_comes_with_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
@@ -189,15 +202,7 @@ def test_a_stream_need_not_go_back_for_what_comes_with_an_image(
     texts = [(f"{index:03d}.{name}", b"%d" % index) for index in range(20) for name in ("cls", "mid", "txt")]
     members = {"sorted": sorted(images + texts), "texts first": texts + images, "texts last": images + texts}
     (tmp_path / "all.tar.zst").write_bytes(compressed(tar_of(members[order]), "all.tar.zst"))
-    begun = 0
-    begin = decompress._zstd_stream
-
-    def count(file: BinaryIO) -> object:
-        nonlocal begun
-        begun += 1
-        return begin(file)
-
-    monkeypatch.setattr(decompress, "_zstd_stream", count)
+    begun = beginnings(monkeypatch)
     values = {"kind": "archive", "path": str(tmp_path), "carry": ["txt", "mid", "gone", "cls"]}
     files = ArchiveSection.model_validate(values).make_reader().files
     keys = [source.key for source in files.list_sources()]
@@ -207,7 +212,22 @@ def test_a_stream_need_not_go_back_for_what_comes_with_an_image(
         number = str(int(key.partition("/")[2][:3]))
         assert files.read(key, lambda: None)
         assert files.carried(key, lambda: None).values == (number, number, None, number)
-    assert begun <= 3, "once for the list of what there is, and once or twice to read it"
+    assert len(begun) <= 3, "once for the list of what there is, and once or twice to read it"
+
+
+def test_a_stream_keeps_nothing_for_images_that_cannot_be_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, bad = 100, 80
+    members = [(f"{index:03d}.{end}", bytes(LARGE)) for index in range(count) for end in ("cls", "jpg")]
+    (tmp_path / "all.tar.zst").write_bytes(compressed(tar_of(members), "all.tar.zst"))
+    begun = beginnings(monkeypatch)
+    values = {"kind": "archive", "path": str(tmp_path), "carry": ["cls"]}
+    files = ArchiveSection.model_validate(values).make_reader().files
+    for index, key in enumerate([source.key for source in files.list_sources()]):
+        assert files.read(key, lambda: None)
+        assert index < bad or files.carried(key, lambda: None).values == ("\0" * LARGE,)
+    assert len(begun) == 2, "once for the list of what there is, and once to read it"
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.tsv", "list.jsonl", "list.parquet"])
