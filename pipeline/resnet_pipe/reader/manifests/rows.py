@@ -109,10 +109,8 @@ def _parquet(manifest: Path, column: str, carry: Sequence[str]) -> Iterator[Row]
         with file.open_file(manifest) as raw, pq.ParquetFile(raw) as table:
             _index(manifest, column, table.schema_arrow.names)
             check_columns(manifest, carry, table.schema_arrow)
-            rows = chain.from_iterable(
-                _rows(batch, column, carry)
-                for batch in table.iter_batches(_AT_ONCE, columns=list({column: 0, **dict.fromkeys(carry)}))
-            )
+            batches = table.iter_batches(_AT_ONCE, columns=list(dict.fromkeys([column, *carry])))
+            rows = chain.from_iterable(_rows(batch, column, carry) for batch in batches)
             yield from ((number, *row) for number, row in enumerate(rows, 1))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
