@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from resnet_pipe.errors import SourceError
+from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.job.job import Job
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.reader import Reader
 from resnet_pipe.reader.registry import Section
 from resnet_pipe.reader.section import nothing_found
-from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
+from resnet_pipe.reader.source import Carried, FrameCounts, Item, Source, Span
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of, path_of
 from resnet_pipe.store.web_address import WebAddress
@@ -397,6 +397,30 @@ def test_a_reader_counts_what_it_reads_where_sources_have_several_items(folder: 
         assert counts.decoded == counts.used == len(items)
         assert counts.seconds > 0
     assert counts.notes == []
+
+
+def test_what_comes_with_a_source_is_a_text_or_nothing_for_each_column(folder: Folder) -> None:
+    """A manifest says it in its list of sources, so that no worker reads the manifest."""
+    reader = folder.reader
+    assert {source.carried for source in reader.list_sources()} == {None}
+    assert reader.files.carried(folder.whole[0], lambda: None) == Carried()
+    if "carry" not in type(folder.section).model_fields:
+        return
+    if folder.section.kind != "archive":  # which has no columns that there are or not
+        with pytest.raises(UsageError, match="'gone'") as refused:
+            list(made_of(folder, carry=["label", "gone"]).list_sources())
+        assert "label" in (refused.value.remedy or "")
+    reader = made_of(folder, carry=["label"])
+    versions = {source.key: source.version for source in folder.reader.list_sources()}
+    for source in reader.list_sources():
+        assert source.identity == Source(source.key, source.size, source.version)
+        assert (source.carried is None) == (source.version == versions[source.key])
+        if source.key in folder.whole:
+            read(reader, source.key)
+            found = source.carried or reader.files.carried(source.key, lambda: None)
+            number = [*folder.keys.values()].index(source.key)
+            told = {"archive": None, "table": str(number), "manifest": f"label, {number}"}
+            assert found == Carried((told[folder.section.kind],))
 
 
 def test_spans_together_give_what_the_whole_gives(folder: Folder) -> None:

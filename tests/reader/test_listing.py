@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.listing import PassedOver, check_entry, list_files, root_of
+from resnet_pipe.reader.source import Source
 from resnet_pipe.store.names import key_of, path_of
 
 JPG = frozenset([".jpg"])
@@ -32,7 +33,8 @@ def make(root: Path, *names: str) -> Path:
 def test_a_source_is_its_key_its_size_and_its_time_of_modification(tmp_path: Path) -> None:
     make(tmp_path, "sub/a.jpg")
     os.utime(tmp_path / "sub/a.jpg", ns=(1, 123_456_789_012_345_678))
-    assert list(list_files([tmp_path], True, JPG)) == [("sub/a.jpg", 9, 123_456_789_012_345_678)]
+    expected = Source("sub/a.jpg", 9, 123_456_789_012_345_678)
+    assert list(list_files([tmp_path], True, JPG)) == [expected]
 
 
 def test_a_directory_stands_for_the_files_below_it_with_a_known_extension(tmp_path: Path) -> None:

@@ -229,6 +229,17 @@ def test_rows_are_those_of_a_local_run(ray_job: JobFolder) -> None:
     assert ray_job.summary()["sources"]["skipped"] == 60
 
 
+def test_what_comes_with_a_source_reaches_the_workers(ray_job: JobFolder) -> None:
+    lines = [f"{name},label {name}" for name in numbered(12)]
+    (ray_job.folder / "list.csv").write_text("\n".join(["path,label", *lines]))
+    reader = "{kind: manifest, root: images, carry: [label], path: list.csv"
+    ray_job.file.write_text(ray_job.file.read_text().replace("{kind: images, path: images", reader))
+    ray_job.run().expect(0)
+    assert {row["path"]: row["label"] for row in ray_job.rows()} == {
+        name: f"label {name}" for name in numbered(12)
+    }
+
+
 def test_chunks_that_change_are_written_again_and_bad_sources_are_failures(ray_job: JobFolder) -> None:
     ray_job.add_bad("bad.jpg")
     ray_job.run().expect(3)

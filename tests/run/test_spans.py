@@ -257,7 +257,7 @@ def test_a_finished_span_is_kept_with_its_notes_even_without_rows(tmp_path: Path
     source, notes = Source("a.mkv", 1, 2), (Note("a.mkv", "its times begin again"), Note("a.mkv", "ünd mehr"))
     features = np.ones((1, 3), np.float32)
     place = Placement(641, 480, -3, 0, 299, 224)
-    row, span = Row("a.mkv", 5, 0.2, place), Span(0, 2, None, 12, 0, 12)
+    row, span = Row("a.mkv", 5, 0.2, place, ("ä\0", None)), Span(0, 2, None, 12, 0, 12)
     spool = Spool(tmp_path / "spool", tmp_path, "digest")
     spool.save(source, span, [SpanResult([row], {"features": features}, notes), SpanResult([], {}, ())])
     kept = spool.load(source, span)

@@ -16,10 +16,17 @@ from numpy.typing import DTypeLike, NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Place = tuple[str, int | None, float | None] | tuple[str, int | None, float | None, object]
+Values = tuple[str | None, ...]
+"""Of the columns of what comes with a source: see `CARRIED`."""
+
+Place = (
+    tuple[str, int | None, float | None]
+    | tuple[str, int | None, float | None, object]
+    | tuple[str, int | None, float | None, object, Values]
+)
 """Of an item: the key of its source, its number and its time in seconds; without both for an image.
 
-In a run, its `Placement` comes after these.
+In a run, its `Placement` comes after these, and then what comes with its source.
 """
 
 PLACE = ("path", "frame_index", "pts_s")
@@ -37,6 +44,28 @@ ENTRIES = b"entries"
 """In the metadata of a column with lists: how many entries each has at most."""
 LABELS = b"labels"
 """In the metadata of a column with indices of classes: the labels of all classes, as a JSON list."""
+CARRIED = b"carried"
+"""In the metadata of a column of texts that come with the sources. These are the last columns, and no head
+makes them."""
+
+
+def carried_field(name: str) -> pa.Field:
+    """Return a column of what comes with the sources."""
+    import pyarrow as pa
+
+    return pa.field(name, pa.string(), metadata={CARRIED: b""})
+
+
+def is_carried(field: pa.Field) -> bool:
+    """Tell whether a column is of what comes with the sources."""
+    return CARRIED in (field.metadata or {})
+
+
+def with_carried(batch: pa.RecordBatch, values: Sequence[Values], schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows with what comes with the source of each; the schema has columns for it after the others."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([*batch.columns, *map(texts, zip(*values, strict=True))], schema=schema)
 
 
 def place_schema() -> pa.Schema:
@@ -132,13 +161,17 @@ def numbers_or_null(values: Sequence[float | None], dtype: DTypeLike) -> pa.Arra
     return numbers(np.array([0 if value is None else value for value in values], dtype), given)
 
 
-def texts(values: Sequence[str]) -> pa.Array:
-    """Return texts of at most 2 GiB, all together, as an Arrow array of strings."""
+def texts(values: Sequence[str | None]) -> pa.Array:
+    """Return texts of at most 2 GiB, all together, as an Arrow array of strings, with null for None."""
     import pyarrow as pa
 
-    encoded = [value.encode() for value in values]
+    nulls = None
+    if None in values:
+        given = np.array([value is not None for value in values], np.bool_)
+        nulls = pa.py_buffer(np.packbits(given, bitorder="little"))
+    encoded = [(value or "").encode() for value in values]
     ends = np.zeros(len(encoded) + 1, np.int32)
     np.cumsum([len(text) for text in encoded], out=ends[1:])
     return pa.Array.from_buffers(
-        pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+        pa.string(), len(encoded), [nulls, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
     )

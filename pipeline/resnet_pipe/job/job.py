@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from resnet_pipe.infer.section import InferSection
-from resnet_pipe.job import document, self_feeding
+from resnet_pipe.job import carry, document, self_feeding
 from resnet_pipe.job.document import Document, found_in
 from resnet_pipe.job.run_section import RunSection
 from resnet_pipe.job.syntax import Place
@@ -162,7 +162,7 @@ def load_any(job: str | PathLike[str] | Mapping[str, Any], overrides: Mapping[st
 def _checked(doc: Document, base: Path, overrides: Sequence[str], option: str = "") -> LoadedJob:
     doc = doc.with_overrides(overrides, option)
     job = doc.validate(Job, {"base": base})
-    problems = self_feeding.problems(job)
+    problems = [*self_feeding.problems(job), *carry.problems(job)]
     if problems:
         raise found_in(doc, problems)
     return LoadedJob(job, doc)

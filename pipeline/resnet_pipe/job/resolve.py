@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from resnet_pipe.head import output_choice
 from resnet_pipe.head.classify import Classify
 from resnet_pipe.head.head import Head
+from resnet_pipe.head.rows import carried_field
 from resnet_pipe.infer import engine as engines
 from resnet_pipe.infer.engine import DEFAULT, ENGINES, Precision
 from resnet_pipe.infer.section import precision_of
@@ -141,7 +142,10 @@ class Resolved:
         fields = list(dict.fromkeys(field for writer in writers for field in writer.fields))
         k = max((writer.k for writer in writers if "top_k" in writer.fields), default=0)
         metadata = {f"resnet_pipe.{key}": text for key, text in self.metadata.items()}
-        return self.head.schema(fields, k).with_metadata(metadata)
+        schema = self.head.schema(fields, k)
+        for name in self.job.reader.carries:
+            schema = schema.append(carried_field(name))
+        return schema.with_metadata(metadata)
 
 
 def resolve(job: Job, doc: Document, choice: Choice | None = None) -> Resolved:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnet_pipe.errors import RunError, UsageError
-from resnet_pipe.ledger import generation
+from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import DirectoryLedger, Ledger
 from resnet_pipe.store.bucket import Bucket
 from resnet_pipe.store.store import Output, refused
@@ -15,12 +15,15 @@ from resnet_pipe.writer.registry import SECTIONS
 from resnet_pipe.writer.tables.table import types_in_text
 
 if TYPE_CHECKING:
-    from pyarrow.dataset import Dataset
+    import pyarrow as pa
+    from pyarrow.dataset import Dataset, FileFormat
     from pyarrow.fs import FileSystem
 
 _GIVE = "give the writer.path of a job that has run, with a writer of kind parquet, jsonl or csv"
 _TOLD_FROM_VALUES = ("csv", "json")
 """Formats whose types pyarrow tells from values: the first of one shard do not tell those of all."""
+_LINE_BYTES = 8 << 20
+"""Of a line of text, for each column that is carried: in JSON, a byte may become six."""
 
 
 class Shards(NamedTuple):
@@ -44,14 +47,35 @@ def open_rows(output: Output) -> Dataset:
         RunError: a record of the ledger cannot be read, or a file that it names is missing.
     """
     if isinstance(output, Path):
-        return _dataset(*committed(output))
+        return _dataset(output, *committed(output))
     import pyarrow.fs
 
     with refused(output):
         shards = _shards(Ledger(output))
         paths = Bucket(output, Path()).places(shards.names, shards.attempts)
     files = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(output.filesystem()))
-    return _dataset(shards.format, paths, files)
+    return _dataset(output, shards.format, paths, files)
+
+
+def carried(output: Output) -> list[str]:
+    """Return which columns came with the sources of an output, all of them texts."""
+    noted = fingerprint.read(Ledger(output).store)
+    return [str(name) for name in noted.settings.get("reader.carry", ())] if noted else []
+
+
+def text_format(name: str, columns: Sequence[str]) -> str | FileFormat:
+    """Return what reads shards of a format if these columns are carried, which may hold lines and be long."""
+    if name not in _TOLD_FROM_VALUES or not columns:
+        return name
+    import pyarrow.csv
+    import pyarrow.dataset
+    import pyarrow.json
+
+    size = _LINE_BYTES * len(columns)
+    if name == "json":
+        return pyarrow.dataset.JsonFileFormat(read_options=pyarrow.json.ReadOptions(block_size=size))
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    return pyarrow.dataset.CsvFileFormat(lines, read_options=pyarrow.csv.ReadOptions(block_size=size))
 
 
 def committed(directory: Path) -> tuple[str, list[str]]:
@@ -94,13 +118,25 @@ def _shards(ledger: Ledger) -> Shards:
     raise UsageError(f"{output} holds no committed shards in a format that pyarrow reads", _GIVE)
 
 
-def _dataset(name: str, shards: Sequence[str], files: FileSystem | None = None) -> Dataset:
+def _dataset(output: Output, name: str, shards: Sequence[str], files: FileSystem | None = None) -> Dataset:
     import pyarrow as pa
     import pyarrow.dataset
 
+    kind: str | FileFormat = name
     schema = None  # every shard says it itself
     if name in _TOLD_FROM_VALUES:
-        schemas = [pa.dataset.dataset([shard], format=name, filesystem=files).schema for shard in shards]
-        told, known = pa.unify_schemas(schemas, promote_options="permissive"), types_in_text()
-        schema = pa.schema([(field.name, known.get(field.name, field.type)) for field in told])
-    return pa.dataset.dataset(shards, schema=schema, format=name, filesystem=files)
+        columns = carried(output)
+        kind = text_format(name, columns)
+        texts = dict.fromkeys(columns, pa.string())
+        opened = (pa.dataset.dataset([shard], format=kind, filesystem=files) for shard in shards)
+        told = pa.unify_schemas([_told(one.schema, texts) for one in opened], promote_options="permissive")
+        known = {**types_in_text(), **texts}
+        schema = _told(told, known)
+    return pa.dataset.dataset(shards, schema=schema, format=kind, filesystem=files)
+
+
+def _told(schema: pa.Schema, known: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Return a schema with the types that are known, instead of those that pyarrow tells from values."""
+    import pyarrow as pa
+
+    return pa.schema([(field.name, known.get(field.name, field.type)) for field in schema])

@@ -13,7 +13,7 @@ from resnet_pipe.reader import file
 from resnet_pipe.reader.listing import PassedOver, empty_places, has_entries, list_files, root_of
 from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.reach import DiskReach, Reach
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import NOTHING, Carried, Source
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import path_of
 
@@ -58,6 +58,13 @@ class Files(Protocol):
 
         Raises:
             SourceError: `missing`, `unreadable`, `not_a_file`, `empty` or `too_large`.
+        """
+
+    def carried(self, key: str, alive: Callable[[], None]) -> Carried:
+        """Return what comes with a source that has just been read, if listing did not tell: `reader.carry`.
+
+        Raises:
+            SourceError: as for `read`.
         """
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
@@ -175,6 +182,10 @@ class Folder:
             raise file.refusal(error) from None
         except MemoryError:
             raise SourceError("reader", "too_large", "not enough memory to read it") from None
+
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: a file in a folder comes alone."""
+        return NOTHING
 
     def open(self, key: str, _alive: object = None, listed: Source | None = None) -> DiskFile:
         """See `Containers.open`."""

@@ -164,6 +164,11 @@ class ReaderSection(BaseModel):
         """Whether a damaged source gives no rows at all."""
         return False
 
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Of what comes with sources, what becomes columns of the rows, by these names."""
+        return ()
+
     def limited(self, _items: int) -> dict[str, object]:
         """Return what the section would say differently to take no more than so many items of a source."""
         return {}

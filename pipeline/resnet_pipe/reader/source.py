@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,17 +12,50 @@ from numpy.typing import NDArray
 
 from resnet_pipe.errors import SourceError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""`json.dumps` would make one for each of a million sources."""
+
+
+class Carried(NamedTuple):
+    """What comes with a source and becomes columns of its rows: texts, None where there is none.
+
+    The notes tell why a value is None although there is one: see `FrameCounts`.
+    """
+
+    values: tuple[str | None, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """Return it as JSON."""
+        return _ENCODER.encode(self)
+
+    @classmethod
+    def of_text(cls, text: str) -> Carried:
+        """Return what `to_text` has made a text of."""
+        return cls(*map(tuple, json.loads(text)))
+
+
+NOTHING = Carried()
+"""What most sources carry."""
+
 
 class Source(NamedTuple):
-    """One input that the user named: an image file or a video file. All three fields are its identity.
+    """One input that the user named: an image file or a video file. The first three fields are its identity.
 
     `key` is the path below the reader's root, in the reversible text form of `key_of`. `version` is what
     changes when it changes: of a file, when it was modified, in ns since 1970, which may be negative.
+    `carried` is what comes with it, where listing tells; where it is None, `Files.carried` does.
     """
 
     key: str
     size: int
     version: int
+    carried: Carried | None = None
+
+    @property
+    def identity(self) -> Source:
+        """Return it without what comes with it: as the ledger knows it."""
+        return self if self.carried is None else Source(*self[:3])
 
     @property
     def is_absent(self) -> bool:

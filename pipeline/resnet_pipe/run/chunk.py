@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import compress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet_pipe.head.aggregate import Aggregate, Result
-from resnet_pipe.head.rows import Place, view
+from resnet_pipe.head.rows import Place, is_carried, view, with_carried
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Entry, Failure, File, Record
@@ -22,6 +23,9 @@ from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
 from resnet_pipe.store.names import key_of
 from resnet_pipe.writer.writer import Portion, Target, Writer, WriterSection, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MERGED = "merged"
 """In a staging directory: where shards are written a second time."""
@@ -109,7 +113,7 @@ class OpenChunk:
                 before.get(source, 0) + 1,
                 tuple(self._notes.get(source.key, ())),
             )
-            for source in self._chunk.sources
+            for source in (each.identity for each in self._chunk.sources)
         ]
         return Record(
             chunk=self._chunk.id,
@@ -159,6 +163,7 @@ class ChunkFiles:
 
     def __init__(self, chunk: str, resolved: Resolved, directory: Path) -> None:
         self._head = resolved.head
+        self._carry = resolved.job.reader.carries
         self._directory = directory
         self._outputs = []
         files = resolved.job.reader.make_reader().files
@@ -172,7 +177,7 @@ class ChunkFiles:
 
     def append(self, places: Sequence[Place], outputs: Outputs) -> None:
         """Write the rows of some items, sorted; the network's outputs for them are finite."""
-        batch = self._head.rows(outputs, places, self._of_frames)
+        batch = self._rows(outputs, places, self._of_frames)
         for output in self._outputs:
             if output.aggregate is None:
                 output.writer.append(view(batch, output.target.schema))
@@ -209,4 +214,14 @@ class ChunkFiles:
 
     def _append_sources(self, output: _Output, results: Iterable[Result]) -> None:
         for places, outputs in results:
-            output.writer.append(self._head.rows(outputs, places, output.target.schema))
+            output.writer.append(self._rows(outputs, places, output.target.schema))
+
+    def _rows(self, outputs: Outputs, places: Sequence[Place], schema: pa.Schema) -> pa.RecordBatch:
+        """Return the rows that the head makes, with what comes with their sources."""
+        if not self._carry:
+            return self._head.rows(outputs, places, schema)
+        import pyarrow as pa
+
+        of_head = pa.schema([field for field in schema if not is_carried(field)], schema.metadata)
+        values = [Row(*place).carried for place in places]
+        return with_carried(self._head.rows(outputs, places, of_head), values, schema)

@@ -211,7 +211,7 @@ def make_plan(
         if source.is_absent and (entry.failure is None or entry.rows):
             continue  # it has disappeared, although its name is still in a manifest
         known[chunk].seen.add(source.key)
-        if entry.source == source and not _is_tried_again(entry, rules):
+        if entry.source == source.identity and not _is_tried_again(entry, rules):
             skipped += 1
             failed_before += entry.failure is not None
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import Carried, Source
 
 _NS = 1_000_000_000
 
@@ -23,6 +23,9 @@ class SourceTable:
         self._sizes = array("q")
         self._seconds = array("q")
         self._nanoseconds = array("I")
+        self._carried = bytearray()
+        self._carried_ends = array("q")
+        """Of what comes with them, as JSON; up to the last source of which listing has told."""
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -35,10 +38,22 @@ class SourceTable:
         seconds, nanoseconds = divmod(source.version, _NS)
         self._seconds.append(seconds)
         self._nanoseconds.append(nanoseconds)
+        if source.carried is not None:
+            before = len(self._ends) - 1 - len(self._carried_ends)
+            self._carried_ends.extend([len(self._carried)] * before)
+            self._carried += source.carried.to_text().encode()
+            self._carried_ends.append(len(self._carried))
 
     def __iter__(self) -> Iterator[Source]:
-        start = 0
+        carried, start = self._all_carried(), 0
         columns = (self._ends, self._sizes, self._seconds, self._nanoseconds)
         for end, size, seconds, nanoseconds in zip(*columns, strict=True):
-            yield Source(self._keys[start:end].decode(), size, seconds * _NS + nanoseconds)
+            key, version = self._keys[start:end].decode(), seconds * _NS + nanoseconds
+            yield Source(key, size, version, next(carried, None))
+            start = end
+
+    def _all_carried(self) -> Iterator[Carried | None]:
+        start = 0
+        for end in self._carried_ends:
+            yield Carried.of_text(self._carried[start:end].decode()) if end > start else None
             start = end

@@ -7,6 +7,7 @@ finished, so that a crash costs the spans in flight and not the film.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from resnet_pipe.store import atomic
 
 _FORMAT = 3
 """Version of the files; those of another version are ignored."""
-_KEYS = ("frame_index", "pts_s", "placement", "notes")
+_KEYS = ("frame_index", "pts_s", "placement", "notes", "carried")
 
 
 class SpanResult(NamedTuple):
@@ -62,6 +63,8 @@ class Spool:
         placements = [row.placement for row in rows if row.placement is not None]
         arrays["placement"] = np.array(placements, np.int64).reshape(-1, len(Placement._fields))
         arrays["notes"] = np.array([note.text for batch in batches for note in batch.notes], np.str_)
+        if rows and rows[0].carried:
+            arrays["carried"] = np.array([json.dumps(rows[0].carried)], np.str_)
         with atomic.replacing(self._path(source, span), self.tag) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -81,9 +84,11 @@ class Spool:
                 index, pts = arrays["frame_index"].tolist(), arrays["pts_s"].tolist()
                 places = [Placement(*values) for values in arrays["placement"].tolist()]
                 notes = tuple(Note(source.key, text) for text in arrays["notes"].tolist())
+                told = json.loads(arrays["carried"][0]) if "carried" in arrays.files else []
                 outputs = {name: arrays[name] for name in arrays.files if name not in _KEYS}
             placements: Sequence[Placement | None] = places or [None] * len(index)
-            rows = [Row(source.key, *values) for values in zip(index, pts, placements, strict=True)]
+            carried = tuple(told)
+            rows = [Row(source.key, *values, carried) for values in zip(index, pts, placements, strict=True)]
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             path.unlink(missing_ok=True)
             raise RunError(
@@ -101,5 +106,5 @@ class Spool:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _path(self, source: Source, span: Span) -> Path:
-        identity = repr((_FORMAT, self.digest, source, span))
+        identity = repr((_FORMAT, self.digest, source.identity, span))
         return self.directory / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"

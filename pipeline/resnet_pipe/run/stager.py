@@ -191,4 +191,5 @@ class Stager:
 
 
 def _bytes(ready: ReadyBatch, outputs: Outputs) -> int:
-    return len(ready.rows) * _ROW_BYTES + sum(values.nbytes for values in outputs.values())
+    texts = sum(map(len, (text or "" for row in ready.rows for text in row.carried)))
+    return len(ready.rows) * _ROW_BYTES + texts + sum(values.nbytes for values in outputs.values())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from resnet_pipe.reader.reader import Reader
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import Carried, Source
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.spool import Spool
 from resnet_pipe.run.stager import Stager
@@ -108,7 +108,8 @@ class TaskList:
             if self._spool.has(split.source, span):
                 yield ReadyBatch(split.task, span.index, 0, sources=share, from_spool=True)
             else:
-                task = Task(split.task, (split.source.key,), span, sources=share)
+                carried = _carried([split.source])
+                task = Task(split.task, (split.source.key,), span, sources=share, carried=carried)
                 heapq.heappush(self._spans, (split.task, span.index, task))
 
     def _make(self, chunks: Iterator[Chunk | None]) -> Iterator[tuple[Task, int] | None]:
@@ -124,7 +125,8 @@ class TaskList:
                 self._stager.expect(index, chunk, final=position == len(groups) - 1)
                 large = group[0] if len(group) == 1 and self._reader.may_split(group[0]) else None
                 keys = tuple(source.key for source in group)
-                yield Task(index, keys, may_split=large, sources=len(keys)), number
+                carried = _carried(group)
+                yield Task(index, keys, may_split=large, sources=len(keys), carried=carried), number
                 index += 1
 
     def _groups(self, sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
@@ -133,3 +135,8 @@ class TaskList:
             size = 1 if large else self._sources
             for start in range(0, len(together), size):
                 yield together[start : start + size]
+
+
+def _carried(sources: Sequence[Source]) -> dict[str, Carried]:
+    """Return what comes with sources, by key, where listing has told."""
+    return {source.key: source.carried for source in sources if source.carried is not None}

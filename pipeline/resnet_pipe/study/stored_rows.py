@@ -50,10 +50,16 @@ class StoredRows:
         self.output = output
         format_name, names = dataset.committed(output)
         self._states = _states(names)
-        lines = pa.dataset.CsvFileFormat(parse_options=pa.csv.ParseOptions(newlines_in_values=True))
+        carried = dataset.carried(output)
+        kind = dataset.text_format(format_name, carried)
+        if kind == "csv":
+            kind = pa.dataset.CsvFileFormat(parse_options=pa.csv.ParseOptions(newlines_in_values=True))
         with self._reading(names[0]):
-            opened = pa.dataset.dataset(names, format=lines if format_name == "csv" else format_name)
-        self._schema = opened.schema if format_name == "parquet" else _typed(opened.schema.names)
+            opened = pa.dataset.dataset(names, format=kind)
+        own = [name for name in opened.schema.names if name not in carried]
+        self._schema = _typed(own)
+        if format_name == "parquet":
+            self._schema = pa.schema([opened.schema.field(name) for name in own], opened.schema.metadata)
         self.keys: list[RowKey] = []
         self._blocks: list[Fragment] = []
         self._starts: list[int] = []

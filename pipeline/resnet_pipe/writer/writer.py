@@ -159,6 +159,10 @@ class WriterSection(BaseModel):
         """How the frames of a source become one row; None if each is one."""
         return None
 
+    def has_column(self, _name: str) -> bool:
+        """Tell whether it makes a column of this name, beside those that rows have."""
+        return False
+
     @abstractmethod
     def open(self, target: Target) -> Writer:
         """Begin the files of a chunk."""

@@ -14,7 +14,7 @@ from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
 from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.packed import Packed, list_packed, unpack
-from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 
 EXTENSIONS = frozenset([".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"])
 """Of the files that are archives."""
@@ -28,8 +28,11 @@ drive = Drive()
 class Archives(Packed):
     """The members of tar files that have one of some extensions, lower case and with the dot.
 
-    Names that begin with a dot are left out, as in a folder.
+    Names that begin with a dot are left out, as in a folder. `carry` are the columns of what comes with a
+    member: what another one holds that is called like it up to the first dot, and ends in the column's name.
     """
+
+    carry: tuple[str, ...] = ()
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`. An archive that is not whole is a source as well, by its own key."""
@@ -52,7 +55,7 @@ class Archives(Packed):
             name = _NUMBER.sub("", member.name)
             if extension_of(name) in self.extensions:
                 yield Source(key, member.size, version_of(size, version, member.offset))
-            elif passed_over is not None:
+            elif passed_over is not None and _ending(name) not in self.carry:
                 passed_over.add(name)
 
     def announce(self, key: str) -> None:
@@ -61,7 +64,11 @@ class Archives(Packed):
 
     def read(self, key: str, alive: Alive) -> bytes:
         """See `Files.read`, and `Drive.read`."""
-        return drive.read(self.containers, key, alive)
+        return drive.read(self.containers, key, alive, self.carry)
+
+    def carried(self, key: str, alive: Alive) -> Carried:
+        """See `Files.carried`."""
+        return drive.carried(self.containers, key, self.carry, alive) if self.carry else NOTHING
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Alive) -> list[Path]:
         """See `Files.as_files`."""
@@ -72,3 +79,8 @@ class Archives(Packed):
                 lambda key: own.read(self.containers, key, alive),
                 lambda key: extension_of(_NUMBER.sub("", key)),
             )
+
+
+def _ending(name: str) -> str:
+    """Return what comes after the first dot of the last part of a name."""
+    return name.rpartition("/")[2].partition(".")[2]

@@ -67,6 +67,8 @@ class Container:
         data = self._passed.pop(member.name, None)
         if data is not None:
             return data
+        wanted = {other.name for other in upcoming}  # what an image that failed has left is not any more
+        self._passed = {name: data for name, data in self._passed.items() if name in wanted}
         begin = self._at if member.offset >= self._at else 0
         for other in sorted(upcoming, key=lambda one: one.offset):
             room = _AHEAD_BYTES - sum(map(len, self._passed.values()))

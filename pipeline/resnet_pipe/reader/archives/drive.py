@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.archives.container import Container
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.scan import SPARSE, Member
+from resnet_pipe.reader.carried import MAX_BYTES as CARRIED_BYTES
+from resnet_pipe.reader.carried import carried, too_long
 from resnet_pipe.reader.files import Containers
+from resnet_pipe.reader.source import Carried
 
 MAX_BYTES = 1 << 30
 """A larger member is not read: it would have more than the most pixels of a picture, of 48 bits each."""
@@ -24,6 +27,8 @@ class Drive:
         self._containers: Containers | None = None
         self._upcoming: dict[str, None] = {}
         """Keys that were announced, and have not been read."""
+        self._told: tuple[str, Sequence[str], Carried] | None = None
+        """What has come last with images of the open archive: their stem, which columns, and these."""
 
     def announce(self, containers: Containers, key: str) -> None:
         """Have a member read ahead: it will be read soon."""
@@ -32,8 +37,8 @@ class Drive:
             for member in self._members([key], self._container):
                 self._container.announce(member)
 
-    def read(self, containers: Containers, key: str, alive: Alive) -> bytes:
-        """Return all bytes of a member; see `Files.read`.
+    def read(self, containers: Containers, key: str, alive: Alive, columns: Sequence[str] = ()) -> bytes:
+        """Return all bytes of a member; see `Files.read`. `carried` will be asked for these columns.
 
         Raises:
             SourceError: also `unsupported`, or of an archive itself what is wrong with it.
@@ -53,10 +58,43 @@ class Drive:
             raise SourceError("reader", "too_large", f"{member.size} bytes: more than {MAX_BYTES}")
         if not member.size:
             raise SourceError("reader", "empty", "the file is empty")
-        upcoming = []
-        if container.is_stream and not container.index.in_order:
-            upcoming = self._members(self._upcoming, container)
-        return container.read(member, upcoming, alive)
+        return container.read(member, self._on_the_way(key, columns, container), alive)
+
+    def carried(self, containers: Containers, key: str, columns: Sequence[str], alive: Alive) -> Carried:
+        """Return what comes with a member that was read last: see `Files.carried`."""
+        container = self._opened(containers, key, alive)
+        stem = _stem(key)
+        if self._told is not None and self._told[:2] == (stem, columns):
+            return self._told[2]  # of an image with the same stem; a stream would have to go back for it
+
+        def value(column: str) -> bytes | None:
+            member = container.index.find(f"{stem}.{column}"[len(self._prefix) :])
+            if member is None:
+                return None
+            if member.offset == SPARSE:
+                raise ValueError("a file with holes (sparse)")
+            if member.size > CARRIED_BYTES:
+                raise ValueError(too_long(member.size))
+            if not member.size:
+                return b""
+            return container.read(member, self._on_the_way(key, columns, container), alive)
+
+        found = carried(columns, value)
+        self._told = stem, columns, found
+        return found
+
+    def _on_the_way(self, key: str, columns: Sequence[str], container: Container) -> list[Member]:
+        """Return what a stream should keep if it passes it on the way to a member, or what comes with it."""
+        if not container.is_stream:
+            return []
+        images: Iterable[str] = self._upcoming
+        if container.index.in_order:  # what is between an image and what comes with it begins like both
+            begin = f"{_stem(key)}."
+            images = [one for one in images if one.startswith(begin)] if columns else []
+        wanted = self._members(images, container)
+        stems = dict.fromkeys(map(_stem, (key, *images))) if columns else {}
+        texts = self._members((f"{stem}.{column}" for stem in stems for column in columns), container)
+        return list(dict.fromkeys([*wanted, *(text for text in texts if text.size <= CARRIED_BYTES)]))
 
     def _members(self, keys: Iterable[str], container: Container) -> list[Member]:
         """Return the members of the open archive that some keys are of, and that can be read."""
@@ -84,4 +122,10 @@ class Drive:
         """Close the archive that is open."""
         if self._container is not None:
             self._container.close()
-            self._container = None
+            self._container = self._told = None
+
+
+def _stem(key: str) -> str:
+    """Return a key up to the first dot of the name: what an image has in common with what comes with it."""
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"

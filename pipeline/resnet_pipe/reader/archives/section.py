@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.reader.images.format import EXTENSIONS
-from resnet_pipe.reader.images.section import ImageFilesSection
+from resnet_pipe.reader.images.section import CarryingSection
 from resnet_pipe.reader.section import ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class ArchiveSection(ImageFilesSection):
+class ArchiveSection(CarryingSection):
     """The `reader` of a job over image files in tar files."""
 
     description: ClassVar = ReaderDescription(
@@ -32,5 +32,5 @@ class ArchiveSection(ImageFilesSection):
         from resnet_pipe.reader.archives.archives import Archives
         from resnet_pipe.reader.images.reader import ImageReader
 
-        files = Archives(self.files(CONTAINERS), EXTENSIONS)
+        files = Archives(self.files(CONTAINERS), EXTENSIONS, self.carry)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

@@ -16,7 +16,7 @@ from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.packed import spread
 from resnet_pipe.reader.reach import BucketReach
-from resnet_pipe.reader.source import Source
+from resnet_pipe.reader.source import NOTHING, Carried, Source
 from resnet_pipe.store.address import Address
 
 
@@ -71,6 +71,10 @@ class CopiedObjects:
     def read(self, key: str, alive: Callable[[], None]) -> bytes:
         """See `Files.read`."""
         return self.bucket.read(key, alive)
+
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: an object comes alone."""
+        return NOTHING
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are copied."""

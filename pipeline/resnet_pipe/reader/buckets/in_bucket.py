@@ -20,7 +20,7 @@ from resnet_pipe.reader.buckets.object_file import ObjectFile
 from resnet_pipe.reader.buckets.request import answer, started
 from resnet_pipe.reader.listing import PassedOver, advance
 from resnet_pipe.reader.reach import BucketReach
-from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
 from resnet_pipe.store.objects import Objects, Storage, StoredObject
@@ -178,6 +178,10 @@ class InBucket:
         except OSError as error:
             raise file.refusal(error) from None
         return found is not None and found.size > 0
+
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: an object comes alone."""
+        return NOTHING
 
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are downloaded."""

@@ -29,7 +29,7 @@ class ObjectFile:
         Raises:
             SourceError: `missing`, `empty` or `unreadable`.
         """
-        self.size, self.version = listed[1:] if listed else _looked_at(objects, name, alive)
+        self.size, self.version = listed[1:3] if listed else _looked_at(objects, name, alive)
         if not self.size:
             raise SourceError("reader", "empty", "the object is empty")
         self._objects, self._name = objects, name

@@ -42,6 +42,23 @@ class ImageFilesSection(ReaderSection):
         }
 
 
+class CarryingSection(ImageFilesSection):
+    """What sections of image files have in common that come with something, such as a label."""
+
+    carry: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(
+            description="other columns, such as label, or in tar files the endings of files beside an image, "
+            "such as json: rows get them as texts"
+        ),
+    ] = ()
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """See `ReaderSection.carries`."""
+        return self.carry
+
+
 class ImagesSection(ImageFilesSection):
     """The `reader` of a job over image files."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from resnet_pipe.reader.manifests.ahead import ahead
 from resnet_pipe.reader.manifests.named import Named
 from resnet_pipe.reader.manifests.rows import read_rows
 from resnet_pipe.reader.reach import Reach
-from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.names import key_of
 
 OF_ROW = "//"
 """In the key of a row that names nothing, between the manifest's and its number. No path in order has it."""
+_NO_MORE = (0, "")
+"""Of most rows, which say no version, and with which nothing comes."""
 _LONGEST_PATH = 4096
 """Bytes, of Linux."""
 
@@ -31,13 +34,15 @@ class Manifests:
 
     `named` are these files, and `lists` the manifests. Relative paths start from the root of `named`. A row
     that names nothing, or nothing below that root, is a source too: reading it fails. With `version`, another
-    column has the versions of the files, which are not looked at then.
+    column has the versions of the files, which are not looked at then. `carry` are columns that come with
+    the files.
     """
 
     lists: Containers
     column: str
     named: Named
     version: str | None = None
+    carry: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path | Address:
@@ -55,29 +60,35 @@ class Manifests:
         return EXTENSIONS
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
-        """See `Files.list_sources`. What is named twice is one source; the last row tells its version.
+        """See `Files.list_sources`. What is named twice is one source; the last row tells the rest.
 
         Raises:
             RunError: a directory cannot be listed, a manifest cannot be read, or the server of what it names
                 cannot be reached.
-            UsageError: a manifest has no such column.
+            UsageError: a manifest has no such columns.
         """
         columns = self._columns
         if self.version is not None:
             columns["reader.version"] = self.version
-        versions: dict[str, int] = {}
+        found: dict[str, tuple[int, str]] = {}
+        """Key -> version, and what comes with it as JSON, in a third of the memory."""
         for manifest in self.lists.list_sources(passed_over):
-            for number, values in read_rows(self.lists, manifest.key, columns):
+            for number, values, carried in read_rows(self.lists, manifest.key, columns, self.carry):
                 names = values if self.version is None else values[:-1]
                 key = self._key_of_row(f"{manifest.key}{OF_ROW}{number}", *names)
-                versions[key] = 0 if self.version is None else _version_of(values[-1])
-        keys = sorted(versions)
+                version = 0 if self.version is None else _version_of(values[-1])
+                found[key] = (version, carried.to_text()) if version or self.carry else _NO_MORE
+        keys = sorted(found)
+        sources: Iterator[Source]
         if self.version is not None:
-            yield from (Source(key, 0, 0 if self._refusal(key) else versions[key]) for key in keys)
+            sources = (Source(key, 0, 0 if self._refusal(key) else found[key][0]) for key in keys)
         elif self.named.at_once > 1:
-            yield from ahead(self._identified, keys, self.named.at_once)
+            sources = ahead(self._identified, keys, self.named.at_once)
         else:
-            yield from map(self._identified, keys)
+            sources = map(self._identified, keys)
+        if self.carry:
+            sources = (_with_carried(source, found[source.key][1]) for source in sources)
+        yield from sources
 
     @property
     def _columns(self) -> dict[str, str]:
@@ -114,6 +125,10 @@ class Manifests:
             raise refusal
         return self.named.read(key, alive)
 
+    def carried(self, _key: str, _alive: object = None) -> Carried:
+        """See `Files.carried`: listing tells, so that no worker reads a manifest."""
+        return NOTHING
+
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; there is no file of what is refused."""
         read = [source for source in sources if self._refusal(source.key) is None]
@@ -143,6 +158,14 @@ class Manifests:
         if of_row:
             return SourceError("reader", "missing", f"row {row} of {manifest} names no file")
         return None
+
+
+def _with_carried(source: Source, text: str) -> Source:
+    """Return a source with what comes with it, which is given as JSON, and changes its version."""
+    carried = Carried.of_text(text)
+    if source.is_absent:
+        return source._replace(carried=carried)
+    return Source(source.key, source.size, version_of(source.version, json.dumps(carried.values)), carried)
 
 
 def _version_of(value: object) -> int:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from io import BufferedReader, TextIOWrapper
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_pipe.errors import RunError, SourceError, UsageError
+from resnet_pipe.reader.carried import MAX_BYTES, carried, check_columns, python_value
 from resnet_pipe.reader.files import Containers
 from resnet_pipe.reader.listing import extension_of
 from resnet_pipe.reader.opened import AsFile, Opened
+from resnet_pipe.reader.source import Carried
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
-Row = tuple[int, tuple[object, ...]]
-"""Its number, as a spreadsheet or an editor shows it, and its value in each column; None if it has none."""
+Row = tuple[int, tuple[object, ...], Carried]
+"""Its number, as a spreadsheet or an editor shows it, its value in each column, None if it has none, and what
+it has in the columns that are carried."""
 Columns = Mapping[str, str]
 """Names of columns, by the keys of the job that say them."""
 _REMEDY = "repair it, or make it again: CSV, TSV, JSONL (UTF-8) or Parquet, told by the extension"
@@ -27,10 +31,14 @@ _LONGEST_LINE = 1 << 20
 """Characters of a line that ends."""
 _SHOWN = 10
 """So many names of columns are listed."""
+_AT_ONCE = 4096
+"""Rows of a Parquet file that are in memory."""
 
 
-def read_rows(lists: Containers, manifest: str, columns: Columns) -> Iterator[Row]:
+def read_rows(lists: Containers, manifest: str, columns: Columns, carry: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a manifest of a key, with their values in the order of the columns.
+
+    `carry` are the columns that are carried.
 
     Rows are counted from 1; the header of CSV is the first one.
 
@@ -45,7 +53,7 @@ def read_rows(lists: Containers, manifest: str, columns: Columns) -> Iterator[Ro
         raise RunError(f"{place}: the extension does not tell what it is", f"rename it: {names}")
     try:
         with closing(lists.open(manifest)) as opened:
-            yield from read(opened, columns)
+            yield from read(opened, columns, carry)
     except SourceError as error:
         raise RunError(f"{place} cannot be read: {error.message}", _REMEDY) from None
     except OSError as error:
@@ -63,26 +71,32 @@ def _lines(manifest: Opened) -> Iterator[str]:
             yield line
 
 
-def _csv(manifest: Opened, columns: Columns, delimiter: str = ",") -> Iterator[Row]:
+def _csv(manifest: Opened, columns: Columns, carry: Sequence[str], delimiter: str = ",") -> Iterator[Row]:
+    if carry:  # without being told, Python reads 128 KiB of a value
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_BYTES))
     rows = csv.reader(_lines(manifest), delimiter=delimiter, strict=True)
     header = next(rows, None)
     if not header:
         raise RunError(
             f"{manifest.place} begins with an empty line", "begin it with the names of its columns"
         )
-    places = _places(manifest, columns, header)
+    _check(manifest, columns, carry, header)
+    wanted = [header.index(column) for column in columns.values()]
+    others = [(column, header.index(column)) for column in carry]
     for number, values in enumerate(rows, 2):
         if values:  # no empty line
-            yield number, tuple(values[at] if at < len(values) else None for at in places)
+            told = {column: values[at] for column, at in others if at < len(values)} if carry else {}
+            found = tuple(values[at] if at < len(values) else None for at in wanted)
+            yield number, found, carried(carry, told.get)
 
 
-def _tsv(manifest: Opened, columns: Columns) -> Iterator[Row]:
-    return _csv(manifest, columns, "\t")
+def _tsv(manifest: Opened, columns: Columns, carry: Sequence[str]) -> Iterator[Row]:
+    return _csv(manifest, columns, carry, "\t")
 
 
-def _jsonl(manifest: Opened, columns: Columns) -> Iterator[Row]:
+def _jsonl(manifest: Opened, columns: Columns, carry: Sequence[str]) -> Iterator[Row]:
     names: dict[str, None] = {}
-    unseen = set(columns.values())
+    unseen = {*columns.values(), *carry}
     for number, line in enumerate(_lines(manifest), 1):
         if not line.strip():
             continue
@@ -94,39 +108,51 @@ def _jsonl(manifest: Opened, columns: Columns) -> Iterator[Row]:
         if unseen and (len(names) <= _SHOWN or not unseen.isdisjoint(row)):
             names |= dict.fromkeys(row)
             unseen.difference_update(row)
-        yield number, tuple(map(row.get, columns.values()))
+        yield number, tuple(map(row.get, columns.values())), carried(carry, row.get)
     if names:
-        _places(manifest, columns, list(names))
+        _check(manifest, columns, carry, list(names))
 
 
-def _parquet(manifest: Opened, columns: Columns) -> Iterator[Row]:
+def _parquet(manifest: Opened, columns: Columns, carry: Sequence[str]) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with AsFile(manifest) as raw, pq.ParquetFile(raw) as table:
-            _places(manifest, columns, table.schema_arrow.names)
-            batches = table.iter_batches(columns=list(dict.fromkeys(columns.values())))
-            yield from enumerate(chain.from_iterable(_values(batch, columns) for batch in batches), 1)
+            _check(manifest, columns, (), table.schema_arrow.names)
+            check_columns(manifest.place, carry, table.schema_arrow)
+            batches = table.iter_batches(_AT_ONCE, columns=list(dict.fromkeys([*columns.values(), *carry])))
+            rows = chain.from_iterable(_rows(batch, columns, carry) for batch in batches)
+            yield from ((number, *row) for number, row in enumerate(rows, 1))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
 
 
-def _values(batch: RecordBatch, columns: Columns) -> Iterator[tuple[object, ...]]:
+def _rows(
+    batch: RecordBatch, columns: Columns, carry: Sequence[str]
+) -> Iterator[tuple[tuple[object, ...], Carried]]:
     names = batch.schema.names
-    return zip(*(batch.column(names.index(name)).to_pylist() for name in columns.values()), strict=True)
+    values = (batch.column(names.index(name)).to_pylist() for name in columns.values())
+    others = {name: batch.column(name) for name in carry}
+    for at, found in enumerate(zip(*values, strict=True)):
+        yield found, carried(carry, partial(_value, others, at))
 
 
-def _places(manifest: Opened, columns: Columns, names: list[str]) -> list[int]:
-    """Return where columns are, of those of a manifest; a `UsageError` if there is none of one name."""
-    for key, column in columns.items():
+def _value(columns: Mapping[str, Any], at: int, name: str) -> object:
+    return python_value(columns[name][at])
+
+
+def _check(manifest: Opened, columns: Columns, carry: Sequence[str], names: list[str]) -> None:
+    """Refuse, with a `UsageError`, a manifest that has no columns of some names."""
+    shown = ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
+    wanted = [*((f"{key}: one of", column) for key, column in columns.items())]
+    wanted += [("reader.carry: some of", column) for column in carry]
+    for remedy, column in wanted:
         if column not in names:
-            shown = ", ".join(names[:_SHOWN]) + (" and others" if len(names) > _SHOWN else "")
-            raise UsageError(f"{manifest.place} has no column {column!r}", f"{key}: one of {shown}")
-    return [names.index(column) for column in columns.values()]
+            raise UsageError(f"{manifest.place} has no column {column!r}", f"{remedy} {shown}")
 
 
-_READERS: dict[str, Callable[[Opened, Columns], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Opened, Columns, Sequence[str]], Iterator[Row]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".jsonl": _jsonl,

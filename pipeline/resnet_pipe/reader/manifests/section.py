@@ -21,7 +21,7 @@ from resnet_pipe.job.storage import StorageSection
 from resnet_pipe.reader.buckets.copied import large_files
 from resnet_pipe.reader.buckets.in_bucket import InBucket
 from resnet_pipe.reader.files import Folder
-from resnet_pipe.reader.images.section import ImageFilesSection
+from resnet_pipe.reader.images.section import CarryingSection
 from resnet_pipe.reader.section import ReaderDescription, ReaderSection, entry_of
 from resnet_pipe.reader.video.keys import CopiesGib, VideoKeys
 from resnet_pipe.reader.video.section import VideoSection
@@ -64,7 +64,7 @@ class _Description:
         return _IMAGES if section is None or section.video is None else _VIDEOS
 
 
-class ManifestSection(ImageFilesSection):
+class ManifestSection(CarryingSection):
     """The `reader` of a job over image or video files that manifests name."""
 
     description: ClassVar[Any] = _Description()
@@ -179,7 +179,7 @@ class ManifestSection(ImageFilesSection):
         storage = self.storage.storage if self.storage else Storage()
         named: Named = NamedObjects(root, storage) if isinstance(root, Address) else NamedFiles(root)
         if self.video is None:
-            files = Manifests(lists, self.column, named, self.version)
+            files = Manifests(lists, self.column, named, self.version, self.carry)
             return ImageReader(files, self.accept_truncated, self.max_pixels)
         from resnet_pipe.reader.manifests.clips import ClipReader, Clips
 
@@ -187,6 +187,6 @@ class ManifestSection(ImageFilesSection):
             videos = large_files(InBucket(root, (), False, frozenset(), storage), self.copies_gib)
         else:
             videos = Folder(root, (), False, frozenset())
-        columns = {"version": self.version, "start": self.start, "end": self.end}
-        clips = Clips(lists, self.column, named, videos=videos, **columns)
+        rest = (self.version, self.carry)
+        clips = Clips(lists, self.column, named, *rest, videos=videos, start=self.start, end=self.end)
         return ClipReader(clips, self.video.sampling, self.video.backend, self.max_pixels, self.video.track)

@@ -1,4 +1,4 @@
-"""One column of a Parquet file, open, read best from its first row to its last."""
+"""One column of a Parquet file, and what it carries, open, read best from its first row to its last."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from resnet_pipe.errors import SourceError, UsageError
 from resnet_pipe.reader import file
+from resnet_pipe.reader.carried import carried, check_columns, python_value
 from resnet_pipe.reader.opened import AsFile, Opened
+from resnet_pipe.reader.source import Carried
 
 _ROWS_AT_ONCE = 32
 """So many rows are made into values at a time; in memory is the page of the column that they are in."""
@@ -33,12 +35,18 @@ class Cursor:
         groups: the row groups, in order.
     """
 
-    def __init__(self, opened: Opened, column: str, alive: Callable[[], None] = lambda: None) -> None:
-        """Look into a file, and have it closed with this.
+    def __init__(
+        self,
+        opened: Opened,
+        column: str,
+        carry: tuple[str, ...] = (),
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Look into a file, and have it closed with this; `carry` are columns besides.
 
         Raises:
             SourceError: `unreadable`, or `damaged`: no Parquet, or cut off.
-            UsageError: there is no such column, or it holds something else.
+            UsageError: there are no such columns, or they hold something else.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -49,8 +57,10 @@ class Cursor:
             self._file = pq.ParquetFile(
                 self._bytes, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
             )
-            self._column = column
+            self._column, self._carry = column, carry
+            self._columns = list(dict.fromkeys((column, *carry)))
             _check(opened.place, column, self._file.schema_arrow)
+            check_columns(opened.place, carry, self._file.schema_arrow)
             self.groups = _groups(self._file.metadata)
         except BaseException as error:
             self.close()
@@ -62,8 +72,9 @@ class Cursor:
         """Row groups that could not be read to their ends -> the first row that could not."""
         self._batches: Iterator[Any] = iter(())
         self._group = -1
-        self._first, self._values = 0, list[Any]()
-        """Rows that are in memory, and the number of the first one."""
+        self._first = 0
+        self._rows: Any = []
+        """Rows that are in memory, a record batch, and the number of the first one."""
 
     def read(self, row: int, alive: Callable[[], None]) -> bytes:
         """Return the bytes in a row, counted from 0; `alive` is called often on the way to it.
@@ -71,13 +82,7 @@ class Cursor:
         Raises:
             SourceError: `missing`, `empty`, `damaged`, `too_large`, or `unsupported`: a path without bytes.
         """
-        if not 0 <= row < self._starts[-1]:
-            raise SourceError("reader", "missing", "no such row in the table")
-        self._bytes.alive = alive
-        group = bisect_right(self._starts, row) - 1
-        if row >= self._broken.get(group, row + 1):
-            raise SourceError("reader", "damaged", "the table is damaged before this row")
-        value = self._value(group, row, alive)
+        value = self._value(row, self._column, alive)
         if isinstance(value, dict):
             if value.get("bytes") is None and value.get("path"):
                 raise SourceError("reader", "unsupported", "the row holds a path, and no bytes of an image")
@@ -88,19 +93,30 @@ class Cursor:
             raise SourceError("reader", "empty", "the row holds no bytes")
         return bytes(value)
 
-    def _value(self, group: int, row: int, alive: Callable[[], None]) -> Any:  # noqa: ANN401 - of the column
+    def carried(self, row: int, alive: Callable[[], None]) -> Carried:
+        """Return what the other columns have in a row that was read last."""
+        return carried(self._carry, lambda column: python_value(self._value(row, column, alive, scalar=True)))
+
+    def _value(self, row: int, column: str, alive: Callable[[], None], scalar: bool = False) -> Any:  # noqa: ANN401 - of any column
+        if not 0 <= row < self._starts[-1]:
+            raise SourceError("reader", "missing", "no such row in the table")
+        self._bytes.alive = alive
+        group = bisect_right(self._starts, row) - 1
+        if row >= self._broken.get(group, row + 1):
+            raise SourceError("reader", "damaged", "the table is damaged before this row")
         try:
             if group != self._group or row < self._first:
-                self._group, self._first, self._values = group, self._starts[group], []
+                self._group, self._first, self._rows = group, self._starts[group], []
                 self._batches = self._file.iter_batches(
-                    _ROWS_AT_ONCE, row_groups=[group], columns=[self._column], use_threads=False
+                    _ROWS_AT_ONCE, row_groups=[group], columns=self._columns, use_threads=False
                 )
-            while row >= self._first + len(self._values):
+            while row >= self._first + len(self._rows):
                 alive()
-                self._first += len(self._values)
-                self._values = []
-                self._values = next(self._batches).column(0)
-            return self._values[row - self._first].as_py()
+                self._first += len(self._rows)
+                self._rows = []
+                self._rows = next(self._batches)
+            value = self._rows.column(column)[row - self._first]
+            return value if scalar else value.as_py()
         except MemoryError:
             self._group = -1
             raise SourceError("reader", "too_large", "not enough memory to read it") from None

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from resnet_pipe.reader.images.format import EXTENSIONS
-from resnet_pipe.reader.images.section import ImageFilesSection
+from resnet_pipe.reader.images.section import CarryingSection
 from resnet_pipe.reader.section import ReaderDescription
 
 if TYPE_CHECKING:
     from resnet_pipe.reader.images.reader import ImageReader
 
 
-class TableSection(ImageFilesSection):
+class TableSection(CarryingSection):
     """The `reader` of a job over image files in Parquet files."""
 
     description: ClassVar = ReaderDescription(
@@ -35,5 +35,5 @@ class TableSection(ImageFilesSection):
         from resnet_pipe.reader.tables.tables import EXTENSIONS as TABLES
         from resnet_pipe.reader.tables.tables import Tables
 
-        files = Tables(self.files(TABLES), EXTENSIONS, self.column)
+        files = Tables(self.files(TABLES), EXTENSIONS, self.column, self.carry)
         return ImageReader(files, self.accept_truncated, self.max_pixels)

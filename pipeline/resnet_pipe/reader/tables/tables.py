@@ -11,7 +11,7 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.packed import Packed, list_packed, unpack
-from resnet_pipe.reader.source import Source, version_of
+from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.reader.tables.cursor import Cursor
 
 EXTENSIONS = frozenset([".parquet"])
@@ -23,22 +23,24 @@ class Tables(Packed):
     """The rows of Parquet files, each with the bytes of an image file in a column.
 
     Rows are counted from 0, in nine digits, so that the order of the keys is that of the rows. Extensions are
-    those that a row's image may have, if somebody asks.
+    those that a row's image may have, if somebody asks. `carry` are other columns, which come with it.
     """
 
     column: str
+    carry: tuple[str, ...] = ()
 
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Files.list_sources`. A table that cannot be read is a source itself, by its own key.
 
         Raises:
-            UsageError: a table has no such column.
+            UsageError: a table has no such columns.
         """
         return list_packed(self.containers.list_sources(passed_over), self._rows)
 
     def _rows(self, table: Source) -> Iterator[Source]:
         try:
-            with closing(Cursor(self.containers.open(table.key, listed=table), self.column)) as cursor:
+            opened = self.containers.open(table.key, listed=table)
+            with closing(Cursor(opened, self.column, self.carry)) as cursor:
                 groups = cursor.groups
         except SourceError:  # which reading it will tell
             yield table._replace(version=version_of(table.size, table.version, 0))
@@ -58,6 +60,10 @@ class Tables(Packed):
         """See `Files.read`; what else it raises is in `Cursor.read`."""
         return _opened.read(self, key, alive)
 
+    def carried(self, key: str, alive: Callable[[], None]) -> Carried:
+        """See `Files.carried`."""
+        return _opened.carried(self, key, alive) if self.carry else NOTHING
+
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`."""
         with closing(_Opened()) as own:
@@ -74,18 +80,27 @@ class _Opened:
 
     def read(self, tables: Tables, key: str, alive: Callable[[], None]) -> bytes:
         """Return the bytes in a row."""
+        cursor, row = self._at(tables, key, alive)
+        return cursor.read(row, alive)
+
+    def carried(self, tables: Tables, key: str, alive: Callable[[], None]) -> Carried:
+        """Return what comes with the bytes in a row."""
+        cursor, row = self._at(tables, key, alive)
+        return cursor.carried(row, alive)
+
+    def _at(self, tables: Tables, key: str, alive: Callable[[], None]) -> tuple[Cursor, int]:
         table, _, row = key.rpartition("/")
-        of = (tables.containers, tables.column, table)
+        of = (tables.containers, tables.column, tables.carry, table)
         if self._cursor is None or self._file is None or of != self._of or not self._file.is_current():
             self.close()
             holder = tables.containers.holder_of(key, alive)
             file = tables.containers.open(holder, alive)
-            cursor = Cursor(file, tables.column, alive)
+            cursor = Cursor(file, tables.column, tables.carry, alive)
             if holder == key:
                 cursor.close()
                 raise SourceError("reader", "unreadable", "it could not be read when the sources were listed")
             self._cursor, self._file, self._of = cursor, file, of
-        return self._cursor.read(int(row), alive)
+        return self._cursor, int(row)
 
     def close(self) -> None:
         """Close the table that is open."""

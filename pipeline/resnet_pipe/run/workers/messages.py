@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_pipe.head.rows import Values
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.preprocess.geometry import Geometry
 from resnet_pipe.preprocess.network_input import Placement
-from resnet_pipe.reader.source import FrameCounts, Source, Span
+from resnet_pipe.reader.source import Carried, FrameCounts, Source, Span
 from resnet_pipe.run.workers.slots import SlotShape
 
 if TYPE_CHECKING:
@@ -31,12 +33,13 @@ class Note(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Which item sits in a row of a slot, and where its image lies in what the network sees."""
+    """Which item sits in a row of a slot, where its image lies in what the network sees, what it carries."""
 
     key: str
     frame_index: int | None
     pts_s: float | None
     placement: Placement | None = None
+    carried: Values = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Task:
         final: nothing of the task comes after it. False for all pieces but the last of one that is cut
             because a source in it is suspect.
         alone: its only source is a suspect, and tried again in a worker that has read nothing before.
+        carried: what comes with sources, by key, where listing has told.
     """
 
     index: int
@@ -65,6 +69,7 @@ class Task:
     skip: int = 0
     final: bool = True
     alone: bool = False
+    carried: Mapping[str, Carried] = field(default_factory=dict)
 
 
 @dataclass

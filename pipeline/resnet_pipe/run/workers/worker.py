@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.head.rows import Values
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.preprocess.geometry import is_picture
@@ -33,6 +34,8 @@ from resnet_pipe.run.workers.slots import Slots
 
 _SHAPES = 256
 """Sizes of images for which it is remembered where they are placed: that of all frames of a video is one."""
+_TEXTS = 32 << 20
+"""Characters of what comes with the sources of a batch, after which it counts as full."""
 
 
 class Worker:
@@ -55,6 +58,8 @@ class Worker:
         self._task = Task(0, ())
         self._batch = ReadyBatch(0, 0, 0)
         """The one that is being filled; what it says of the task is put in when it is posted."""
+        self._texts = 0
+        """Characters of what comes with its sources."""
         self._seconds: list[tuple[str, float]] = []
         """What each source took that was finished since the last batch."""
         self._finished = 0
@@ -150,12 +155,16 @@ class Worker:
         task, counts, before = self._task, FrameCounts(), FrameCounts()
         min_side, alive = self._setup.geometry.min_side, partial(self._begin, position)
         items = self._setup.reader.read(key, min_side, task.span, counts, alive)
-        skip = self._skip
+        skip, carried = self._skip, None
         while True:
             item: Item | None = None
             try:
                 with self._timed("reader", key):
-                    item = next(items, None)
+                    found = next(items, None)
+                    if found is not None and carried is None:
+                        carried = task.carried.get(key) or self._setup.reader.files.carried(key, alive)
+                        counts.notes.extend(carried.notes)
+                    item = found
             finally:
                 if item is not None and self._items >= skip:
                     self._make_room(item)  # before the item is counted, which is not posted yet
@@ -165,23 +174,24 @@ class Worker:
                 before = copy(counts)
                 self._batch.notes.extend(Note(key, text) for text in counts.notes)
                 counts.notes.clear()
-            if item is None:
+            if item is None or carried is None:
                 return
             if self._items >= skip:
-                self._place(key, position, item)
+                self._place(key, position, item, carried.values)
             self._items += 1
             alive()  # the time limit is for each item
 
     def _make_room(self, item: Item) -> None:
         """Post the batch if it is full, or has items of another size."""
         batch = self._batch
-        full = len(batch.rows) == self._setup.shape.batch_size
+        full = len(batch.rows) == self._setup.shape.batch_size or self._texts > _TEXTS
         if full or (batch.size is not None and batch.rows and batch.size != self._size(item)):
             self._post(last=False)
             self._next_batch(self._batch.number + 1)
 
     def _next_batch(self, number: int) -> None:
         span = self._task.span.index if self._task.span else 0
+        self._texts = 0
         self._batch, self._seconds = ReadyBatch(self._task.index, span, number, worker=self._setup.worker), []
 
     def _size(self, item: Item) -> tuple[int, int] | None:
@@ -192,7 +202,7 @@ class Worker:
     def _begin(self, position: int) -> None:
         self._slots.begin(self._setup.worker, self._task.index, position)
 
-    def _place(self, key: str, position: int, item: Item) -> None:
+    def _place(self, key: str, position: int, item: Item, carried: Values) -> None:
         geometry, slot, rows = self._setup.geometry, self._batch.slot, self._batch.rows
         if slot is None:
             self._slots.end(self._setup.worker)  # waiting for room is not hanging
@@ -205,7 +215,8 @@ class Worker:
             batch = self._slots.batch(slot, self._batch.size)
             placement = self._placement(*item.displayed) if is_picture(item.frame) else None
             geometry.apply(item.frame, batch[len(rows)], item.extent, placement)
-            rows.append(Row(key, item.frame_index, item.pts_s, placement))
+            rows.append(Row(key, item.frame_index, item.pts_s, placement, carried))
+        self._texts += sum(len(text or "") for text in carried)
 
     @contextmanager
     def _timed(self, stage: str, key: str) -> Iterator[None]:

@@ -8,6 +8,7 @@ already: whoever takes one quote away has what was meant.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from resnet_pipe.head.rows import BOXES, ENTRIES, ONE, PLACE
+from resnet_pipe.head.rows import BOXES, ENTRIES, ONE, PLACE, is_carried
 from resnet_pipe.writer.tables.table import Block, TableSection, TextWriter, python_values
 from resnet_pipe.writer.writer import RowKey, Target
 
@@ -26,13 +27,20 @@ SUFFIX = ".csv"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What may begin a formula; the last four are the full-width forms of the first four."""
 _QUOTED = ("'", *_FORMULA)
+_LONGEST_CELL = 2 << 20
+"""Characters; what a source carries may be a text of 1 MiB. Without being told, Python reads 128 KiB."""
 _FOUND, *_SIZE = BOXES
 _BOX = ("x1", "y1", "x2", "y2", "score", "label", "name")
-"""The last columns of a file of boxes: those of one box, or nothing for an item without any."""
+"""The columns of one box, empty for an item without any."""
+_OF_BOXES = [*PLACE, *_SIZE, *_BOX]
+"""The columns of a file of boxes; what its sources carry comes after them."""
+_OF_LISTS = re.compile(r"(logit|index|label|score)_\d+")
+"""The columns that it makes of lists."""
 
 
-def to_cell(text: str) -> str:
-    """Return the cell of a text. Numbers are none: a minus sign is theirs."""
+def to_cell(text: str | None) -> str:
+    """Return the cell of a text; it is empty for None. Numbers are none: a minus sign is theirs."""
+    text = text or ""
     return f"'{text}" if text.startswith(_QUOTED) else text
 
 
@@ -43,6 +51,7 @@ def from_cell(cell: str) -> str:
 
 def lines_in(path: Path) -> Iterator[list[str]]:
     """Yield the cells of each line of a CSV file, without those of its header."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         next(lines)
@@ -60,7 +69,8 @@ def keys_in(path: Path) -> Iterator[RowKey]:
 
 def _has_boxes(path: Path) -> bool:
     with path.open(encoding="utf-8", newline="") as file:
-        return tuple(next(csv.reader(file)))[-len(_BOX) :] == _BOX
+        columns = next(csv.reader(file))
+    return columns[: len(_OF_BOXES)] == _OF_BOXES
 
 
 class CsvSection(TableSection):
@@ -79,6 +89,10 @@ class CsvSection(TableSection):
             description="columns besides path, frame_index and pts_s; of boxes, each has a line",
         ),
     ] = ("top_k",)
+
+    def has_column(self, name: str) -> bool:
+        """See `WriterSection.has_column`."""
+        return name in _BOX if "boxes" in self.fields else _OF_LISTS.fullmatch(name) is not None
 
     def open(self, target: Target) -> CsvWriter:
         """Begin the shard of a chunk."""
@@ -120,10 +134,12 @@ class BoxesCsvWriter(CsvWriter):
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
-        names = [*PLACE, *_SIZE, _FOUND]
-        for *item, boxes in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+        names = [*PLACE, *_SIZE, _FOUND, *(field.name for field in batch.schema if is_carried(field))]
+        place = slice(len(PLACE) + len(_SIZE))
+        for row in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+            boxes, *carried = row[place.stop :]
             for box in boxes or [dict.fromkeys(_BOX, "")]:
-                self.copy([*item, *(box[member] for member in _BOX)])
+                self.copy([*row[place], *(box[member] for member in _BOX), *carried])
 
 
 def _flat(value: Any) -> list[Any]:  # noqa: ANN401 - of any column
@@ -139,7 +155,8 @@ def _columns(schema: pa.Schema) -> Iterator[tuple[str, bool]]:
     from pyarrow import types
 
     if _FOUND in schema.names:
-        yield from ((name, name in ("path", "name")) for name in (*PLACE, *_SIZE, *_BOX))
+        yield from ((name, name in ("path", "name")) for name in _OF_BOXES)
+        yield from ((field.name, True) for field in schema if is_carried(field))
         return
     for field in schema:
         if types.is_fixed_size_list(field.type):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from resnet_pipe.head.rows import PLACE, by_source, matrix
+from resnet_pipe.head.rows import PLACE, by_source, is_carried, matrix
 from resnet_pipe.store import atomic
 from resnet_pipe.writer.annotated.names import mirrored
 from resnet_pipe.writer.tables.csv import from_cell, keys_in, lines_in, to_cell
@@ -94,8 +94,7 @@ class MatrixWriter(TableWriter):
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add rows after those already there."""
-        path, *frame = (batch.column(name).to_pylist() for name in PLACE)
-        self.copy((matrix(batch.columns[-1]), zip(map(to_cell, path), *frame, strict=True)))
+        self.copy((matrix(batch.column(len(PLACE))), _lines(batch, PLACE)))
 
     def copy(self, rows: tuple[NDArray[np.float32], Iterable[Sequence[object]]]) -> None:
         """Add values, and the lines of the index for them."""
@@ -121,8 +120,7 @@ class ArraysWriter(Writer):
             if self._array is None or key not in self._files:
                 self.discard()
                 self._array = self._begin(key)
-            frames = (rows.column(name).to_pylist() for name in PLACE[1:])
-            self._array.append(matrix(rows.columns[-1]), zip(*frames, strict=True))
+            self._array.append(matrix(rows.column(len(PLACE))), _lines(rows, PLACE[1:]))
 
     def close(self) -> Written:
         """Complete the files."""
@@ -143,16 +141,16 @@ class ArraysWriter(Writer):
 
 
 class _Array:
-    """An array and its index, which has some columns of the rows, written row by row."""
+    """An array and its index, with some columns of the rows, and what their sources carry; row by row."""
 
     def __init__(self, path: Path, index: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
-        self._width = schema[-1].type.list_size
+        self._width = schema[len(PLACE)].type.list_size
         self._count = 0
         self._file = path.open("wb")
         self._write_header()
         self._index = index.open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._index)
-        self._csv.writerow(columns)
+        self._csv.writerow([*columns, *_carried(schema)])
 
     def append(self, values: NDArray[np.float32], index: Iterable[Sequence[object]]) -> None:
         """Add rows: values of shape (rows, width), and a line of the index for each."""
@@ -172,6 +170,17 @@ class _Array:
         shape = (self._count, self._width)
         header = {"descr": _DTYPE.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _carried(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if is_carried(field)]
+
+
+def _lines(rows: pa.RecordBatch, columns: Sequence[str]) -> Iterator[Sequence[object]]:
+    """Yield the lines of the index for some rows: of columns, and of what their sources carry."""
+    values = [rows.column(name).to_pylist() for name in (*columns, *_carried(rows.schema))]
+    for line in zip(*values, strict=True):
+        yield [to_cell(value) if isinstance(value, str) else value for value in line]
 
 
 def frame_keys(index: Path, key: str) -> Iterator[RowKey]:
