@@ -190,7 +190,7 @@ def here(job: JobFolder) -> Path:
     """Run the job on this machine alone; return where its results are."""
     folder = job.folder / "here"
     elsewhere = ("--set", f"writer.path={folder}", "--set", "writer.storage=null")
-    job.run("--executor", "local", *elsewhere).expect(0)
+    assert job.run("--executor", "local", *elsewhere).code in (0, 3)
     return folder
 
 
