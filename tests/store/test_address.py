@@ -26,7 +26,7 @@ def test_an_address_is_a_bucket_and_perhaps_a_name(text: str, address: str) -> N
     [
         ("s3://", "names no bucket"),
         ("s3://Bad Bucket/x", "letters, digits"),
-        ("s3://user:password@bucket/x", "letters, digits"),
+        ("s3://user:password@bucket/x", "credentials do not belong"),
         ("s3://*/x", "letters, digits"),
         ("s3://bucket//x", "no `//`"),
         ("s3://bucket/../x", "`..`"),
