@@ -20,7 +20,8 @@ from resnet_pipe.reader.files import Files
 from resnet_pipe.reader.images.section import ImagesSection
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.store.address import Address
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.connection import Storage
+from resnet_pipe.store.objects import Objects
 from tests.answers import answering, error, listing
 from tests.buckets import BUCKET, open_bucket
 

@@ -12,7 +12,7 @@ import obstore
 import pytest
 from PIL import Image
 
-from resnet_pipe.store import objects
+from resnet_pipe.store import connection
 from tests.buckets import content, open_bucket, serving
 from tests.photographs import encode
 from tests.run.bucket_jobs import BucketJob, check
@@ -73,6 +73,6 @@ def test_a_full_server_ends_the_run_and_when_it_has_room_the_same_command_comple
         job.server = open_bucket(endpoint, "results")
         wait_until(lambda: is_readable(job), "the server has found what it keeps")
         assert set(committed) <= {*job.keys()}
-        objects._connected.cache_clear()  # of the first server
+        connection.connected.cache_clear()  # of the first server
         job.here().expect(0)
         check(job)

@@ -16,9 +16,10 @@ import pytest
 from resnet_pipe.errors import LockedError
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.bucket import Bucket
+from resnet_pipe.store.connection import Storage
 from resnet_pipe.store.disk import Disk
 from resnet_pipe.store.lock import own_folder
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.objects import Objects
 from resnet_pipe.store.store import Change, Store
 from tests.buckets import BUCKET
 

@@ -14,7 +14,8 @@ from resnet_pipe.errors import LockedError, UsageError
 from resnet_pipe.store import conditions
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.connection import Storage
+from resnet_pipe.store.objects import Objects
 from resnet_pipe.store.store import Change
 from tests import flaky_proxy
 from tests.buckets import BUCKET, content, environment, open_bucket

@@ -12,7 +12,8 @@ import pytest
 
 from resnet_pipe.store.address import Address
 from resnet_pipe.store.bucket import Bucket
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.connection import Storage
+from resnet_pipe.store.objects import Objects
 from resnet_pipe.store.store import Change
 from tests import flaky_proxy
 from tests.buckets import BUCKET, environment

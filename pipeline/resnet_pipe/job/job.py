@@ -28,7 +28,8 @@ from resnet_pipe.preprocess.preprocessing import (
 )
 from resnet_pipe.preprocess.resizing import Interpolation, Rounding
 from resnet_pipe.reader.registry import Section as ReaderSection
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.connection import Storage
+from resnet_pipe.store.objects import Objects
 from resnet_pipe.store.store import Output
 from resnet_pipe.writer.registry import Section as WriterSection
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from resnet_pipe.store.objects import Storage
+from resnet_pipe.store.connection import Storage
 
 _SECRET = re.compile(r"key|secret|token|password|credential|profile|user|sas|account", re.IGNORECASE)
 """What somebody may call credentials."""

@@ -27,7 +27,7 @@ from resnet_pipe.reader.buckets.in_bucket import InBucket
 from resnet_pipe.reader.files import Folder
 from resnet_pipe.reader.listing import PassedOver, check_entry
 from resnet_pipe.store.address import is_address
-from resnet_pipe.store.objects import Storage
+from resnet_pipe.store.connection import Storage
 from resnet_pipe.store.web_address import is_web, without_secrets
 
 if TYPE_CHECKING:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from resnet_pipe.store import aws_profile, large_objects
+from resnet_pipe.store import large_objects
 from resnet_pipe.store.address import Address
+from resnet_pipe.store.connection import Storage, connected, endpoint, retries, settings
 from resnet_pipe.store.object_errors import explained
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ObjectStore
 
 PATIENCE_S = 20.0
 """Dropped connections and errors of the server are tried again for so long; what it refuses is not."""
-_RETRIES = 1000
-"""More than there is time for."""
-TIMEOUT, SILENCE = timedelta(minutes=15), timedelta(seconds=30)
-"""For one request, and until the next bytes of an answer."""
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-"""Where the environment names a server that speaks S3; one without TLS is meant if it says `http`."""
 
 
 class StoredObject(NamedTuple):
@@ -42,20 +34,6 @@ class StoredObject(NamedTuple):
 
 class ConditionError(Exception):
     """An object was not put: one of this name is there already, or it is not the one that was expected."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How to reach a server of buckets, besides what the provider's own environment and files say.
-
-    Attributes:
-        endpoint: address of a server that speaks S3 (or another provider's language), such as
-            `http://127.0.0.1:8333`; None for the provider's own.
-        anonymous: whether requests go unsigned, as for public buckets.
-    """
-
-    endpoint: str | None = None
-    anonymous: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +80,7 @@ class Objects:
         """
         bucket = self.address.split("/")[2]
         return not self.address.startswith("s3:") or not (
-            bucket.endswith("--x-s3") or _endpoint(self.storage, _from_files(self.address, self.storage))
+            bucket.endswith("--x-s3") or endpoint(self.address, self.storage)
         )
 
     def look(self, name: str) -> StoredObject | None:
@@ -227,9 +205,9 @@ class Objects:
         with explained(self.address):
             from obstore.fsspec import FsspecStore
 
-            settings, options = _settings(self.address, self.storage)
+            found, options = settings(self.address, self.storage)
             scheme, patience = self.address.partition("://")[0], retries(self.patience_s)
-            return FsspecStore(scheme, config=settings, client_options=options, retry_config=patience)
+            return FsspecStore(scheme, config=found, client_options=options, retry_config=patience)
 
     def _tag(self, found: Mapping[str, Any]) -> str:
         """Return what a condition is put on."""
@@ -241,7 +219,7 @@ class Objects:
 
     @property
     def _store(self) -> ObjectStore:
-        return _connected(self.address, self.storage, self.patience_s)
+        return connected(self.address, self.storage, self.patience_s)
 
 
 def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
@@ -252,51 +230,3 @@ def _stored(name: str, found: Mapping[str, Any]) -> StoredObject:
     tag, modified = found["e_tag"], found["last_modified"].replace(microsecond=0).isoformat()
     tag = f'"{tag}"' if tag and '"' not in tag else tag or found["version"] or modified
     return StoredObject(name, found["size"], tag)
-
-
-def _from_files(address: Address, storage: Storage) -> dict[str, str | bool]:
-    """Return what the provider's own files say, as the library calls it."""
-    return aws_profile.settings() if address.startswith("s3:") and not storage.anonymous else {}
-
-
-def _endpoint(storage: Storage, settings: Mapping[str, str | bool]) -> str:
-    """Return the address of the server, if anything says it."""
-    named = (storage.endpoint, settings.get("endpoint"), *map(os.environ.get, _ENDPOINTS))
-    return str(next(filter(None, named), ""))
-
-
-@cache
-def _connected(address: Address, storage: Storage, patience_s: float) -> ObjectStore:
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    scheme, _, rest = address.partition("://")
-    bucket, _, prefix = rest.partition("/")
-    settings, options = _settings(address, storage)
-    kind = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[scheme]
-    return kind(
-        bucket,
-        prefix=prefix or None,  # as it is: from an address, `%20` would become a space
-        client_options=options,
-        retry_config=retries(patience_s),
-        **settings,
-    )
-
-
-def _settings(address: Address, storage: Storage) -> tuple[dict[str, str | bool], ClientConfig]:
-    """Return how to reach the server of an address, as the library calls it, and how to speak with it."""
-    settings = _from_files(address, storage)
-    endpoint, scheme = _endpoint(storage, settings), address.partition("://")[0]
-    if storage.endpoint is not None:
-        settings.pop("endpoint", None)
-        # Of Amazon's, the one that nothing in the environment goes before.
-        key = {"s3": "aws_endpoint_url_s3", "gs": "base_url", "az": "endpoint"}[scheme]
-        settings[key] = storage.endpoint
-    if storage.anonymous:
-        settings["skip_signature"] = True
-    allow_http = endpoint.startswith("http://")
-    return settings, {"timeout": TIMEOUT, "read_timeout": SILENCE, "allow_http": allow_http}
-
-
-def retries(patience_s: float) -> RetryConfig:
-    """Return what the library takes for being patient."""
-    return {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=patience_s)}

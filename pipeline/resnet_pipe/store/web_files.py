@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from resnet_pipe.store.connection import SILENCE, TIMEOUT, retries
 from resnet_pipe.store.object_errors import explained
-from resnet_pipe.store.objects import SILENCE, TIMEOUT, StoredObject, retries
+from resnet_pipe.store.objects import StoredObject
 from resnet_pipe.store.web_address import WebAddress
 
 if TYPE_CHECKING:

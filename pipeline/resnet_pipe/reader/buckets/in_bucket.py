@@ -22,8 +22,9 @@ from resnet_pipe.reader.listing import PassedOver, advance
 from resnet_pipe.reader.reach import BucketReach
 from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 from resnet_pipe.store.address import Address
+from resnet_pipe.store.connection import Storage
 from resnet_pipe.store.names import key_of
-from resnet_pipe.store.objects import Objects, Storage, StoredObject
+from resnet_pipe.store.objects import Objects, StoredObject
 
 PATIENCE_S = 20.0
 """A server that cannot be reached for so long is not there: less than a run has when it commits."""

@@ -16,8 +16,9 @@ from resnet_pipe.reader.buckets.contents import Contents, name_of
 from resnet_pipe.reader.manifests.named import elsewhere, is_uri
 from resnet_pipe.reader.source import Source, version_of
 from resnet_pipe.store.address import Address
+from resnet_pipe.store.connection import Storage
 from resnet_pipe.store.names import key_of
-from resnet_pipe.store.objects import Objects, Storage
+from resnet_pipe.store.objects import Objects
 from resnet_pipe.store.web_address import WebAddress, is_web, taken_apart, without_secrets
 from resnet_pipe.store.web_files import WebFiles
 

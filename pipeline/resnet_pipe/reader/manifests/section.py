@@ -26,7 +26,7 @@ from resnet_pipe.reader.section import ReaderDescription, ReaderSection, entry_o
 from resnet_pipe.reader.video.keys import CopiesGib, VideoKeys
 from resnet_pipe.reader.video.section import VideoSection
 from resnet_pipe.store.address import Address, is_address
-from resnet_pipe.store.objects import Storage
+from resnet_pipe.store.connection import Storage
 from resnet_pipe.store.web_address import WebAddress, is_web
 
 if TYPE_CHECKING:
