@@ -392,6 +392,13 @@ def test_a_node_that_joins_gets_a_worker(job: JobFolder, cluster: TestCluster) -
     assert_same_rows(job.out, here(job))
 
 
+def test_a_window_that_ends_lets_what_has_begun_be_committed(ray_job: JobFolder) -> None:
+    assert ray_job.run("--until", "2020-01-01T00:00Z").expect(4).stdout.count("60 sources left") == 1
+    assert ray_job.paths() == []
+    ray_job.run("--until", "2120-01-01T00:00Z").expect(0)
+    assert len(ray_job.paths()) == 60
+
+
 def test_a_node_that_is_to_leave_gets_no_worker(cluster: TestCluster) -> None:
     room = Room(RaySection(cpus_per_worker=1), 0.0)
     with cluster.second_node(), connected(cluster.address, lambda: None):

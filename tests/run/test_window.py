@@ -259,6 +259,22 @@ def test_those_that_have_begun_count(tmp_path: Path, clocks: Clocks) -> None:
     assert next(chunks, "none") == "none", "after the one in flight, 5 s are left"
 
 
+def test_those_who_work_at_the_same_time_all_begin_and_count_together(tmp_path: Path, clocks: Clocks) -> None:
+    limited = pace(tmp_path, clocks.wall + 25)
+    limited.runners = 4
+    chunks = limited.chunks(plan(40))
+    begun = [next(chunks) for _ in range(5)]
+    assert begun[4] is None
+    clocks.go_on(10)
+    for chunk in begun[:4]:
+        assert chunk is not None
+        limited.committed(chunk)
+        assert next(chunks) is not None
+    assert next(chunks) is not None, "15 s are left, 4 chunks take 10, and there is room for two more"
+    assert next(chunks) is not None
+    assert next(chunks, "none") == "none"
+
+
 @pytest.mark.parametrize(("jump", "expected"), [(-3600.0, 5), (3600.0, 2)])
 def test_a_clock_that_jumps_moves_the_end_and_not_the_rate(
     tmp_path: Path, clocks: Clocks, jump: float, expected: int

@@ -60,6 +60,7 @@ class Pace:
     Attributes:
         window_ended: whether chunks are left for which there was no time.
         problem: why chunks are left all the same; None if that is not so.
+        runners: how many chunks are worked on at the same time.
     """
 
     limits: Limits
@@ -70,11 +71,13 @@ class Pace:
     def __post_init__(self) -> None:
         self.window_ended = False
         self.problem: RunError | None = None
+        self.runners = 1
         self._paused = False
         self._begun: dict[str, _Begun] = {}
         """By chunk."""
         self._committed = 0.0
         """The weight of those that are."""
+        self._commits = 0
         self._seconds = 0.0
         """How long that has taken."""
         self._since = time.monotonic()
@@ -106,6 +109,7 @@ class Pace:
         now = time.monotonic()
         self._seconds, self._since = self._seconds + now - self._since, now
         self._committed += self._begun.pop(chunk.id).weight
+        self._commits += 1
 
     def require_room(self, sources: int) -> None:
         """Refuse to begin with so many sources if the disk is too full by now; raises RunError."""
@@ -115,7 +119,7 @@ class Pace:
     def _waits(self, chunk: _Begun, sources: int) -> bool:
         """Tell whether to wait with a chunk; note if it may not begin, nor those after it."""
         if self.limits.until is not None:
-            if not self._committed and self._begun:
+            if not self._commits and len(self._begun) >= self.runners:
                 return True  # nobody knows how fast the run is
             left_s = self.limits.until - time.time()
             self.window_ended = left_s <= 0 or self._expected_s(chunk.weight) > left_s
@@ -132,13 +136,13 @@ class Pace:
 
     def _expected_s(self, weight: float) -> float:
         """Return after how many seconds a chunk that begins now will be committed; 0 if nobody knows."""
-        if not self._committed:
+        if not self._commits:
             return 0.0
+        # Until each runner has committed a chunk, what the others are on counts as if it were done.
+        rate = self._committed / max(self._seconds, 1e-9) * max(1.0, self.runners / self._commits)
         ahead = sum(begun.weight for begun in [*self._begun.values()])
         passed = time.monotonic() - self._since if self._begun else 0.0
-        return max(0.0, ahead * self._seconds / self._committed - passed) + (
-            weight * self._seconds / self._committed
-        )
+        return max(0.0, ahead / rate - passed) + weight / rate
 
     @property
     def _free(self) -> int:

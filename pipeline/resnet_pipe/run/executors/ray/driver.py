@@ -161,6 +161,7 @@ class _Driver:
     def _feed(self) -> None:
         if self._begun is None or self._stopping:
             return
+        self._pace.runners = max(1, len(self._crew.ready))
         for count in range(IN_FLIGHT):
             for member in self._crew.ready:
                 if len(member.given) > count or member.slot.node in self._crew.leaving:
