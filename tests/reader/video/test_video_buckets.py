@@ -306,7 +306,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_tried_again(
         failed = read_span(reader(address, **way), name, None)
         assert failed.failure is not None
         assert (failed.error, failed.failure.transient, failed.rows) == ("unreadable", True, [])
-        assert "changed while it was read" in failed.failure.message
+        assert "replaced while it was read" in failed.failure.message
         assert_same(read_span(reader(address, **way), name, None), read(videos / "mjpeg.mov"))
 
 
