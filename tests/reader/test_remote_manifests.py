@@ -376,6 +376,8 @@ def test_with_versions_in_the_manifest_nothing_is_asked(site: Site, tmp_path: Pa
     (tmp_path / "list.jsonl").write_text('{"path": "a.jpg", "etag": "1"}\n{"path": "b.jpg", "etag": "2"}\n')
     one, two = sources_of(f"{site.address}/pictures/")
     assert one.version != two.version == sources[0].version, "the last row tells"
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"x")
     assert sources_of(str(tmp_path)) == [one, two], "wherever the files are"
     (tmp_path / "list.jsonl").write_text('{"path": "a.jpg", "etag": "\\ud800"}\n{"path": "b.jpg"}\n')
     assert len(sources_of(str(tmp_path))) == 2

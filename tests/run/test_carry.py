@@ -538,3 +538,44 @@ def test_long_texts_of_many_images_do_not_fill_one_batch(job: JobFolder) -> None
     assert [row["txt"][:2] for row in read_lines(shard)] == [2 * chr(97 + index % 26) for index in range(40)]
     trace = json.loads((job.last_run() / "trace.json").read_text())
     assert len([event for event in trace["traceEvents"] if event["name"] == "infer"]) == 2
+
+
+@pytest.mark.parametrize("name", ["all.tar", "all.tar.gz"])
+def test_with_a_name_that_is_repeated_comes_the_text_that_is_repeated(job: JobFolder, name: str) -> None:
+    members = [
+        ("a.jpg", jpeg(0)), ("a.txt", b"first"),
+        ("a.jpg", jpeg(1)), ("a.txt", b"second"),
+        ("a.jpg", jpeg(2)),
+    ]  # fmt: skip
+    archive(job, name, members, "[txt]")
+    job.run().expect(0)
+    assert told(job, "txt") == [
+        (f"{name}/a.jpg", "first"),
+        (f"{name}/a.jpg#2", "second"),
+        (f"{name}/a.jpg#3", None),
+    ]
+
+
+def test_a_column_that_is_there_twice_is_refused(job: JobFolder) -> None:
+    job.add("a.jpg")
+    (job.folder / "list.csv").write_text("path,label,label\na.jpg,x,y\n")
+    read_from(job, "kind: manifest, root: images, path: list.csv, carry: [label]")
+    assert "has the column 'label' twice" in job.run().expect(2).stderr
+
+
+def test_rows_of_files_that_are_gone_stay_whatever_a_manifest_says_of_them(
+    job: JobFolder,
+) -> None:
+    job.add(*numbered(12))
+    rows = [{"path": name, "v": "1"} for name in numbered(12)]
+    manifest(job, rows)
+    read_from(job, "kind: manifest, root: images, path: list.csv, version: v")
+    job.run().expect(0)
+    manifest(job, [row | {"v": "2"} for row in rows])
+    for name in numbered(11):
+        (job.images / name).rename(job.folder / name)
+    job.run().expect(0)
+    assert job.paths() == numbered(12)
+    for name in numbered(11):
+        (job.folder / name).rename(job.images / name)
+    assert "11 sources done" in job.run().expect(0).stdout

@@ -75,8 +75,7 @@ def test_the_old_results_stay_while_the_new_ones_are_not_complete(job: JobFolder
     job.add(*numbered(4))
     job.run().expect(0)
     before = job.rows()
-    said = job.run("--fresh", "--until", PAST).expect(ExitCode.WINDOW_ENDED)
-    assert "the old results are intact" in said.stdout
+    job.run("--fresh", "--until", PAST).expect(ExitCode.WINDOW_ENDED)
     assert job.rows() == before
     job.run("--fresh").expect(0)
 
@@ -148,6 +147,28 @@ def test_the_engine_and_the_workers_get_the_priority(job: JobFolder) -> None:
         Gate(job, "gate").open()
         run.end().expect(0)
     assert nice == {max(7, os.getpriority(os.PRIO_PROCESS, 0))}
+
+
+@pytest.mark.parametrize("value", ["5%", "10 %", "1,5GiB", "50-GiB", "50GiB free", "true", "-1"])
+def test_what_is_no_size_is_refused(job: JobFolder, value: str) -> None:
+    job.add("a.jpg")
+    assert "run.min_free: " in job.run("--set", f"run.min_free={value}").expect(2).stderr
+    assert not job.out.exists()
+
+
+def test_old_results_are_not_dropped_for_what_may_not_begin(job: JobFolder) -> None:
+    job.add(*numbered(4))
+    job.run().expect(0)
+    before = job.rows()
+    said = job.run("--fresh", "--now", "--until", "23:59").expect(2).stderr
+    assert "what to do: leave out --now" in said
+    job.write(run="pause_file: pause")
+    (job.folder / "pause").touch()
+    with job.start("--fresh", "--now") as run:
+        wait_until(lambda: is_paused(job), "the run is paused")
+        run.signal(signal.SIGTERM)
+        run.end().expect(143)
+    assert job.rows() == before
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def located(text: str, base: Path) -> Path:
             )
     url = _URL.match(text)
     if url and not os.path.lexists(base / url[1]):
-        raise ValueError(f"a URL, not a path: {text}; write where it is mounted, or has been copied to")
+        shown = re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)
+        raise ValueError(f"a URL, not a path: {shown}; write where it is mounted, or has been copied to")
     windows = _OF_WINDOWS.fullmatch(text)
     if windows and not os.path.lexists(base / text.split("/")[0]):
         drive, below = windows[1], (windows[2] or "").replace("\\", "/")

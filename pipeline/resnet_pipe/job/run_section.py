@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Va
 from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.until import Until
+
+_SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|[KMGTP]i?B)?", re.IGNORECASE)
 
 
 @looks_at_disk
@@ -34,6 +37,13 @@ def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN
         # node_exporter reads no other; and no other file can be replaced by mistake
         raise ValueError(f"the name must end in .prom: {path}")
     return path
+
+
+def _size(value: Any) -> Any:  # noqa: ANN401 - of a document
+    """Refuse what `ByteSize` reads the beginning of, such as `5%`."""
+    if isinstance(value, bool) or (isinstance(value, str) and not _SIZE.fullmatch(value)):
+        raise ValueError(f"expected a number of bytes, such as 500MiB or 10GiB, and not {value!r}")
+    return value
 
 
 Limit = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
@@ -101,7 +111,7 @@ class RunSection(BaseModel):
         ),
     ] = None
     min_free: Annotated[
-        Annotated[ByteSize, Field(ge=0)] | None,
+        Annotated[ByteSize, BeforeValidator(_size), Field(ge=0)] | None,
         Field(
             description="begin no chunk while the disk of the results has less free, such as 10GiB; default: "
             "1 GiB, or 2 % of the disk if that is less"

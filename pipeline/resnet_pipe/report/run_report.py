@@ -64,7 +64,7 @@ def write(folder: Path, store: Store) -> Path:
             "run": run,
             "started": run["started_at"].replace("T", " ").replace("+00:00", " UTC"),
             "output": str(store.root),
-            "outcome": ExitCode(run["exit_code"]).meaning,
+            "outcome": _outcome(run),
             "unit": unit,
             "findings": [*findings(run, table), *_standing(run)],
             "stages": table,
@@ -265,6 +265,11 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     facts += [(name.replace("_", " "), str(value)) for name, value in run.get("environment", {}).items()]
     facts.append(("fingerprint", run["fingerprint"]))
     return [(name, value) for name, value in facts if value]
+
+
+def _outcome(run: dict[str, Any]) -> str:
+    meaning, left = ExitCode(run["exit_code"]).meaning, run.get("remaining", 0)
+    return f"{meaning}; {left} source{'' if left == 1 else 's'} left" if left else meaning
 
 
 def _failures(store: Store) -> tuple[list[dict[str, Any]], int]:

@@ -16,6 +16,9 @@ from resnet_pipe.job.until import moment
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Chunk, Plan
 
+_LOOK_S = 0.2
+"""Between two looks for the file that pauses a run."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -111,10 +114,22 @@ class Pace:
         self._committed += self._begun.pop(chunk.id).weight
         self._commits += 1
 
-    def require_room(self, sources: int) -> None:
-        """Refuse to begin with so many sources if the disk is too full by now; raises RunError."""
+    def opens(self, sources: int, go_on: Callable[[], None]) -> bool:
+        """Wait while the run is paused, before anything is loaded; tell whether it may begin.
+
+        `go_on` is called often, and may raise.
+
+        Raises:
+            RunError: the disk is too full for the first one of so many sources.
+        """
         if self._free < self.limits.min_free:
             raise self._full(sources)
+        while True:
+            go_on()
+            self.window_ended = self.limits.until is not None and time.time() >= self.limits.until
+            if not self._is_paused():
+                return not self.window_ended
+            time.sleep(_LOOK_S)
 
     def _waits(self, chunk: _Begun, sources: int) -> bool:
         """Tell whether to wait with a chunk; note if it may not begin, nor those after it."""
@@ -128,7 +143,14 @@ class Pace:
             if self._begun:
                 return True  # when they are committed, one knows what they take
             self.problem = self._full(sources)
-        pauses = self._pauses and not self.ended
+        return self._is_paused()
+
+    def _is_paused(self) -> bool:
+        """Tell whether a pause keeps chunks from beginning that may begin otherwise."""
+        file = self.limits.pause_file
+        if self.ended or file is None:
+            return False
+        pauses = os.path.exists(file)  # noqa: PTH110 - which knows no permissions
         if pauses != self._paused:
             self._paused = pauses
             self.on_pause(pauses)
@@ -155,10 +177,6 @@ class Pace:
             f" the results of the {sources} sources that are left take about {_size(self.need(sources))}",
             "free some space; the same command continues",
         )
-
-    @property
-    def _pauses(self) -> bool:
-        return self.limits.pause_file is not None and os.path.exists(self.limits.pause_file)  # noqa: PTH110
 
 
 def _size(count: int) -> str:

@@ -55,6 +55,11 @@ def run(
         raise UsageError(
             "--fresh needs exclusive use of the output directory", "run it once without --divide"
         )
+    if fresh is Fresh.NOW and resolved.job.run.until is not None:
+        raise UsageError(
+            "--now drops the old results at once, and with run.until the new ones may not be complete then",
+            "leave out --now: then the old results stay until the new ones are complete",
+        )
     ledger = Ledger(resolved.job.output, tag)
     store = ledger.store
     with refused(store.root):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from resnet_pipe.errors import LockedError
+from resnet_pipe.errors import HomeError, LockedError
 from resnet_pipe.store import conditions, large_objects
 from resnet_pipe.store.bucket_files import at_once, is_cancelled, is_record
 from resnet_pipe.store.bucket_staging import STAGED, BucketStaging, staged
@@ -51,8 +51,16 @@ class Bucket(BucketStaging):
         return next(self.list(folder), None) is not None
 
     def make(self, _folder: str, parents: bool) -> None:
-        """See `Store.make`: of what is on this machine."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        """See `Store.make`: of what is on this machine.
+
+        Raises:
+            HomeError: it cannot be made.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"{self.home} cannot be made: {error.strerror}; results go to a bucket from there"
+            raise HomeError(text) from None
 
     def clear(self, folder: str) -> None:
         """See `Store.clear`. Plans and cancelled records stay, see `claims`."""

@@ -73,6 +73,9 @@ def without_secrets(uri: str) -> str:
     if parts is None:
         return uri
     scheme, authority, rest = parts[1], parts[2], parts[3]
-    if "@" in authority or (":" in authority and "@" in rest):  # there may be a slash in a password
+    before, _, after = rest.rpartition("@")
+    # There may be a slash in a password; but `@` may be in the name of a file, too.
+    slashed = ":" in authority and before and ("/" in after or not _SERVER.fullmatch(authority))
+    if "@" in authority or slashed:
         authority, rest = "***@", f"{authority}{rest}".rpartition("@")[2]
     return f"{scheme}://{authority}{re.sub(r'[?#].*', '?***', rest, flags=re.DOTALL)}"

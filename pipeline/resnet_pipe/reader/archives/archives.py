@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.archives.container import index_of
 from resnet_pipe.reader.archives.decompress import Alive
 from resnet_pipe.reader.archives.drive import Drive
+from resnet_pipe.reader.archives.index import NUMBER
 from resnet_pipe.reader.listing import PassedOver, extension_of
 from resnet_pipe.reader.packed import Packed, list_packed, unpack
 from resnet_pipe.reader.source import NOTHING, Carried, Source, version_of
 
 EXTENSIONS = frozenset([".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"])
 """Of the files that are archives."""
-_NUMBER = re.compile(r"(?:#\d+)+\Z")
-"""The end of a name that is repeated in an archive."""
 drive = Drive()
 """That of this process."""
 
@@ -52,7 +50,7 @@ class Archives(Packed):
             key = f"{archive.key}/{member.name}"
             if "/." in key[len(archive.key) :]:
                 continue
-            name = _NUMBER.sub("", member.name)
+            name = NUMBER.sub("", member.name)
             if extension_of(name) in self.extensions:
                 yield Source(key, member.size, version_of(size, version, member.offset))
             elif passed_over is not None and _ending(name) not in self.carry:
@@ -77,7 +75,7 @@ class Archives(Packed):
                 sources,
                 folder,
                 lambda key: own.read(self.containers, key, alive),
-                lambda key: extension_of(_NUMBER.sub("", key)),
+                lambda key: extension_of(NUMBER.sub("", key)),
             )
 
 

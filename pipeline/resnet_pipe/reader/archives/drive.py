@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.archives.container import Container
 from resnet_pipe.reader.archives.decompress import Alive
+from resnet_pipe.reader.archives.index import NUMBER
 from resnet_pipe.reader.archives.scan import SPARSE, Member
 from resnet_pipe.reader.carried import MAX_BYTES as CARRIED_BYTES
 from resnet_pipe.reader.carried import carried, too_long
@@ -28,7 +29,7 @@ class Drive:
         self._upcoming: dict[str, None] = {}
         """Keys that were announced, and have not been read."""
         self._told: tuple[str, Sequence[str], Carried] | None = None
-        """What has come last with images of the open archive: their stem, which columns, and these."""
+        """What has come last with images of the open archive: what tells which, which columns, and these."""
 
     def announce(self, containers: Containers, key: str) -> None:
         """Have a member read ahead: it will be read soon."""
@@ -63,12 +64,12 @@ class Drive:
     def carried(self, containers: Containers, key: str, columns: Sequence[str], alive: Alive) -> Carried:
         """Return what comes with a member that was read last: see `Files.carried`."""
         container = self._opened(containers, key, alive)
-        stem = _stem(key)
-        if self._told is not None and self._told[:2] == (stem, columns):
+        first = _beside(key, columns[0])
+        if self._told is not None and self._told[:2] == (first, columns):
             return self._told[2]  # of an image with the same stem; a stream would have to go back for it
 
         def value(column: str) -> bytes | None:
-            member = container.index.find(f"{stem}.{column}"[len(self._prefix) :])
+            member = container.index.find(_beside(key, column)[len(self._prefix) :])
             if member is None:
                 return None
             if member.offset == SPARSE:
@@ -80,7 +81,7 @@ class Drive:
             return container.read(member, self._on_the_way(key, columns, container), alive)
 
         found = carried(columns, value)
-        self._told = stem, columns, found
+        self._told = first, columns, found
         return found
 
     def _on_the_way(self, key: str, columns: Sequence[str], container: Container) -> list[Member]:
@@ -92,8 +93,8 @@ class Drive:
             begin = f"{_stem(key)}."
             images = [one for one in images if one.startswith(begin)] if columns else []
         wanted = self._members(images, container)
-        stems = dict.fromkeys(map(_stem, (key, *images))) if columns else {}
-        texts = self._members((f"{stem}.{column}" for stem in stems for column in columns), container)
+        beside = dict.fromkeys(_beside(one, column) for one in (key, *images) for column in columns)
+        texts = self._members(beside, container)
         return list(dict.fromkeys([*wanted, *(text for text in texts if text.size <= CARRIED_BYTES)]))
 
     def _members(self, keys: Iterable[str], container: Container) -> list[Member]:
@@ -123,6 +124,12 @@ class Drive:
         if self._container is not None:
             self._container.close()
             self._container = self._told = None
+
+
+def _beside(key: str, column: str) -> str:
+    """Return the key of what comes with an image as a column: with `a.jpg#2`, `a.txt#2`."""
+    number = NUMBER.search(key)
+    return f"{_stem(key)}.{column}{number[0] if number else ''}"
 
 
 def _stem(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from array import array
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.archives.scan import Contents, Member
 
+NUMBER = re.compile(r"(?:#\d+)*\Z")
+"""The end of a name that is repeated in an archive; of others, nothing."""
 _WIDTH = 8
 """Bytes of a number."""
 

@@ -71,7 +71,7 @@ class Clips(Manifests):
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`: the whole files of those that are not refused."""
         read = [source for source in sources if self._refusal(source.key) is None]
-        files = [source._replace(key=clip_of(source.key).file) for source in read]
+        files = list(dict.fromkeys(source._replace(key=clip_of(source.key).file) for source in read))
         return [
             *self.videos.as_files(files, folder, alive),
             *[folder / "refused"] * (len(sources) - len(read)),

@@ -34,8 +34,8 @@ class Manifests:
 
     `named` are these files, and `lists` the manifests. Relative paths start from the root of `named`. A row
     that names nothing, or nothing below that root, is a source too: reading it fails. With `version`, another
-    column has the versions of the files, which are not looked at then. `carry` are columns that come with
-    the files.
+    column has the versions of the files, and no server is asked about them then. `carry` are columns that
+    come with the files.
     """
 
     lists: Containers
@@ -81,7 +81,7 @@ class Manifests:
         keys = sorted(found)
         sources: Iterator[Source]
         if self.version is not None:
-            sources = (Source(key, 0, 0 if self._refusal(key) else found[key][0]) for key in keys)
+            sources = (Source(key, 0, found[key][0] if self._may_be(key) else 0) for key in keys)
         elif self.named.at_once > 1:
             sources = ahead(self._identified, keys, self.named.at_once)
         else:
@@ -89,6 +89,10 @@ class Manifests:
         if self.carry:
             sources = (_with_carried(source, found[source.key][1]) for source in sources)
         yield from sources
+
+    def _may_be(self, key: str) -> bool:
+        """Tell whether there may be a file, without asking a server; so one that is gone keeps its rows."""
+        return not self._refusal(key) and (self.named.at_once > 1 or not self._identified(key).is_absent)
 
     @property
     def _columns(self) -> dict[str, str]:

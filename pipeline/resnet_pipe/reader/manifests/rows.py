@@ -150,6 +150,8 @@ def _check(manifest: Opened, columns: Columns, carry: Sequence[str], names: list
     for remedy, column in wanted:
         if column not in names:
             raise UsageError(f"{manifest.place} has no column {column!r}", f"{remedy} {shown}")
+        if names.count(column) > 1:
+            raise UsageError(f"{manifest.place} has the column {column!r} twice", "rename one of them")
 
 
 _READERS: dict[str, Callable[[Opened, Columns, Sequence[str]], Iterator[Row]]] = {

@@ -41,11 +41,10 @@ class Executor(ABC):
         store = prepared.ledger.store
         spool = Spool(store.spool, store.home, self.resolved.digest)
         if self.stop.signal is None:
-            if prepared.plan.chunk_count:
-                self.pace.require_room(prepared.plan.planned)
-                self.run_chunks(prepared, spool, folder)
-            else:
+            if not prepared.plan.chunk_count:
                 prepared.begin()
+            elif self.pace.opens(prepared.plan.planned, lambda: self.stop.check("paused")):
+                self.run_chunks(prepared, spool, folder)
         if self.pace.problem is not None:
             raise self.pace.problem
         if self.is_complete:

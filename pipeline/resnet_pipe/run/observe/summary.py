@@ -59,7 +59,10 @@ def summary(outcome: Outcome) -> str:
         whose = f"{now} from this run, {earlier}" if now and earlier else earlier
         lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
     if outcome.exit_code is ExitCode.WINDOW_ENDED:
-        lines.append(f"the window ended: {_sources(outcome.remaining)} left; the same command continues")
+        left = f"{_sources(outcome.remaining)} left"
+        if not outcome.remaining:
+            left = "rows of sources that have disappeared are still to be removed"
+        lines.append(f"the window ended: {left}; the same command continues")
     if outcome.unfinished:
         lines.append(f"not finished: {outcome.unfinished}")
     return "\n".join(lines)
