@@ -67,6 +67,14 @@ def place_of(name: str) -> str:
     return "".join(sign if sign.isalnum() else "-" for sign in name)
 
 
+def job_of_six(folder: Path, network: Path, endpoint: str, test: str) -> BucketJob:
+    """Return a job of six images, two a chunk, with results in a place of the test's own in the bucket."""
+    job = BucketJob(folder, network, endpoint, place_of(test))
+    job.describe()
+    job.add(*(f"{index}.jpg" for index in range(6)))
+    return job
+
+
 def of_job(job: BucketJob) -> dict[str, bytes]:
     """Return the shards that somebody sees, by name."""
     return {name: data for name, data in job.files().items() if name.startswith("part-")}

@@ -112,6 +112,9 @@ def shorten_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VideoReader.__init__, "__defaults__", (0.4, 0))
 
 
+HASTY = "from resnet_pipe.reader.buckets import in_bucket; in_bucket.PATIENCE_S = 0.3"
+"""What makes every process of a run give up a server soon."""
+
 FEW_ENGINES = """
 import sys
 

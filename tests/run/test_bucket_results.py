@@ -22,7 +22,7 @@ from resnet_pipe.store.objects import Objects
 from tests import flaky_proxy
 from tests.buckets import content
 from tests.flaky_proxy import Faults
-from tests.run.bucket_jobs import BucketJob, check, of_job, place_of, shards
+from tests.run.bucket_jobs import BucketJob, check, job_of_six, of_job, shards
 from tests.run.commands import PATIENCE_S
 from tests.run.jobs import HOME
 
@@ -31,11 +31,7 @@ MUTATING = ("PUT", "POST", "DELETE")
 
 @pytest.fixture
 def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureRequest) -> BucketJob:
-    """A job of six images, two a chunk, whose results go to a place of their own in the bucket."""
-    job = BucketJob(tmp_path, network, endpoint, place_of(request.node.name))
-    job.describe()
-    job.add(*(f"{index}.jpg" for index in range(6)))
-    return job
+    return job_of_six(tmp_path, network, endpoint, request.node.name)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from resnet_pipe.study.trial import open_trials
 from tests.answers import answering, error
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.gate import Gate
+from tests.run.faults import HASTY
 from tests.run.jobs import (
     HOME,
     Cli,
@@ -34,8 +35,6 @@ from tests.run.jobs import (
 )
 
 COUNT = 8
-HASTY = "from resnet_pipe.reader.buckets import in_bucket; in_bucket.PATIENCE_S = 0.3"
-"""What makes every process of a run give up a server soon."""
 
 
 class BucketJob(JobFolder):

@@ -17,7 +17,7 @@ from tests import flaky_proxy
 from tests.buckets import content
 from tests.clocks import shifted
 from tests.flaky_proxy import Faults
-from tests.run.bucket_jobs import BucketJob, check, place_of
+from tests.run.bucket_jobs import BucketJob, check, job_of_six
 from tests.run.commands import PATIENCE_S
 from tests.run.jobs import HOME, Running
 
@@ -29,11 +29,7 @@ SOON = "from resnet_pipe.store import lease; lease.BEAT_S, lease.WATCH_S = 0.1, 
 
 @pytest.fixture
 def job(network: Path, tmp_path: Path, endpoint: str, request: pytest.FixtureRequest) -> BucketJob:
-    """A job of six images, two a chunk, whose results go to a place of their own in the bucket."""
-    job = BucketJob(tmp_path, network, endpoint, place_of(request.node.name))
-    job.describe()
-    job.add(*(f"{index}.jpg" for index in range(6)))
-    return job
+    return job_of_six(tmp_path, network, endpoint, request.node.name)
 
 
 def start(job: BucketJob, shift_s: int, *arguments: str, endpoint: str = "") -> Running:

@@ -20,6 +20,7 @@ from tests import flaky_proxy
 from tests.archives import compressed, tar_of
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.flaky_proxy import Faults
+from tests.run.faults import HASTY
 from tests.run.jobs import (
     Cli,
     JobFolder,
@@ -33,8 +34,6 @@ from tests.tables import write_table
 
 PACKED = {"archive": ("a.tar", "b.tar.gz", "c.tar.zst"), "table": ("a.parquet", "b.parquet", "c.parquet")}
 EACH, COUNT = 4, 12
-HASTY = "from resnet_pipe.reader.buckets import in_bucket; in_bucket.PATIENCE_S = 0.3"
-"""What makes every process of a run give up a server soon."""
 STALE = """
 import sys
 from pathlib import Path

@@ -16,6 +16,7 @@ from resnet_pipe.reader.buckets import in_bucket
 from tests.buckets import BUCKET, open_bucket, upload
 from tests.gate import Gate
 from tests.manifests import write_manifest
+from tests.run.faults import HASTY
 from tests.run.jobs import (
     HOME,
     Cli,
@@ -31,8 +32,6 @@ from tests.web import Site, publishing
 
 COUNT = 8
 NAMES = ["sub/a b%20+#?.jpg", "sub-1/ä.jpg", *numbered(COUNT)]
-HASTY = "from resnet_pipe.reader.buckets import in_bucket; in_bucket.PATIENCE_S = 0.3"
-"""What makes every process of a run give up a server soon."""
 
 
 class RemoteJob(JobFolder):

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -37,14 +37,19 @@ def output_lock(home: Path, tag: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def report_lock(home: Path) -> Iterator[None]:
+def report_lock(home: Path) -> AbstractContextManager[None]:
     """Wait for and hold what the divisions of a job write together: failures.jsonl, the fingerprint.
 
     One that has read earlier must not write later: it would take away what another has written meanwhile.
     OSError if `home` is not there.
     """
-    descriptor = os.open(home / "lock-reports", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return waited_for(home / "lock-reports")
+
+
+@contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Wait for and hold the lock of a file, which is made if it is not there; OSError if it cannot be."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

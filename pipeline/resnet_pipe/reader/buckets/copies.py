@@ -15,8 +15,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from resnet_pipe.machine.home import cache_dir
 from resnet_pipe.reader import file
 from resnet_pipe.reader.buckets.object_file import ObjectFile
 from resnet_pipe.reader.listing import extension_of
+from resnet_pipe.store.lock import waited_for
 
 _PAUSE_S = 0.1
 """Between two looks at a copy that another process makes."""
@@ -176,14 +177,8 @@ def _name_of(opened: ObjectFile) -> str:
     return f"{digest}-{opened.size}{extension if _EXTENSION.fullmatch(extension) else ''}"
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _locked(folder: Path) -> AbstractContextManager[None]:
+    return waited_for(folder / "lock")
 
 
 def _take(descriptor: int, operation: int) -> bool:
