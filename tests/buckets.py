@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -43,14 +43,14 @@ def serving(folder: Path, volumes: int = 300, volume_mb: int = 1000) -> Iterator
     try:
         yield endpoint
     finally:
-        server.kill()
-        server.wait()
+        _end(server)
 
 
 def _start(folder: Path, *room: str) -> tuple[subprocess.Popen[bytes], str]:
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
     # It takes keys in its environment for those that it has to ask for.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    plain["TMPDIR"] = str(folder)  # for its log
     for _ in range(3):  # somebody may take a port that was free
         ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
         # The ports of gRPC are these, unless they are named.
@@ -64,9 +64,18 @@ def _start(folder: Path, *room: str) -> tuple[subprocess.Popen[bytes], str]:
         endpoint = f"http://127.0.0.1:{ports['s3']}"
         if _has_started(endpoint, server):
             return server, endpoint
-        server.kill()
-        server.wait()
+        _end(server)
     raise RuntimeError(f"the server of buckets does not start; see {folder / 'log'}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server at once, as a fault does, and remove the sockets that it leaves outside of its folder."""
+    server.kill()
+    server.wait()
+    ports = {part.rpartition("=")[2] for part in cast(list[str], server.args) if ".port" in part}
+    for socket_file in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 - it takes no other place for them
+        if socket_file.stem.rpartition("-")[2] in ports:
+            socket_file.unlink(missing_ok=True)
 
 
 def _has_started(endpoint: str, server: subprocess.Popen[bytes]) -> bool:
