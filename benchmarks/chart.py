@@ -1,6 +1,6 @@
-"""Draws images/s by engine and depth, from the result of benchmarks/depths.py, as SVG.
+"""Draws images/s as SVG: by engine and depth (benchmarks/depths.py), or by program (benchmarks/engines.py).
 
-usage: python -m benchmarks.chart [benchmarks/results/depths.json] [docs/engines.svg]
+usage: python -m benchmarks.chart depths|programs [FIGURES.json] [CHART.svg]
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from benchmarks.measure import RESULTS
 
 WIDTH, LEFT, RIGHT, TOP = 860, 230, 70, 70
 BAR, STEP, GAP = 15, 20, 16
-"""Height of a bar, from one bar to the next, and between two depths; pixels."""
+"""Height of a bar, from one bar to the next, and between two groups; pixels."""
 FRAME = Template("""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 $width $height" width="$width" height="$height"
-     role="img" aria-label="Images per second by depth and engine">
+     role="img" aria-label="$title">
   <style>
     text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-    .title { font-size: 16px; font-weight: 600 } .model { font-weight: 600 }
+    .title { font-size: 16px; font-weight: 600 } .group { font-weight: 600 }
     .small { font-size: 12px; fill: #57606a }
     .grid { stroke: #d0d7de } .limit { stroke: #1f2328; stroke-width: 2 }
     .opencv { fill: #e69f00 } .openvino { fill: #0072b2 } .onnxruntime { fill: #009e73 }
-    .torch { fill: #d55e00 } .mlx { fill: #cc79a7 }
+    .torch { fill: #d55e00 } .mlx { fill: #cc79a7 } .script { fill: #afb8c1 }
     @media (prefers-color-scheme: dark) {
       text { fill: #e6edf3 } .small { fill: #9198a1 } .grid { stroke: #30363d } .limit { stroke: #e6edf3 }
-      .openvino { fill: #56b4e9 }
+      .openvino { fill: #56b4e9 } .script { fill: #656c76 }
     }
   </style>
-  <text class="title" x="8" y="24">JPEGs of 500x375 to Parquet, images/s by depth and engine</text>
+  <text class="title" x="8" y="24">$title</text>
   <path class="limit" d="M$left 37v15"/>
   <text class="small" x="238" y="49">the limit: cores / (decode + preprocess + network seconds per image, each
     alone on one core)</text>
@@ -45,32 +45,90 @@ $body
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 PACKAGES = {"opencv": "opencv-python-headless"}
 """Of the engines, where it has another name."""
+PROGRAMS = {
+    "opencv": {"opencv fp32": "resnet-pipe, fp32", "script cv2": "a script"},
+    "openvino": {
+        "openvino fp32": "resnet-pipe, fp32",
+        "openvino bf16": "resnet-pipe, bf16",
+        "script openvino": "a script",
+        "script openvino_async": "a script, asynchronous",
+    },
+    "onnxruntime": {
+        "onnxruntime fp32": "resnet-pipe, fp32",
+        "script ort": "a script",
+        "script ray_ort": "Ray Data",
+    },
+    "torch": {
+        "torch fp32": "resnet-pipe, fp32",
+        "torch bf16": "resnet-pipe, bf16",
+        "script torch": "a script",
+        "script hf": "Hugging Face's pipeline",
+    },
+}
+"""By engine, the programs that are compared, each with what it is called there."""
 
 
-def draw(result: Mapping[str, Any]) -> str:
-    """Return the chart.
+class Bar(NamedTuple):
+    """One bar: what stands before it, its colour, its length, and where the limit is, if that is known."""
 
-    Args:
-        result: what benchmarks/depths.py has saved.
-    """
+    label: str
+    kind: str
+    rate: float
+    limit: float | None
+
+
+def draw_depths(result: Mapping[str, Any]) -> str:
+    """Return the chart of what benchmarks/depths.py has saved: a group for each depth, bars for engines."""
     rows = sorted(result["results"], key=lambda row: int(row["model"].removeprefix("resnet")))
-    most = max(max(row["rate"], row["limit"]) for row in rows)
+    groups = {
+        model: [
+            Bar(f"{row['engine']} {row['precision']}", row["engine"], row["rate"], row["limit"])
+            for row in several
+        ]
+        for model, several in groupby(rows, key=lambda row: row["model"])
+    }
+    title = "JPEGs of 500x375 to Parquet, images/s by depth and engine"
+    return _draw(title, groups, _captions(result["machine"], dict.fromkeys(row["engine"] for row in rows)))
+
+
+def draw_programs(result: Mapping[str, Any]) -> str:
+    """Return the chart of what benchmarks/engines.py has saved: a group for each engine, with its scripts."""
+    rates = result["median"]
+    groups = {
+        engine: [
+            Bar(
+                label,
+                "script" if name.startswith("script") else engine,
+                rates[name],
+                rates.get(f"limit of {name}"),
+            )
+            for name, label in programs.items()
+            if name in rates
+        ]
+        for engine, programs in PROGRAMS.items()
+    }
+    title = "ResNet-50, JPEGs of 500x375 to Parquet, images/s"
+    return _draw(title, groups, _captions(result["machine"], PROGRAMS))
+
+
+def _draw(title: str, groups: Mapping[str, list[Bar]], captions: list[str]) -> str:
+    most = max(max(bar.rate, bar.limit or 0) for bars in groups.values() for bar in bars)
     scale = (WIDTH - LEFT - RIGHT) / most
-    bars: list[str] = []
+    parts: list[str] = []
     y = TOP
-    for model, several in groupby(rows, key=lambda row: row["model"]):
-        bars.append(_text(8, y + 12, model, "model"))
-        for row in several:
-            bars += _bar(row, y, scale)
+    for name, bars in groups.items():
+        parts.append(_text(8, y + 12, name, "group"))
+        for bar in bars:
+            parts += _bar(bar, y, scale)
             y += STEP
         y += GAP
     bottom = y - GAP
     axis = [_tick(LEFT + value * scale, value, bottom) for value in range(0, int(most) + 1, tick_step(most))]
     axis.append(_text(WIDTH - 8, bottom + 20, "images/s", "small", "end"))
-    captions = _captions(result["machine"], dict.fromkeys(row["engine"] for row in rows))
     notes = [_text(8, bottom + 44 + 17 * line, text, "small") for line, text in enumerate(captions)]
     height = bottom + 44 + 17 * len(notes)
-    return FRAME.substitute(width=WIDTH, height=height, left=LEFT, body="\n".join([*axis, *bars, *notes]))
+    body = "\n".join([*axis, *parts, *notes])
+    return FRAME.substitute(title=escape(title), width=WIDTH, height=height, left=LEFT, body=body)
 
 
 def tick_step(most: float) -> int:
@@ -78,13 +136,14 @@ def tick_step(most: float) -> int:
     return max((step for step in STEPS if most / step >= 4), default=1)
 
 
-def _bar(row: Mapping[str, Any], y: int, scale: float) -> list[str]:
-    engine, width, limit = row["engine"], row["rate"] * scale, row["limit"] * scale
+def _bar(bar: Bar, y: int, scale: float) -> list[str]:
+    width, limit = bar.rate * scale, (bar.limit or 0) * scale
+    mark = [f'  <path class="limit" d="M{LEFT + limit:.1f} {y}v{BAR}"/>'] if limit else []
     return [
-        _text(LEFT - 8, y + 12, f"{engine} {row['precision']}", "small", "end"),
-        f'  <rect class="{escape(engine)}" x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}"/>',
-        f'  <path class="limit" d="M{LEFT + limit:.1f} {y}v{BAR}"/>',
-        _text(LEFT + max(width, limit) + 7, y + 12, f"{row['rate']:.1f}"),
+        _text(LEFT - 8, y + 12, bar.label, "small", "end"),
+        f'  <rect class="{escape(bar.kind)}" x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR}"/>',
+        *mark,
+        _text(LEFT + max(width, limit) + 7, y + 12, f"{bar.rate:.1f}"),
     ]
 
 
@@ -106,15 +165,20 @@ def _text(x: float, y: int, text: str, kind: str = "value", anchor: str = "start
     return f'  <text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def main(source: Path, target: Path) -> None:
+DRAW = {
+    "depths": (draw_depths, "depths.json", "engines.svg"),
+    "programs": (draw_programs, "engines-resnet50.json", "programs.svg"),
+}
+"""By what is drawn: the function, and the usual names of the figures and of the chart."""
+
+
+def main(what: str, source: str | None = None, target: str | None = None) -> None:
     """Draw a result."""
-    target.write_text(draw(json.loads(source.read_text())))
-    print(f"wrote {target}")
+    draw, figures, chart = DRAW[what]
+    path = Path(target) if target else RESULTS.parents[1] / "docs" / chart
+    path.write_text(draw(json.loads((Path(source) if source else RESULTS / figures).read_text())))
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    paths = [Path(path) for path in sys.argv[1:]]
-    main(
-        paths[0] if paths else RESULTS / "depths.json",
-        paths[1] if paths[1:] else RESULTS.parents[1] / "docs" / "engines.svg",
-    )
+    main(*sys.argv[1:])

@@ -58,7 +58,7 @@ def depths(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of a row
 
 
 def test_the_bars_of_the_chart_are_as_long_as_the_rates_and_the_limit_stands_beyond_them() -> None:
-    drawing = ET.fromstring(chart.draw(depths()))  # noqa: S314 - our own
+    drawing = ET.fromstring(chart.draw_depths(depths()))  # noqa: S314 - our own
     bars = [float(bar.attrib["width"]) for bar in drawing.iter(f"{SVG}rect")]
     assert bars == pytest.approx([bars[0], 4 * bars[0], bars[0], 4 * bars[0]], abs=0.2)
     limits = [path.attrib["d"] for path in drawing.iter(f"{SVG}path") if path.attrib["class"] == "limit"][1:]
@@ -68,13 +68,24 @@ def test_the_bars_of_the_chart_are_as_long_as_the_rates_and_the_limit_stands_bey
 
 
 def test_the_chart_goes_from_shallow_to_deep_and_says_all_figures_and_the_machine() -> None:
-    drawing = ET.fromstring(chart.draw(depths(rate=7.0)))  # noqa: S314 - our own
+    drawing = ET.fromstring(chart.draw_depths(depths(rate=7.0)))  # noqa: S314 - our own
     texts = [text.text for text in drawing.iter(f"{SVG}text")]
     assert texts.index("resnet18") < texts.index("resnet101")
     assert {"opencv fp32", "openvino fp32", "7.0", "20.0", "80.0", "images/s", "openvino 2026.4"} <= set(
         texts
     )
     assert "A & B, 2 cores (avx2); Python 3.11" in texts
+
+
+def test_the_chart_of_programs_groups_each_engine_with_its_scripts() -> None:
+    rates = {"torch fp32": 30.0, "script torch": 20.0, "openvino fp32": 40.0, "limit of openvino fp32": 50.0}
+    drawing = ET.fromstring(chart.draw_programs({"machine": depths()["machine"], "median": rates}))  # noqa: S314
+    bars = [(bar.attrib["class"], float(bar.attrib["width"])) for bar in drawing.iter(f"{SVG}rect")]
+    assert [kind for kind, _ in bars] == ["openvino", "torch", "script"]
+    assert [width / bars[0][1] for _, width in bars] == pytest.approx([1, 0.75, 0.5], abs=0.001)
+    assert (
+        sum(path.attrib["class"] == "limit" for path in drawing.iter(f"{SVG}path")) == 2
+    )  # with the legend's
 
 
 @pytest.mark.parametrize(("most", "step"), [(4.5, 1), (45.0, 10), (536.0, 100), (79.0, 10), (2100.0, 500)])
