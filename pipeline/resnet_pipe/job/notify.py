@@ -42,5 +42,8 @@ Variables = Annotated[
     tuple[_Variable, ...], BeforeValidator(_list, json_schema_input_type=tuple[_Variable, ...])
 ]
 """Names of environment variables, and nothing that may be a secret."""
-ExitCodes = tuple[Annotated[ExitCode, BeforeValidator(_number)], ...]
+_Code = Annotated[
+    ExitCode, BeforeValidator(_number), WithJsonSchema({"type": "integer", "enum": [*map(int, ExitCode)]})
+]
+ExitCodes = tuple[_Code, ...]
 """Some of those that a run may end with."""

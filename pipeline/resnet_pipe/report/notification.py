@@ -17,7 +17,7 @@ from resnet_pipe.process.child import Child, ChildError
 
 LIMIT_S = 10.0
 """The most that all addresses together get to take a message."""
-_LOADING_S = 30.0
+LOADING_S = 30.0
 """For apprise with its hundred services, from a cold disk."""
 _PROCESS = "resnet_pipe.report.notification_process"
 
@@ -93,5 +93,5 @@ def _ask(variables: Sequence[str], message: Message | None) -> list[str]:
     """
     with Path(os.devnull).open("wb") as nowhere, Child(_PROCESS, output=nowhere.fileno()) as process:
         process.send(Request(tuple(dict.fromkeys(variables)), message, LIMIT_S))
-        answer: list[str] = process.receive(_LOADING_S + (LIMIT_S if message else 0.0))
+        answer: list[str] = process.receive(LOADING_S + (LIMIT_S if message else 0.0))
         return answer

@@ -16,7 +16,7 @@ from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.summary import sources, summary
 from resnet_pipe.run.plan import Division
 
-_LINE, _TEXT = 300, 1800
+_LINE, _TEXT = 500, 1800
 """The longest line, and text, in characters: some services refuse 2000, others would send a novel as SMS."""
 
 
@@ -53,7 +53,8 @@ def with_notice(
     except BaseException as error:
         tell(_code_of(error), _account(error, job, ended))
         raise
-    tell(outcome.exit_code, summary(outcome, stages=False))
+    noticed = f"warning: {outcome.plan.warning}\n" if outcome.plan.warning else ""
+    tell(outcome.exit_code, noticed + summary(outcome, stages=False))
     return outcome
 
 
