@@ -20,6 +20,7 @@ import pytest
 import resnet_pipe
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.report import notification
+from resnet_pipe.run.observe.events import Event
 from tests.run.faults import DECODER, Gate
 from tests.run.jobs import HOME, JobFolder, numbered
 from tests.run.test_alerts import listening
@@ -182,7 +183,7 @@ def test_the_job_says_at_which_exit_codes_and_a_division_says_which_it_is(
 
 
 def test_a_program_is_told_as_the_command_is(told: JobFolder, inbox: Inbox) -> None:
-    events = []
+    events: list[Event] = []
     job = resnet_pipe.load_job(told.file)
     with pytest.raises(RunError):
         resnet_pipe.run(job, events.append)
@@ -201,6 +202,10 @@ UNUSABLE = {
     "no such service": ({"OPS_CHAT": f"{SECRET}://host/x"}, "what is in OPS_CHAT is not, or not only,"),
     "one wrong": ({"OPS_CHAT": f"json://host/x, no://{SECRET}"}, "what is in OPS_CHAT is not, or not only,"),
     "words before": ({"OPS_CHAT": f"{SECRET} json://host/x"}, "what is in OPS_CHAT is not, or not only,"),
+    "no text": (
+        {"OPS_CHAT": f"json://{SECRET}/\udcff"},
+        "what is in OPS_CHAT is not, or not only, addresses",
+    ),
     "a file": ({"OPS_CHAT": f"file:///etc/{SECRET}"}, "what is in OPS_CHAT is not, or not only,"),
     "a desktop": ({"OPS_CHAT": f"macosx://{SECRET}"}, "what is in OPS_CHAT is not, or not only,"),
 }

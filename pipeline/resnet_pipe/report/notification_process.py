@@ -40,12 +40,20 @@ def _load(variables: Sequence[str]) -> tuple[Apprise, list[str], list[str]]:
     owners: list[str] = []
     wrong = []
     for name in variables:
-        text = os.environ.get(name, "")
-        # What comes before the first address, apprise would ignore.
-        if not _ADDRESS.match(text) or not known.add(text):
+        if not _add(known, os.environ.get(name, "")):
             wrong.append(name)
         owners += [name] * (len(known) - len(owners))
     return known, owners, wrong
+
+
+def _add(known: Apprise, text: str) -> bool:
+    """Add the addresses of a variable; return whether it holds nothing else."""
+    if not _ADDRESS.match(text):  # what comes before the first one, apprise would ignore
+        return False
+    try:
+        return bool(known.add(text))
+    except Exception:  # of any kind: each of a hundred services reads an address in its own way
+        return False
 
 
 def _send(known: Apprise, owners: Sequence[str], message: Message, limit_s: float) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from resnet_pipe.errors import ExitCode, ResnetPipeError
@@ -12,12 +13,23 @@ from resnet_pipe.report import notification
 from resnet_pipe.report.notification import Message
 from resnet_pipe.report.one_line import elided, on_one_line
 from resnet_pipe.run.observe.events import Event, Events, Listener
+from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
 from resnet_pipe.run.observe.summary import sources, summary
 from resnet_pipe.run.plan import Division
 
 _LINE, _TEXT = 500, 1800
 """The longest line, and text, in characters: some services refuse 2000, others would send a novel as SMS."""
+
+
+_KINDS: dict[ExitCode, Literal["success", "warning", "failure"]] = {
+    ExitCode.DONE: "success",
+    ExitCode.WINDOW_ENDED: "success",
+    ExitCode.SOME_FAILED: "warning",
+    ExitCode.SIGINT: "warning",
+    ExitCode.SIGTERM: "warning",
+}
+"""How good the news are; any other is a failure."""
 
 
 def with_notice(
@@ -33,7 +45,8 @@ def with_notice(
         BaseException: what `execute` raises.
     """
     notification.prove(job.run.notify)
-    ended: dict[str, Any] = {}
+    events, ended = Events(listener), dict[str, Any]()
+    guard = Guard(events)
 
     def listen(event: Event) -> None:
         if event.name == "run_ended":
@@ -41,31 +54,25 @@ def with_notice(
         if listener is not None:
             listener(event)
 
-    def tell(code: ExitCode, account: str) -> None:
-        if not job.run.notify or code not in job.run.notify_on:
-            return
-        message = Message(_title(job, division, code), _plain(account), _KINDS.get(code, "failure"))
-        for problem in notification.send(job.run.notify, message):
-            Events(listener).tell("warning", text=problem)
+    def tell(code: ExitCode, account: Callable[[], str]) -> None:
+        if job.run.notify and code in job.run.notify_on:
+            guard.call("notification", _tell, job, division, code, account, events)
 
     try:
         outcome = execute(listen)
     except BaseException as error:
-        tell(_code_of(error), _account(error, job, ended))
+        tell(_code_of(error), partial(_account_of, error, job, ended))
         raise
-    noticed = f"warning: {outcome.plan.warning}\n" if outcome.plan.warning else ""
-    tell(outcome.exit_code, noticed + summary(outcome, stages=False))
+    tell(outcome.exit_code, partial(_account, outcome))
     return outcome
 
 
-_KINDS: dict[ExitCode, Literal["success", "warning", "failure"]] = {
-    ExitCode.DONE: "success",
-    ExitCode.WINDOW_ENDED: "success",
-    ExitCode.SOME_FAILED: "warning",
-    ExitCode.SIGINT: "warning",
-    ExitCode.SIGTERM: "warning",
-}
-"""How good the news are; any other is a failure."""
+def _tell(
+    job: Job, division: Division | None, code: ExitCode, account: Callable[[], str], events: Events
+) -> None:
+    message = Message(_title(job, division, code), _plain(account()), _KINDS.get(code, "failure"))
+    for problem in notification.send(job.run.notify, message):
+        events.tell("warning", text=problem)
 
 
 def _code_of(error: BaseException) -> ExitCode:
@@ -81,13 +88,19 @@ def _title(job: Job, division: Division | None, code: ExitCode) -> str:
     return elided(on_one_line(text), _LINE)
 
 
-def _account(error: BaseException, job: Job, ended: dict[str, Any]) -> str:
+def _account(outcome: Outcome) -> str:
+    """Return what is told of a run that did not end in an error."""
+    warning = f"warning: {outcome.plan.warning}\n" if outcome.plan.warning else ""
+    return warning + summary(outcome, stages=False)
+
+
+def _account_of(error: BaseException, job: Job, ended: dict[str, Any]) -> str:
     """Return what is told of a run that ended in an error; `ended` is its last event, if it had begun."""
     text = str(error) if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {error}"
     lines = [text]
     if ended:
-        partial = f", {ended['partial']} partial" if ended["partial"] else ""
-        lines.append(f"{sources(ended['done'])} done{partial}, {ended['failed']} failed")
+        damaged = f", {ended['partial']} partial" if ended["partial"] else ""
+        lines.append(f"{sources(ended['done'])} done{damaged}, {ended['failed']} failed")
     lines.append(f"results: {job.output}")
     if ended.get("report"):
         lines.append(f"report: {ended['report']}")
