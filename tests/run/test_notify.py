@@ -8,10 +8,7 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -22,67 +19,18 @@ from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.report import notification
 from resnet_pipe.run.observe.events import Event
 from tests.run.faults import DECODER, Gate
+from tests.run.inbox import SECRET, Inbox, receiving
 from tests.run.jobs import HOME, JobFolder, numbered
 from tests.run.test_alerts import listening
 
 pytest.importorskip("apprise", reason="needs the extra `notify`")
 
-SECRET = "pAssw0rd"  # noqa: S105 - of nothing
-
-
-@dataclass
-class Inbox:
-    """A server that takes what apprise's `json://` sends.
-
-    Attributes:
-        host: its address, without a scheme.
-        messages: that have arrived at `/ops`.
-        before: is called before a message is taken.
-    """
-
-    host: str = ""
-    messages: list[dict[str, str]] = field(default_factory=list)
-    before: Callable[[], None] = lambda: None
-
-    @property
-    def address(self) -> str:
-        """An address with a secret, where messages arrive."""
-        return f"json://me:{SECRET}@{self.host}/ops"
-
-    @property
-    def refusing(self) -> str:
-        """An address with a secret, where messages are refused with HTTP status 500."""
-        return f"json://me:{SECRET}@{self.host}/{SECRET}"
-
-    @property
-    def titles(self) -> list[str]:
-        """What has arrived, without the part of the title that all have."""
-        start = f"resnet-pipe: nightly on {socket.gethostname()}: "
-        return [message["title"].removeprefix(start) for message in self.messages]
-
 
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     """A server that is told things."""
-    made = Inbox()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            made.before()
-            message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path == "/ops":
-                made.messages.append(message)
-            self.send_response(200 if self.path == "/ops" else 500)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        made.host = f"127.0.0.1:{server.server_port}"
+    with receiving() as made:
         yield made
-        server.shutdown()
 
 
 @pytest.fixture
