@@ -100,7 +100,7 @@ def test_a_wrong_override_is_named_by_its_key_and_not_as_on_the_command_line(fiv
     for overrides, expected in (
         ({"infer.batch_size": 0}, "overrides: infer.batch_size: input should be "),
         ({"infer.modle": "x"}, "overrides: unknown key 'infer.modle'; did you mean 'model'?"),
-        ({"name.first": "x"}, 'overrides: name.first="x": name is not a section'),
+        ({"name.first": "x"}, "overrides: name.first: name is not a section"),
     ):
         with pytest.raises(DocumentError) as caught:
             resnet_pipe.load_job(five.file, overrides)

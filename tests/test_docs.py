@@ -121,7 +121,7 @@ def shown(value: Any) -> str:  # noqa: ANN401 - whatever JSON has
     if value is None:
         return "none"
     if isinstance(value, list):
-        return f"`[{', '.join(value)}]`"
+        return f"`[{', '.join(map(str, value))}]`"
     return (
         f"`{value:g}`"
         if isinstance(value, float)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from resnet_pipe.convert.conversion import Conversion
     from resnet_pipe.job.job import LoadedJob
     from resnet_pipe.job.resolve import Resolved
-    from resnet_pipe.run.observe.events import Event
+    from resnet_pipe.run.observe.events import Event, Listener
     from resnet_pipe.run.observe.outcome import Outcome
     from resnet_pipe.run.plan import Plan, Rules
     from resnet_pipe.run.prepared import Fresh
@@ -69,10 +69,13 @@ def plan(job: LoadedJob, *, retry_failed: bool = False, prune: bool = False, fre
         UsageError: the job and its model do not fit, or the output directory was made with other settings.
         RunError: there is no input, or the ledger cannot be read.
     """
+    from resnet_pipe.report import notification
     from resnet_pipe.run import preparation
 
     rules, replaced = _options(retry_failed, prune, fresh)
-    return preparation.inspect(_resolved(job, fresh), rules, replaced)
+    resolved = _resolved(job, fresh)
+    notification.prove(job.job.run.notify)
+    return preparation.inspect(resolved, rules, replaced)
 
 
 def run(
@@ -102,11 +105,18 @@ def run(
         LockedError: another run holds the output directory.
         ResnetPipeError: the run could not finish; what was committed stays.
     """
+    from resnet_pipe.process.descriptors import occupy_standard_ones
+    from resnet_pipe.run import notice
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.stop import Stop
 
     rules, replaced = _options(retry_failed, prune, fresh)
-    return runs.run(_resolved(job, fresh), rules, replaced, Stop(), on_event)
+
+    def execute(listener: Listener) -> Outcome:
+        return runs.run(_resolved(job, fresh), rules, replaced, Stop(), listener)
+
+    occupy_standard_ones()
+    return notice.with_notice(job.job, None, on_event, execute)
 
 
 def convert(

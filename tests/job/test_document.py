@@ -259,15 +259,15 @@ def test_overrides_are_yaml_and_leave_everything_else_as_it_was(tmp_path: Path) 
         ("moves_on={kind: wheel, spokes: x}", "--set moves_on: moves_on.spokes: input should be a valid"),
         ("moves_on={kind: wheel}", "--set moves_on: moves_on.spokes is missing"),
         ("nothing.like.this=3", "--set nothing.like.this: unknown key 'nothing'; valid keys: colours"),
-        ("name.first=x", "--set name.first=x: name is not a section"),
-        ("colours.0=red", "--set colours.0=red: colours is not a section"),
+        ("name.first=x", "--set name.first: name is not a section"),
+        ("colours.0=red", "--set colours.0: colours is not a section"),
         ("seats", "--set seats: expected key.key=value"),
-        ("=3", "--set =3: expected key.key=value"),
-        ("moves_on..spokes=3", "--set moves_on..spokes=3: expected key.key=value"),
-        ("seats=[", "--set seats=[: the value is not valid YAML: "),
+        ("=3", "--set =: expected key.key=value"),
+        ("moves_on..spokes=3", "--set moves_on..spokes=: expected key.key=value"),
+        ("seats=[", "--set seats: the value is not valid YAML: "),
     ],
 )
-def test_a_wrong_override_is_named_as_it_was_given(tmp_path: Path, override: str, expected: str) -> None:
+def test_a_wrong_override_is_named_by_its_key(tmp_path: Path, override: str, expected: str) -> None:
     (problem,) = problems(tmp_path, f"{GOOD}colours: [red]\n", override)
     assert problem.startswith(expected)
 

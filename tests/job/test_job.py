@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import ImageFont
 from ruamel.yaml import YAML
 
-from resnet_pipe.errors import DocumentError
+from resnet_pipe.errors import DocumentError, ExitCode
 from resnet_pipe.job import job as jobs
 from resnet_pipe.job.job import Job, json_schema
 from resnet_pipe.job.run_section import RunSection
@@ -133,6 +133,58 @@ def test_a_path_that_the_disk_refuses_is_a_problem_of_the_job(folder: Path, key:
     name = 300 * "x"
     (problem,) = problems(folder, MINIMAL, f"{key}={name}/y.onnx")
     assert problem.startswith(f"--set {key}: {key}: file name too long: {name}")
+
+
+SECRET = "pAssw0rd"  # noqa: S105 - of nothing
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"json://me:{SECRET}@host/x",
+        f"[json://me:{SECRET}@host/x]",
+        f"[OPS_CHAT, '{SECRET} x']",
+        f"[OPS_CHAT, '{SECRET}\\n']",
+        f"[{{json: {SECRET}}}]",
+        f"{{{SECRET}: x}}",
+        "[1]",
+        "null",
+    ],
+)
+def test_an_address_in_a_job_is_refused_and_not_repeated(folder: Path, value: str) -> None:
+    text = f"{MINIMAL}run: {{notify: {value}}}\n"
+    (problem,) = problems(folder, text)
+    assert problem.startswith("job.yaml:5:")
+    assert "expected names of environment variables that hold the addresses, such as [OPS_CHAT]" in problem
+    assert problems(folder, MINIMAL, f"run.notify={value}") == [
+        f"--set run.notify: {problem.partition(' ')[2]}"
+    ]
+    assert SECRET not in problem
+    given = YAML(typ="safe", pure=True).load(text)
+    assert not jsonschema.Draft7Validator(json_schema()).is_valid(given)
+
+
+@pytest.mark.parametrize(
+    "override", [f"run.notify=[json://{SECRET}", f"run.notify.x={SECRET}", f"run.notify:json://{SECRET}"]
+)
+def test_an_override_that_is_malformed_is_not_repeated(folder: Path, override: str) -> None:
+    (problem,) = problems(folder, f"{MINIMAL}run: {{notify: [A]}}\n", override)
+    assert problem.startswith("--set run.notify")
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("[5]", "run.notify_on.0: input should be 0, 1, 2, 3, 4, 11, 130 or 143"),
+        ("[true]", "run.notify_on.0: expected an exit code, such as 1"),
+        ("['1']", "run.notify_on.0: expected an exit code, such as 1"),
+        ("3", "run.notify_on: expected a list: [...]"),
+        ("[]", "run.notify_on: tuple should have at least 1 item after validation, not 0"),
+    ],
+)
+def test_only_exit_codes_that_there_are_can_be_told(folder: Path, value: str, expected: str) -> None:
+    assert problems(folder, MINIMAL, f"run.notify_on={value}") == [f"--set run.notify_on: {expected}"]
 
 
 def test_an_override_takes_the_place_of_what_the_file_says(folder: Path) -> None:
@@ -320,6 +372,8 @@ _JOBS = st.fixed_dictionaries(
             grace_s=st.floats(0, allow_nan=False),
             metrics=st.sampled_from(["no.prom", "it's: #1/x.prom"]),
             ping_url=st.just("https://example.org/#a"),
+            notify=st.lists(st.sampled_from(["OPS_CHAT", "_1"])),
+            notify_on=st.lists(st.sampled_from([int(code) for code in ExitCode]), min_size=1),
         ),
     },
 )

@@ -127,10 +127,12 @@ def test_real_trials_touch_nothing_of_the_job_even_while_it_runs(job: JobFolder)
     metrics = job.folder / "metrics.prom"
     with job.file.open("a") as file:
         file.write(
-            "run: {report: false, metrics: metrics.prom, ping_url: 'http://127.0.0.1:9', max_failures: 0}\n"
+            "run: {report: false, metrics: metrics.prom, ping_url: 'http://127.0.0.1:9', max_failures: 0,"
+            " notify: [NOBODY], notify_on: [0, 1, 2, 3]}\n"
         )
     job.add_bad("zz.jpg")
-    job.run("--set", "run.max_failures=1", "--set", "run.ping_url=null").expect(3)
+    untold = ("--set", "run.ping_url=null", "--set", "run.notify=[]")
+    job.run("--set", "run.max_failures=1", *untold).expect(3)
     assert metrics.exists()
     before = everything(job.folder)
     with (job.out / "_resnet_pipe" / "lock").open() as lock:

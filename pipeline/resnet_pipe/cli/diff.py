@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from resnet_pipe.cli.output import to_output
-from resnet_pipe.cli.table import on_one_line
 from resnet_pipe.cli.terminal import show
+from resnet_pipe.report.one_line import on_one_line
 from resnet_pipe.store.store import Output
 
 if TYPE_CHECKING:

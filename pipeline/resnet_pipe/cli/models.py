@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resnet_pipe.cli.table import elided, on_one_line, padded, width_of, widths, wrapped
+from resnet_pipe.cli.table import padded, widths, wrapped
 from resnet_pipe.cli.terminal import show
+from resnet_pipe.report.one_line import elided, on_one_line, width_of
 
 if TYPE_CHECKING:
     from resnet_pipe.convert.catalogue import Entry

@@ -17,6 +17,8 @@ from resnet_pipe.store.store import Output
 
 if TYPE_CHECKING:
     from resnet_pipe.job.resolve import Resolved
+    from resnet_pipe.run.observe.events import Listener
+    from resnet_pipe.run.observe.outcome import Outcome
     from resnet_pipe.run.plan import Division, Rules
     from resnet_pipe.run.prepared import Fresh
 
@@ -103,7 +105,8 @@ def run(
     """
     from resnet_pipe.cli.display import Display
     from resnet_pipe.job import job as jobs
-    from resnet_pipe.run import preparation
+    from resnet_pipe.report import notification
+    from resnet_pipe.run import notice, preparation
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.observe.summary import summary, warning
     from resnet_pipe.run.plan import Rules
@@ -117,14 +120,23 @@ def run(
     if until is not None:
         overrides = (*overrides, f"run.until={json.dumps(until)}")
     loaded = jobs.load(job, overrides, "--set")
-    resolved = preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
     rules = Rules(retry_failed, prune, division)
     replaced = Fresh.NOW if now else Fresh.AT_THE_END if fresh else Fresh.NO
+
+    def resolved() -> Resolved:
+        return preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
+
+    def execute(listener: Listener) -> Outcome:
+        ready = resolved()
+        with on_signals() as stop:
+            return runs.run(ready, rules, replaced, stop, listener)
+
     if dry_run:
-        _print_plan(resolved, rules, replaced)
+        notification.prove(loaded.job.run.notify)
+        _print_plan(resolved(), rules, replaced)
         sys.exit(ExitCode.DONE)
-    with closing(Display(loaded.job.reader.description.source, quiet)) as display, on_signals() as stop:
-        outcome = runs.run(resolved, rules, replaced, stop, display)
+    with closing(Display(loaded.job.reader.description.source, quiet)) as display:
+        outcome = notice.with_notice(loaded.job, division, display, execute)
     if outcome.plan.warning:
         say(f"warning: {outcome.plan.warning}")
     if as_json:

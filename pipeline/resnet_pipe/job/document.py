@@ -72,21 +72,20 @@ class Document:
         for assignment in assignments:
             name, equals, text = assignment.partition("=")
             place = tuple(name.strip().split("."))
+            wrong = f"{given_by} {name.partition(':')[0]}"  # not the value, which may be a secret by mistake
             if not equals or not all(place):
-                problems.append(
-                    f"{given_by} {assignment}: expected key.key=value, such as infer.batch_size=32"
-                )
+                problems.append(f"{wrong}{equals}: expected key.key=value, such as infer.batch_size=32")
                 continue
             try:
                 value = parse(text)
             except Exception as error:
-                problems.append(f"{given_by} {assignment}: the value is not valid YAML: {one_line(error)}")
+                problems.append(f"{wrong}: the value is not valid YAML: {one_line(error)}")
                 continue
             target: Any = values
             for key in place[:-1]:
                 target = target.setdefault(key, {}) if isinstance(target, dict) else None
             if not isinstance(target, dict):
-                problems.append(f"{given_by} {assignment}: {'.'.join(place[:-1])} is not a section")
+                problems.append(f"{wrong}: {'.'.join(place[:-1])} is not a section")
                 continue
             target[place[-1]] = value
             places.add(place)

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationInfo
 
+from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.cluster import RaySection
 from resnet_pipe.job.location import located, looks_at_disk
+from resnet_pipe.job.notify import ExitCodes, Variables
 from resnet_pipe.job.until import Until
 
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|[KMGTP]i?B)?", re.IGNORECASE)
@@ -103,6 +105,16 @@ class RunSection(BaseModel):
             description="URL to ping, with /start at the beginning and /<exit code> at the end",
         ),
     ] = None
+    notify: Annotated[
+        Variables,
+        Field(
+            description="environment variables that hold addresses of apprise: what is told how the run has "
+            "ended; needs the `notify` extra"
+        ),
+    ] = ()
+    notify_on: Annotated[
+        ExitCodes, Field(min_length=1, description="exit codes at which a notification is sent")
+    ] = (ExitCode.FAILED, ExitCode.USAGE, ExitCode.SOME_FAILED, ExitCode.LOCKED, ExitCode.SIGTERM)
     until: Annotated[
         Until | None,
         Field(

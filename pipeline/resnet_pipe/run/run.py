@@ -110,15 +110,16 @@ class _Run:
         if resolved.choice:
             events.tell("engine_chosen", text=resolved.choice.note, engines=resolved.choice.engines)
         self._ping("start")
-        code = ExitCode.FAILED  # for what nobody foresaw
+        code, outcome = ExitCode.FAILED, None  # for what nobody foresaw
         try:
             self._process()
             code = self._exit_code
-            return self._report(code)
+            outcome = self._report(code)
+            return outcome
         except BaseException as error:
             code = error.exit_code if isinstance(error, ResnetPipeError) else ExitCode.FAILED
             self._save_what_is_left(error)
-            self._report(code)
+            outcome = self._report(code)
             raise
         finally:
             counts = self.executor.counts
@@ -128,6 +129,7 @@ class _Run:
                 done=counts.done,
                 partial=counts.partial,
                 failed=counts.failed,
+                report=str(outcome.report) if outcome and outcome.report else None,
             )
             self._ping(str(int(code)))
             if events.log_error is not None:

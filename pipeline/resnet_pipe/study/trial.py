@@ -163,8 +163,9 @@ def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[
     """Write the job of a trial: the job with other sources, another output and without what calls others."""
     values = job.model_dump(mode="json")
     values["reader"] = reader
-    nothing_beside_the_rows = {"metrics": None, "ping_url": None, "report": False, "trace": False}
-    values["run"] |= nothing_beside_the_rows | {"max_failures": None, "canary": 0}
+    nothing_beside_the_rows = {"metrics": None, "report": False, "trace": False}
+    values["run"] |= nothing_beside_the_rows | {"ping_url": None, "notify": []}
+    values["run"] |= {"max_failures": None, "canary": 0}
     for writer in values["writer"]:
         writer |= {"path": str(place / "out"), "storage": None}
     for name, value in changes.items():

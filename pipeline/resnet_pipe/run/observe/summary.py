@@ -16,14 +16,17 @@ ADVICE = {
 """What to change when a stage is the bottleneck."""
 
 
-def summary(outcome: Outcome) -> str:
-    """Return what a run tells its user at the end: what happened, the stage table, where the results are."""
+def summary(outcome: Outcome, stages: bool = True) -> str:
+    """Return what a run tells its user at the end: what happened, the stage table, where the results are.
+
+    Without `stages`, there is no table, which only a terminal shows well.
+    """
     output = outcome.resolved.job.output
     plan, effort = outcome.plan, outcome.effort
     partial = f", {outcome.counts.partial} partial" if outcome.counts.partial else ""
     skipped = f", {plan.done_before} already done" if plan.done_before else ""
     skipped += f", {plan.failed_before} failed before (unchanged)" if plan.failed_before else ""
-    lines = [f"{_sources(outcome.counts.done)} done{partial}, {outcome.counts.failed} failed{skipped}"]
+    lines = [f"{sources(outcome.counts.done)} done{partial}, {outcome.counts.failed} failed{skipped}"]
     if effort.engine is not None:
         engine, seconds = effort.engine, effort.run_seconds
         what = f"{outcome.resolved.job.reader.description.item}s"
@@ -43,9 +46,10 @@ def summary(outcome: Outcome) -> str:
                 for index, use in enumerate(effort.devices)
             ]
         lines.append(f"model: {outcome.resolved.model.name}, {outcome.resolved.metadata['weights']}")
-        lines += ["", table(outcome), ""]
+        if stages:
+            lines += ["", table(outcome), ""]
     if outcome.counts.noted:
-        lines.append(f"notes: on {_sources(outcome.counts.noted)}, see source_noted in the run's log.jsonl")
+        lines.append(f"notes: on {sources(outcome.counts.noted)}, see source_noted in the run's log.jsonl")
     lines.append(f"results: {output}")
     if outcome.report is not None:
         lines.append(f"report: {outcome.report}")
@@ -59,7 +63,7 @@ def summary(outcome: Outcome) -> str:
         whose = f"{now} from this run, {earlier}" if now and earlier else earlier
         lines.append(f"failures: {whose}{whose and ': '}{output / 'failures.jsonl'}")
     if outcome.exit_code is ExitCode.WINDOW_ENDED:
-        left = f"{_sources(outcome.remaining)} left"
+        left = f"{sources(outcome.remaining)} left"
         if not outcome.remaining:
             left = "rows of sources that have disappeared are still to be removed"
         lines.append(f"the window ended: {left}; the same command continues")
@@ -72,7 +76,7 @@ def warning(outcome: Outcome) -> str:
     """Return what must be said even in a quiet run, if sources failed in it."""
     partial = f", {outcome.counts.partial} partial" if outcome.counts.partial else ""
     earlier = _earlier_failures(outcome)
-    failed = f"{_sources(outcome.counts.failed)} failed{partial}{earlier and f' ({earlier})'}"
+    failed = f"{sources(outcome.counts.failed)} failed{partial}{earlier and f' ({earlier})'}"
     return f"{failed}: {outcome.failures}"
 
 
@@ -86,7 +90,8 @@ def _is_apart(outcome: Outcome) -> bool:
     return outcome.failures != str(outcome.resolved.job.output / "failures.jsonl")
 
 
-def _sources(count: int) -> str:
+def sources(count: int) -> str:
+    """Return a number of sources in words."""
     return f"{count} source{'' if count == 1 else 's'}"
 
 
