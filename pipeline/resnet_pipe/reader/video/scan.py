@@ -40,6 +40,7 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
         lead = round(_LEAD_S / video.time_base)
         search(video, [span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
     table, tells = _read(video, span)
+    video.extent = range(min(table.offset, default=0), max(table.offset, default=0))
     if span is None:
         _mend(video, table)
     elif video.marked is not None:
