@@ -15,6 +15,7 @@ from tests.archives import tar_of
 from tests.page_cache import forget, in_memory
 from tests.run.jobs import JobFolder, VideoFolder, jpeg, numbered, read_rows
 from tests.tables import write_table
+from tests.videos import Recipe, make
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 
@@ -142,3 +143,17 @@ def test_pictures_that_are_drawn_on_are_read_twice_and_so_stay(
     forget(*files)
     job.run().expect(0)
     assert [round(in_memory(file), 1) for file in files] == left
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_of_a_video_that_is_too_large_for_a_second_pass_only_the_last_part_stays(
+    tmp_path: Path, pixels: Path
+) -> None:
+    job = VideoFolder(tmp_path, pixels)
+    job.describe("every: 50")
+    video = make(job.videos, Recipe("a.avi", "rawvideo", size=(640, 480), frames=130))
+    assert video.stat().st_size > 1.4 * KEPT_BYTES
+    forget(video)
+    job.run().expect(0)
+    assert 0 < in_memory(video) * video.stat().st_size <= KEPT_BYTES
+    assert [row["frame_index"] for row in job.rows()] == [0, 50, 100]
