@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader import file
+from resnet_pipe.reader.behind import behind
 from resnet_pipe.reader.listing import PassedOver, empty_places, has_entries, list_files, root_of
 from resnet_pipe.reader.opened import DiskFile, Opened
 from resnet_pipe.reader.reach import DiskReach, Reach
@@ -177,7 +178,9 @@ class Folder:
         """See `Files.read`."""
         try:
             with file.open_file(path_of(self.root, key)) as source:
-                return source.read()
+                data = source.read()
+                behind.let_go(source.fileno(), 0, len(data))
+                return data
         except OSError as error:
             raise file.refusal(error) from None
         except MemoryError:

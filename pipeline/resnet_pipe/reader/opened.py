@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from resnet_pipe.reader import file
+from resnet_pipe.reader.behind import behind
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -48,6 +49,9 @@ class Opened(Protocol):
     def announce(self, offset: int, size: int) -> None:
         """Have bytes read ahead, without waiting: they are read in the order of the announcements."""
 
+    def let_go(self, offset: int, size: int) -> None:
+        """Say that bytes are not read again soon, by this process: see `Behind.let_go`."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -55,9 +59,10 @@ class Opened(Protocol):
 class DiskFile:
     """A regular file of a disk, as `Opened`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it; raises what `file.open_file` does."""
+    def __init__(self, path: Path, passing: bool = False) -> None:
+        """Open it; raises what `file.open_file` does. A passing one is removed soon: nothing is let go."""
         self.path = path
+        self._passing = passing
         self._file = file.open_file(path)
         try:
             state = os.fstat(self._file.fileno())
@@ -85,6 +90,11 @@ class DiskFile:
     def announce(self, offset: int, size: int) -> None:
         """See `Opened.announce`."""
         file.read_ahead(self._file.fileno(), offset, size)
+
+    def let_go(self, offset: int, size: int) -> None:
+        """See `Opened.let_go`."""
+        if not self._passing:
+            behind.let_go(self._file.fileno(), offset, size)
 
     def close(self) -> None:
         """See `Opened.close`."""

@@ -31,7 +31,7 @@ from resnet_pipe.run.tasks import TaskList
 from resnet_pipe.run.workers.count import count
 from resnet_pipe.run.workers.pool import WorkerPool
 from resnet_pipe.run.workers.slots import SlotShape
-from resnet_pipe.run.workload import Workload
+from resnet_pipe.run.workload import Workload, room
 
 SLOTS_PER_WORKER = 3
 """One to fill, one that waits for the engine, one that is with the engine."""
@@ -111,6 +111,7 @@ class ChunkRunner:
             shape,
             job.reader.timeout_s,
             job.run.trace,
+            room(self.resolved, self.workload, workers),
             self.workload.known,
             self._on_retry,
         )

@@ -113,6 +113,11 @@ class Plan:
         return len(self.new) + sum(len(chunk.sources) for chunk in self.rewrites)
 
     @property
+    def planned_bytes(self) -> int:
+        """Return how many bytes these have together, as listing has told."""
+        return self.new.bytes + sum(source.size for chunk in self.rewrites for source in chunk.sources)
+
+    @property
     def done_before(self) -> int:
         """Return how many sources are skipped because they are done."""
         return self.skipped - self.failed_before

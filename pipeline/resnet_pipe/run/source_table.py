@@ -30,6 +30,11 @@ class SourceTable:
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def bytes(self) -> int:
+        """How many all of them have together."""
+        return sum(self._sizes)
+
     def append(self, source: Source) -> None:
         """Add a source at the end."""
         self._keys += source.key.encode()

@@ -126,6 +126,8 @@ class WriterSection(BaseModel):
     """The key of the section that says which fields are wanted."""
     needs_frames: ClassVar[bool] = False
     """Whether it can write videos only."""
+    reads_sources: ClassVar[bool] = False
+    """Whether it reads each source again, soon after it was read first."""
 
     path: Annotated[
         Path | InstanceOf[Address],

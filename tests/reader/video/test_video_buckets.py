@@ -261,6 +261,9 @@ class Failing:
     def announce(self, offset: int, size: int) -> None:
         pass
 
+    def let_go(self, offset: int, size: int) -> None:
+        pass
+
     def close(self) -> None:
         self._file.close()
 

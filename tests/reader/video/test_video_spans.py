@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resnet_pipe.reader.opened import DiskFile
 from resnet_pipe.reader.source import Source
 from resnet_pipe.reader.video.demux import Video
 from tests.reader.reading import Row, read, read_span, splitting
@@ -81,6 +82,19 @@ def test_a_span_decodes_little_beyond_its_frames(videos: Path) -> None:
     for span in reader.spans(source):
         part = read_span(reader, source.key, span)
         assert part.counts.decoded <= span.frames + 5
+
+
+def test_each_span_lets_go_its_own_part_of_the_file(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, source = splitting(videos / "mjpeg.mov", span_s=0.2)
+    parts: list[range] = []
+    monkeypatch.setattr(DiskFile, "let_go", lambda _, at, size: parts.append(range(at, at + size)))
+    for span in reader.spans(source):
+        read_span(reader, source.key, span)
+    assert parts[0].start == 0
+    assert parts[-1].stop == source.size
+    assert len(parts) > 3
+    assert all(len(part) < source.size / 4 for part in parts)
+    assert all(one.stop <= other.start for one, other in pairwise(parts))
 
 
 def test_spans_without_wanted_frames_are_left_out(videos: Path) -> None:

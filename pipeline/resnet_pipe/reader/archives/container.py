@@ -78,6 +78,8 @@ class Container:
 
     def _bytes_of(self, member: Member, alive: Alive) -> bytes:
         data = self._tape.read_at(member.offset, member.size, alive)
+        if not self.is_stream:
+            self._opened.let_go(member.offset, member.size)
         self._at = member.offset + len(data)
         if len(data) < member.size:
             raise SourceError("reader", "truncated", f"{member.size - len(data)} bytes of it are missing")

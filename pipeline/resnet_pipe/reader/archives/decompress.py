@@ -53,6 +53,7 @@ class Gunzip:
     def chunk(self, alive: Alive) -> bytes:
         """See `Decompressor.chunk`."""
         while data := self._file.read_at(self._at, _CHUNK, alive):
+            self._file.let_go(self._at, len(data))
             if self._part is None:
                 if data[:1] != b"\x1f":
                     return b""
@@ -128,6 +129,7 @@ class _Reading:
 
     def read(self, size: int) -> bytes:
         data = self._file.read_at(self._at, size, self.alive)
+        self._file.let_go(self._at, len(data))
         self._at += len(data)
         return data
 

@@ -103,7 +103,7 @@ class CopiedObjects:
                 yield opened
                 return
             try:
-                with closing(DiskFile(copy.path)) as on_disk:
+                with closing(DiskFile(copy.path, passing=True)) as on_disk:
                     yield on_disk
             finally:
                 _keep(copy)

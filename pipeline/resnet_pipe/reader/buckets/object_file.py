@@ -63,6 +63,9 @@ class ObjectFile:
         """See `Opened.announce`."""
         self._ahead.announce(offset, size)
 
+    def let_go(self, _offset: int, _size: int) -> None:
+        """See `Opened.let_go`: nothing of it is kept."""
+
     def copy_to(self, target: BinaryIO, alive: Callable[[], None]) -> None:
         """Write all of it to a file; OSError also where that cannot be written."""
         self.announce(0, self.size)

@@ -139,6 +139,7 @@ class _Bytes(AsFile):
         """Return so many bytes, fewer at the end."""
         wanted = self._opened.size if size < 0 else size
         data = self._opened.read_at(self._at, wanted, self.alive)
+        self._opened.let_go(self._at, len(data))
         self._at += len(data)
         return data
 

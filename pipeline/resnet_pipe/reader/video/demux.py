@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from resnet_pipe.errors import SourceError
+from resnet_pipe.reader.behind import behind
 from resnet_pipe.reader.opened import Opened
 from resnet_pipe.reader.source import check_pixels
 from resnet_pipe.reader.video.container import ends_early, is_known
@@ -39,6 +40,8 @@ _DEFAULT_PIXELS = 5_000_000
 """How many pixels the default flag counts as in ffmpeg's automatic stream selection."""
 _BUFFER_BYTES = 256 << 10
 """What FFmpeg asks for at a time where a video is on no disk."""
+_PASSED_BYTES = 1 << 20
+"""So much is let go at a time."""
 
 
 class Video:
@@ -63,6 +66,7 @@ class Video:
             `timeline`.
         left_out: frames after a join that could not be decoded without those before it.
         notes: what is unusual about the video, but was handled.
+        extent: where in the file the packets begin that `scan` has read, of a span those from its start on.
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported`, `too_large` or
@@ -93,6 +97,7 @@ class Video:
         self.damage: tuple[int, SourceError] | None = None
         self.left_out = 0
         self.notes: list[str] = []
+        self.extent = range(0)
         self._open()
 
     def __enter__(self) -> Video:
@@ -190,6 +195,7 @@ class Video:
     def _start(self) -> None:
         """Begin to read packets from where the file is."""
         self.problem: SourceError | None = None
+        self._passed: int | None = None
         self.packets = self._demux()
         self.next: int | None = None
 
@@ -213,6 +219,7 @@ class Video:
                     if extradata != self._described:
                         self.described[self.count] = self._described = extradata
                 self.count += 1
+                self._pass(packet.pos)
                 self.alive()
                 yield packet
         except av.FFmpegError as error:
@@ -222,6 +229,16 @@ class Video:
             short = name == _MP4 and (not self.stream.frames or self.count < self.stream.frames)
             if self.problem is None and (short or name in _SILENT) and ends_early(self.opened):
                 self.problem = SourceError("reader", "truncated", "its end is missing")
+
+    def _pass(self, offset: int | None) -> None:
+        """Let go what comes before an offset, of a file that is too large to stay for a second pass."""
+        if offset is None or behind.keeps(self.opened.size):
+            return
+        if self._passed is None or offset < self._passed:
+            self._passed = offset
+        elif offset - self._passed >= _PASSED_BYTES:
+            self.opened.let_go(self._passed, offset - self._passed)
+            self._passed = offset
 
     def _stream_packets(self) -> Iterator[VideoPacket]:
         with suppress(IndexError):  # PyAV's, at the end of a file in which streams have appeared since

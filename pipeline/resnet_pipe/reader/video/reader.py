@@ -143,6 +143,14 @@ class VideoReader(FileReader):
             if isinstance(error, av.FFmpegError):
                 raise
             raise refusal(error) from None
+        finally:
+            passed = range(opened.size)
+            if span is not None and video is not None:  # others read the other spans
+                passed = range(
+                    video.extent.start if span.index else 0,
+                    video.extent.stop if span.index < span.count - 1 else opened.size,
+                )
+            opened.let_go(passed.start, len(passed))
 
     def sweep(self) -> None:
         """See `Reader.sweep`."""

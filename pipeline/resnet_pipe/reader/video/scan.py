@@ -40,6 +40,9 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
         lead = round(_LEAD_S / video.time_base)
         search(video, [span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
     table, tells = _read(video, span)
+    begins = None if span is None else span.start_pts
+    own = [at for at, pts in zip(table.offset, table.pts, strict=True) if begins is None or pts >= begins]
+    video.extent = range(min(own, default=0), max(own, default=0))
     if span is None:
         _mend(video, table)
     elif video.marked is not None:

@@ -161,7 +161,7 @@ class WorkerSetup:
     """Everything a worker needs to begin: the first message it gets.
 
     The free ones are those of its slots that are not waiting for the engine. If `traced`, it tells what it
-    did when.
+    did when. With a room, what it has read does not stay in memory: see `Behind.room`.
     """
 
     worker: int
@@ -170,3 +170,4 @@ class WorkerSetup:
     shape: SlotShape
     free: tuple[int, ...]
     traced: bool = False
+    room: int | None = None

@@ -55,7 +55,8 @@ class WorkerPool:
     """The worker processes of a run: they read sources, and bring frames to the network's input size.
 
     A source that takes longer than `timeout_s` is given up, and its worker replaced; `on_retry` is told why a
-    source is tried again. If `traced`, workers tell what they did when. For `known`, see `Streak`.
+    source is tried again. If `traced`, workers tell what they did when. For `room`, see `Behind`, and
+    for `known`, `Streak`.
 
     Attributes:
         deaths: workers that had to be replaced.
@@ -66,6 +67,7 @@ class WorkerPool:
     shape: SlotShape
     timeout_s: float
     traced: bool
+    room: int | None = None
     known: Set[str] = frozenset()
     on_retry: Callable[[Failure], None] = lambda failure: None
 
@@ -200,7 +202,8 @@ class WorkerPool:
         member = _Member(number, process, Waiting(process.pid), in_flight=set(in_flight))
         shape = self.slots.shape
         free = tuple(slot for slot in shape.slots_of(number) if slot not in in_flight)
-        process.send(WorkerSetup(number, self.reader, self.geometry, shape, free, self.traced))
+        setup = WorkerSetup(number, self.reader, self.geometry, shape, free, self.traced, self.room)
+        process.send(setup)
         return member
 
     def _restart(self, member: _Member) -> _Member:

@@ -17,6 +17,7 @@ from resnet_pipe.head.rows import Values
 from resnet_pipe.ledger.record import Failure
 from resnet_pipe.machine.memory import keep_freed_memory, peak_rss_kb
 from resnet_pipe.preprocess.geometry import is_picture
+from resnet_pipe.reader.behind import behind
 from resnet_pipe.reader.file import refusal
 from resnet_pipe.reader.source import FrameCounts, Item, Source, Span
 from resnet_pipe.run.workers.messages import (
@@ -49,6 +50,7 @@ class Worker:
         keep_freed_memory()
         self._connection = connection
         self._setup: WorkerSetup = connection.recv()
+        behind.room = self._setup.room
         self._setup.reader.load()
         self._setup.geometry.load()
         self._placement = lru_cache(_SHAPES)(self._setup.geometry.placement)

@@ -39,6 +39,7 @@ class AnnotatedSection(WriterSection):
     """What the sections of these writers have in common."""
 
     fields_key: ClassVar = "draw"
+    reads_sources: ClassVar = True
     draw: Annotated[
         Literal["labels", "boxes"],
         Field(description="labels: the k best classes; boxes: all boxes of a detector, with class and score"),
