@@ -10,7 +10,7 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resnet_pipe.ledger.record import Entry, Failure, Record
+from resnet_pipe.ledger.record import Entries, Entry, Failure, Record
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Chunk, Division, Plan, Rules, make_plan
 from resnet_pipe.run.source_table import SourceTable
@@ -74,7 +74,7 @@ def committed(chunk: Chunk, failing: Set[str]) -> Record:
         for source in chunk.sources
     ]
     entries = sorted([*entries, *chunk.kept], key=lambda entry: entry.source.key)
-    return Record(chunk.id, (), "", "", tuple(entries))
+    return Record(chunk.id, (), "", "", Entries.of(entries))
 
 
 def after(records: Records, run: Round) -> Records:

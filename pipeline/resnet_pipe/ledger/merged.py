@@ -146,7 +146,7 @@ def _committed(section: WriterSection, ledger: Ledger) -> Iterator[Committed]:
             continue
         failures = {
             entry.source.key: f"{entry.failure.error}: {entry.failure.message}"
-            for entry in record.entries
+            for entry in record.entries.detailed
             if entry.failure is not None and not entry.rows
         }
         yield Committed(path_of(ledger.store.gather(shards[:1]), shards[0]), failures)

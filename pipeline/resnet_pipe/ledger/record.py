@@ -5,8 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
+
+from pydantic_core import from_json
 
 from resnet_pipe.errors import RunError
 from resnet_pipe.reader.source import Source
@@ -87,6 +92,49 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """The sources of a record, in columns: a ledger may have a million, and most of them are just done.
+
+    Attributes:
+        keys: of the sources, sorted.
+        details: the entry itself where it has a failure, files or notes; None elsewhere.
+    """
+
+    keys: tuple[str, ...]
+    sizes: tuple[int, ...]
+    versions: tuple[int, ...]
+    rows: tuple[int, ...]
+    details: tuple[Entry | None, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Entries:
+        """Return these entries, which are sorted by key of the source."""
+        lines = [
+            (*entry.source[:3], entry.rows, entry if entry.failure or entry.files or entry.notes else None)
+            for entry in entries
+        ]
+        return cls(*zip(*lines, strict=True)) if lines else cls((), (), (), (), ())
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[Entry]:
+        columns = (self.keys, self.sizes, self.versions, self.rows, self.details)
+        for key, size, version, rows, entry in zip(*columns, strict=True):
+            yield entry or Entry(Source(key, size, version), rows)
+
+    @property
+    def identities(self) -> Iterator[tuple[str, int, int, None]]:
+        """Yield what is equal to each source, in a third of the time that making these takes."""
+        return zip(self.keys, self.sizes, self.versions, repeat(None))
+
+    @property
+    def detailed(self) -> Iterator[Entry]:
+        """Yield those with a failure, files or notes."""
+        return filter(None, self.details)
+
+
+@dataclass(frozen=True)
 class Record:
     """What was committed together.
 
@@ -94,7 +142,6 @@ class Record:
         chunk: its id, also in the names of the shards.
         shards: the files with the rows of all sources, one for each writer.
         committed_at: UTC, ISO 8601.
-        entries: sorted by key of the source.
         canary: that of the run which has committed it; None if it has had none.
         attempt: which of several publications it is, where there may be several at once.
     """
@@ -103,19 +150,19 @@ class Record:
     shards: tuple[File, ...]
     fingerprint: str
     committed_at: str
-    entries: tuple[Entry, ...]
+    entries: Entries
     canary: Canary | None = None
     attempt: str = ""
 
     @property
     def rows(self) -> int:
         """Return how many rows all its sources gave."""
-        return sum(entry.rows for entry in self.entries)
+        return sum(self.entries.rows)
 
     @property
     def files(self) -> tuple[File, ...]:
         """Return every file of the chunk: the shards, and those of single sources."""
-        return self.shards + tuple(file for entry in self.entries for file in entry.files)
+        return self.shards + tuple(file for entry in self.entries.detailed for file in entry.files)
 
 
 class TornError(Exception):
@@ -194,7 +241,7 @@ def _text(store: Store, name: str) -> bytes:
 
 def _load(where: str, text: bytes) -> tuple[Record, list[str]]:
     try:
-        data = json.loads(text)
+        data = from_json(text, cache_strings="keys")  # a third faster than json, which counts for a million
         version = data["schema_version"]
     except (ValueError, LookupError, TypeError) as error:
         raise TornError(f"incomplete record: {error}") from None
@@ -223,27 +270,31 @@ def unreadable(where: str, error: Exception) -> RunError:
 
 
 def _parse(data: dict[str, Any]) -> Record:
-    entries = []
-    for line in data["sources"]:
-        source = Source(line["key"], line["size"], line["mtime_ns"])
-        failure = line.get("failure")
-        entries.append(
-            Entry(
-                source,
-                line["rows"],
-                Failure(source.key, **failure) if failure else None,
-                tuple(File(**file) for file in line.get("files", ())),
-                line.get("attempts", 1),
-                tuple(line.get("notes", ())),
-            )
-        )
+    lines = data["sources"]
+    names = ("key", "size", "mtime_ns", "rows")
+    keys, sizes, versions, rows = (tuple(map(itemgetter(name), lines)) for name in names)
+    details = tuple(
+        _entry(line) if "failure" in line or "files" in line or "notes" in line else None for line in lines
+    )
     canary = data.get("canary")
     return Record(
         chunk=data["chunk"],
         shards=tuple(File(**file) for file in data["shards"]),
         fingerprint=data["fingerprint"],
         committed_at=data["committed_at"],
-        entries=tuple(entries),
+        entries=Entries(keys, sizes, versions, rows, details),
         canary=Canary(**canary) if canary else None,
         attempt=data.get("attempt", ""),
+    )
+
+
+def _entry(line: dict[str, Any]) -> Entry:
+    source, failure = Source(line["key"], line["size"], line["mtime_ns"]), line.get("failure")
+    return Entry(
+        source,
+        line["rows"],
+        Failure(source.key, **failure) if failure else None,
+        tuple(File(**file) for file in line.get("files", ())),
+        line.get("attempts", 1),
+        tuple(line.get("notes", ())),
     )

@@ -41,7 +41,7 @@ def write(ledger: Ledger) -> Standing:
 def _lines(ledger: Ledger, counts: Counter[str]) -> Iterator[bytes]:
     """Yield a line for each failure, and count them by status."""
     for record in ledger.records():
-        for entry in record.entries:
+        for entry in record.entries.detailed:
             if entry.failure is not None:
                 counts[entry.status] += 1
                 line = {

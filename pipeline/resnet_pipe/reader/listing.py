@@ -16,6 +16,7 @@ from resnet_pipe.store.names import key_of, path_of
 
 Pattern = tuple[str, ...]
 """What is left to match, one part per path segment. The empty pattern stands for everything below."""
+_BELOW: frozenset[Pattern] = frozenset([()])
 
 _Found = tuple[str, Source | None]
 """A key, and its source; None for a file that is passed over."""
@@ -165,7 +166,7 @@ def _list_entry(root: Path, entry: Path, recursive: bool, extensions: frozenset[
     if pattern or start.is_dir():
         prefix = "" if start == root else f"{key}/"
         yield from _walk(root, prefix, frozenset([pattern]), recursive, extensions)
-    elif source := _identify(root, key):
+    elif source := _identify(str(root), key):
         yield key, source
 
 
@@ -178,19 +179,20 @@ def _walk(
     the slash*: `a-b/c.jpg`, `a.jpg` and `a/b.jpg` come in this order. A stack, not recursion: a tree may
     be deeper than Python's stack.
     """
-    stack, endings = [_scan(root, prefix, wanted, recursive)], tuple(extensions)
+    stack, endings, top = [_scan(root, prefix, wanted, recursive)], tuple(extensions), str(root)
     while stack:
         here = stack[-1]
+        prefix, directories = here.prefix, here.wanted
         for name in here.names:
-            key = here.prefix + name
-            if name in here.wanted:
-                below = _scan(root, key, here.wanted[name], recursive)
+            key = prefix + name
+            if name in directories:
+                below = _scan(root, key, directories[name], recursive)
                 if not any(_is_same(root, below, above) for above in stack):
                     stack.append(below)
                     break
             elif not name.lower().endswith(endings):
                 yield key, None
-            elif source := _identify(root, key):
+            elif source := _identify(top, key):
                 yield key, source
         else:
             stack.pop()
@@ -248,6 +250,8 @@ def advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozense
     The first part of each pattern is matched. With `everything`, the empty pattern goes on below `name`.
     """
     hidden = name.startswith(".")
+    if wanted == _BELOW:  # of nearly all of a million files
+        return wanted if everything and not hidden else frozenset()
     below: set[Pattern] = set()
     for pattern in wanted:
         if not pattern:
@@ -262,10 +266,10 @@ def advance(wanted: frozenset[Pattern], name: str, everything: bool) -> frozense
     return frozenset(below)
 
 
-def _identify(root: Path, key: str) -> Source | None:
+def _identify(root: str, key: str) -> Source | None:
     """Return the source of a key, or None if the file is no longer there."""
     # For each of a million files: a Path would take as long as the rest of this.
-    path = f"{root}/{key}" if "\\" not in key else str(path_of(root, key))
+    path = f"{root}/{key}" if "\\" not in key else str(path_of(Path(root), key))
     try:
         try:
             status = os.stat(path)  # noqa: PTH116

@@ -17,7 +17,7 @@ from resnet_pipe.head.aggregate import Aggregate, Result
 from resnet_pipe.head.rows import Place, is_carried, view, with_carried
 from resnet_pipe.job.resolve import Resolved
 from resnet_pipe.ledger.ledger import Ledger
-from resnet_pipe.ledger.record import Entry, Failure, File, Record
+from resnet_pipe.ledger.record import Entries, Entry, Failure, File, Record
 from resnet_pipe.run.plan import Chunk
 from resnet_pipe.run.workers.messages import Outputs, ReadyBatch, Row
 from resnet_pipe.store.digest import file_sha256
@@ -120,7 +120,7 @@ class OpenChunk:
             shards=tuple(self._file(Path(path.name)) for path in sorted(self._staging.glob("part-*"))),
             fingerprint=self._resolved.digest,
             committed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            entries=tuple(sorted([*entries, *self._chunk.kept], key=lambda entry: entry.source.key)),
+            entries=Entries.of(sorted([*entries, *self._chunk.kept], key=lambda entry: entry.source.key)),
         )
 
     def discard(self) -> None:
@@ -138,10 +138,8 @@ class OpenChunk:
         """Return what the shards consist of: rows of the old ones that stay, and new ones but `dropped`."""
         portions: list[Portion] = [(self._staging, dropped)]
         if self._chunk.replaces is not None:
-            kept = {entry.source.key for entry in self._chunk.kept}
-            gone = {entry.source.key for entry in self._chunk.replaces.entries} - kept
             shards = [file.name for file in self._chunk.replaces.shards]
-            portions.insert(0, (self._ledger.store.gather(shards), gone))
+            portions.insert(0, (self._ledger.store.gather(shards), self._chunk.gone))
         return portions
 
     def _file(self, relative: Path) -> File:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from resnet_pipe.ledger.record import RETRYABLE, Entry, Record
+from resnet_pipe.ledger.record import RETRYABLE, Entries, Entry, Record
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.source_table import SourceTable
@@ -23,19 +23,25 @@ class Chunk:
 
     Attributes:
         sources: to process, sorted by key.
-        kept: entries of the chunk's old record whose rows or failures stay.
         replaces: the old record, if the chunk is written again.
+        gone: keys of the old record whose rows or failures do not stay.
     """
 
     id: str
     sources: tuple[Source, ...]
-    kept: tuple[Entry, ...] = ()
     replaces: Record | None = None
+    gone: frozenset[str] = frozenset()
+
+    @property
+    def kept(self) -> tuple[Entry, ...]:
+        """Return the entries of the old record whose rows or failures stay."""
+        entries = self.replaces.entries if self.replaces else ()
+        return tuple(entry for entry in entries if entry.source.key not in self.gone)
 
     @property
     def failed_before(self) -> dict[Source, int]:
         """Return the sources that failed and have not changed, with the number of runs that failed."""
-        entries = self.replaces.entries if self.replaces else ()
+        entries = self.replaces.entries.detailed if self.replaces else ()
         return {entry.source: entry.attempts for entry in entries if entry.failure}
 
 
@@ -146,41 +152,6 @@ class Plan:
             yield Chunk(chunk, tuple(islice(sources, self.per_chunk)))
 
 
-@dataclass
-class _Known:
-    """The ledger's view of one chunk while the listing is compared with it.
-
-    Attributes:
-        redo: sources that are processed again.
-        seen: keys of those that have not disappeared.
-        over: keys of failures that are none any more.
-    """
-
-    record: Record
-    redo: list[Source] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    over: set[str] = field(default_factory=set)
-
-    def settle(self, folders: set[str], broken: set[str]) -> None:
-        """Decide about the sources that were not listed.
-
-        What could not be read before, and is an archive of sources now, is no failure; nor is what a manifest
-        only named, and names no more. What was in an archive that is broken now, and so a source itself, has
-        not disappeared.
-        """
-        if len(self.seen) == len(self.record.entries):
-            return
-        for entry in self.record.entries:
-            key = entry.source.key
-            if key in self.seen:
-                continue
-            failed = entry.failure is not None and not entry.rows
-            if failed and (key in folders or entry.source.is_absent):
-                self.over.add(key)
-            elif not broken.isdisjoint(_above(key)):
-                self.seen.add(key)
-
-
 def make_plan(
     sources: Iterable[Source],
     records: Mapping[str, Record],
@@ -192,61 +163,89 @@ def make_plan(
 
     No new chunk gets a number up to those of the used ids.
     """
-    known = {chunk: _Known(record) for chunk, record in records.items()}
-    entries = {
-        entry.source.key: (chunk, entry) for chunk, record in records.items() for entry in record.entries
-    }
-    before, listed = _Folders(), _Folders()
-    for key in entries:
-        before.add_above(key)
-    new = SourceTable()
+    mine = {chunk: record.entries for chunk, record in records.items() if rules.owns(chunk)}
+    others = {key for chunk, record in records.items() if chunk not in mine for key in record.entries.keys}
+    known = _Known(mine.values())
+    listed, new = _Folders(), SourceTable()
+    changed: dict[str, Source] = {}
     broken: set[str] = set()
     found = skipped = failed_before = 0
     for source in sources:
-        found += not source.is_absent
-        listed.add_above(source.key)
-        if source.key in before.keys and not source.is_absent:
-            broken.add(source.key)
-        chunk, entry = entries.get(source.key, (None, None))
-        if not rules.owns(chunk or source.key):
+        key, is_absent = source.key, source.is_absent
+        found += not is_absent
+        listed.add_above(key)
+        if key in known.folders and not is_absent:
+            broken.add(key)
+        before = known.unlisted.pop(key, None)
+        if before is None:
+            if key not in others and rules.owns(key):
+                new.append(source)
             continue
-        if chunk is None or entry is None:
-            new.append(source)
+        entry = known.details.get(key)
+        if is_absent and (entry is None or entry.failure is None or entry.rows):
+            known.unlisted[key] = before  # it has disappeared, although its name is still in a manifest
             continue
-        if source.is_absent and (entry.failure is None or entry.rows):
-            continue  # it has disappeared, although its name is still in a manifest
-        known[chunk].seen.add(source.key)
-        if entry.source == source.identity and not _is_tried_again(entry, rules):
+        if before == source.identity and (entry is None or not _is_tried_again(entry, rules)):
             skipped += 1
-            failed_before += entry.failure is not None
+            failed_before += entry is not None and entry.failure is not None
         else:
-            known[chunk].redo.append(source)
-    mine = [one for chunk, one in known.items() if rules.owns(chunk)]
-    for one in mine:
-        one.settle(listed.keys, broken)
-    disappeared = sum(len(one.record.entries) - len(one.seen) - len(one.over) for one in mine)
-    rewrites = [again for one in mine if (again := _rewrite(one, rules.prune)) is not None]
+            changed[key] = source
+    disappeared, rewrites = 0, []
+    unlisted = set(known.unlisted)
+    for chunk, entries in mine.items():
+        missing, over = known.settle(unlisted.intersection(entries.keys), listed.keys, broken)
+        disappeared += len(missing)
+        redo = tuple(changed.pop(key) for key in entries.keys if key in changed)
+        gone = over.union((source.key for source in redo), missing if rules.prune else ())
+        if gone:
+            rewrites.append(Chunk(chunk, redo, records[chunk], frozenset(gone)))
     prefix = f"{rules.tag}-" if rules.tag else ""
     number = _next_number([*records, *used], prefix)
     return Plan(found, skipped, disappeared, new, rewrites, number, per_chunk, prefix, failed_before)
+
+
+class _Known:
+    """The sources of some records, while the listing is compared with them.
+
+    Attributes:
+        unlisted: what is equal to those that the listing has not come to, by key.
+        details: the entries that have a failure, files or notes, by key.
+        folders: keys of the folders, and of the archives, that sources are in.
+    """
+
+    def __init__(self, records: Iterable[Entries]) -> None:
+        self.unlisted: dict[str, tuple[str, int, int, None]] = {}
+        self.details: dict[str, Entry] = {}
+        folders = _Folders()
+        for entries in records:
+            self.unlisted.update(zip(entries.keys, entries.identities, strict=True))
+            self.details.update((entry.source.key, entry) for entry in entries.detailed)
+            for key in entries.keys:
+                folders.add_above(key)
+        self.folders = folders.keys
+
+    def settle(self, keys: set[str], folders: set[str], broken: set[str]) -> tuple[set[str], set[str]]:
+        """Return which keys, that were not listed, have disappeared, and which are failures no more.
+
+        What could not be read before, and is an archive of sources now, is no failure; nor is what a manifest
+        only named, and names no more. What was in an archive that is broken now, and so a source itself, has
+        not disappeared.
+        """
+        disappeared, over = set[str](), set[str]()
+        for key in keys:
+            entry = self.details.get(key)
+            failed = entry is not None and entry.failure is not None and not entry.rows
+            if entry is not None and failed and (key in folders or entry.source.is_absent):
+                over.add(key)
+            elif broken.isdisjoint(_above(key)):
+                disappeared.add(key)
+        return disappeared, over
 
 
 def _is_tried_again(entry: Entry, rules: Rules) -> bool:
     if entry.failure is None:
         return False
     return rules.retry_failed or (entry.failure.error in RETRYABLE and entry.attempts < ATTEMPTS)
-
-
-def _rewrite(known: _Known, prune: bool) -> Chunk | None:
-    gone = {source.key for source in known.redo} | known.over
-    kept = tuple(
-        entry
-        for entry in known.record.entries
-        if entry.source.key not in gone and (entry.source.key in known.seen or not prune)
-    )
-    if len(kept) == len(known.record.entries):
-        return None
-    return Chunk(known.record.chunk, tuple(known.redo), kept, known.record)
 
 
 def _above(key: str) -> Iterator[str]:

@@ -116,7 +116,7 @@ def _planned(
     unseen: set[str] = set()
     if replaced:
         there = [one for one in known if ledger.is_intact(one)]
-        unseen = {entry.source.key for one in there for entry in one.entries}
+        unseen = {key for one in there for key in one.entries.keys}
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
 
     job, passed_over = resolved.job, PassedOver()
@@ -171,8 +171,7 @@ def _check_disappeared(job: Job, records: Iterable[Record], gone: int, rules: Ru
 def _emptied(job: Job, records: Iterable[Record]) -> str:
     """Tell of a place that sources were in and that is empty now, as is the mount point of a missing disk."""
     for place, prefix in job.reader.make_reader().files.empty_places():
-        keys = (entry.source.key for record in records for entry in record.entries)
-        below = sum(key.startswith(prefix) for key in keys)
+        below = sum(key.startswith(prefix) for record in records for key in record.entries.keys)
         if below:
             return f"{place} is empty now, but {below} known sources were in it"
     return ""

@@ -77,13 +77,13 @@ class _Files:
         record = self.stored.record
         for file in record.files:
             self._hash(file)
-        expected = {entry.source.key: entry.rows for entry in record.entries}
+        expected = dict(zip(record.entries.keys, record.entries.rows, strict=True))
         for name in (shard.name for shard in record.shards if shard.name in self.whole):
             section = _section_of(name)
             if section is not None:
                 rows = partial(section.row_keys, self.whole[name])
                 self._rows(name, rows, expected, name.removesuffix(npy.INDEX_SUFFIX) + npy.SUFFIX)
-        for entry in record.entries:
+        for entry in record.entries.detailed:
             key = entry.source.key
             for file in entry.files:
                 index = file.name.removesuffix(npy.SUFFIX) + ".csv"

@@ -166,7 +166,7 @@ class Results:
         if noted is not None and record.fingerprint not in noted.digests:
             text = "its rows were made by a job whose fingerprint is not the one in fingerprint.json"
             self._add("fingerprint", stored.path, text, f"restore both from the same backup; {_FRESH}")
-        for key in (entry.source.key for entry in record.entries):
+        for key in record.entries.keys:
             other = self._chunks.get(key)
             self._chunks[key] = record.chunk
             if other is not None:
