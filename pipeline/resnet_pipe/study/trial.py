@@ -237,13 +237,13 @@ def _written(out: Path) -> int:
     return sum(path.lstat().st_size for path in files if path.is_file())
 
 
-def whole_batches(items: int, batch_size: int, lanes: int) -> int:
+def whole_batches(items: int, batch_size: int, lanes: int, least: int = _BATCHES) -> int:
     """Return about so many items that fill whole batches, as many for each lane: a stream of a device.
 
-    Those are several each: how the pipeline fills and drains must not count.
+    Those are several each, at least: how the pipeline fills and drains must not count.
     """
     together = batch_size * lanes
-    return max(_BATCHES, -(-items // together)) * together
+    return max(least, -(-items // together)) * together
 
 
 def steady_rate(result: Mapping[str, Any]) -> float:
