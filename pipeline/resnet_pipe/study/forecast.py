@@ -118,7 +118,7 @@ def forecast(to_do: ToDo, items: Items, begun: Measurement, trials: Sequence[Mea
     `begun` is a short one with all that such a run has at its beginning and its end: canary, report.
     """
     per_item = measured([_per_item(each, to_do, items) for each in trials])
-    failed = share(*_failures([begun, *trials])).times(len(to_do))
+    failed = _failed(len(to_do), [begun, *trials])
     count = items.count if items.are_frames else _without(len(to_do), failed)
     plain = fmean(each.per_item_s for each in trials)
     fixed_s = max(0.0, begun.trial.seconds - begun.items * plain)
@@ -156,10 +156,13 @@ def _sources(one: Measurement) -> int:
     return int(counts["done"] + counts["partial"] + counts["failed"])
 
 
-def _failures(all_trials: Sequence[Measurement]) -> tuple[int, int]:
-    """Return how many sources gave no item, and of how many."""
+def _failed(count: int, all_trials: Sequence[Measurement]) -> Interval:
+    """Return how many of the sources to do will give no item, as of trials, some of which had all of them."""
     failed = sum(each.trial.result["sources"]["failed"] for each in all_trials)
-    return failed, sum(map(_sources, all_trials))
+    tried = [_sources(each) for each in all_trials]
+    if max(tried) >= count:
+        return Interval.exactly(count * failed / sum(tried))
+    return share(failed, sum(tried)).times(count)
 
 
 def _without(count: int, failed: Interval) -> Interval:

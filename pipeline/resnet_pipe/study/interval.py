@@ -73,8 +73,8 @@ def total(values: Sequence[float], sizes: Sequence[float], count: int, size: flo
 
     The sizes are of these, and `size` is that of the whole population; 0 where sizes are not known. Of the
     ratio of the figure to the size and the mean of the figure, that is scaled up which leaves less
-    unexplained; the variances of both, with the correction for a finite population, are those of Cochran, Sampling
-    Techniques (1977), equations 2.20 and 6.9.
+    unexplained; the variances of both, with the correction for a finite population, are those of Cochran,
+    Sampling Techniques (1977), equations 2.20 and 6.9.
     """
     known, mean = len(values), fmean(values)
     by_mean = (mean * count, [value - mean for value in values])

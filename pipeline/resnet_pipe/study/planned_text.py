@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from resnet_pipe.ledger.check.findings import size_in_words
@@ -49,6 +49,11 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
 
 
+def _short(seconds: float) -> str:
+    """Return the same in fewer columns, such as 1h12m."""
+    return duration(seconds).replace(" min", "m").replace(" ", "")
+
+
 def _line(name: str, text: str) -> str:
     return f"{name:<{_NAME}}{text}"
 
@@ -73,7 +78,7 @@ def _forecast(planned: Planned, row: Row) -> Iterator[str]:
     if told is None:
         return
     item = planned.job.reader.description.item
-    yield _line("time", f"{_durations(told.seconds)}, expected {duration(told.seconds.expected)}")
+    yield _line("time", f"{_durations(told.seconds, duration)}, expected {duration(told.seconds.expected)}")
     yield _line("", f"at {rate(told.items_per_second)} {item}s/s; {_measured(row)}")
     if told.failed.expected:
         yield _line("failures", f"{_numbers(told.failed)} sources, if they fail as those that were tried")
@@ -128,9 +133,9 @@ def _cells(planned: Planned, row: Row) -> list[str]:
     told, aims = row.forecast, planned.aims
     if told is None:
         return []
-    cells = [_name(planned, row), _durations(told.seconds), rate(told.items_per_second)]
+    cells = [_name(planned, row), _durations(told.seconds, _short), rate(told.items_per_second)]
     cells.append(size_in_words(told.memory.expected))
-    cells += [_costs(told.cost(aims.price))] if aims.price is not None else []
+    cells += [_cost(told.cost(aims.price).expected)] if aims.price is not None else []
     return cells + ([str(row.finishes)] if aims.until is not None else [])
 
 
@@ -154,8 +159,8 @@ def _verdict(planned: Planned) -> str:
     return f"none of these surely finishes by {_clock(until)}" if several and until is not None else ""
 
 
-def _durations(interval: Interval) -> str:
-    low, high = duration(interval.low), duration(interval.high)
+def _durations(interval: Interval, in_words: Callable[[float], str]) -> str:
+    low, high = in_words(interval.low), in_words(interval.high)
     return low if low == high else f"{low} to {high}"
 
 
@@ -170,7 +175,7 @@ def _costs(interval: Interval) -> str:
 
 
 def _cost(amount: float) -> str:
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.2g}"
 
 
 def _clock(moment: float) -> str:
