@@ -176,7 +176,7 @@ def test_the_lines_say_how_long_how_much_and_where_the_time_goes(
     assert re.fullmatch(
         r"2\.2 KB; [\d.,]+ [GT]B free, .* of it stay free \(run.min_free\): enough", lines["output"]
     )
-    assert lines["cost"] == "1.98 to 2.19; of a million images 69,444.44"
+    assert lines["cost"] == "1.99 to 2.19; of a million images 69,444.44"
     assert re.fullmatch(r"by .*\d\d:\d\d: surely", lines["finishes"])
     assert max(map(len, said.stdout.splitlines())) <= 80
     assert "tiny, opencv: 0.0100 items/s" in said.stderr

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_pipe.run.observe.clock import STAGES
 from resnet_pipe.study.interval import Interval, measured, share
@@ -117,9 +117,14 @@ def forecast(to_do: ToDo, items: Items, begun: Measurement, trials: Sequence[Mea
 
     `begun` is a short one with all that such a run has at its beginning and its end: canary, report.
     """
-    per_item = measured([_per_item(each, to_do, items) for each in trials])
+    each_s = [_per_item(each, to_do, items) for each in trials]
+    per_item = measured(each_s)
     failed = _failed(len(to_do), [begun, *trials])
-    count = items.count if items.are_frames else _without(len(to_do), failed)
+    if items.are_frames:
+        count, steady = items.count, items.count.times(per_item)
+    else:  # a source that fails takes its time as well
+        share_s = [one_s * each.items / _sources(each) for one_s, each in zip(each_s, trials, strict=True)]
+        count, steady = _without(len(to_do), failed), measured(share_s).times(len(to_do))
     plain = fmean(each.per_item_s for each in trials)
     fixed_s = max(0.0, begun.trial.seconds - begun.items * plain)
     fixed = Interval(fixed_s / _FIXED, fixed_s, fixed_s * _FIXED)
@@ -128,7 +133,7 @@ def forecast(to_do: ToDo, items: Items, begun: Measurement, trials: Sequence[Mea
     return Forecast(
         items=count,
         failed=failed,
-        seconds=count.times(per_item).plus(fixed).plus(Interval.exactly(to_do.listing_s)),
+        seconds=steady.plus(fixed).plus(Interval.exactly(to_do.listing_s)),
         per_item_s=per_item,
         output=_output(to_do.plan.chunk_count, count, begun, trials),
         memory=Interval(min(peaks), max(peaks), max(peaks) * _MEMORY),
@@ -171,13 +176,24 @@ def _without(count: int, failed: Interval) -> Interval:
 
 def _output(chunks: int, items: Interval, begun: Measurement, trials: Sequence[Measurement]) -> Interval:
     """Return the bytes of the results: some for each chunk, as short and long trials tell, and each item."""
-    short, small = begun.trial.written / begun.trial.chunks, begun.items / begun.trial.chunks
-    all_chunks = sum(each.trial.chunks for each in trials)
-    long = sum(each.trial.written for each in trials) / all_chunks
-    large = sum(each.items for each in trials) / all_chunks
+    one, several = _per_chunk([begun]), _per_chunk(trials)
     for_chunk = 0.0
-    if large > 1.5 * small and long > short:  # enough apart to tell
-        for_chunk = max(0.0, short - small * (long - short) / (large - small))
+    if max(one.items, several.items) > 1.5 * min(one.items, several.items):  # far enough apart to tell
+        for_item = (several.written - one.written) / (several.items - one.items)
+        for_chunk = max(0.0, one.written - max(0.0, for_item) * one.items)
     each_item = [(each.trial.written - for_chunk * each.trial.chunks) / each.items for each in trials]
     rows = measured([max(each, 1e-3) for each in each_item])
     return items.times(rows).plus(Interval.exactly(for_chunk * chunks))
+
+
+class _Chunk(NamedTuple):
+    """What one chunk of trials has, on average: items, and bytes of results."""
+
+    items: float
+    written: float
+
+
+def _per_chunk(trials: Sequence[Measurement]) -> _Chunk:
+    chunks = sum(each.trial.chunks for each in trials)
+    written = sum(each.trial.written for each in trials)
+    return _Chunk(sum(each.items for each in trials) / chunks, written / chunks)
