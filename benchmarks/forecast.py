@@ -109,9 +109,9 @@ KINDS = {
     "a tar file": Kind(SMALL, "{{kind: archive, path: {path}/all.tar}}"),
     "a manifest": Kind(SMALL, "{{kind: manifest, path: {path}/all.csv, column: file}}"),
     "clips, every frame": Kind(clips(320, 240, 1, 4), "{{kind: video, path: {path}}}", 30),
-    "films, every 10th": Kind(FILMS, "{{kind: video, path: {path}, every: 10}}", 12),
-    "films, 1 a second": Kind(FILMS, "{{kind: video, path: {path}, fps: 1}}", 12),
-    "films, key frames": Kind(FILMS, "{{kind: video, path: {path}, keyframes: true}}", 12),
+    "films, every 10th": Kind(FILMS, "{{kind: video, path: {path}, every: 10}}", 4),
+    "films, 1 a second": Kind(FILMS, "{{kind: video, path: {path}, fps: 1}}", 4),
+    "films, key frames": Kind(FILMS, "{{kind: video, path: {path}, keyframes: true}}", 4),
 }
 
 

@@ -58,7 +58,7 @@ def measured(values: Sequence[float], floor: float = FLOOR) -> Interval:
     """Return what another measurement will probably give: the prediction interval of n measurements.
 
     With the mean m and the standard deviation s of their logarithms, and Student's t for n - 1 degrees of
-    freedom, it is exp(m +- t s sqrt(1 + 1/n)): Hahn and Meeker, Statistical Intervals (1991), section 4.7.
+    freedom, it is exp(m +- t s sqrt(1 + 1/n)): Hahn and Meeker, Statistical Intervals (1991), chapter 4.
     All values are above 0. It is never narrower than the floor, a factor either way.
     """
     logs = [math.log(value) for value in values]
@@ -74,12 +74,12 @@ def total(values: Sequence[float], sizes: Sequence[float], count: int, size: flo
     The sizes are of these, and `size` is that of the whole population; 0 where sizes are not known. Of the
     ratio of the figure to the size and the mean of the figure, that is scaled up which leaves less
     unexplained; the variances of both, with the correction for a finite population, are those of Cochran,
-    Sampling Techniques (1977), equations 2.20 and 6.9.
+    Sampling Techniques (1977), chapters 2 and 6.
     """
     known, mean = len(values), fmean(values)
     by_mean = (mean * count, [value - mean for value in values])
     scaled, rest = by_mean
-    if size > 0 and all(each > 0 for each in sizes) and sum(values) > 0:
+    if size > 0 and any(sizes) and any(values):
         ratio = sum(values) / sum(sizes)
         by_ratio = (ratio * size, [value - ratio * each for value, each in zip(values, sizes, strict=True)])
         scaled, rest = min(by_ratio, by_mean, key=lambda way: sum(error * error for error in way[1]))

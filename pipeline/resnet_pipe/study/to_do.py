@@ -66,8 +66,7 @@ def look(resolved: Resolved, fresh: bool, stop: Stop) -> ToDo:
     started = time.monotonic()
     plan = inspect(resolved, Rules(), Fresh.AT_THE_END if fresh else Fresh.NO, stop)
     sources = _table(plan.sources()) if plan.rewrites else plan.new
-    sizes = [source.size for source in sources]
-    return ToDo(plan, sources, sum(sizes) if all(sizes) else 0, time.monotonic() - started)
+    return ToDo(plan, sources, sum(source.size for source in sources), time.monotonic() - started)
 
 
 def count_items(job: Job, to_do: ToDo, seconds: float, stop: Stop, tick: Callable[[], None]) -> Items:
@@ -100,7 +99,7 @@ def count_items(job: Job, to_do: ToDo, seconds: float, stop: Stop, tick: Callabl
         except _OutOfTimeError:
             break
     sizes = [source.size for source in chosen[: len(counts)]]
-    spent = (time.monotonic() - started) / sum(sizes) if all(sizes) else 0.0
+    spent = (time.monotonic() - started) / sum(sizes) if any(sizes) else 0.0
     return Items(total(counts, sizes, len(to_do), to_do.size), are_frames=True, opening_s=spent)
 
 
