@@ -18,7 +18,9 @@ from resnet_pipe.study.trial import MAX_ITEMS, TrialError, Trials, open_trials, 
 from resnet_pipe.study.urn import Urn
 
 LEAST, MOST = 3, 8
-"""Trials of a candidate: fewer would not tell how much they differ, and more tell little more."""
+"""Trials of a candidate: fewer hardly tell how much they differ, and more tell little more."""
+_ENOUGH = 2
+"""Trials of a candidate, if the time is over before there are more: the interval is very wide then."""
 _USUAL = 5
 """Trials of a candidate, if there is time to let each last long."""
 _SHORT_S, _LONG_S, _LONGEST_S = 0.25, 3.0, 15.0
@@ -69,15 +71,15 @@ class Planning:
                 measuring.begin()
                 measuring.go_on()
             except OutOfTimeError:
-                if any(len(one.trials) < LEAST for one in self.live):
+                if any(len(one.trials) < _ENOUGH for one in self.live):
                     raise self._too_short() from None
             except StoppedError as error:
-                if not any(len(one.trials) >= LEAST for one in self.live):
+                if not any(len(one.trials) >= _ENOUGH for one in self.live):
                     raise
                 self.exit_code = error.exit_code
         self._check()
         for one in self.live:
-            if len(one.trials) < LEAST:
+            if len(one.trials) < _ENOUGH:
                 one.failure = "stopped before it was measured"
 
     @property
@@ -95,7 +97,7 @@ class Planning:
 
     def _too_short(self) -> UsageError:
         count = len(self.live)
-        what = f"{LEAST} trials" if count == 1 else f"{LEAST} trials of each of {count} candidates"
+        what = "a forecast" if count == 1 else f"a forecast of {count} candidates"
         return UsageError(f"{self.seconds:g} s is too short for {what}", "use a larger --seconds")
 
 
