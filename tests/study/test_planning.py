@@ -21,9 +21,10 @@ from resnet_pipe.model import model
 from resnet_pipe.study import trial
 from resnet_pipe.study.planned_text import duration
 from resnet_pipe.study.trial import Trial, TrialError, Trials
-from tests.networks import write_tiny
+from tests.archives import pack
+from tests.networks import write_pixels, write_tiny
 from tests.run.commands import Result
-from tests.run.jobs import JobFolder, numbered, wait_until
+from tests.run.jobs import CROP, JobFolder, VideoFolder, numbered, wait_until
 from tests.study.made_trials import made_trial
 from tests.study.plain import plain_job
 
@@ -173,9 +174,7 @@ def test_the_lines_say_how_long_how_much_and_where_the_time_goes(
     assert re.fullmatch(r"30 images, [\d.]+ KB", lines["to do"])
     assert lines["time"] == "48 min to 53 min, expected 50 min"
     assert lines["work"] == "reader 0%, preprocess 0%, infer 100%, writer 0%; infer limits"
-    assert re.fullmatch(
-        r"2\.2 KB; [\d.,]+ [GT]B free, .* of it stay free \(run.min_free\): enough", lines["output"]
-    )
+    assert re.fullmatch(r"2\.2 KB; [\d.,]+ [GT]B free, run.min_free [\d.]+ GB: enough", lines["output"])
     assert lines["cost"] == "1.99 to 2.19; of a million images 69,444.44"
     assert re.fullmatch(r"by .*\d\d:\d\d: surely", lines["finishes"])
     assert max(map(len, said.stdout.splitlines())) <= 80
@@ -266,6 +265,42 @@ def test_an_engine_that_is_not_installed_is_a_line_if_it_was_named_and_none_of_a
     assert "torch" not in said
     assert re.search(r"^openvino +failed: .*engine openvino does not support device cpu", said, re.MULTILINE)
     assert re.search(r"^onnxruntime +\d", said, re.MULTILINE)
+
+
+def test_where_the_disk_has_no_room_that_is_said(job: JobFolder, cli: Cli, machine: Machine) -> None:
+    machine(by_depth)
+    said = cli("--set", "run.min_free=1000000GiB").expect(0).stdout
+    assert re.search(r"^output .* free, run.min_free 1,07\d\.\d\d TB: not enough$", said, re.MULTILINE)
+
+
+def test_of_videos_it_says_how_many_frames_they_have(
+    tmp_path: Path, cli: Cli, job: JobFolder, machine: Machine
+) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    films = VideoFolder(folder, write_pixels(tmp_path / "pixels.onnx", CROP))
+    films.add_video("a.mkv", 60)
+    films.add_video("b.mkv", 24)
+    job.file.write_text(
+        films.file.read_text().replace("videos", str(films.videos)).replace("tiny", "../pixels")
+    )
+    machine(by_depth)
+    said = cli("--set", "reader.every=2").expect(0).stdout
+    assert said.startswith("to do     2 videos, ")
+    assert "\nitems     42 frames\n" in said
+    assert "at 10.0 frames/s" in said
+
+
+def test_of_an_archive_it_says_that_reading_from_it_was_not_measured(
+    job: JobFolder, cli: Cli, machine: Machine
+) -> None:
+    machine(by_depth)
+    assert "note" not in cli().expect(0).stdout
+    pack(job.images, job.folder / "all.tar")
+    reader = ("--set", "reader={kind: archive, path: all.tar}")
+    said = cli(*reader).expect(0).stdout
+    assert said.startswith("to do     30 images, ")
+    assert re.search(r"^note      the trials read copies: ", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

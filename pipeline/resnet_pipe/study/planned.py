@@ -174,7 +174,7 @@ def planned(job: Job, planning: Planning, price: float | None) -> Planned:
         if told is not None and aims.until is not None:
             finishes = certainty(now + told.seconds.low, now + told.seconds.high, aims.until)
         rows.append(Row(one, told, finishes))
-    notes = _notes(job)
+    notes = _notes(job) if planning.copies else []
     return Planned(job, planning.to_do, aims, planning.items, rows, notes, planning.exit_code)
 
 
@@ -188,13 +188,10 @@ def _duration(row: Row) -> float:
 
 
 def _notes(job: Job) -> list[str]:
-    """Return what the trials have not measured."""
-    section = job.reader
-    if section.fetches:
+    """Return what trials have not measured that read copies."""
+    if job.reader.fetches:
         return ["the trials read copies on this machine: fetching from the server comes on top"]
-    if section.over_files()["kind"] != section.kind and not section.description.has_frames:
-        return [f"the trials read copies in files: what reading from {section.kind} takes comes on top"]
-    return []
+    return ["the trials read copies: what it takes to get them out of their archives or tables comes on top"]
 
 
 def _room(job: Job) -> Room | None:

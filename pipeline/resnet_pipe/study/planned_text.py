@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from textwrap import wrap
 
 from resnet_pipe.ledger.check.findings import size_in_words
 from resnet_pipe.run.observe.summary import ADVICE
@@ -12,8 +13,8 @@ from resnet_pipe.study.forecast import Forecast
 from resnet_pipe.study.interval import Interval
 from resnet_pipe.study.planned import Planned, Row
 
-_NAME = 10
-"""Columns of what a line is about."""
+_WIDTH, _NAME = 80, 10
+"""Columns of a line, and of what it is about."""
 _FINISHES = {"surely": "surely", "perhaps": "perhaps: it may take longer", "no": "no"}
 _ENOUGH = {"surely": "enough", "perhaps": "perhaps not enough", "no": "not enough"}
 
@@ -27,7 +28,7 @@ def summary(planned: Planned) -> str:
     lines += ["", *_table(planned), ""] if several else _forecast(planned, planned.rows[0])
     if several and (verdict := _verdict(planned)):
         lines.append(verdict)
-    lines += [f"note: {note}" for note in planned.notes]
+    lines += [_line("note", note) for note in planned.notes]
     if planned.to_json()["stopped"]:
         lines.append("stopped: this is what had been measured until then")
     return "\n".join(lines)
@@ -55,7 +56,8 @@ def _short(seconds: float) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    return f"{name:<{_NAME}}{text}"
+    first, *others = wrap(text, _WIDTH - _NAME)
+    return "\n".join([f"{name:<{_NAME}}{first}", *(" " * _NAME + other for other in others)])
 
 
 def _to_do(planned: Planned) -> Iterator[str]:
@@ -67,10 +69,10 @@ def _to_do(planned: Planned) -> Iterator[str]:
     count = len(to_do)
     yield _line("to do", f"{count:,} {unit}{'' if count == 1 else 's'}{size}")
     yield _line("known", f"{plan.done_before:,} already done{failed}{gone}")
-    if planned.items is not None and planned.items.are_frames:
-        yield _line("items", f"{_numbers(planned.items.count)} {planned.job.reader.description.item}s")
     if plan.passed_over:
         yield _line("", plan.passed_over.describe())
+    if planned.items is not None and planned.items.are_frames:
+        yield _line("items", f"{_numbers(planned.items.count)} {planned.job.reader.description.item}s")
 
 
 def _forecast(planned: Planned, row: Row) -> Iterator[str]:
@@ -98,8 +100,8 @@ def _output(planned: Planned, told: Forecast) -> str:
     text, room = size_in_words(told.output.expected), planned.aims.room
     if room is None:
         return text
-    keeps = f"{size_in_words(room.min_free)} of it stay free (run.min_free)"
-    return f"{text}; {size_in_words(room.free)} free, {keeps}: {_ENOUGH[room.enough(told)]}"
+    free = f"{size_in_words(room.free)} free, run.min_free {size_in_words(room.min_free)}"
+    return f"{text}; {free}: {_ENOUGH[room.enough(told)]}"
 
 
 def _measured(row: Row) -> str:

@@ -42,6 +42,7 @@ class Planning:
 
     Attributes:
         items: of what is to do.
+        copies: whether the trials have read copies of the sources, which are no files of this machine.
         exit_code: 130 or 143 if a signal has ended it.
     """
 
@@ -52,6 +53,7 @@ class Planning:
     tick: Callable[[], None]
     say: Callable[[str], None]
     items: Items = field(init=False)
+    copies: bool = False
     exit_code: ExitCode = ExitCode.DONE
 
     def run(self, job: Job) -> None:
@@ -66,7 +68,9 @@ class Planning:
         self._check()
         self.items = count_items(job, self.to_do, self.seconds * _COUNTING, self.stop, self.tick)
         with open_trials(job, self.stop, self.tick, self.to_do.sources) as trials:
-            measuring = _Measuring(self, trials, Urn.of(trials.sample.paths), self._deadline)
+            paths = trials.sample.paths
+            self.copies = any(path.is_relative_to(trials.folder) and path.exists() for path in paths)
+            measuring = _Measuring(self, trials, Urn.of(paths), self._deadline)
             try:
                 measuring.begin()
                 measuring.go_on()
