@@ -22,7 +22,9 @@ from resnet_pipe.study import trial
 from resnet_pipe.study.planned_text import duration
 from resnet_pipe.study.trial import Trial, TrialError, Trials
 from tests.archives import pack
+from tests.buckets import content
 from tests.networks import write_pixels, write_tiny
+from tests.run.bucket_jobs import BucketJob
 from tests.run.commands import Result
 from tests.run.jobs import CROP, JobFolder, VideoFolder, numbered, wait_until
 from tests.study.made_trials import made_trial
@@ -301,6 +303,20 @@ def test_of_an_archive_it_says_that_reading_from_it_was_not_measured(
     said = cli(*reader).expect(0).stdout
     assert said.startswith("to do     30 images, ")
     assert re.search(r"^note      the trials read copies: ", said, re.MULTILINE)
+
+
+def test_a_job_in_a_bucket_is_forecast_and_nothing_is_put_there(
+    tmp_path: Path, network: Path, endpoint: str, machine: Machine
+) -> None:
+    machine(by_depth)
+    job = BucketJob(tmp_path, network, endpoint, "planned")
+    job.describe()
+    job.add(*numbered(5))
+    told = json.loads(job.command("plan", str(job.file), "--json", "--quiet").expect(0).stdout)
+    assert told["to_do"]["sources"] == 5
+    assert told["disk"] is None
+    assert told["forecast"]["bytes"]["expected"] > 0
+    assert content(job.server) == {}
 
 
 @pytest.mark.parametrize(
