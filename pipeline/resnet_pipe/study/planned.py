@@ -37,18 +37,18 @@ class Room:
     free: int
     min_free: int
 
-    def to_json(self, output: Forecast) -> dict[str, Any]:
+    def to_json(self, forecast: Forecast) -> dict[str, Any]:
         """Return it, and whether it is enough for a run."""
         return {
             "free_bytes": self.free,
             "min_free_bytes": self.min_free,
-            "needed_bytes": output.output.to_json(),
-            "enough": self.enough(output),
+            "needed_bytes": forecast.output.to_json(),
+            "enough": self.enough(forecast),
         }
 
-    def enough(self, output: Forecast) -> Certainty:
+    def enough(self, forecast: Forecast) -> Certainty:
         """Tell whether there is room for what a run writes."""
-        return certainty(output.output.low, output.output.high, self.free - self.min_free)
+        return certainty(forecast.output.low, forecast.output.high, self.free - self.min_free)
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,7 @@ class Row:
 
     def to_json(self, aims: Aims) -> dict[str, Any]:
         """Return it, as one of the candidates of `plan --json`."""
-        return {**self.candidate.to_json(), **self.figures(aims), "failure": self.candidate.failure}
-
-    def figures(self, aims: Aims) -> dict[str, Any]:
-        """Return what is forecast, as `plan --json` prints it."""
-        told = self.forecast
-        if told is None:
-            return {"forecast": None, "stages": None, "disk": None, "finishes": None}
-        return {
-            "forecast": told.to_json(aims.price),
-            "stages": {"shares": {name: round(share, 4) for name, share in told.stages.items()}}
-            | {"limit": told.bottleneck},
-            "disk": aims.room and aims.room.to_json(told),
-            "finishes": self.finishes,
-        }
+        return {**self.candidate.to_json(), **_figures(self, aims), "failure": self.candidate.failure}
 
 
 @dataclass(frozen=True)
@@ -137,9 +124,9 @@ class Planned:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it, as `plan --json` prints it."""
-        plan, until = self.to_do.plan, self.aims.until
-        moment_of = datetime.fromtimestamp
-        own = self.own or Row(Candidate("", ""), None, None)
+        plan, until = self.to_do.plan, None
+        if self.aims.until is not None:
+            until = datetime.fromtimestamp(self.aims.until, timezone.utc).isoformat(timespec="seconds")
         return {
             "schema_version": 1,
             "job": self.job.name,
@@ -154,9 +141,9 @@ class Planned:
                 "disappeared": plan.disappeared,
             },
             "passed_over": plan.passed_over.to_json(),
-            "until": until and moment_of(until, timezone.utc).isoformat(timespec="seconds"),
+            "until": until,
             "price": self.aims.price,
-            **own.figures(self.aims),
+            **_figures(self.own, self.aims),
             "candidates": [row.to_json(self.aims) for row in self.rows],
             "best": self.best and self.best.candidate.to_json(),
             "notes": list(self.notes),
@@ -181,6 +168,20 @@ def planned(job: Job, planning: Planning, price: float | None) -> Planned:
 def nothing_new(job: Job, to_do: ToDo, price: float | None) -> Planned:
     """Return that there is nothing to do."""
     return Planned(job, to_do, Aims.of(job, price), None, (), (), ExitCode.DONE)
+
+
+def _figures(row: Row | None, aims: Aims) -> dict[str, Any]:
+    """Return what is forecast, as `plan --json` prints it; null where nothing is."""
+    if row is None or row.forecast is None:
+        return dict.fromkeys(("forecast", "stages", "disk", "finishes"))
+    told = row.forecast
+    shares = {stage: round(share, 4) for stage, share in told.stages.items()}
+    return {
+        "forecast": told.to_json(aims.price),
+        "stages": {"shares": shares, "limit": told.bottleneck},
+        "disk": None if aims.room is None else aims.room.to_json(told),
+        "finishes": row.finishes,
+    }
 
 
 def _duration(row: Row) -> float:

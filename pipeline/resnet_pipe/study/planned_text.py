@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from textwrap import wrap
 
+from resnet_pipe.errors import ExitCode
 from resnet_pipe.ledger.check.findings import size_in_words
 from resnet_pipe.run.observe.summary import ADVICE
 from resnet_pipe.study.figures import rate
@@ -29,7 +30,7 @@ def summary(planned: Planned) -> str:
     if several and (verdict := _verdict(planned)):
         lines.append(verdict)
     lines += [_line("note", note) for note in planned.notes]
-    if planned.to_json()["stopped"]:
+    if planned.exit_code is not ExitCode.DONE:
         lines.append("stopped: this is what had been measured until then")
     return "\n".join(lines)
 
