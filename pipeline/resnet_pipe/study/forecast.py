@@ -19,11 +19,11 @@ from resnet_pipe.study.to_do import Items, ToDo
 from resnet_pipe.study.trial import Trial, steady_rate
 
 _FIXED = 1.3
-"""The fixed time is measured once: from a warm start to a cold one, it differs by about this factor."""
+"""The fixed time is measured once, and so what another one would be is a guess: this factor either way."""
 _KEPT_BYTES = 300
 """Of memory for each source of a job; measured with up to 100,000: docs/benchmarks.md."""
 _MEMORY = 1.1
-"""A long run may need so much more than the highest of the short ones."""
+"""A long run may need more than the highest of the short ones: so much, with something to spare."""
 _MIB = 1 << 20
 
 

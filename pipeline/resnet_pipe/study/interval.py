@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 FLOOR = 1.05
-"""No interval of a measured rate is narrower than this factor either way: two runs of the same job on one
-machine, minutes apart, differ by a few per cent however long they are."""
+"""No interval of a measured rate is narrower than this factor either way, however little the measurements
+differ: a few may agree by chance. It is a little more than what tuning takes for noise, `search.GAIN`."""
 _QUANTILES = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833)
 """Of Student's t for 1 to 9 degrees of freedom: 5 % lie above, and so 90 % between both."""
 _Z = 1.645
