@@ -363,6 +363,21 @@ def test_too_little_time_is_said(job: JobFolder, cli: Cli, monkeypatch: pytest.M
     assert "1 s is too short for a forecast\n  what to do: use a larger --seconds" in said
 
 
+def test_a_candidate_that_is_very_slow_fails_alone(
+    job: JobFolder, cli: Cli, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(self: Trials, items: int, changes: Mapping[str, Any], limit_s: float) -> Trial:
+        if Path(self.job.infer.model).stem == "resnet50":
+            time.sleep(limit_s)
+            raise TrialError(f"not finished after {limit_s:.0f} s")
+        return made_trial(items, 1000, beside_s=0.1)
+
+    monkeypatch.setattr(Trials, "measure", measure)
+    said = cli("--models", "resnet50,resnet18", "--seconds", "4").expect(0).stdout
+    assert re.search(r"^resnet50 +failed: not finished after [12] s$", said, re.MULTILINE)
+    assert re.search(r"^resnet18 +[\d.]+s ", said, re.MULTILINE)
+
+
 def test_what_has_been_measured_is_printed_when_a_signal_comes_if_that_is_enough(
     job: JobFolder, cli: Cli, machine: Machine, models: Path
 ) -> None:

@@ -29,6 +29,8 @@ _GROWTH = 10.0
 """How much larger the next trial may be than one that was too short."""
 _COUNTING = 0.15
 """Of the time that there is: for counting the frames of videos."""
+_PATIENCE = 3.0
+"""How many times its share of the time that is left a trial may take, of several candidates."""
 _MARGIN = 0.9
 """Of the time that is left: what is planned, as a trial may take longer than the one before it."""
 
@@ -71,25 +73,32 @@ class Planning:
             paths = trials.sample.paths
             self.copies = any(path.is_relative_to(trials.folder) and path.exists() for path in paths)
             measuring = _Measuring(self, trials, Urn.of(paths), self._deadline)
+            reason = ""
             try:
                 measuring.begin()
                 measuring.go_on()
             except OutOfTimeError:
-                if any(len(one.trials) < _ENOUGH for one in self.live):
+                reason = "there was no time to measure it; use a larger --seconds"
+                if not self._has_forecast:
                     raise self._too_short() from None
             except StoppedError as error:
-                if not any(len(one.trials) >= _ENOUGH for one in self.live):
+                reason = "stopped before it was measured"
+                if not self._has_forecast:
                     raise
                 self.exit_code = error.exit_code
         self._check()
         for one in self.live:
             if len(one.trials) < _ENOUGH:
-                one.failure = "stopped before it was measured"
+                one.failure = reason
 
     @property
     def live(self) -> list[Candidate]:
         """Return the candidates that nothing is known to be in the way of."""
         return [one for one in self.candidates if one.failure is None]
+
+    @property
+    def _has_forecast(self) -> bool:
+        return any(len(one.trials) >= _ENOUGH for one in self.live)
 
     def _check(self) -> None:
         if self.live:
@@ -116,13 +125,11 @@ class _Measuring:
     latest: dict[Candidate, Measurement] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Run the first trial of each candidate; one that takes more than its share of the time fails."""
-        waiting = self.planning.live
-        for number, one in enumerate(waiting):
+        """Run the first trial of each candidate."""
+        for one in self.planning.live:
             section = one.resolved.job.run
             as_in_a_run = {f"run.{key}": getattr(section, key) for key in ("canary", "report", "trace")}
-            share = self._left() / (len(waiting) - number)
-            one.begun = self._trial(one, one.first_items, 0, as_in_a_run, share)
+            one.begun = self._trial(one, one.first_items, 0, as_in_a_run)
 
     def go_on(self) -> None:
         """Run rounds of trials; OutOfTimeError if not even the least number of them can be run."""
@@ -190,7 +197,6 @@ class _Measuring:
         items: int,
         turn: int,
         changes: Mapping[str, object] = {},
-        limit_s: float | None = None,
     ) -> Measurement | None:
         """Run a trial of a candidate; None if it fails, which the candidate notes.
 
@@ -201,7 +207,7 @@ class _Measuring:
         draw = self.urn.draw(turn, sample.sources(items))
         trials = replace(self.trials, job=one.resolved.job, sample=replace(sample, paths=draw.paths))
         try:
-            trial = trials.measure(items, changes, self._left() if limit_s is None else limit_s)
+            trial = trials.measure(items, changes, self._limit_s())
         except TrialError as error:
             if self._left() <= 0:
                 raise OutOfTimeError from None
@@ -210,6 +216,14 @@ class _Measuring:
             return None
         self.latest[one] = Measurement(trial, draw.size)
         return self.latest[one]
+
+    def _limit_s(self) -> float:
+        """Return how long a trial may take: of several candidates, one that is very slow fails alone."""
+        live = self.planning.live
+        if len(live) == 1:
+            return self._left()
+        missing = sum(max(1, LEAST + (one.begun is None) - len(one.trials)) for one in live)
+        return min(self._left(), _PATIENCE * self._left() / missing)
 
     def _left(self) -> float:
         return self.deadline - time.monotonic()
