@@ -378,6 +378,25 @@ def test_a_candidate_that_is_very_slow_fails_alone(
     assert re.search(r"^resnet18 +[\d.]+s ", said, re.MULTILINE)
 
 
+def test_a_candidate_that_is_slow_once_keeps_what_has_been_measured(
+    job: JobFolder, cli: Cli, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = {"resnet18": 100, "resnet50": 3}
+
+    def measure(self: Trials, items: int, changes: Mapping[str, Any], limit_s: float) -> Trial:
+        name = Path(self.job.infer.model).stem
+        left[name] -= 1
+        if left[name] < 0:
+            time.sleep(limit_s)
+            raise TrialError("not finished")
+        return made_trial(items, 1000, beside_s=0.1)
+
+    monkeypatch.setattr(Trials, "measure", measure)
+    said = cli("--models", "resnet50,resnet18", "--seconds", "4").expect(0).stdout
+    assert re.search(r"^resnet50 +[\d.]+s ", said, re.MULTILINE)
+    assert re.search(r"^resnet18 +[\d.]+s ", said, re.MULTILINE)
+
+
 def test_what_has_been_measured_is_printed_when_a_signal_comes_if_that_is_enough(
     job: JobFolder, cli: Cli, machine: Machine, models: Path
 ) -> None:

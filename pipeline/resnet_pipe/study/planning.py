@@ -206,11 +206,14 @@ class _Measuring:
         sample = self.trials.sample
         draw = self.urn.draw(turn, sample.sources(items))
         trials = replace(self.trials, job=one.resolved.job, sample=replace(sample, paths=draw.paths))
+        limit_s, started = self._limit_s(), time.monotonic()
         try:
-            trial = trials.measure(items, changes, self._limit_s())
+            trial = trials.measure(items, changes, limit_s)
         except TrialError as error:
             if self._left() <= 0:
                 raise OutOfTimeError from None
+            if len(one.trials) >= _ENOUGH and time.monotonic() - started >= limit_s:
+                return None  # it was too slow this time; those that it has will do
             one.failure = error.problem
             self.planning.say(f"{one.model}, {one.engine}: failed: {error.problem}")
             return None
