@@ -399,6 +399,19 @@ def test_a_reader_counts_what_it_reads_where_sources_have_several_items(folder: 
     assert counts.notes == []
 
 
+def test_items_are_counted_without_decoding_as_many_as_are_read(folder: Folder) -> None:
+    beats: list[None] = []
+    for key in folder.whole:
+        count = folder.reader.count_items(key, lambda: beats.append(None))
+        assert count == len(read(folder.reader, key))
+    assert bool(beats) == folder.section.description.has_frames
+    few = made_of(folder, max_frames=3) if folder.section.kind == "video" else folder.reader
+    assert few.count_items(folder.whole[0], lambda: None) == len(read(few, folder.whole[0]))
+    if folder.section.description.has_frames:
+        with pytest.raises(SourceError):
+            folder.reader.count_items(next(iter(folder.failing(empty=""))), lambda: None)
+
+
 def test_what_comes_with_a_source_is_a_text_or_nothing_for_each_column(folder: Folder) -> None:
     """A manifest says it in its list of sources, so that no worker reads the manifest."""
     reader = folder.reader

@@ -11,7 +11,7 @@ import pytest
 from resnet_pipe.job.job import load
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study import trial
-from resnet_pipe.study.trial import TrialError, Trials, open_trials, steady_rate, take_sample
+from resnet_pipe.study.trial import TrialError, Trials, all_sources, open_trials, steady_rate, take_sample
 from tests.networks import write_pixels, write_tiny
 from tests.run.jobs import CROP, JobFolder, VideoFolder
 from tests.study.plain import plain_job
@@ -24,13 +24,13 @@ def job(tmp_path: Path) -> JobFolder:
 
 def trials_of(job: JobFolder, folder: Path) -> Trials:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, folder, Stop())
+    sample = take_sample(loaded, all_sources(loaded, Stop()), folder, Stop())
     return Trials(loaded, sample, folder, Stop(), lambda: None)
 
 
 def test_a_sample_is_spread_evenly_and_is_the_same_every_time(job: JobFolder, tmp_path: Path) -> None:
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, tmp_path, Stop())
+    sample = take_sample(loaded, all_sources(loaded, Stop()), tmp_path, Stop())
     assert sample.found == len(sample.paths) == 30
     sample.lay_out(tmp_path / "five", 5)
     targets = [path.resolve().name for path in sorted((tmp_path / "five").iterdir())]
@@ -46,7 +46,7 @@ def test_of_many_sources_a_sample_takes_some_from_the_first_to_the_last(
 ) -> None:
     monkeypatch.setattr(trial, "MAX_ITEMS", 10)
     loaded, _ = load(job.file)
-    sample = take_sample(loaded, tmp_path, Stop())
+    sample = take_sample(loaded, all_sources(loaded, Stop()), tmp_path, Stop())
     assert [path.name for path in sample.paths] == [f"{number:04d}.jpg" for number in range(0, 30, 3)]
 
 

@@ -15,6 +15,7 @@ from resnet_pipe.cli.check import check, doctor
 from resnet_pipe.cli.convert import convert, schema
 from resnet_pipe.cli.diff import diff
 from resnet_pipe.cli.models import models
+from resnet_pipe.cli.plan import plan
 from resnet_pipe.cli.run import report, run
 from resnet_pipe.cli.study import depth, tune, verify
 from resnet_pipe.cli.terminal import prepare_streams, say
@@ -34,6 +35,7 @@ def commands() -> None:
     \b
     resnet-pipe convert resnet50          make models/resnet50.onnx
     resnet-pipe run jobs/folder.yaml      process what is new
+    resnet-pipe plan jobs/folder.yaml     know before how long it will take
     resnet-pipe tune jobs/folder.yaml     find the fastest settings here
     resnet-pipe check out                 verify results: complete, unchanged
     resnet-pipe diff out other            compare the results of two runs
@@ -44,7 +46,7 @@ def commands() -> None:
 commands.help = "\n".join(
     [cleandoc(commands.help or ""), "\n\b\nExit codes:", *(f"{code:>4}  {code.meaning}" for code in ExitCode)]
 )
-for command in (run, report, check, convert, models, verify, tune, depth, diff, doctor, schema):
+for command in (run, plan, report, check, convert, models, verify, tune, depth, diff, doctor, schema):
     commands.add_command(command)
 
 

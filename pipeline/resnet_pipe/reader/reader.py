@@ -42,6 +42,15 @@ class Reader(Protocol):
     def may_split(self, source: Source) -> bool:
         """Tell, from its size alone, whether a source may be worth splitting into spans."""
 
+    def count_items(self, key: str, alive: Callable[[], None]) -> int:
+        """Return how many items a source gives, as `read` does if it is whole, without decoding it.
+
+        `alive` is called often; it may raise. Only a video that does not tell otherwise is decoded.
+
+        Raises:
+            SourceError: it cannot be read, or gives none.
+        """
+
     def spans(self, source: Source, alive: Callable[[], None]) -> tuple[Span, ...]:
         """Return the parts in which a source is best read, in order; none if it is read as a whole.
 
@@ -89,6 +98,10 @@ class FileReader:
     def list_sources(self, passed_over: PassedOver | None = None) -> Iterator[Source]:
         """See `Reader.list_sources`."""
         return self.files.list_sources(passed_over)
+
+    def count_items(self, _key: str, _alive: Callable[[], None]) -> int:
+        """See `Reader.count_items`: a source is one item."""
+        return 1
 
     def sweep(self) -> None:
         """See `Reader.sweep`: reading leaves nothing."""

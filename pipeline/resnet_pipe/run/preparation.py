@@ -53,17 +53,18 @@ def resolved(loaded: LoadedJob, fresh: bool, say: Callable[[str], None]) -> Reso
     return resolve(job, doc, choice)
 
 
-def inspect(resolved: Resolved, rules: Rules, fresh: Fresh) -> Plan:
+def inspect(resolved: Resolved, rules: Rules, fresh: Fresh, stop: Stop | None = None) -> Plan:
     """Return what a run would do, changing nothing.
 
     Raises:
         UsageError: the output directory was made with different settings.
         RunError: there is no input, too much of it has disappeared, or the ledger cannot be read.
+        StoppedError: somebody asked for a stop.
     """
     ledger = Ledger(resolved.job.output)
     with refused(ledger.output):
         generation.refuse_half_switched(ledger)
-        return _planned(resolved, ledger, list(ledger.records()), rules, fresh, Stop()).plan
+        return _planned(resolved, ledger, list(ledger.records()), rules, fresh, stop or Stop()).plan
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:

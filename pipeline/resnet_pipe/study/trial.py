@@ -17,6 +17,7 @@ from typing import Any
 from resnet_pipe.errors import ExitCode, RunError, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.syntax import dump
+from resnet_pipe.ledger.ledger import LEDGER
 from resnet_pipe.process.child import Child, EndedError, ending
 from resnet_pipe.reader.listing import PassedOver
 from resnet_pipe.reader.section import ReaderSection, nothing_found
@@ -29,6 +30,8 @@ MAX_ITEMS = 4096
 ITEMS_PER_SOURCE = 64
 """The sample takes the first frames of a video: seconds of many videos say more than all of one."""
 MIN_SOURCES = 8
+_BATCHES = 3
+"""Batches in a trial for each lane, at least."""
 _PROCESS = "resnet_pipe.cli.main"
 _ERROR = re.compile(r"^error: (.*)$", re.MULTILINE)
 
@@ -49,6 +52,12 @@ class Sample:
     paths: tuple[Path, ...]
     found: int
 
+    def sources(self, items: int) -> int:
+        """Return from how many sources so many items come: of videos, from fewer, but always from several."""
+        if not self.section.description.has_frames:
+            return items
+        return max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
+
     def lay_out(self, folder: Path, items: int) -> dict[str, object]:
         """Make a folder of links to about `items` items; of images, exactly as many, always the same.
 
@@ -57,9 +66,8 @@ class Sample:
         """
         folder.mkdir()
         section = self.section.over_files() | {"path": [str(folder)], "recursive": False}
-        count = items
+        count = self.sources(items)
         if self.section.description.has_frames:
-            count = max(MIN_SOURCES, -(-items // ITEMS_PER_SOURCE))
             section |= self.section.limited(-(-items // count))
         for number in range(count):
             at = number * len(self.paths) // count if count < len(self.paths) else number % len(self.paths)
@@ -85,25 +93,52 @@ class Sample:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def take_sample(job: Job, folder: Path, stop: Stop) -> Sample:
-    """Choose a sample; a stop that is asked for ends the listing.
-
-    Sources that are no files, such as members of archives, are unpacked into the folder.
+def all_sources(job: Job, stop: Stop) -> SourceTable:
+    """List the sources of a job, at least one; a stop that is asked for ends the listing.
 
     Raises:
         RunError: there are none, or a directory cannot be listed.
         StoppedError: somebody asked for a stop.
     """
-    reader, passed_over, table = job.reader.make_reader(), PassedOver(), SourceTable()
-    for source in stop.during(reader.list_sources(passed_over)):
+    passed_over, table = PassedOver(), SourceTable()
+    for source in stop.during(job.reader.make_reader().list_sources(passed_over)):
         table.append(source)
     if not len(table):
         raise RunError(*nothing_found(job.reader, passed_over))
-    count = min(len(table), MAX_ITEMS)
-    places = {number * len(table) // count for number in range(count)}
-    chosen = [source for at, source in enumerate(table) if at in places]
-    paths = reader.files.as_files(chosen, folder, lambda: stop.check("unpacking a sample"))
-    return Sample(job.reader, reader.files.extensions, tuple(paths), len(table))
+    return table
+
+
+def take_sample(job: Job, sources: SourceTable, folder: Path, stop: Stop) -> Sample:
+    """Choose a sample of sources of a job.
+
+    Those that are no files, such as members of archives, are unpacked into the folder.
+
+    Raises:
+        RunError: a bucket or a server does not answer.
+        StoppedError: somebody asked for a stop.
+    """
+    files, count = job.reader.make_reader().files, min(len(sources), MAX_ITEMS)
+    places = {number * len(sources) // count for number in range(count)}
+    chosen = [source for at, source in enumerate(sources) if at in places]
+    paths = files.as_files(chosen, folder, lambda: stop.check("unpacking a sample"))
+    return Sample(job.reader, files.extensions, tuple(paths), len(sources))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one run has done.
+
+    Attributes:
+        result: the contents of its run.json.
+        seconds: from the start of its process to its end.
+        chunks: that it has committed.
+        written: bytes of its results, with their ledger.
+    """
+
+    result: dict[str, Any]
+    seconds: float
+    chunks: int
+    written: int
 
 
 @dataclass(frozen=True)
@@ -120,7 +155,11 @@ class Trials:
     tick: Callable[[], None]
 
     def run(self, items: int, changes: Mapping[str, object], limit_s: float) -> dict[str, Any]:
-        """Run the job once, from nothing, as `resnet-pipe run` does, and return the contents of its run.json.
+        """Run the job once, as `measure` does, and return the contents of its run.json."""
+        return self.measure(items, changes, limit_s).result
+
+    def measure(self, items: int, changes: Mapping[str, object], limit_s: float) -> Trial:
+        """Run the job once, from nothing, as `resnet-pipe run` does.
 
         It processes so many images, or about as many frames. The changes are values in the place of the
         job's, by dotted keys such as `infer.batch_size` or `infer.model`.
@@ -135,7 +174,11 @@ class Trials:
             reader = self.sample.lay_out(place / "input", items)
             self.sample.forget()
             _save(place, self.job, reader, changes)
-            return _result(place, self._wait(place, limit_s))
+            started = time.monotonic()
+            status = self._wait(place, limit_s)
+            seconds = time.monotonic() - started
+            result, out = _result(place, status), place / "out"
+            return Trial(result, seconds, len([*(out / LEDGER).glob("*.json")]), _written(out))
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
@@ -164,7 +207,9 @@ def _save(place: Path, job: Job, reader: Mapping[str, object], changes: Mapping[
     values = job.model_dump(mode="json")
     values["reader"] = reader
     nothing_beside_the_rows = {"metrics": None, "report": False, "trace": False}
-    values["run"] |= nothing_beside_the_rows | {"ping_url": None, "notify": []}
+    nobody_told: dict[str, object] = {"ping_url": None, "notify": []}
+    nothing_to_wait_for = {"until": None, "pause_file": None, "min_free": 0}
+    values["run"] |= nothing_beside_the_rows | nobody_told | nothing_to_wait_for
     values["run"] |= {"max_failures": None, "canary": 0}
     for writer in values["writer"]:
         writer |= {"path": str(place / "out"), "storage": None}
@@ -187,6 +232,22 @@ def _result(place: Path, status: int) -> dict[str, Any]:
     return result
 
 
+def _written(out: Path) -> int:
+    """Return how many bytes are in an output directory, without what runs tell of themselves."""
+    runs = out / HOME / "runs"
+    files = (path for path in out.rglob("*") if not path.is_relative_to(runs))
+    return sum(path.lstat().st_size for path in files if path.is_file())
+
+
+def whole_batches(items: int, batch_size: int, lanes: int, least: int = _BATCHES) -> int:
+    """Return about so many items that fill whole batches, as many for each lane: a stream of a device.
+
+    Those are several each, at least: how the pipeline fills and drains must not count.
+    """
+    together = batch_size * lanes
+    return max(least, -(-items // together)) * together
+
+
 def steady_rate(result: Mapping[str, Any]) -> float:
     """Return the items a second of a run that goes on for long, from the run.json of a short one.
 
@@ -200,12 +261,17 @@ def steady_rate(result: Mapping[str, Any]) -> float:
 
 
 @contextmanager
-def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -> Iterator[Trials]:
+def open_trials(
+    job: Job, stop: Stop, tick: Callable[[], None] = lambda: None, sources: SourceTable | None = None
+) -> Iterator[Trials]:
     """Make a folder for trials of a job, on the disk that its output goes to; remove it in the end.
 
     It is hidden, and so no source of any job. Where the user may not write beside the output directory,
-    it is in the system's directory for temporary files. The errors are those of `take_sample`.
+    it is in the system's directory for temporary files. The sample is of some of the job's sources, at least
+    one, or of all. The errors are those of `all_sources` and `take_sample`.
     """
+    if sources is None:
+        sources = all_sources(job, stop)
     beside = job.output.parent if isinstance(job.output, Path) else Path(gettempdir())
     while not beside.exists():
         beside = beside.parent
@@ -214,4 +280,4 @@ def open_trials(job: Job, stop: Stop, tick: Callable[[], None] = lambda: None) -
     with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
         unpacked = Path(folder, "unpacked")
         unpacked.mkdir()
-        yield Trials(job, take_sample(job, unpacked, stop), Path(folder), stop, tick)
+        yield Trials(job, take_sample(job, sources, unpacked, stop), Path(folder), stop, tick)

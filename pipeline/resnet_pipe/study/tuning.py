@@ -20,7 +20,14 @@ from resnet_pipe.machine.limits import available_cores
 from resnet_pipe.run.stop import Stop
 from resnet_pipe.study.search import OutOfTimeError, Row, Search
 from resnet_pipe.study.setting import Dimension, Facts, Setting, dimensions
-from resnet_pipe.study.trial import MAX_ITEMS, TrialError, Trials, open_trials, steady_rate
+from resnet_pipe.study.trial import (
+    MAX_ITEMS,
+    TrialError,
+    Trials,
+    open_trials,
+    steady_rate,
+    whole_batches,
+)
 from resnet_pipe.study.tuned import Tuned
 
 _SHARE = 1 / 40
@@ -29,8 +36,6 @@ _LONGEST_S = 10.0
 _FIRST_ITEMS = 32
 _GROWTH = 10.0
 """How much larger the next sample may be than one that was too short."""
-_BATCHES = 3
-"""Batches in a trial for each stream, at least: filling and emptying the pipeline must not count."""
 _PATIENCE = 4.0
 """A trial that takes so many times as long as one of the baseline is ended, and an eighth of the time."""
 
@@ -148,8 +153,7 @@ class _Tuning:
         known = self.facts[self.baseline]
         size = known.batch_size if setting.batch_size == "auto" else setting.batch_size
         streams = known.streams if setting.streams == "auto" else setting.streams
-        together = size * streams * self.devices
-        return max(_BATCHES, -(-self.items // together)) * together
+        return whole_batches(self.items, size, streams * self.devices)
 
     def _trial(self, setting: Setting, items: int, limit_s: float) -> dict[str, Any]:
         started = time.monotonic()

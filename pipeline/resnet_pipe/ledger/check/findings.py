@@ -54,7 +54,7 @@ class Counts:
 
     def __str__(self) -> str:
         counts = [_number(getattr(self, what), what) for what in ("records", "sources", "rows", "files")]
-        return ", ".join([*counts, _size(self.bytes)])
+        return ", ".join([*counts, size_in_words(self.bytes)])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _number(count: int, what: str) -> str:
     return f"{count:,} {what[:-1] if count == 1 else what}"
 
 
-def _size(count: float) -> str:
+def size_in_words(count: float) -> str:
+    """Return a number of bytes in words."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -95,6 +95,10 @@ class ClipReader(VideoReader):
         """See `Reader.spans`."""
         return self._of(source.key).spans(source, alive)
 
+    def count_items(self, key: str, alive: Callable[[], None]) -> int:
+        """See `Reader.count_items`."""
+        return self._of(key).count_items(key, alive)
+
     def read(
         self,
         key: str,

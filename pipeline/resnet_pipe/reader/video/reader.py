@@ -91,6 +91,20 @@ class VideoReader(FileReader):
         except SourceError:
             return ()
 
+    def count_items(self, key: str, alive: Callable[[], None]) -> int:
+        """See `Reader.count_items`: the packets of the whole file are read."""
+        from resnet_pipe.reader.video.demux import Video
+        from resnet_pipe.reader.video.reading import whole
+
+        try:
+            with (
+                self.files.at_hand(key, alive) as opened,
+                Video(opened, self.max_pixels, alive, self.track) as video,
+            ):
+                return len(whole(video, self.sampling).wanted)
+        except OSError as error:
+            raise refusal(error) from None
+
     def read(
         self,
         key: str,
