@@ -51,7 +51,6 @@ def test_columns_give_back_the_entries_that_they_were_made_of(given_entries: lis
     made = Entries.of(given_entries)
     assert list(made) == given_entries
     assert len(made) == len(given_entries)
-    assert list(made.identities) == [entry.source for entry in given_entries]
     assert list(made.detailed) == [
         entry for entry in given_entries if entry.failure or entry.files or entry.notes
     ]

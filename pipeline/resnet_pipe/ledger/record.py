@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -122,11 +121,6 @@ class Entries:
         columns = (self.keys, self.sizes, self.versions, self.rows, self.details)
         for key, size, version, rows, entry in zip(*columns, strict=True):
             yield entry or Entry(Source(key, size, version), rows)
-
-    @property
-    def identities(self) -> Iterator[tuple[str, int, int, None]]:
-        """Yield what is equal to each source, in a third of the time that making these takes."""
-        return zip(self.keys, self.sizes, self.versions, repeat(None))
 
     @property
     def detailed(self) -> Iterator[Entry]:

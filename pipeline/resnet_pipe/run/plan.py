@@ -176,16 +176,16 @@ def make_plan(
         listed.add_above(key)
         if key in known.folders and not is_absent:
             broken.add(key)
-        before = known.unlisted.pop(key, None)
-        if before is None:
+        place = known.unlisted.pop(key, None)
+        if place is None:
             if key not in others and rules.owns(key):
                 new.append(source)
             continue
         entry = known.details.get(key)
         if is_absent and (entry is None or entry.failure is None or entry.rows):
-            known.unlisted[key] = before  # it has disappeared, although its name is still in a manifest
+            known.unlisted[key] = place  # it has disappeared, although its name is still in a manifest
             continue
-        if before == source.identity and (entry is None or not _is_tried_again(entry, rules)):
+        if known.is_as_before(place, source) and (entry is None or not _is_tried_again(entry, rules)):
             skipped += 1
             failed_before += entry is not None and entry.failure is not None
         else:
@@ -208,21 +208,30 @@ class _Known:
     """The sources of some records, while the listing is compared with them.
 
     Attributes:
-        unlisted: what is equal to those that the listing has not come to, by key.
+        unlisted: the places of those that the listing has not come to, by key.
         details: the entries that have a failure, files or notes, by key.
         folders: keys of the folders, and of the archives, that sources are in.
     """
 
     def __init__(self, records: Iterable[Entries]) -> None:
-        self.unlisted: dict[str, tuple[str, int, int, None]] = {}
+        self.unlisted: dict[str, int] = {}
         self.details: dict[str, Entry] = {}
+        self._sizes: list[int] = []  # by place, and so are the versions
+        self._versions: list[int] = []
         folders = _Folders()
         for entries in records:
-            self.unlisted.update(zip(entries.keys, entries.identities, strict=True))
+            first = len(self._sizes)
+            self.unlisted.update(zip(entries.keys, range(first, first + len(entries)), strict=True))
+            self._sizes += entries.sizes
+            self._versions += entries.versions
             self.details.update((entry.source.key, entry) for entry in entries.detailed)
             for key in entries.keys:
                 folders.add_above(key)
         self.folders = folders.keys
+
+    def is_as_before(self, place: int, source: Source) -> bool:
+        """Tell whether a source is what it was when it was processed."""
+        return self._sizes[place] == source.size and self._versions[place] == source.version
 
     def settle(self, keys: set[str], folders: set[str], broken: set[str]) -> tuple[set[str], set[str]]:
         """Return which keys, that were not listed, have disappeared, and which are failures no more.
