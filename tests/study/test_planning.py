@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resnet_pipe.cli.main import main
 from resnet_pipe.errors import ExitCode, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.model import model
@@ -42,16 +41,9 @@ def job(tmp_path: Path) -> JobFolder:
 
 
 @pytest.fixture
-def cli(job: JobFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+def cli(cli: Cli, job: JobFolder) -> Cli:
     """Plan the job, in this process."""
-
-    def plan(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["resnet-pipe", "plan", str(job.file), *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Result(int(caught.value.code or 0), *capfd.readouterr())
-
-    return plan
+    return partial(cli, "plan", job.file)
 
 
 @pytest.fixture

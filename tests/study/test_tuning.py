@@ -7,14 +7,13 @@ import json
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resnet_pipe.cli.main import main
 from resnet_pipe.errors import ExitCode, MissingExtraError, StoppedError
 from resnet_pipe.job.job import Job, load
 from resnet_pipe.study import tuning
@@ -36,16 +35,9 @@ def job(tmp_path: Path) -> JobFolder:
 
 
 @pytest.fixture
-def cli(job: JobFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+def cli(cli: Cli, job: JobFolder) -> Cli:
     """Tune the job, in this process."""
-
-    def tune(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["resnet-pipe", "tune", str(job.file), *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Result(int(caught.value.code or 0), *capfd.readouterr())
-
-    return tune
+    return partial(cli, "tune", job.file)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from resnet_pipe.cli.options import check_engines, set_option
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import UsageError
 
@@ -24,24 +25,14 @@ def _names(_context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 def _engines(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    from resnet_pipe.infer.engine import ENGINES
-
     names = _names(context, parameter, value)
-    for name in names:
-        if name not in (*ENGINES, "all"):
-            raise click.BadParameter(f"unknown engine {name!r}; available: {', '.join(ENGINES)}, all")
+    check_engines(names, "all")
     return names
 
 
 @click.command(short_help="Know before a run how long it will take.")
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one value of the job, such as infer.batch_size=32. Repeatable; the value is YAML.",
-)
+@set_option("infer.batch_size=32")
 @click.option(
     "--models",
     callback=_names,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from resnet_pipe.cli.options import set_option
 from resnet_pipe.cli.output import to_output
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
@@ -36,13 +37,7 @@ def _division(_context: click.Context, _parameter: click.Parameter, value: str |
 
 @click.command(short_help="Process what is new, write the results, and report.")
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one value of the job, such as infer.batch_size=32. Repeatable; the value is YAML.",
-)
+@set_option("infer.batch_size=32")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and stop.")
 @click.option(
     "--retry-failed",

@@ -10,16 +10,13 @@ from typing import NoReturn
 
 import click
 
+from resnet_pipe.cli.options import check_engines, set_option
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
 
 
 def _engines(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    from resnet_pipe.infer.engine import ENGINES
-
-    for name in value:
-        if name not in ENGINES:
-            raise click.BadParameter(f"unknown engine {name!r}; available: {', '.join(ENGINES)}")
+    check_engines(value)
     return value
 
 
@@ -83,13 +80,7 @@ def verify(
 
 @click.command(short_help="Find the fastest settings for this machine.")
 @click.argument("job", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override one value of the job, such as infer.model=resnet50. Repeatable; the value is YAML.",
-)
+@set_option("infer.model=resnet50")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=1),

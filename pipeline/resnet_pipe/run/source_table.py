@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from resnet_pipe.reader.source import Carried, Source
 
@@ -17,7 +17,7 @@ class SourceTable:
     fill 64 bits in 2262.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Iterable[Source] = ()) -> None:
         self._keys = bytearray()
         self._ends = array("q")
         self._sizes = array("q")
@@ -26,6 +26,8 @@ class SourceTable:
         self._carried = bytearray()
         self._carried_ends = array("q")
         """Of what comes with them, as JSON; up to the last source of which listing has told."""
+        for source in sources:
+            self.append(source)
 
     def __len__(self) -> int:
         return len(self._ends)

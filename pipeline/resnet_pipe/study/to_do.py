@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -65,8 +65,8 @@ def look(resolved: Resolved, fresh: bool, stop: Stop) -> ToDo:
     """
     started = time.monotonic()
     plan = inspect(resolved, Rules(), Fresh.AT_THE_END if fresh else Fresh.NO, stop)
-    sources = _table(plan.sources()) if plan.rewrites else plan.new
-    return ToDo(plan, sources, sum(source.size for source in sources), time.monotonic() - started)
+    sources = SourceTable(plan.sources()) if plan.rewrites else plan.new
+    return ToDo(plan, sources, plan.planned_bytes, time.monotonic() - started)
 
 
 def count_items(job: Job, to_do: ToDo, seconds: float, stop: Stop, tick: Callable[[], None]) -> Items:
@@ -114,10 +114,3 @@ def _chosen(sources: SourceTable) -> list[Source]:
     wanted = set(places)
     found = {place: source for place, source in enumerate(sources) if place in wanted}
     return [found[place] for place in places]
-
-
-def _table(sources: Iterable[Source]) -> SourceTable:
-    table = SourceTable()
-    for source in sources:
-        table.append(source)
-    return table

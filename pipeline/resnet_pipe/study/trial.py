@@ -100,9 +100,8 @@ def all_sources(job: Job, stop: Stop) -> SourceTable:
         RunError: there are none, or a directory cannot be listed.
         StoppedError: somebody asked for a stop.
     """
-    passed_over, table = PassedOver(), SourceTable()
-    for source in stop.during(job.reader.make_reader().list_sources(passed_over)):
-        table.append(source)
+    passed_over = PassedOver()
+    table = SourceTable(stop.during(job.reader.make_reader().list_sources(passed_over)))
     if not len(table):
         raise RunError(*nothing_found(job.reader, passed_over))
     return table

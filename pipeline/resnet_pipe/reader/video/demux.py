@@ -66,7 +66,7 @@ class Video:
             `timeline`.
         left_out: frames after a join that could not be decoded without those before it.
         notes: what is unusual about the video, but was handled.
-        extent: where in the file the packets begin that `scan` has read, of a span those from its start on.
+        extent: of a span, where in the file its packets begin, from its start on. Set by `scan`.
 
     Raises:
         SourceError: `unknown_format`, `truncated`, `damaged`, `no_video`, `unsupported`, `too_large` or

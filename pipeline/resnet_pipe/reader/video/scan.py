@@ -40,13 +40,12 @@ def scan(video: Video, span: Span | None = None) -> Index | None:
         lead = round(_LEAD_S / video.time_base)
         search(video, [span.start_pts - lead, span.start_pts - 10 * lead], None, span.start_pts)
     table, tells = _read(video, span)
-    begins = None if span is None else span.start_pts
-    own = [at for at, pts in zip(table.offset, table.pts, strict=True) if begins is None or pts >= begins]
-    video.extent = range(min(own, default=0), max(own, default=0))
     if span is None:
         _mend(video, table)
-    elif video.marked is not None:
-        raise video.fault("a packet is not whole")
+    else:
+        video.extent = _extent(table, span)
+        if video.marked is not None:
+            raise video.fault("a packet is not whole")
     if not tells or UNKNOWN in table.pts:
         return None
     pts = np.array(table.pts, np.int64)
@@ -100,6 +99,13 @@ def _read(video: Video, span: Span | None) -> tuple[Table, bool]:
             if not missing:
                 break
     return table, tells
+
+
+def _extent(table: Table, span: Span) -> range:
+    """Return where in the file the packets of a span begin, from its start on."""
+    begins = span.start_pts
+    own = [at for at, pts in zip(table.offset, table.pts, strict=True) if begins is None or pts >= begins]
+    return range(min(own, default=0), max(own, default=0))
 
 
 def _mend(video: Video, table: Table) -> None:
