@@ -122,11 +122,16 @@ def test_a_video_goes_when_the_next_one_has_been_read(tmp_path: Path, pixels: Pa
     for video in videos:
         with video.open("ab") as file:
             file.write(room.to_bytes(4, "big") + b"free" + bytes(room - 8))
-    forget(*videos)
-    for video in videos:
-        video.read_bytes()
-    job.run().expect(0)
-    assert [in_memory(video) for video in videos] == [0.0, 1.0]
+    shares: list[float] = []
+    for _ in range(3):  # a kernel that is short of memory may drop pages of the second one by itself
+        forget(*videos)
+        for video in videos:
+            video.read_bytes()
+        job.run("--fresh").expect(0)
+        shares = [in_memory(video) for video in videos]
+        if shares == [0.0, 1.0]:
+            break
+    assert shares == [0.0, 1.0]
     assert len(job.rows()) == 24
 
 
