@@ -87,7 +87,7 @@ def main() -> None:
             programs(folder, model, arguments.engines) | scripts(folder, model, arguments.peers, python),
             arguments.repeats,
         )
-    judged = targets.judge(sitting.median, f"openvino {own_precision('openvino')}")
+    judged = targets.judge(sitting.rates, f"openvino {own_precision('openvino')}")
     print(targets.table(sitting.median, judged))
     measure.save(
         f"engines-{model.stem}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 
@@ -35,11 +36,11 @@ class Target:
         return {**asdict(self), "verdict": self.verdict}
 
 
-def judge(rates: Mapping[str, float], openvino: str) -> list[Target]:
-    """Return the targets, measured.
+def judge(rates: Mapping[str, Sequence[float]], openvino: str) -> list[Target]:
+    """Return the targets, measured: the median of the ratios of the rounds, for a machine may slow down.
 
     Args:
-        rates: images a second by program; scripts are called `script NAME`.
+        rates: images a second in each round, by program; scripts are called `script NAME`.
         openvino: the program with the precision that this engine takes by itself.
     """
     targets = (
@@ -67,8 +68,9 @@ def table(rates: Mapping[str, float], targets: list[Target]) -> str:
     return "\n".join(lines)
 
 
-def _measured(target: Target, rates: Mapping[str, float]) -> Target:
+def _measured(target: Target, rates: Mapping[str, Sequence[float]]) -> Target:
     others = [rates[name] for name in target.others if name in rates]
     if target.ours not in rates or not others:
         return target
-    return Target(target.ours, target.others, target.ratio, rates[target.ours] / max(others))
+    rounds = zip(rates[target.ours], *others, strict=True)
+    return replace(target, measured=median(ours / max(theirs) for ours, *theirs in rounds))

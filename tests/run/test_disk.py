@@ -80,7 +80,7 @@ def test_a_run_ends_before_the_disk_is_full_and_commits_what_has_begun(disk: Job
     disk.write(run="min_free: 512KiB")
     ballast = fill(disk.out, 512 + 36)
     said = disk.run().expect(1).stderr
-    assert " KiB free, and 512 KiB (run.min_free) stay free; the results of the" in said
+    assert " KiB free, and 512.0 KiB (run.min_free) stay free; the results of the" in said
     assert "what to do: free some space; the same command continues" in said
     assert_clean(disk.out)
     done = disk.paths()

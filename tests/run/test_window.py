@@ -132,7 +132,7 @@ def test_a_disk_that_is_too_full_ends_the_run_before_anything_is_changed(job: Jo
     job.add(*numbered(2))
     job.write(run="min_free: 1000PiB")
     said = job.run().expect(1).stderr
-    assert "GiB free, and 1048576000.00 GiB (run.min_free) stay free; the results of the 2 sources" in said
+    assert "iB free, and 1000.0 PiB (run.min_free) stay free; the results of the 2 sources" in said
     assert "what to do: free some space; the same command continues" in said
     assert not (job.out / HOME / "fingerprint.json").exists()
     job.run("--set", "run.min_free=0").expect(0)

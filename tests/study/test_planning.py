@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from resnet_pipe.cli.planned_text import duration
 from resnet_pipe.errors import ExitCode, StoppedError
 from resnet_pipe.job.job import Job
 from resnet_pipe.model import model
 from resnet_pipe.study import trial
-from resnet_pipe.study.planned_text import duration
 from resnet_pipe.study.trial import Trial, TrialError, Trials
 from tests.archives import pack
 from tests.buckets import content
@@ -165,10 +165,10 @@ def test_the_lines_say_how_long_how_much_and_where_the_time_goes(
     machine(lambda _job: 0.01)
     said = cli("--price", "2.50", "--until", in_s(3 * 3600)).expect(0)
     lines = {line[:10].strip(): line[10:] for line in said.stdout.splitlines()}
-    assert re.fullmatch(r"30 images, [\d.]+ KB", lines["to do"])
+    assert re.fullmatch(r"30 images, [\d.]+ KiB", lines["to do"])
     assert lines["time"] == "48 min to 53 min, expected 50 min"
     assert lines["work"] == "reader 0%, preprocess 0%, infer 100%, writer 0%; infer limits"
-    assert re.fullmatch(r"2\.2 KB; [\d.,]+ [GT]B free, run.min_free [\d.]+ GB: enough", lines["output"])
+    assert re.fullmatch(r"2\.\d KiB; [\d.]+ [GT]iB free, run.min_free [\d.]+ GiB: enough", lines["output"])
     assert lines["cost"] == "1.99 to 2.19; of a million images 69,444.44"
     assert re.fullmatch(r"by .*\d\d:\d\d: surely", lines["finishes"])
     assert max(map(len, said.stdout.splitlines())) <= 80

@@ -77,10 +77,11 @@ def plan(
     What is new is tried on a sample, by short runs in a temporary directory: the job's output is not touched.
     Each figure is an interval, in which it is in nine cases of ten.
     """
+    from resnet_pipe.cli import planned_text
     from resnet_pipe.cli.display import TrialDisplay
     from resnet_pipe.job import job as jobs
     from resnet_pipe.run import preparation
-    from resnet_pipe.study import candidate, planned, planned_text, to_do
+    from resnet_pipe.study import candidate, planned, to_do
     from resnet_pipe.study.planning import Planning
 
     if until is not None:

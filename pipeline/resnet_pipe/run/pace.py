@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ByteSize
+
 from resnet_pipe.errors import RunError
 from resnet_pipe.job.run_section import RunSection
 from resnet_pipe.job.until import moment
@@ -180,5 +182,4 @@ class Pace:
 
 
 def _size(count: int) -> str:
-    """Return a number of bytes in words."""
-    return f"{count >> 10} KiB" if count < 10 << 20 else f"{count / 2**30:.2f} GiB"
+    return ByteSize(count).human_readable(separator=" ")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pydantic import ByteSize
+
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.store.store import Output
 
@@ -54,7 +56,7 @@ class Counts:
 
     def __str__(self) -> str:
         counts = [_number(getattr(self, what), what) for what in ("records", "sources", "rows", "files")]
-        return ", ".join([*counts, size_in_words(self.bytes)])
+        return ", ".join([*counts, ByteSize(self.bytes).human_readable(separator=" ")])
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,3 @@ class Verdict:
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what[:-1] if count == 1 else what}"
-
-
-def size_in_words(count: float) -> str:
-    """Return a number of bytes in words."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.2f} TB"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from textwrap import wrap
 
+from pydantic import ByteSize
+
+from resnet_pipe.cli.table import padded, widths, wrapped
 from resnet_pipe.errors import ExitCode
-from resnet_pipe.ledger.check.findings import size_in_words
+from resnet_pipe.report.one_line import on_one_line
 from resnet_pipe.run.observe.summary import ADVICE
 from resnet_pipe.study.figures import rate
 from resnet_pipe.study.forecast import Forecast
@@ -57,14 +59,14 @@ def _short(seconds: float) -> str:
 
 
 def _line(name: str, text: str) -> str:
-    first, *others = wrap(text, _WIDTH - _NAME)
-    return "\n".join([f"{name:<{_NAME}}{first}", *(" " * _NAME + other for other in others)])
+    lines = "\n".join(wrapped(on_one_line(text), _WIDTH, " " * _NAME))
+    return padded(name, _NAME) + lines[_NAME:]
 
 
 def _to_do(planned: Planned) -> Iterator[str]:
     to_do, plan = planned.to_do, planned.to_do.plan
     unit = planned.job.reader.description.source
-    size = f", {size_in_words(to_do.size)}" if to_do.size else ""
+    size = f", {_size(to_do.size)}" if to_do.size else ""
     failed = f", {plan.failed_before:,} failed before (unchanged)" if plan.failed_before else ""
     gone = f", {plan.disappeared:,} disappeared" if plan.disappeared else ""
     count = len(to_do)
@@ -88,7 +90,7 @@ def _forecast(planned: Planned, row: Row) -> Iterator[str]:
     shares = ", ".join(f"{stage} {share:.0%}" for stage, share in told.stages.items())
     yield _line("work", f"{shares}; {told.bottleneck} limits")
     yield _line("", ADVICE[told.bottleneck])
-    yield _line("memory", f"{size_in_words(told.memory.expected)}, all processes together")
+    yield _line("memory", f"{_size(told.memory.expected)}, all processes together")
     yield _line("output", _output(planned, told))
     if aims.price is not None:
         million = told.cost_of_a_million(aims.price).expected
@@ -98,10 +100,10 @@ def _forecast(planned: Planned, row: Row) -> Iterator[str]:
 
 
 def _output(planned: Planned, told: Forecast) -> str:
-    text, room = size_in_words(told.output.expected), planned.aims.room
+    text, room = _size(told.output.expected), planned.aims.room
     if room is None:
         return text
-    free = f"{size_in_words(room.free)} free, run.min_free {size_in_words(room.min_free)}"
+    free = f"{_size(room.free)} free, run.min_free {_size(room.min_free)}"
     return f"{text}; {free}: {_ENOUGH[room.enough(told)]}"
 
 
@@ -116,28 +118,25 @@ def _table(planned: Planned) -> Iterator[str]:
     titles = ["candidate", "time", f"{item}s/s", "memory"]
     titles += ["cost"] if aims.price is not None else []
     titles += [f"by {_clock(aims.until)}"] if aims.until is not None else []
-    cells = [_cells(planned, row) for row in planned.rows]
-    widths = [max(map(len, column)) for column in zip(titles, *filter(None, cells), strict=True)]
-    widths[0] = max([widths[0], *(len(_name(planned, row)) for row in planned.rows)])
-    yield _joined(titles, widths)
-    for row, own in zip(planned.rows, cells, strict=True):
-        name = f"{_name(planned, row):<{widths[0]}}"
-        yield _joined(own, widths) if own else f"{name}  failed: {row.candidate.failure}"
+    rows = [_cells(planned, row, len(titles)) for row in planned.rows]
+    columns = widths([titles, *rows])
+    for cells, row in zip([titles, *rows], [None, *planned.rows], strict=True):
+        if row is not None and row.forecast is None:
+            yield f"{padded(cells[0], columns[0])}  failed: {on_one_line(row.candidate.failure or '')}"
+        else:
+            numbers = (
+                padded(cell, own, right=True) for cell, own in zip(cells[1:], columns[1:], strict=True)
+            )
+            yield "  ".join([padded(cells[0], columns[0]), *numbers])
 
 
-def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = f"{cells[0]:<{widths[0]}}"
-    others = (f"{cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return "  ".join([first, *others])
-
-
-def _cells(planned: Planned, row: Row) -> list[str]:
-    """Return the cells of a candidate; none if it failed."""
+def _cells(planned: Planned, row: Row, columns: int) -> list[str]:
+    """Return the cells of a candidate: empty ones after its name if it failed."""
     told, aims = row.forecast, planned.aims
     if told is None:
-        return []
+        return [_name(planned, row), *[""] * (columns - 1)]
     cells = [_name(planned, row), _durations(told.seconds, _short), rate(told.items_per_second)]
-    cells.append(size_in_words(told.memory.expected))
+    cells.append(_size(told.memory.expected))
     cells += [_cost(told.cost(aims.price).expected)] if aims.price is not None else []
     return cells + ([str(row.finishes)] if aims.until is not None else [])
 
@@ -147,8 +146,9 @@ def _name(planned: Planned, row: Row) -> str:
     all_of_them = [other.candidate for other in planned.rows]
     one = row.candidate
     if len({each.engine for each in all_of_them}) == 1:
-        return one.model
-    return one.engine if len({each.model for each in all_of_them}) == 1 else f"{one.model}, {one.engine}"
+        return on_one_line(one.model)
+    one_model = len({each.model for each in all_of_them}) == 1
+    return one.engine if one_model else on_one_line(f"{one.model}, {one.engine}")
 
 
 def _verdict(planned: Planned) -> str:
@@ -185,3 +185,7 @@ def _clock(moment: float) -> str:
     """Return a moment on the local clock: the time of day, with the date if that is not today."""
     there = datetime.fromtimestamp(moment)
     return f"{there:%H:%M}" if there.date() == datetime.now().date() else f"{there:%Y-%m-%d %H:%M}"
+
+
+def _size(count: float) -> str:
+    return ByteSize(count).human_readable(separator=" ")
