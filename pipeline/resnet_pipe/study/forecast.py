@@ -20,6 +20,9 @@ from resnet_pipe.study.trial import Trial, steady_rate
 
 _FIXED = 1.3
 """The fixed time is measured once, and so what another one would be is a guess: this factor either way."""
+DRIFT = Interval(1 / 1.1, 1.0, 1.1)
+"""What the machine itself may do: trials follow each other closely, and so none tells how fast it is half an
+hour later. One program on an idle virtual machine: docs/benchmarks.md, "Forecasts"."""
 _KEPT_BYTES = 300
 """Of memory for each source of a job; measured with up to 100,000: docs/benchmarks.md."""
 _MEMORY = 1.1
@@ -118,13 +121,13 @@ def forecast(to_do: ToDo, items: Items, begun: Measurement, trials: Sequence[Mea
     `begun` is a short one with all that such a run has at its beginning and its end: canary, report.
     """
     each_s = [_per_item(each, to_do, items) for each in trials]
-    per_item = measured(each_s)
+    per_item = measured(each_s).times(DRIFT)
     failed = _failed(len(to_do), [begun, *trials])
     if items.are_frames:
         count, steady = items.count, items.count.times(per_item)
     else:  # a source that fails takes its time as well
         share_s = [one_s * each.items / _sources(each) for one_s, each in zip(each_s, trials, strict=True)]
-        count, steady = _without(len(to_do), failed), measured(share_s).times(len(to_do))
+        count, steady = _without(len(to_do), failed), measured(share_s).times(DRIFT).times(len(to_do))
     plain = fmean(each.per_item_s for each in trials)
     fixed_s = max(0.0, begun.trial.seconds - begun.items * plain)
     fixed = Interval(fixed_s / _FIXED, fixed_s, fixed_s * _FIXED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 FLOOR = 1.05
-"""No interval of a measured rate is narrower than this factor either way, however little the measurements
+"""No interval of a measured figure is narrower than this factor either way, however little the measurements
 differ: a few may agree by chance. It is a little more than what tuning takes for noise, `search.GAIN`."""
 _QUANTILES = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833)
 """Of Student's t for 1 to 9 degrees of freedom: 5 % lie above, and so 90 % between both."""
@@ -54,17 +54,17 @@ class Interval:
         return {name: _short(value) for name, value in vars(self).items()}
 
 
-def measured(values: Sequence[float], floor: float = FLOOR) -> Interval:
+def measured(values: Sequence[float]) -> Interval:
     """Return what another measurement will probably give: the prediction interval of n measurements.
 
     With the mean m and the standard deviation s of their logarithms, and Student's t for n - 1 degrees of
     freedom, it is exp(m +- t s sqrt(1 + 1/n)): Hahn and Meeker, Statistical Intervals (1991), chapter 4.
-    All values are above 0. It is never narrower than the floor, a factor either way.
+    All values are above 0. It is never narrower than `FLOOR` either way.
     """
     logs = [math.log(value) for value in values]
     middle, count = fmean(logs), len(logs)
     half = math.log(_ONE) if count < 2 else quantile(count - 1) * stdev(logs) * math.sqrt(1 + 1 / count)
-    half = max(half, math.log(floor))
+    half = max(half, math.log(FLOOR))
     return Interval(math.exp(middle - half), math.exp(middle), math.exp(middle + half))
 
 
