@@ -50,6 +50,7 @@ PROGRAMS = {
     "openvino": {
         "openvino fp32": "resnet-pipe, fp32",
         "openvino bf16": "resnet-pipe, bf16",
+        "openvino int8": "resnet-pipe, int8",
         "script openvino": "a script",
         "script openvino_async": "a script, asynchronous",
     },
