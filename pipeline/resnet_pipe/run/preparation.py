@@ -123,10 +123,10 @@ def _planned(
     job, passed_over = resolved.job, PassedOver()
     reader = job.reader.make_reader()
     per_chunk = max(1, job.run.chunk_items // reader.expected_items)
-    sources = stop.during(self_feeding.refuse_own(reader.list_sources(passed_over), job))
+    sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
     if replaced:
         sources = _striking_off(sources, unseen)
-    plan = make_plan(sources, kept, per_chunk, rules, target.used())
+    plan = stop.during(sources, lambda each: make_plan(each, kept, per_chunk, rules, target.used()))
     disappeared = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, disappeared)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 from queue import Empty, Queue
 from threading import Event, Thread
+from typing import TypeVar
 
 from resnet_pipe.errors import ExitCode, StoppedError
 from resnet_pipe.reader.source import Source
 
-_GROUP, _GROUPS = 256, 4
-"""So many sources are handed over at a time, and so many times ahead."""
+T = TypeVar("T")
+
 _BEAT_S = 0.1
 """How often to look whether somebody has asked to stop."""
 
@@ -40,43 +40,39 @@ class Stop:
         else:
             self.now = True
 
-    def during(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources, and `check` meanwhile: listing a million takes a while, and a server may hang.
+    def during(self, sources: Iterable[Source], take: Callable[[Iterator[Source]], T]) -> T:
+        """Return what `take` makes of the sources, and `check` meanwhile: a server that lists them may hang.
 
-        A thread lists them, for which nobody waits.
+        A thread does both, for which nobody waits. (To hand a million sources over from one thread to another
+        takes a third as long as to list them.)
         """
-        groups: Queue[list[Source] | BaseException] = Queue(_GROUPS)
+        taken: Queue[tuple[T] | BaseException] = Queue()
         ended = Event()
 
-        def put_groups() -> None:
-            rest = iter(sources)
-            try:
-                while not ended.is_set():
-                    group = list(islice(rest, _GROUP))
-                    groups.put(group)
-                    if not group:
-                        return
-            except BaseException as error:  # whatever it is, it is raised below
-                groups.put(error)
-
-        Thread(target=put_groups, name="list sources", daemon=True).start()
-        try:
-            while True:
-                self.check("listing the sources")
-                try:
-                    group = groups.get(timeout=_BEAT_S)
-                except Empty:
-                    continue
-                if isinstance(group, BaseException):
-                    raise group
-                if not group:
+        def until_ended() -> Iterator[Source]:
+            for source in sources:
+                if ended.is_set():
                     return
-                yield from group
+                yield source
+
+        def put() -> None:
+            try:
+                taken.put((take(until_ended()),))
+            except BaseException as error:  # whatever it is, it is raised below
+                taken.put(error)
+
+        Thread(target=put, name="list sources", daemon=True).start()
+        result = None
+        try:
+            while result is None:
+                with suppress(Empty):
+                    result = taken.get(timeout=_BEAT_S)
+                self.check("listing the sources")
+            if isinstance(result, BaseException):
+                raise result
+            return result[0]
         finally:
             ended.set()
-            with suppress(Empty):  # which the thread may be waiting for
-                while True:
-                    groups.get_nowait()
 
     def check(self, doing: str) -> None:
         """Let what is `doing` something go on.

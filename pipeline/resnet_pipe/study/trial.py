@@ -101,7 +101,7 @@ def all_sources(job: Job, stop: Stop) -> SourceTable:
         StoppedError: somebody asked for a stop.
     """
     passed_over = PassedOver()
-    table = SourceTable(stop.during(job.reader.make_reader().list_sources(passed_over)))
+    table = stop.during(job.reader.make_reader().list_sources(passed_over), SourceTable)
     if not len(table):
         raise RunError(*nothing_found(job.reader, passed_over))
     return table
