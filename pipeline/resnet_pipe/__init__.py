@@ -13,6 +13,7 @@ Ctrl-C raises KeyboardInterrupt, as everywhere in Python: what is committed stay
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,8 +98,8 @@ def run(
         fresh: process everything again; existing results stay until the new ones are complete.
 
     Returns:
-        What happened: `exit_code` is 0, or 3 if sources failed; `counts`, `effort`, and `to_json()`, the
-        contents of run.json.
+        What happened: `exit_code` is 0, 3 if sources failed, or 4 if the window ended; `counts`, `effort`,
+        and `to_json()`, the contents of run.json.
 
     Raises:
         UsageError: the job, the model or the environment is wrong; nothing was changed.
@@ -110,10 +111,11 @@ def run(
     from resnet_pipe.run import run as runs
     from resnet_pipe.run.stop import Stop
 
+    began_at = time.time()
     rules, replaced = _options(retry_failed, prune, fresh)
 
     def execute(listener: Listener) -> Outcome:
-        return runs.run(_resolved(job, fresh), rules, replaced, Stop(), listener)
+        return runs.run(_resolved(job, fresh), rules, replaced, Stop(), listener, began_at)
 
     occupy_standard_ones()
     return notice.with_notice(job.job, None, on_event, execute)
@@ -186,7 +188,7 @@ def verify(
 
     Args:
         model: a bare name, an .onnx file, or a job file with model and preprocessing.
-        images: a directory; None for a job's own input, or photographs.
+        images: a directory; None for the input of a job, where `model` is one.
         count: of images.
         engines: names; empty for all.
         precisions: such as `bf16`; empty for all that each engine supports.

@@ -186,7 +186,7 @@ def test_a_dry_run_counts_what_is_done_changed_gone_and_lost(cli: Cli, job: JobF
 
     assert sources() == "2 to process, 3 already done, 1 disappeared"
     assert sources("--fresh", "--set", "writer.fields=[logits]") == (
-        "5 to process, 0 already done, 0 disappeared"
+        "5 to process, 0 already done, 1 disappeared"
     )
     assert sorted(job.out.rglob("*")) == before
     (job.out / "part-000002.parquet").unlink()

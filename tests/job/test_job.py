@@ -180,7 +180,7 @@ def test_an_override_that_is_malformed_is_not_repeated(folder: Path, override: s
         ("[true]", "run.notify_on.0: expected an exit code, such as 1"),
         ("['1']", "run.notify_on.0: expected an exit code, such as 1"),
         ("3", "run.notify_on: expected a list: [...]"),
-        ("[]", "run.notify_on: tuple should have at least 1 item after validation, not 0"),
+        ("[]", "run.notify_on: expected at least one value"),
     ],
 )
 def test_only_exit_codes_that_there_are_can_be_told(folder: Path, value: str, expected: str) -> None:

@@ -282,3 +282,10 @@ def test_keys_are_reversible_for_all_bytes(parts: list[bytes]) -> None:
     key = key_of(relative)
     key.encode("utf-8")
     assert os.fspath(path_of(Path("/root"), key)) == f"/root/{relative}"
+
+
+def test_an_empty_file_of_1970_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    os.utime(tmp_path / "a.jpg", ns=(0, 0))
+    (source,) = list_files([tmp_path], True, JPG)
+    assert not source.is_absent

@@ -38,6 +38,11 @@ class Inbox:
         return f"json://me:{SECRET}@{self.host}/{SECRET}"
 
     @property
+    def moved(self) -> str:
+        """An address with a secret, where messages are redirected to a page for logging in."""
+        return f"json://me:{SECRET}@{self.host}/moved"
+
+    @property
     def titles(self) -> list[str]:
         """What has arrived, without the part of the title that all have."""
         start = f"resnet-pipe: nightly on {socket.gethostname()}: "
@@ -55,7 +60,12 @@ def receiving() -> Iterator[Inbox]:
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path == "/ops":
                 made.messages.append(message)
-            self.send_response(200 if self.path == "/ops" else 500)
+            self.send_response({"/ops": 200, "/moved": 302}.get(self.path, 500))
+            self.send_header("Location", "/login")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

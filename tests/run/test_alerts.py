@@ -6,8 +6,9 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def read_metrics(path: Path) -> Samples:
     """
     samples: Samples = {}
     described: list[str] = []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode()  # in a name, there may be other ends of lines
     assert text.endswith("\n")
     for line in text.split("\n")[:-1]:
         if help_ := re.fullmatch(r"# HELP ([a-z_]+) \S.*", line):
@@ -215,7 +216,7 @@ def test_a_ping_that_fails_is_logged_and_never_fails_the_job(done: JobFolder, fa
         with socket.create_server(("127.0.0.1", 0)) as gone:
             refusing = f"http://127.0.0.1:{gone.getsockname()[1]}"
         urls = {"refused": refusing, "error 500": server.url, "silent": silent, "not HTTP": strange}
-        urls |= {"no address": "http://[::1:x/%"}
+        urls |= {"no address": "http://nowhere.invalid"}
         done.write(run=f"ping_url: '{urls[fault]}/id'")
         said = done.run("--quiet", faults=SHORT_TIMEOUT).expect(0).stderr
     assert said.startswith("warning: the ping to /start failed: ")
@@ -223,3 +224,53 @@ def test_a_ping_that_fails_is_logged_and_never_fails_the_job(done: JobFolder, fa
     start, end = done.events("ping_failed")
     assert "/start" in str(start["text"])
     assert "/0" in str(end["text"])
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """Give the address of a server that goes on answering for ever, a byte at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_ping_that_is_never_answered_to_the_end_takes_no_longer_than_its_limit(done: JobFolder) -> None:
+    with trickling() as url:
+        done.write(run=f"ping_url: '{url}/id'")
+        said = done.run("--quiet", faults=SHORT_TIMEOUT).expect(0).stderr
+    assert said == (
+        "warning: the ping to /start failed: no answer within 0.2 s; the results are not affected\n"
+    )
+
+
+def test_a_ping_keeps_the_query_of_its_address_at_the_end(done: JobFolder) -> None:
+    server = Server(200)
+    done.write(run=f"ping_url: '{server.url}/key/nightly?create=1'")
+    with server.serving():
+        done.run().expect(0)
+    assert server.asked == ["/key/nightly/start?create=1", "/key/nightly/0?create=1"]
+
+
+def test_a_name_that_looks_like_lines_of_metrics_costs_none_of_them(job: JobFolder) -> None:
+    job.write(run=f"pause_file: {job.folder}/pause")
+    text = job.file.read_text().replace("name: nightly", r'name: "resnet_pipe_paused\r\u2028 x"')
+    job.file.write_text(text)
+    job.add("a.jpg")
+    job.run().expect(0)
+    (job.images / "a.jpg").unlink()
+    job.run().expect(1)
+    names = {name for name, _ in read_metrics(job.out / "metrics.prom")}
+    assert {SUCCESS, LAST, "resnet_pipe_paused", "resnet_pipe_standing_failures"} <= names

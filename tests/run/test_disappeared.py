@@ -148,3 +148,21 @@ def test_a_division_counts_its_own_sources(cli: Cli, job: JobFolder) -> None:
     prune = ("run", job.file, "--prune", "--dry-run", "--set", "run.max_disappeared=2", "--divide")
     assert f"3 of {len(own[1])} known sources" in cli(*prune, "1/2").expect(1).stderr
     cli(*prune, "2/2").expect(0)
+
+
+def test_what_was_in_a_directory_that_is_a_file_now_has_disappeared(job: JobFolder) -> None:
+    job.add("a.jpg/0.jpg", "a.jpg/1.jpg", "b.jpg")
+    job.run().expect(0)
+    shutil.rmtree(job.images / "a.jpg")
+    job.add("a.jpg")
+    job.run("--prune").expect(0)
+    assert job.paths() == ["a.jpg", "b.jpg"]
+
+
+def test_failures_that_are_gone_are_no_rows_that_fresh_would_drop(job: JobFolder) -> None:
+    job.add("a.jpg")
+    job.add_bad(*(bad := [f"bad{name}" for name in numbered(12)]))
+    job.run().expect(3)
+    remove(job, *bad)
+    job.run("--fresh").expect(0)
+    assert job.paths() == ["a.jpg"]

@@ -300,7 +300,7 @@ def test_a_switch_that_was_cut_off_is_completed_by_whatever_run_comes_next(done:
     done.run("--fresh", "--set", "infer.batch_size=1", faults=IN_THE_SWITCH).expect(-signal.SIGKILL)
     assert (done.out / HOME / "switch.json").exists()
     said = done.run("--dry-run").expect(2).stderr
-    assert "without --dry-run" in said
+    assert "run the job: it first completes the replacement" in said
     done.run().expect(0)
     assert done.summary()["sources"]["skipped"] == 5
     assert done.paths() == numbered(5)

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from unittest import mock
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 import resnet_pipe
 from resnet_pipe.errors import RunError, UsageError
 from resnet_pipe.report import notification
-from resnet_pipe.run.observe.events import Event
+from resnet_pipe.run.observe import events
 from tests.run.faults import DECODER, Gate
 from tests.run.inbox import SECRET, Inbox, receiving
 from tests.run.jobs import HOME, JobFolder, numbered
@@ -65,7 +66,7 @@ def test_a_run_tells_its_failures_and_not_its_successes(told: JobFolder, inbox: 
     text = failed["message"].split("\n")
     assert said[0].stderr == f"error: {text[0]}\n{text[1]}\n"
     assert text[1].startswith("  what to do: ")
-    assert text[2:] == ["0 sources done, 0 failed", f"results: {told.out}"]
+    assert text[2:] == ["committed: 0 sources done, 0 failed", f"results: {told.out}"]
     assert partly["type"] == "warning"
     assert partly["message"].startswith("0 sources done, 1 failed, 2 already done")
     assert set(partly["message"].split("\n")) <= set(said[2].stdout.split("\n")), (
@@ -83,7 +84,7 @@ def test_a_run_that_could_not_finish_tells_what_it_has_done_and_where_its_report
     told.add_bad("0002.jpg", "0003.jpg")
     told.run("--set", "run.max_failures=1", "--set", "run.report=true").expect(1)
     (message,) = inbox.messages
-    assert "2 sources done, " in message["message"]
+    assert "committed: 2 sources done, " in message["message"]
     assert message["message"].endswith(f"report: {told.last_run()}/report.html")
     assert told.events("run_ended")[0]["report"] == f"{told.last_run()}/report.html"
 
@@ -131,14 +132,14 @@ def test_the_job_says_at_which_exit_codes_and_a_division_says_which_it_is(
 
 
 def test_a_program_is_told_as_the_command_is(told: JobFolder, inbox: Inbox) -> None:
-    events: list[Event] = []
+    heard: list[events.Event] = []
     job = resnet_pipe.load_job(told.file)
     with pytest.raises(RunError):
-        resnet_pipe.run(job, events.append)
+        resnet_pipe.run(job, heard.append)
     assert inbox.titles == ["the run could not finish (exit code 1)"]
     with mock.patch.dict(os.environ, OPS_CHAT=inbox.refusing), pytest.raises(RunError):
-        resnet_pipe.run(job, events.append)
-    assert [event.fields["text"] for event in events if event.name == "warning"] == [
+        resnet_pipe.run(job, heard.append)
+    assert [event.fields["text"] for event in heard if event.name == "warning"] == [
         "no notification by OPS_CHAT: JSON has refused it (HTTP status 500)"
     ]
 
@@ -199,7 +200,7 @@ def test_one_that_is_not_told_is_a_warning_and_the_others_are_told(told: JobFold
     with mock.patch.dict(os.environ, addresses):
         said = told.run("--quiet").expect(3)
     unaffected = "; the results are not affected"
-    assert said.stderr.split("\n")[:2] == [
+    assert said.stderr.split("\n")[1:3] == [
         f"warning: no notification by MAIL: JSON has refused it (HTTP status 500){unaffected}",
         "warning: no notification by NOBODY: JSON cannot be reached, does not answer, or has refused it"
         f"{unaffected}",
@@ -271,3 +272,31 @@ def test_of_a_long_message_the_middle_is_left_out(told: JobFolder, network: Path
     assert len(said) > 1800 == len(text)
     assert text.startswith(f"{told.folder}/ddd")
     assert text.endswith("fff/out")
+
+
+def test_a_message_that_is_redirected_has_reached_nobody(
+    told: JobFolder, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_CHAT", inbox.moved)
+    said = told.run("--quiet").expect(1).stderr
+    assert "warning: no notification by OPS_CHAT: JSON has refused it (HTTP status 302)" in said
+
+
+def test_a_signal_while_the_message_is_sent_changes_neither_what_is_printed_nor_the_exit_code(
+    told: JobFolder, inbox: Inbox
+) -> None:
+    told.add("a.jpg")
+    arrived, go_on = Event(), Event()
+
+    def hold() -> None:
+        arrived.set()
+        go_on.wait(30)
+
+    inbox.before = hold
+    with told.start("--set", "run.notify_on=[0]") as run:
+        assert arrived.wait(60)
+        run.signal(signal.SIGTERM)
+        go_on.set()
+        said = run.end().expect(0)
+    assert said.stdout.startswith("1 source done, 0 failed")
+    assert inbox.titles == ["all done, or nothing new (exit code 0)"]

@@ -341,3 +341,20 @@ def test_a_window_that_ends_in_a_pause_ends_the_run(tmp_path: Path, clocks: Cloc
     clocks.go_on(11)
     assert next(chunks, "none") == "none"
     assert limited.window_ended
+
+
+SLOW_START = """
+import time
+from resnet_pipe.run import preparation
+resolved = preparation.resolved
+preparation.resolved = lambda *given: (time.sleep(3), resolved(*given))[1]
+"""
+
+
+def test_a_window_that_ends_while_the_run_is_starting_is_not_tomorrow_s(job: JobFolder) -> None:
+    job.add("a.jpg")
+    with job.start(
+        "--until", f"{datetime.now() + timedelta(seconds=3.5):%H:%M:%S}", faults=SLOW_START
+    ) as run:
+        run.end().expect(ExitCode.WINDOW_ENDED)
+    assert job.paths() == []

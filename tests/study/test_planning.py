@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import signal
 import time
@@ -317,7 +319,7 @@ def test_a_job_in_a_bucket_is_forecast_and_nothing_is_put_there(
         (("--engines", "tensorflow"), "unknown engine 'tensorflow'; available: "),
         (("--models", "resnet18,,resnet50"), "expected names with commas between them"),
         (("--until", "tomorrow"), "expected a local time such as 06:00"),
-        (("--price", "-1"), "-1.0 is not in the range x>=0"),
+        (("--price", "-1"), "-1.0 is not in the range 0<=x<="),
         (("--seconds", "0"), "0.0 is not in the range x>=1"),
         (("--set", "run.executor=ray"), "a run on a cluster cannot be forecast"),
     ],
@@ -438,3 +440,48 @@ def test_a_sample_in_which_everything_fails_is_an_error(job: JobFolder, cli: Cli
 )  # fmt: skip
 def test_durations_are_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_another_model_is_not_forecast_where_a_run_would_be_refused(
+    job: JobFolder, cli: Cli, machine: Machine, models: Path
+) -> None:
+    job.run("--set", "run.report=false", "--set", "run.canary=0").expect(0)
+    job.add("new.jpg")
+    write_pixels(models / "resnet18.onnx", 32)
+    ran = machine(by_depth)
+    said = cli("--models", "resnet18").expect(ExitCode.USAGE).stderr
+    assert "was made with different settings" in said
+    assert "--fresh" in said
+    assert ran == []
+    cli("--models", "resnet18", "--fresh").expect(0)
+
+
+def test_a_time_that_passes_while_it_is_planned_is_not_tomorrow_s(
+    job: JobFolder, cli: Cli, machine: Machine
+) -> None:
+
+    def slowly(_job: Job) -> float:
+        time.sleep(0.8)
+        return 10.0
+
+    machine(slowly)
+    until = f"{datetime.now() + timedelta(seconds=2):%H:%M:%S}"
+    told = json.loads(cli("--json", "--until", until).expect(0).stdout)
+    assert told["finishes"] == "no"
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--price"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+def test_what_is_no_number_is_refused(job: JobFolder, cli: Cli, option: str, value: str) -> None:
+    assert f"Invalid value for '{option}'" in cli(option, value).expect(ExitCode.USAGE).stderr
+
+
+def test_a_disk_without_room_for_trials_is_an_error_that_says_where(
+    job: JobFolder, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Trial:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Trials, "measure", full)
+    said = cli().expect(ExitCode.FAILED).stderr
+    assert f"trials are made in {job.out.parent}, and there: No space left on device" in said

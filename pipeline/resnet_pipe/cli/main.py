@@ -33,13 +33,13 @@ def commands() -> None:
     Convert a network once, then run it unattended over any number of images, and see where the time went.
 
     \b
-    resnet-pipe convert resnet50          make models/resnet50.onnx
-    resnet-pipe run jobs/folder.yaml      process what is new
-    resnet-pipe plan jobs/folder.yaml     know before how long it will take
-    resnet-pipe tune jobs/folder.yaml     find the fastest settings here
-    resnet-pipe check out                 verify results: complete, unchanged
-    resnet-pipe diff out other            compare the results of two runs
-    resnet-pipe doctor                    find what is wrong, and how to fix it
+    resnet-pipe convert resnet50            make resnet50.onnx
+    resnet-pipe run jobs/folder.yaml        process what is new
+    resnet-pipe plan jobs/folder.yaml       know before how long it will take
+    resnet-pipe tune jobs/folder.yaml       find the fastest settings here
+    resnet-pipe check out/folder            verify results: complete, unchanged
+    resnet-pipe diff out/folder out/other   compare the results of two runs
+    resnet-pipe doctor                      find what is wrong, and how to fix it
     """  # noqa: D301 - click wants the control character
 
 

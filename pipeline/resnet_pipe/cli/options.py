@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
+
+
+class FiniteRange(click.FloatRange):
+    """A number between two others; Python reads `nan` and `inf` as numbers, too."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:  # noqa: ANN401
+        """Return the number; `click.BadParameter` if it is none, or out of range."""
+        number = float(super().convert(value, parameter, context))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number that can be counted to", parameter, context)
+        return number
 
 
 def set_option(example: str) -> Callable[[Any], Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from resnet_pipe.cli.options import check_engines, set_option
+from resnet_pipe.cli.options import FiniteRange, check_engines, set_option
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import UsageError
 
@@ -19,7 +20,7 @@ def _names(_context: click.Context, parameter: click.Parameter, value: str | Non
     if value is None:
         return ()
     names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
-    if "" in names:
+    if "" in names or not value.isprintable():
         raise click.BadParameter("expected names with commas between them", param=parameter)
     return names
 
@@ -44,7 +45,7 @@ def _engines(context: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=60,
     show_default=True,
     help="Time limit. More time means narrower intervals.",
@@ -55,7 +56,7 @@ def _engines(context: click.Context, parameter: click.Parameter, value: str | No
     help="Will it have ended by then, such as 06:00? Default: run.until of the job.",
 )
 @click.option(
-    "--price", type=click.FloatRange(min=0), help="What an hour of this machine costs: then costs are shown."
+    "--price", type=FiniteRange(0, 1e9), help="What an hour of this machine costs: then costs are shown."
 )
 @click.option("--fresh", is_flag=True, help="Forecast `run --fresh`: everything is processed again.")
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
@@ -84,6 +85,7 @@ def plan(
     from resnet_pipe.study import candidate, planned, to_do
     from resnet_pipe.study.planning import Planning
 
+    asked_at = time.time()
     if until is not None:
         overrides = (*overrides, f"run.until={json.dumps(until)}")
     loaded = jobs.load(job, overrides, "--set")
@@ -102,9 +104,9 @@ def plan(
         if len(new):
             planning = Planning(candidates, new, seconds, stop, display.tick, display.trial)
             planning.run(own.job)
-            found = planned.planned(own.job, planning, price)
+            found = planned.planned(own.job, planning, price, asked_at)
         else:
-            found = planned.nothing_new(own.job, new, price)
+            found = planned.nothing_new(own.job, new, price, asked_at)
     if new.plan.warning:
         say(f"warning: {new.plan.warning}")
     show(json.dumps(found.to_json(), indent=1) if as_json else planned_text.summary(found))

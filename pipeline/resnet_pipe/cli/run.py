@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -107,6 +108,7 @@ def run(
     from resnet_pipe.run.plan import Rules
     from resnet_pipe.run.prepared import Fresh
 
+    began_at = time.time()
     if now and not fresh:
         raise click.UsageError("--now only works together with --fresh")
 
@@ -121,25 +123,32 @@ def run(
     def resolved() -> Resolved:
         return preparation.resolved(loaded, fresh, (lambda _text: None) if quiet else say)
 
-    def execute(listener: Listener) -> Outcome:
-        ready = resolved()
-        with on_signals() as stop:
-            return runs.run(ready, rules, replaced, stop, listener)
-
     if dry_run:
         notification.prove(loaded.job.run.notify)
         _print_plan(resolved(), rules, replaced)
         sys.exit(ExitCode.DONE)
-    with closing(Display(loaded.job.reader.description.source, quiet)) as display:
+
+    with ExitStack() as until_all_is_told:
+        display = until_all_is_told.enter_context(
+            closing(Display(loaded.job.reader.description.source, quiet))
+        )
+
+        def execute(listener: Listener) -> Outcome:
+            ready = resolved()
+            stop = until_all_is_told.enter_context(on_signals())
+            outcome = runs.run(ready, rules, replaced, stop, listener, began_at)
+            display.close()
+            if outcome.plan.warning:
+                say(f"warning: {outcome.plan.warning}")
+            if as_json:
+                show(json.dumps(outcome.to_json(), indent=1))
+            elif not quiet:
+                show(summary(outcome))
+            elif outcome.counts.failed or outcome.counts.partial:
+                say(warning(outcome))
+            return outcome
+
         outcome = notice.with_notice(loaded.job, division, display, execute)
-    if outcome.plan.warning:
-        say(f"warning: {outcome.plan.warning}")
-    if as_json:
-        show(json.dumps(outcome.to_json(), indent=1))
-    elif not quiet:
-        show(summary(outcome))
-    elif outcome.counts.failed or outcome.counts.partial:
-        say(warning(outcome))
     sys.exit(outcome.exit_code)
 
 

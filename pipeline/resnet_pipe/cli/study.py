@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from resnet_pipe.cli.options import check_engines, set_option
+from resnet_pipe.cli.options import FiniteRange, check_engines, set_option
 from resnet_pipe.cli.terminal import on_signals, say, show
 from resnet_pipe.errors import ExitCode
 
@@ -83,7 +83,7 @@ def verify(
 @set_option("infer.model=resnet50")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=120,
     show_default=True,
     help="Time limit. More time means more settings, larger samples and more certainty.",

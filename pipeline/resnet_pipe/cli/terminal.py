@@ -34,7 +34,7 @@ def show(text: str) -> None:
         pass
     except OSError as error:
         raise RunError(
-            f"cannot print the result: {error.strerror}", "see run.json in the run's folder"
+            f"cannot print the result: {error.strerror}", "of a run, run.json in its folder has it"
         ) from None
 
 

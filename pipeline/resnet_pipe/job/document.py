@@ -106,7 +106,7 @@ class Document:
     def _problems(self, error: ValidationError, model: type[BaseModel]) -> list[str]:
         problems: dict[tuple[tuple[int, int], str], list[str]] = {}
         errors = error.errors(include_url=False)
-        with_wrong_members = {item["loc"][:-1] for item in errors}
+        with_wrong_members = {item["loc"][:end] for item in errors for end in range(len(item["loc"]))}
         for item in errors:
             if item["type"] == "too_short" and item["loc"] in with_wrong_members:
                 continue  # only because pydantic does not count the wrong ones
@@ -126,6 +126,8 @@ class Document:
                 place = (*place, "kind")
             elif item["type"] in ("model_type", "model_attributes_type"):
                 text = "expected keys and values"
+            elif item["type"] == "too_short" and item["ctx"]["min_length"] == 1:
+                text = "expected at least one value"
             elif item["type"] in ("tuple_type", "list_type"):
                 text = "expected a list: [...]"
             else:

@@ -6,8 +6,9 @@ import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationInfo
 
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.cluster import RaySection
@@ -15,7 +16,7 @@ from resnet_pipe.job.location import located, looks_at_disk
 from resnet_pipe.job.notify import ExitCodes, Variables
 from resnet_pipe.job.until import Until
 
-_SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|[KMGTP]i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"[0-9]{1,18}(\.[0-9]+)? ?(B|[KMGTP]i?B)?", re.IGNORECASE)
 
 
 @looks_at_disk
@@ -42,9 +43,27 @@ def _metrics_path(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN
 
 
 def _size(value: Any) -> Any:  # noqa: ANN401 - of a document
-    """Refuse what `ByteSize` reads the beginning of, such as `5%`."""
-    if isinstance(value, bool) or (isinstance(value, str) and not _SIZE.fullmatch(value)):
+    """Refuse what `ByteSize` reads the beginning of, such as `5%`, and what no disk has."""
+    if value is not None and (isinstance(value, bool) or not _SIZE.fullmatch(str(value))):
         raise ValueError(f"expected a number of bytes, such as 500MiB or 10GiB, and not {value!r}")
+    return value
+
+
+def _url(value: str) -> str:
+    """Refuse what no ping would reach; it is not repeated, for an address that can be pinged is a secret."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if (
+        not usable
+        or parts.username is not None
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+    ):
+        raise ValueError("expected an address such as https://hc-ping.com/UUID, without user and password")
     return value
 
 
@@ -99,11 +118,8 @@ class RunSection(BaseModel):
         Field(description="Prometheus text file, NAME.prom; default: metrics.prom in the output directory"),
     ] = None
     ping_url: Annotated[
-        str | None,
-        Field(
-            pattern=r"^https?://",
-            description="URL to ping, with /start at the beginning and /<exit code> at the end",
-        ),
+        Annotated[str, AfterValidator(_url)] | None,
+        Field(description="URL to ping, with /start at the beginning and /<exit code> at the end"),
     ] = None
     notify: Annotated[
         Variables,

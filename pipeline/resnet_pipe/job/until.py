@@ -24,6 +24,8 @@ def moment(text: str, now: float) -> float:
         there = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))  # Python 3.10 does not know Z
         if there.tzinfo is None:
             raise ValueError("no zone")
+        if not 1970 < there.year < 9999:  # a neighbour's clock may show the year before, or after
+            raise ValueError("no such time")
         return there.timestamp()
     here, of_day = datetime.fromtimestamp(now), time.fromisoformat(text)
     today = datetime.combine(here.date(), of_day).timestamp()

@@ -90,7 +90,7 @@ def refuse_half_switched(ledger: Ledger) -> None:
     if ledger.store.look(SWITCH):
         raise UsageError(
             f"{ledger.output}: a run was interrupted while new results were replacing the old ones",
-            "run the job without --dry-run; it first completes the replacement",
+            "run the job: it first completes the replacement",
         )
 
 

@@ -282,4 +282,5 @@ def _identify(root: str, key: str) -> Source | None:
             f"{path} cannot be examined: {error.strerror}",
             "make its directory searchable for the user who runs the job (chmod +x)",
         ) from None
-    return Source(key, status.st_size, status.st_mtime_ns)
+    # Without size and version it would be one that a manifest only names: `Source.is_absent`.
+    return Source(key, status.st_size, status.st_mtime_ns or int(not status.st_size))

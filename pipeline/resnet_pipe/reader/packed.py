@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from resnet_pipe.reader.source import Source
 from resnet_pipe.store.address import Address
 
 UNPACKED_BYTES = 4 << 30
-"""A larger sample is not unpacked."""
+"""A larger sample is not unpacked, nor one that takes more than a quarter of what is free on the disk."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,16 @@ def unpack(
 ) -> list[Path]:
     """Write sources into a folder, as files with the extensions of their keys; see `Files.as_files`.
 
-    Evenly spread, they have about `UNPACKED_BYTES`; where their sizes are not known before, those that come
-    first do. They are announced before they are read.
+    Evenly spread, they have about as many bytes as there is room for; where their sizes are not known before,
+    those that come first do. They are announced before they are read.
     """
-    chosen = spread(sources)
+    most, chosen = room_in(folder), spread(sources, folder)
     for source in chosen:
         announce(source.key)
     paths: list[Path] = []
     written = 0
     for number, source in enumerate(chosen):
-        if written >= UNPACKED_BYTES and not source.size:
+        if written >= most and not source.size:
             break
         paths.append(folder / f"{number:06d}{extension(source.key)}")
         try:
@@ -79,9 +80,14 @@ def unpack(
     return paths
 
 
-def spread(sources: Sequence[Source]) -> Sequence[Source]:
-    """Return sources, evenly spread over all, which have about `UNPACKED_BYTES`; at least one."""
-    every = -(-sum(source.size for source in sources) // UNPACKED_BYTES)
+def room_in(folder: Path) -> int:
+    """Return how many bytes a sample in a folder may have."""
+    return min(UNPACKED_BYTES, shutil.disk_usage(folder).free // 4)
+
+
+def spread(sources: Sequence[Source], folder: Path) -> Sequence[Source]:
+    """Return sources, evenly spread over all, with about as many bytes as there is room for; at least one."""
+    every = -(-sum(source.size for source in sources) // max(1, room_in(folder)))
     return sources[:: max(1, every)]
 
 

@@ -38,10 +38,11 @@ def show_pause(path: Path, job: str, tag: str, paused: bool) -> None:
     """Say whether the run that goes on is paused; what the file says of the last run stays."""
     own = _of_division(path, tag)
     try:
-        text = own.read_text(encoding="utf-8")
+        text = _read(own)
     except (OSError, ValueError):
         text = ""
-    others = (line for line in text.splitlines() if f"resnet_pipe_{_PAUSED}" not in line)
+    about = re.compile(rf"(# (HELP|TYPE) )?resnet_pipe_{_PAUSED}\b")
+    others = (line for line in text.split("\n") if line and not about.match(line))
     _replace(own, tag, [*others, *_pause(_labels(job, tag), paused)])
 
 
@@ -55,7 +56,7 @@ def _labels(job: str, tag: str) -> str:
 
 def _replace(path: Path, tag: str, lines: Iterable[str]) -> None:
     with atomic.replacing(path, tag) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_bytes(("\n".join(lines) + "\n").encode())
         temporary.chmod(0o644)
 
 
@@ -122,10 +123,15 @@ def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
+def _read(path: Path) -> str:
+    """Return the text of a metrics file as it is: other ends of lines than a newline may be in a name."""
+    return path.read_bytes().decode()
+
+
 def _known(path: Path) -> tuple[float | None, dict[str, int]]:
     """Return the last success and the standing failures in a metrics file; nothing where it is not text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
     except (OSError, ValueError):
         return None, {}
     success = re.search(rf"^resnet_pipe_{_SUCCESS}{{.*}} (\d+(?:\.\d+)?)$", text, re.MULTILINE)

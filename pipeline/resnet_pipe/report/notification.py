@@ -58,6 +58,10 @@ def prove(variables: Sequence[str]) -> None:
         )
     try:
         wrong = _ask(variables, None)
+    except OSError as error:  # E2BIG, of variables that are too long for a process
+        raise UsageError(
+            f"run.notify: its process cannot be started: {error.strerror}", "shorten the variables"
+        ) from None
     except ChildError as error:
         raise UsageError(
             f"run.notify: apprise cannot be loaded: its process {error}",

@@ -36,7 +36,9 @@ def _load(variables: Sequence[str]) -> tuple[Apprise, list[str], list[str]]:
     import apprise
 
     apprise.NotificationManager().disable(*_DESKTOP)
-    known = apprise.Apprise(asset=apprise.AppriseAsset(app_id="resnet-pipe", app_desc="resnet-pipe"))
+    asset = apprise.AppriseAsset(app_id="resnet-pipe", app_desc="resnet-pipe")
+    asset.http_redirects = False  # what is sent to a page for logging in has reached nobody
+    known = apprise.Apprise(asset=asset)
     owners: list[str] = []
     wrong = []
     for name in variables:
@@ -59,6 +61,8 @@ def _add(known: Apprise, text: str) -> bool:
 def _send(known: Apprise, owners: Sequence[str], message: Message, limit_s: float) -> list[str]:
     if not owners:
         return []
+    for service in known:  # has a limit of its own, of four seconds
+        service.socket_connect_timeout = service.socket_read_timeout = 2 * limit_s
     sent = known.notify(
         title=message.title,
         body=message.text,

@@ -11,7 +11,7 @@ from resnet_pipe.errors import ExitCode, ResnetPipeError
 from resnet_pipe.job.job import Job
 from resnet_pipe.report import notification
 from resnet_pipe.report.notification import Message
-from resnet_pipe.report.one_line import elided, on_one_line
+from resnet_pipe.report.one_line import on_one_line
 from resnet_pipe.run.observe.events import Event, Events, Listener
 from resnet_pipe.run.observe.observer import Guard
 from resnet_pipe.run.observe.outcome import Outcome
@@ -85,7 +85,7 @@ def _title(job: Job, division: Division | None, code: ExitCode) -> str:
     share = f", division {division.index}/{division.count}," if division else ""
     what = code.meaning.partition(";")[0]
     text = f"resnet-pipe: {job.name}{share} on {socket.gethostname()}: {what} (exit code {code:d})"
-    return elided(on_one_line(text), _LINE)
+    return _cut(on_one_line(text), _LINE)
 
 
 def _account(outcome: Outcome) -> str:
@@ -97,10 +97,12 @@ def _account(outcome: Outcome) -> str:
 def _account_of(error: BaseException, job: Job, ended: dict[str, Any]) -> str:
     """Return what is told of a run that ended in an error; `ended` is its last event, if it had begun."""
     text = str(error) if isinstance(error, ResnetPipeError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        text = "stopped by Ctrl-C"
     lines = [text]
     if ended:
         damaged = f", {ended['partial']} partial" if ended["partial"] else ""
-        lines.append(f"{sources(ended['done'])} done{damaged}, {ended['failed']} failed")
+        lines.append(f"committed: {sources(ended['done'])} done{damaged}, {ended['failed']} failed")
     lines.append(f"results: {job.output}")
     if ended.get("report"):
         lines.append(f"report: {ended['report']}")
@@ -109,4 +111,10 @@ def _account_of(error: BaseException, job: Job, ended: dict[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """Return a text of which every line is as long as it looks: there may be any name in it."""
-    return elided("\n".join(elided(on_one_line(line), _LINE) for line in text.split("\n")), _TEXT)
+    return _cut("\n".join(_cut(on_one_line(line), _LINE) for line in text.split("\n")), _TEXT)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters: if it has more, without its middle."""
+    end = (most - 3) // 2
+    return text if len(text) <= most else f"{text[: most - 3 - end]}...{text[-end:]}"

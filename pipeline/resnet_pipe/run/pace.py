@@ -40,9 +40,9 @@ class Limits:
     pause_file: Path | None
 
 
-def limits(section: RunSection, disk: Path) -> Limits:
-    """Return what a job says, for a run that starts now, with results on the disk of a directory."""
-    until = None if section.until is None else moment(section.until, time.time())
+def limits(section: RunSection, disk: Path, began_at: float) -> Limits:
+    """Return what a job says, for a run that began then, with results on the disk of a directory."""
+    until = None if section.until is None else moment(section.until, began_at)
     usual = min(1 << 30, shutil.disk_usage(disk).total // 50)
     min_free = usual if section.min_free is None else int(section.min_free)
     return Limits(until, disk, min_free, section.pause_file)
@@ -173,10 +173,11 @@ class Pace:
         return shutil.disk_usage(self.limits.disk).free
 
     def _full(self, sources: int) -> RunError:
+        left = f"{sources} source{'' if sources == 1 else 's'}"
         return RunError(
             f"No space left on device for another chunk: the disk of {self.limits.disk.parent} has"
             f" {_size(self._free)} free, and {_size(self.limits.min_free)} (run.min_free) stay free;"
-            f" the results of the {sources} sources that are left take about {_size(self.need(sources))}",
+            f" the results of the {left} left take about {_size(self.need(sources))}",
             "free some space; the same command continues",
         )
 

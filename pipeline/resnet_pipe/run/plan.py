@@ -158,10 +158,12 @@ def make_plan(
     per_chunk: int,
     rules: Rules,
     used: Iterable[str] = (),
+    packed: bool = False,
 ) -> Plan:
     """Compare the sources that the reader lists, sorted by key, with the ledger's records, by chunk id.
 
-    No new chunk gets a number up to those of the used ids.
+    No new chunk gets a number up to those of the used ids. Sources are `packed` if they are in archives or
+    tables, which are sources themselves while they are broken.
     """
     mine = {chunk: record.entries for chunk, record in records.items() if rules.owns(chunk)}
     others = {key for chunk, record in records.items() if chunk not in mine for key in record.entries.keys}
@@ -174,7 +176,7 @@ def make_plan(
         key, is_absent = source.key, source.is_absent
         found += not is_absent
         listed.add_above(key)
-        if key in known.folders and not is_absent:
+        if packed and key in known.folders and not is_absent:
             broken.add(key)
         place = known.unlisted.pop(key, None)
         if place is None:

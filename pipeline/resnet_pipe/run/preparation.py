@@ -16,6 +16,7 @@ from resnet_pipe.ledger import fingerprint, generation
 from resnet_pipe.ledger.ledger import Ledger
 from resnet_pipe.ledger.record import Record
 from resnet_pipe.reader.listing import PassedOver
+from resnet_pipe.reader.packed import Packed
 from resnet_pipe.reader.section import nothing_found
 from resnet_pipe.reader.source import Source
 from resnet_pipe.run.plan import Plan, Rules, make_plan
@@ -65,6 +66,14 @@ def inspect(resolved: Resolved, rules: Rules, fresh: Fresh, stop: Stop | None = 
     with refused(ledger.output):
         generation.refuse_half_switched(ledger)
         return _planned(resolved, ledger, list(ledger.records()), rules, fresh, stop or Stop()).plan
+
+
+def refuse_mixture(resolved: Resolved) -> None:
+    """Refuse a job whose output directory has rows made with different settings: UsageError."""
+    ledger = Ledger(resolved.job.output)
+    with refused(ledger.output):
+        if not ledger.is_empty():
+            fingerprint.check(ledger.store, resolved.fingerprint)
 
 
 def prepare(resolved: Resolved, ledger: Ledger, rules: Rules, fresh: Fresh, stop: Stop) -> Prepared:
@@ -117,7 +126,8 @@ def _planned(
     unseen: set[str] = set()
     if replaced:
         there = [one for one in known if ledger.is_intact(one)]
-        unseen = {key for one in there for key in one.entries.keys}
+        columns = ((one.entries.keys, one.entries.rows) for one in there)
+        unseen = {key for keys, rows in columns for key, count in zip(keys, rows, strict=True) if count}
         rules = replace(rules, prune=True)  # of what an earlier run of this command has made
 
     job, passed_over = resolved.job, PassedOver()
@@ -126,13 +136,14 @@ def _planned(
     sources = self_feeding.refuse_own(reader.list_sources(passed_over), job)
     if replaced:
         sources = _striking_off(sources, unseen)
-    plan = stop.during(sources, lambda each: make_plan(each, kept, per_chunk, rules, target.used()))
+    packed = isinstance(reader.files, Packed)
+    plan = stop.during(sources, lambda each: make_plan(each, kept, per_chunk, rules, target.used(), packed))
     disappeared = len(unseen) if replaced else plan.disappeared
     if plan.found == 0 and not job.reader.allow_empty:
         problem, remedy = nothing_found(job.reader, passed_over, disappeared)
         raise RunError(problem, f"{remedy}; to allow this, set reader.allow_empty: true")
     warning = _check_disappeared(job, there, disappeared, rules, replaced)
-    plan = replace(plan, warning=warning, passed_over=passed_over)
+    plan = replace(plan, disappeared=disappeared, warning=warning, passed_over=passed_over)
     return Prepared(resolved, plan, ledger, target, lost, fresh)
 
 

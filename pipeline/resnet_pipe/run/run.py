@@ -38,12 +38,18 @@ from resnet_pipe.store.store import refused
 
 
 def run(
-    resolved: Resolved, rules: Rules, fresh: Fresh, stop: Stop, listener: Listener | None = None
+    resolved: Resolved,
+    rules: Rules,
+    fresh: Fresh,
+    stop: Stop,
+    listener: Listener | None = None,
+    began_at: float | None = None,
 ) -> Outcome:
     """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 4, 130 or 143.
 
     The stop ends the run after the chunk in flight; a second request, at once. The listener is told what
-    happens, from several threads.
+    happens, from several threads. A window that a time of day ends is that of the moment when all this began,
+    seconds since 1970; by default now.
 
     Raises:
         LockedError: another run holds the output directory.
@@ -72,7 +78,10 @@ def run(
                 guard.call("log", events.open_log, folder / "log.jsonl")
                 guard.call("removal of old run folders", prune_run_folders, folder, tag)
             try:
-                return _Run(resolved, rules, fresh, stop, ledger, folder, started_at, events, guard).run()
+                now = time.time() if began_at is None else began_at
+                return _Run(
+                    resolved, rules, fresh, stop, ledger, folder, started_at, now, events, guard
+                ).run()
             finally:
                 events.close()
                 if folder is not None:
@@ -90,6 +99,7 @@ class _Run:
     ledger: Ledger
     folder: Path | None
     started_at: datetime
+    began_at: float
     events: Events
     guard: Guard
     prepared: Prepared | None = None
@@ -143,7 +153,7 @@ class _Run:
             self.events.tell("paused" if begins else "resumed", file=str(self.resolved.job.run.pause_file))
 
         return Pace(
-            limits(self.resolved.job.run, self.ledger.store.home),
+            limits(self.resolved.job.run, self.ledger.store.home, self.began_at),
             (lambda source: source.size) if reader.description.has_frames else (lambda _source: 1),
             lambda sources: preparation.chunk_bytes(self.resolved, sources),
             on_pause,

@@ -26,6 +26,7 @@ class Candidate:
     """A way to run a job: with a model, on an engine.
 
     Attributes:
+        model: its name, or its path, as whoever asked has written it.
         failure: why there is no forecast; None if there is nothing in the way.
         own: whether that is the job as it is.
         begun: its first trial, with all that a run has at its beginning and its end.
@@ -100,6 +101,8 @@ class Variants:
         try:
             loaded = jobs.load(self.path, [*self.overrides, *of_model, *of_engine], "--engines")
             ready = preparation.resolved(loaded, self.fresh, self.say)
+            if not self.fresh:
+                preparation.refuse_mixture(ready)
         except MissingExtraError as error:
             failure = f"{error.problem} {error.remedy}"
             return [Candidate(model, str(engine), failure=failure)] if missing_too else []
@@ -109,4 +112,4 @@ class Variants:
             return [Candidate(model, engine, failure=one_line(error.problem))]
         infer = ready.job.infer
         own = ready.model.path == self.own.model.path and infer.engine == self.own.job.infer.engine
-        return [Candidate(ready.model.name, infer.engine, ready, own=own)]
+        return [Candidate(model, infer.engine, ready, own=own)]

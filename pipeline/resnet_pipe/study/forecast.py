@@ -169,7 +169,7 @@ def _failed(count: int, all_trials: Sequence[Measurement]) -> Interval:
     failed = sum(each.trial.result["sources"]["failed"] for each in all_trials)
     tried = [_sources(each) for each in all_trials]
     if max(tried) >= count:
-        return Interval.exactly(count * failed / sum(tried))
+        return Interval.exactly(round(count * failed / sum(tried)))
     return share(failed, sum(tried)).times(count)
 
 
@@ -184,8 +184,11 @@ def _output(chunks: int, items: Interval, begun: Measurement, trials: Sequence[M
     if max(one.items, several.items) > 1.5 * min(one.items, several.items):  # far enough apart to tell
         for_item = (several.written - one.written) / (several.items - one.items)
         for_chunk = max(0.0, one.written - max(0.0, for_item) * one.items)
-    each_item = [(each.trial.written - for_chunk * each.trial.chunks) / each.items for each in trials]
-    rows = measured([max(each, 1e-3) for each in each_item])
+    own = [(each.trial.written - for_chunk * each.trial.chunks) / each.items for each in trials]
+    each_item = [max(0.0, one) for one in own]
+    rows = Interval(min(each_item), fmean(each_item), max(each_item))
+    if rows.high < 2 * rows.low:  # else items have next to nothing of their own, and no factor tells how much
+        rows = measured(each_item)
     return items.times(rows).plus(Interval.exactly(for_chunk * chunks))
 
 

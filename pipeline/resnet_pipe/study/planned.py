@@ -66,9 +66,9 @@ class Aims:
     room: Room | None
 
     @classmethod
-    def of(cls, job: Job, price: float | None) -> Aims:
-        """Return those of a job."""
-        until = None if job.run.until is None else moment(job.run.until, time.time())
+    def of(cls, job: Job, price: float | None, asked_at: float) -> Aims:
+        """Return those of a job; a time of day is that which came next when it was asked."""
+        until = None if job.run.until is None else moment(job.run.until, asked_at)
         return cls(until, price, _room(job))
 
 
@@ -151,9 +151,9 @@ class Planned:
         }
 
 
-def planned(job: Job, planning: Planning, price: float | None) -> Planned:
-    """Return what a planning that has ended has found."""
-    aims, now, rows = Aims.of(job, price), time.time(), []
+def planned(job: Job, planning: Planning, price: float | None, asked_at: float) -> Planned:
+    """Return what a planning that has ended has found; it was asked for at a time in seconds since 1970."""
+    aims, now, rows = Aims.of(job, price, asked_at), time.time(), []
     for one in planning.candidates:
         told, finishes = None, None
         if one.failure is None and one.begun is not None:
@@ -165,9 +165,9 @@ def planned(job: Job, planning: Planning, price: float | None) -> Planned:
     return Planned(job, planning.to_do, aims, planning.items, rows, notes, planning.exit_code)
 
 
-def nothing_new(job: Job, to_do: ToDo, price: float | None) -> Planned:
+def nothing_new(job: Job, to_do: ToDo, price: float | None, asked_at: float) -> Planned:
     """Return that there is nothing to do."""
-    return Planned(job, to_do, Aims.of(job, price), None, (), (), ExitCode.DONE)
+    return Planned(job, to_do, Aims.of(job, price, asked_at), None, (), (), ExitCode.DONE)
 
 
 def _figures(row: Row | None, aims: Aims) -> dict[str, Any]:
@@ -202,4 +202,4 @@ def _room(job: Job) -> Room | None:
     disk = job.output
     while not disk.exists():
         disk = disk.parent
-    return Room(shutil.disk_usage(disk).free, limits(job.run, disk).min_free)
+    return Room(shutil.disk_usage(disk).free, limits(job.run, disk, time.time()).min_free)

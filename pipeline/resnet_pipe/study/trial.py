@@ -276,7 +276,12 @@ def open_trials(
         beside = beside.parent
     if not os.access(beside, os.W_OK):
         beside = Path(gettempdir())
-    with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
-        unpacked = Path(folder, "unpacked")
-        unpacked.mkdir()
-        yield Trials(job, take_sample(job, sources, unpacked, stop), Path(folder), stop, tick)
+    try:
+        with TemporaryDirectory(prefix=".resnet-pipe-", dir=beside, ignore_cleanup_errors=True) as folder:
+            unpacked = Path(folder, "unpacked")
+            unpacked.mkdir()
+            yield Trials(job, take_sample(job, sources, unpacked, stop), Path(folder), stop, tick)
+    except OSError as error:
+        raise RunError(
+            f"trials are made in {beside}, and there: {error.strerror or error}", "free some space there"
+        ) from error

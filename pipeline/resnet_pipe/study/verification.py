@@ -119,7 +119,9 @@ def verify(
     if images is not None:
         section = ImagesSection(kind="images", path=[images])
     if section is None:
-        raise UsageError("no images to verify it with", "give --images DIR with real images of your own")
+        raise UsageError(
+            "no images to verify it with", "name a directory with images of your own (--images), or a job"
+        )
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     if not len(sample.items):
         raise _nothing(sample, section)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from resnet_pipe.errors import SourceError
 from resnet_pipe.reader.images.decode import decode
+from resnet_pipe.reader.images.metadata import without_metadata
 from tests.image_files import png_chunk
 from tests.photographs import encode, photograph, pixels
 
@@ -138,3 +140,16 @@ def test_no_chunk_of_metadata_costs_the_pixels_of_a_webp(chunk: bytes) -> None:
     assert np.array_equal(read(data[: start + 8] + b"\xff" * size + data[start + 8 + size :]), pixels(SMALL))
     longer = data + chunk + struct.pack("<I", 1 << 20) + bytes(100)
     assert np.array_equal(read(longer[:4] + struct.pack("<I", len(longer) - 8) + longer[8:]), pixels(SMALL))
+
+
+@pytest.mark.parametrize("before", [len(PNG), BEFORE_END], ids=["behind the end", "in the place of the end"])
+def test_zeros_cost_no_more_memory_than_they_take_in_the_file(before: int) -> None:
+    """A file that was made too large before it was written, or whose last pages a power cut has lost."""
+    data = PNG[:before] + bytes(8 << 20)
+    tracemalloc.start()
+    try:
+        without_metadata("PNG", data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * len(data)

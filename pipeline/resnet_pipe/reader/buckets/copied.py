@@ -79,7 +79,7 @@ class CopiedObjects:
     def as_files(self, sources: Sequence[Source], folder: Path, alive: Callable[[], None]) -> list[Path]:
         """See `Files.as_files`; they are copied."""
         paths = []
-        for number, source in enumerate(spread(sources)):
+        for number, source in enumerate(spread(sources, folder)):
             paths.append(folder / f"{number:06d}{extension_of(source.key)}")
             with paths[-1].open("wb") as target:
                 try:

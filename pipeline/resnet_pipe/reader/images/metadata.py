@@ -36,6 +36,8 @@ def _png(data: bytes) -> bytes:
     kept, start, texts, pixels = [data[:8]], 8, set[bytes](), False
     while start + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
+        if not kind.isalpha():  # zeros of a file that was made too large, or lost pages: millions of chunks
+            break
         end = start + 12 + length
         if not _ANCILLARY.fullmatch(kind):
             keep = True
@@ -74,6 +76,8 @@ def _webp(data: bytes) -> bytes:
     start = 12
     while start + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, start)
+        if not kind.rstrip().isalnum():
+            break
         if start + 8 + length > len(data) and kind in _WEBP_METADATA:
             return data[:4] + struct.pack("<I", start - 8) + data[8:start]
         start += 8 + length + length % 2
