@@ -135,7 +135,7 @@ def run(
 
         def execute(listener: Listener) -> Outcome:
             ready = resolved()
-            stop = until_all_is_told.enter_context(on_signals())
+            stop = until_all_is_told.enter_context(on_signals())  # none of them loses what is told
             outcome = runs.run(ready, rules, replaced, stop, listener, began_at)
             display.close()
             if outcome.plan.warning:
