@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import obstore
@@ -432,3 +434,15 @@ def test_a_sample_of_files_whose_sizes_are_not_known_has_an_end(
         work.mkdir()
         paths = reader.files.as_files(list(reader.list_sources()), work, lambda: None)
         assert [path.read_bytes() for path in paths] == [PICTURE] * 3
+
+
+def test_a_sample_leaves_most_of_the_disk_free(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 4 * 3 * len(PICTURE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    for number in range(9):
+        (site.folder / f"pictures/{number}.jpg").write_bytes(PICTURE)
+    reader = reader_of(tmp_path, f"{site.address}/pictures/", [f"{number}.jpg" for number in range(9)])
+    (tmp_path / "work").mkdir()
+    assert len(reader.files.as_files(list(reader.list_sources()), tmp_path / "work", lambda: None)) == 3

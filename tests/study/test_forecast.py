@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, hypot, log
 
 import pytest
@@ -77,6 +78,17 @@ def test_the_output_has_bytes_for_each_item_and_for_each_chunk() -> None:
     told = forecast(to_do(), images(), BEGUN, [usual()] * 3)
     assert told.output.expected == pytest.approx(COUNT * ITEM_BYTES + 10 * CHUNK_BYTES)
     assert told.output.low < told.output.expected < told.output.high
+
+
+def test_rows_of_sources_and_not_of_items_have_no_absurd_output() -> None:
+    """With `aggregate`, what a trial writes hardly depends on its frames."""
+
+    def constant(items: int, written: int) -> Measurement:
+        return Measurement(replace(made_trial(items, 10), written=written), 100 * items)
+
+    trials = [constant(100 + 10 * index, 110_000 + (-1) ** index * 3_000) for index in range(4)]
+    told = forecast(to_do(), images(), constant(16, 109_000), trials)
+    assert told.output.high < 2 * told.output.expected
 
 
 def test_memory_is_the_highest_of_the_trials_and_grows_with_the_sources() -> None:
