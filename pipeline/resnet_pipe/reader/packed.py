@@ -64,6 +64,8 @@ def unpack(
     Evenly spread, they have about as many bytes as there is room for; where their sizes are not known before,
     those that come first do. They are announced before they are read.
     """
+    if not sources:
+        return []
     most, chosen = room_in(folder), spread(sources, folder)
     for source in chosen:
         announce(source.key)

@@ -119,9 +119,7 @@ def verify(
     if images is not None:
         section = ImagesSection(kind="images", path=[images])
     if section is None:
-        raise UsageError(
-            "no images to verify it with", "name a directory with images of your own (--images), or a job"
-        )
+        raise UsageError("no images to verify it with", "give --images DIR with images of your own, or a job")
     sample = read_items(section.make_reader(), subject.geometry, count, section.timeout_s)
     if not len(sample.items):
         raise _nothing(sample, section)
