@@ -115,7 +115,7 @@ def run(
     rules, replaced = _options(retry_failed, prune, fresh)
 
     def execute(listener: Listener) -> Outcome:
-        return runs.run(_resolved(job, fresh), rules, replaced, Stop(), listener, began_at)
+        return runs.run(_resolved(job, fresh), rules, replaced, Stop(), began_at, listener)
 
     occupy_standard_ones()
     return notice.with_notice(job.job, None, on_event, execute)

@@ -136,7 +136,7 @@ def run(
         def execute(listener: Listener) -> Outcome:
             ready = resolved()
             stop = until_all_is_told.enter_context(on_signals())  # none of them loses what is told
-            outcome = runs.run(ready, rules, replaced, stop, listener, began_at)
+            outcome = runs.run(ready, rules, replaced, stop, began_at, listener)
             display.close()
             if outcome.plan.warning:
                 say(f"warning: {outcome.plan.warning}")

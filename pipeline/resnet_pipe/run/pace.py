@@ -43,9 +43,13 @@ class Limits:
 def limits(section: RunSection, disk: Path, began_at: float) -> Limits:
     """Return what a job says, for a run that began then, with results on the disk of a directory."""
     until = None if section.until is None else moment(section.until, began_at)
+    return Limits(until, disk, min_free(section, disk), section.pause_file)
+
+
+def min_free(section: RunSection, disk: Path) -> int:
+    """Return how many bytes stay free on the disk of a directory."""
     usual = min(1 << 30, shutil.disk_usage(disk).total // 50)
-    min_free = usual if section.min_free is None else int(section.min_free)
-    return Limits(until, disk, min_free, section.pause_file)
+    return usual if section.min_free is None else int(section.min_free)
 
 
 class _Begun(NamedTuple):

@@ -42,14 +42,14 @@ def run(
     rules: Rules,
     fresh: Fresh,
     stop: Stop,
+    began_at: float,
     listener: Listener | None = None,
-    began_at: float | None = None,
 ) -> Outcome:
     """Run a job; return what happened, which is saved as run.json: its exit code is 0, 3, 4, 130 or 143.
 
     The stop ends the run after the chunk in flight; a second request, at once. The listener is told what
     happens, from several threads. A window that a time of day ends is that of the moment when all this began,
-    seconds since 1970; by default now.
+    seconds since 1970.
 
     Raises:
         LockedError: another run holds the output directory.
@@ -78,9 +78,8 @@ def run(
                 guard.call("log", events.open_log, folder / "log.jsonl")
                 guard.call("removal of old run folders", prune_run_folders, folder, tag)
             try:
-                now = time.time() if began_at is None else began_at
                 return _Run(
-                    resolved, rules, fresh, stop, ledger, folder, started_at, now, events, guard
+                    resolved, rules, fresh, stop, ledger, folder, started_at, began_at, events, guard
                 ).run()
             finally:
                 events.close()

@@ -22,7 +22,7 @@ _FIXED = 1.3
 """The fixed time is measured once, and so what another one would be is a guess: this factor either way."""
 DRIFT = Interval(1 / 1.1, 1.0, 1.1)
 """What the machine itself may do: trials follow each other closely, and so none tells how fast it is half an
-hour later. One program on an idle virtual machine: docs/benchmarks.md, "Forecasts"."""
+hour later. What ten runs took on a virtual machine: docs/benchmarks.md, "Forecasts"."""
 _KEPT_BYTES = 300
 """Of memory for each source of a job; measured with up to 100,000: docs/benchmarks.md."""
 _MEMORY = 1.1

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from resnet_pipe.errors import ExitCode
 from resnet_pipe.job.job import Job
 from resnet_pipe.job.until import moment
-from resnet_pipe.run.pace import limits
+from resnet_pipe.run.pace import min_free
 from resnet_pipe.study.candidate import Candidate
 from resnet_pipe.study.forecast import Forecast, forecast
 from resnet_pipe.study.planning import Planning
@@ -202,4 +202,4 @@ def _room(job: Job) -> Room | None:
     disk = job.output
     while not disk.exists():
         disk = disk.parent
-    return Room(shutil.disk_usage(disk).free, limits(job.run, disk, time.time()).min_free)
+    return Room(shutil.disk_usage(disk).free, min_free(job.run, disk))
